@@ -1,0 +1,16 @@
+"""The user's cache folder: `MMSEARCH_CACHE`, else the platform's own place."""
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_dir"]
+
+
+def cache_dir() -> Path:
+    """The folder for everything that can be computed again; not created here."""
+    if override := os.environ.get("MMSEARCH_CACHE"):
+        return Path(override).expanduser()
+    # Imported late: start-up pays for platformdirs only where the cache is used.
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("mmsearch"))

@@ -1,0 +1,106 @@
+"""Every error that mmsearch raises on purpose.
+
+    MmsearchError
+    ├── GalleryError            the gallery itself: missing, other format version, damaged
+    │   ├── GalleryNotFound
+    │   ├── GalleryBusy         somebody else is writing it
+    │   └── CommitConflict      another writer committed first and the change cannot be replayed on top
+    ├── StoreError              the disk: full, read-only, gone
+    ├── SourceError             what was to be embedded: missing or empty root, root inside a root, bad caption file
+    │   └── PruneRefused        a run would delete suspiciously much
+    ├── ImageError              one image that cannot be read; carries the stage at which it failed
+    ├── EncoderError            the model: unknown, no weights, no such device
+    │   └── EncoderMismatch     vectors of another encoder than the gallery's
+    ├── AnnIndexError           the FAISS index: bad factory string, damaged, not for this gallery
+    ├── QueryError              what was asked: empty, undecodable, nothing to search
+    └── BenchmarkError          an annotation file or image folder that does not make a benchmark
+
+A message says what, where, and the next command. `mmsearch.cli` catches `MmsearchError` once, prints it and exits with 1;
+anything else is a bug and keeps its traceback.
+"""
+
+__all__ = [
+    "MmsearchError",
+    "MmsearchWarning",
+    "GalleryError",
+    "GalleryNotFound",
+    "GalleryBusy",
+    "CommitConflict",
+    "StoreError",
+    "SourceError",
+    "PruneRefused",
+    "ImageError",
+    "EncoderError",
+    "EncoderMismatch",
+    "AnnIndexError",
+    "QueryError",
+    "BenchmarkError",
+]
+
+
+class MmsearchError(Exception):
+    """Root of the tree: an error in what was asked or in what was found, not in the program."""
+
+
+class MmsearchWarning(UserWarning):
+    """Something that the caller should know and that does not stop the work; `mmsearch.cli` prints it on stderr."""
+
+
+class GalleryError(MmsearchError):
+    """The gallery cannot be used as it is."""
+
+
+class GalleryNotFound(GalleryError):
+    """No gallery where one was looked for."""
+
+
+class GalleryBusy(GalleryError):
+    """Another process holds the gallery's write lock."""
+
+
+class CommitConflict(GalleryError):
+    """Another writer committed the next version first, and this change cannot be replayed on top of it."""
+
+
+class StoreError(MmsearchError):
+    """Storage failed: disk full, permission denied, read-only."""
+
+
+class SourceError(MmsearchError):
+    """What was to be embedded is missing, empty or contradictory."""
+
+
+class PruneRefused(SourceError):
+    """A run would delete more than the guard allows without `--prune`."""
+
+
+class ImageError(MmsearchError):
+    """One image cannot be read.
+
+    stage: where it failed: "read", "identify", "decode" or "encode".
+    """
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+        self.reason = reason
+
+
+class EncoderError(MmsearchError):
+    """The encoder cannot be loaded or run."""
+
+
+class EncoderMismatch(EncoderError):
+    """Vectors of one encoder were about to be mixed with, or compared to, those of another."""
+
+
+class AnnIndexError(MmsearchError):
+    """An index cannot be built, loaded or trusted."""
+
+
+class QueryError(MmsearchError):
+    """A query that has no answer as asked."""
+
+
+class BenchmarkError(MmsearchError):
+    """Annotations and images do not make a benchmark."""

@@ -1,0 +1,202 @@
+"""The records that cross module boundaries. Frozen, with slots, and free of behaviour beyond what they derive."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "ItemTable",
+    "Table",
+    "ITEM_TABLES",
+    "TABLES",
+    "EncoderIdentity",
+    "Provenance",
+    "Root",
+    "Shard",
+    "RowIdFile",
+    "Coverage",
+    "IndexEntry",
+    "Manifest",
+    "ImageRow",
+    "CaptionRow",
+    "SkippedRow",
+    "Progress",
+    "ProgressCallback",
+    "quiet",
+]
+
+ItemTable: TypeAlias = Literal["images", "captions"]
+"""The tables that can be searched."""
+Table: TypeAlias = Literal["images", "captions", "skipped"]
+"""The tables of a gallery. Row ids of each count apart."""
+
+Bytes: TypeAlias = bytes
+"""The built-in, under a name that stays free where a row has a column `bytes`."""
+
+ITEM_TABLES: tuple[ItemTable, ...] = ("images", "captions")
+TABLES: tuple[Table, ...] = ("images", "captions", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """Which encoder made a gallery's vectors.
+
+    spec: as `--model` takes it, e.g. "ViT-B-32/laion2b_s34b_b79k"; local paths absolute.
+    fingerprint: "sha256:<hex>" over config, preprocessing, tokenizer and weights, or "declared:<model>" for imported
+    vectors.
+    dim: length of an embedding.
+    """
+
+    spec: str
+    fingerprint: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How the vectors of a shard were computed: device ("cpu", "cuda: NVIDIA H100"), precision, decode route."""
+
+    device: str
+    precision: str
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder that a gallery mirrors. uri: percent-encoded, relative to the gallery's folder, or absolute (file:///…)."""
+
+    id: int
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One immutable Parquet file of rows. Row ids lie in [min_row_id, max_row_id], ascending, with gaps."""
+
+    name: str
+    rows: int
+    min_row_id: int
+    max_row_id: int
+    file_bytes: int
+    provenance: Provenance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowIdFile:
+    """One immutable Parquet file of row ids that are no longer live in a table.
+
+    in_shards: how many of its ids still stand in a shard of the manifest (compaction drops rows, but their ids stay
+    listed while an index may still return them).
+    """
+
+    name: str
+    rows: int
+    in_shards: int
+
+
+Coverage: TypeAlias = tuple[tuple[int, int], ...]
+"""Half-open ranges [first, past) of row ids, ascending and disjoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One FAISS index: the folder index/<name>/ and what it answers for.
+
+    covers: every live row whose id lies in these ranges is in the index; ids in them that are not in it were dead
+    when it was built.
+    rows: vectors in the index.
+    """
+
+    name: str
+    table: ItemTable
+    covers: Coverage
+    rows: int
+    factory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version of a gallery: everything it consists of, by name.
+
+    next_row_ids: per table the smallest row id never used. next_root_id: likewise.
+    dtype: of stored embeddings, "float16" or "float32".
+    """
+
+    version: int
+    created_at: str
+    created_by: str
+    dtype: str
+    encoder: EncoderIdentity
+    roots: tuple[Root, ...]
+    next_root_id: int
+    next_row_ids: dict[Table, int]
+    shards: dict[Table, tuple[Shard, ...]]
+    deletes: dict[Table, tuple[RowIdFile, ...]]
+    indexes: tuple[IndexEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image of a gallery, all but its embedding.
+
+    path: relative to the root, valid text; path_bytes: the real name where `path` is not it.
+    content_hash: blake2b-128 of the file. width, height: as seen, after orientation.
+    """
+
+    root_id: int
+    path: str
+    path_bytes: Bytes | None
+    bytes: int | None
+    mtime_ns: int | None
+    etag: str | None
+    content_hash: Bytes | None
+    width: int | None
+    height: int | None
+    taken_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRow:
+    """One caption of a gallery, all but its embedding. (source, ordinal) is its key; root_id and path name its image."""
+
+    caption: str
+    root_id: int | None
+    path: str | None
+    path_bytes: bytes | None
+    source: str
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRow:
+    """One input that could not be embedded. stage: "read", "identify", "decode" or "encode"."""
+
+    root_id: int
+    path: str
+    path_bytes: Bytes | None
+    bytes: int | None
+    mtime_ns: int | None
+    etag: str | None
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A state of long work, for whoever shows it.
+
+    task: what is being done, a few words. done, total: items (total None while unknown). skipped: of those done.
+    """
+
+    task: str
+    done: int
+    total: int | None
+    skipped: int = 0
+
+
+ProgressCallback: TypeAlias = Callable[[Progress], None]
+
+
+def quiet(_: Progress) -> None:
+    """The default progress callback: says nothing."""
