@@ -1,0 +1,37 @@
+"""A gallery: one folder of Parquet shards and JSON manifests that holds what is searched.
+
+    manifests/00000042.json   a version of the gallery; the highest number is the gallery
+    images/<random>.parquet   shards, a row an image          captions/<random>.parquet   shards, a row a caption
+    deletes/<random>.parquet  row ids no longer live            skipped/<random>.parquet    inputs not embedded, and why
+    index/<random>/           a FAISS index and the record of what it covers
+    lock                      advisory: says who writes
+
+No file is ever replaced. `Gallery` reads one version, `open_writer` makes the next, and what is out of use is removed
+by `remove_unused`.
+"""
+
+from mmsearch.gallery.reading import (
+    GALLERY_NAME,
+    FileRows,
+    Gallery,
+    consistently,
+    find_gallery,
+    place_for_gallery,
+)
+from mmsearch.gallery.upkeep import Removed, remove_unused, rewrite_wasteful
+from mmsearch.gallery.writing import GalleryWriter, open_writer, require_same_encoder
+
+__all__ = [
+    "GALLERY_NAME",
+    "FileRows",
+    "Gallery",
+    "GalleryWriter",
+    "Removed",
+    "consistently",
+    "find_gallery",
+    "open_writer",
+    "place_for_gallery",
+    "remove_unused",
+    "require_same_encoder",
+    "rewrite_wasteful",
+]

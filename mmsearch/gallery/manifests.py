@@ -1,0 +1,193 @@
+"""Manifests: a version of a gallery as JSON, the newest one, and the commit of the next.
+
+`manifests/00000042.json` is created if absent and never changed; the highest number that parses is the gallery.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from mmsearch.errors import CommitConflict, GalleryError, MmsearchWarning
+from mmsearch.records import (
+    ITEM_TABLES,
+    TABLES,
+    EncoderIdentity,
+    IndexEntry,
+    Manifest,
+    Provenance,
+    Root,
+    RowIdFile,
+    Shard,
+)
+from mmsearch.stores import LocalStore, NameTaken
+
+__all__ = ["FORMAT_VERSION", "commit", "first", "named_files", "newest", "read", "versions"]
+
+FORMAT_VERSION = 1
+_FOLDER = "manifests"
+_NAME = re.compile(r"(\d{8,})\.json")
+# Each lost race means that somebody else's commit landed; more than this in a row is not a race but a loop.
+_MOST_REPLAYS = 50
+
+
+def _name(version: int) -> str:
+    return f"{_FOLDER}/{version:08d}.json"
+
+
+def versions(store: LocalStore) -> list[int]:
+    """The version numbers present, ascending."""
+    return sorted(int(found[1]) for name in store.names(_FOLDER) if (found := _NAME.fullmatch(name)))
+
+
+def first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
+    """Version 0: what a gallery is before its first commit. It is never written."""
+    return Manifest(
+        version=0,
+        created_at=_now(),
+        created_by=command,
+        dtype=dtype,
+        encoder=encoder,
+        roots=(),
+        next_root_id=1,
+        next_row_ids=dict.fromkeys(TABLES, 0),
+        shards=dict.fromkeys(TABLES, ()),
+        deletes=dict.fromkeys(TABLES, ()),
+        indexes=(),
+    )
+
+
+def read(store: LocalStore, version: int) -> Manifest:
+    """One version. Raises FileNotFoundError, GalleryError (another format), ValueError (torn: not JSON to its end)."""
+    document = json.loads(store.read(_name(version)))
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise GalleryError(f"{store.path(_name(version))} is not a manifest of a gallery")
+    if document["format_version"] != FORMAT_VERSION:
+        raise GalleryError(
+            f"{store.folder} has gallery format {document['format_version']}; this mmsearch reads format "
+            f"{FORMAT_VERSION}. Install the mmsearch that wrote it ({document.get('created_by', 'unknown')}), "
+            "or embed into a new gallery with --gallery."
+        )
+    try:
+        return _from_document(document, version)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GalleryError(f"{store.path(_name(version))} is damaged: {error!r}") from error
+
+
+def newest(store: LocalStore) -> Manifest | None:
+    """The gallery as it stands, or None where nothing was ever committed.
+
+    A torn manifest (a crash on a file system without hard links) was never acknowledged to anyone; the one before it counts.
+    """
+    for version in reversed(versions(store)):
+        try:
+            return read(store, version)
+        except FileNotFoundError:  # removed by `compact` since it was listed: a higher one exists
+            return newest(store)
+        except ValueError:
+            warnings.warn(
+                f"{store.path(_name(version))} is incomplete (an interrupted commit) and is passed over",
+                MmsearchWarning,
+                stacklevel=2,
+            )
+    return None
+
+
+def commit(
+    store: LocalStore,
+    base: Manifest,
+    change: Callable[[Manifest], Manifest],
+    *,
+    command: str,
+    onto_any: bool = False,
+) -> Manifest:
+    """Commit `change(base)` as the next version and return it.
+
+    All files that the new manifest names must be durable already. Where another writer was first, the change is replayed on
+    the newest version: if only indexes were added since, or, with `onto_any`, whatever happened. Else CommitConflict.
+    """
+    for _ in range(_MOST_REPLAYS):
+        present = versions(store)
+        if present and present[-1] != base.version:
+            current = newest(store)
+            if current is not None and current.version != base.version:
+                if not onto_any and replace(current, **_volatile(base)) != base:
+                    raise CommitConflict(
+                        f"{store.folder} was changed by another writer (version {current.version}: "
+                        f"{current.created_by}) while this one worked on version {base.version}. "
+                        "Nothing is damaged; run the same command again."
+                    )
+                base = current
+        version = (present[-1] if present else 0) + 1
+        proposed = replace(change(base), version=version, created_at=_now(), created_by=_signature(command))
+        try:
+            store.create_if_absent(_name(version), _to_bytes(proposed))
+        except NameTaken:
+            continue
+        return proposed
+    raise CommitConflict(
+        f"{store.folder} is being changed faster than a commit can follow; run the same command again."
+    )
+
+
+def named_files(manifest: Manifest) -> set[str]:
+    """Every file and index folder that a manifest names, relative to the gallery."""
+    names = {f"{table}/{shard.name}" for table in TABLES for shard in manifest.shards[table]}
+    names |= {f"deletes/{file.name}" for table in TABLES for file in manifest.deletes[table]}
+    return names | {f"index/{index.name}" for index in manifest.indexes}
+
+
+def _volatile(base: Manifest) -> dict[str, Any]:
+    # The fields in which two versions may differ and still not conflict.
+    return {
+        "version": base.version,
+        "created_at": base.created_at,
+        "created_by": base.created_by,
+        "indexes": base.indexes,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _signature(command: str) -> str:
+    from mmsearch import __version__
+
+    return f"mmsearch {__version__} {command}"
+
+
+def _to_bytes(manifest: Manifest) -> bytes:
+    document = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+    return json.dumps(document, indent=1).encode()
+
+
+def _from_document(document: dict[str, Any], version: int) -> Manifest:
+    return Manifest(
+        version=version,
+        created_at=document["created_at"],
+        created_by=document["created_by"],
+        dtype=document["dtype"],
+        encoder=EncoderIdentity(**document["encoder"]),
+        roots=tuple(Root(**root) for root in document["roots"]),
+        next_root_id=document["next_root_id"],
+        next_row_ids={table: int(document["next_row_ids"][table]) for table in TABLES},
+        shards={table: tuple(map(_shard, document["shards"][table])) for table in TABLES},
+        deletes={table: tuple(RowIdFile(**file) for file in document["deletes"][table]) for table in TABLES},
+        indexes=tuple(map(_index, document["indexes"])),
+    )
+
+
+def _shard(fields: dict[str, Any]) -> Shard:
+    provenance = fields.pop("provenance", None)
+    return Shard(**fields, provenance=Provenance(**provenance) if provenance else None)
+
+
+def _index(fields: dict[str, Any]) -> IndexEntry:
+    covers = tuple((int(low), int(high)) for low, high in fields.pop("covers"))
+    if fields["table"] not in ITEM_TABLES:
+        raise ValueError(f"index of unknown table {fields['table']!r}")
+    return IndexEntry(**fields, covers=covers)

@@ -1,0 +1,357 @@
+"""A gallery as its readers see it: one version, unaffected by whoever writes the next."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
+from mmsearch.exact import VectorBlock, Vectors
+from mmsearch.gallery import manifests, tables
+from mmsearch.records import (
+    CaptionRow,
+    Coverage,
+    ImageRow,
+    IndexEntry,
+    ItemTable,
+    Manifest,
+    Root,
+    Shard,
+    SkippedRow,
+    Table,
+)
+from mmsearch.stores import LocalStore
+
+__all__ = [
+    "GALLERY_NAME",
+    "Gallery",
+    "consistently",
+    "find_gallery",
+    "place_for_gallery",
+    "root_path",
+    "root_uri",
+]
+
+GALLERY_NAME = ".mmsearch"
+_T = TypeVar("_T")
+
+
+def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Path | None:
+    """The folder of the gallery that is meant, or None where there is none.
+
+    `gallery` if given, else MMSEARCH_GALLERY, else `.mmsearch` in the current folder or the nearest parent that has one.
+    """
+    if named := gallery or os.environ.get("MMSEARCH_GALLERY"):
+        folder = Path(named).expanduser().absolute()
+        return folder if manifests.versions(LocalStore(folder)) else None
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if manifests.versions(LocalStore(folder / GALLERY_NAME)):
+            return folder / GALLERY_NAME
+    return None
+
+
+def place_for_gallery(gallery: str | os.PathLike[str] | None = None) -> Path:
+    """Where `embed` writes: the gallery that is found, else the one named, else `.mmsearch` in the current folder."""
+    named = gallery or os.environ.get("MMSEARCH_GALLERY")
+    return find_gallery(gallery) or (Path(named).expanduser().absolute() if named else Path.cwd() / GALLERY_NAME)
+
+
+def root_uri(gallery: Path, root: Path) -> str:
+    """How a root is written down: relative where the gallery and its root are moved together, else absolute.
+
+    They move together when one lies in the other, or the root lies beside the gallery's folder.
+    """
+    together = root.is_relative_to(gallery.parent) or gallery.is_relative_to(root)
+    if together:
+        return quote_from_bytes(os.fsencode(os.path.relpath(root, gallery).replace(os.sep, "/")))
+    return root.as_uri()
+
+
+def root_path(gallery: Path, root: Root) -> Path:
+    """The folder that a root names, as an absolute path. It need not exist."""
+    parts = urlsplit(root.uri)
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    return Path(os.path.normpath(path if parts.scheme else gallery / path))
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """Rows that stand for files below one root.
+
+    names: file system strings relative to the root. sizes, times: bytes and mtime_ns, -1 where unknown.
+    """
+
+    row_ids: NDArray[np.int64]
+    names: list[str]
+    sizes: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+
+class Gallery:
+    """One version of a gallery, for reading.
+
+    path: its folder. manifest: what this version consists of. Live rows are those in shards and not in deletes.
+    """
+
+    def __init__(self, store: LocalStore, manifest: Manifest) -> None:
+        self.store = store
+        self.manifest = manifest
+        self._dead: dict[Table, NDArray[np.int64]] = {}
+
+    @classmethod
+    def open(cls, gallery: str | os.PathLike[str] | None = None) -> "Gallery":
+        """The newest version of the gallery that `find_gallery` finds. Raises GalleryNotFound, GalleryError."""
+        folder = find_gallery(gallery)
+        manifest = manifests.newest(LocalStore(folder)) if folder else None
+        if folder is None or manifest is None:
+            named = gallery or os.environ.get("MMSEARCH_GALLERY")
+            where = f"at {Path(named).absolute()}" if named else f"in {Path.cwd()} or any folder above it"
+            raise GalleryNotFound(
+                f"no gallery {where}. Make one with: mmsearch embed PICTURES" + (f" --gallery {named}" if named else "")
+            )
+        return cls(LocalStore(folder), manifest)
+
+    @property
+    def path(self) -> Path:
+        return self.store.folder
+
+    def newest(self) -> "Gallery":
+        """The newest version: this object when nothing was committed since."""
+        present = manifests.versions(self.store)
+        if present and present[-1] == self.manifest.version:
+            return self
+        return Gallery.open(self.path)
+
+    def schema(self, table: Table) -> pa.Schema:
+        """The columns of a table of this gallery."""
+        return tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype)
+
+    def live_rows(self, table: Table) -> int:
+        """How many rows of a table are live; from the manifest alone."""
+        stored = sum(shard.rows for shard in self.manifest.shards[table])
+        return stored - sum(file.in_shards for file in self.manifest.deletes[table])
+
+    def dead_row_ids(self, table: Table) -> NDArray[np.int64]:
+        """Ids that are no longer live, ascending. An id that no shard holds and no index returns may be missing."""
+        if table not in self._dead:
+            self._dead[table] = tables.read_row_ids(self.store, self.manifest.deletes[table])
+        return self._dead[table]
+
+    def scan(self, table: Table, columns: Sequence[str], *, skip: Coverage = ()) -> Iterator[pa.Table]:
+        """Live rows whose ids lie outside `skip`, in bounded pieces, ascending within a piece; `row_id` comes along."""
+        for shard in self.manifest.shards[table]:
+            if not any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
+                yield from self._live(table, shard, columns, skip)
+
+    def _live(self, table: Table, shard: Shard, columns: Sequence[str], skip: Coverage = ()) -> Iterator[pa.Table]:
+        dead = self.dead_row_ids(table)
+        for rows in tables.scan(self.store, table, shard, columns, self.schema(table)):
+            row_ids = tables.row_ids_of(rows)
+            keep = ~_contains(dead, row_ids)
+            for low, high in skip:
+                keep &= (row_ids < low) | (row_ids >= high)
+            kept = rows if keep.all() else rows.filter(pa.array(keep))
+            if kept.num_rows:
+                yield kept
+
+    def vector_blocks(self, table: ItemTable, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
+        """The vectors of live rows whose ids lie outside `skip`; row ids ascend within a block."""
+        for rows in self.scan(table, ["embedding"], skip=skip):
+            yield VectorBlock(tables.row_ids_of(rows), tables.matrix(rows.column("embedding")))
+
+    def rows(self, table: Table, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """The rows with these ids in the order asked, dead or alive; only the row groups that hold them are read.
+
+        Raises GalleryError where an id is in no shard.
+        """
+        wanted = np.unique(row_ids)
+        parts = []
+        for shard in self.manifest.shards[table]:
+            inside = wanted[
+                np.searchsorted(wanted, shard.min_row_id) : np.searchsorted(wanted, shard.max_row_id, "right")
+            ]
+            if inside.size:
+                parts.append(tables.read_rows(self.store, table, shard, inside, columns, self.schema(table)))
+        found = pa.concat_tables(parts) if parts else self._no_rows(table, columns)
+        found = found.sort_by("row_id")
+        if found.num_rows != len(wanted):
+            missing = np.setdiff1d(wanted, tables.row_ids_of(found))
+            raise GalleryError(f"rows {missing[:5].tolist()} of {table} are in no shard of {self.path}")
+        return found.take(pa.array(np.searchsorted(wanted, row_ids)))
+
+    def image_rows(self, row_ids: NDArray[np.int64]) -> list[ImageRow]:
+        """These images, in the order asked."""
+        columns = [column.name for column in fields(ImageRow)]
+        return [ImageRow(**row) for row in self.rows("images", row_ids, columns).select(columns).to_pylist()]
+
+    def caption_rows(self, row_ids: NDArray[np.int64]) -> list[CaptionRow]:
+        """These captions, in the order asked."""
+        columns = [column.name for column in fields(CaptionRow)]
+        return [CaptionRow(**row) for row in self.rows("captions", row_ids, columns).select(columns).to_pylist()]
+
+    def all_captions(self) -> Iterator[tuple[int, CaptionRow]]:
+        """Every live caption with its row id."""
+        columns = [column.name for column in fields(CaptionRow)]
+        for rows in self.scan("captions", columns):
+            captions = rows.select(columns).to_pylist()
+            yield from zip(tables.row_ids_of(rows).tolist(), (CaptionRow(**row) for row in captions), strict=True)
+
+    def skipped_rows(self) -> Iterator[SkippedRow]:
+        """Every input that is skipped at present."""
+        columns = [column.name for column in fields(SkippedRow)]
+        for rows in self.scan("skipped", columns):
+            yield from (SkippedRow(**row) for row in rows.select(columns).to_pylist())
+
+    def files(self, table: Literal["images", "skipped"], root_id: int) -> FileRows:
+        """The live rows that stand for files below a root."""
+        columns = ["root_id", "path", "path_bytes", "bytes", "mtime_ns"]
+        parts = [rows.filter(pc.equal(rows.column("root_id"), root_id)) for rows in self.scan(table, columns)]
+        if not parts:
+            empty = np.empty(0, np.int64)
+            return FileRows(empty, [], empty, empty)
+        found = pa.concat_tables(parts)
+        return FileRows(
+            tables.row_ids_of(found),
+            _names(found),
+            found.column("bytes").fill_null(-1).to_numpy(),
+            found.column("mtime_ns").fill_null(-1).to_numpy(),
+        )
+
+    def image_names(self) -> Iterator[tuple[int, int, str]]:
+        """(row id, root id, name) of every live image; the name is a file system string relative to its root."""
+        for rows in self.scan("images", ["root_id", "path", "path_bytes"]):
+            roots = rows.column("root_id").to_pylist()
+            yield from zip(tables.row_ids_of(rows).tolist(), roots, _names(rows), strict=True)
+
+    def content_hashes(self) -> dict[bytes, int]:
+        """Content hash -> row id, over the live images."""
+        found: dict[bytes, int] = {}
+        for rows in self.scan("images", ["content_hash"]):
+            found.update(zip(rows.column("content_hash").to_pylist(), tables.row_ids_of(rows).tolist(), strict=True))
+        return found
+
+    def _no_rows(self, table: Table, columns: Sequence[str]) -> pa.Table:
+        fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]
+        return pa.schema(fields).empty_table()
+
+    def vectors(self, table: ItemTable, row_ids: NDArray[np.int64]) -> Vectors:
+        """The stored vectors (n, dim) of these rows, in the order asked."""
+        return tables.matrix(self.rows(table, row_ids, ["embedding"]).column("embedding"))
+
+    def root_path(self, root_id: int) -> Path | None:
+        """The folder of a root, or None for a root that the gallery does not have."""
+        found = [root for root in self.manifest.roots if root.id == root_id]
+        return root_path(self.path, found[0]) if found else None
+
+    def index_for(self, table: ItemTable) -> IndexEntry | None:
+        """The newest index of a table, or None."""
+        found = [entry for entry in self.manifest.indexes if entry.table == table]
+        return found[-1] if found else None
+
+    def index_folder(self, name: str) -> Path:
+        """The folder of an index."""
+        return self.store.path(f"index/{name}")
+
+    def new_index_folder(self) -> tuple[str, Path]:
+        """A fresh name and its folder, created. It belongs to the gallery once `commit_index` names it."""
+        name = secrets.token_hex(12)
+        return name, self.store.make_folder(f"index/{name}")
+
+    def commit_index(self, entry: IndexEntry, *, replaces: Sequence[str] = ()) -> "Gallery":
+        """Add an index of this version's rows (its files durable already), drop the named ones, return the new version.
+
+        Needs no lock: what others committed meanwhile stays, since rows that the index does not cover are scored beside it.
+        """
+
+        def add(current: Manifest) -> Manifest:
+            if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
+                raise EncoderMismatch(f"{self.path} was made anew with another encoder while its index was built")
+            kept = tuple(index for index in current.indexes if index.name not in replaces)
+            gone = self._dropped_since(current, entry.table)
+            deletes = current.deletes[entry.table]
+            if gone.size:
+                deletes = (*deletes, tables.write_row_ids(self.store, gone, in_shards=0))
+            return replace(current, indexes=(*kept, entry), deletes={**current.deletes, entry.table: deletes})
+
+        return Gallery(self.store, manifests.commit(self.store, self.manifest, add, command="index", onto_any=True))
+
+    def _dropped_since(self, current: Manifest, table: Table) -> NDArray[np.int64]:
+        """Rows of this version that a compaction has since dropped: an index built from it would still return them."""
+        then, now = set(self.manifest.shards[table]), set(current.shards[table])
+        return np.setdiff1d(self._ids_in(table, then - now), self._ids_in(table, now - then))
+
+    def _ids_in(self, table: Table, shards: Iterable[Shard]) -> NDArray[np.int64]:
+        ids = [np.empty(0, np.int64)]
+        for shard in shards:
+            ids += [tables.row_ids_of(rows) for rows in tables.scan(self.store, table, shard, [], self.schema(table))]
+        return np.concatenate(ids)
+
+    def write_rows(self, table: ItemTable, target: Path) -> int:
+        """Write the live rows, ordered by row id, as one Parquet file; returns how many. Raises StoreError."""
+        return tables.write_file(self._ordered(table), self.schema(table), target)
+
+    def _ordered(self, table: ItemTable) -> Iterator[pa.Table]:
+        # Shards of one writer ascend; a merged one may lie among others, and then only its neighbours wait for each other.
+        shards = sorted(self.manifest.shards[table], key=lambda shard: shard.min_row_id)
+        if all(low.max_row_id < high.min_row_id for low, high in pairwise(shards)):
+            for shard in shards:
+                yield from self._live(table, shard, self.schema(table).names)
+            return
+        ids = np.sort(np.concatenate([tables.row_ids_of(rows) for rows in self.scan(table, [])]))
+        for start in range(0, len(ids), tables.ROW_GROUP_ROWS):
+            yield self.rows(table, ids[start : start + tables.ROW_GROUP_ROWS], self.schema(table).names)
+
+    def data_bytes(self) -> int:
+        """Bytes of all that this version names: shards and indexes."""
+        shards = sum(shard.file_bytes for group in self.manifest.shards.values() for shard in group)
+        folders = [self.index_folder(entry.name) for entry in self.manifest.indexes]
+        return shards + sum(file.stat().st_size for folder in folders for file in folder.glob("*"))
+
+    def shards(self, table: Table) -> tuple[Shard, ...]:
+        """The shards of a table."""
+        return self.manifest.shards[table]
+
+    def shard_path(self, table: Table, shard: Shard) -> Path:
+        """The Parquet file of a shard."""
+        return self.store.path(f"{table}/{shard.name}")
+
+
+def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
+    """`work(gallery)`; once more on the newest version if a file has been cleaned away since this one was current.
+
+    Raises GalleryError where a file of the newest version is missing.
+    """
+    try:
+        return work(gallery)
+    except FileNotFoundError as error:
+        newest = gallery.newest()
+        if newest is gallery:
+            raise GalleryError(
+                f"{error.filename or error} is missing from {gallery.path}, which names it: the gallery is damaged. "
+                "Restore it from a backup, or embed into a new one."
+            ) from error
+        return work(newest)
+
+
+def _names(rows: pa.Table) -> list[str]:
+    """The real names, as file system strings."""
+    pairs = zip(rows.column("path").to_pylist(), rows.column("path_bytes").to_pylist(), strict=True)
+    return [path if real is None else os.fsdecode(real) for path, real in pairs]
+
+
+def _contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    if not ascending.size:
+        return np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(ascending, values), ascending.size - 1)
+    found: NDArray[np.bool_] = ascending[places] == values
+    return found

@@ -1,0 +1,234 @@
+"""Shards as Parquet: schemas, writing, and reading only what is needed.
+
+Readers ignore columns they do not know and take missing ones as null, so that a later version may add some.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mmsearch.errors import GalleryError
+from mmsearch.exact import Vectors
+from mmsearch.records import Provenance, RowIdFile, Shard, Table
+from mmsearch.stores import LocalStore
+
+__all__ = [
+    "ROW_GROUP_ROWS",
+    "SHARD_ROWS",
+    "embedding_column",
+    "matrix",
+    "read_row_ids",
+    "read_rows",
+    "row_ids_of",
+    "scan",
+    "schema",
+    "write_file",
+    "write_row_ids",
+    "write_shards",
+]
+
+SHARD_ROWS = 65_536
+# Small enough that fetching a hit's metadata reads little, large enough that a scan is not slowed by headers.
+ROW_GROUP_ROWS = 4_096
+# A scan holds this many rows at a time: 32 MB of 512-d float16 vectors with their float32 copies.
+_SCAN_GROUPS = 4
+
+_FILE_COLUMNS = [
+    pa.field("root_id", pa.int64(), nullable=False),
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("path_bytes", pa.binary()),
+    pa.field("bytes", pa.int64()),
+    pa.field("mtime_ns", pa.int64()),
+    pa.field("etag", pa.string()),
+]
+
+
+def schema(table: Table, dim: int, dtype: str) -> pa.Schema:
+    """The columns of a table. `embedding` is fixed_size_list<dtype>[dim], L2-normalised."""
+    row_id = pa.field("row_id", pa.int64(), nullable=False)
+    value = pa.float16() if dtype == "float16" else pa.float32()
+    embedding = pa.field("embedding", pa.list_(pa.field("element", value, nullable=False), dim), nullable=False)
+    if table == "images":
+        fields = [
+            row_id,
+            *_FILE_COLUMNS,
+            pa.field("content_hash", pa.binary()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("taken_at", pa.timestamp("us")),
+            embedding,
+        ]
+    elif table == "captions":
+        fields = [
+            row_id,
+            pa.field("caption", pa.string(), nullable=False),
+            pa.field("root_id", pa.int64()),
+            pa.field("path", pa.string()),
+            pa.field("path_bytes", pa.binary()),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("ordinal", pa.int64(), nullable=False),
+            embedding,
+        ]
+    else:
+        fields = [
+            row_id,
+            *_FILE_COLUMNS,
+            pa.field("stage", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+        ]
+    return pa.schema(fields)
+
+
+def embedding_column(vectors: NDArray[np.floating], dtype: str) -> pa.FixedSizeListArray:
+    """An (n, dim) array as the embedding column, rounded to `dtype`."""
+    stored = np.ascontiguousarray(vectors, dtype=np.dtype(dtype))
+    value = pa.float16() if dtype == "float16" else pa.float32()
+    kind = pa.list_(pa.field("element", value, nullable=False), stored.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1), type=value), type=kind)
+
+
+def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
+    """The embedding column as an (n, dim) array; without a copy where it is one chunk."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # no chunk, or too many bytes for one
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+    values: Vectors = array.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(array), array.type.list_size)
+
+
+def row_ids_of(rows: pa.Table) -> NDArray[np.int64]:
+    """The row_id column as int64 (n,)."""
+    ids: NDArray[np.int64] = rows.column("row_id").to_numpy()
+    return ids
+
+
+def write_shards(store: LocalStore, table: Table, rows: pa.Table, provenance: Provenance | None) -> list[Shard]:
+    """Write rows (ascending row_id) as shards of at most SHARD_ROWS, durable on return. Raises StoreError."""
+    return [
+        _write_shard(store, table, rows.slice(start, SHARD_ROWS), provenance)
+        for start in range(0, rows.num_rows, SHARD_ROWS)
+    ]
+
+
+def _write_shard(store: LocalStore, table: Table, rows: pa.Table, provenance: Provenance | None) -> Shard:
+    name = f"{secrets.token_hex(12)}.parquet"
+    with store.create(f"{table}/{name}") as file, pq.ParquetWriter(file, rows.schema, **_layout(rows.schema)) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    ids = row_ids_of(rows)
+    size = store.path(f"{table}/{name}").stat().st_size
+    return Shard(name, rows.num_rows, int(ids[0]), int(ids[-1]), size, provenance)
+
+
+def _layout(columns: pa.Schema) -> dict[str, Any]:
+    # Vectors do not compress, and a dictionary over them costs five times the write; names compress well.
+    plain = [field.name for field in columns if field.name != "embedding"]
+    return {
+        "compression": dict.fromkeys(plain, "zstd") | {"embedding": "none"},
+        "use_dictionary": False,
+        "write_statistics": [column for column in plain if column not in ("path_bytes", "content_hash")],
+    }
+
+
+def write_file(pieces: Iterator[pa.Table], columns: pa.Schema, target: Path) -> int:
+    """Write pieces of a table as one Parquet file anywhere; it appears under its name when whole. Returns its rows."""
+    count = 0
+    store = LocalStore(target.parent)
+    temporary = f".{secrets.token_hex(8)}.tmp"
+    try:
+        with store.create(temporary) as file, pq.ParquetWriter(file, columns, **_layout(columns)) as writer:
+            for rows in pieces:
+                writer.write_table(rows.cast(columns), row_group_size=ROW_GROUP_ROWS)
+                count += rows.num_rows
+        store.rename(temporary, target.name)
+    finally:
+        store.delete(temporary)
+    return count
+
+
+def scan(
+    store: LocalStore, table: Table, shard: Shard, columns: Sequence[str], expected: pa.Schema
+) -> Iterator[pa.Table]:
+    """All rows of a shard, some row groups at a time. Raises FileNotFoundError, GalleryError (damaged)."""
+    with _parquet(store, table, shard) as file:
+        for start in range(0, file.num_row_groups, _SCAN_GROUPS):
+            groups = range(start, min(start + _SCAN_GROUPS, file.num_row_groups))
+            yield _read_groups(file, list(groups), columns, expected, shard)
+
+
+def read_rows(
+    store: LocalStore,
+    table: Table,
+    shard: Shard,
+    row_ids: NDArray[np.int64],
+    columns: Sequence[str],
+    expected: pa.Schema,
+) -> pa.Table:
+    """The rows of a shard whose ids are among `row_ids` (ascending), reading only the row groups that may hold them."""
+    with _parquet(store, table, shard) as file:
+        column = file.schema_arrow.get_field_index("row_id")
+        groups = []
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group).column(column).statistics
+            low, high = (
+                (statistics.min, statistics.max) if statistics is not None else (shard.min_row_id, shard.max_row_id)
+            )
+            if np.searchsorted(row_ids, low) < np.searchsorted(row_ids, high, side="right"):
+                groups.append(group)
+        rows = _read_groups(file, groups, columns, expected, shard)
+    return rows.filter(pc.is_in(rows.column("row_id"), value_set=pa.array(row_ids)))
+
+
+def _parquet(store: LocalStore, table: Table, shard: Shard) -> pq.ParquetFile:
+    path = store.path(f"{table}/{shard.name}")
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(shard, error) from error
+
+
+def _read_groups(
+    file: pq.ParquetFile, groups: list[int], columns: Sequence[str], expected: pa.Schema, shard: Shard
+) -> pa.Table:
+    wanted = list(dict.fromkeys(["row_id", *columns]))
+    present = [name for name in wanted if name in file.schema_arrow.names]
+    try:
+        rows = file.read_row_groups(groups, columns=present)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(shard, error) from error
+    for name in wanted:
+        if name not in present:
+            rows = rows.append_column(expected.field(name), pa.nulls(rows.num_rows, expected.field(name).type))
+    return rows.select(wanted)
+
+
+def _damaged(shard: Shard, error: Exception) -> GalleryError:
+    return GalleryError(
+        f"shard {shard.name} cannot be read ({error}). The disk may be failing: restore the gallery from a backup, "
+        "or embed into a new one."
+    )
+
+
+def write_row_ids(store: LocalStore, row_ids: NDArray[np.int64], in_shards: int) -> RowIdFile:
+    """Write a list of row ids as deletes/<random>.parquet, durable on return."""
+    name = f"{secrets.token_hex(12)}.parquet"
+    with store.create(f"deletes/{name}") as file:
+        pq.write_table(pa.table({"row_id": pa.array(row_ids, type=pa.int64())}), file, compression="zstd")
+    return RowIdFile(name, len(row_ids), in_shards)
+
+
+def read_row_ids(store: LocalStore, files: Sequence[RowIdFile]) -> NDArray[np.int64]:
+    """The ids of several lists, ascending and unique."""
+    lists = [np.empty(0, np.int64)]
+    for file in files:
+        with pq.ParquetFile(store.path(f"deletes/{file.name}")) as parquet:
+            lists.append(parquet.read(columns=["row_id"]).column("row_id").to_numpy())
+    return np.unique(np.concatenate(lists))

@@ -1,0 +1,183 @@
+"""Keeping a gallery small: many small shards become few, dead rows leave, and files out of use are removed.
+
+Row ids never change, so no index is ever invalidated.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mmsearch.gallery import manifests, tables
+from mmsearch.records import TABLES, Manifest, Provenance, RowIdFile, Shard, Table
+from mmsearch.stores import LocalStore
+
+__all__ = ["Removed", "merge_small", "remove_unused", "rewrite_wasteful"]
+
+# Under this many rows a shard is small, and more than this many small ones slow every reader down.
+SMALL_SHARD_ROWS = 8_192
+MOST_SMALL_SHARDS = 32
+# `compact` rewrites a shard when this share of it is dead: below, the copy costs more than the space is worth.
+_WASTEFUL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `remove_unused` took away."""
+
+    files: int
+    bytes: int
+
+
+def merge_small(store: LocalStore, manifest: Manifest) -> Manifest:
+    """The manifest with its small shards merged and its delete lists joined, where there are too many of them."""
+    for table in TABLES:
+        small = [shard for shard in manifest.shards[table] if shard.rows < SMALL_SHARD_ROWS]
+        if len(small) > MOST_SMALL_SHARDS or len(manifest.deletes[table]) > MOST_SMALL_SHARDS:
+            manifest = _rewritten(store, manifest, table, small if len(small) > MOST_SMALL_SHARDS else [])
+    return manifest
+
+
+def rewrite_wasteful(store: LocalStore, manifest: Manifest) -> Manifest:
+    """The manifest with every small or largely dead shard rewritten; itself where there is nothing to gain."""
+    for table in TABLES:
+        dead = tables.read_row_ids(store, manifest.deletes[table])
+        chosen = [
+            shard for shard in manifest.shards[table] if _dead_share(store, table, shard, manifest, dead) > _WASTEFUL
+        ]
+        small = [s for s in manifest.shards[table] if s.rows < SMALL_SHARD_ROWS and s not in chosen]
+        if len(small) > 1:
+            chosen += small
+        if chosen or len(manifest.deletes[table]) > 1:
+            manifest = _rewritten(store, manifest, table, chosen)
+    return manifest
+
+
+def _dead_share(store: LocalStore, table: Table, shard: Shard, manifest: Manifest, dead: NDArray[np.int64]) -> float:
+    if not np.any((dead >= shard.min_row_id) & (dead <= shard.max_row_id)):
+        return 0.0
+    expected = tables.schema(table, manifest.encoder.dim, manifest.dtype)
+    ids = [tables.row_ids_of(rows) for rows in tables.scan(store, table, shard, [], expected)]
+    return float(np.isin(np.concatenate(ids), dead).mean())
+
+
+def _rewritten(store: LocalStore, manifest: Manifest, table: Table, chosen: Sequence[Shard]) -> Manifest:
+    dead = tables.read_row_ids(store, manifest.deletes[table])
+    shards = [shard for shard in manifest.shards[table] if shard not in chosen]
+    dropped = [np.empty(0, np.int64)]
+    by_provenance: dict[Provenance | None, list[Shard]] = {}
+    for shard in chosen:
+        by_provenance.setdefault(shard.provenance, []).append(shard)
+    for provenance, group in by_provenance.items():
+        new, gone = _merged(store, manifest, table, sorted(group, key=lambda shard: shard.min_row_id), provenance, dead)
+        shards += new
+        dropped.append(gone)
+    deletes = _joined_deletes(store, manifest, table, dead, np.concatenate(dropped))
+    ordered = tuple(sorted(shards, key=lambda shard: shard.min_row_id))
+    return replace(
+        manifest,
+        shards={**manifest.shards, table: ordered},
+        deletes={**manifest.deletes, table: deletes},
+    )
+
+
+def _merged(
+    store: LocalStore,
+    manifest: Manifest,
+    table: Table,
+    shards: Sequence[Shard],
+    provenance: Provenance | None,
+    dead: NDArray[np.int64],
+) -> tuple[list[Shard], NDArray[np.int64]]:
+    """The live rows of some shards as new ones, and the ids of the dead rows that they no longer hold."""
+    expected = tables.schema(table, manifest.encoder.dim, manifest.dtype)
+    written: list[Shard] = []
+    dropped = [np.empty(0, np.int64)]
+    pending: list[pa.Table] = []
+    for shard in shards:
+        for rows in tables.scan(store, table, shard, expected.names, expected):
+            ids = tables.row_ids_of(rows)
+            gone = np.isin(ids, dead)
+            dropped.append(ids[gone])
+            pending.append(rows.filter(pa.array(~gone)).cast(expected))
+        # One full shard at a time, so that merging needs memory for one and not for all.
+        while sum(rows.num_rows for rows in pending) >= tables.SHARD_ROWS:
+            whole = pa.concat_tables(pending).sort_by("row_id")
+            written += tables.write_shards(store, table, whole.slice(0, tables.SHARD_ROWS), provenance)
+            pending = [whole.slice(tables.SHARD_ROWS)]
+    rest = pa.concat_tables(pending).sort_by("row_id") if pending else None
+    if rest is not None and rest.num_rows:
+        written += tables.write_shards(store, table, rest, provenance)
+    return written, np.concatenate(dropped)
+
+
+def _joined_deletes(
+    store: LocalStore, manifest: Manifest, table: Table, dead: NDArray[np.int64], dropped: NDArray[np.int64]
+) -> tuple[RowIdFile, ...]:
+    """One list of the dead rows that stand in shards, and one of those that only an index may still return."""
+    out_before = np.setdiff1d(
+        tables.read_row_ids(store, [file for file in manifest.deletes[table] if file.in_shards == 0]), dropped
+    )
+    out = np.union1d(out_before, dropped)
+    standing = np.setdiff1d(dead, out)
+    indexed = np.zeros(len(out), bool)
+    for index in manifest.indexes:
+        if index.table == table:
+            for low, high in index.covers:
+                indexed |= (out >= low) & (out < high)
+    lists = []
+    if standing.size:
+        lists.append(tables.write_row_ids(store, standing, in_shards=len(standing)))
+    if indexed.any():
+        lists.append(tables.write_row_ids(store, out[indexed], in_shards=0))
+    return tuple(lists)
+
+
+def remove_unused(store: LocalStore, manifest: Manifest, *, grace_seconds: float) -> Removed:
+    """Remove the files that no version names which was current within the last `grace_seconds`.
+
+    A version is current until the next is committed; a file that no version names (an interrupted run left it) goes
+    when it was last written longer ago than that. The caller holds the lock.
+    """
+    now = time.time()
+    kept = [manifest]
+    expired = []
+    for version, following in pairwise(manifests.versions(store)):
+        if version == manifest.version:
+            continue
+        if now - store.path(f"manifests/{following:08d}.json").stat().st_mtime >= grace_seconds:
+            expired.append(version)
+            continue
+        with contextlib.suppress(ValueError):  # a torn manifest names nothing
+            kept.append(manifests.read(store, version))
+    needed = set().union(*(manifests.named_files(version) for version in kept))
+    # Names leave before what they name, so that no reader finds a version whose files are gone.
+    for version in expired:
+        store.delete(f"manifests/{version:08d}.json")
+    return _remove(store, needed, now - grace_seconds)
+
+
+def _remove(store: LocalStore, needed: set[str], before: float) -> Removed:
+    files = size = 0
+    for folder in (*TABLES, "deletes", "index", "manifests"):
+        for name in store.names(folder):
+            path = store.path(f"{folder}/{name}")
+            temporary = name.startswith(".")
+            if f"{folder}/{name}" in needed or (folder == "manifests" and not temporary):
+                continue
+            members = [path, *path.glob("*")] if path.is_dir() else [path]
+            if max(member.stat().st_mtime for member in members) > before:
+                continue
+            size += sum(member.stat().st_size for member in members if member.is_file())
+            files += 1
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                store.delete(f"{folder}/{name}")
+    return Removed(files, size)

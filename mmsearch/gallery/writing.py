@@ -1,0 +1,221 @@
+"""The one writer of a gallery: buffers rows and deletes, and commits them together."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mmsearch.errors import EncoderMismatch
+from mmsearch.exact import Vectors
+from mmsearch.gallery import manifests, tables, upkeep
+from mmsearch.gallery.reading import Gallery, root_path, root_uri
+from mmsearch.records import (
+    TABLES,
+    CaptionRow,
+    EncoderIdentity,
+    ImageRow,
+    Manifest,
+    Provenance,
+    Root,
+    SkippedRow,
+    Table,
+)
+from mmsearch.stores import LocalStore
+
+__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer"]
+
+COMMIT_SECONDS = 60.0
+_NOBODY = EncoderIdentity("", "", 0)
+
+
+@contextlib.contextmanager
+def open_writer(folder: Path, *, command: str) -> Iterator["GalleryWriter"]:
+    """Lock the gallery in `folder` and write it. What was not committed by the end is dropped.
+
+    A gallery that does not exist yet begins with the writer's first commit; without one, nothing is left behind.
+    Raises GalleryBusy, StoreError, GalleryError.
+    """
+    store = LocalStore(folder)
+    fresh = not folder.exists()
+    with store.lock(command):
+        writer = GalleryWriter(store, manifests.newest(store) or manifests.first(_NOBODY, "float16", command), command)
+        try:
+            yield writer
+        finally:
+            if fresh and writer.manifest.version == 0:
+                _remove_empty(folder)
+
+
+def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+    """Raise EncoderMismatch, naming both, unless the two are the same encoder."""
+    if gallery.fingerprint != other.fingerprint:
+        raise EncoderMismatch(
+            f"{folder} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
+            f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
+            f"Use --model {gallery.spec}, or another gallery with --gallery."
+        )
+
+
+def _remove_empty(folder: Path) -> None:
+    # Still under the lock, so that whoever comes next starts from an empty folder too.
+    with contextlib.suppress(OSError):
+        for name in TABLES:
+            if (folder / name).is_dir():
+                (folder / name).rmdir()
+        (folder / "lock").unlink(missing_ok=True)
+        folder.rmdir()
+
+
+class GalleryWriter:
+    """Rows and deletes on their way into the next version. Made by `open_writer`, which holds the lock."""
+
+    def __init__(self, store: LocalStore, manifest: Manifest, command: str) -> None:
+        self._store = store
+        self._command = command
+        self._rows: dict[tuple[Table, Provenance | None], list[pa.Table]] = {}
+        self._deletes: dict[Table, list[NDArray[np.int64]]] = {table: [] for table in TABLES}
+        self._next_row_ids = dict(manifest.next_row_ids)
+        self._roots = manifest.roots
+        self._next_root_id = manifest.next_root_id
+        self._last_commit = time.monotonic()
+        self.manifest = manifest
+
+    def begin(self, encoder: EncoderIdentity, dtype: str = "float16") -> None:
+        """Say whose vectors will be appended. Raises EncoderMismatch where the gallery holds another encoder's."""
+        if self.manifest.version == 0:
+            self.manifest = manifests.first(encoder, dtype, self._command)
+        else:
+            require_same_encoder(self.manifest.encoder, encoder, self._store.folder)
+
+    @property
+    def gallery(self) -> Gallery:
+        """The version last committed."""
+        return Gallery(self._store, self.manifest)
+
+    @property
+    def roots(self) -> tuple[Root, ...]:
+        """The roots as the next commit will have them."""
+        return self._roots
+
+    def root_path(self, root: Root) -> Path:
+        """The folder that a root names."""
+        return root_path(self._store.folder, root)
+
+    def add_root(self, folder: Path) -> Root:
+        """A new root for `folder` (absolute)."""
+        root = Root(self._next_root_id, root_uri(self._store.folder, folder))
+        self._roots = (*self._roots, root)
+        self._next_root_id += 1
+        return root
+
+    def uri(self, file: Path) -> str:
+        """How an absolute path is written down in this gallery."""
+        return root_uri(self._store.folder, file)
+
+    def set_roots(self, roots: Sequence[Root]) -> None:
+        """Put these in the place of all roots (`relocate`, `forget`)."""
+        self._roots = tuple(roots)
+
+    def append(
+        self,
+        table: Table,
+        rows: Sequence[ImageRow] | Sequence[CaptionRow] | Sequence[SkippedRow],
+        vectors: NDArray[np.floating] | None = None,
+        provenance: Provenance | None = None,
+    ) -> NDArray[np.int64]:
+        """Add rows and return their new ids (n,).
+
+        vectors: (n, dim), L2-normalised, stored in the gallery's dtype; None for skipped rows.
+        """
+        expected = tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype)
+        first = self._next_row_ids[table]
+        ids = np.arange(first, first + len(rows), dtype=np.int64)
+        columns: list[pa.Array] = [pa.array(ids)]
+        for field in expected:
+            if field.name == "embedding":
+                columns.append(tables.embedding_column(np.asarray(vectors), self.manifest.dtype))
+            elif field.name != "row_id":
+                columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
+        self._rows.setdefault((table, provenance), []).append(pa.table(columns, schema=expected))
+        self._next_row_ids[table] += len(rows)
+        return ids
+
+    def delete(self, table: Table, row_ids: Sequence[int] | NDArray[np.int64]) -> None:
+        """Mark live rows as dead, in the same commit as whatever else is pending."""
+        if len(row_ids):
+            self._deletes[table].append(np.asarray(row_ids, dtype=np.int64))
+
+    def stored_images(self, row_ids: NDArray[np.int64]) -> tuple[list[ImageRow], Vectors]:
+        """Images with their vectors (n, dim), in the order asked, committed or pending."""
+        wanted = np.unique(row_ids)
+        names = tables.schema("images", self.manifest.encoder.dim, self.manifest.dtype).names
+        pending = [rows for (table, _), parts in self._rows.items() if table == "images" for rows in parts]
+        parts = [rows.filter(pc.is_in(rows.column("row_id"), value_set=pa.array(wanted))) for rows in pending]
+        committed = wanted[wanted < self.manifest.next_row_ids["images"]]
+        parts.append(self.gallery.rows("images", committed, names).select(names))
+        found = pa.concat_tables(parts).sort_by("row_id")
+        found = found.take(pa.array(np.searchsorted(wanted, row_ids)))
+        plain = found.drop_columns(["row_id", "embedding"]).to_pylist()
+        return [ImageRow(**row) for row in plain], tables.matrix(found.column("embedding"))
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to commit: a full shard is pending, or a minute has passed."""
+        pending = sum(rows.num_rows for parts in self._rows.values() for rows in parts)
+        waited = time.monotonic() - self._last_commit > COMMIT_SECONDS
+        return pending >= tables.SHARD_ROWS or (waited and self.dirty)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a commit would change anything."""
+        return any(self._rows.values()) or any(self._deletes.values()) or self._roots != self.manifest.roots
+
+    def commit(self) -> Manifest:
+        """Write what is pending and commit it as the next version; nothing pending (or nothing begun), nothing written.
+
+        Raises StoreError, CommitConflict; then nothing of it is in the gallery.
+        """
+        self._last_commit = time.monotonic()
+        if not self.dirty or self.manifest.encoder == _NOBODY:
+            return self.manifest
+        shards = {table: list(self.manifest.shards[table]) for table in TABLES}
+        for (table, provenance), parts in self._rows.items():
+            shards[table] += tables.write_shards(self._store, table, pa.concat_tables(parts), provenance)
+        deletes = {table: list(self.manifest.deletes[table]) for table in TABLES}
+        for table in TABLES:
+            if self._deletes[table]:
+                ids = np.unique(np.concatenate(self._deletes[table]))
+                deletes[table].append(tables.write_row_ids(self._store, ids, in_shards=len(ids)))
+        proposed = replace(
+            self.manifest,
+            roots=self._roots,
+            next_root_id=self._next_root_id,
+            next_row_ids=dict(self._next_row_ids),
+            shards={table: tuple(shards[table]) for table in TABLES},
+            deletes={table: tuple(deletes[table]) for table in TABLES},
+        )
+        self._commit(upkeep.merge_small(self._store, proposed))
+        self._rows.clear()
+        for pending in self._deletes.values():
+            pending.clear()
+        return self.manifest
+
+    def rewrite(self, rewritten: Callable[[LocalStore, Manifest], Manifest]) -> Manifest:
+        """Commit a manifest that holds the same live rows in other files, where `rewritten` gives another one."""
+        proposed = rewritten(self._store, self.manifest)
+        if proposed != self.manifest:
+            self._commit(proposed)
+        return self.manifest
+
+    def _commit(self, proposed: Manifest) -> None:
+        def change(current: Manifest) -> Manifest:
+            # Indexes may have been added meanwhile (`index` takes no lock); everything else is as it was.
+            return replace(proposed, indexes=current.indexes)
+
+        self.manifest = manifests.commit(self._store, self.manifest, change, command=self._command)
