@@ -1,0 +1,139 @@
+"""`embed`: bring a gallery in line with folders of pictures and files of captions."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
+from mmsearch.errors import SourceError, StoreError
+from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.pipeline.embed.captions import embed_captions
+from mmsearch.pipeline.embed.pictures import embed_pictures
+from mmsearch.pipeline.embed.report import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.records import ProgressCallback, quiet
+from mmsearch.sources import read_captions
+from mmsearch.sync import Plan, choose_roots, plan_root
+
+__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts", "embed"]
+
+_Path = str | os.PathLike[str]
+
+
+def embed(
+    paths: Sequence[_Path] = (),
+    *,
+    captions: Sequence[_Path] = (),
+    gallery: _Path | None = None,
+    encoder: str | Encoder | None = None,
+    options: EmbedOptions | None = None,
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> EmbedReport:
+    """Sync a gallery with folders: encode what is new or changed, drop what is gone, leave the rest alone.
+
+    paths: folders (mirrored in full) and files (added or updated). None, and no captions: all roots of the gallery.
+    captions: files of captions (see `mmsearch.sources.read_captions`); running one again replaces its captions.
+    gallery: its folder; see `mmsearch.gallery.place_for_gallery` for the default. Made where there is none.
+    encoder: an encoder spec, or an encoder; by default the gallery's own, and for a new gallery `DEFAULT_MODEL`.
+    announce: told in a line what device is used and what is downloaded, before it happens.
+
+    What is finished is committed at least once a minute; an interrupted run is continued by the same call.
+    Raises SourceError (nothing there, nothing embedded, PruneRefused), EncoderError, EncoderMismatch, GalleryBusy,
+    StoreError.
+    """
+    started = time.monotonic()
+    options = options or EmbedOptions()
+    named = [Path(os.path.abspath(Path(file).expanduser())) for file in captions]  # noqa: PTH100 - keeps links
+    files = [(file, read_captions(file)) for file in named]
+    with open_writer(place_for_gallery(gallery), command="embed") as writer:
+        source = _EncoderSource(encoder, writer, options, announce)
+        image_counts, caption_counts = ImageCounts(), CaptionCounts()
+        plan = _plan(writer, paths, options, progress) if paths or not captions else None
+        source.check()
+        try:
+            if plan is not None:
+                image_counts = embed_pictures(writer, source.load, plan, options, progress)
+                writer.commit()  # captions find their pictures among committed rows
+                _require_pictures(plan, image_counts)
+            for file, lines in files:
+                caption_counts += embed_captions(writer, source.load, file, lines, progress)
+        except StoreError:
+            raise
+        except BaseException:
+            # Ctrl-C, a failing device, a refused delete: what is encoded is kept, and the same command continues from it.
+            writer.commit()
+            raise
+        writer.commit()
+        return _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
+
+
+class _EncoderSource:
+    """Loads the encoder when something has to be encoded, and not before: a run that only looks stays quick."""
+
+    def __init__(
+        self,
+        wanted: str | Encoder | None,
+        writer: GalleryWriter,
+        options: EmbedOptions,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._writer, self._options, self._announce = writer, options, announce
+        self._own = writer.manifest.encoder if writer.manifest.version else None
+        self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
+        self._loading = threading.Lock()
+        self.loaded: Encoder | None = None
+
+    def check(self) -> None:
+        """Refuse another model than the gallery's, even where nothing is to be encoded."""
+        if self._own is not None and self._wanted != self._own.spec:
+            self.load()
+
+    def load(self) -> Encoder:
+        """The encoder, loaded once by whichever thread comes first."""
+        with self._loading:
+            if self.loaded is None:
+                encoder = self._wanted
+                if isinstance(encoder, str):
+                    device, precision = self._options.device, self._options.precision
+                    encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
+                self._writer.begin(encoder.identity, self._options.dtype)
+                self._announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
+                self.loaded = encoder
+            return self.loaded
+
+
+def _plan(writer: GalleryWriter, paths: Sequence[_Path], options: EmbedOptions, progress: ProgressCallback) -> Plan:
+    plan = Plan()
+    for root in choose_roots(writer, paths):
+        plan_root(writer.gallery, root, plan, prune=options.prune, progress=progress)
+    return plan
+
+
+def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
+    if counts.in_gallery or counts.deleted or not plan.candidates:
+        return
+    reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
+    raise SourceError(
+        f"no picture could be embedded from {', '.join(plan.folders)}: "
+        f"{plan.candidates} files, {reasons or 'all of them skipped before (mmsearch info --skipped)'}"
+    )
+
+
+def _report(
+    writer: GalleryWriter, source: _EncoderSource, images: ImageCounts, captions: CaptionCounts, seconds: float
+) -> EmbedReport:
+    gallery = writer.gallery
+    return EmbedReport(
+        gallery=gallery.path,
+        version=writer.manifest.version,
+        encoder=writer.manifest.encoder,
+        device=source.loaded.device if source.loaded else None,
+        precision=source.loaded.precision if source.loaded else None,
+        images=images,
+        captions=captions,
+        total_images=gallery.live_rows("images"),
+        total_captions=gallery.live_rows("captions"),
+        seconds=seconds,
+    )

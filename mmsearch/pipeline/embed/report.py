@@ -1,0 +1,97 @@
+"""What `embed` is asked for, and what it answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.images import MAX_PIXELS
+from mmsearch.records import EncoderIdentity
+
+__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOptions:
+    """How to embed.
+
+    device: "auto", "cpu", "cuda", "cuda:1", "mps". precision: "auto", "fp32", "fp16", "bf16".
+    batch_size: images encoded together; None for what suits the device. threads: decoders; None for one a core.
+    max_pixels: larger images are skipped. prune: deletes are meant, however many.
+    dtype: of the vectors in a new gallery, "float16" or "float32".
+    benchmark: open images as the published benchmarks do (no EXIF orientation).
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    threads: int | None = None
+    max_pixels: int = MAX_PIXELS
+    prune: bool = False
+    dtype: str = "float16"
+    benchmark: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounts:
+    """What happened to the files of this run.
+
+    added: new pictures. updated: changed ones. reused: of those two, how many took the vector of a known file with the
+    same content (moved, copied, touched). deleted: pictures whose files are gone. skipped: files that could not be
+    embedded in this run; still_skipped: in an earlier run, and unchanged since. in_gallery: pictures found and held.
+    unreadable: (folder, reason) whose content is unknown. linked_folders: not followed.
+    """
+
+    added: int = 0
+    updated: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    skipped: int = 0
+    still_skipped: int = 0
+    in_gallery: int = 0
+    skipped_reasons: tuple[tuple[str, int], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    linked_folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionCounts:
+    """What happened to the captions of this run.
+
+    truncated: longer than the model reads, so cut. unmatched: with an image that the gallery does not hold.
+    problems: lines of the files that hold no caption.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    truncated: int = 0
+    unmatched: int = 0
+    problems: tuple[str, ...] = ()
+
+    def __add__(self, other: "CaptionCounts") -> "CaptionCounts":
+        return CaptionCounts(
+            self.added + other.added,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.deleted + other.deleted,
+            self.truncated + other.truncated,
+            self.unmatched + other.unmatched,
+            self.problems + other.problems,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What a run of `embed` did. device, precision: None where nothing had to be encoded."""
+
+    gallery: Path
+    version: int
+    encoder: EncoderIdentity
+    device: str | None
+    precision: str | None
+    images: ImageCounts
+    captions: CaptionCounts
+    total_images: int
+    total_captions: int
+    seconds: float

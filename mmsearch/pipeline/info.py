@@ -1,0 +1,104 @@
+"""`info`: what a gallery holds."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.gallery import Gallery
+from mmsearch.records import ITEM_TABLES, EncoderIdentity, ItemTable, SkippedRow
+
+__all__ = ["GalleryInfo", "IndexInfo", "RootInfo", "info", "skipped"]
+
+_Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RootInfo:
+    """A root. present: whether its folder is there now."""
+
+    path: str
+    images: int
+    skipped: int
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index and its state.
+
+    covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it holds
+    and that are no longer live.
+    """
+
+    table: ItemTable
+    factory: str
+    rows: int
+    covered: int
+    beside: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryInfo:
+    """What a gallery holds. bytes: of all files of this version. shards: of images and captions."""
+
+    path: Path
+    version: int
+    created_at: str
+    created_by: str
+    encoder: EncoderIdentity
+    dtype: str
+    images: int
+    captions: int
+    skipped: int
+    shards: int
+    bytes: int
+    roots: tuple[RootInfo, ...]
+    indexes: tuple[IndexInfo, ...]
+
+
+def info(gallery: _Path | None = None) -> GalleryInfo:
+    """What the gallery holds at this moment. Raises GalleryNotFound."""
+    opened = Gallery.open(gallery)
+    manifest = opened.manifest
+    return GalleryInfo(
+        path=opened.path,
+        version=manifest.version,
+        created_at=manifest.created_at,
+        created_by=manifest.created_by,
+        encoder=manifest.encoder,
+        dtype=manifest.dtype,
+        images=opened.live_rows("images"),
+        captions=opened.live_rows("captions"),
+        skipped=opened.live_rows("skipped"),
+        shards=sum(len(manifest.shards[table]) for table in ITEM_TABLES),
+        bytes=opened.data_bytes(),
+        roots=tuple(_roots(opened)),
+        indexes=tuple(_indexes(opened)),
+    )
+
+
+def skipped(gallery: _Path | None = None) -> list[tuple[str, SkippedRow]]:
+    """Inputs that could not be embedded, each with the path of its root."""
+    opened = Gallery.open(gallery)
+    return [(str(opened.root_path(row.root_id)), row) for row in opened.skipped_rows()]
+
+
+def _roots(gallery: Gallery) -> list[RootInfo]:
+    found = []
+    for root in gallery.manifest.roots:
+        path = gallery.root_path(root.id)
+        images = len(gallery.files("images", root.id).row_ids)
+        missing = len(gallery.files("skipped", root.id).row_ids)
+        found.append(RootInfo(str(path), images, missing, path is not None and path.is_dir()))
+    return found
+
+
+def _indexes(gallery: Gallery) -> list[IndexInfo]:
+    found = []
+    for table in ITEM_TABLES:
+        if (entry := gallery.index_for(table)) is not None:
+            beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
+            covered = gallery.live_rows(table) - beside
+            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, entry.rows - covered))
+    return found

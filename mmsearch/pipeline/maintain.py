@@ -1,0 +1,142 @@
+"""Changes of a gallery that encode nothing: `forget`, `relocate` and `compact`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from mmsearch.errors import SourceError
+from mmsearch.gallery import (
+    Gallery,
+    GalleryWriter,
+    open_writer,
+    remove_unused,
+    rewrite_wasteful,
+)
+from mmsearch.records import Root
+
+__all__ = ["CompactReport", "ForgetReport", "RelocateReport", "compact", "forget", "relocate"]
+
+GRACE = timedelta(days=1)
+_Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What left a gallery."""
+
+    gallery: Path
+    forgotten: str
+    images: int
+    captions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelocateReport:
+    """Where a root stands now."""
+
+    gallery: Path
+    old: Path
+    new: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What `compact` did. shards: how many there were and are. removed: files out of use, and their bytes."""
+
+    gallery: Path
+    shards_before: int
+    shards_after: int
+    removed_files: int
+    removed_bytes: int
+
+
+def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
+    """Drop a root and its pictures, or a file of captions and its captions, from a gallery. No picture file is touched.
+
+    Raises SourceError where the gallery has no such root, listing those that it has.
+    """
+    path = _absolute(root)
+    with open_writer(Gallery.open(gallery).path, command="forget") as writer:
+        found = _find_root(writer, path)
+        if found is None:
+            captions = [row_id for row_id, row in writer.gallery.all_captions() if row.source == writer.uri(path)]
+            if not captions:
+                raise SourceError(_no_such_root(writer, path))
+            writer.delete("captions", captions)
+            images = 0
+        else:
+            captions, images = [], _delete_root(writer, found)
+        writer.commit()
+        return ForgetReport(writer.gallery.path, str(path), images, len(captions))
+
+
+def _delete_root(writer: GalleryWriter, root: Root) -> int:
+    images = writer.gallery.files("images", root.id).row_ids
+    writer.delete("images", images)
+    writer.delete("skipped", writer.gallery.files("skipped", root.id).row_ids)
+    writer.set_roots([other for other in writer.roots if other != root])
+    return len(images)
+
+
+def relocate(root: _Path, new: _Path, *, gallery: _Path | None = None) -> RelocateReport:
+    """Say that a root stands elsewhere now. Only its address changes: no row, no vector, no file.
+
+    Raises SourceError: no such root, no such folder, or one that overlaps another root.
+    """
+    old_path, new_path = _absolute(root), _absolute(new)
+    if not new_path.is_dir():
+        raise SourceError(f"no such folder: {new}")
+    with open_writer(Gallery.open(gallery).path, command="relocate") as writer:
+        found = _find_root(writer, old_path)
+        if found is None:
+            raise SourceError(_no_such_root(writer, old_path))
+        for other in writer.roots:
+            folder = writer.root_path(other)
+            if other != found and (folder.is_relative_to(new_path) or new_path.is_relative_to(folder)):
+                raise SourceError(f"{new_path} and the root {folder} overlap; a picture belongs to one root")
+        moved = replace(found, uri=writer.uri(new_path))
+        writer.set_roots([moved if other == found else other for other in writer.roots])
+        writer.commit()
+        return RelocateReport(writer.gallery.path, writer.root_path(found), new_path)
+
+
+def compact(gallery: _Path | None = None, *, grace: timedelta = GRACE) -> CompactReport:
+    """Merge small shards, rewrite those that are largely dead, and remove files that have been out of use for `grace`.
+
+    Row ids stay, so indexes do too. Raises GalleryBusy, StoreError.
+    """
+    with open_writer(Gallery.open(gallery).path, command="compact") as writer:
+        before = _shard_count(writer.gallery)
+        writer.rewrite(rewrite_wasteful)
+        removed = remove_unused(writer.gallery.store, writer.manifest, grace_seconds=grace.total_seconds())
+        return CompactReport(writer.gallery.path, before, _shard_count(writer.gallery), removed.files, removed.bytes)
+
+
+def _shard_count(gallery: Gallery) -> int:
+    return sum(len(shards) for shards in gallery.manifest.shards.values())
+
+
+def _absolute(path: _Path) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+
+def _find_root(writer: GalleryWriter, path: Path) -> Root | None:
+    by_name = [root for root in writer.roots if writer.root_path(root) == path]
+    real = os.path.realpath(path)
+    by_place = [root for root in writer.roots if os.path.realpath(writer.root_path(root)) == real]
+    return next(iter([*by_name, *by_place]), None)
+
+
+def _no_such_root(writer: GalleryWriter, path: Path) -> str:
+    sources = sorted({row.source for _, row in writer.gallery.all_captions()})
+    return (
+        f"{writer.gallery.path} has no root {path}. "
+        f"It has {_listed([str(writer.root_path(root)) for root in writer.roots])}"
+        + (f" and captions from {_listed(sources)}" if sources else "")
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"

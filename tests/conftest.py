@@ -1,0 +1,40 @@
+"""What many tests share: a clean home and cache, pictures, and the real data where it stands beside the project."""
+
+from pathlib import Path
+
+import pytest
+from tests.fakes import COLOURS, FakeEncoder, write_picture
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the cache or the galleries of whoever runs it, or reaches for a network."""
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("MMSEARCH_GALLERY", raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture
+def fake() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve pictures, two of each colour, in two folders."""
+    folder = tmp_path / "photos"
+    for place, colour in enumerate(COLOURS):
+        write_picture(folder / f"{colour}.png", colour, seed=place)
+        write_picture(folder / "more" / f"{colour}.png", colour, seed=place + 100)
+    return folder
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real photos, captions and vectors; not part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data is not at {SHARED_DATA}")
+    return SHARED_DATA

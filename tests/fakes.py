@@ -1,0 +1,69 @@
+"""A torch-free encoder that understands colours, so that end-to-end tests are quick and their answers foreseeable."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmsearch.encoders import EncodedTexts
+from mmsearch.records import EncoderIdentity
+
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (30, 180, 60),
+    "blue": (40, 60, 220),
+    "yellow": (240, 220, 40),
+    "white": (250, 250, 250),
+    "black": (5, 5, 5),
+}
+SIDE = 4
+CONTEXT = 20  # words that a text may have before it is cut
+
+
+class FakeEncoder:
+    """An image is its 4 x 4 thumbnail; a colour's name is a picture of that colour; any other text is noise of its own."""
+
+    device = "cpu"
+    precision = "fp32"
+
+    def __init__(self, name: str = "fake", *, seed: int = 0) -> None:
+        digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
+        self.identity = EncoderIdentity(name, f"sha256:{digest}", 3 * SIDE * SIDE + 1)
+        self.images_encoded = 0
+        self.texts_encoded = 0
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+        return np.asarray(small, np.float32).transpose(2, 0, 1) / 255 - 0.5
+
+    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.images_encoded += len(pixels)
+        return _unit(np.concatenate([pixels.reshape(len(pixels), -1), np.full((len(pixels), 1), 0.3)], axis=1))
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        self.texts_encoded += len(texts)
+        vectors = np.stack([self._text(text) for text in texts])
+        return EncodedTexts(vectors, np.array([len(text.split()) > CONTEXT for text in texts]))
+
+    def _text(self, text: str) -> NDArray[np.float32]:
+        for word in text.lower().split():
+            if word in COLOURS:
+                return self.encode_images(self.preprocess(Image.new("RGB", (8, 8), COLOURS[word]))[None])[0]
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+        return _unit(np.random.default_rng(seed).normal(size=(1, self.identity.dim)))[0]
+
+
+def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def write_picture(file: Path, colour: str = "red", *, size: tuple[int, int] = (16, 12), seed: int = 0) -> Path:
+    """A picture mostly of one colour, different for each seed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(-20, 20, size=(size[1], size[0], 3))
+    pixels = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(file)
+    return file

@@ -1,0 +1,286 @@
+"""Embed as a sync: what happens to each kind of file, and what a run leaves behind."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fakes import FakeEncoder, write_picture
+
+from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
+from mmsearch.gallery import Gallery
+from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed
+
+
+def names(gallery: Gallery) -> list[str]:
+    return sorted(name for _, _, name in gallery.image_names())
+
+
+def run(folder: Path, fake: FakeEncoder, *more: Path, **options: bool) -> EmbedReport:
+    return embed([folder, *more], gallery=folder.parent / "g", encoder=fake, options=EmbedOptions(**options))
+
+
+def test_the_life_of_a_photo_folder(photos: Path, fake: FakeEncoder) -> None:
+    """Added, untouched, touched, moved, copied, edited and deleted files, run after run."""
+    report = run(photos, fake)
+    assert (report.images.added, report.total_images, fake.images_encoded) == (12, 12, 12)
+    gallery = Gallery.open(photos.parent / "g")
+    assert len(names(gallery)) == 12
+
+    # Nothing changed: nothing is encoded and no version is made.
+    again = run(photos, fake)
+    assert (again.images.unchanged, again.version, fake.images_encoded) == (12, report.version, 12)
+
+    # Touched, moved and copied files have content that is known: their vectors are reused.
+    os.utime(photos / "red.png", ns=(1, 1))
+    (photos / "blue.png").rename(photos / "moved blue.png")
+    shutil.copy(photos / "green.png", photos / "more" / "green copy.png")
+    third = run(photos, fake)
+    assert (third.images.added, third.images.updated, third.images.reused, third.images.deleted) == (2, 1, 3, 1)
+    assert fake.images_encoded == 12
+    gallery = Gallery.open(photos.parent / "g")
+    assert {"moved blue.png", "more/green copy.png"} <= set(names(gallery))
+    assert "blue.png" not in names(gallery)
+
+    # An edited file is encoded, and its old row is gone in the same version.
+    write_picture(photos / "black.png", "white", seed=7)
+    os.utime(photos / "black.png", ns=(5, 5))
+    (photos / "yellow.png").unlink()
+    fourth = run(photos, fake)
+    assert (fourth.images.updated, fourth.images.reused, fourth.images.deleted) == (1, 0, 1)
+    assert fake.images_encoded == 13
+    final = Gallery.open(photos.parent / "g")
+    assert len(names(final)) == len(set(names(final))) == final.live_rows("images") == 12
+
+
+def test_a_moved_photo_keeps_its_vector_bit_for_bit(photos: Path, fake: FakeEncoder) -> None:
+    run(photos, fake)
+    gallery = Gallery.open(photos.parent / "g")
+    before = {name: gallery.vectors("images", np.array([row]))[0] for row, _, name in gallery.image_names()}
+    (photos / "red.png").rename(photos / "rouge.png")
+    run(photos, fake)
+    gallery = Gallery.open(photos.parent / "g")
+    after = {name: gallery.vectors("images", np.array([row]))[0] for row, _, name in gallery.image_names()}
+    assert np.array_equal(after["rouge.png"], before["red.png"])
+
+
+def test_two_pictures_of_one_name_stay_apart(photos: Path, fake: FakeEncoder) -> None:
+    run(photos, fake)
+    found = names(Gallery.open(photos.parent / "g"))
+    assert "red.png" in found
+    assert "more/red.png" in found
+
+
+def test_bad_files_are_skipped_with_a_reason_and_nothing_else(photos: Path, fake: FakeEncoder) -> None:
+    (photos / "empty.jpg").touch()
+    (photos / "notes.jpg").write_text("these are notes")
+    (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:300])
+    (photos / "broken link.png").symlink_to(photos / "nowhere.png")
+    shutil.copy(photos / "red.png", photos / "really a png.txt")
+    report = run(photos, fake)
+    assert (report.images.added, report.images.skipped) == (13, 4)
+    skipped = {row.path: (row.stage, row.reason) for row in Gallery.open(photos.parent / "g").skipped_rows()}
+    assert skipped["empty.jpg"] == ("identify", "empty file")
+    assert skipped["notes.jpg"][0] == "identify"
+    assert "not an image" in skipped["notes.jpg"][1]
+    assert "truncated" in skipped["cut.png"][1]
+    assert skipped["broken link.png"][0] == "read"
+
+    # They are not looked at again until they change.
+    again = run(photos, fake)
+    assert (again.images.skipped, again.images.still_skipped, again.version) == (0, 4, report.version)
+    write_picture(photos / "empty.jpg", "green", seed=3)
+    mended = run(photos, fake)
+    assert (mended.images.added, mended.images.still_skipped) == (1, 3)
+    assert "empty.jpg" not in {row.path for row in Gallery.open(photos.parent / "g").skipped_rows()}
+
+
+def test_a_picture_that_breaks_leaves_the_gallery(photos: Path, fake: FakeEncoder) -> None:
+    run(photos, fake)
+    (photos / "red.png").write_text("overwritten by mistake")
+    report = run(photos, fake)
+    assert (report.images.deleted, report.images.skipped, report.total_images) == (1, 1, 11)
+
+
+def test_odd_names_survive(photos: Path, fake: FakeEncoder) -> None:
+    """Spaces, quotes, newlines, other scripts and bytes that are no text."""
+    odd = ["with space.png", "quo'te\".png", "new\nline.png", "日本語.png", "naïve émoji 🌅.png", os.fsdecode(b"\xff\xfe.png")]
+    for place, name in enumerate(odd):
+        write_picture(photos / name, "green", seed=50 + place)
+    run(photos, fake)
+    gallery = Gallery.open(photos.parent / "g")
+    assert set(odd) <= set(names(gallery))
+    row_ids = {name: row_id for row_id, _, name in gallery.image_names()}
+    (row,) = gallery.image_rows(np.array([row_ids[odd[-1]]]))
+    assert (row.path, row.path_bytes) == ("\\xff\\xfe.png", b"\xff\xfe.png")
+    assert run(photos, fake).images.unchanged == 12 + len(odd)
+
+
+def test_link_loops_end_and_linked_folders_are_named(photos: Path, fake: FakeEncoder) -> None:
+    (photos / "more" / "loop").symlink_to(photos)
+    (photos / "linked.png").symlink_to(photos / "red.png")
+    report = run(photos, fake)
+    assert report.images.added == 13
+    assert report.images.linked_folders == (str(photos / "more" / "loop"),)
+
+
+def test_hidden_files_and_the_gallery_itself_are_passed_over(photos: Path, fake: FakeEncoder) -> None:
+    write_picture(photos / ".hidden.png")
+    write_picture(photos / ".thumbnails" / "a.png")
+    report = embed([photos], gallery=photos / "my gallery", encoder=fake)
+    write_picture(photos / "my gallery" / "planted.png")
+    assert report.images.added == 12
+    assert embed([photos], gallery=photos / "my gallery", encoder=fake).images.added == 0
+
+
+@pytest.mark.parametrize("make", ["missing", "empty", "no images"])
+def test_nothing_to_embed_is_an_error_and_leaves_no_gallery(tmp_path: Path, fake: FakeEncoder, make: str) -> None:
+    folder = tmp_path / "photos"
+    if make != "missing":
+        folder.mkdir()
+    if make == "no images":
+        (folder / "notes.txt").write_text("no picture")
+    with pytest.raises(SourceError, match=str(folder)):
+        run(folder, fake)
+    assert not (tmp_path / "g").exists()
+
+
+def test_an_unmounted_disk_does_not_erase_a_gallery(photos: Path, fake: FakeEncoder) -> None:
+    """An empty root is an error even when it held few pictures; --prune says that it is meant."""
+    other = photos.parent / "other"
+    write_picture(other / "a.png", seed=9)
+    run(photos, fake, other)
+    shutil.rmtree(photos)
+    photos.mkdir()
+    with pytest.raises(SourceError, match="--prune"):
+        run(photos, fake)
+    photos.rmdir()
+    with pytest.raises(SourceError, match="not there"):
+        embed(gallery=photos.parent / "g", encoder=fake)
+    photos.mkdir()
+    assert Gallery.open(photos.parent / "g").live_rows("images") == 13
+    assert run(photos, fake, prune=True).total_images == 1
+
+
+def test_a_run_that_would_delete_much_is_refused_without_prune(tmp_path: Path, fake: FakeEncoder) -> None:
+    folder = tmp_path / "photos"
+    for place in range(150):
+        write_picture(folder / f"{place}.png", seed=place, size=(4, 4))
+    run(folder, fake)
+    for place in range(110):
+        (folder / f"{place}.png").unlink()
+    with pytest.raises(PruneRefused, match="110 of the 150"):
+        run(folder, fake)
+    assert Gallery.open(tmp_path / "g").live_rows("images") == 150
+    assert run(folder, fake, prune=True).images.deleted == 110
+
+
+def test_a_renamed_folder_is_no_mass_delete(tmp_path: Path, fake: FakeEncoder) -> None:
+    """The files reappear under other names with the same content, so nothing is lost and nothing is refused."""
+    folder = tmp_path / "photos"
+    for place in range(150):
+        write_picture(folder / "old" / f"{place}.png", seed=place, size=(4, 4))
+    run(folder, fake)
+    (folder / "old").rename(folder / "new")
+    report = run(folder, fake)
+    assert (report.images.reused, report.images.deleted, report.total_images) == (150, 150, 150)
+    assert fake.images_encoded == 150
+
+
+def test_replacing_a_folder_by_other_pictures_is_refused_at_the_end(tmp_path: Path, fake: FakeEncoder) -> None:
+    """Whether new files are moved ones is known only once they are read; the additions are kept, the deletes are not."""
+    folder = tmp_path / "photos"
+    for place in range(150):
+        write_picture(folder / "old" / f"{place}.png", seed=place, size=(4, 4))
+    run(folder, fake)
+    shutil.rmtree(folder / "old")
+    for place in range(150):
+        write_picture(folder / "new" / f"{place}.png", seed=1000 + place, size=(4, 4))
+    with pytest.raises(PruneRefused):
+        run(folder, fake)
+    assert Gallery.open(tmp_path / "g").live_rows("images") == 300
+    assert run(folder, fake, prune=True).total_images == 150
+    assert fake.images_encoded == 300
+
+
+def test_a_folder_that_fails_to_list_is_unknown_not_vanished(
+    photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an injected error, since whoever runs the tests may be allowed to list everything."""
+    run(photos, fake)
+    scandir = os.scandir
+
+    def failing(path: str) -> object:
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    report = run(photos, fake)
+    assert report.images.deleted == 0
+    assert report.images.unreadable == ((str(photos / "more"), "Permission denied"),)
+
+
+def test_single_files_only_add_or_update(photos: Path, fake: FakeEncoder) -> None:
+    embed([photos / "red.png", photos / "more" / "blue.png"], gallery=photos.parent / "g", encoder=fake)
+    gallery = Gallery.open(photos.parent / "g")
+    assert names(gallery) == ["more/blue.png", "red.png"]
+    (photos / "red.png").unlink()
+    write_picture(photos / "green.png", "green", seed=77)
+    report = embed([photos / "green.png"], gallery=photos.parent / "g", encoder=fake)
+    assert (report.images.added, report.images.deleted, report.total_images) == (1, 0, 3)
+
+
+def test_roots_may_not_overlap(photos: Path, fake: FakeEncoder) -> None:
+    run(photos, fake)
+    with pytest.raises(SourceError, match="lies inside the root"):
+        embed([photos / "more"], gallery=photos.parent / "g", encoder=fake)
+    with pytest.raises(SourceError, match="forget"):
+        embed([photos.parent], gallery=photos.parent / "g", encoder=fake)
+
+
+def test_a_root_reached_through_a_link_is_the_same_root(photos: Path, fake: FakeEncoder) -> None:
+    run(photos, fake)
+    link = photos.parent / "link"
+    link.symlink_to(photos)
+    report = embed([link], gallery=photos.parent / "g", encoder=fake)
+    assert (report.images.unchanged, report.total_images) == (12, 12)
+
+
+def test_another_model_is_refused_with_both_names(photos: Path, fake: FakeEncoder) -> None:
+    run(photos, fake)
+    with pytest.raises(EncoderMismatch, match="fake.*other"):
+        run(photos, FakeEncoder("other"))
+
+
+def test_vectors_are_those_of_the_encoder(photos: Path, fake: FakeEncoder) -> None:
+    """Row by row: the stored vector of each file is what encoding that file alone gives."""
+    from PIL import Image
+
+    run(photos, fake)
+    gallery = Gallery.open(photos.parent / "g")
+    for row_id, _, name in gallery.image_names():
+        with Image.open(photos / name) as image:
+            alone = fake.encode_images(fake.preprocess(image.convert("RGB"))[None])[0]
+        stored = gallery.vectors("images", np.array([row_id]))[0]
+        assert stored.dtype == np.float16
+        np.testing.assert_allclose(stored, alone, atol=1e-3)
+
+
+def test_an_interrupted_run_keeps_what_is_finished(photos: Path) -> None:
+    """Ctrl-C in the middle: the finished batches are committed and the same call completes the gallery."""
+
+    class Interrupted(FakeEncoder):
+        def encode_images(self, pixels):  # type: ignore[no-untyped-def]
+            if self.images_encoded >= 6:
+                raise KeyboardInterrupt
+            return super().encode_images(pixels)
+
+    options = EmbedOptions(batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        embed([photos], gallery=photos.parent / "g", encoder=Interrupted(), options=options)
+    assert Gallery.open(photos.parent / "g").live_rows("images") == 6
+    fake = FakeEncoder()
+    assert embed([photos], gallery=photos.parent / "g", encoder=fake, options=options).total_images == 12
+    assert fake.images_encoded == 6
