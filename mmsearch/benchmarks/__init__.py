@@ -1,0 +1,22 @@
+"""Benchmarks: annotation files as people have them, read into one record.
+
+    load_benchmark(name, images=…, annotations=…) -> Benchmark
+
+What a file is gets decided by looking into it, never by its name. Read are:
+
+    Karpathy's JSON       dataset_flickr8k.json, dataset_flickr30k.json, dataset_coco.json
+    COCO's JSON           captions_val2014.json, captions_val2017.json, coco_test_karpathy.json
+    a list of records     [{split, image_name, file_path, captions}] and its likes, as a JSON array or JSON lines
+    Flickr's token files  Flickr8k.token.txt, results_20130124.token: name.jpg#0<TAB>caption
+    tables with a header  captions.txt (image,caption), results.csv (image_name| comment_number| comment),
+                          flickr30k_test_karpathy.txt (bare commas in captions), flickr_annotations_30k.csv (a JSON list
+                          in a cell), any CSV or TSV of image and caption
+    tables without one    name.jpg,caption or name.jpg<TAB>caption
+
+Parquet is not: this layer does not import pyarrow.
+"""
+
+from mmsearch.benchmarks.load import load_benchmark
+from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
+
+__all__ = ["Benchmark", "Problem", "ProblemKind", "load_benchmark"]

@@ -1,0 +1,178 @@
+"""Readers of annotations in JSON: Karpathy's, COCO's, a list of records, JSON lines."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from mmsearch.benchmarks.model import Draft, printable
+from mmsearch.errors import BenchmarkError
+
+__all__ = ["CAPTION_COLUMNS", "FOLDER_COLUMNS", "IMAGE_COLUMNS", "read_json"]
+
+# What people call these, the most specific first: a record may have "image" beside "image_name".
+IMAGE_COLUMNS = (
+    "image_name", "file_name", "filename", "image_path", "image", "img", "path", "file_path", "filepath",
+)  # fmt: skip
+CAPTION_COLUMNS = ("captions", "caption", "comment", "raw", "text", "sentence", "sentences", "title")
+FOLDER_COLUMNS = ("file_path", "filepath")
+
+Record: TypeAlias = Mapping[str, Any]
+
+
+def read_json(text: str, file: str) -> Draft:
+    """The draft of a file whose text starts like JSON. file: its name, for messages."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        return _read_json_lines(text, file, error)
+    except (RecursionError, ValueError):  # nesting, or a number of thousands of digits
+        raise BenchmarkError(f"{file}: JSON, but too deeply nested or with too long numbers for annotations") from None
+    if isinstance(data, list):
+        return _read_records(_numbered(data), "list of records", file)
+    if isinstance(data, dict):
+        return _read_object(data, file)
+    raise BenchmarkError(f"{file}: JSON, but neither an object nor a list: {text[:80]!r}")
+
+
+def _numbered(data: list[Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    return ((f"{name}[{number}]", entry) for number, entry in enumerate(data))
+
+
+def _read_object(data: dict[str, Any], file: str) -> Draft:
+    images, annotations = data.get("images"), data.get("annotations")
+    if isinstance(images, list) and isinstance(annotations, list):
+        return _read_coco(images, annotations, file)
+    if isinstance(images, list) and any(isinstance(i, dict) and "sentences" in i for i in images):
+        return _read_karpathy(images)
+    if _first(data, IMAGE_COLUMNS) and _first(data, CAPTION_COLUMNS):
+        return _read_records(iter([("line 1", data)]), "JSON lines", file)
+    keys = ", ".join(map(repr, list(data)[:8])) or "none"
+    raise BenchmarkError(
+        f"{file}: JSON, but none of the known kinds. Looked for 'images' and 'annotations' (COCO), 'images' with "
+        f"'sentences' (Karpathy), or a list of records with image and captions; found the keys {keys}."
+    )
+
+
+def _read_karpathy(images: list[Any]) -> Draft:
+    draft = Draft("Karpathy JSON")
+    for where, entry in _numbered(images, "images"):
+        name = entry.get("filename") if isinstance(entry, dict) else None
+        sentences = entry.get("sentences") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name.strip() or not isinstance(sentences, list):
+            draft.report("malformed_row", f"{where}: without filename or sentences")
+            continue
+        image = _add_image(draft, where, name, _text(entry, "filepath"), _text(entry, "split") or None)
+        for place, sentence in _numbered(sentences, f"{where}.sentences"):
+            raw = sentence.get("raw") if isinstance(sentence, dict) else None
+            _add_caption(draft, image, raw, place)
+    return draft
+
+
+def _read_coco(images: list[Any], annotations: list[Any], file: str) -> Draft:
+    draft = Draft("COCO JSON")
+    positions: dict[Any, int] = {}
+    for where, entry in _numbered(images, "images"):
+        name = entry.get("file_name") if isinstance(entry, dict) else None
+        number = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name.strip() or not isinstance(number, int | str):
+            draft.report("malformed_row", f"{where}: without id or file_name")
+            continue
+        positions[number] = _add_image(draft, where, name, "", _text(entry, "split") or None)
+    if annotations and not any(isinstance(a, dict) and "caption" in a for a in annotations):
+        raise BenchmarkError(
+            f"{file}: COCO annotations without captions (boxes or keypoints?). "
+            "Give the captions file, e.g. captions_val2017.json."
+        )
+    for where, entry in _numbered(annotations, "annotations"):
+        number = entry.get("image_id") if isinstance(entry, dict) else None
+        if not isinstance(number, int | str):
+            draft.report("malformed_row", f"{where}: without image_id")
+        elif number not in positions:
+            draft.report("unknown_image", f"{where}: image_id {number}")
+        else:
+            _add_caption(draft, positions[number], entry.get("caption"), where)
+    return draft
+
+
+def _read_json_lines(text: str, file: str, error: json.JSONDecodeError) -> Draft:
+    """JSON lines, where the first line is an object by itself; else the file is broken JSON."""
+    lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    try:
+        alone = isinstance(json.loads(lines[0][1]), dict)
+    except (ValueError, RecursionError):
+        alone = False
+    if not alone or len(lines) == 1:
+        raise BenchmarkError(
+            f"{file}: starts like JSON but is not: {error.msg} at line {error.lineno}, column {error.colno}. "
+            "Is the download complete?"
+        ) from None
+    return _read_records(((where, _parsed(line)) for where, line in lines), "JSON lines", file)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_records(records: Iterator[tuple[str, Any]], source: str, file: str) -> Draft:
+    draft = Draft(source)
+    first: Any = None
+    for where, record in records:
+        first = record if first is None else first
+        name_key = _first(record, IMAGE_COLUMNS) if isinstance(record, dict) else None
+        caption_key = _first(record, CAPTION_COLUMNS) if isinstance(record, dict) else None
+        if name_key is None or caption_key is None:
+            draft.report("malformed_row", f"{where}: without image or captions")
+            continue
+        captions = record[caption_key]
+        several = isinstance(captions, list)
+        folder = "" if name_key in FOLDER_COLUMNS else _folder(record, record[name_key])
+        split = _text(record, "split") or None
+        image = _add_image(draft, where, record[name_key], folder, split, repeats_are_normal=not several)
+        for place, caption in _numbered(captions, where) if several else iter([(where, captions)]):
+            raw = caption.get("raw") if isinstance(caption, dict) else caption
+            _add_caption(draft, image, raw, place)
+    if not draft.images and first is not None:
+        seen = f"the keys {', '.join(map(repr, list(first)[:8]))}" if isinstance(first, dict) else repr(first)[:80]
+        raise BenchmarkError(
+            f"{file}: {source}, but without an image name (one of {', '.join(IMAGE_COLUMNS)}) and captions "
+            f"(one of {', '.join(CAPTION_COLUMNS)}); the first entry has {seen}."
+        )
+    return draft
+
+
+def _add_image(
+    draft: Draft, where: str, name: str, folder: str, split: str | None, repeats_are_normal: bool = False
+) -> int:
+    name = printable(name.strip())
+    if not repeats_are_normal and draft.knows(name, folder):
+        draft.report("duplicate_image", f"{where}: {name}")
+    return draft.image(name, folder, split)
+
+
+def _add_caption(draft: Draft, image: int, caption: Any, where: str) -> None:
+    if isinstance(caption, str):
+        draft.caption(image, caption, where)
+    else:
+        draft.report("malformed_row", f"{where}: the caption is {caption!r:.60}, not a text")
+
+
+def _first(record: Record, names: tuple[str, ...]) -> str | None:
+    """The first of the names under which the record has a value of the right kind. Captions may be empty, names not."""
+    if names is CAPTION_COLUMNS:
+        return next((name for name in names if isinstance(record.get(name), str | list)), None)
+    return next((name for name in names if _text(record, name)), None)
+
+
+def _text(record: Record, key: str) -> str:
+    value = record.get(key)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _folder(record: Record, name: str) -> str:
+    """What the record says of the image's folder. Some files have the whole path there."""
+    folder = next((text for key in FOLDER_COLUMNS if (text := _text(record, key))), "")
+    parent, slash, last = folder.rpartition("/")
+    return (parent if slash else "") if last == name.strip() else folder

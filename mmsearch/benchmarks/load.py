@@ -1,0 +1,142 @@
+"""An annotation file, a split and a folder of images become one benchmark."""
+
+from collections import Counter
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from mmsearch.benchmarks.disk import ImageFolder
+from mmsearch.benchmarks.model import Benchmark, Draft, Problem, ProblemKind
+from mmsearch.benchmarks.names import is_image_name, last_part
+from mmsearch.benchmarks.reading import read_annotations
+from mmsearch.benchmarks.splits import Chosen, choose_split
+from mmsearch.errors import BenchmarkError
+
+__all__ = ["load_benchmark"]
+
+NAMES = ("flickr8k", "flickr30k", "coco", "custom")
+
+
+def load_benchmark(
+    name: str,
+    *,
+    images: Path,
+    annotations: Path,
+    split: str | None = "test",
+    split_file: Path | None = None,
+    captions_per_image: int | None = None,
+    allow_missing: bool = False,
+) -> Benchmark:
+    """The benchmark in an annotation file of any known kind.
+
+    name: "flickr8k", "flickr30k", "coco" or "custom"; it decides which official split list is looked for
+    beside the file and how large the official test split is, nothing about the format. split: None or "all"
+    for everything. captions_per_image: only the first so many of each image, None for all. allow_missing:
+    leave out images that have no file, with their captions; otherwise they are an error. Everything left out
+    is in the benchmark's problems. Raises BenchmarkError where no honest benchmark can be made.
+    """
+    if name not in NAMES:
+        raise BenchmarkError(f"no benchmark {name!r}: choose one of {', '.join(NAMES)}")
+    if captions_per_image is not None and captions_per_image < 1:
+        raise BenchmarkError(f"captions per image must be at least 1, not {captions_per_image}")
+    folder = ImageFolder(Path(images))
+    draft = read_annotations(Path(annotations))
+    chosen = choose_split(draft, name, Path(annotations), split, split_file)
+    for item in chosen.not_annotated:
+        draft.report("not_annotated", item)
+    if chosen.whole:
+        draft.report("no_split", chosen.whole)
+    captions = _captions(draft, chosen, captions_per_image)
+    paths = _paths(draft, chosen, captions, folder, allow_missing)
+    return _assembled(name, draft, chosen, captions, paths)
+
+
+def _captions(draft: Draft, chosen: Chosen, most: int | None) -> list[tuple[int, str]]:
+    """The captions of the chosen images, at most so many of each, in the file's order."""
+    wanted = set(chosen.positions)
+    captions = [(image, text) for image, text in draft.captions if image in wanted]
+    if most is None:
+        return captions
+    kept, seen = [], Counter[int]()
+    for image, text in captions:
+        seen[image] += 1
+        if seen[image] <= most:
+            kept.append((image, text))
+        else:
+            draft.report("captions_left_out", f"{draft.images[image].name}: {text}")
+    for image in chosen.positions:
+        if 0 < seen[image] < most:
+            draft.report("fewer_captions", f"{draft.images[image].name} ({seen[image]})")
+    return kept
+
+
+def _paths(
+    draft: Draft, chosen: Chosen, captions: list[tuple[int, str]], folder: ImageFolder, allow_missing: bool
+) -> dict[int, str]:
+    """Draft position -> path on disk of the chosen images that have captions and a file."""
+    captioned = Counter(image for image, _ in captions)
+    paths: dict[int, str] = {}
+    missing: list[int] = []
+    for position in chosen.positions:
+        image = draft.images[position]
+        if not captioned[position]:
+            draft.report("image_without_caption", image.name)
+        elif (path := folder.find(image)) is not None:
+            paths[position] = path
+        elif is_image_name(image.name):
+            missing.append(position)
+        else:
+            draft.report("orphan_name", f"{image.name} ({captioned[position]} captions)")
+    if missing and not (allow_missing and paths):
+        raise BenchmarkError(_missing(draft, missing, len(paths), folder.root))
+    for position in missing:
+        draft.report("missing_image", draft.images[position].name)
+    gone = set(missing)
+    for owner, text in captions:
+        if owner in gone:
+            draft.report("missing_caption", f"{draft.images[owner].name}: {text}")
+    _report_uncaptioned(draft, paths, folder)
+    return paths
+
+
+def _missing(draft: Draft, missing: list[int], found: int, root: Path) -> str:
+    names = ", ".join(draft.images[position].name for position in missing[:3])
+    more = ", …" if len(missing) > 3 else ""
+    what = f"images: {len(missing):,} of {found + len(missing):,} annotated images are not in {root} ({names}{more})."
+    if not found:
+        return f"{what} Is this the right folder?"
+    return f"{what} --allow-missing evaluates the {found:,} that are there; the result is then not the benchmark's."
+
+
+def _report_uncaptioned(draft: Draft, paths: dict[int, str], folder: ImageFolder) -> None:
+    # Against the whole file, not the split: the photos of other splits are no surprise.
+    annotated = {last_part(image.name) for image in draft.images}
+    for path in folder.beside(paths.values()):
+        if last_part(path) not in annotated:
+            draft.report("uncaptioned_file", path)
+
+
+def _assembled(
+    name: str, draft: Draft, chosen: Chosen, captions: list[tuple[int, str]], paths: dict[int, str]
+) -> Benchmark:
+    positions: dict[str, int] = {}
+    for position, path in paths.items():
+        if path in positions:
+            draft.report("duplicate_image", draft.images[position].name)
+        positions.setdefault(path, len(positions))
+    kept = [(positions[paths[image]], text) for image, text in captions if image in paths]
+    if not kept:
+        raise BenchmarkError(
+            f"nothing to evaluate: of {len(chosen.positions):,} images in the split, none has a caption"
+        )
+    kinds: tuple[ProblemKind, ...] = get_args(ProblemKind)
+    return Benchmark(
+        name=name,
+        split=chosen.split,
+        source=draft.source if chosen.file is None else f"{draft.source}, split list {chosen.file.name}",
+        images=tuple(positions),
+        captions=tuple(text for _, text in kept),
+        caption_image=np.array([image for image, _ in kept], np.int64),
+        problems=tuple(Problem(kind, tuple(draft.found[kind])) for kind in kinds if kind in draft.found),
+    )

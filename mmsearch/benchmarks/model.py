@@ -1,0 +1,155 @@
+"""The records of this package, and the draft that the readers of the formats fill."""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Benchmark", "Draft", "DraftImage", "Problem", "ProblemKind", "printable"]
+
+ProblemKind: TypeAlias = Literal[
+    "malformed_row",
+    "repaired_row",
+    "decoded_as_latin1",
+    "duplicate_row",
+    "duplicate_image",
+    "empty_caption",
+    "unknown_image",
+    "image_without_caption",
+    "orphan_name",
+    "missing_image",
+    "missing_caption",
+    "uncaptioned_file",
+    "not_annotated",
+    "fewer_captions",
+    "captions_left_out",
+    "no_split",
+]
+
+MEANINGS: dict[ProblemKind, str] = {
+    "malformed_row": "rows that could not be read, left out",
+    "repaired_row": "malformed rows whose caption could be recovered, kept",
+    "decoded_as_latin1": "lines that are not UTF-8, read as Latin-1, kept",
+    "duplicate_row": "rows that repeat the image and number of an earlier one, left out",
+    "duplicate_image": "images listed more than once, taken as one with all their captions",
+    "empty_caption": "empty captions, left out",
+    "unknown_image": "captions of images that the file does not list, left out",
+    "image_without_caption": "images without a caption, left out of queries and gallery",
+    "orphan_name": "names that are no image file's and that have no file, left out with their captions",
+    "missing_image": "images that are not in the images folder, left out",
+    "missing_caption": "captions of these missing images, left out",
+    "uncaptioned_file": "image files beside the benchmark's own that the annotations do not name, not used",
+    "not_annotated": "names in the split list that have no captions, left out",
+    "fewer_captions": "images with fewer captions than asked for, kept",
+    "captions_left_out": "captions beyond the number asked for of each image, left out",
+    "no_split": "the annotation file names no splits and no split list was found: it was used whole",
+}
+
+
+def printable(text: str) -> str:
+    """The text with what is not Unicode shown as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of thing that was wrong, or has to be known, and every place where it was.
+
+    items: names, "line 12: …" or "annotations[3]: …". Their number is the count. Problems of rows count over
+    the whole file, those of images over the chosen split.
+    """
+
+    kind: ProblemKind
+    items: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.items)
+
+    @property
+    def meaning(self) -> str:
+        """What the items are and what became of them, e.g. "empty captions, left out"."""
+        return MEANINGS[self.kind]
+
+    def __str__(self) -> str:
+        if self.kind == "no_split":
+            return f"{self.meaning}: {self.items[0]}"
+        shown = ", ".join(self.items[:3])
+        return f"{self.count:,} {self.meaning}: {shown}{', …' if self.count > 3 else ''}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Benchmark:
+    """Images, captions, and which caption belongs to which image.
+
+    name: "flickr8k", "flickr30k", "coco" or "custom". split: the one chosen; None where the file was used
+    whole. source: which kind of annotation file it was, in words. images: POSIX paths relative to the images
+    folder, unique, in the file's order; each has at least one caption. captions: as in the file, without
+    surrounding whitespace, in the file's order, none empty. caption_image: int64 (n_captions,), each
+    caption's position in images. problems: in a fixed order, one of a kind; empty where nothing was wrong.
+    """
+
+    name: str
+    split: str | None
+    source: str
+    images: tuple[str, ...]
+    captions: tuple[str, ...]
+    caption_image: NDArray[np.int64]
+    problems: tuple[Problem, ...]
+
+    def problem(self, kind: ProblemKind) -> Problem:
+        """The problem of a kind, without items where there was none."""
+        return next((problem for problem in self.problems if problem.kind == kind), Problem(kind, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class DraftImage:
+    """An annotated image as the file names it. folder: "" or what the file says besides the name, e.g.
+    "val2014"."""
+
+    name: str
+    folder: str
+    split: str | None
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a reader found in a file, before splits are chosen and images looked for.
+
+    captions: (position in images, text), in the file's order. Filled by one reader, then only read.
+    """
+
+    source: str
+    images: list[DraftImage] = field(default_factory=list)
+    captions: list[tuple[int, str]] = field(default_factory=list)
+    found: dict[ProblemKind, list[str]] = field(default_factory=dict)
+    _positions: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def report(self, kind: ProblemKind, item: str) -> None:
+        """Note a problem. Names on disk can be any bytes and JSON can hold half characters; what is printed can not."""
+        self.found.setdefault(kind, []).append(printable(item))
+
+    def image(self, name: str, folder: str = "", split: str | None = None) -> int:
+        """The position of an image, new or known by the same folder and name."""
+        known = self._positions.get((folder, name))
+        if known is not None:
+            return known
+        self._positions[folder, name] = len(self.images)
+        self.images.append(DraftImage(name, folder, split))
+        return len(self.images) - 1
+
+    def knows(self, name: str, folder: str = "") -> bool:
+        """Whether an image of this folder and name was added before."""
+        return (folder, name) in self._positions
+
+    def caption(self, image: int, text: str, where: str) -> None:
+        """Add a caption, unless it is none. where: for the problem, e.g. "line 12"."""
+        text = text.strip()
+        if not text:
+            self.report("empty_caption", f"{where} ({self.images[image].name})")
+        elif printable(text) != text:
+            # JSON can escape half a character, which neither Parquet nor a terminal can hold.
+            self.report("malformed_row", f"{where}: half a surrogate pair in {text!r}")
+        else:
+            self.captions.append((image, text))

@@ -1,0 +1,29 @@
+"""What the name of an image file looks like. Asked of names in annotations, which need not exist."""
+
+from pathlib import PurePosixPath
+
+__all__ = ["ENDINGS", "is_image_name", "last_part", "without_ending"]
+
+ENDINGS = (
+    "jpg", "jpeg", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff",
+    "heic", "heif", "avif", "jp2", "ppm", "pgm", "pbm",
+)  # fmt: skip
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name ends as those of image files do.
+
+    >>> is_image_name("2258277193_586949ec62.JPG"), is_image_name("2258277193_586949ec62.jpg.1")
+    (True, False)
+    """
+    return PurePosixPath(name).suffix.lower().lstrip(".") in ENDINGS
+
+
+def without_ending(name: str) -> str:
+    """The name without an image's ending; as it is where it has none."""
+    return name.rpartition(".")[0] if is_image_name(name) else name
+
+
+def last_part(path: str) -> str:
+    """The file's own name, whichever way its folders are written."""
+    return PurePosixPath(path.replace("\\", "/")).name

@@ -1,0 +1,87 @@
+"""From an annotation file to a draft: its bytes, its text, and which reader it is for."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmsearch.benchmarks.json_files import read_json
+from mmsearch.benchmarks.model import Draft
+from mmsearch.benchmarks.text_files import Line, read_lines
+from mmsearch.errors import BenchmarkError
+
+__all__ = ["decoded_lines", "read_annotations", "read_bytes"]
+
+KNOWN = (
+    "Karpathy's dataset_*.json, COCO's captions_*.json, a JSON list or JSON lines of {image, captions}, "
+    "a Flickr token file (name.jpg#0<TAB>caption), or a table with a header (image,caption)"
+)
+BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
+
+def read_annotations(path: Path) -> Draft:
+    """The draft of an annotation file of any known kind. BenchmarkError says what else it is."""
+    data = _as_utf8(read_bytes(path, "annotations"))
+    if not data.decode("latin-1").strip():  # as text: str.strip knows more kinds of space than bytes.strip
+        raise BenchmarkError(f"{path}: empty. An annotation file is {KNOWN}.")
+    if b"\0" in data:
+        raise BenchmarkError(f"{path}: a binary file ({data[:12]!r}…). An annotation file is {KNOWN}.")
+    odd: list[str] = []
+    if data.lstrip()[:1] in (b"{", b"["):
+        # Decoded line by line as well: one bad byte in a caption must not cost the file.
+        draft = read_json("\n".join(_decoded(data, odd)), str(path))
+    else:
+        lines = [Line(n, text) for n, text in enumerate(_decoded(data, odd), 1) if text.strip()]
+        found = read_lines(lines)
+        if found is None:
+            raise BenchmarkError(_not_annotations(path, lines))
+        draft = found
+    for item in odd:
+        draft.report("decoded_as_latin1", item)
+    if not draft.captions:
+        raise BenchmarkError(f"{path}: a {draft.source}, but without a single caption.")
+    return draft
+
+
+def decoded_lines(data: bytes) -> list[str]:
+    """The lines of a text that are not blank, without surrounding whitespace."""
+    return [text for line in _decoded(_as_utf8(data), []) if (text := line.strip())]
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The file's content. what: "annotations" or "split list", for the message."""
+    if path.is_dir():
+        raise BenchmarkError(f"{what}: {path} is a folder; give the file in it.")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BenchmarkError(f"{what}: there is no file {path}") from None
+    except OSError as error:
+        raise BenchmarkError(f"{what}: {path} cannot be read: {error.strerror}") from None
+
+
+def _as_utf8(data: bytes) -> bytes:
+    """Without a byte order mark; Windows programs write UTF-16 with one."""
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            body = data[len(mark) :]
+            return body if encoding == "utf-8" else body.decode(encoding, "replace").encode()
+    return data
+
+
+def _decoded(data: bytes, odd: list[str]) -> Iterator[str]:
+    """The lines of a file, LF, CRLF or CR. Those that are not UTF-8 are read as Latin-1 and noted in odd."""
+    for number, line in enumerate(re.split(rb"\r\n|\n|\r", data), 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+            odd.append(f"line {number}: {text.strip()[:80]}")
+            yield text
+
+
+def _not_annotations(path: Path, lines: list[Line]) -> str:
+    if all(len(line.text.split()) == 1 for line in lines) and len(lines) > 1:
+        hint = " It looks like a list of names: that is a split list, not annotations."
+    else:
+        hint = ""
+    return f"{path}: not an annotation file. Looked for {KNOWN}; the first line is {lines[0].text[:100]!r}.{hint}"

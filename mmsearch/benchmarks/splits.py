@@ -1,0 +1,133 @@
+"""Which images of a file belong to the split that was asked for."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.benchmarks.model import Draft, DraftImage
+from mmsearch.benchmarks.names import last_part, without_ending
+from mmsearch.benchmarks.reading import decoded_lines, read_bytes
+from mmsearch.errors import BenchmarkError
+
+__all__ = ["Chosen", "choose_split"]
+
+SAME = (("val", "dev", "valid", "validation"), ("train", "training"), ("test", "testing"))
+"""Names of one split: Flickr8k's list says dev where everybody else says val. Karpathy's restval stays apart."""
+
+OFFICIAL_TEST = {"flickr8k": 1_000, "flickr30k": 1_000, "coco": 5_000}
+"""Images in the official test split. A file without splits that holds no more cannot be a larger one by mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen.
+
+    positions: of the draft's images, ascending. split: what they are, None for the whole file.
+    not_annotated: names in the split list that the file does not have. file: the split list that decided, if one did.
+    whole: which file was taken whole unasked, or "".
+    """
+
+    positions: tuple[int, ...]
+    split: str | None
+    not_annotated: tuple[str, ...] = ()
+    file: Path | None = None
+    whole: str = ""
+
+
+def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, split_file: Path | None) -> Chosen:
+    """The images of the split.
+
+    A split list that is given decides; else the splits in the file; else the official list beside the file.
+    Without any, a file no larger than the benchmark's official test split, or a custom one, is taken whole
+    for "test"; everything else is an error. split None or "all" takes everything.
+    """
+    everything = tuple(range(len(draft.images)))
+    if split_file is not None:
+        chosen = _listed(draft, split_file, split)
+        if not chosen.positions:
+            raise BenchmarkError(
+                f"split list {split_file}: none of its {len(chosen.not_annotated):,} names is in {annotations}, "
+                f"which has names such as {draft.images[0].name!r}; the list has {chosen.not_annotated[0]!r}."
+            )
+        return chosen
+    if split is None or split == "all":
+        return Chosen(everything, None)
+    counts = Counter(image.split for image in draft.images if image.split)
+    if counts:
+        return _inside(draft, annotations, split, counts)
+    if beside := _list_beside(draft, annotations, name, split):
+        return beside
+    official = OFFICIAL_TEST.get(name)
+    if split == "test" and (official is None or len(everything) <= official):
+        return Chosen(everything, None, whole=f"{annotations.name} ({len(everything):,} images)")
+    raise BenchmarkError(_no_split(annotations, name, split, len(everything)))
+
+
+def _no_split(annotations: Path, name: str, split: str, images: int) -> str:
+    official = OFFICIAL_TEST.get(name)
+    larger = f", and the official test split has {official:,} of them" if official and split == "test" else ""
+    wanted = f" (e.g. {_official_names(name, split)[0]} beside it)" if name != "custom" else ""
+    return (
+        f"{annotations}: {images:,} images and no splits in the file{larger}. To evaluate {split!r}, give the list of "
+        f"its image names with --split-file{wanted}; to use the whole file, --split all."
+    )
+
+
+def _inside(draft: Draft, annotations: Path, split: str, counts: Counter[str]) -> Chosen:
+    wanted = {alias for part in split.split("+") for alias in _aliases(part)}
+    positions = tuple(n for n, image in enumerate(draft.images) if image.split and image.split.lower() in wanted)
+    if not positions:
+        there = ", ".join(f"{name} ({count:,} images)" for name, count in counts.most_common())
+        raise BenchmarkError(
+            f"{annotations}: no split {split!r}. It has {there}. Choose with --split; train+restval joins two."
+        )
+    return Chosen(positions, split)
+
+
+def _aliases(split: str) -> tuple[str, ...]:
+    split = split.strip().lower()
+    return next((names for names in SAME if split in names), (split,))
+
+
+def _official_names(name: str, split: str) -> list[str]:
+    names = [f"Flickr_8k.{alias}Images.txt" for alias in _aliases(split)] if name == "flickr8k" else []
+    return names + [f"{stem}{alias}.txt" for stem in (f"{name}_karpathy_", f"{name}_", "") for alias in _aliases(split)]
+
+
+def _list_beside(draft: Draft, annotations: Path, name: str, split: str) -> Chosen | None:
+    """What the official list in the annotation file's folder chooses; None without one that fits the file."""
+    for file in (annotations.parent / official for official in _official_names(name, split)):
+        if not file.is_file() or file.samefile(annotations):
+            continue
+        try:
+            chosen = _listed(draft, file, split)
+        except BenchmarkError:
+            continue  # nobody named this file: it is something else that happens to be called test.txt
+        if chosen.positions:
+            return chosen
+    return None
+
+
+def _listed(draft: Draft, file: Path, split: str | None) -> Chosen:
+    """The images that a list names: with or without folder and, as in Flickr30k Entities, with or without ending."""
+    lines = decoded_lines(read_bytes(file, "split list"))
+    if not lines:
+        raise BenchmarkError(f"split list {file}: empty")
+    if split_lines := [line for line in lines if "\t" in line or "," in line or line[0] in "{["]:
+        raise BenchmarkError(f"split list {file}: not one image name a line: {split_lines[0][:80]!r}")
+    keys = {last_part(line): line for line in lines}
+    positions = tuple(n for n, image in enumerate(draft.images) if _is_in(image, keys))
+    there = {key for n in positions for key in _keys(draft.images[n])}
+    missing = tuple(line for key, line in keys.items() if key not in there)
+    return Chosen(positions, None if split == "all" else split, missing, file)
+
+
+def _is_in(image: DraftImage, keys: Collection[str]) -> bool:
+    return any(key in keys for key in _keys(image))
+
+
+def _keys(image: DraftImage) -> tuple[str, str]:
+    """What a list may call an image: its name, or its name without an image's ending."""
+    key = last_part(image.name)
+    return key, without_ending(key)
