@@ -3,13 +3,70 @@
     import mmsearch
 
     mmsearch.embed(["photos/"])
+    mmsearch.index()
     gallery = mmsearch.open_gallery()
-    for hit in gallery.query("sunset over mountains", k=10): ...
+    for hit in gallery.query("sunset over mountains", k=10):
+        print(hit.rank, hit.score, hit.file)
     mmsearch.evaluate("flickr8k", images="Images/", annotations="captions.txt")
 
-Nothing is loaded at import: each name below brings its module when it is first used.
+The same verbs as on the command line. Nothing heavy is loaded at import: each name brings its module on first use.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmsearch.errors import MmsearchError as MmsearchError
+    from mmsearch.gallery import Gallery as Gallery
+    from mmsearch.pipeline.embed import EmbedOptions as EmbedOptions
+    from mmsearch.pipeline.embed import EmbedReport as EmbedReport
+    from mmsearch.pipeline.embed import embed as embed
+    from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
+    from mmsearch.pipeline.evaluate import evaluate as evaluate
+    from mmsearch.pipeline.export import export as export
+    from mmsearch.pipeline.index import IndexReport as IndexReport
+    from mmsearch.pipeline.index import index as index
+    from mmsearch.pipeline.info import GalleryInfo as GalleryInfo
+    from mmsearch.pipeline.info import info as info
+    from mmsearch.pipeline.maintain import compact as compact
+    from mmsearch.pipeline.maintain import forget as forget
+    from mmsearch.pipeline.maintain import relocate as relocate
+    from mmsearch.pipeline.query import Hit as Hit
+    from mmsearch.pipeline.query import OpenGallery as OpenGallery
+    from mmsearch.pipeline.query import SearchOptions as SearchOptions
+    from mmsearch.pipeline.query import open_gallery as open_gallery
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "embed": "pipeline.embed",
+    "EmbedOptions": "pipeline.embed",
+    "EmbedReport": "pipeline.embed",
+    "index": "pipeline.index",
+    "IndexReport": "pipeline.index",
+    "open_gallery": "pipeline.query",
+    "OpenGallery": "pipeline.query",
+    "Hit": "pipeline.query",
+    "SearchOptions": "pipeline.query",
+    "evaluate": "pipeline.evaluate",
+    "EvaluationReport": "pipeline.evaluate",
+    "info": "pipeline.info",
+    "GalleryInfo": "pipeline.info",
+    "export": "pipeline.export",
+    "forget": "pipeline.maintain",
+    "relocate": "pipeline.maintain",
+    "compact": "pipeline.maintain",
+    "Gallery": "gallery",
+    "MmsearchError": "errors",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mmsearch' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mmsearch.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

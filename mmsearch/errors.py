@@ -15,8 +15,8 @@
     ├── QueryError              what was asked: empty, undecodable, nothing to search
     └── BenchmarkError          an annotation file or image folder that does not make a benchmark
 
-A message says what, where, and the next command. `mmsearch.cli` catches `MmsearchError` once, prints it and exits with 1;
-anything else is a bug and keeps its traceback.
+A message says what, where, and the next command. `mmsearch.cli` catches `MmsearchError` once, prints it and exits with
+1; anything else is a bug and keeps its traceback.
 """
 
 __all__ = [

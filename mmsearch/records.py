@@ -158,7 +158,10 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class CaptionRow:
-    """One caption of a gallery, all but its embedding. (source, ordinal) is its key; root_id and path name its image."""
+    """One caption of a gallery, all but its embedding. (source, ordinal) is its key; root_id and path name its image.
+
+    truncated: whether it was longer than the model reads, so that its end did not count; None before it is encoded.
+    """
 
     caption: str
     root_id: int | None
@@ -166,6 +169,7 @@ class CaptionRow:
     path_bytes: bytes | None
     source: str
     ordinal: int
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

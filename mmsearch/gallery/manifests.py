@@ -80,7 +80,8 @@ def read(store: LocalStore, version: int) -> Manifest:
 def newest(store: LocalStore) -> Manifest | None:
     """The gallery as it stands, or None where nothing was ever committed.
 
-    A torn manifest (a crash on a file system without hard links) was never acknowledged to anyone; the one before it counts.
+    A torn manifest (a crash on a file system without hard links) was never acknowledged to anyone; the one before it
+    counts.
     """
     for version in reversed(versions(store)):
         try:
@@ -106,8 +107,9 @@ def commit(
 ) -> Manifest:
     """Commit `change(base)` as the next version and return it.
 
-    All files that the new manifest names must be durable already. Where another writer was first, the change is replayed on
-    the newest version: if only indexes were added since, or, with `onto_any`, whatever happened. Else CommitConflict.
+    All files that the new manifest names must be durable already. Where another writer was first, the change is
+    replayed on the newest version: if only indexes were added since, or, with `onto_any`, whatever happened. Else
+    CommitConflict.
     """
     for _ in range(_MOST_REPLAYS):
         present = versions(store)

@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Path | None:
     """The folder of the gallery that is meant, or None where there is none.
 
-    `gallery` if given, else MMSEARCH_GALLERY, else `.mmsearch` in the current folder or the nearest parent that has one.
+    `gallery` if given, else MMSEARCH_GALLERY, else `.mmsearch` in the current folder or the nearest parent with one.
     """
     if named := gallery or os.environ.get("MMSEARCH_GALLERY"):
         folder = Path(named).expanduser().absolute()
@@ -240,6 +240,14 @@ class Gallery:
             found.update(zip(rows.column("content_hash").to_pylist(), tables.row_ids_of(rows).tolist(), strict=True))
         return found
 
+    def row_with_content(self, content_hash: bytes) -> int | None:
+        """The id of a live image with this content, or None."""
+        for rows in self.scan("images", ["content_hash"]):
+            found = rows.filter(pc.equal(rows.column("content_hash"), pa.scalar(content_hash, pa.binary())))
+            if found.num_rows:
+                return int(tables.row_ids_of(found)[0])
+        return None
+
     def _no_rows(self, table: Table, columns: Sequence[str]) -> pa.Table:
         fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]
         return pa.schema(fields).empty_table()
@@ -270,7 +278,8 @@ class Gallery:
     def commit_index(self, entry: IndexEntry, *, replaces: Sequence[str] = ()) -> "Gallery":
         """Add an index of this version's rows (its files durable already), drop the named ones, return the new version.
 
-        Needs no lock: what others committed meanwhile stays, since rows that the index does not cover are scored beside it.
+        Needs no lock: what others committed meanwhile stays, since rows that the index does not cover are scored beside
+        it.
         """
 
         def add(current: Manifest) -> Manifest:
@@ -301,7 +310,7 @@ class Gallery:
         return tables.write_file(self._ordered(table), self.schema(table), target)
 
     def _ordered(self, table: ItemTable) -> Iterator[pa.Table]:
-        # Shards of one writer ascend; a merged one may lie among others, and then only its neighbours wait for each other.
+        # Shards are written in ascending order; one that was merged from small ones may span others.
         shards = sorted(self.manifest.shards[table], key=lambda shard: shard.min_row_id)
         if all(low.max_row_id < high.min_row_id for low, high in pairwise(shards)):
             for shard in shards:

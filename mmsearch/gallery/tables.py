@@ -74,6 +74,7 @@ def schema(table: Table, dim: int, dtype: str) -> pa.Schema:
             pa.field("path_bytes", pa.binary()),
             pa.field("source", pa.string(), nullable=False),
             pa.field("ordinal", pa.int64(), nullable=False),
+            pa.field("truncated", pa.bool_()),
             embedding,
         ]
     else:

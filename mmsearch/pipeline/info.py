@@ -26,8 +26,8 @@ class RootInfo:
 class IndexInfo:
     """An index and its state.
 
-    covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it holds
-    and that are no longer live.
+    covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it
+    holds and that are no longer live.
     """
 
     table: ItemTable

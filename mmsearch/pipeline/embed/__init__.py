@@ -62,7 +62,7 @@ def embed(
         except StoreError:
             raise
         except BaseException:
-            # Ctrl-C, a failing device, a refused delete: what is encoded is kept, and the same command continues from it.
+            # Ctrl-C, a failing device, a refused delete: what is encoded is kept, and the same command continues.
             writer.commit()
             raise
         writer.commit()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def embed_captions(
         path_bytes = None if name is None or path == name else os.fsencode(name)
         row = CaptionRow(line.caption, root_id, path, path_bytes, source, line.ordinal)
         row_id, old = live.pop(line.ordinal, (None, None))
-        if old == row:
+        if old is not None and replace(old, truncated=None) == row:
             unchanged += 1
         else:
             changed.append((row, row_id))
@@ -68,7 +69,8 @@ def _encode(
         encoded = model.encode_texts([row.caption for row, _ in chunk])
         truncated += int(np.count_nonzero(encoded.truncated))
         provenance = Provenance(model.device, model.precision, "text")
-        writer.append("captions", [row for row, _ in chunk], encoded.vectors, provenance)
+        rows = [replace(row, truncated=bool(cut)) for (row, _), cut in zip(chunk, encoded.truncated, strict=True)]
+        writer.append("captions", rows, encoded.vectors, provenance)
         writer.delete("captions", [row_id for _, row_id in chunk if row_id is not None])
         if writer.due:
             writer.commit()

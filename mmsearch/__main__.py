@@ -1,0 +1,5 @@
+"""`python -m mmsearch` is the same program as `mmsearch`."""
+
+from mmsearch.cli import main
+
+main()

@@ -1,0 +1,20 @@
+"""`mmsearch export`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import GalleryOption, TableOption
+
+
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file to write.")],
+    table: TableOption = "images",
+    gallery: GalleryOption = None,
+) -> None:
+    """Write the live rows of a gallery, vectors and metadata, as one Parquet file for any other tool."""
+    from mmsearch.pipeline.export import export as run
+
+    report = run(file, table=table, gallery=gallery)
+    print(f"{report.file}: {report.rows:,} {report.table}, {report.bytes / 1e6:,.1f} MB")

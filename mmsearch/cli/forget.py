@@ -1,0 +1,19 @@
+"""`mmsearch forget`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import GalleryOption
+
+
+def forget(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A root of the gallery, or a file of captions.")],
+    gallery: GalleryOption = None,
+) -> None:
+    """Drop a root and its pictures (or a file's captions) from the gallery. The files themselves are not touched."""
+    from mmsearch.pipeline.maintain import forget as run
+
+    report = run(root, gallery=gallery)
+    print(f"{report.forgotten}: {report.images:,} pictures and {report.captions:,} captions left {report.gallery}")

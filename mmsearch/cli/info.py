@@ -1,0 +1,57 @@
+"""`mmsearch info`"""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mmsearch.cli.hits import printable
+from mmsearch.cli.options import GalleryOption
+
+if TYPE_CHECKING:
+    from mmsearch.pipeline.info import GalleryInfo
+
+
+def info(
+    gallery: GalleryOption = None,
+    output: Annotated[Literal["text", "json"], typer.Option("--format", help="For people or for programs.")] = "text",
+    skipped: Annotated[
+        bool, typer.Option("--skipped", help="List the files that could not be embedded, and why.")
+    ] = False,
+) -> None:
+    """Say what a gallery holds: its encoder, its counts and size, its roots, its index and the state of it."""
+    from mmsearch.pipeline.info import info as run
+    from mmsearch.pipeline.info import skipped as list_skipped
+
+    if skipped:
+        for root, row in list_skipped(gallery):
+            if output == "json":
+                print(json.dumps({"root": root, "path": row.path, "stage": row.stage, "reason": row.reason}))
+            else:
+                print(printable(f"{root}/{row.path}"), row.stage, row.reason, sep="\t")
+        return
+    found = run(gallery)
+    if output == "json":
+        print(json.dumps(asdict(found), default=str, indent=1))
+    else:
+        _print(found)
+
+
+def _print(found: "GalleryInfo") -> None:
+    print(f"gallery   {found.path}")
+    print(f"version   {found.version}, {found.created_at}, by {found.created_by}")
+    print(f"encoder   {found.encoder.spec}, dim {found.encoder.dim}, {found.dtype}")
+    print(f"          {found.encoder.fingerprint}")
+    print(f"holds     {found.images:,} images, {found.captions:,} captions; {found.skipped:,} files skipped")
+    print(f"size      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards and {len(found.indexes)} indexes")
+    for root in found.roots:
+        missing = "" if root.present else "  NOT THERE (mmsearch relocate, or forget)"
+        print(f"root      {printable(root.path)}: {root.images:,} images, {root.skipped:,} skipped{missing}")
+    for index in found.indexes:
+        print(
+            f"index     {index.table}: {index.factory}, {index.rows:,} rows; covers {index.covered:,} live rows, "
+            f"{index.beside:,} are scored beside it, {index.dead:,} of its rows are dead"
+        )
+    if not found.indexes:
+        print("index     none; every query scores every row (mmsearch index)")

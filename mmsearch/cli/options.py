@@ -1,0 +1,34 @@
+"""Options that several commands share, so that they are named and explained alike."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["Device", "GalleryOption", "Precision", "TableOption", "say"]
+
+GalleryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--gallery",
+        "-g",
+        envvar="MMSEARCH_GALLERY",
+        metavar="DIR",
+        help="The gallery. By default .mmsearch here or in the nearest parent folder.",
+        show_default=False,
+    ),
+]
+TableOption = Annotated[
+    Literal["images", "captions"], typer.Option("--in", help="Which table: the pictures or the captions.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. One that is absent is an error.")
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "fp16", "bf16"], typer.Option(help="What the model computes in; auto suits the device.")
+]
+
+
+def say(line: str) -> None:
+    """A line for whoever watches, on stderr."""
+    typer.echo(f"mmsearch: {line}", err=True)

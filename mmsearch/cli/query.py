@@ -1,0 +1,43 @@
+"""`mmsearch query`"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mmsearch.cli.hits import FORMATS, default_format
+from mmsearch.cli.options import GalleryOption, TableOption, say
+
+
+def query(
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What to look for, in words.")] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for what is like this picture.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    table: TableOption = "images",
+    gallery: GalleryOption = None,
+    output: Annotated[
+        Literal["table", "jsonl", "csv", "paths"] | None,
+        typer.Option(
+            "--format", help="Default: a table on a terminal, tab-separated text elsewhere.", show_default=False
+        ),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Score everything, past the index.")] = False,
+    nprobe: Annotated[int | None, typer.Option(min=1, help="Lists that an IVF index visits.")] = None,
+    ef_search: Annotated[int | None, typer.Option(min=1, help="Candidates that an HNSW index keeps.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Where to load the gallery's model from now. Default: where it was then."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="Where the query is encoded.")] = "cpu",
+) -> None:
+    """Search: by words, or by a picture with --image; among the pictures, or with --in captions among the captions.
+
+    The score is the cosine of the angle between query and item. What is usual depends on the model: with CLIP, a text
+    and a fitting picture score 0.2 to 0.4, two pictures of one thing 0.7 and more. Compare scores within one query.
+    """
+    from mmsearch.pipeline.query import SearchOptions, open_gallery
+
+    opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+    options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
+    hits = opened.query(text, image=image, k=k, table=table, options=options)
+    FORMATS[output or default_format()](hits)
