@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

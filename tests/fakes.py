@@ -24,7 +24,7 @@ CONTEXT = 20  # words that a text may have before it is cut
 
 
 class FakeEncoder:
-    """An image is its 4 x 4 thumbnail; a colour's name is a picture of that colour; any other text is noise of its own."""
+    """An image is its 4 x 4 thumbnail, a colour's name is a picture of that colour, any other text is noise."""
 
     device = "cpu"
     precision = "fp32"

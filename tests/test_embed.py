@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fakes import FakeEncoder, write_picture
 
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed
+from tests.fakes import FakeEncoder, write_picture
 
 
 def names(gallery: Gallery) -> list[str]:
@@ -105,7 +105,8 @@ def test_a_picture_that_breaks_leaves_the_gallery(photos: Path, fake: FakeEncode
 
 def test_odd_names_survive(photos: Path, fake: FakeEncoder) -> None:
     """Spaces, quotes, newlines, other scripts and bytes that are no text."""
-    odd = ["with space.png", "quo'te\".png", "new\nline.png", "日本語.png", "naïve émoji 🌅.png", os.fsdecode(b"\xff\xfe.png")]
+    odd = ["with space.png", "quo'te\".png", "new\nline.png", "日本語.png", "naïve émoji 🌅.png"]
+    odd.append(os.fsdecode(b"\xff\xfe.png"))
     for place, name in enumerate(odd):
         write_picture(photos / name, "green", seed=50 + place)
     run(photos, fake)
@@ -189,7 +190,7 @@ def test_a_renamed_folder_is_no_mass_delete(tmp_path: Path, fake: FakeEncoder) -
 
 
 def test_replacing_a_folder_by_other_pictures_is_refused_at_the_end(tmp_path: Path, fake: FakeEncoder) -> None:
-    """Whether new files are moved ones is known only once they are read; the additions are kept, the deletes are not."""
+    """Whether new files are moved ones is known once they are read; additions are kept, the deletes are not made."""
     folder = tmp_path / "photos"
     for place in range(150):
         write_picture(folder / "old" / f"{place}.png", seed=place, size=(4, 4))
@@ -250,7 +251,7 @@ def test_a_root_reached_through_a_link_is_the_same_root(photos: Path, fake: Fake
 
 def test_another_model_is_refused_with_both_names(photos: Path, fake: FakeEncoder) -> None:
     run(photos, fake)
-    with pytest.raises(EncoderMismatch, match="fake.*other"):
+    with pytest.raises(EncoderMismatch, match=r"fake.*other"):
         run(photos, FakeEncoder("other"))
 
 
