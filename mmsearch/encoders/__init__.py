@@ -1,0 +1,96 @@
+"""What turns pictures and texts into vectors. Arrays go in and come out: no torch outside of this package.
+
+    specs               a model's name, taken apart                    (neither torch nor open_clip)
+    hub                 files of the Hugging Face hub and its cache    (neither torch nor open_clip)
+    sources             a spec -> config, preprocessing, weights file, tokenizer
+    tokens              texts -> token ids, with what was cut off
+    fingerprint         which encoder this is, to the last weight
+    devices             where and in which precision
+    open_clip_encoder   the encoder
+
+Importing this package loads neither torch nor open_clip (6 s); `load_encoder` does.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders.specs import DEFAULT_MODEL, parse_spec, require_files
+from mmsearch.records import EncoderIdentity
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["DEFAULT_MODEL", "EncodedTexts", "Encoder", "load_encoder", "announce_on_stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTexts:
+    """Texts as vectors. vectors: float32 (n, dim), L2-normalised, in the order of the texts.
+
+    truncated: bool (n,), True where a text was longer than the model's context and its end did not count.
+    """
+
+    vectors: NDArray[np.float32]
+    truncated: NDArray[np.bool_]
+
+
+class Encoder(Protocol):
+    """A model with an image side and a text side whose vectors compare."""
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Which encoder this is, independent of device and precision."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for people: "cpu", "cuda: NVIDIA H100 80GB HBM3", "mps"."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "fp32", "fp16" or "bf16". Vectors are float32 in each case."""
+        ...
+
+    def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
+        """An RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
+        ...
+
+    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 3, H, W) of preprocessed images -> float32 (n, dim), L2-normalised. Raises EncoderError."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        """n texts -> their vectors. Raises EncoderError."""
+        ...
+
+
+def announce_on_stderr(line: str) -> None:
+    """The default way to say that something is about to be downloaded."""
+    print(line, file=sys.stderr)
+
+
+def load_encoder(
+    spec: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    announce: Callable[[str], None] = announce_on_stderr,
+) -> Encoder:
+    """The encoder that a spec names, on a device.
+
+    spec: `ARCH/TAG`, `hf-hub:org/name`, `local-dir:PATH`, `ARCH/path/to/checkpoint.safetensors` or `demo`.
+    device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, fp16 or bf16; benchmarks ask for fp32.
+    announce: gets one line before each download: what, from where, how large, where to.
+    Raises EncoderError where the model is unknown, its weights cannot be had, or there is no such device.
+    """
+    parsed = parse_spec(spec)  # first: a typing mistake should not cost the import of torch
+    require_files(parsed)
+    from mmsearch.encoders.open_clip_encoder import load
+
+    return load(parsed, device=device, precision=precision, announce=announce)

@@ -1,0 +1,91 @@
+"""Where a model runs and in which precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, cast
+
+import torch
+
+from mmsearch.errors import EncoderError
+
+__all__ = ["Precision", "choose_device", "choose_precision", "describe", "autocast", "exact_fp32"]
+
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """auto, cpu, cuda, cuda:N or mps -> a device that is there; auto is the fastest. Raises EncoderError."""
+    kind, _, number = wanted.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise EncoderError(f"no device is called {wanted!r}: auto, cpu, cuda, cuda:N or mps")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if kind == "auto":
+        return torch.device("cuda" if gpus else "mps" if mps else "cpu")
+    if (kind == "cuda" and int(number or 0) >= gpus) or (kind == "mps" and not mps):
+        there = ["cpu", *(f"cuda:{each} ({torch.cuda.get_device_name(each)})" for each in range(gpus))]
+        there += ["mps"] if mps else []
+        raise EncoderError(f"there is no device {wanted} here; there is {', '.join(there)}{_why_no_cuda(kind)}")
+    return torch.device(wanted)
+
+
+def _why_no_cuda(kind: str) -> str:
+    if kind == "cuda" and torch.version.cuda is None:
+        return ". The installed torch is built without CUDA: https://pytorch.org/get-started/locally"
+    return ""
+
+
+def choose_precision(wanted: str, device: torch.device) -> Precision:
+    """auto, fp32, fp16 or bf16 -> the precision to compute in. Raises EncoderError for other names.
+
+    auto: fp16 on CUDA, several times as fast as fp32, and with three more bits than bf16. Vectors are compared by
+    small differences, so bits count and range does not; published results used it too. fp32 elsewhere: CPUs without
+    bf16 units take seven times as long in bf16, and what MPS loses is not measured.
+    """
+    if wanted == "auto":
+        return "fp16" if device.type == "cuda" else "fp32"
+    if wanted not in ("fp32", *_DTYPES):
+        raise EncoderError(f"no precision is called {wanted!r}: auto, fp32, fp16 or bf16")
+    return cast(Precision, wanted)
+
+
+def describe(device: torch.device) -> str:
+    """A device for people: "cuda: NVIDIA H100 80GB HBM3"."""
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+@contextmanager
+def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Compute in a precision, the weights staying fp32. fp32 is exact: see `exact_fp32`."""
+    if precision == "fp32":
+        with exact_fp32(device):
+            yield
+    else:
+        with torch.autocast(device.type, dtype=_DTYPES[precision]):
+            yield
+
+
+@contextmanager
+def exact_fp32(device: torch.device) -> Iterator[None]:
+    """No TensorFloat-32 inside, on CUDA: by default cuDNN computes "fp32" convolutions, the patch embedding of every
+    vision transformer, with 10 bits of mantissa, and a program may have allowed the same for matrix products."""
+    if device.type != "cuda":
+        yield
+        return
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    holders: tuple[Any, ...]
+    exact: Any
+    if hasattr(cuda.matmul, "fp32_precision"):  # torch >= 2.9, which refuses a mixture of old and new switches
+        holders, name, exact = (cuda.matmul, getattr(cudnn, "conv")), "fp32_precision", "ieee"  # noqa: B009  untyped
+    else:
+        holders, name, exact = (cuda.matmul, cudnn), "allow_tf32", False
+    before = [getattr(holder, name) for holder in holders]
+    for holder in holders:
+        setattr(holder, name, exact)
+    try:
+        yield
+    finally:
+        for holder, value in zip(holders, before, strict=True):
+            setattr(holder, name, value)

@@ -1,0 +1,115 @@
+"""Which encoder made a vector, to the last weight: SHA-256 over config, preprocessing, tokenizer and tensors.
+
+Device, precision, file format and file names are not in it. Hashing costs a second a gigabyte, so the result is cached
+under the identity of the weights file (path, size, time), as `make` and `git` trust it.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.cache import cache_dir
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["fingerprint", "cached_fingerprint"]
+
+_FORMAT = 1  # of what is hashed; another number makes every fingerprint another
+_VALID = re.compile(r"sha256:[0-9a-f]{64}")
+
+_NO_EFFECT = frozenset(
+    {
+        # Where pretrained parts of a model come from before its own weights replace them.
+        *("hf_model_pretrained", "timm_model_pretrained"),
+        # The tokenizer stands on its own, by content.
+        *("hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode"),
+    }
+)
+
+
+def fingerprint(
+    model_cfg: Mapping[str, Any],
+    preprocess: Mapping[str, Any],
+    tokenizer: Mapping[str, Any],
+    tensors: Iterable[tuple[str, "torch.Tensor"]],
+) -> str:
+    """The fingerprint of an encoder, "sha256:<hex>".
+
+    model_cfg, preprocess: resolved. tokenizer: its identity. tensors: (name, tensor) of the loaded weights, in any
+    order, before any change of device or precision.
+    """
+    import torch
+
+    digest = hashlib.sha256(_canonical(model_cfg, preprocess, tokenizer))
+    for name, tensor in sorted(tensors, key=lambda named: named[0]):
+        head = json.dumps([name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)])
+        digest.update(head.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)  # bfloat16 has no numpy type, its bytes have
+    return f"sha256:{digest.hexdigest()}"
+
+
+def cached_fingerprint(
+    weights: Path,
+    model_cfg: Mapping[str, Any],
+    preprocess: Mapping[str, Any],
+    tokenizer: Mapping[str, Any],
+    tensors: Iterable[tuple[str, "torch.Tensor"]],
+) -> str:
+    """As `fingerprint`, from the cache where these weights were hashed before; only else are the tensors read."""
+    entry = _entry(weights, _canonical(model_cfg, preprocess, tokenizer))
+    known = _read(entry)
+    if known is not None:
+        return known
+    value = fingerprint(model_cfg, preprocess, tokenizer, tensors)
+    _write(entry, value)
+    return value
+
+
+def _canonical(model_cfg: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> bytes:
+    parts = {"format": _FORMAT, "model": model_cfg, "preprocess": preprocess, "tokenizer": tokenizer}
+    return json.dumps(_plain(parts), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Equal settings written differently, made equal: 4.0 and 4, tuple and list, None and absent."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items() if v is not None and k not in _NO_EFFECT}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _entry(weights: Path, canonical: bytes) -> Path:
+    real = weights.resolve()
+    stat = real.stat()
+    identity = json.dumps([str(real), stat.st_size, stat.st_mtime_ns]).encode()
+    return cache_dir() / "fingerprints" / hashlib.sha256(identity + b"\0" + canonical).hexdigest()
+
+
+def _read(entry: Path) -> str | None:
+    try:
+        text = entry.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return text if _VALID.fullmatch(text) else None
+
+
+def _write(entry: Path, value: str) -> None:
+    """Whole or not at all. A cache that cannot be written (a read-only home) costs time at the next load, no more."""
+    partial = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(value + "\n", encoding="ascii")
+        partial.replace(entry)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()

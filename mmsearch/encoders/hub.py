@@ -1,0 +1,83 @@
+"""Files of the Hugging Face hub: from its local cache without touching the network, else downloaded, else an error that
+says how to do without."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
+from mmsearch.errors import EncoderError
+
+__all__ = ["hub_file"]
+
+# One try, briefly: the hub's own retries keep a person without a network waiting for 23 s before the first word.
+_METADATA_TIMEOUT_S = 8.0
+
+
+def hub_file(repo: str, names: Sequence[str], *, announce: Callable[[str], None]) -> Path:
+    """The first of the files of a repository that exists, downloaded where the cache has none of them.
+
+    names: equivalents, preferred first. announce: gets a line before a download.
+    Raises EncoderError where none can be had.
+    """
+    # Imported late: only models of the hub need it.
+    import huggingface_hub
+
+    for name in names:
+        cached = huggingface_hub.try_to_load_from_cache(repo, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        raise _unavailable(repo, names, "HF_HUB_OFFLINE is set, so that nothing is downloaded")
+    for name in names:
+        try:
+            size = _size(repo, name)
+            if size is None:
+                continue
+            announce(_announcement(repo, name, size))
+            return Path(huggingface_hub.hf_hub_download(repo, name))
+        except Exception as error:  # the hub's client, its HTTP client and the disk raise trees of their own
+            raise _unavailable(repo, names, _reason(repo, error)) from error
+    raise _unavailable(repo, names, f"the repository {repo} has no such file")
+
+
+def _size(repo: str, name: str) -> int | None:
+    """Bytes of a file, 0 where the hub does not say, None where there is no such file."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        metadata = huggingface_hub.get_hf_file_metadata(
+            huggingface_hub.hf_hub_url(repo, name), timeout=_METADATA_TIMEOUT_S
+        )
+    except EntryNotFoundError:
+        return None
+    return metadata.size or 0
+
+
+def _announcement(repo: str, name: str, size: int) -> str:
+    from huggingface_hub import constants
+
+    amount = f" ({size / 1e6:,.0f} MB)" if size >= 1_000_000 else ""
+    return f"downloading {name}{amount} from {constants.ENDPOINT}/{repo} to {constants.HF_HUB_CACHE}"
+
+
+def _reason(repo: str, error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return f"access to {repo} is granted on its page to who is logged in (hf auth login)"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub has no public repository {repo}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _unavailable(repo: str, names: Sequence[str], reason: str) -> EncoderError:
+    from huggingface_hub import constants
+
+    demo = "--model demo (bundled), or " if (demo_folder() / CONFIG_NAME).is_file() else ""
+    return EncoderError(
+        f"cannot get {' or '.join(names)} of {constants.ENDPOINT}/{repo}: {reason}. It is not in the cache "
+        f"{constants.HF_HUB_CACHE} either (HF_HOME moves that; HF_HUB_OFFLINE=1 forbids downloads).\n"
+        f"Without a network: {demo}--model local-dir:/path/with/{CONFIG_NAME}. To make such a folder, "
+        f'elsewhere: hf download {repo} --include "*.json" "*.safetensors" --local-dir my-model'
+    )

@@ -1,0 +1,284 @@
+"""The encoder: any open_clip model, run by torch."""
+
+import copy
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import TextTransformer
+from torch.overrides import TorchFunctionMode
+
+from mmsearch.encoders import EncodedTexts
+from mmsearch.encoders.devices import Precision, autocast, choose_device, choose_precision, describe
+from mmsearch.encoders.fingerprint import cached_fingerprint
+from mmsearch.encoders.sources import ModelSource, resolve
+from mmsearch.encoders.specs import Spec
+from mmsearch.encoders.tokens import Tokenizer, load_tokenizer
+from mmsearch.errors import EncoderError
+from mmsearch.records import EncoderIdentity
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["OpenClipEncoder", "load", "build_model"]
+
+# Texts are tokenised and sorted in blocks of this many, which bounds the memory for any number of texts and leaves
+# enough of each length to fill batches.
+_TEXT_BLOCK = 8192
+_TEXT_BATCH = {"cpu": 64, "cuda": 1024, "mps": 128}
+
+
+def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], None]) -> "OpenClipEncoder":
+    """As `mmsearch.encoders.load_encoder`, for a parsed spec."""
+    where = choose_device(device)  # first: no download for a device that is not there
+    how = choose_precision(precision, where)
+    source = resolve(spec, announce=announce)
+    tokenizer = load_tokenizer(source)
+    model = build_model(source)
+    preprocess = {**source.preprocess, "size": _image_size(model)}
+    identity = EncoderIdentity(
+        spec=source.spec,
+        fingerprint=cached_fingerprint(
+            source.weights, source.model_cfg, preprocess, tokenizer.identity, model.state_dict().items()
+        ),
+        dim=int(source.model_cfg["embed_dim"]),
+    )
+    return OpenClipEncoder(model.to(where), tokenizer, preprocess, identity, where, how)
+
+
+class OpenClipEncoder:
+    """An open_clip model in evaluation mode. Implements `mmsearch.encoders.Encoder`."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: Tokenizer,
+        preprocess: Mapping[str, Any],
+        identity: EncoderIdentity,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self._model: Any = model
+        self._tokenizer = tokenizer
+        self._transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
+        self._identity = identity
+        self._device = device
+        self._precision = precision
+        self._text_tower = _causal_text_tower(model)
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        return self._identity
+
+    @property
+    def device(self) -> str:
+        return describe(self._device)
+
+    @property
+    def precision(self) -> str:
+        return self._precision
+
+    def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
+        pixels: NDArray[np.float32] = self._transform(image).numpy()
+        return pixels
+
+    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        if pixels.flags.writeable:
+            return self._encode(torch.from_numpy(pixels), self._model.encode_image)
+        return self._encode(
+            torch.from_numpy(pixels.copy()), self._model.encode_image
+        )  # torch warns about read-only ones
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        vectors = np.empty((len(texts), self._identity.dim), dtype=np.float32)
+        truncated = np.empty(len(texts), dtype=np.bool_)
+        for first in range(0, len(texts), _TEXT_BLOCK):
+            block = slice(first, min(first + _TEXT_BLOCK, len(texts)))
+            tokens = self._tokenizer(texts[block])
+            vectors[block] = self._encode_tokens(torch.from_numpy(tokens.ids))
+            truncated[block] = tokens.truncated
+        return EncodedTexts(vectors, truncated)
+
+    def _encode_tokens(self, ids: torch.Tensor) -> NDArray[np.float32]:
+        """(n, context) -> (n, dim). Where exact, in batches of similar length, each cut to its longest: five times as
+        fast for captions in a context of 77."""
+        vectors = np.empty((len(ids), self._identity.dim), dtype=np.float32)
+        tower = self._text_tower
+        lengths = tower.lengths(ids) if tower is not None else torch.full((len(ids),), ids.shape[1])
+        order = torch.argsort(lengths, stable=True)
+        size = _TEXT_BATCH[self._device.type]
+        for first in range(0, len(ids), size):
+            rows = order[first : first + size]
+            batch = ids[rows, : int(lengths[rows].max())]
+            encode = tower.encode if tower is not None else self._model.encode_text
+            vectors[rows.numpy()] = self._encode(batch, encode)
+        return vectors
+
+    def _encode(self, batch: torch.Tensor, encode: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
+        """Run one side of the model; where the GPU's memory does not do, in halves."""
+        if len(batch) == 0:
+            return np.empty((0, self._identity.dim), dtype=np.float32)
+        try:
+            with torch.inference_mode(), autocast(self._device, self._precision):
+                output = encode(batch.to(self._device))
+            return self._normalised(output.float().cpu().numpy())
+        except torch.cuda.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise EncoderError(
+                    f"{self.device} has not enough free memory for one item of {self._identity.spec}"
+                ) from error
+        # Outside of the handler, whose exception holds on to the tensors that filled the memory.
+        torch.cuda.empty_cache()
+        halves = batch.tensor_split(2)
+        return np.concatenate([self._encode(half, encode) for half in halves])
+
+    def _normalised(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not np.isfinite(output).all():
+            hint = " Try --precision fp32." if self._precision != "fp32" else " Its weights may be damaged."
+            raise EncoderError(f"{self._identity.spec} gave vectors with NaN or infinity in {self._precision}.{hint}")
+        norms = np.linalg.norm(output, axis=1, keepdims=True)
+        vectors: NDArray[np.float32] = output / np.maximum(norms, np.finfo(np.float32).tiny)
+        return vectors
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def build_model(source: ModelSource) -> torch.nn.Module:
+    """The model of a source with its weights, fp32, on the CPU, in evaluation mode. Raises EncoderError.
+
+    Does what open_clip's `create_model` does for a checkpoint, with the activation that `source` resolved. Every weight
+    comes from the file; one that is missing there is an error.
+    """
+    cfg = copy.deepcopy(dict(source.model_cfg))
+    text_cfg, vision_cfg = cfg["text_cfg"], cfg["vision_cfg"]
+    custom_text = cfg.pop("custom_text", False) or "hf_model_name" in text_cfg
+    # The parts' own pretrained weights are not fetched: all are replaced.
+    if "timm_model_name" in vision_cfg:
+        vision_cfg["timm_model_pretrained"] = False
+    if "hf_model_name" in text_cfg:
+        text_cfg["hf_model_pretrained"] = False
+    kind = open_clip.CLIP
+    if custom_text:
+        kind = open_clip.CoCa if "multimodal_cfg" in cfg else open_clip.CustomTextCLIP
+    try:
+        with _NoRandomInit():
+            model: torch.nn.Module = kind(**cfg)
+    except Exception as error:  # open_clip, timm and transformers each raise their own on a config they do not know
+        raise EncoderError(f"open_clip cannot build {source.spec}: {_first_words(error)}") from error
+    _load_weights(model, source)
+    return model.eval().requires_grad_(False)
+
+
+def _load_weights(model: torch.nn.Module, source: ModelSource) -> None:
+    _refuse_code(source.weights)
+    try:
+        open_clip.load_checkpoint(model, str(source.weights), strict=True, weights_only=True)
+    except Exception as error:  # torch, safetensors and open_clip each raise their own on a file that does not fit
+        raise EncoderError(
+            f"the weights in {source.weights} do not fit {source.spec}: {_first_words(error)}"
+        ) from error
+
+
+def _refuse_code(weights: Path) -> None:
+    """A pickle may hold code that runs when it is loaded. Only tensors are; open_clip alone falls back to loading all
+    where torch is old and the restricted way fails."""
+    if weights.suffix == ".safetensors":
+        return
+    try:
+        torch.load(weights, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(weights))
+    except Exception as error:  # whatever the pickle did, or its reader did not like
+        raise EncoderError(
+            f"{weights} holds more than tensors, or is damaged, and is not loaded: a pickle can run any code. Convert "
+            f"it to safetensors where you trust it. ({_first_words(error)})"
+        ) from error
+
+
+def _first_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+_RANDOM = {
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+    torch.Tensor.erfinv_,
+    torch.nn.init.normal_,
+    torch.nn.init.uniform_,
+    torch.nn.init.trunc_normal_,
+    torch.nn.init.kaiming_uniform_,
+    torch.nn.init.kaiming_normal_,
+    torch.nn.init.xavier_uniform_,
+    torch.nn.init.xavier_normal_,
+}
+
+
+class _NoRandomInit(TorchFunctionMode):
+    """Leave weights as they are where a model would draw them at random: all are loaded over, and drawing the 151
+    million of a ViT-B-32 takes longer than loading them. In this thread only; what is computed (masks) stays."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _RANDOM:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _image_size(model: Any) -> list[int]:
+    size = model.visual.image_size
+    return [int(size), int(size)] if isinstance(size, int) else [int(each) for each in size]
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+class _CausalTextTower:
+    """A text tower in which a token sees only those before it and one token speaks for the text. What follows that
+    token then counts for nothing, and need not be computed: the result is the same.
+
+    Written for `open_clip.CLIP`, whose tower's parts are its own attributes, and `TextTransformer`.
+    """
+
+    def __init__(self, parts: Any, pool_type: str, eos_id: int) -> None:
+        self._parts = parts
+        self._pool_type = pool_type
+        self._eos_id = eos_id
+
+    def _speaker(self, ids: torch.Tensor) -> torch.Tensor:
+        """(n, length) -> (n,): which token speaks. End-of-text has the highest number in CLIP's vocabulary."""
+        return ids.eq(self._eos_id).int().argmax(dim=1) if self._pool_type == "eos" else ids.argmax(dim=1)
+
+    def lengths(self, ids: torch.Tensor) -> torch.Tensor:
+        return self._speaker(ids) + 1
+
+    def encode(self, ids: torch.Tensor) -> torch.Tensor:
+        """(n, length up to the context) -> (n, dim), not normalised; as `encode_text`, but for any length."""
+        parts, length = self._parts, ids.shape[1]
+        dtype = parts.transformer.get_cast_dtype()
+        x = parts.token_embedding(ids).to(dtype) + parts.positional_embedding[:length].to(dtype)
+        x = parts.transformer(x, attn_mask=parts.attn_mask[:length, :length])
+        x = parts.ln_final(x)[torch.arange(len(ids), device=ids.device), self._speaker(ids)]
+        projection = parts.text_projection
+        if projection is not None:
+            x = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
+        return torch.as_tensor(x)
+
+
+def _causal_text_tower(model: Any) -> _CausalTextTower | None:
+    """The tower to use with shortened texts, None where that would not be exact (SigLIP, CoCa, Hugging Face towers)."""
+    if type(model) is open_clip.CLIP:
+        parts, pool_type, eos_id, extra_token = model, model.text_pool_type, model.text_eos_id, None
+    elif type(getattr(model, "text", None)) is TextTransformer and type(model) is open_clip.CustomTextCLIP:
+        parts, pool_type, eos_id = model.text, model.text.pool_type, model.text.eos_id
+        extra_token = model.text.cls_emb
+    else:
+        return None
+    if parts.attn_mask is None or extra_token is not None or pool_type not in ("argmax", "eos"):
+        return None
+    return _CausalTextTower(parts, pool_type, eos_id)

@@ -1,0 +1,127 @@
+"""Texts to token ids, by the model's own tokenizer, with what open_clip keeps to itself: which texts were cut off."""
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders.sources import ModelSource
+from mmsearch.errors import EncoderError
+
+__all__ = ["Tokens", "Tokenizer", "load_tokenizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """ids: int64 (n, context length), padded. truncated: bool (n,), True where a text did not fit."""
+
+    ids: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+
+
+class Tokenizer(Protocol):
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it tokenises, as JSON, for the fingerprint."""
+        ...
+
+    def __call__(self, texts: Sequence[str]) -> Tokens: ...
+
+
+def load_tokenizer(source: ModelSource) -> Tokenizer:
+    """The tokenizer that a model was trained with. Raises EncoderError where its files cannot be had."""
+    text_cfg = source.model_cfg["text_cfg"]
+    options = dict(text_cfg.get("tokenizer_kwargs") or {})
+    if text_cfg.get("hf_tokenizer_name"):
+        # The files of a folder are its own; open_clip holds it so too.
+        name = str(source.folder) if source.folder is not None else text_cfg["hf_tokenizer_name"]
+        return _HubTokenizer(name, text_cfg, options)
+    return _ClipTokenizer(text_cfg, options, source.folder)
+
+
+class _ClipTokenizer:
+    """CLIP's byte-pair encoding, which open_clip brings along."""
+
+    def __init__(self, text_cfg: Mapping[str, Any], options: dict[str, Any], folder: Path | None) -> None:
+        import open_clip
+
+        if folder is not None and "bpe_path" in options:
+            options["bpe_path"] = str(folder / options["bpe_path"])
+        self._context_length = int(text_cfg.get("context_length", 77))
+        try:
+            self._tokenizer = open_clip.SimpleTokenizer(context_length=self._context_length, **options)
+        except (OSError, TypeError, ValueError, AssertionError) as error:
+            raise EncoderError(f"cannot make the tokenizer that the config asks for, {options}: {error}") from error
+        if self._tokenizer.vocab_size > text_cfg.get("vocab_size", 49408):
+            raise EncoderError(
+                f"the tokenizer knows {self._tokenizer.vocab_size} tokens and the model "
+                f"{text_cfg['vocab_size']}: the config does not belong to it"
+            )
+        default = inspect.signature(open_clip.SimpleTokenizer).parameters["bpe_path"].default
+        vocabulary = Path(options.pop("bpe_path", default))
+        self.identity: Mapping[str, Any] = {
+            "kind": "clip",
+            "context_length": self._context_length,
+            "vocabulary": hashlib.sha256(vocabulary.read_bytes()).hexdigest(),
+            **options,
+        }
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        tokenizer = self._tokenizer
+        if tokenizer.reduction_fn is not None:  # drops words at random or by kind instead of cutting the end
+            lengths = np.array([len(tokenizer.encode(text)) + 2 for text in texts])
+            return Tokens(tokenizer(list(texts)).numpy(), lengths > self._context_length)
+        # open_clip's own __call__ does this without saying what it cut; tokenising twice to know would double the cost.
+        ids = np.zeros((len(texts), self._context_length), dtype=np.int64)
+        truncated = np.zeros(len(texts), dtype=np.bool_)
+        for row, text in enumerate(texts):
+            tokens = [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
+            if len(tokens) > self._context_length:
+                truncated[row] = True
+                tokens = [*tokens[: self._context_length - 1], tokenizer.eot_token_id]
+            ids[row, : len(tokens)] = tokens
+        return Tokens(ids, truncated)
+
+
+class _HubTokenizer:
+    """A tokenizer of the package transformers (SigLIP, XLM-R, NLLB ...)."""
+
+    def __init__(self, name: str, text_cfg: Mapping[str, Any], options: dict[str, Any]) -> None:
+        from open_clip.tokenizer import HFTokenizer
+
+        self._context_length = int(text_cfg.get("context_length", 77))
+        mode = text_cfg.get("tokenizer_mode")
+        made = None
+        for local in (True, False):  # from the cache without asking the hub whether it is current
+            try:
+                made = HFTokenizer(name, self._context_length, tokenizer_mode=mode, local_files_only=local, **options)
+                break
+            except Exception as error:  # transformers raises trees of its own
+                if not local:
+                    raise EncoderError(f"cannot load the tokenizer {name}: {error}") from error
+        assert made is not None
+        self._tokenizer = made
+        self._special_tokens = 3 if mode == "clips" else 0  # which that mode keeps free for its own
+        backend = getattr(made.tokenizer, "backend_tokenizer", None)
+        tables = backend.to_str() if backend is not None else repr(sorted(made.tokenizer.get_vocab().items()))
+        self.identity: Mapping[str, Any] = {
+            "kind": "transformers",
+            "context_length": self._context_length,
+            "mode": mode or "",
+            "files": hashlib.sha256(tables.encode()).hexdigest(),
+            **options,
+        }
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        cleaned = [self._tokenizer.clean_fn(text) for text in texts]
+        whole = self._tokenizer.tokenizer(
+            cleaned, padding=False, truncation=False, add_special_tokens=self._special_tokens == 0, verbose=False
+        ).input_ids
+        lengths = np.array([len(ids) for ids in whole]) + self._special_tokens
+        ids = self._tokenizer(list(texts)).numpy()
+        return Tokens(ids.astype(np.int64, copy=False), lengths > self._context_length)

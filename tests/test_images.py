@@ -1,0 +1,467 @@
+"""Decoding: upright, RGB, over white, whole or not at all."""
+
+import contextlib
+import io
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import zlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from mmsearch import images
+from mmsearch.errors import ImageError
+from mmsearch.images import FORMATS, Header, decode, decode_for_benchmark, probe
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pixels(image: Image.Image) -> "np.ndarray[Any, Any]":
+    return np.asarray(image).astype(int)
+
+
+def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
+    """A picture without symmetry, smooth enough to survive a lossy codec."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_every_awkward_file_gives_a_picture_or_a_reason(shared_data: Path) -> None:
+    """Nothing that people really have may crash, hang or warn (warnings are errors in this suite)."""
+    files = sorted(file for file in (shared_data / "awkward_images").rglob("*") if file.is_file())
+    assert len(files) > 50
+    reasons, stages = {}, set()
+    for file in files:
+        began = time.perf_counter()
+        try:
+            picture = decode(file.read_bytes())
+            assert picture.image.mode == "RGB"
+            assert picture.image.size == (picture.width, picture.height)
+            with file.open("rb") as opened:
+                header = probe(opened)
+            assert {header.width, header.height} == {picture.width, picture.height}
+        except ImageError as error:
+            reasons[file.name] = error.reason
+            stages.add(error.stage)
+        assert time.perf_counter() - began < 5, file.name
+    assert reasons["not-an-image.txt"] == "not an image"
+    assert reasons["bmp__b__shortfile.bmp"] == "truncated BMP"
+    assert "megapixels" in reasons["bmp__b__badwidth.bmp"]
+    assert stages == {"identify", "decode"}
+    assert not [reason for reason in reasons.values() if "\n" in reason or len(reason) > 200]
+    assert 8 <= len(reasons) <= 14, reasons  # the broken ones; everything else has a picture
+
+
+def test_real_files_with_an_orientation_agree(shared_data: Path) -> None:
+    """Orientation 5 to 8 in JPEG and WebP: the same picture once upright. A wrong turn would differ by far more."""
+    folder = shared_data / "awkward_images"
+    names = ["hopper_orientation_5.jpg", "hopper_orientation_7.jpg", "hopper_orientation_8.jpg"]
+    names += ["hopper_orientation_6.webp", "hopper_orientation_8.webp"]
+    upright = pixels(Image.open(folder / "hopper.jpg"))
+    for name in names:
+        turned = pixels(decode((folder / name).read_bytes()).image)
+        assert np.abs(turned - upright).mean() < 12, name
+        assert np.abs(turned[::-1] - upright).mean() > 40, name
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP", "AVIF", "HEIF"])
+def test_all_orientations_give_the_same_pixels(kind: str) -> None:
+    """Each of the eight EXIF orientations, in each format that carries them, exactly once: TIFF and HEIF are turned by
+    their decoders already."""
+    if kind == "HEIF":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.register_heif_opener()
+    upright = photo()
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that a camera held so would have stored
+    lossless = {"quality": 95} if kind in ("JPEG", "AVIF", "HEIF") else {"lossless": True} if kind == "WEBP" else {}
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        turn = undo.get(orientation)
+        stored = upright if turn is None else upright.transpose(Image.Transpose(turn))
+        picture = decode(encoded(stored, kind, exif=exif.tobytes(), **lossless))
+        assert (picture.width, picture.height) == upright.size, orientation
+        difference = np.abs(pixels(picture.image) - pixels(upright))
+        assert difference.mean() < (6 if lossless.get("quality") else 0.01), orientation
+
+
+def test_benchmark_decoding_keeps_what_is_stored() -> None:
+    """Published numbers were computed without EXIF rotation and without white under transparency."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = photo()
+    assert np.array_equal(pixels(decode_for_benchmark(encoded(image, exif=exif))), pixels(image))
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    assert decode_for_benchmark(encoded(clear)).getpixel((0, 0)) == (10, 20, 30)
+    with pytest.raises(ImageError, match="not an image"):
+        decode_for_benchmark(b"not an image at all")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_alpha_is_composited_over_white(mode: str) -> None:
+    """Transparent parts are white, as viewers show them, whatever colour is stored under them; half is a half."""
+    alpha = Image.fromarray(np.array([[0, 128, 255]], dtype=np.uint8))
+    if mode == "PA":
+        image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
+        image.putalpha(alpha)
+        image = image.convert("PA")
+    else:
+        image = Image.new(mode[:-1], (3, 1), 0)
+        image.putalpha(alpha)
+    rgb = images._to_rgb(image)
+    assert pixels(rgb)[0].tolist() == [[255] * 3, [127] * 3, [0] * 3]
+
+
+def test_premultiplied_alpha_is_understood() -> None:
+    """RGBa and La hold colours already multiplied by alpha; taking them as they are would darken them twice."""
+    white_at_half = Image.new("RGBA", (1, 1), (255, 0, 0, 128)).convert("RGBa")
+    assert np.abs(pixels(images._to_rgb(white_at_half))[0, 0] - [255, 127, 127]).max() <= 1
+    grey = Image.new("LA", (1, 1), (0, 128)).convert("La")
+    assert np.abs(pixels(images._to_rgb(grey))[0, 0] - 127).max() <= 1
+
+
+def test_transparent_palette_and_colour_keys_are_white() -> None:
+    """The three ways in which PNG and GIF say "transparent" without an alpha channel."""
+    palette = Image.new("P", (2, 1), 0)
+    palette.putpalette([200, 0, 0, 0, 0, 200])
+    palette.putpixel((1, 0), 1)
+    plain = encoded(palette)
+    by_index = encoded(palette, transparency=0)
+    by_alphas = encoded(palette, transparency=bytes([0, 255]))
+    gif = encoded(palette, "GIF", transparency=0)
+    assert pixels(decode(plain).image).tolist() == [[[200, 0, 0], [0, 0, 200]]]
+    for data in (by_index, by_alphas, gif):
+        assert pixels(decode(data).image).tolist() == [[[255, 255, 255], [0, 0, 200]]]
+    for mode, key in (("RGB", (0, 0, 0)), ("L", 0)):
+        assert pixels(decode(encoded(Image.new(mode, (1, 1)), transparency=key)).image).tolist() == [[[255] * 3]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_a_16_bit_gradient_stays_a_gradient(kind: str) -> None:
+    """Pillow's own convert clips 16 bits at 255, which turns scans and astronomy white."""
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None, :].repeat(2, axis=0)
+    image = Image.fromarray(ramp)
+    rgb = pixels(decode(encoded(image, kind)).image)
+    assert np.abs(rgb[0, :, 0] - np.arange(256)).max() <= 1
+    assert (rgb[..., 0] == rgb[..., 1]).all()
+
+
+def test_other_deep_modes_are_scaled() -> None:
+    """Floats of 0 to 1 (HDR, depth) and 32-bit integers outside of any known range keep their shades; NaN is black."""
+    ramp = np.linspace(0, 1, 5, dtype=np.float32)[None, :]
+    assert pixels(decode(encoded(Image.fromarray(ramp), "TIFF")).image)[0, :, 0].tolist() == [0, 64, 128, 191, 255]
+    spread = np.array([[-1000, 0, 1000]], dtype=np.int32)
+    assert pixels(decode(encoded(Image.fromarray(spread), "TIFF")).image)[0, :, 0].tolist() == [0, 128, 255]
+    broken = np.array([[np.nan, 0, 255]], dtype=np.float32)
+    assert pixels(decode(encoded(Image.fromarray(broken), "TIFF")).image)[0, :, 0].tolist() == [0, 0, 255]
+    flat = np.full((1, 2), 7_000_000, dtype=np.int32)
+    assert pixels(decode(encoded(Image.fromarray(flat), "TIFF")).image)[0, 0, 0] in (0, 255)
+
+
+def test_a_16_bit_transparent_grey_is_white() -> None:
+    """tRNS in a 16-bit PNG names a 16-bit value; it has to be compared before scaling."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0)
+    row = zlib.compress(b"\0" + struct.pack(">HH", 300, 20000))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"tRNS", struct.pack(">H", 300)), chunk(b"IDAT", row), chunk(b"IEND", b""))
+    )
+    assert pixels(decode(data).image)[0, :, 0].tolist() == [255, 78]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr", "HSV", "L", "1"])
+def test_other_colour_spaces_become_rgb(mode: str) -> None:
+    """The picture must keep its colours, not only its size: an inverted CMYK would fail by hundreds."""
+    image = photo()
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+        stored = ImageCms.applyTransform(image, to_lab)
+        assert stored is not None
+    else:
+        stored = image.convert(mode)
+    expected = image.convert(mode).convert("RGB") if mode in ("L", "1") else image
+    rgb = images._to_rgb(stored)
+    assert rgb.mode == "RGB"
+    assert np.abs(pixels(rgb) - pixels(expected)).mean() < 6
+
+
+def test_cmyk_files(shared_data: Path) -> None:
+    """Adobe writes CMYK JPEGs inverted. The samples are red in one corner and black in the opposite one."""
+    image = photo()
+    for kind in ("JPEG", "TIFF"):
+        rgb = decode(encoded(image.convert("CMYK"), kind)).image
+        assert np.abs(pixels(rgb) - pixels(image)).mean() < 8
+    folder = shared_data / "awkward_images"
+    for name in ("pil_sample_cmyk.jpg", "tiff_strip_cmyk_jpeg.tif"):
+        corners = pixels(decode((folder / name).read_bytes()).image)[[0, -1], [0, -1]]
+        assert np.abs(corners - [[255, 0, 0], [0, 0, 0]]).max() < 60, name
+
+
+def test_of_an_animation_the_first_frame() -> None:
+    """A gallery shows and embeds one picture a file, the one that a viewer starts with."""
+    red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    for kind in ("GIF", "PNG", "WEBP", "TIFF", "MPO"):
+        data = encoded(red, kind, save_all=True, append_images=[blue])
+        assert np.abs(pixels(decode(data).image)[4, 4] - [255, 0, 0]).max() <= 5, kind
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "JPEG2000", "PPM"])
+@pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
+def test_a_truncated_file_is_an_error(kind: str, share: float) -> None:
+    """An interrupted copy must be reported, never embedded as a picture with a grey rest."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    data = encoded(noise, kind)
+    with pytest.raises(ImageError, match=r"truncated|damaged"):
+        decode(data[: int(len(data) * share)])
+
+
+def test_truncated_files_say_so() -> None:
+    """ "truncated" sends a person to the copy, "damaged" to the disk."""
+    data = encoded(photo(), "JPEG")
+    with pytest.raises(ImageError, match=r"^truncated JPEG$") as caught:
+        decode(data[: len(data) * 2 // 3])
+    assert caught.value.stage == "decode"
+    with pytest.raises(ImageError, match=r"^truncated JPEG$") as caught:
+        decode(data[:30])
+    assert caught.value.stage == "identify"
+
+
+def test_probe_reads_a_header() -> None:
+    """Sizes and formats without decoding; an empty file and a text are told apart."""
+    assert probe(io.BytesIO(encoded(photo(), "JPEG"))) == Header("JPEG", 60, 40)
+    assert probe(io.BytesIO(encoded(photo(), "WEBP"))) == Header("WEBP", 60, 40)
+    for data, reason in ((b"", "empty file"), (b"plain text", "not an image"), (bytes(100), "not an image")):
+        with pytest.raises(ImageError, match=reason) as caught:
+            probe(io.BytesIO(data))
+        assert caught.value.stage == "identify"
+
+
+def test_the_pixel_limit_names_the_option() -> None:
+    """The message must say the size, the limit and what raises it; at the limit itself a picture passes."""
+    data = encoded(Image.new("1", (18000, 20000)))
+    with pytest.raises(ImageError) as caught:
+        probe(io.BytesIO(data))
+    assert str(caught.value) == ("18000 x 20000 = 360 megapixels, over the limit of 200 (--max-pixels raises it)")
+    with pytest.raises(ImageError, match="megapixels"):
+        decode(data)
+    # Pillow's own limits are 89 (warning) and 179 megapixels (error); ours alone counts here.
+    assert probe(io.BytesIO(data), max_pixels=360_000_000) == Header("PNG", 18000, 20000)
+    small = encoded(Image.new("1", (10, 10)))
+    assert decode(small, max_pixels=100).width == 10
+    with pytest.raises(ImageError, match=r"over the limit of 9\.9e-05"):
+        decode(small, max_pixels=99)
+
+
+def test_probe_does_not_read_a_film_into_memory() -> None:
+    """Film files stand among photos. One that begins like no image costs its first bytes; one that a decoder would
+    read whole is stopped at a bound."""
+
+    class Film(io.RawIOBase):
+        """Ten endless gigabytes behind a chosen beginning."""
+
+        def __init__(self, start: bytes) -> None:
+            self.start, self.at, self.given = start, 0, 0
+
+        def seekable(self) -> bool:
+            return True
+
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            self.at = offset if whence == 0 else self.at + offset if whence == 1 else 10_000_000_000 + offset
+            return self.at
+
+        def tell(self) -> int:
+            return self.at
+
+        def read(self, size: int = -1, /) -> bytes:
+            size = 10_000_000_000 - self.at if size is None or size < 0 else size
+            data = self.start[self.at : self.at + size]
+            data += bytes(size - len(data))
+            self.at += size
+            self.given += size
+            return data
+
+    for start in (b"\0\0\0\x20ftypisom\0\0\2\0", b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"RIFF\xff\xff\xff\x7fAVI LIST"):
+        film = Film(start)
+        with pytest.raises(ImageError, match="not an image"):
+            probe(film)  # type: ignore[arg-type]
+        assert film.given < 1_000_000
+    limit = images._MAX_HEADER_BYTES
+    try:
+        images._MAX_HEADER_BYTES = 50_000_000
+        film = Film(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with pytest.raises(ImageError, match="does not end within"):
+            probe(film)  # type: ignore[arg-type]
+        assert film.given < 60_000_000
+    finally:
+        images._MAX_HEADER_BYTES = limit
+
+
+def exif_with(**dates: str) -> Image.Exif:
+    exif = Image.Exif()
+    photo_ifd = exif.get_ifd(ExifTags.IFD.Exif)
+    for name, text in dates.items():
+        tag = getattr(ExifTags.Base, name)
+        (exif if name == "DateTime" else photo_ifd)[tag] = text
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        ({}, None),
+        ({"DateTime": "2001:02:03 04:05:06"}, datetime(2001, 2, 3, 4, 5, 6)),
+        ({"DateTime": "2009:01:01 00:00:00", "DateTimeOriginal": "2001:02:03 04:05:06"}, datetime(2001, 2, 3, 4, 5, 6)),
+        (
+            {"DateTimeOriginal": "0000:00:00 00:00:00", "DateTimeDigitized": "1999:12:31 23:59:59"},
+            datetime(1999, 12, 31, 23, 59, 59),
+        ),
+        ({"DateTimeOriginal": "2001-02-03T04:05:06.123+02:00"}, datetime(2001, 2, 3, 4, 5, 6)),
+        ({"DateTimeOriginal": "2001:02:03 04:05"}, datetime(2001, 2, 3, 4, 5)),
+        ({"DateTimeOriginal": "    :  :     :  :  "}, None),
+        ({"DateTimeOriginal": "2001:13:03 04:05:06"}, None),
+        ({"DateTimeOriginal": "0001:01:01 00:00:00"}, None),
+        ({"DateTimeOriginal": "yesterday"}, None),
+    ],
+)
+def test_when_it_was_taken(dates: dict[str, str], expected: datetime | None) -> None:
+    """The first plausible of three dates; cameras with a dead battery and careless software write nonsense."""
+    assert decode(encoded(photo(), "JPEG", exif=exif_with(**dates))).taken_at == expected
+
+
+def test_damaged_exif_does_not_spoil_a_good_picture() -> None:
+    """EXIF is garnish: orientation and date may be lost with it, pixels not."""
+    good = encoded(photo(), "JPEG", exif=exif_with(DateTime="2001:02:03 04:05:06"))
+    start = good.index(b"Exif\0\0") + 6
+    for damage in (bytes(8), b"\xff" * 20, b"II*\0\xff\xff\xff\x7f"):
+        picture = decode(good[:start] + damage + good[start + len(damage) :])
+        assert (picture.width, picture.height) == (60, 40)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        struct.error("x"),
+        SyntaxError("x"),
+        OverflowError("x"),
+        RecursionError("x"),
+        zlib.error("x"),
+        EOFError(),
+    ],
+)
+def test_whatever_a_decoder_raises_is_an_image_error(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hostile file must not end a run over a million."""
+    from PIL import PngImagePlugin
+
+    def fail(self: object) -> None:
+        raise raised
+
+    data = encoded(photo())
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(ImageError, match="PNG") as caught:
+        decode(data)
+    assert caught.value.stage == "decode"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "ICO", "TGA", "PCX"]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
+    st.floats(0, 1),
+)
+def test_mutated_files_raise_nothing_else(kind: str, changes: list[tuple[float, int]], keep: float) -> None:
+    """Property: any bytes give a Picture or an ImageError."""
+    data = bytearray(encoded(photo(16, 12), kind))
+    for place, value in changes:
+        data[int(place * (len(data) - 1))] = value
+    if keep < 0.5:
+        data = data[: int(len(data) * keep * 2)]
+    with contextlib.suppress(ImageError):
+        assert decode(bytes(data), max_pixels=1_000_000).image.mode == "RGB"
+
+
+def test_warnings_are_silenced_in_the_decoding_thread_only() -> None:
+    """Pillow warns about odd palettes and damaged EXIF. That must not reach a program, not even one that turns warnings
+    into errors, and warnings of the program's own must still reach it, in the same thread and in others."""
+    palette = Image.new("P", (2, 1), 0)
+    palette.putpalette([200, 0, 0, 0, 0, 200])
+    warns = encoded(palette, transparency=bytes([0, 128]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning):
+            Image.open(io.BytesIO(warns)).convert("RGB")  # the case is real
+        decode_for_benchmark(warns)
+        with pytest.raises(UserWarning, match="my own"):
+            warnings.warn("my own", stacklevel=1)
+        caught: list[BaseException] = []
+        with images._quietly():
+
+            def warn_elsewhere() -> None:
+                try:
+                    warnings.warn("in another thread", stacklevel=1)
+                except UserWarning as error:
+                    caught.append(error)
+
+            thread = threading.Thread(target=warn_elsewhere)
+            thread.start()
+            thread.join()
+        assert len(caught) == 1
+
+
+def test_many_threads_decode_at_once() -> None:
+    """The loader decodes in a pool; registration of HEIC, filters and plugins must stand that, from a cold start."""
+    script = """
+import io, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+warnings.simplefilter("error")
+from PIL import Image
+from mmsearch.images import decode
+import pillow_heif
+file = io.BytesIO()
+heif = pillow_heif.from_pillow(Image.new("RGB", (64, 64), "red")); heif.save(file)
+tiff = io.BytesIO(); Image.new("CMYK", (64, 64)).save(tiff, "TIFF")
+with ThreadPoolExecutor(8) as pool:
+    sizes = list(pool.map(lambda data: decode(data).image.size, [file.getvalue(), tiff.getvalue()] * 40))
+assert sizes == [(64, 64)] * 80
+"""
+    pytest.importorskip("pillow_heif")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_formats_that_start_programs_are_not_read() -> None:
+    """Pillow would hand an EPS file to Ghostscript: an image folder must not run programs."""
+    assert not FORMATS & {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
+    eps = encoded(photo(), "EPS")
+    with pytest.raises(ImageError, match="not an image"):
+        decode(eps)
+
+
+def test_pillows_own_limits_are_left_alone() -> None:
+    """A program that imports this library keeps its protection against bombs and its strictness about truncation."""
+    from PIL import ImageFile
+
+    decode(encoded(photo()))
+    assert Image.MAX_IMAGE_PIXELS == 89478485
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
