@@ -1,5 +1,9 @@
 """What many tests share: a clean home and cache, pictures, and the real data where it stands beside the project."""
 
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,3 +43,42 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real data is not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """Runs the command line in this process, with the fake encoder under every model name."""
+    from mmsearch.cli import main
+    from mmsearch.pipeline import embed, evaluate, query
+
+    def fake_encoder(spec: str, **_: object) -> FakeEncoder:
+        return FakeEncoder(spec)
+
+    for module in (embed, evaluate, query):
+        monkeypatch.setattr(module, "load_encoder", fake_encoder)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["mmsearch", *map(str, arguments)])
+        capfdbinary.readouterr()
+        with warnings.catch_warnings():
+            try:
+                main()
+                code = 0
+            except SystemExit as exit_:
+                code = int(exit_.code or 0)
+        out, err = capfdbinary.readouterr()
+        return Result(code, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape"))
+
+    return run

@@ -1,0 +1,190 @@
+"""The command line as a program sees it: whole outputs, exit codes, and what goes to which stream."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+from tests.fakes import write_picture
+
+
+@pytest.fixture
+def gallery(photos: Path, mmsearch: Command) -> Path:
+    assert mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g").code == 0
+    return photos.parent / "g"
+
+
+def test_help_is_light_and_quick() -> None:
+    """`--help` loads nothing heavy, and takes about the time that Python and Typer need."""
+    code = (
+        "import sys\nfrom mmsearch.cli import main\nsys.argv = ['mmsearch', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'open_clip', 'faiss', 'pyarrow', 'numpy', 'PIL', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    plain = "import typer\napp = typer.Typer()\napp.command()(lambda: None)\napp.command('b')(lambda: None)\napp(['--help'])"
+
+    def seconds(source: str) -> float:
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return time.perf_counter() - started
+
+    ratios = [seconds(code) / seconds(plain) for _ in range(5)]
+    assert min(ratios) < 2, ratios
+
+
+@pytest.mark.parametrize("arguments", [["-m", "mmsearch"], ["-c", "from mmsearch.cli import main; main()"]])
+def test_both_ways_to_start_are_one_program(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, *arguments, "--version"], capture_output=True, text=True, check=True)
+    from mmsearch import __version__
+
+    assert done.stdout == f"mmsearch {__version__}\n"
+
+
+def test_embed_says_what_it_did(photos: Path, mmsearch: Command) -> None:
+    (photos / "empty.jpg").touch()
+    done = mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g")
+    assert done.code == 0
+    assert done.out.splitlines()[:-1] == [
+        f"gallery   {photos.parent / 'g'} (version 1, fake)",
+        "pictures  12 in the gallery: 12 added, 0 updated, 0 deleted, 0 unchanged",
+        "skipped   1 files now, 0 unchanged since an earlier run (mmsearch info --skipped lists them)",
+        "          1 x empty file",
+    ]
+    assert done.err == "mmsearch: encoding with fake on cpu, fp32\n"
+
+
+def test_query_formats(gallery: Path, photos: Path, mmsearch: Command) -> None:
+    """Each format whole: they are what programs read. Without a terminal the default is plain tab-separated text."""
+    files = [str(photos / "red.png"), str(photos / "more" / "red.png")]
+    plain = mmsearch("query", "red", "-k", 2, "-g", gallery)
+    assert (plain.code, plain.err) == (0, "")
+    lines = [line.split("\t") for line in plain.out.splitlines()]
+    assert [line[0] for line in lines] == ["1", "2"]
+    assert sorted(line[2] for line in lines) == sorted(files)
+    assert mmsearch("query", "red", "-k", 2, "-g", gallery, "--format", "table").out == plain.out
+
+    objects = [
+        json.loads(line)
+        for line in mmsearch("query", "red", "-k", 2, "-g", gallery, "--format", "jsonl").out.splitlines()
+    ]
+    assert [list(each) for each in objects] == [
+        ["rank", "score", "row_id", "path", "file", "width", "height", "taken_at"]
+    ] * 2
+    assert [f"{each['score']:.4f}" for each in objects] == [line[1] for line in lines]
+    assert sorted(each["path"] for each in objects) == ["more/red.png", "red.png"]
+
+    rows = list(csv.DictReader(io.StringIO(mmsearch("query", "red", "-k", 2, "-g", gallery, "--format", "csv").out)))
+    assert [row["file"] for row in rows] == [each["file"] for each in objects]
+    assert mmsearch("query", "red", "-k", 2, "-g", gallery, "--format", "paths").out.split("\n") == [
+        *[each["file"] for each in objects],
+        "",
+    ]
+
+
+def test_names_that_are_no_text_reach_the_next_program_as_they_are(photos: Path, mmsearch: Command) -> None:
+    import os
+
+    name = os.fsdecode(b"caf\xe9\n\x1b[31m.png")
+    write_picture(photos / name, "red", seed=300)
+    (photos / "red.png").unlink()
+    (photos / "more" / "red.png").unlink()
+    gallery = photos.parent / "g"
+    mmsearch("embed", photos, "--model", "fake", "-g", gallery)
+    assert mmsearch("query", "red", "-k", 1, "-g", gallery, "--format", "paths").out == f"{photos / name}\n"
+    shown = mmsearch("query", "red", "-k", 1, "-g", gallery).out
+    assert shown.endswith("caf\\xe9\\n\\x1b[31m.png\n")  # one line, and nothing that steers a terminal
+    (record,) = mmsearch("query", "red", "-k", 1, "-g", gallery, "--format", "jsonl").out.splitlines()
+    assert json.loads(record)["path"] == "caf\\xe9\n\x1b[31m.png"
+
+
+def test_errors_are_one_line_on_stderr_and_exit_1(gallery: Path, tmp_path: Path, mmsearch: Command) -> None:
+    for arguments, message in [
+        (["query", "red", "-g", tmp_path / "nowhere"], "no gallery"),
+        (["query", "", "-g", gallery], "the query is empty"),
+        (["query", "--image", tmp_path / "no.png", "-g", gallery], "no such file"),
+        (["query", "red", "--model", "other", "-g", gallery], "other"),
+        (["embed", tmp_path / "missing", "-g", gallery], "no such file or folder"),
+        (["forget", tmp_path, "-g", gallery], "has no root"),
+        (["export", tmp_path / "x.parquet", "--in", "captions", "-g", gallery], "holds no captions"),
+    ]:
+        done = mmsearch(*arguments)
+        assert (done.code, done.out) == (1, ""), arguments
+        assert done.err.startswith("mmsearch: "), arguments
+        assert "error: " in done.err
+        assert message in done.err
+        assert "Traceback" not in done.err
+
+
+def test_wrong_usage_exits_2(mmsearch: Command) -> None:
+    assert mmsearch("query", "red", "-k", 0).code == 2
+    assert mmsearch("query", "red", "--format", "pictures").code == 2
+    assert mmsearch("no-such-command").code == 2
+
+
+def test_info_for_people_and_programs(gallery: Path, photos: Path, mmsearch: Command) -> None:
+    (photos / "bad.jpg").write_text("bad")
+    mmsearch("embed", photos, "-g", gallery)
+    mmsearch("index", "-g", gallery)
+    write_picture(photos / "later.png", "white", seed=8)
+    mmsearch("embed", photos, "-g", gallery)
+    found = json.loads(mmsearch("info", "-g", gallery, "--format", "json").out)
+    assert (found["images"], found["captions"], found["skipped"]) == (13, 0, 1)
+    assert found["encoder"]["spec"] == "fake"
+    assert found["roots"] == [{"path": str(photos), "images": 13, "skipped": 1, "present": True}]
+    (state,) = found["indexes"]
+    assert (state["covered"], state["beside"], state["dead"]) == (12, 1, 0)
+    text = mmsearch("info", "-g", gallery).out
+    assert "13 images, 0 captions; 1 files skipped" in text
+    assert "1 are scored beside it" in text
+    assert mmsearch("info", "-g", gallery, "--skipped").out == f"{photos}/bad.jpg\tidentify\tnot an image\n"
+
+
+def test_index_says_what_it_measured(gallery: Path, mmsearch: Command) -> None:
+    done = mmsearch("index", "-g", gallery)
+    assert done.code == 0
+    assert "Flat" in done.out
+    assert "unmeasured" in done.out  # no captions to ask with
+    assert mmsearch("index", "-g", gallery, "--factory", "NoSuch").code == 1
+
+
+def test_forget_relocate_compact(gallery: Path, photos: Path, mmsearch: Command) -> None:
+    moved = photos.parent / "elsewhere"
+    photos.rename(moved)
+    assert str(moved) in mmsearch("relocate", photos, moved, "-g", gallery).out
+    assert mmsearch("embed", "-g", gallery).out.splitlines()[1].endswith("12 unchanged")
+    assert "12 pictures" in mmsearch("forget", moved, "-g", gallery).out
+    assert mmsearch("compact", "-g", gallery, "--grace", 0).code == 0
+    assert json.loads(mmsearch("info", "-g", gallery, "--format", "json").out)["images"] == 0
+
+
+def test_warnings_go_to_stderr(gallery: Path, mmsearch: Command) -> None:
+    done = mmsearch("query", "red " * 50, "-k", 1, "-g", gallery)
+    assert done.err == "mmsearch: warning: the query is longer than the model reads; its end was cut\n"
+    assert len(done.out.splitlines()) == 1
+
+
+def test_every_command_has_help_that_says_what_it_does(mmsearch: Command) -> None:
+    for command in ("embed", "index", "query", "eval", "info", "export", "forget", "relocate", "compact"):
+        done = mmsearch(command, "--help")
+        assert done.code == 0
+        assert f"Usage: mmsearch {command}" in done.out
+
+
+def test_the_public_names_are_what_they_say() -> None:
+    """Every name of the package resolves, and the verbs are functions whatever was imported before."""
+    import mmsearch as package
+    import mmsearch.pipeline.embed
+
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert callable(package.embed)
+    assert callable(package.index)
+    assert callable(package.evaluate)
