@@ -15,6 +15,8 @@ The same verbs as on the command line. Nothing heavy is loaded at import: each n
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.version import __version__
+
 if TYPE_CHECKING:
     from mmsearch.errors import MmsearchError as MmsearchError
     from mmsearch.gallery import Gallery as Gallery
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.query import OpenGallery as OpenGallery
     from mmsearch.pipeline.query import SearchOptions as SearchOptions
     from mmsearch.pipeline.query import open_gallery as open_gallery
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "embed": "pipeline.embed",

@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,11 +135,9 @@ def _open(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         load_plugins()
         for name in [name for name in Image.ID if name in FORMATS]:
             factory, accept = Image.OPEN[name]
+            if accept is not None and not _accepts(accept, prefix):
+                continue
             try:
-                # A plugin may answer with a sentence: the format is known, and its library is not installed.
-                verdict = accept(prefix) if accept is not None else True
-                if not verdict or isinstance(verdict, str):
-                    continue
                 file.seek(0)
                 image = factory(file, "")
             except Exception as error:  # noqa: BLE001  plugins raise anything on hostile bytes
@@ -149,6 +147,16 @@ def _open(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
             _check_size(image.width, image.height, max_pixels)
             return image
     raise ImageError("identify", damaged or "not an image")
+
+
+def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:
+    """Whether a plugin takes the file for one of its own."""
+    try:
+        verdict = accept(prefix)
+    except Exception:  # noqa: BLE001  some plugins do not expect a file of three bytes
+        return False
+    # A plugin may answer with a sentence: the format is known, and its library is not installed.
+    return bool(verdict) and not isinstance(verdict, str)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

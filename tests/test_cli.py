@@ -58,7 +58,7 @@ def test_embed_says_what_it_did(photos: Path, mmsearch: Command) -> None:
         "skipped   1 files now, 0 unchanged since an earlier run (mmsearch info --skipped lists them)",
         "          1 x empty file",
     ]
-    assert done.err == "mmsearch: encoding with fake on cpu, fp32\n"
+    assert done.err == "mmsearch: loading fake\nmmsearch: encoding with fake on cpu, fp32\n"
 
 
 def test_query_formats(gallery: Path, photos: Path, mmsearch: Command) -> None:

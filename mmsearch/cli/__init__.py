@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mmsearch import __version__
 from mmsearch.cli import compact, embed, evaluate, export, forget, index, info, query, relocate
 from mmsearch.errors import MmsearchError, MmsearchWarning
+from mmsearch.version import __version__
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     epilog="Start with: mmsearch embed ~/Pictures, then: mmsearch query 'sunset over mountains'",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("embed")(embed.embed)
@@ -56,7 +57,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", MmsearchWarning)
     try:
-        app()
+        app(prog_name="mmsearch")
     except MmsearchError as error:
         print(f"mmsearch: error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.options import Device, GalleryOption, Precision, say
-from mmsearch.cli.progress import progress_bar
+from mmsearch.cli.progress import display
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.embed import EmbedReport
@@ -64,15 +64,15 @@ def embed(
         prune=prune,
     )
     try:
-        with progress_bar() as progress:
+        with display() as shown:
             report = run(
                 paths or [],
                 captions=captions or [],
                 gallery=gallery,
                 encoder=model,
                 options=options,
-                progress=progress,
-                announce=say,
+                progress=shown.progress,
+                announce=shown.announce,
             )
     except KeyboardInterrupt:
         say("interrupted; what was encoded is kept, and the same command continues from there")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mmsearch.cli.options import Device, Precision, say
-from mmsearch.cli.progress import progress_bar
+from mmsearch.cli.progress import display
 
 if TYPE_CHECKING:
     from mmsearch.metrics import DirectionResult
@@ -62,15 +62,15 @@ def evaluate(
         factory=factory,
     )
     try:
-        with progress_bar() as progress:
+        with display() as shown:
             found = run(
                 benchmark,
                 images=images,
                 annotations=annotations,
                 encoder=model,
                 options=options,
-                progress=progress,
-                announce=say,
+                progress=shown.progress,
+                announce=shown.announce,
             )
     except KeyboardInterrupt:
         say("interrupted; what was encoded is kept, and the same command continues from there")

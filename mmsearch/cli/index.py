@@ -1,11 +1,12 @@
 """`mmsearch index`"""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, TableOption
-from mmsearch.cli.progress import progress_bar
+from mmsearch.cli.options import GalleryOption, TableOption, say
+from mmsearch.cli.progress import display
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.index import IndexReport
@@ -29,10 +30,20 @@ def index(
     """
     from mmsearch.pipeline.index import index as run
 
-    with progress_bar() as progress:
-        report = run(gallery, table=table, factory=factory, recall_target=recall_target, k=k, progress=progress)
+    with display() as shown:
+        report = run(gallery, table=table, factory=factory, recall_target=recall_target, k=k, progress=shown.progress)
     _print(report)
 
 
 def _print(report: "IndexReport") -> None:
-    print(report)
+    made = "is as it was: it holds every live row" if report.reused else f"built in {report.build_seconds:.1f} s"
+    effort = "".join(f", {name} {value}" for name, value in asdict(report.effort).items() if value is not None)
+    print(f"index     {report.table}: {report.factory}{effort}; {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB")
+    print(f"          {made}")
+    for recall in report.recall:
+        if recall.mean is None:
+            print(f"recall    {recall.unmeasured}")
+        else:
+            print(f"recall    {recall.mean:.4f} at {recall.k} on {recall.n_queries} {recall.kind} queries")
+    if not report.reached:
+        say(f"warning: the target of {report.recall_target} is out of reach of {report.factory}; try another --factory")

@@ -1,23 +1,33 @@
-"""Shows the progress of long work on stderr: a bar on a terminal, nothing elsewhere."""
+"""Shows long work on stderr: a bar on a terminal, nothing elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmsearch.cli.options import say
 from mmsearch.records import Progress, ProgressCallback, quiet
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["progress_bar"]
+__all__ = ["Display", "display"]
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """progress: to be told how far work is. announce: to be told a line; on a terminal it appears above the bar."""
+
+    progress: ProgressCallback = quiet
+    announce: Callable[[str], None] = say
 
 
 @contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
-    """A progress callback: a bar with rate, time left and the count of skipped files."""
+def display() -> Iterator[Display]:
+    """A bar with share done, rate, time left and the count of skipped files, as long as the block runs."""
     if not sys.stderr.isatty():
-        yield quiet
+        yield Display()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -33,14 +43,14 @@ def progress_bar() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[skipped]}"),
     ]
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+        shown: dict[str, TaskID] = {}
 
         def show(state: Progress) -> None:
-            if state.task not in tasks:
-                for task in tasks.values():
-                    bars.stop_task(task)
-                tasks[state.task] = bars.add_task(state.task, total=state.total, rate="", skipped="")
-            task = tasks[state.task]
+            if state.task not in shown:
+                for done in shown.values():  # one bar at a time: what is over is no news
+                    bars.update(done, visible=False)
+                shown[state.task] = bars.add_task(state.task, total=state.total, rate="", skipped="")
+            task = shown[state.task]
             speed = next((entry.speed for entry in bars.tasks if entry.id == task), None)
             bars.update(
                 task,
@@ -50,4 +60,4 @@ def progress_bar() -> Iterator[ProgressCallback]:
                 skipped=f"{state.skipped:,} skipped" if state.skipped else "",
             )
 
-        yield show
+        yield Display(show, lambda line: bars.console.print(f"mmsearch: {line}", markup=False, highlight=False))

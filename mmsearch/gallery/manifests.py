@@ -24,6 +24,7 @@ from mmsearch.records import (
     Shard,
 )
 from mmsearch.stores import LocalStore, NameTaken
+from mmsearch.version import __version__
 
 __all__ = ["FORMAT_VERSION", "commit", "first", "named_files", "newest", "read", "versions"]
 
@@ -157,8 +158,6 @@ def _now() -> str:
 
 
 def _signature(command: str) -> str:
-    from mmsearch import __version__
-
     return f"mmsearch {__version__} {command}"
 
 

@@ -40,6 +40,7 @@ from mmsearch.pipeline.query import OpenGallery
 from mmsearch.records import EncoderIdentity, ItemTable, ProgressCallback, quiet
 from mmsearch.sources import CaptionFile, CaptionLine
 from mmsearch.sync import Plan, RootPlan, plan_root
+from mmsearch.version import __version__
 
 __all__ = ["DEFINITION", "EvaluateOptions", "EvaluationReport", "ViaIndex", "evaluate", "to_json"]
 
@@ -146,6 +147,7 @@ def evaluate(
     )
     model = encoder or DEFAULT_MODEL
     if isinstance(model, str):
+        announce(f"loading {model}")
         model = load_encoder(model, device=options.device, precision=options.precision, announce=announce)
     announce(f"encoding with {model.identity.spec} on {model.device}, {model.precision}")
     started = time.monotonic()
@@ -201,8 +203,6 @@ def _absolute(path: _Path) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    from mmsearch import __version__
-
     libraries = ("torch", "open_clip_torch", "numpy", "pillow", "faiss-cpu")
     return {"mmsearch": __version__, "python": platform.python_version()} | {
         name: version_of(name) for name in libraries

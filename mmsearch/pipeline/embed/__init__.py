@@ -96,6 +96,7 @@ class _EncoderSource:
             if self.loaded is None:
                 encoder = self._wanted
                 if isinstance(encoder, str):
+                    self._announce(f"loading {encoder}")
                     device, precision = self._options.device, self._options.precision
                     encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
                 self._writer.begin(encoder.identity, self._options.dtype)

@@ -1,0 +1,404 @@
+"""FAISS indexes: every kind finds what it should, never what is dead, and says clearly what is wrong with it."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mmsearch import ann
+from mmsearch.ann import AnnIndex, Effort, MeasuredRecall, build, open_index, read_record, save, training_rows_needed
+from mmsearch.errors import AnnIndexError, StoreError
+from mmsearch.exact import VectorBlock
+from mmsearch.records import IndexEntry, Progress
+
+DIM, ROWS = 64, 3000
+FINGERPRINT = "sha256:0123"
+
+# Everything that DESIGN and README suggest, and each class of FAISS that is searched in its own way.
+PRECISE = [
+    *("Flat", "SQfp16", "SQ8", "HNSW16", "HNSW16,SQ8", "L2norm,HNSW16"),
+    *("IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16_HNSW8,Flat"),
+    *("IVF16,PQ8,RFlat", "IVF16,PQ16x4fsr,Refine(SQfp16)", "OPQ8,IVF16,PQ8,RFlat", "IVF16,RaBitQ,RFlat"),
+]
+COARSE = [
+    *("RaBitQ", "IVF16,RaBitQ", "IVF16,RaBitQ4", "IVF16,RaBitQfs", "PCA32,IVF16,Flat"),
+    *("IVF16,PQ16x4", "IVF16,PQ16x4fs", "IVF16,PQ16x4fsr", "OPQ8,IVF16,PQ8"),
+]
+SELECTIVE = PRECISE + COARSE
+FETCHING_MORE = ["PQ8", "PQ16x4fs", "NSG16", "IVF16,RQ4x4", "PCA32,PQ8", "PQ8,RFlat"]
+
+
+@pytest.fixture(scope="module")
+def vectors() -> NDArray[np.float16]:
+    """Unit vectors in clumps of low intrinsic dimension, as embeddings are: k-means and graphs work on them."""
+    rng = np.random.default_rng(0)
+    clumps = rng.standard_normal((40, 12))[rng.integers(0, 40, ROWS)]
+    flat = (clumps + 0.7 * rng.standard_normal((ROWS, 12))) @ rng.standard_normal((12, DIM))
+    flat += 0.3 * rng.standard_normal((ROWS, DIM))
+    return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def row_ids() -> NDArray[np.int64]:
+    """Row ids have gaps."""
+    return np.sort(np.random.default_rng(1).choice(10 * ROWS, ROWS, replace=False)).astype(np.int64)
+
+
+def built(factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64], seed: int = 7) -> AnnIndex:
+    parts = [slice(start, start + 700) for start in range(0, len(row_ids), 700)]
+    return build(
+        factory,
+        table="images",
+        fingerprint=FINGERPRINT,
+        dim=vectors.shape[1],
+        training=vectors.astype(np.float32),
+        blocks=[VectorBlock(row_ids[some], vectors[some]) for some in parts],
+        rows=len(row_ids),
+        seed=seed,
+    )
+
+
+def entry_of(index: AnnIndex, name: str = "x") -> IndexEntry:
+    return IndexEntry(name, "images", ((0, 10 * ROWS),), index.record.rows, index.record.factory)
+
+
+def nearest(
+    vectors: NDArray[np.float16], queries: NDArray[np.float32], allowed: NDArray[np.bool_], k: int
+) -> NDArray[np.int64]:
+    scores = np.where(allowed, queries @ vectors.astype(np.float32).T, -9)
+    return np.argsort(-scores, axis=1)[:, :k]
+
+
+@pytest.mark.parametrize("factory", SELECTIVE + FETCHING_MORE)
+def test_dead_rows_are_never_found(
+    factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path
+) -> None:
+    """The promise of deletion, for every kind of index, built and as opened from disk.
+
+    Half of the rows die, the nearest of each query among them. What is left must still be found: a selector that is
+    ignored returns the dead, one that is applied too late returns too little.
+    """
+    rng = np.random.default_rng(2)
+    queries = vectors[rng.choice(ROWS, 40, replace=False)].astype(np.float32)
+    gone = rng.random(ROWS) < 0.5
+    gone[nearest(vectors, queries, np.ones(ROWS, bool), 1).ravel()] = True
+    dead = np.sort(np.concatenate([row_ids[gone], [10 * ROWS + 5]]))  # and one that the index never held
+    index = save(built(factory, vectors, row_ids), tmp_path)
+    opened = open_index(tmp_path, fingerprint=FINGERPRINT, dim=DIM, entry=entry_of(index))
+    for each in (index, opened):
+        found, scores = each.search(queries, 10, dead=dead)
+        assert found.shape == scores.shape == (40, 10)
+        assert not np.isin(found, dead).any()
+        assert (found >= 0).all()
+        assert all(len(set(line)) == 10 for line in found.tolist())
+        assert (np.diff(scores, axis=1) <= 1e-5).all()
+        everywhere, _ = each.search(queries, 10, dead=dead, exhaustive=True)
+        assert not np.isin(everywhere, dead).any()
+    wanted = row_ids[nearest(vectors, queries, ~gone, 10)]
+    recall = np.mean([np.isin(line, right).mean() for line, right in zip(found, wanted, strict=True)])
+    assert recall > (0.9 if factory in PRECISE else 0.3), recall
+
+
+@pytest.mark.parametrize("factory", SELECTIVE)
+def test_selective_kinds_are_known(factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """Kinds that take a selector must use it: fetching more instead would be right but slow, and nobody would notice."""
+    assert ann._takes_selector(built(factory, vectors, row_ids)._index)
+
+
+def test_few_are_left(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """Fewer live rows than asked for: all of them, then padding; with nprobe 1 perhaps fewer still."""
+    queries = vectors[:5].astype(np.float32)
+    for factory in ("Flat", "IVF16,Flat", "HNSW16", "PQ8"):
+        index = built(factory, vectors, row_ids)
+        found, scores = index.search(queries, 10, dead=row_ids[3:], exhaustive=True)
+        assert sorted(found[0, :3]) == row_ids[:3].tolist()
+        assert (found[:, 3:] == -1).all()
+        assert np.isneginf(scores[:, 3:]).all()
+    found, _ = built("IVF16,Flat", vectors, row_ids).search(queries, 2000, nprobe=1)
+    assert (np.diff((found >= 0).astype(int), axis=1) <= 0).all()
+
+
+def test_no_more_columns_than_rows(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """k may exceed the index."""
+    assert built("Flat", vectors[:4], row_ids[:4]).search(vectors[:2].astype(np.float32), 10)[0].shape == (2, 4)
+
+
+def test_flat_equals_argsort(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """The anchor: with no approximation at all, FAISS and numpy agree on every hit whose score is not tied."""
+    queries = vectors[::50].astype(np.float32)
+    found, scores = built("Flat", vectors, row_ids).search(queries, 10)
+    full = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    assert np.abs(scores - -np.sort(-full, axis=1)[:, :10]).max() < 1e-6
+    assert np.abs(np.take_along_axis(full, np.searchsorted(row_ids, found), axis=1) - scores).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "factory", ["IVF16,Flat", "IVF16,SQ8", "PCA32,IVF16,Flat", "HNSW16", "PCA32,HNSW16", "IVF16,PQ8,RFlat"]
+)
+def test_exhaustive_search_looks_everywhere(
+    factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]
+) -> None:
+    """It is what the recorded effort is judged by, so lists and graphs may not hide anything from it."""
+    queries = vectors[::30].astype(np.float32)
+    index = built(factory, vectors, row_ids)
+    found, _ = index.search(queries, 10, exhaustive=True, nprobe=1, ef_search=16)
+    reached = np.mean([index.search(queries[:1], ROWS, exhaustive=True)[0].shape[1] == ROWS])
+    assert reached == 1
+    if "PCA" not in factory:
+        wanted = row_ids[nearest(vectors, queries, np.ones(ROWS, bool), 10)]
+        assert np.mean([np.isin(a, b).mean() for a, b in zip(found, wanted, strict=True)]) > 0.97
+
+
+def test_effort_matters_and_the_record_is_its_default(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """nprobe and ef_search must reach FAISS through every wrapper, or measuring them would measure nothing."""
+    queries = vectors[::20].astype(np.float32)
+    wanted = row_ids[nearest(vectors, queries, np.ones(ROWS, bool), 10)]
+
+    def recall(found: NDArray[np.int64]) -> float:
+        return float(np.mean([np.isin(a, b).mean() for a, b in zip(found, wanted, strict=True)]))
+
+    for factory in ("IVF64,Flat", "IVF64,PQ32x4fsr,RFlat", "PCA60,IVF64,Flat"):
+        index = built(factory, vectors, row_ids)
+        little, much = recall(index.search(queries, 10, nprobe=1)[0]), recall(index.search(queries, 10, nprobe=32)[0])
+        assert little < much - 0.05
+        chosen = index.measured(dataclasses.replace(index.record.effort, nprobe=1), (), 0.9, 1.0)
+        assert recall(chosen.search(queries, 10)[0]) == little
+    graph = built("HNSW4", vectors, row_ids)
+    assert (
+        recall(graph.search(queries, 10, ef_search=10)[0]) < recall(graph.search(queries, 10, ef_search=500)[0]) - 0.05
+    )
+    refined = built("PQ8,RFlat", vectors, row_ids)
+    assert (
+        recall(refined.search(queries, 10, k_factor=1)[0]) < recall(refined.search(queries, 10, k_factor=40)[0]) - 0.05
+    )
+
+
+def test_efforts_by_kind(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """The ladder that measuring climbs: cheapest first, up to everything."""
+    assert built("Flat", vectors, row_ids).efforts() == [Effort()]
+    assert [e.nprobe for e in built("IVF12,Flat", vectors, row_ids).efforts()] == [1, 2, 4, 8, 12]
+    assert [e.ef_search for e in built("HNSW16", vectors, row_ids).efforts()][:2] == [16, 32]
+    assert built("IVF2,Flat,RFlat", vectors, row_ids).efforts() == [
+        Effort(nprobe=nprobe, k_factor=factor) for nprobe in (1, 2) for factor in (10, 40)
+    ]
+
+
+def test_row_ids_in_any_order(vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path) -> None:
+    """Merged shards interleave row ids: blocks ascend, the sequence of blocks need not."""
+    order = np.concatenate([np.arange(1500, ROWS), np.arange(1500)])
+    index = save(built("Flat", vectors[order], row_ids[order]), tmp_path)
+    opened = open_index(tmp_path, fingerprint=FINGERPRINT, dim=DIM, entry=entry_of(index))
+    assert not opened.record.ascending
+    dead = row_ids[::2]
+    found, _ = opened.search(vectors[::40].astype(np.float32), 10, dead=dead)
+    assert not np.isin(found, dead).any()
+    live = np.arange(ROWS) % 2 == 1
+    assert np.array_equal(found[:, 0], row_ids[nearest(vectors, vectors[::40].astype(np.float32), live, 1)[:, 0]])
+
+
+@pytest.mark.parametrize("factory", ["IVF16,Flat", "IVF16,PQ8", "OPQ8,IVF16,PQ8", "IVF16,PQ16x4fsr"])
+def test_same_seed_same_index(
+    factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path
+) -> None:
+    """A rebuild must not change answers, and a seed must change something, else it is not used."""
+    digests = []
+    for number, seed in enumerate((7, 7, 8)):
+        (tmp_path / str(number)).mkdir()
+        digests.append(save(built(factory, vectors, row_ids, seed), tmp_path / str(number)).record.files[0].blake2b)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_training_is_silent(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """FAISS writes "please provide at least 39*k points" to stderr from C++, 400 times for one OPQ."""
+    for factory in ("IVF200,Flat", "OPQ8,IVF16,PQ8", "Flat,Refine(PQ8)", "IVF16(IVF4,Flat),PQ8", "RQ2x8", "HNSW16,SQ8"):
+        built(factory, vectors, row_ids)
+    captured = capfd.readouterr()
+    assert captured.err + captured.out == ""
+
+
+def test_progress_reaches_the_total(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """A bar that stops short looks like a hang."""
+    seen: list[Progress] = []
+    build(
+        "IVF4,Flat",
+        table="images",
+        fingerprint=FINGERPRINT,
+        dim=DIM,
+        training=vectors.astype(np.float32),
+        blocks=[VectorBlock(row_ids, vectors)],
+        rows=ROWS,
+        seed=1,
+        progress=seen.append,
+    )
+    assert seen[0].total is None
+    assert seen[-1].done == seen[-1].total == ROWS
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("Flatt", "could not parse"),
+        ("", "could not parse"),
+        ("IVF16", "could not parse"),
+        ("PQ7", "multiple"),
+        ("IVF4294967296000,Flat", "stoi"),
+        ("IVF0,Flat", "at least one list"),  # FAISS builds this one and fails in search
+        ("HNSW1", "two links"),  # FAISS crashes the process on this one
+        ("IVF16_HNSW0,Flat", "two links"),
+        ("HNSW16_PQ8", "inner product"),  # FAISS silently makes this one L2
+        ("IDMap,Flat", "leave IDMap out"),
+    ],
+)
+def test_bad_factory_strings(factory: str, reason: str) -> None:
+    """Quoted, explained, with examples; above all where FAISS itself would accept the string and crash or lie later."""
+    with pytest.raises(AnnIndexError, match=reason) as caught:
+        training_rows_needed(factory, DIM)
+    assert repr(factory) in str(caught.value)
+    assert "IVF1024,Flat" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "needed"),
+    [
+        ("Flat", 0),
+        ("HNSW16", 0),
+        ("SQ8", 1),
+        ("IVF100,Flat", 100),
+        ("IVF16,PQ8", 256),
+        ("OPQ8,Flat", 256),
+        ("PQ8x4fs", 16),
+    ],
+)
+def test_training_rows_needed(
+    factory: str, needed: int, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]
+) -> None:
+    """Known before any work is done, and right: that many suffice, one less is refused with the number."""
+    assert training_rows_needed(factory, DIM) == needed
+    built(factory, vectors[: max(1, needed)], row_ids[: max(1, needed)])
+    if needed > 1:
+        with pytest.raises(AnnIndexError, match=f"at least {needed} vectors"):
+            built(factory, vectors[: needed - 1], row_ids[: needed - 1])
+
+
+def test_what_faiss_refuses_while_building_is_ours(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
+    """PRQ needs more rows than can be told from outside: FAISS's own reason, not a traceback."""
+    with pytest.raises(AnnIndexError, match="PRQ2x2x8"):
+        built("PRQ2x2x8", vectors[:20], row_ids[:20])
+
+
+@pytest.fixture
+def saved(vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path) -> tuple[Path, IndexEntry]:
+    index = built("IVF16,Flat", vectors, row_ids)
+    recall = (
+        MeasuredRecall("image", 10, 500, 0.97),
+        MeasuredRecall("text", 10, 0, None, "the gallery holds no captions"),
+    )
+    save(index.measured(Effort(nprobe=4), recall, 0.95, 1.5), tmp_path)
+    return tmp_path, entry_of(index)
+
+
+def test_record_survives_the_disk(saved: tuple[Path, IndexEntry]) -> None:
+    """Everything that `measured` and `save` wrote is read again; the files are as the record says."""
+    folder, entry = saved
+    record = read_record(folder)
+    assert record.effort == Effort(nprobe=4)
+    assert record.recall[0].mean == 0.97
+    assert record.recall[1].unmeasured == "the gallery holds no captions"
+    assert (record.recall_target, record.build_seconds, record.seed) == (0.95, 1.5, 7)
+    assert record == open_index(folder, fingerprint=FINGERPRINT, dim=DIM, entry=entry).record
+    assert record.bytes == sum((folder / name).stat().st_size for name in ("index.faiss", "row_ids.npy"))
+    assert sorted(path.name for path in folder.iterdir()) == ["index.faiss", "record.json", "row_ids.npy"]
+
+
+def cut_index(folder: Path) -> None:
+    with (folder / "index.faiss").open("r+b") as file:
+        file.truncate(1000)
+
+
+def swap_row_ids(folder: Path) -> None:
+    np.save(folder / "row_ids.npy", np.arange(2 * ROWS, dtype=np.int32))
+
+
+def garble_index(folder: Path) -> None:
+    path = folder / "index.faiss"
+    path.write_bytes(b"nope" + path.read_bytes()[4:])
+
+
+def change_record(folder: Path, **fields: object) -> None:
+    document = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(document | fields))
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda folder: (folder / "record.json").unlink(), "record"),
+        (lambda folder: (folder / "record.json").write_text("{"), "record"),
+        (lambda folder: (folder / "record.json").write_text("[]"), "record"),
+        (lambda folder: (folder / "index.faiss").unlink(), "cannot be read"),
+        (lambda folder: (folder / "row_ids.npy").unlink(), "cannot be read"),
+        (cut_index, "1,000 bytes"),
+        (swap_row_ids, "do not hold"),
+        (garble_index, "cannot be read"),
+        (lambda folder: change_record(folder, format_version=99), "format version 99"),
+        (lambda folder: change_record(folder, fingerprint="sha256:ffff"), "sha256:ffff"),
+        (lambda folder: change_record(folder, dim=32), "dim 32"),
+        (lambda folder: change_record(folder, rows=7), "rows 7"),
+        (lambda folder: change_record(folder, table="captions"), "captions"),
+    ],
+)
+def test_a_wrong_index_is_refused(saved: tuple[Path, IndexEntry], damage: object, what: str) -> None:
+    """Never a wrong answer, never a crash: the folder, what is wrong, and the command that mends it."""
+    folder, entry = saved
+    damage(folder)  # type: ignore[operator]
+    with pytest.raises(AnnIndexError, match=what) as caught:
+        open_index(folder, fingerprint=FINGERPRINT, dim=DIM, entry=entry)
+    assert str(folder) in str(caught.value)
+    assert "mmsearch index" in str(caught.value)
+
+
+def test_a_full_or_missing_disk_is_a_store_error(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path
+) -> None:
+    """FAISS reports it as RuntimeError."""
+    with pytest.raises(StoreError, match="gone"):
+        save(built("Flat", vectors, row_ids), tmp_path / "gone")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's smaps_rollup")
+@pytest.mark.parametrize("factory", ["Flat", "SQfp16", "IVF16,Flat", "IVF16,SQfp16", "HNSW16", "IVF4,PQ8,RFlat"])
+def test_opened_indexes_are_mapped(factory: str, tmp_path: Path) -> None:
+    """Opening must not copy: anonymous memory grows by far less than the file. Measured in a process of its own."""
+    rng = np.random.default_rng(3)
+    many = rng.standard_normal((20_000, 256)).astype(np.float16)
+    index = save(built(factory, many, np.arange(20_000)), tmp_path)
+    code = f"""
+import faiss
+import numpy as np
+from pathlib import Path
+from mmsearch.ann import open_index
+from mmsearch.records import IndexEntry
+
+def anonymous():
+    return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:"))
+
+before = anonymous()
+entry = IndexEntry("x", "images", (), 20000, {factory!r})
+index = open_index(Path({str(tmp_path)!r}), fingerprint={FINGERPRINT!r}, dim=256, entry=entry)
+print(anonymous() - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert grown * 1024 < index.record.bytes / 3
+
+
+def test_importing_does_not_load_faiss() -> None:
+    """`mmsearch --help` and exact search must not pay a quarter of a second for it."""
+    code = "import sys, mmsearch.ann; assert 'faiss' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
