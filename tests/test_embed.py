@@ -285,3 +285,77 @@ def test_an_interrupted_run_keeps_what_is_finished(photos: Path) -> None:
     fake = FakeEncoder()
     assert embed([photos], gallery=photos.parent / "g", encoder=fake, options=options).total_images == 12
     assert fake.images_encoded == 6
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also though several decoders ask for it: each attempt may cost a time-out of the network."""
+    from mmsearch.errors import EncoderError
+    from mmsearch.pipeline import embed as module
+
+    attempts = []
+
+    def failing(spec: str, **_: object) -> FakeEncoder:
+        attempts.append(spec)
+        raise EncoderError("no weights")
+
+    monkeypatch.setattr(module, "load_encoder", failing)
+    with pytest.raises(EncoderError, match="no weights"):
+        embed([photos], gallery=tmp_path / "g", encoder="some/model", options=EmbedOptions(threads=4))
+    assert attempts == ["some/model"]
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_picture_over_the_pixel_limit_is_skipped_before_it_is_decoded(photos: Path, fake: FakeEncoder) -> None:
+    write_picture(photos / "large.png", size=(100, 50))
+    report = embed([photos], gallery=photos.parent / "g", encoder=fake, options=EmbedOptions(max_pixels=4000))
+    assert (report.images.added, report.images.skipped) == (12, 1)
+    ((reason, _),) = report.images.skipped_reasons
+    assert "over the limit" in reason
+
+
+def test_a_file_that_changes_while_it_is_read_is_skipped_and_tried_again(
+    photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of one picture and half of another must not become a row."""
+    from mmsearch import images
+
+    probe = images.probe
+
+    def growing(stream, **options):  # type: ignore[no-untyped-def]
+        if stream.name.endswith("/red.png") and "more" not in stream.name:
+            with Path(stream.name).open("ab") as file:
+                file.write(b"more")
+        return probe(stream, **options)
+
+    monkeypatch.setattr(images, "probe", growing)
+    report = run(photos, fake)
+    assert report.images.skipped_reasons == (("changed while it was read", 1),)
+    monkeypatch.setattr(images, "probe", probe)
+    assert run(photos, fake).images.added == 1
+
+
+def test_a_file_that_may_not_be_read_is_skipped(
+    photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an injected error, since whoever runs the tests may be allowed to read everything."""
+    import builtins
+
+    real = open
+
+    def refusing(file, *arguments, **options):  # type: ignore[no-untyped-def]
+        if str(file).endswith("/red.png"):
+            raise PermissionError(13, "Permission denied")
+        return real(file, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", refusing)
+    report = run(photos, fake)
+    assert (report.images.added, report.images.skipped_reasons) == (10, (("permission denied", 2),))
+
+
+def test_copies_within_a_run_are_encoded_once(photos: Path, fake: FakeEncoder) -> None:
+    for place in range(5):
+        shutil.copy(photos / "red.png", photos / f"copy {place}.png")
+    report = run(photos, fake)
+    assert (report.images.added, report.images.reused, fake.images_encoded) == (17, 5, 12)

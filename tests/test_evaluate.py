@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from mmsearch.errors import BenchmarkError
 from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport, evaluate, to_json
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.independent import evaluate_independently
 
 PER_COLOUR = 4
 
@@ -43,37 +43,9 @@ def run(benchmark: tuple[Path, Path], encoder: FakeEncoder | None = None, **opti
     )
 
 
-def independent(report: EvaluationReport) -> dict[str, dict[str, float]]:
-    """The protocol in a few lines of its own: reads the stored shards with pyarrow, sorts everything in float64."""
-    manifest = json.loads(max((report.gallery / "manifests").iterdir()).read_text())
-
-    def table(name: str) -> list[dict]:
-        rows = [pq.read_table(report.gallery / name / shard["name"]).to_pylist() for shard in manifest["shards"][name]]
-        deletes = [pq.read_table(report.gallery / "deletes" / file["name"]) for file in manifest["deletes"][name]]
-        dead = {row_id for part in deletes for row_id in part["row_id"].to_pylist()}
-        live = [row for part in rows for row in part if row["row_id"] not in dead]
-        return sorted(live, key=lambda row: row["row_id"])
-
-    captions = sorted(table("captions"), key=lambda row: row["ordinal"])
-    order = list(dict.fromkeys(row["path"] for row in captions))
-    images = sorted(table("images"), key=lambda row: order.index(row["path"]))
-    scores = np.array([c["embedding"] for c in captions], np.float64) @ np.array([i["embedding"] for i in images]).T
-    truth = np.array([[c["path"] == i["path"] for i in images] for c in captions])
-
-    def measure(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-        ranks = []
-        for row, relevant in zip(scores, truth, strict=True):
-            ranking = sorted(range(len(row)), key=lambda item: (-row[item], item))
-            ranks.append(1 + min(ranking.index(item) for item in np.flatnonzero(relevant)))
-        found = np.array(ranks)
-        return {f"R@{k}": float(np.mean(found <= k)) for k in (1, 5, 10)} | {"median_rank": float(np.median(found))}
-
-    return {"text_to_image": measure(scores, truth), "image_to_text": measure(scores.T, truth.T)}
-
-
 def assert_agrees(report: EvaluationReport) -> None:
     document = to_json(report)
-    for direction, expected in independent(report).items():
+    for direction, expected in evaluate_independently(report.gallery).items():
         found = document[direction]
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, abs=1e-12), (direction, name)

@@ -146,7 +146,7 @@ def test_nothing_to_index(tmp_path: Path) -> None:
         index(tmp_path / "g", table="captions")
 
 
-@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW8", "IVF8,SQ8", "OPQ4,IVF8,PQ4,RFlat"])
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW8", "IVF8,SQ8", "IVF8,PQ4,RFlat"])
 def test_indexes_of_each_kind_leave_out_the_dead_and_score_exactly(folder: Path, factory: str) -> None:
     index(folder, factory=factory)
     add(folder, images=50, seed=7, delete=tuple(range(0, 2000, 3)))

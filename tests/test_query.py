@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmsearch.pipeline.index import index
 
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.pipeline.embed import EmbedOptions, embed
+from mmsearch.pipeline.index import index
 from mmsearch.pipeline.query import EXACT, OpenGallery, SearchOptions, open_gallery
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
@@ -156,7 +156,7 @@ def test_captions_are_found_by_picture_and_by_text(gallery: Path, photos: Path, 
     report = embed(captions=[captions_file(photos)], gallery=gallery, encoder=fake)
     assert (report.captions.added, report.captions.unmatched, report.total_images) == (3, 1, 12)
     hits = opened(gallery).query(image=photos / "blue.png", k=3, table="captions")
-    assert [hit.caption for hit in hits][0] == "blue, of course"
+    assert hits[0].caption == "blue, of course"
     assert (hits[0].path, hits[0].file) == ("more/blue.png", str(photos / "more" / "blue.png"))
     (hit,) = opened(gallery).query("green", k=1, table="captions")
     assert (hit.caption, hit.path, hit.file) == ("green", None, None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
-from mmsearch.errors import SourceError, StoreError
+from mmsearch.errors import MmsearchError, SourceError, StoreError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.pictures import embed_pictures
@@ -83,6 +83,7 @@ class _EncoderSource:
         self._own = writer.manifest.encoder if writer.manifest.version else None
         self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
         self._loading = threading.Lock()
+        self._failure: MmsearchError | None = None
         self.loaded: Encoder | None = None
 
     def check(self) -> None:
@@ -91,18 +92,27 @@ class _EncoderSource:
             self.load()
 
     def load(self) -> Encoder:
-        """The encoder, loaded once by whichever thread comes first."""
+        """The encoder, loaded once by whichever thread comes first; what prevented it is raised in all of them."""
         with self._loading:
+            if self._failure is not None:
+                raise self._failure
             if self.loaded is None:
-                encoder = self._wanted
-                if isinstance(encoder, str):
-                    self._announce(f"loading {encoder}")
-                    device, precision = self._options.device, self._options.precision
-                    encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
-                self._writer.begin(encoder.identity, self._options.dtype)
-                self._announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
-                self.loaded = encoder
+                try:
+                    self.loaded = self._load()
+                except MmsearchError as error:
+                    self._failure = error
+                    raise
             return self.loaded
+
+    def _load(self) -> Encoder:
+        encoder = self._wanted
+        if isinstance(encoder, str):
+            self._announce(f"loading {encoder}")
+            device, precision = self._options.device, self._options.precision
+            encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
+        self._writer.begin(encoder.identity, self._options.dtype)
+        self._announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
+        return encoder
 
 
 def _plan(writer: GalleryWriter, paths: Sequence[_Path], options: EmbedOptions, progress: ProgressCallback) -> Plan:
