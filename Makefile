@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak lint format bench clean
+.PHONY: help setup demo test soak lint format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -20,6 +20,9 @@ $(READY): pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --editable . --group dev
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q mmsearch
 	@touch $@
+
+demo: $(READY) ## the main job on drawn postcards with the bundled model: no network, no GPU
+	$(BIN)/python scripts/demo.py
 
 test: $(READY) lint ## lint, then the tests: no network, no GPU, no downloads, under 10 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not soak"

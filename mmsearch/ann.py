@@ -362,7 +362,9 @@ def _make(factory: str, dim: int) -> Any:
             raise AnnIndexError(_refusal(factory, dim, "this kind cannot rank by inner product"))
         if kind == "ivf" and part.nlist < 1:
             raise AnnIndexError(_refusal(factory, dim, "an IVF index needs at least one list"))
-        if kind == "hnsw" and part.hnsw.nb_neighbors(1) < 2:
+        if kind == "ivf" and _kind(faiss.downcast_index(part.quantizer)) == "ivf":
+            raise AnnIndexError(_refusal(factory, dim, "an IVF index inside another: use a graph, IVF1024_HNSW32"))
+        if kind == "hnsw" and part.hnsw.cum_nneighbor_per_level.size() < 3:
             raise AnnIndexError(_refusal(factory, dim, "an HNSW graph needs at least two links a node"))
         if type(part).__name__.startswith("IndexIDMap"):
             raise AnnIndexError(_refusal(factory, dim, "row ids are kept beside the index, leave IDMap out"))

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from mmsearch import exact
 from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, merge, rescore
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "modality_gap_clip_vitb16_coco500" / "features_clip.npy"
-
 
 def blocks_of(row_ids: NDArray[np.int64], vectors: Vectors, sizes: list[int]) -> list[VectorBlock]:
     """Blocks of the given sizes in turn, the last one again and again; row ids ascend in each."""
@@ -52,7 +50,7 @@ def searches(draw: st.DrawFn) -> tuple[NDArray[np.int64], Vectors, NDArray[np.fl
 def test_equals_float64_argsort_with_duplicates(
     search: tuple[NDArray[np.int64], Vectors, NDArray[np.float32], list[int], int], tile: int, slab: int
 ) -> None:
-    """Ties are where implementations differ: ids must be equal, not only scores. Bounds on temporaries must not show."""
+    """Ties are where implementations differ: ids must be equal, not only scores. Bounds on memory must not show."""
     row_ids, vectors, queries, sizes, k = search
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "_TILE_ELEMENTS", tile)
@@ -111,26 +109,16 @@ def test_agrees_with_argsort_on_unit_vectors(dtype: type) -> None:
 
 
 def test_every_finite_half_is_widened_exactly() -> None:
-    """The conversion moves bits by hand: all 63,488 finite halves, subnormal and negative ones too, must come out right."""
+    """The conversion moves bits by hand: all 63,488 finite halves, subnormal and negative ones too, must be right."""
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)][:, None]
     wide = exact._widen(halves, np.empty(halves.shape, np.int32)) * np.float32(2.0**112)
     assert np.array_equal(wide, halves.astype(np.float32))
 
 
-@pytest.fixture(scope="module")
-def clip_vectors() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if not REAL.exists():
-        pytest.skip(f"real CLIP vectors are not at {REAL}")
-    images, texts = np.load(REAL)
-    return images, texts
-
-
-def test_agrees_with_argsort_on_real_clip_vectors(
-    clip_vectors: tuple[NDArray[np.float32], NDArray[np.float32]],
-) -> None:
+def test_agrees_with_argsort_on_real_clip_vectors(shared_data: Path) -> None:
     """Real text queries: scores crowd in a narrow band (the modality gap), where rounding matters most."""
-    images, texts = clip_vectors
+    images, texts = np.load(shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy")
     stored = images.astype(np.float16)
     full = texts.astype(np.float64) @ stored.astype(np.float64).T
     found = exact_search(blocks_of(np.arange(500), stored, [128]), texts, k=10)

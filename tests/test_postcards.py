@@ -20,6 +20,7 @@ from scripts.postcards.oracle import (
     ceiling_image_to_text,
     ceiling_text_to_image,
     chance_image_to_text,
+    informed_image_to_text,
     recall_image_to_text,
     recall_text_to_image,
 )
@@ -64,11 +65,12 @@ def test_stored_pictures_are_small_and_complete() -> None:
     pictures = sorted((DATA / "images").glob("*.jpg"))
     assert [p.name for p in pictures] == [postcard.filename for postcard in load_test(DATA)]
     assert sum(p.stat().st_size for p in pictures) < 8e6
-    assert Image.open(pictures[0]).size == PICTURE_SIZE
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == PICTURE_SIZE
 
 
 def test_stored_pictures_show_their_specifications() -> None:
-    """Other builds of Pillow may round a pixel differently, so the pictures are compared by eye's measure, not by byte."""
+    """Other builds of Pillow may round a pixel differently, so pictures are compared as an eye would."""
     for row in json.loads((DATA / "specifications.json").read_text())[:20]:
         drawn = np.asarray(render(scene_from_json(row["scene"]), row["seed"]), dtype=float)
         stored = np.asarray(Image.open(DATA / "images" / row["filename"]), dtype=float)
@@ -171,11 +173,13 @@ def test_ceilings_by_hand() -> None:
     # Image 0: captions 0 and 1 fit, both its own: 1. Image 1: captions 1, 2, 3 fit, two its own: 2/3.
     assert ceiling_image_to_text(consistent, owner, 1) == pytest.approx((1 + 2 / 3) / 2)
     assert ceiling_image_to_text(consistent, owner, 2) == 1
+    # Caption 1 fits two images, so the informed oracle puts 2 and 3 before it.
+    assert informed_image_to_text(consistent, owner, 1) == 1
     assert chance_image_to_text(captions=4, own=2, k=1) == pytest.approx(1 / 2)
 
 
 def test_recall_by_hand() -> None:
-    """Rows are captions, columns images; caption 1 prefers the wrong image, caption 2 is a tie that the lower id wins."""
+    """Rows are captions, columns images. Caption 1 prefers the wrong image; caption 2 ties, and the lower id wins."""
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.1, 0.7]])
     owner = np.array([0, 0, 1, 1])
     assert recall_text_to_image(scores, owner, 1) == 0.5

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmsearch.pipeline.query import Hit
 
-__all__ = ["FORMATS", "default_format", "printable"]
-
-
-def default_format() -> str:
-    """What is printed when no format was asked for."""
-    return "table"
+__all__ = ["FORMATS", "printable"]
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmsearch.cli.hits import FORMATS, default_format
+from mmsearch.cli.hits import FORMATS
 from mmsearch.cli.options import GalleryOption, TableOption, say
 
 
@@ -20,6 +20,10 @@ def query(
         typer.Option(
             "--format", help="Default: a table on a terminal, tab-separated text elsewhere.", show_default=False
         ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE", help="Draw the hits into this .jpg, .png or .webp file too."),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Score everything, past the index.")] = False,
     nprobe: Annotated[int | None, typer.Option(min=1, help="Lists that an IVF index visits.")] = None,
@@ -40,4 +44,9 @@ def query(
     opened = open_gallery(gallery, encoder=model, device=device, announce=say)
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     hits = opened.query(text, image=image, k=k, table=table, options=options)
-    FORMATS[output or default_format()](hits)
+    FORMATS[output or "table"](hits)
+    if sheet is not None:
+        from mmsearch.pipeline.render import Answer, contact_sheet
+
+        answer = Answer(text or f"like {image}", hits, str(image) if image else None)
+        say(f"contact sheet: {contact_sheet([answer], sheet)}")

@@ -1,0 +1,96 @@
+"""Pictures of answers: a contact sheet of the hits of some queries."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from mmsearch import images
+from mmsearch.errors import ImageError, QueryError, StoreError
+from mmsearch.pipeline.query import Hit
+
+__all__ = ["Answer", "contact_sheet"]
+
+_TILE = 176
+_GAP = 10
+_LINE = 18
+_BACKGROUND, _INK, _FAINT = (250, 249, 246), (32, 33, 36), (110, 112, 116)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A query and its hits. picture: the file that was asked with, if it was one."""
+
+    question: str
+    hits: Sequence[Hit]
+    picture: str | None = None
+
+
+def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
+    """Draw the answers, a row a query, best hit first, and save them in the format that the name of `file` says.
+
+    A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
+    Raises QueryError (no hits, a format that Pillow does not write), StoreError.
+    """
+    widest = max((len(answer.hits) + (answer.picture is not None) for answer in answers), default=0)
+    if widest == 0:
+        raise QueryError("no hits to draw")
+    row_height = _LINE + _GAP + _TILE + _LINE + 2 * _GAP
+    sheet = Image.new("RGB", (_GAP + widest * (_TILE + _GAP), _GAP + row_height * len(answers)), _BACKGROUND)
+    for number, answer in enumerate(answers):
+        _draw_row(sheet, _GAP + number * row_height, answer)
+    target = Path(file).expanduser().absolute()
+    try:
+        sheet.save(target, quality=90)  # of use to JPEG and WebP, ignored by the rest
+    except (ValueError, KeyError) as error:
+        raise QueryError(f"{target.name}: name a .jpg, .png or .webp file for the contact sheet ({error})") from error
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def _draw_row(sheet: Image.Image, top: int, answer: Answer) -> None:
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, top), answer.question, fill=_INK, font=_font(15))
+    left, tiles_top = _GAP, top + _LINE + _GAP
+    if answer.picture is not None:
+        _draw_picture(sheet, (left, tiles_top), answer.picture)
+        draw.text((left, tiles_top + _TILE + 3), "asked with", fill=_FAINT, font=_font(12))
+        left += _TILE + _GAP
+    for hit in answer.hits:
+        if hit.caption is not None:
+            _draw_words(sheet, (left, tiles_top), hit.caption)
+        else:
+            _draw_picture(sheet, (left, tiles_top), hit.file)
+        label = f"{hit.rank}.  {hit.score:.3f}  {Path(hit.path or '').name}"
+        draw.text((left, tiles_top + _TILE + 3), _fitted(label), fill=_FAINT, font=_font(12))
+        left += _TILE + _GAP
+
+
+def _draw_picture(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
+    try:
+        picture = images.decode(Path(file or "").read_bytes()).image
+    except (OSError, ImageError):
+        _draw_words(sheet, corner, "the picture is gone or cannot be read")
+        return
+    tile = ImageOps.pad(picture, (_TILE, _TILE), color=(238, 237, 233))
+    sheet.paste(tile, corner)
+
+
+def _draw_words(sheet: Image.Image, corner: tuple[int, int], words: str) -> None:
+    draw = ImageDraw.Draw(sheet)
+    left, top = corner
+    draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=(255, 255, 255), outline=(225, 224, 220))
+    lines = textwrap.wrap(words, 24)[:9]
+    draw.multiline_text((left + _GAP, top + _GAP), "\n".join(lines), fill=_INK, font=_font(13), spacing=4)
+
+
+def _fitted(label: str) -> str:
+    return label if len(label) <= 28 else f"{label[:27]}…"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
