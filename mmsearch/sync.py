@@ -80,11 +80,13 @@ def choose_roots(writer: GalleryWriter, paths: Sequence[str | os.PathLike[str]])
     for folder in dict.fromkeys(path for path in named if path.is_dir()):
         root = _root_for_folder(writer, folder)
         chosen[root.id] = RootPlan(root, writer.root_path(root), None)
-    for file in dict.fromkeys(path for path in named if not path.is_dir()):
+    files: dict[Path, Root] = {}
+    for file in (path for path in named if not path.is_dir()):
         root = _root_holding(writer, file.parent) or _root_for_folder(writer, file.parent)
-        plan = chosen.setdefault(root.id, RootPlan(root, writer.root_path(root), ()))
-        if plan.files is not None:
-            chosen[root.id] = RootPlan(root, plan.folder, (*plan.files, _below(file, plan.folder)))
+        files[_below(file, writer.root_path(root))] = root
+    for root in dict.fromkeys(files.values()):
+        mine = tuple(file for file, holder in files.items() if holder == root)
+        chosen.setdefault(root.id, RootPlan(root, writer.root_path(root), mine))
     return list(chosen.values())
 
 
@@ -120,6 +122,8 @@ def _below(file: Path, folder: Path) -> Path:
 
 def _root_for_folder(writer: GalleryWriter, folder: Path) -> Root:
     real = _real(folder)
+    if real.is_relative_to(_real(writer.gallery.path)):
+        raise SourceError(f"{folder} is the gallery itself or inside it; name another place for it with --gallery")
     for root in writer.roots:
         other = writer.root_path(root)
         if _real(other) == real:

@@ -359,3 +359,22 @@ def test_copies_within_a_run_are_encoded_once(photos: Path, fake: FakeEncoder) -
         shutil.copy(photos / "red.png", photos / f"copy {place}.png")
     report = run(photos, fake)
     assert (report.images.added, report.images.reused, fake.images_encoded) == (17, 5, 12)
+
+
+def test_a_gallery_is_not_strewn_among_other_files(photos: Path, fake: FakeEncoder) -> None:
+    """`--gallery` with the folder of pictures itself, or with any folder that has a life of its own."""
+    from mmsearch.errors import GalleryError
+
+    with pytest.raises(GalleryError, match="holds other files"):
+        embed([photos], gallery=photos, encoder=fake)
+    embed([photos], gallery=photos.parent / "g", encoder=fake)
+    with pytest.raises(SourceError, match="the gallery itself"):
+        embed([photos.parent / "g" / "images"], gallery=photos.parent / "g", encoder=fake)
+
+
+def test_a_file_named_twice_is_one_picture(photos: Path, fake: FakeEncoder) -> None:
+    link = photos.parent / "link"
+    link.symlink_to(photos)
+    files = [photos / "red.png", photos / "red.png", link / "red.png", photos / "more" / ".." / "red.png"]
+    report = embed(files, gallery=photos.parent / "g", encoder=fake)
+    assert (report.images.added, report.total_images) == (1, 1)

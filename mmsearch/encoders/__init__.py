@@ -25,7 +25,7 @@ from mmsearch.records import EncoderIdentity
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["DEFAULT_MODEL", "EncodedTexts", "Encoder", "load_encoder", "announce_on_stderr"]
+__all__ = ["DEFAULT_MODEL", "EncodedTexts", "Encoder", "announce_on_stderr", "load_encoder", "parse_spec"]
 
 
 @dataclass(frozen=True, slots=True)

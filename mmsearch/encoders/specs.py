@@ -41,6 +41,10 @@ class Tagged:
     arch: str
     tag: str
 
+    @property
+    def spec(self) -> str:
+        return f"{self.arch}/{self.tag}" if self.tag else self.arch
+
 
 @dataclass(frozen=True, slots=True)
 class HubModel:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -226,6 +227,14 @@ class Gallery:
             found.column("bytes").fill_null(-1).to_numpy(),
             found.column("mtime_ns").fill_null(-1).to_numpy(),
         )
+
+    def rows_per_root(self, table: Literal["images", "skipped"]) -> dict[int, int]:
+        """Root id -> how many live rows stand for files below it."""
+        found: Counter[int] = Counter()
+        for rows in self.scan(table, ["root_id"]):
+            for count in pc.value_counts(rows.column("root_id")).to_pylist():
+                found[count["values"]] += count["counts"]
+        return found
 
     def image_names(self) -> Iterator[tuple[int, int, str]]:
         """(row id, root id, name) of every live image; the name is a file system string relative to its root."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderMismatch
+from mmsearch.errors import EncoderMismatch, GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
 from mmsearch.gallery.reading import Gallery, root_path, root_uri
@@ -32,6 +32,7 @@ __all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer"]
 
 COMMIT_SECONDS = 60.0
 _NOBODY = EncoderIdentity("", "", 0)
+_PARTS = {"manifests", "deletes", "index", "lock", *TABLES}
 
 
 @contextlib.contextmanager
@@ -43,6 +44,7 @@ def open_writer(folder: Path, *, command: str) -> Iterator["GalleryWriter"]:
     """
     store = LocalStore(folder)
     fresh = not folder.exists()
+    _require_ours(store)
     with store.lock(command):
         writer = GalleryWriter(store, manifests.newest(store) or manifests.first(_NOBODY, "float16", command), command)
         try:
@@ -59,6 +61,16 @@ def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, folde
             f"{folder} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
             f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
             f"Use --model {gallery.spec}, or another gallery with --gallery."
+        )
+
+
+def _require_ours(store: LocalStore) -> None:
+    """Raise GalleryError for a folder that holds other things: a gallery is not strewn among somebody's files."""
+    others = [name for name in store.names(".") if name not in _PARTS]
+    if others and not manifests.versions(store):
+        raise GalleryError(
+            f"{store.folder} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no "
+            "gallery; name a folder that is empty or not there yet"
         )
 
 

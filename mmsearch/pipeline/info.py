@@ -85,12 +85,12 @@ def skipped(gallery: _Path | None = None) -> list[tuple[str, SkippedRow]]:
 
 
 def _roots(gallery: Gallery) -> list[RootInfo]:
+    images, missing = gallery.rows_per_root("images"), gallery.rows_per_root("skipped")
     found = []
     for root in gallery.manifest.roots:
         path = gallery.root_path(root.id)
-        images = len(gallery.files("images", root.id).row_ids)
-        missing = len(gallery.files("skipped", root.id).row_ids)
-        found.append(RootInfo(str(path), images, missing, path is not None and path.is_dir()))
+        present = path is not None and path.is_dir()
+        found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present))
     return found
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
+from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
 from mmsearch.errors import MmsearchError, SourceError, StoreError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.pipeline.embed.captions import embed_captions
@@ -88,7 +88,9 @@ class _EncoderSource:
 
     def check(self) -> None:
         """Refuse another model than the gallery's, even where nothing is to be encoded."""
-        if self._own is not None and self._wanted != self._own.spec:
+        if self._own is None or self._wanted == self._own.spec:
+            return
+        if not isinstance(self._wanted, str) or parse_spec(self._wanted).spec != self._own.spec:
             self.load()
 
     def load(self) -> Encoder:
