@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.options import Device, GalleryOption, Precision, say
-from mmsearch.cli.progress import display
+from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.embed import EmbedReport
@@ -63,20 +63,16 @@ def embed(
         max_pixels=max_pixels or MAX_PIXELS,
         prune=prune,
     )
-    try:
-        with display() as shown:
-            report = run(
-                paths or [],
-                captions=captions or [],
-                gallery=gallery,
-                encoder=model,
-                options=options,
-                progress=shown.progress,
-                announce=shown.announce,
-            )
-    except KeyboardInterrupt:
-        say("interrupted; what was encoded is kept, and the same command continues from there")
-        raise typer.Exit(130) from None
+    with display(interrupted=RESUMABLE) as shown:
+        report = run(
+            paths or [],
+            captions=captions or [],
+            gallery=gallery,
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
     _print(report)
 
 

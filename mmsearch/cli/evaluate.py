@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mmsearch.cli.options import Device, Precision, say
-from mmsearch.cli.progress import display
+from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
     from mmsearch.metrics import DirectionResult
@@ -61,20 +61,16 @@ def evaluate(
         via_index=via_index,
         factory=factory,
     )
-    try:
-        with display() as shown:
-            found = run(
-                benchmark,
-                images=images,
-                annotations=annotations,
-                encoder=model,
-                options=options,
-                progress=shown.progress,
-                announce=shown.announce,
-            )
-    except KeyboardInterrupt:
-        say("interrupted; what was encoded is kept, and the same command continues from there")
-        raise typer.Exit(130) from None
+    with display(interrupted=RESUMABLE) as shown:
+        found = run(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
     _print(found)
     if report is not None:
         report.write_text(json.dumps(to_json(found), default=str, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -30,7 +30,7 @@ def index(
     """
     from mmsearch.pipeline.index import index as run
 
-    with display() as shown:
+    with display(interrupted="the gallery is as it was") as shown:
         report = run(gallery, table=table, factory=factory, recall_target=recall_target, k=k, progress=shown.progress)
     _print(report)
 

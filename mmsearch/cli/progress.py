@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import typer
 
 from mmsearch.cli.options import say
 from mmsearch.records import Progress, ProgressCallback, quiet
@@ -12,7 +14,9 @@ from mmsearch.records import Progress, ProgressCallback, quiet
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Display", "display"]
+__all__ = ["RESUMABLE", "Display", "display"]
+
+RESUMABLE = "what was encoded is kept, and the same command continues from there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,22 @@ class Display:
 
 
 @contextmanager
-def display() -> Iterator[Display]:
-    """A bar with share done, rate, time left and the count of skipped files, as long as the block runs."""
-    if not sys.stderr.isatty():
-        yield Display()
-        return
+def display(*, interrupted: str) -> Iterator[Display]:
+    """What shows long work while the block runs.
+
+    interrupted: what Ctrl-C means here; it is said, and the command exits with 130.
+    """
+    try:
+        with _bars() if sys.stderr.isatty() else nullcontext(Display()) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        say(f"interrupted; {interrupted}")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _bars() -> Iterator[Display]:
+    """A bar with share done, rate, time left and the count of skipped files."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors
 from mmsearch.gallery import manifests, tables
+from mmsearch.gallery.places import find_gallery, root_path
 from mmsearch.records import (
     CaptionRow,
     Coverage,
@@ -25,64 +25,15 @@ from mmsearch.records import (
     IndexEntry,
     ItemTable,
     Manifest,
-    Root,
     Shard,
     SkippedRow,
     Table,
 )
 from mmsearch.stores import LocalStore
 
-__all__ = [
-    "GALLERY_NAME",
-    "Gallery",
-    "consistently",
-    "find_gallery",
-    "place_for_gallery",
-    "root_path",
-    "root_uri",
-]
+__all__ = ["FileRows", "Gallery", "consistently"]
 
-GALLERY_NAME = ".mmsearch"
 _T = TypeVar("_T")
-
-
-def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Path | None:
-    """The folder of the gallery that is meant, or None where there is none.
-
-    `gallery` if given, else MMSEARCH_GALLERY, else `.mmsearch` in the current folder or the nearest parent with one.
-    """
-    if named := gallery or os.environ.get("MMSEARCH_GALLERY"):
-        folder = Path(named).expanduser().absolute()
-        return folder if manifests.versions(LocalStore(folder)) else None
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if manifests.versions(LocalStore(folder / GALLERY_NAME)):
-            return folder / GALLERY_NAME
-    return None
-
-
-def place_for_gallery(gallery: str | os.PathLike[str] | None = None) -> Path:
-    """Where `embed` writes: the gallery that is found, else the one named, else `.mmsearch` in the current folder."""
-    named = gallery or os.environ.get("MMSEARCH_GALLERY")
-    return find_gallery(gallery) or (Path(named).expanduser().absolute() if named else Path.cwd() / GALLERY_NAME)
-
-
-def root_uri(gallery: Path, root: Path) -> str:
-    """How a root is written down: relative where the gallery and its root are moved together, else absolute.
-
-    They move together when one lies in the other, or the root lies beside the gallery's folder.
-    """
-    together = root.is_relative_to(gallery.parent) or gallery.is_relative_to(root)
-    if together:
-        return quote_from_bytes(os.fsencode(os.path.relpath(root, gallery).replace(os.sep, "/")))
-    return root.as_uri()
-
-
-def root_path(gallery: Path, root: Root) -> Path:
-    """The folder that a root names, as an absolute path. It need not exist."""
-    parts = urlsplit(root.uri)
-    path = os.fsdecode(unquote_to_bytes(parts.path))
-    return Path(os.path.normpath(path if parts.scheme else gallery / path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderMismatch, GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
-from mmsearch.gallery.reading import Gallery, root_path, root_uri
+from mmsearch.gallery.places import root_path, root_uri
+from mmsearch.gallery.reading import Gallery
 from mmsearch.records import (
     TABLES,
     CaptionRow,
