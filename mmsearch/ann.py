@@ -52,6 +52,9 @@ QueryKind: TypeAlias = Literal["image", "text"]
 """Recall differs by what asks: a text lies far from every image, and its nearest images are spread over more lists."""
 
 _NONE = np.empty(0, np.int64)
+# What a factory string ends in when FAISS itself scores by the vectors: their codes are whole, or it refines by them.
+_LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
+_CANDIDATES_PER_HIT = 4
 _ADD_ROWS = 1 << 14
 _FOUND_AT_ONCE = 1 << 22
 
@@ -165,6 +168,14 @@ class AnnIndex:
         missing = positions < 0
         row_ids = np.where(missing, -1, self.row_ids[np.where(missing, 0, positions)])
         return row_ids.astype(np.int64, copy=False), np.where(missing, np.float32(-np.inf), scores)
+
+    def candidates(self, k: int) -> int:
+        """How many hits to ask for so that, scored again, the k best are as good as the codes allow.
+
+        k where the codes keep the vectors; more where they lose something, so that a good hit which they put a little
+        too low is still among those that are scored.
+        """
+        return k if _LOSSLESS.search(self.record.factory) else _CANDIDATES_PER_HIT * k
 
     def efforts(self) -> list[Effort]:
         """Settings worth trying, cheapest first; one that says nothing where the index has no settings."""
@@ -420,7 +431,6 @@ def _prepare(index: Any, seed: int) -> tuple[int, list[Any]]:
 
     Returns the number of rows that k-means cannot do without, and transforms whose `pq` is to be reset after training.
     """
-    faiss = _faiss()
     faiss = _faiss()
     needed, holders = 0, []
     clusterings: list[tuple[Any, int]] = []

@@ -51,9 +51,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_rule_is_flat_while_that_is_quick() -> None:
     assert automatic_factory(1) == automatic_factory(FLAT_ROWS - 1) == "Flat"
-    assert automatic_factory(100_000) == "IVF1024,Flat"
-    assert automatic_factory(1_000_000) == "IVF4096,Flat"
-    assert automatic_factory(10**9) == "IVF65536,Flat"
+    assert automatic_factory(100_000) == "IVF1024,SQfp16"
+    assert automatic_factory(1_000_000) == "IVF4096,SQfp16"
+    assert automatic_factory(10**9) == "IVF65536,SQfp16"
 
 
 def test_a_flat_index_has_recall_one_and_says_so(folder: Path) -> None:
@@ -90,6 +90,37 @@ def test_text_queries_decide_where_they_are_the_harder_ones(folder: Path) -> Non
     found, exact = (gallery.search(texts, k=10, options=options).row_ids for options in (less, EXACT))
     text = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), exact.tolist(), strict=True)])
     assert text < 0.95
+
+
+def test_what_is_measured_is_what_a_query_gets(folder: Path) -> None:
+    """With lossy codes more is asked for than returned, in the measurement as in the query: no free candidate."""
+    report = index(folder, factory="IVF8,PQ4x4fs", recall_target=0.9)
+    gallery = OpenGallery(Gallery.open(folder))
+    texts = np.concatenate([block.vectors for block in gallery.gallery.vector_blocks("captions")]).astype(np.float32)
+    found, exact = (gallery.search(texts, k=10, options=options).row_ids for options in (SearchOptions(), EXACT))
+    overlap = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), exact.tolist(), strict=True)])
+    assert overlap == pytest.approx(next(r.mean for r in report.recall if r.kind == "text"), abs=1e-9)
+
+
+def test_out_of_reach_the_effort_is_not_wasted(folder: Path) -> None:
+    """Codes of two bytes cannot reach .99: more lists do not help, and the report says that it was not reached."""
+    report = index(folder, factory="IVF64,PQ2x4", recall_target=0.999)
+    assert not report.reached
+    assert report.effort.nprobe is not None
+    assert report.effort.nprobe < 64
+
+
+def test_without_captions_the_effort_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could ask with texts, which need more than the images that could: four times what these need."""
+    from mmsearch.pipeline import index as module
+
+    for name in "gh":
+        add(tmp_path / name, images=2000)
+    raised = index(tmp_path / "g", factory="IVF64,Flat", recall_target=0.6)
+    monkeypatch.setattr(module, "UNMEASURED_FACTOR", 1)
+    least = index(tmp_path / "h", factory="IVF64,Flat", recall_target=0.6)
+    assert least.effort.nprobe is not None
+    assert raised.effort.nprobe == 4 * least.effort.nprobe
 
 
 def test_without_captions_text_recall_is_said_to_be_unmeasured(tmp_path: Path) -> None:

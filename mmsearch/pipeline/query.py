@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
-from mmsearch.ann import AnnIndex, open_index
+from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import AnnIndexError, ImageError, MmsearchWarning, QueryError
-from mmsearch.exact import Neighbours, exact_search, merge, rescore
+from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
+from mmsearch.pipeline.index import search_index
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 
 __all__ = ["EXACT", "Hit", "OpenGallery", "SearchOptions", "open_gallery"]
@@ -193,10 +194,8 @@ class OpenGallery:
         index = self._index(gallery, table) if entry is not None else None
         if entry is None or index is None:
             return exact_search(gallery.vector_blocks(table), vectors, k)
-        found, _ = index.search(
-            vectors, k, dead=gallery.dead_row_ids(table), nprobe=options.nprobe, ef_search=options.ef_search
-        )
-        indexed = rescore(vectors, found, lambda row_ids: gallery.vectors(table, row_ids), k)
+        effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
+        indexed = search_index(index, gallery, table, vectors, k, effort=effort)
         beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k)
         return merge([indexed, beside], k)
 
