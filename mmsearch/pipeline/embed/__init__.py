@@ -3,11 +3,12 @@
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
-from mmsearch.errors import MmsearchError, SourceError, StoreError
+from mmsearch.errors import MmsearchError, MmsearchWarning, SourceError, StoreError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.pictures import embed_pictures
@@ -19,6 +20,10 @@ from mmsearch.sync import Plan, choose_roots, plan_root
 __all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts", "embed"]
 
 _Path = str | os.PathLike[str]
+_DEMO_WARNING = (
+    "the demo model knows drawn postcards (data/postcards) and nothing else; "
+    "on other pictures its answers mean nothing"
+)
 
 
 def embed(
@@ -113,6 +118,8 @@ class _EncoderSource:
             device, precision = self._options.device, self._options.precision
             encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
         self._writer.begin(encoder.identity, self._options.dtype)
+        if encoder.identity.spec == "demo":
+            warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
         self._announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
         return encoder
 
