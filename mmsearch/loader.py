@@ -99,7 +99,7 @@ def _load(
         return Loaded(file, content_hash)
     try:
         if options.benchmark:
-            image = images.decode_for_benchmark(data)
+            image = images.decode_for_benchmark(data, max_pixels=options.max_pixels)
             return Loaded(file, content_hash, image.width, image.height, None, preprocess(image))
         picture = images.decode(data, max_pixels=options.max_pixels)
         return Loaded(file, content_hash, picture.width, picture.height, picture.taken_at, preprocess(picture.image))

@@ -83,6 +83,8 @@ class LocalStore:
         with _storage_errors(folder):
             missing = []
             while not folder.is_dir():
+                if folder.exists():
+                    raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
                 missing.append(folder)
                 folder = folder.parent
             for new in reversed(missing):
@@ -99,8 +101,9 @@ class LocalStore:
         path = self.path(name)
         self.make_folder(str(Path(name).parent))
         with _storage_errors(path):
+            stream = path.open("xb")
             try:
-                with path.open("xb") as file:
+                with stream as file:
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
@@ -119,7 +122,7 @@ class LocalStore:
             file.write(data)
         try:
             with _storage_errors(path):
-                self._link(self.path(temporary), path, data)
+                self._link(self.path(temporary), path)
         except FileExistsError:
             raise NameTaken(name) from None
         finally:
@@ -128,20 +131,22 @@ class LocalStore:
         with _storage_errors(path):
             fsync_folder(path.parent)
 
-    def _link(self, temporary: Path, path: Path, data: bytes) -> None:
+    def _link(self, temporary: Path, path: Path) -> None:
         try:
             os.link(temporary, path)
         except FileExistsError:
             raise
         except OSError as error:
-            # File systems without hard links (exFAT, some network mounts). O_EXCL still decides who wins; a crash in
-            # between leaves a torn file, which readers recognise because it does not parse.
+            # File systems without hard links (exFAT, some network mounts): a rename shows the whole file at once too,
+            # but would replace, so that a lock has to see to it that the name is free.
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise
-            with path.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            import filelock
+
+            with filelock.FileLock(self.path("lock.commit")):
+                if path.exists():
+                    raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
+                temporary.rename(path)
 
     def rename(self, name: str, new: str) -> None:
         """Give a file another name, in the place of what has it. For files outside of a gallery, such as an export."""

@@ -1,7 +1,7 @@
 """What a run has to do: a gallery's rows held against the folders it mirrors."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,18 @@ from mmsearch.gallery import FileRows, Gallery, GalleryWriter
 from mmsearch.records import Progress, ProgressCallback, Root
 from mmsearch.sources import FolderWalk, SourceFile, file_in
 
-__all__ = ["Plan", "RootPlan", "Task", "Vanished", "check_prune", "choose_roots", "plan_root"]
+__all__ = [
+    "Plan",
+    "RootPlan",
+    "Task",
+    "RootState",
+    "check_prune",
+    "choose_roots",
+    "count_lost",
+    "plan_root",
+    "require_apart",
+    "suspicious",
+]
 
 # An unmounted disk must not erase a gallery: more deletes than both of these need --prune.
 PRUNE_ITEMS = 100
@@ -42,24 +53,24 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Vanished:
-    """Images of a root whose files are gone (or moved), of the `live` ones that it had."""
+class RootState:
+    """A root that was looked at: how many live images it had, and which of them have no file any more."""
 
+    root_id: int
     folder: Path
-    row_ids: list[int]
     live: int
+    vanished: list[int]
 
 
 @dataclass(slots=True)
 class Plan:
     """What was found below some roots. candidates: files found. vanished_skipped: row ids of skipped rows."""
 
-    folders: list[str] = field(default_factory=list)
+    roots: list[RootState] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     unchanged: int = 0
     still_skipped: int = 0
     candidates: int = 0
-    vanished: list[Vanished] = field(default_factory=list)
     vanished_skipped: list[int] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
@@ -116,18 +127,28 @@ def _root_holding(writer: GalleryWriter, folder: Path) -> Root | None:
 
 
 def _below(file: Path, folder: Path) -> Path:
-    """`file` as a path below `folder`, also where the way to it goes through a link."""
-    return file if file.is_relative_to(folder) else folder / (_real(file.parent) / file.name).relative_to(_real(folder))
+    """`file` as a path below `folder`, by the one way to it that goes through no link."""
+    return folder / (_real(file.parent) / file.name).relative_to(_real(folder))
 
 
 def _root_for_folder(writer: GalleryWriter, folder: Path) -> Root:
+    real = _real(folder)
+    for root in writer.roots:
+        if _real(writer.root_path(root)) == real:
+            return root
+    require_apart(writer, folder)
+    return writer.add_root(folder)
+
+
+def require_apart(writer: GalleryWriter, folder: Path, *, but: Root | None = None) -> None:
+    """Raise SourceError where `folder` lies in a root (other than `but`), holds one, or lies in the gallery."""
     real = _real(folder)
     if real.is_relative_to(_real(writer.gallery.path)):
         raise SourceError(f"{folder} is the gallery itself or inside it; name another place for it with --gallery")
     for root in writer.roots:
         other = writer.root_path(root)
-        if _real(other) == real:
-            return root
+        if root == but:
+            continue
         if real.is_relative_to(_real(other)):
             raise SourceError(f"{folder} lies inside the root {other}. Embed that one: mmsearch embed {other}")
         if _real(other).is_relative_to(real):
@@ -135,7 +156,6 @@ def _root_for_folder(writer: GalleryWriter, folder: Path) -> Root:
                 f"the root {other} lies inside {folder}; a picture belongs to one root. "
                 f"Drop the inner one first: mmsearch forget {other}"
             )
-    return writer.add_root(folder)
 
 
 class _Known:
@@ -180,7 +200,6 @@ def plan_root(gallery: Gallery, root: RootPlan, plan: Plan, *, prune: bool, prog
     walk = FolderWalk(root.folder, avoid=gallery.path)
     found = iter(walk) if root.files is None else (file_in(root.folder, file) for file in root.files)
     before, first_task = plan.candidates, len(plan.tasks)
-    plan.folders.append(str(root.folder))
     for file in found:
         plan.candidates += 1
         if plan.candidates % _SHOW_EVERY == 0:
@@ -196,16 +215,17 @@ def plan_root(gallery: Gallery, root: RootPlan, plan: Plan, *, prune: bool, prog
     plan.unreadable += [(str(root.folder / folder), reason) for folder, reason in walk.unreadable]
     plan.linked_folders += [str(root.folder / folder) for folder in walk.linked_folders]
     if root.files is not None:
+        plan.roots.append(RootState(root.root.id, root.folder, len(images), []))
         return
     vanished = images.unseen([folder for folder, _ in walk.unreadable])
+    plan.roots.append(RootState(root.root.id, root.folder, len(images), vanished))
     new_files = sum(task.replaces_image is None for task in plan.tasks[first_task:])
     if not prune:
         if plan.candidates == before and not walk.unreadable:
             _refuse_empty(root.folder, walk, len(images))
         # A vanished file may have been moved: only those that cannot be are sure to be deletes at this point.
-        check_prune(root.folder, len(vanished) - new_files, len(images))
-    if vanished:
-        plan.vanished.append(Vanished(root.folder, vanished, len(images)))
+        if suspicious(len(vanished) - new_files, len(images)):
+            check_prune(root.folder, count_lost(gallery, vanished) - new_files, len(images))
     plan.vanished_skipped += skipped.unseen([folder for folder, _ in walk.unreadable])
 
 
@@ -220,10 +240,29 @@ def _refuse_empty(folder: Path, walk: FolderWalk, live: int) -> None:
     raise SourceError(f"no files in {folder}" + (f" ({'; '.join(hints)})" if hints else ""))
 
 
+def suspicious(deletes: int, live: int) -> bool:
+    """Whether a run that deletes so many of a root's images has to be told that it is meant."""
+    return deletes > PRUNE_ITEMS and deletes > PRUNE_SHARE * live
+
+
+def count_lost(gallery: Gallery, vanished: Sequence[int], written: Container[bytes] = frozenset()) -> int:
+    """How many of some rows have a content that no other live row has, nor any in `written`: the others were moved."""
+    gone = frozenset(vanished)
+    kept: set[bytes] = set()
+    missing: list[bytes] = []
+    for row_ids, hashes in gallery.image_hashes():
+        for row_id, content_hash in zip(row_ids.tolist(), hashes, strict=True):
+            if row_id in gone:
+                missing.append(content_hash)
+            else:
+                kept.add(content_hash)
+    return sum(content_hash not in kept and content_hash not in written for content_hash in missing)
+
+
 def check_prune(folder: Path, deletes: int, live: int) -> None:
     """Raise PruneRefused where a run would delete suspiciously much of what a root holds."""
-    if deletes > PRUNE_ITEMS and deletes > PRUNE_SHARE * live:
+    if suspicious(deletes, live):
         raise PruneRefused(
-            f"{deletes:,} of the {live:,} pictures below {folder} are gone. If they are meant to leave the gallery, "
-            "run the same command with --prune; if a disk is not mounted, mount it. Nothing was deleted."
+            f"{deletes:,} of the {live:,} pictures below {folder} are gone or broken. If they are meant to leave the "
+            "gallery, run the same command with --prune; if a disk is not mounted, mount it. Nothing was deleted."
         )

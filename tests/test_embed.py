@@ -378,3 +378,164 @@ def test_a_file_named_twice_is_one_picture(photos: Path, fake: FakeEncoder) -> N
     files = [photos / "red.png", photos / "red.png", link / "red.png", photos / "more" / ".." / "red.png"]
     report = embed(files, gallery=photos.parent / "g", encoder=fake)
     assert (report.images.added, report.total_images) == (1, 1)
+
+
+def test_links_to_a_disk_that_is_gone_keep_their_pictures(tmp_path: Path, fake: FakeEncoder) -> None:
+    """A file that cannot be read at all is unknown, not broken: its picture stays."""
+    for place in range(5):
+        write_picture(tmp_path / "disk" / f"{place}.png", "red", seed=place)
+    (tmp_path / "photos").mkdir()
+    write_picture(tmp_path / "photos" / "own.png", "blue")
+    for place in range(5):
+        (tmp_path / "photos" / f"{place}.png").symlink_to(tmp_path / "disk" / f"{place}.png")
+    run(tmp_path / "photos", fake)
+    (tmp_path / "disk").rename(tmp_path / "unplugged")
+    report = run(tmp_path / "photos", fake)
+    assert (report.images.deleted, report.total_images, len(report.images.unreadable)) == (0, 6, 5)
+    (tmp_path / "unplugged").rename(tmp_path / "disk")
+    assert run(tmp_path / "photos", fake).images.unchanged == 6
+
+
+def test_pictures_that_break_by_the_hundred_are_guarded_too(tmp_path: Path, fake: FakeEncoder) -> None:
+    """A failing disk that empties files must not empty the gallery; --prune says that it is meant."""
+    for place in range(120):
+        write_picture(tmp_path / "photos" / f"{place}.png", seed=place, size=(4, 4))
+    run(tmp_path / "photos", fake)
+    for place in range(119):
+        (tmp_path / "photos" / f"{place}.png").write_bytes(b"")
+    for _ in range(2):  # refused today, refused tomorrow
+        with pytest.raises(PruneRefused, match="119 of the 120"):
+            run(tmp_path / "photos", fake)
+        assert Gallery.open(tmp_path / "g").live_rows("images") == 120
+    report = run(tmp_path / "photos", fake, prune=True)
+    assert (report.images.deleted, report.images.skipped, report.total_images) == (119, 119, 1)
+
+
+def test_an_interrupted_move_is_continued_by_the_same_call(tmp_path: Path) -> None:
+    """The rows that the first run added are those that the vanished ones became."""
+    folder = tmp_path / "photos"
+    for place in range(150):
+        write_picture(folder / "old" / f"{place}.png", seed=place, size=(4, 4))
+    run(folder, FakeEncoder())
+    (folder / "old").rename(folder / "new")
+
+    def stop(state: object) -> None:
+        if state.done == 120:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    from mmsearch.gallery import writing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "COMMIT_SECONDS", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            embed([folder], gallery=tmp_path / "g", encoder=FakeEncoder(), progress=stop)
+    fake = FakeEncoder()
+    report = run(folder, fake)
+    assert (report.total_images, fake.images_encoded) == (150, 0)
+
+
+def test_a_folder_of_copies_may_be_renamed(tmp_path: Path, fake: FakeEncoder) -> None:
+    for place in range(130):
+        write_picture(tmp_path / "photos" / "old" / f"{place}.png", seed=1, size=(4, 4))
+    run(tmp_path / "photos", fake)
+    (tmp_path / "photos" / "old").rename(tmp_path / "photos" / "new")
+    assert run(tmp_path / "photos", fake).total_images == 130
+
+
+def test_when_one_root_is_refused_nothing_of_another_is_deleted(tmp_path: Path, fake: FakeEncoder) -> None:
+    for name, count in (("a", 10), ("b", 150)):
+        for place in range(count):
+            write_picture(tmp_path / name / f"{place}.png", seed=place + count, size=(4, 4))
+    embed([tmp_path / "a", tmp_path / "b"], gallery=tmp_path / "g", encoder=fake)
+    (tmp_path / "a" / "0.png").unlink()
+    for place in range(120):
+        (tmp_path / "b" / f"{place}.png").unlink()
+        write_picture(tmp_path / "b" / f"other {place}.png", seed=9000 + place, size=(4, 4))
+    with pytest.raises(PruneRefused, match="Nothing was deleted"):
+        embed([tmp_path / "a", tmp_path / "b"], gallery=tmp_path / "g", encoder=fake)
+    assert "0.png" in [name for _, root, name in Gallery.open(tmp_path / "g").image_names() if root == 1]
+
+
+def test_a_row_that_this_run_replaced_and_merged_away_can_still_lend_its_vector(
+    tmp_path: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmsearch.gallery import upkeep, writing
+
+    photos = tmp_path / "photos"
+    for place in range(6):
+        write_picture(photos / f"{place}.png", "red", seed=place)
+    run(photos, fake)
+    shutil.copy(photos / "0.png", photos / "z original.png")
+    write_picture(photos / "0.png", "blue", seed=77)
+    os.utime(photos / "0.png", ns=(3, 3))
+    for place in range(10, 30):
+        write_picture(photos / f"{place}.png", "green", seed=place)
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(upkeep, "MOST_SMALL_SHARDS", 1)
+    embed([photos], gallery=tmp_path / "g", encoder=fake, options=EmbedOptions(batch_size=1, threads=1))
+    assert len(names(Gallery.open(tmp_path / "g"))) == 27
+
+
+def test_captions_stand_once_however_their_file_is_named(photos: Path, fake: FakeEncoder) -> None:
+    file = photos.parent / "captions.txt"
+    file.write_text("one\ntwo\n")
+    link = photos.parent / "link.txt"
+    link.symlink_to(file)
+    gallery = photos.parent / "g"
+    embed(captions=[file, file, link], gallery=gallery, encoder=fake)
+    embed(captions=[file], gallery=photos / ".." / "g", encoder=fake)
+    assert Gallery.open(gallery).live_rows("captions") == 2
+
+
+def test_a_file_below_a_link_in_its_own_root_is_the_same_picture(photos: Path, fake: FakeEncoder) -> None:
+    (photos / "link").symlink_to(photos / "more")
+    run(photos, fake)
+    report = embed([photos / "link" / "red.png"], gallery=photos.parent / "g", encoder=fake)
+    assert (report.images.unchanged, report.total_images) == (1, 12)
+
+
+def test_a_root_that_cannot_be_listed_is_an_error(
+    photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(_: str) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(SourceError, match="cannot be listed"):
+        run(photos, fake)
+
+
+def test_a_gallery_that_is_a_file_is_refused(photos: Path, fake: FakeEncoder) -> None:
+    from mmsearch.errors import GalleryError
+
+    with pytest.raises(GalleryError, match="is a file"):
+        embed([photos], gallery=photos / "red.png", encoder=fake)
+
+
+def test_relocate_onto_another_root_is_refused_also_through_a_link(photos: Path, fake: FakeEncoder) -> None:
+    from mmsearch.pipeline.maintain import relocate
+
+    other = photos.parent / "other"
+    write_picture(other / "x.png", "white", seed=4)
+    run(photos, fake, other)
+    link = photos.parent / "link"
+    link.symlink_to(photos / "more")
+    with pytest.raises(SourceError, match="lies inside the root"):
+        relocate(other, link, gallery=photos.parent / "g")
+
+
+def test_the_model_is_loaded_in_the_main_thread(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Ctrl-C ends a download."""
+    import threading
+
+    from mmsearch.pipeline import embed as module
+
+    loaded_in = []
+
+    def load(spec: str, **_: object) -> FakeEncoder:
+        loaded_in.append(threading.current_thread())
+        return FakeEncoder(spec)
+
+    monkeypatch.setattr(module, "load_encoder", load)
+    assert embed([photos], gallery=photos.parent / "g", encoder="fake").images.added == 12
+    assert loaded_in == [threading.main_thread()]

@@ -179,3 +179,12 @@ def test_real_clip_vectors_give_their_known_figures(shared_data: Path) -> None:
     i2t = summarize("image_to_text", rank_bounds(images, texts, pairs), 500)
     assert list(t2i.recall.values()) == [0.506, 0.764, 0.862]
     assert list(i2t.recall.values()) == [0.552, 0.808, 0.892]
+
+
+def test_a_report_without_a_folder_is_refused_before_anything_is_encoded(benchmark: tuple[Path, Path]) -> None:
+    from mmsearch.errors import StoreError
+
+    fake = FakeEncoder()
+    with pytest.raises(StoreError, match="no folder"):
+        run(benchmark, fake, report=benchmark[0] / "nowhere" / "out.json")
+    assert fake.images_encoded == 0

@@ -1,6 +1,5 @@
 """`mmsearch eval`"""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -47,7 +46,7 @@ def evaluate(
 
     The benchmark's vectors are kept in the cache (MMSEARCH_CACHE, or the platform's folder), so a second run is quick.
     """
-    from mmsearch.pipeline.evaluate import EvaluateOptions, to_json
+    from mmsearch.pipeline.evaluate import EvaluateOptions
     from mmsearch.pipeline.evaluate import evaluate as run
 
     options = EvaluateOptions(
@@ -60,6 +59,7 @@ def evaluate(
         precision=precision,
         via_index=via_index,
         factory=factory,
+        report=report,
     )
     with display(interrupted=RESUMABLE) as shown:
         found = run(
@@ -73,7 +73,6 @@ def evaluate(
         )
     _print(found)
     if report is not None:
-        report.write_text(json.dumps(to_json(found), default=str, indent=1, ensure_ascii=False) + "\n", "utf-8")
         say(f"report written to {report}")
 
 

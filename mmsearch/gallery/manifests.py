@@ -117,7 +117,7 @@ def commit(
         if present and present[-1] != base.version:
             current = newest(store)
             if current is not None and current.version != base.version:
-                if not onto_any and replace(current, **_volatile(base)) != base:
+                if not onto_any and _without_indexing(current) != _without_indexing(base):
                     raise CommitConflict(
                         f"{store.folder} was changed by another writer (version {current.version}: "
                         f"{current.created_by}) while this one worked on version {base.version}. "
@@ -143,14 +143,10 @@ def named_files(manifest: Manifest) -> set[str]:
     return names | {f"index/{index.name}" for index in manifest.indexes}
 
 
-def _volatile(base: Manifest) -> dict[str, Any]:
-    # The fields in which two versions may differ and still not conflict.
-    return {
-        "version": base.version,
-        "created_at": base.created_at,
-        "created_by": base.created_by,
-        "indexes": base.indexes,
-    }
+def _without_indexing(manifest: Manifest) -> Manifest:
+    # What two versions must agree in not to conflict: all but indexes and the lists of rows that only these still hold.
+    deletes = {table: tuple(file for file in manifest.deletes[table] if file.in_shards) for table in TABLES}
+    return replace(manifest, version=0, created_at="", created_by="", indexes=(), deletes=deletes)
 
 
 def _now() -> str:

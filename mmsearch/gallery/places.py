@@ -19,7 +19,7 @@ def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Path | None:
     `gallery` if given, else MMSEARCH_GALLERY, else `.mmsearch` in the current folder or the nearest parent with one.
     """
     if named := gallery or os.environ.get("MMSEARCH_GALLERY"):
-        folder = Path(named).expanduser().absolute()
+        folder = _absolute(named)
         return folder if manifests.versions(LocalStore(folder)) else None
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -28,10 +28,15 @@ def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Path | None:
     return None
 
 
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    # Not resolve(): a link to a gallery stays the name that people know it by; but "x/../g" and "g" are one place.
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+
+
 def place_for_gallery(gallery: str | os.PathLike[str] | None = None) -> Path:
     """Where `embed` writes: the gallery that is found, else the one named, else `.mmsearch` in the current folder."""
     named = gallery or os.environ.get("MMSEARCH_GALLERY")
-    return find_gallery(gallery) or (Path(named).expanduser().absolute() if named else Path.cwd() / GALLERY_NAME)
+    return find_gallery(gallery) or (_absolute(named) if named else Path.cwd() / GALLERY_NAME)
 
 
 def root_uri(gallery: Path, root: Path) -> str:

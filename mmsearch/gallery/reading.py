@@ -109,7 +109,7 @@ class Gallery:
         dead = self.dead_row_ids(table)
         for rows in tables.scan(self.store, table, shard, columns, self.schema(table)):
             row_ids = tables.row_ids_of(rows)
-            keep = ~_contains(dead, row_ids)
+            keep = ~tables.contains(dead, row_ids)
             for low, high in skip:
                 keep &= (row_ids < low) | (row_ids >= high)
             kept = rows if keep.all() else rows.filter(pa.array(keep))
@@ -193,11 +193,16 @@ class Gallery:
             roots = rows.column("root_id").to_pylist()
             yield from zip(tables.row_ids_of(rows).tolist(), roots, _names(rows), strict=True)
 
+    def image_hashes(self) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
+        """Row ids and content hashes of the live images, piece by piece."""
+        for rows in self.scan("images", ["content_hash"]):
+            yield tables.row_ids_of(rows), rows.column("content_hash").to_pylist()
+
     def content_hashes(self) -> dict[bytes, int]:
         """Content hash -> row id, over the live images."""
         found: dict[bytes, int] = {}
-        for rows in self.scan("images", ["content_hash"]):
-            found.update(zip(rows.column("content_hash").to_pylist(), tables.row_ids_of(rows).tolist(), strict=True))
+        for row_ids, hashes in self.image_hashes():
+            found.update(zip(hashes, row_ids.tolist(), strict=True))
         return found
 
     def row_with_content(self, content_hash: bytes) -> int | None:
@@ -246,7 +251,7 @@ class Gallery:
             if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
                 raise EncoderMismatch(f"{self.path} was made anew with another encoder while its index was built")
             kept = tuple(index for index in current.indexes if index.name not in replaces)
-            gone = self._dropped_since(current, entry.table)
+            gone = self.dropped_since(current, entry.table)
             deletes = current.deletes[entry.table]
             if gone.size:
                 deletes = (*deletes, tables.write_row_ids(self.store, gone, in_shards=0))
@@ -254,7 +259,7 @@ class Gallery:
 
         return Gallery(self.store, manifests.commit(self.store, self.manifest, add, command="index", onto_any=True))
 
-    def _dropped_since(self, current: Manifest, table: Table) -> NDArray[np.int64]:
+    def dropped_since(self, current: Manifest, table: Table) -> NDArray[np.int64]:
         """Rows of this version that a compaction has since dropped: an index built from it would still return them."""
         then, now = set(self.manifest.shards[table]), set(current.shards[table])
         return np.setdiff1d(self._ids_in(table, then - now), self._ids_in(table, now - then))
@@ -316,11 +321,3 @@ def _names(rows: pa.Table) -> list[str]:
     """The real names, as file system strings."""
     pairs = zip(rows.column("path").to_pylist(), rows.column("path_bytes").to_pylist(), strict=True)
     return [path if real is None else os.fsdecode(real) for path, real in pairs]
-
-
-def _contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    if not ascending.size:
-        return np.zeros(len(values), bool)
-    places = np.minimum(np.searchsorted(ascending, values), ascending.size - 1)
-    found: NDArray[np.bool_] = ascending[places] == values
-    return found

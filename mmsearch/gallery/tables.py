@@ -22,6 +22,7 @@ from mmsearch.stores import LocalStore
 __all__ = [
     "ROW_GROUP_ROWS",
     "SHARD_ROWS",
+    "contains",
     "embedding_column",
     "matrix",
     "read_row_ids",
@@ -102,6 +103,15 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
     values: Vectors = array.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(array), array.type.list_size)
+
+
+def contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of `values` are among `ascending` ids."""
+    if not ascending.size:
+        return np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(ascending, values), ascending.size - 1)
+    found: NDArray[np.bool_] = ascending[places] == values
+    return found
 
 
 def row_ids_of(rows: pa.Table) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ Row ids never change, so no index is ever invalidated.
 import contextlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -48,13 +49,13 @@ def rewrite_wasteful(store: LocalStore, manifest: Manifest) -> Manifest:
     """The manifest with every small or largely dead shard rewritten; itself where there is nothing to gain."""
     for table in TABLES:
         dead = tables.read_row_ids(store, manifest.deletes[table])
-        chosen = [
-            shard for shard in manifest.shards[table] if _dead_share(store, table, shard, manifest, dead) > _WASTEFUL
-        ]
-        small = [s for s in manifest.shards[table] if s.rows < SMALL_SHARD_ROWS and s not in chosen]
-        if len(small) > 1:
-            chosen += small
-        if chosen or len(manifest.deletes[table]) > 1:
+        shards = manifest.shards[table]
+        chosen = [shard for shard in shards if _dead_share(store, table, shard, manifest, dead) > _WASTEFUL]
+        small = [shard for shard in shards if shard.rows < SMALL_SHARD_ROWS and shard not in chosen]
+        alike = Counter(shard.provenance for shard in small)  # only shards of one kind can be merged
+        chosen += [shard for shard in small if alike[shard.provenance] > 1]
+        lists = Counter(file.in_shards > 0 for file in manifest.deletes[table])
+        if chosen or max(lists.values(), default=0) > 1:
             manifest = _rewritten(store, manifest, table, chosen)
     return manifest
 
@@ -64,7 +65,7 @@ def _dead_share(store: LocalStore, table: Table, shard: Shard, manifest: Manifes
         return 0.0
     expected = tables.schema(table, manifest.encoder.dim, manifest.dtype)
     ids = [tables.row_ids_of(rows) for rows in tables.scan(store, table, shard, [], expected)]
-    return float(np.isin(np.concatenate(ids), dead).mean())
+    return float(tables.contains(dead, np.concatenate(ids)).mean())
 
 
 def _rewritten(store: LocalStore, manifest: Manifest, table: Table, chosen: Sequence[Shard]) -> Manifest:
@@ -103,7 +104,7 @@ def _merged(
     for shard in shards:
         for rows in tables.scan(store, table, shard, expected.names, expected):
             ids = tables.row_ids_of(rows)
-            gone = np.isin(ids, dead)
+            gone = tables.contains(dead, ids)
             dropped.append(ids[gone])
             pending.append(rows.filter(pa.array(~gone)).cast(expected))
         # One full shard at a time, so that merging needs memory for one and not for all.
@@ -121,9 +122,7 @@ def _joined_deletes(
     store: LocalStore, manifest: Manifest, table: Table, dead: NDArray[np.int64], dropped: NDArray[np.int64]
 ) -> tuple[RowIdFile, ...]:
     """One list of the dead rows that stand in shards, and one of those that only an index may still return."""
-    out_before = np.setdiff1d(
-        tables.read_row_ids(store, [file for file in manifest.deletes[table] if file.in_shards == 0]), dropped
-    )
+    out_before = tables.read_row_ids(store, [file for file in manifest.deletes[table] if file.in_shards == 0])
     out = np.union1d(out_before, dropped)
     standing = np.setdiff1d(dead, out)
     indexed = np.zeros(len(out), bool)
@@ -146,7 +145,8 @@ def remove_unused(store: LocalStore, manifest: Manifest, *, grace_seconds: float
     when it was last written longer ago than that. The caller holds the lock.
     """
     now = time.time()
-    kept = [manifest]
+    # An index may have been committed since, by a process that needs no lock.
+    kept = [manifest, manifests.newest(store) or manifest]
     expired = []
     for version, following in pairwise(manifests.versions(store)):
         if version == manifest.version:

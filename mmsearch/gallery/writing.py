@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +33,9 @@ from mmsearch.stores import LocalStore
 __all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer"]
 
 COMMIT_SECONDS = 60.0
+NOTHING: Mapping[Table, Sequence[int]] = MappingProxyType({})
 _NOBODY = EncoderIdentity("", "", 0)
-_PARTS = {"manifests", "deletes", "index", "lock", *TABLES}
+_PARTS = {"manifests", "deletes", "index", "lock", "lock.commit", *TABLES}
 
 
 @contextlib.contextmanager
@@ -67,6 +69,8 @@ def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, folde
 
 def _require_ours(store: LocalStore) -> None:
     """Raise GalleryError for a folder that holds other things: a gallery is not strewn among somebody's files."""
+    if store.folder.exists() and not store.folder.is_dir():
+        raise GalleryError(f"{store.folder} is a file; name a folder with --gallery")
     others = [name for name in store.names(".") if name not in _PARTS]
     if others and not manifests.versions(store):
         raise GalleryError(
@@ -85,14 +89,25 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """Rows that wait for the next commit, and live rows that die in it."""
+
+    table: Table
+    provenance: Provenance | None
+    rows: pa.Table | None
+    replaces: Mapping[Table, Sequence[int]]
+
+
 class GalleryWriter:
     """Rows and deletes on their way into the next version. Made by `open_writer`, which holds the lock."""
 
     def __init__(self, store: LocalStore, manifest: Manifest, command: str) -> None:
         self._store = store
         self._command = command
-        self._rows: dict[tuple[Table, Provenance | None], list[pa.Table]] = {}
-        self._deletes: dict[Table, list[NDArray[np.int64]]] = {table: [] for table in TABLES}
+        self._opened = manifest
+        self._pending: list[_Pending] = []
+        self._stopped = False
         self._next_row_ids = dict(manifest.next_row_ids)
         self._roots = manifest.roots
         self._next_root_id = manifest.next_root_id
@@ -141,13 +156,17 @@ class GalleryWriter:
         rows: Sequence[ImageRow] | Sequence[CaptionRow] | Sequence[SkippedRow],
         vectors: NDArray[np.floating] | None = None,
         provenance: Provenance | None = None,
+        *,
+        replaces: Mapping[Table, Sequence[int]] = NOTHING,
     ) -> NDArray[np.int64]:
         """Add rows and return their new ids (n,).
 
         vectors: (n, dim), L2-normalised, stored in the gallery's dtype; None for skipped rows.
+        replaces: live rows, by table, that die in the same commit, whatever interrupts the program.
         """
         expected = tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype)
         first = self._next_row_ids[table]
+        self._next_row_ids[table] += len(rows)
         ids = np.arange(first, first + len(rows), dtype=np.int64)
         columns: list[pa.Array] = [pa.array(ids)]
         for field in expected:
@@ -155,23 +174,26 @@ class GalleryWriter:
                 columns.append(tables.embedding_column(np.asarray(vectors), self.manifest.dtype))
             elif field.name != "row_id":
                 columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
-        self._rows.setdefault((table, provenance), []).append(pa.table(columns, schema=expected))
-        self._next_row_ids[table] += len(rows)
+        self._pending.append(_Pending(table, provenance, pa.table(columns, schema=expected), replaces))
         return ids
 
     def delete(self, table: Table, row_ids: Sequence[int] | NDArray[np.int64]) -> None:
         """Mark live rows as dead, in the same commit as whatever else is pending."""
         if len(row_ids):
-            self._deletes[table].append(np.asarray(row_ids, dtype=np.int64))
+            self._pending.append(_Pending(table, None, None, {table: [int(row_id) for row_id in row_ids]}))
 
     def stored_images(self, row_ids: NDArray[np.int64]) -> tuple[list[ImageRow], Vectors]:
-        """Images with their vectors (n, dim), in the order asked, committed or pending."""
+        """Images with their vectors (n, dim), in the order asked: pending, committed, or alive when writing began."""
         wanted = np.unique(row_ids)
         names = tables.schema("images", self.manifest.encoder.dim, self.manifest.dtype).names
-        pending = [rows for (table, _), parts in self._rows.items() if table == "images" for rows in parts]
+        pending = [part.rows for part in self._pending if part.table == "images" and part.rows is not None]
         parts = [rows.filter(pc.is_in(rows.column("row_id"), value_set=pa.array(wanted))) for rows in pending]
-        committed = wanted[wanted < self.manifest.next_row_ids["images"]]
-        parts.append(self.gallery.rows("images", committed, names).select(names))
+        # A row of the first version may have been replaced and merged away since; there it still stands.
+        begun = self._opened.next_row_ids["images"]
+        committed = wanted[(wanted >= begun) & (wanted < self.manifest.next_row_ids["images"])]
+        for gallery, ids in ((Gallery(self._store, self._opened), wanted[wanted < begun]), (self.gallery, committed)):
+            if ids.size:
+                parts.append(gallery.rows("images", ids, names).select(names))
         found = pa.concat_tables(parts).sort_by("row_id")
         found = found.take(pa.array(np.searchsorted(wanted, row_ids)))
         plain = found.drop_columns(["row_id", "embedding"]).to_pylist()
@@ -180,32 +202,52 @@ class GalleryWriter:
     @property
     def due(self) -> bool:
         """Whether it is time to commit: a full shard is pending, or a minute has passed."""
-        pending = sum(rows.num_rows for parts in self._rows.values() for rows in parts)
+        pending = sum(part.rows.num_rows for part in self._pending if part.rows is not None)
         waited = time.monotonic() - self._last_commit > COMMIT_SECONDS
         return pending >= tables.SHARD_ROWS or (waited and self.dirty)
 
     @property
     def dirty(self) -> bool:
         """Whether a commit would change anything."""
-        return any(self._rows.values()) or any(self._deletes.values()) or self._roots != self.manifest.roots
+        return bool(self._pending) or self._roots != self.manifest.roots
 
     def commit(self) -> Manifest:
         """Write what is pending and commit it as the next version; nothing pending (or nothing begun), nothing written.
 
-        Raises StoreError, CommitConflict; then nothing of it is in the gallery.
+        Raises StoreError, CommitConflict; then nothing of it is in the gallery. After an interruption (Ctrl-C) of a
+        commit the writer commits no more, since nobody can tell whether that one came through.
         """
         self._last_commit = time.monotonic()
-        if not self.dirty or self.manifest.encoder == _NOBODY:
+        if self._stopped or not self.dirty or self.manifest.encoder == _NOBODY:
             return self.manifest
+        self._stopped = True
+        try:
+            self._commit(upkeep.merge_small(self._store, self._proposed()))
+        except Exception:
+            self._stopped = False
+            raise
+        self._pending.clear()
+        self._stopped = False
+        return self.manifest
+
+    def _proposed(self) -> Manifest:
+        """The manifest with what is pending, whose files are written here."""
         shards = {table: list(self.manifest.shards[table]) for table in TABLES}
-        for (table, provenance), parts in self._rows.items():
-            shards[table] += tables.write_shards(self._store, table, pa.concat_tables(parts), provenance)
+        groups: dict[tuple[Table, Provenance | None], list[pa.Table]] = {}
+        dead: dict[Table, set[int]] = {table: set() for table in TABLES}
+        for part in self._pending:
+            if part.rows is not None:
+                groups.setdefault((part.table, part.provenance), []).append(part.rows)
+            for table, row_ids in part.replaces.items():
+                dead[table].update(row_ids)
+        for (table, provenance), rows in groups.items():
+            shards[table] += tables.write_shards(self._store, table, pa.concat_tables(rows), provenance)
         deletes = {table: list(self.manifest.deletes[table]) for table in TABLES}
-        for table in TABLES:
-            if self._deletes[table]:
-                ids = np.unique(np.concatenate(self._deletes[table]))
-                deletes[table].append(tables.write_row_ids(self._store, ids, in_shards=len(ids)))
-        proposed = replace(
+        for table, ids in dead.items():
+            if ids:
+                ascending = np.array(sorted(ids), dtype=np.int64)
+                deletes[table].append(tables.write_row_ids(self._store, ascending, in_shards=len(ids)))
+        return replace(
             self.manifest,
             roots=self._roots,
             next_root_id=self._next_root_id,
@@ -213,11 +255,6 @@ class GalleryWriter:
             shards={table: tuple(shards[table]) for table in TABLES},
             deletes={table: tuple(deletes[table]) for table in TABLES},
         )
-        self._commit(upkeep.merge_small(self._store, proposed))
-        self._rows.clear()
-        for pending in self._deletes.values():
-            pending.clear()
-        return self.manifest
 
     def rewrite(self, rewritten: Callable[[LocalStore, Manifest], Manifest]) -> Manifest:
         """Commit a manifest that holds the same live rows in other files, where `rewritten` gives another one."""
@@ -227,8 +264,18 @@ class GalleryWriter:
         return self.manifest
 
     def _commit(self, proposed: Manifest) -> None:
+        base = self.manifest
+
         def change(current: Manifest) -> Manifest:
-            # Indexes may have been added meanwhile (`index` takes no lock); everything else is as it was.
-            return replace(proposed, indexes=current.indexes)
+            # `index` takes no lock: it may have added indexes, and lists of rows that only they still hold.
+            deletes = dict(proposed.deletes)
+            for table in TABLES:
+                added = [file for file in current.deletes[table] if file not in base.deletes[table]]
+                if any(index.table == table and index not in base.indexes for index in current.indexes):
+                    gone = Gallery(self._store, current).dropped_since(proposed, table)
+                    if gone.size:
+                        added.append(tables.write_row_ids(self._store, gone, in_shards=0))
+                deletes[table] = (*proposed.deletes[table], *added)
+            return replace(proposed, indexes=current.indexes, deletes=deletes)
 
         self.manifest = manifests.commit(self._store, self.manifest, change, command=self._command)

@@ -22,7 +22,7 @@ from mmsearch.ann import Effort, MeasuredRecall
 from mmsearch.benchmarks import Benchmark, load_benchmark
 from mmsearch.cache import cache_dir
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
-from mmsearch.errors import BenchmarkError
+from mmsearch.errors import BenchmarkError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter, open_writer
 from mmsearch.metrics import (
     DirectionResult,
@@ -59,7 +59,7 @@ class EvaluateOptions:
     split: of the annotation file; "all" for everything. split_file: a list of image names in the place of the file's
     own splits. captions_per_image: only the first so many; None for all. allow_missing: go on without images that are
     not there or cannot be read, and say so. ks: the k of R@k. via_index: also through an index, of this `factory` or
-    chosen by size.
+    chosen by size. report: a file to write everything to, as JSON; its folder must exist.
     """
 
     split: str | None = "test"
@@ -71,6 +71,7 @@ class EvaluateOptions:
     precision: str = "fp32"
     via_index: bool = False
     factory: str | None = None
+    report: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,11 @@ def evaluate(
     benchmark: "flickr8k", "flickr30k", "coco" or "custom". images: the folder. annotations: the file, in any of the
     formats of `mmsearch.benchmarks`. encoder: a spec or an encoder, by default `DEFAULT_MODEL`.
     Images are opened without EXIF rotation and go through the checkpoint's own transform; captions go in as they are.
-    Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
+    Raises BenchmarkError, EncoderError, GalleryBusy, StoreError (of the cache, or of the report).
     """
     options = options or EvaluateOptions()
+    if options.report is not None and not options.report.absolute().parent.is_dir():
+        raise StoreError(f"the report cannot be written: no folder {options.report.absolute().parent}")
     folder, file = _absolute(images), _absolute(annotations)
     loaded = load_benchmark(
         benchmark,
@@ -157,7 +160,7 @@ def evaluate(
     text_to_image = rank_bounds(vectors.captions, vectors.images, vectors.image_of_caption)
     image_to_text = rank_bounds(vectors.images, vectors.captions, vectors.captions_of_image)
     ranked = time.monotonic()
-    return EvaluationReport(
+    report = EvaluationReport(
         benchmark=benchmark,
         split=loaded.split,
         source=loaded.source,
@@ -177,6 +180,17 @@ def evaluate(
         rank_seconds=ranked - encoded,
         versions=_versions(),
     )
+    if options.report is not None:
+        _write(report, options.report)
+    return report
+
+
+def _write(report: EvaluationReport, file: Path) -> None:
+    text = json.dumps(to_json(report), default=str, indent=1, ensure_ascii=False)
+    try:
+        file.write_text(f"{text}\n", "utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise StoreError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def to_json(report: EvaluationReport) -> dict[str, Any]:

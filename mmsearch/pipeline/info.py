@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.gallery import Gallery
+from mmsearch.gallery import Gallery, consistently
 from mmsearch.records import ITEM_TABLES, EncoderIdentity, ItemTable, SkippedRow
 
 __all__ = ["GalleryInfo", "IndexInfo", "RootInfo", "info", "skipped"]
@@ -59,7 +59,10 @@ class GalleryInfo:
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
     """What the gallery holds at this moment. Raises GalleryNotFound."""
-    opened = Gallery.open(gallery)
+    return consistently(Gallery.open(gallery), _info)
+
+
+def _info(opened: Gallery) -> GalleryInfo:
     manifest = opened.manifest
     return GalleryInfo(
         path=opened.path,

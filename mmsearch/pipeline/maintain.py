@@ -15,6 +15,7 @@ from mmsearch.gallery import (
     rewrite_wasteful,
 )
 from mmsearch.records import Root
+from mmsearch.sync import require_apart
 
 __all__ = ["CompactReport", "ForgetReport", "RelocateReport", "compact", "forget", "relocate"]
 
@@ -61,7 +62,8 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
     with open_writer(Gallery.open(gallery).path, command="forget") as writer:
         found = _find_root(writer, path)
         if found is None:
-            captions = [row_id for row_id, row in writer.gallery.all_captions() if row.source == writer.uri(path)]
+            source = writer.uri(Path(os.path.realpath(path)))
+            captions = [row_id for row_id, row in writer.gallery.all_captions() if row.source == source]
             if not captions:
                 raise SourceError(_no_such_root(writer, path))
             writer.delete("captions", captions)
@@ -92,10 +94,7 @@ def relocate(root: _Path, new: _Path, *, gallery: _Path | None = None) -> Reloca
         found = _find_root(writer, old_path)
         if found is None:
             raise SourceError(_no_such_root(writer, old_path))
-        for other in writer.roots:
-            folder = writer.root_path(other)
-            if other != found and (folder.is_relative_to(new_path) or new_path.is_relative_to(folder)):
-                raise SourceError(f"{new_path} and the root {folder} overlap; a picture belongs to one root")
+        require_apart(writer, new_path, but=found)
         moved = replace(found, uri=writer.uri(new_path))
         writer.set_roots([moved if other == found else other for other in writer.roots])
         writer.commit()

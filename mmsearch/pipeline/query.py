@@ -176,9 +176,9 @@ class OpenGallery:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         # A picture that the gallery holds has its vector there: no model has to be loaded for it.
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
-        row_id = self.gallery.row_with_content(content_hash) if self._wanted is None else None
-        if row_id is not None:
-            return np.asarray(self.gallery.vectors("images", np.array([row_id]))[0], np.float32)
+        known = consistently(self.gallery, lambda gallery: _vector_of(gallery, content_hash))
+        if known is not None and self._wanted is None:
+            return known
         try:
             picture = images.decode(data)
         except ImageError as error:
@@ -213,6 +213,11 @@ class OpenGallery:
                 warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
                 self._indexes[entry.name] = None
         return self._indexes[entry.name]
+
+
+def _vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:
+    row_id = gallery.row_with_content(content_hash)
+    return None if row_id is None else np.asarray(gallery.vectors("images", np.array([row_id]))[0], np.float32)
 
 
 _Row = ImageRow | CaptionRow

@@ -21,8 +21,7 @@ __all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts", "embed
 
 _Path = str | os.PathLike[str]
 _DEMO_WARNING = (
-    "the demo model knows drawn postcards (data/postcards) and nothing else; "
-    "on other pictures its answers mean nothing"
+    "the demo model knows drawn postcards (data/postcards) and nothing else; on other pictures its answers mean nothing"
 )
 
 
@@ -50,7 +49,7 @@ def embed(
     """
     started = time.monotonic()
     options = options or EmbedOptions()
-    named = [Path(os.path.abspath(Path(file).expanduser())) for file in captions]  # noqa: PTH100 - keeps links
+    named = dict.fromkeys(Path(os.path.realpath(Path(file).expanduser())) for file in captions)
     files = [(file, read_captions(file)) for file in named]
     with open_writer(place_for_gallery(gallery), command="embed") as writer:
         source = _EncoderSource(encoder, writer, options, announce)
@@ -64,6 +63,7 @@ def embed(
                 _require_pictures(plan, image_counts)
             for file, lines in files:
                 caption_counts += embed_captions(writer, source.load, file, lines, progress)
+                writer.commit()
         except StoreError:
             raise
         except BaseException:
@@ -132,11 +132,14 @@ def _plan(writer: GalleryWriter, paths: Sequence[_Path], options: EmbedOptions, 
 
 
 def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
+    whole = {str(root.folder) for root in plan.roots}
+    if unlisted := [entry for entry in plan.unreadable if entry[0].rstrip("/.") in whole]:
+        raise SourceError("; ".join(f"{folder} cannot be listed: {reason}" for folder, reason in unlisted))
     if counts.in_gallery or counts.deleted or not plan.candidates:
         return
     reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
     raise SourceError(
-        f"no picture could be embedded from {', '.join(plan.folders)}: "
+        f"no picture could be embedded from {', '.join(str(root.folder) for root in plan.roots)}: "
         f"{plan.candidates} files, {reasons or 'all of them skipped before (mmsearch info --skipped)'}"
     )
 

@@ -27,7 +27,13 @@ def embed_captions(
 ) -> CaptionCounts:
     """Make the gallery's captions of `file` (absolute) those of `captions`; unchanged ones keep their rows."""
     source = writer.uri(file)
-    live = {row.ordinal: (row_id, row) for row_id, row in writer.gallery.all_captions() if row.source == source}
+    live: dict[int, tuple[int, CaptionRow]] = {}
+    gone: list[int] = []
+    for known_id, known in writer.gallery.all_captions():
+        if known.source == source and known.ordinal in live:
+            gone.append(known_id)  # a key stands once
+        elif known.source == source:
+            live[known.ordinal] = (known_id, known)
     images = _Images(writer)
     changed: list[tuple[CaptionRow, int | None]] = []
     unchanged = unmatched = 0
@@ -43,7 +49,7 @@ def embed_captions(
         else:
             changed.append((row, row_id))
     truncated = _encode(writer, encoder, changed, progress)
-    gone = [row_id for row_id, _ in live.values()]
+    gone += [row_id for row_id, _ in live.values()]
     writer.delete("captions", gone)
     return CaptionCounts(
         added=sum(row_id is None for _, row_id in changed),
@@ -70,8 +76,8 @@ def _encode(
         truncated += int(np.count_nonzero(encoded.truncated))
         provenance = Provenance(model.device, model.precision, "text")
         rows = [replace(row, truncated=bool(cut)) for (row, _), cut in zip(chunk, encoded.truncated, strict=True)]
-        writer.append("captions", rows, encoded.vectors, provenance)
-        writer.delete("captions", [row_id for _, row_id in chunk if row_id is not None])
+        replaced = [row_id for _, row_id in chunk if row_id is not None]
+        writer.append("captions", rows, encoded.vectors, provenance, replaces={"captions": replaced})
         if writer.due:
             writer.commit()
         progress(Progress("encoding captions", start + len(chunk), len(changed)))

@@ -13,8 +13,8 @@ from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.loader import Loaded, LoadOptions, load
 from mmsearch.pipeline.embed.report import EmbedOptions, ImageCounts
-from mmsearch.records import ImageRow, Progress, ProgressCallback, Provenance, SkippedRow
-from mmsearch.sync import Plan, Task, check_prune
+from mmsearch.records import ImageRow, Progress, ProgressCallback, Provenance, SkippedRow, Table
+from mmsearch.sync import Plan, Task, check_prune, count_lost, suspicious
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,32 +39,51 @@ def embed_pictures(
     work = _Work(writer, encoder, options)
     if plan.tasks:
         work.known = writer.gallery.content_hashes()
+        _carry_out(work, plan.tasks, progress)
+    return _counts(plan, work, _delete_vanished(work, plan))
+
+
+def _carry_out(work: "_Work", tasks: Sequence[Task], progress: ProgressCallback) -> None:
+    load_options = LoadOptions(work.options.threads, work.options.max_pixels, work.options.benchmark)
+    done = 0
+    while done < len(tasks):
         loaded = load(
-            (task.file for task in plan.tasks),
+            (task.file for task in tasks[done:]),
             work.preprocess,
             known=lambda content_hash: content_hash in work.known,
-            options=LoadOptions(options.threads, options.max_pixels, options.benchmark),
+            options=load_options,
         )
-        for done, (task, picture) in enumerate(zip(plan.tasks, loaded, strict=True), 1):
-            work.take(task, picture)
-            if writer.due:
-                work.flush()
-                writer.commit()
-            progress(Progress("embedding", done, len(plan.tasks), work.skipped))
-        work.flush()
-    deleted = _delete_vanished(writer, plan, work, options)
-    return _counts(plan, work, deleted)
+        try:
+            for picture in loaded:
+                work.take(tasks[done], picture)
+                done += 1
+                if work.writer.due:
+                    work.flush()
+                    work.writer.commit()
+                progress(Progress("embedding", done, len(tasks), work.skipped))
+        except _EncoderWanted:
+            # Here and not in a decoder's thread: a download must answer to Ctrl-C. A few files are read again.
+            work.loaded = work.encoder()
+    work.flush()
 
 
-def _delete_vanished(writer: GalleryWriter, plan: Plan, work: "_Work", options: EmbedOptions) -> int:
-    for vanished in plan.vanished:
-        if not options.prune:
-            hashes = {row.content_hash for row in writer.stored_images(np.array(vanished.row_ids))[0]}
-            moved = len(hashes & work.written)
-            check_prune(vanished.folder, len(vanished.row_ids) - moved, vanished.live)
-        writer.delete("images", vanished.row_ids)
+def _delete_vanished(work: "_Work", plan: Plan) -> int:
+    """Delete what is gone and what can no longer be decoded; all roots are checked before any delete is made."""
+    writer = work.writer
+    for root in plan.roots:
+        broken = [entry for entry in work.broken if entry[0].root_id == root.root_id]
+        if not work.options.prune and suspicious(len(root.vanished) + len(broken), root.live):
+            lost = count_lost(writer.gallery, root.vanished, work.written)
+            check_prune(root.folder, lost + len(broken), root.live)
+    if work.broken:
+        replaces: dict[Table, list[int]] = {"images": [], "skipped": []}
+        for task, _ in work.broken:
+            _add_replaced(replaces, task)
+        writer.append("skipped", [row for _, row in work.broken], replaces=replaces)
+    for root in plan.roots:
+        writer.delete("images", root.vanished)
     writer.delete("skipped", plan.vanished_skipped)
-    return sum(len(vanished.row_ids) for vanished in plan.vanished)
+    return sum(len(root.vanished) for root in plan.roots) + len(work.broken)
 
 
 def _counts(plan: Plan, work: "_Work", deleted: int) -> ImageCounts:
@@ -73,12 +92,12 @@ def _counts(plan: Plan, work: "_Work", deleted: int) -> ImageCounts:
         updated=work.updated,
         reused=work.reused,
         unchanged=plan.unchanged,
-        deleted=deleted + work.lost,
+        deleted=deleted,
         skipped=work.skipped,
         still_skipped=plan.still_skipped,
-        in_gallery=work.added + work.updated + plan.unchanged,
+        in_gallery=work.added + work.updated + plan.unchanged + len(work.unknown),
         skipped_reasons=tuple(work.reasons.most_common()),
-        unreadable=tuple(plan.unreadable),
+        unreadable=(*plan.unreadable, *work.unknown),
         linked_folders=tuple(plan.linked_folders),
     )
 
@@ -88,7 +107,9 @@ class _Work:
     """Pictures on their way through the encoder into the writer.
 
     known: content hash -> row id of every vector that can be reused. written: hashes of this run's rows.
-    lost: pictures that can no longer be read and so left the gallery.
+    broken: files whose picture the gallery holds and that no longer decode; they leave it at the end, if allowed.
+    unknown: (file, reason) of files that could not be read at all; their pictures stay, as do those of a folder that
+    cannot be listed.
     """
 
     writer: GalleryWriter
@@ -102,13 +123,17 @@ class _Work:
     updated: int = 0
     reused: int = 0
     skipped: int = 0
-    lost: int = 0
-    skips: list[SkippedRow] = field(default_factory=list)
+    loaded: Encoder | None = None
+    broken: list[tuple[Task, SkippedRow]] = field(default_factory=list)
+    unknown: list[tuple[str, str]] = field(default_factory=list)
+    skips: list[tuple[Task, SkippedRow]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
     def preprocess(self, image: "Image") -> NDArray[np.float32]:
-        """Called in the loader's threads; the first picture loads the encoder."""
-        return self.encoder().preprocess(image)
+        """Called in the loader's threads. Raises _EncoderWanted until `loaded` is there."""
+        if self.loaded is None:
+            raise _EncoderWanted
+        return self.loaded.preprocess(image)
 
     def take(self, task: Task, picture: Loaded) -> None:
         """One file, read: into the batch that it belongs to."""
@@ -158,11 +183,13 @@ class _Work:
         self.reused += len(batch)
 
     def _write(self, batch: Sequence[tuple[Task, Loaded]], rows: list[ImageRow], vectors: NDArray[np.floating]) -> None:
-        ids = self.writer.append("images", rows, vectors, self._provenance())
+        replaces: dict[Table, list[int]] = {"images": [], "skipped": []}
+        for task, _ in batch:
+            _add_replaced(replaces, task)
+        ids = self.writer.append("images", rows, vectors, self._provenance(), replaces=replaces)
         for (task, picture), row_id in zip(batch, ids.tolist(), strict=True):
             self.known[picture.content_hash] = row_id
             self.written.add(picture.content_hash)
-            self._replace(task)
             if task.replaces_image is None:
                 self.added += 1
             else:
@@ -173,27 +200,36 @@ class _Work:
         return Provenance(encoder.device, encoder.precision, "benchmark" if self.options.benchmark else "pillow")
 
     def _skip(self, task: Task, size: int | None, mtime_ns: int | None, error: ImageError) -> None:
+        if error.stage == "read" and task.replaces_image is not None:
+            self.unknown.append((task.file.location, error.reason))
+            return
         self.skipped += 1
         self.reasons[error.reason] += 1
         file = task.file
         row = SkippedRow(task.root_id, file.path, file.path_bytes, size, mtime_ns, None, error.stage, error.reason)
-        self.skips.append(row)
-        self._replace(task)
         if task.replaces_image is not None:
-            self.lost += 1
+            self.broken.append((task, row))
+            return
+        self.skips.append((task, row))
         if len(self.skips) >= _REUSE_BATCH:
             self._flush_skips()
 
     def _flush_skips(self) -> None:
         if self.skips:
-            self.writer.append("skipped", self.skips)
-            self.skips = []
+            skips, self.skips = self.skips, []
+            replaced = [task.replaces_skipped for task, _ in skips if task.replaces_skipped is not None]
+            self.writer.append("skipped", [row for _, row in skips], replaces={"skipped": replaced})
 
-    def _replace(self, task: Task) -> None:
-        if task.replaces_image is not None:
-            self.writer.delete("images", [task.replaces_image])
-        if task.replaces_skipped is not None:
-            self.writer.delete("skipped", [task.replaces_skipped])
+
+class _EncoderWanted(Exception):
+    """A picture is to be encoded, and the encoder is not loaded yet."""
+
+
+def _add_replaced(replaces: dict[Table, list[int]], task: Task) -> None:
+    if task.replaces_image is not None:
+        replaces["images"].append(task.replaces_image)
+    if task.replaces_skipped is not None:
+        replaces["skipped"].append(task.replaces_skipped)
 
 
 def _row(task: Task, picture: Loaded) -> ImageRow:
