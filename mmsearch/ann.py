@@ -293,7 +293,8 @@ def save(ann: AnnIndex, folder: Path) -> AnnIndex:
         for path in (*(folder / file.name for file in files), folder / "record.json", folder):
             _fsync(path)
     except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError where a write fails
-        raise StoreError(f"cannot write the index {folder}: {error}") from error
+        reason = "the disk is full" if "No space left" in str(error) else _reason(error)
+        raise StoreError(f"cannot write the index {folder}: {reason}. The gallery is as it was.") from error
     return AnnIndex(ann._index, ann.row_ids, record)
 
 

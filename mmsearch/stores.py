@@ -88,7 +88,10 @@ class LocalStore:
                 missing.append(folder)
                 folder = folder.parent
             for new in reversed(missing):
-                new.mkdir(exist_ok=True)
+                try:
+                    new.mkdir(exist_ok=True)
+                except FileNotFoundError as error:  # in /proc, say, where nothing can be made
+                    raise OSError(errno.EPERM, "cannot be made", str(new)) from error
                 fsync_folder(new.parent)
         return self.path(name)
 

@@ -149,6 +149,8 @@ def require_apart(writer: GalleryWriter, folder: Path, *, but: Root | None = Non
         other = writer.root_path(root)
         if root == but:
             continue
+        if real == _real(other):
+            raise SourceError(f"{folder} is a root of this gallery already; drop it first: mmsearch forget {other}")
         if real.is_relative_to(_real(other)):
             raise SourceError(f"{folder} lies inside the root {other}. Embed that one: mmsearch embed {other}")
         if _real(other).is_relative_to(real):

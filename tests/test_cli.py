@@ -191,3 +191,62 @@ def test_the_public_names_are_what_they_say() -> None:
     assert callable(package.embed)
     assert callable(package.index)
     assert callable(package.evaluate)
+
+
+def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    program = f"{sys.executable} -m mmsearch"
+    return subprocess.run(
+        ["bash", "-c", command.replace("mmsearch", program, 1)],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("mmsearch info -g g > /dev/full", 1, "mmsearch: error: cannot write the output: no space left on device"),
+        ("mmsearch info -g g >&-", 0, ""),
+        ("mmsearch info -g g | head -1", 0, ""),
+        ("mkdir gone; cd gone; rmdir ../gone; mmsearch info", 1, "the current folder does not exist any more"),
+        ('mmsearch embed ""', 2, "an empty path"),
+        ('mmsearch info -g ""', 2, "an empty path"),
+    ],
+)
+def test_accidents_of_the_shell(gallery: Path, command: str, code: int, message: str) -> None:
+    done = shell(command, gallery.parent)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_names_that_the_output_cannot_encode_are_escaped(photos: Path, mmsearch: Command) -> None:
+    write_picture(photos / "日本語.png", "red", seed=1)
+    mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g")
+    done = shell(f"mmsearch query --image '{photos}/日本語.png' -k 1 -g g", photos.parent, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u65e5" in done.stdout
+
+
+def test_info_notices_a_damaged_index(gallery: Path, mmsearch: Command) -> None:
+    mmsearch("index", "-g", gallery)
+    (folder,) = (gallery / "index").iterdir()
+    (folder / "index.faiss").unlink()
+    assert "DAMAGED" in mmsearch("info", "-g", gallery).out
+
+
+def test_a_contact_sheet_that_cannot_be_written_is_refused_first(
+    gallery: Path, photos: Path, mmsearch: Command
+) -> None:
+    done = mmsearch("query", "red", "-g", gallery, "--contact-sheet", photos / "nowhere" / "a.jpg")
+    assert (done.code, done.out) == (1, "")
+    picture = (photos / "red.png").read_bytes()
+    done = mmsearch("query", "red", "-g", gallery, "--contact-sheet", photos / "red.png")
+    assert done.code == 1
+    assert "one of the pictures themselves" in done.err
+    assert (photos / "red.png").read_bytes() == picture

@@ -331,3 +331,31 @@ def test_any_sequence_of_changes_equals_a_dictionary(tmp_path_factory: pytest.Te
         assert gallery.live_rows("images") == len(model)
         blocks = list(gallery.vector_blocks("images"))
         assert sorted(np.concatenate([block.row_ids for block in blocks]).tolist()) == sorted(model)
+
+
+def test_a_gallery_none_of_whose_versions_can_be_read_is_not_begun_anew(tmp_path: Path) -> None:
+    """Its shards are still there; a new version over them would let `compact` remove them."""
+    make(tmp_path / "g", "a")
+    manifest = tmp_path / "g" / "manifests" / "00000001.json"
+    manifest.write_text("junk")
+    with pytest.warns(MmsearchWarning), pytest.raises(GalleryError, match="restore"):
+        Gallery.open(tmp_path / "g")
+    with pytest.warns(MmsearchWarning), pytest.raises(GalleryError, match="restore"):
+        make(tmp_path / "g", "b")
+
+
+@pytest.mark.parametrize("harm", ["junk", "gone"])
+def test_a_damaged_list_of_deletes_is_named(tmp_path: Path, harm: str) -> None:
+    make(tmp_path / "g", "a", "b")
+    with open_writer(tmp_path / "g", command="test") as writer:
+        writer.begin(ENCODER)
+        writer.delete("images", [0])
+        writer.commit()
+    (file,) = (tmp_path / "g" / "deletes").iterdir()
+    file.unlink()
+    if harm == "junk":
+        file.write_text("junk")
+    with pytest.raises(GalleryError, match=file.name):
+        consistently(Gallery.open(tmp_path / "g"), names_in)
+    with pytest.raises(GalleryError, match=file.name), open_writer(tmp_path / "g", command="test") as writer:
+        names_in(writer.gallery)

@@ -4,9 +4,13 @@ stdout carries results; progress, warnings and errors go to stderr. Exit codes: 
 usage, 130 interrupted. Anything else is a bug and keeps its traceback.
 """
 
+import errno
+import io
+import os
 import sys
 import warnings
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -53,14 +57,47 @@ def _options(
 
 def main() -> None:
     """Run the program."""
+    _prepare_streams()
     # Warnings of our own are for whoever runs the command; those of libraries are for developers.
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", MmsearchWarning)
     try:
-        app(prog_name="mmsearch")
+        _require_current_folder()
+        try:
+            app(prog_name="mmsearch")
+        finally:
+            sys.stdout.flush()
     except MmsearchError as error:
-        print(f"mmsearch: error: {error}", file=sys.stderr)
+        _fail(str(error))
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own last flush succeeds
+        _fail(f"cannot write the output: {(error.strerror or str(error)).lower()}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"mmsearch: error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _prepare_streams() -> None:
+    """Output that cannot fail over a name: what its encoding lacks is escaped, and a closed stream takes anything."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the program
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _require_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise MmsearchError("the current folder does not exist any more; cd to one that does") from None
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Device, GalleryOption, Precision, say
+from mmsearch.cli.options import Device, GalleryOption, Precision, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
@@ -16,12 +16,16 @@ def embed(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATH]...", help="Folders, mirrored in full, and files. None: all roots of the gallery."
+            metavar="[PATH]...",
+            parser=path,
+            help="Folders, mirrored in full, and files. None: all roots of the gallery.",
         ),
     ] = None,
     captions: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="A file of captions: CSV, JSON lines, or a caption a line. Repeatable."),
+        typer.Option(
+            metavar="FILE", parser=path, help="A file of captions: CSV, JSON, or a caption a line. Repeatable."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "printable"]
 
 def printable(text: str) -> str:
     """Text that cannot steer a terminal or break a line: control characters and undecodable bytes shown as escapes."""
-    text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

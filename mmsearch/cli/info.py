@@ -53,5 +53,7 @@ def _print(found: "GalleryInfo") -> None:
             f"index     {index.table}: {index.factory}, {index.rows:,} rows; covers {index.covered:,} live rows, "
             f"{index.beside:,} are scored beside it, {index.dead:,} of its rows are dead"
         )
+        if index.damaged:
+            print(f"          DAMAGED, queries pass it by: {index.damaged}")
     if not found.indexes:
         print("index     none; every query scores every row (mmsearch index)")

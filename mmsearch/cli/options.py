@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["Device", "GalleryOption", "Precision", "TableOption", "say"]
+__all__ = ["Device", "GalleryOption", "Precision", "TableOption", "path", "say"]
+
+
+def path(text: str) -> Path:
+    """A path that was typed. An empty one (an unset variable in a script) would mean the current folder."""
+    if not text:
+        raise typer.BadParameter("an empty path; is a variable not set?")
+    return Path(text)
+
 
 GalleryOption = Annotated[
     Path | None,
@@ -14,6 +22,7 @@ GalleryOption = Annotated[
         "-g",
         envvar="MMSEARCH_GALLERY",
         metavar="DIR",
+        parser=path,
         help="The gallery. By default .mmsearch here or in the nearest parent folder.",
         show_default=False,
     ),

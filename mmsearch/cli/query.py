@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from mmsearch.cli.hits import FORMATS
-from mmsearch.cli.options import GalleryOption, TableOption, say
+from mmsearch.cli.options import GalleryOption, TableOption, path, say
 
 
 def query(
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What to look for, in words.")] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for what is like this picture.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=path, help="Look for what is like this picture.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     table: TableOption = "images",
     gallery: GalleryOption = None,
@@ -41,6 +43,10 @@ def query(
     """
     from mmsearch.pipeline.query import SearchOptions, open_gallery
 
+    if sheet is not None:
+        from mmsearch.pipeline.render import require_place
+
+        require_place(sheet)
     opened = open_gallery(gallery, encoder=model, device=device, announce=say)
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     hits = opened.query(text, image=image, k=k, table=table, options=options)

@@ -75,7 +75,10 @@ def read(store: LocalStore, version: int) -> Manifest:
     try:
         return _from_document(document, version)
     except (KeyError, TypeError, ValueError) as error:
-        raise GalleryError(f"{store.path(_name(version))} is damaged: {error!r}") from error
+        raise GalleryError(
+            f"{store.path(_name(version))} is damaged ({error!r}); restore it from a backup, or delete it to go back "
+            "to the version before"
+        ) from error
 
 
 def newest(store: LocalStore) -> Manifest | None:
@@ -95,6 +98,11 @@ def newest(store: LocalStore) -> Manifest | None:
                 MmsearchWarning,
                 stacklevel=2,
             )
+    if present := versions(store):
+        raise GalleryError(
+            f"none of the {len(present)} versions of {store.folder} can be read; restore its folder manifests from a "
+            "backup. Its shards are still there: do not begin a new gallery in the same place."
+        )
     return None
 
 

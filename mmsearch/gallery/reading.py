@@ -31,7 +31,7 @@ from mmsearch.records import (
 )
 from mmsearch.stores import LocalStore
 
-__all__ = ["FileRows", "Gallery", "consistently"]
+__all__ = ["FileRows", "Gallery", "consistently", "missing"]
 
 _T = TypeVar("_T")
 
@@ -310,11 +310,16 @@ def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
     except FileNotFoundError as error:
         newest = gallery.newest()
         if newest is gallery:
-            raise GalleryError(
-                f"{error.filename or error} is missing from {gallery.path}, which names it: the gallery is damaged. "
-                "Restore it from a backup, or embed into a new one."
-            ) from error
+            raise missing(error, gallery.path) from error
         return work(newest)
+
+
+def missing(error: FileNotFoundError, folder: Path) -> GalleryError:
+    """The error for a file that the newest version of the gallery in `folder` names and that is not there."""
+    return GalleryError(
+        f"{error.filename or error} is missing from {folder}, which names it: the gallery is damaged. "
+        "Restore it from a backup, or embed into a new one."
+    )
 
 
 def _names(rows: pa.Table) -> list[str]:

@@ -3,6 +3,7 @@
 Readers ignore columns they do not know and take missing ones as null, so that a later version may add some.
 """
 
+import errno
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -201,9 +202,9 @@ def _parquet(store: LocalStore, table: Table, shard: Shard) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, memory_map=True)
     except FileNotFoundError:
-        raise
+        raise FileNotFoundError(errno.ENOENT, "missing", str(path)) from None  # Arrow's own names no file
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(shard, error) from error
+        raise _damaged(shard.name, error) from error
 
 
 def _read_groups(
@@ -214,16 +215,16 @@ def _read_groups(
     try:
         rows = file.read_row_groups(groups, columns=present)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(shard, error) from error
+        raise _damaged(shard.name, error) from error
     for name in wanted:
         if name not in present:
             rows = rows.append_column(expected.field(name), pa.nulls(rows.num_rows, expected.field(name).type))
     return rows.select(wanted)
 
 
-def _damaged(shard: Shard, error: Exception) -> GalleryError:
+def _damaged(name: str, error: Exception) -> GalleryError:
     return GalleryError(
-        f"shard {shard.name} cannot be read ({error}). The disk may be failing: restore the gallery from a backup, "
+        f"{name} cannot be read ({error}). The disk may be failing: restore the gallery from a backup, "
         "or embed into a new one."
     )
 
@@ -240,6 +241,12 @@ def read_row_ids(store: LocalStore, files: Sequence[RowIdFile]) -> NDArray[np.in
     """The ids of several lists, ascending and unique."""
     lists = [np.empty(0, np.int64)]
     for file in files:
-        with pq.ParquetFile(store.path(f"deletes/{file.name}")) as parquet:
-            lists.append(parquet.read(columns=["row_id"]).column("row_id").to_numpy())
+        path = store.path(f"deletes/{file.name}")
+        try:
+            with pq.ParquetFile(path) as parquet:
+                lists.append(parquet.read(columns=["row_id"]).column("row_id").to_numpy())
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, "missing", str(path)) from None
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(f"deletes/{file.name}", error) from error
     return np.unique(np.concatenate(lists))

@@ -16,7 +16,7 @@ from mmsearch.errors import EncoderMismatch, GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
 from mmsearch.gallery.places import root_path, root_uri
-from mmsearch.gallery.reading import Gallery
+from mmsearch.gallery.reading import Gallery, missing
 from mmsearch.records import (
     TABLES,
     CaptionRow,
@@ -52,6 +52,10 @@ def open_writer(folder: Path, *, command: str) -> Iterator["GalleryWriter"]:
         writer = GalleryWriter(store, manifests.newest(store) or manifests.first(_NOBODY, "float16", command), command)
         try:
             yield writer
+        except FileNotFoundError as error:
+            if str(error.filename).startswith(str(folder)):
+                raise missing(error, folder) from error
+            raise
         finally:
             if fresh and writer.manifest.version == 0:
                 _remove_empty(folder)

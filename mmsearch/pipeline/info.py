@@ -4,8 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmsearch.ann import open_index
+from mmsearch.errors import AnnIndexError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.records import ITEM_TABLES, EncoderIdentity, ItemTable, SkippedRow
+from mmsearch.records import ITEM_TABLES, EncoderIdentity, IndexEntry, ItemTable, SkippedRow
 
 __all__ = ["GalleryInfo", "IndexInfo", "RootInfo", "info", "skipped"]
 
@@ -27,7 +29,7 @@ class IndexInfo:
     """An index and its state.
 
     covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it
-    holds and that are no longer live.
+    holds and that are no longer live. damaged: why it cannot be used (queries pass it by), or None.
     """
 
     table: ItemTable
@@ -36,6 +38,7 @@ class IndexInfo:
     covered: int
     beside: int
     dead: int
+    damaged: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +106,15 @@ def _indexes(gallery: Gallery) -> list[IndexInfo]:
         if (entry := gallery.index_for(table)) is not None:
             beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
             covered = gallery.live_rows(table) - beside
-            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, entry.rows - covered))
+            damaged = _damage(gallery, entry)
+            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, entry.rows - covered, damaged))
     return found
+
+
+def _damage(gallery: Gallery, entry: IndexEntry) -> str | None:
+    own = gallery.manifest.encoder
+    try:
+        open_index(gallery.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+    except AnnIndexError as error:
+        return str(error)
+    return None

@@ -17,6 +17,7 @@ __all__ = ["Answer", "contact_sheet"]
 _TILE = 176
 _GAP = 10
 _LINE = 18
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _BACKGROUND, _INK, _FAINT = (250, 249, 246), (32, 33, 36), (110, 112, 116)
 
 
@@ -35,6 +36,7 @@ def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Pa
     A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
     Raises QueryError (no hits, a format that Pillow does not write), StoreError.
     """
+    target = require_place(file)
     widest = max((len(answer.hits) + (answer.picture is not None) for answer in answers), default=0)
     if widest == 0:
         raise QueryError("no hits to draw")
@@ -42,13 +44,25 @@ def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Pa
     sheet = Image.new("RGB", (_GAP + widest * (_TILE + _GAP), _GAP + row_height * len(answers)), _BACKGROUND)
     for number, answer in enumerate(answers):
         _draw_row(sheet, _GAP + number * row_height, answer)
-    target = Path(file).expanduser().absolute()
+    if any(target == Path(shown) for answer in answers for shown in _files(answer)):
+        raise QueryError(f"{target} is one of the pictures themselves; name another file for the contact sheet")
+    temporary = target.with_name(f".{target.stem}.tmp{target.suffix}")
     try:
-        sheet.save(target, quality=90)  # of use to JPEG and WebP, ignored by the rest
-    except (ValueError, KeyError) as error:
-        raise QueryError(f"{target.name}: name a .jpg, .png or .webp file for the contact sheet ({error})") from error
+        sheet.save(temporary, quality=90)  # of use to JPEG and WebP, ignored by the rest
+        temporary.replace(target)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def require_place(file: str | os.PathLike[str]) -> Path:
+    """Where a contact sheet will be written. Raises QueryError, StoreError where it cannot, before any work is done."""
+    target = Path(file).expanduser().absolute()
+    if target.suffix.lower() not in _SUFFIXES:
+        raise QueryError(f"{target.name}: name a .jpg, .png or .webp file for the contact sheet")
+    if not target.parent.is_dir():
+        raise StoreError(f"cannot write {target}: there is no folder {target.parent}")
     return target
 
 
@@ -68,6 +82,11 @@ def _draw_row(sheet: Image.Image, top: int, answer: Answer) -> None:
         label = f"{hit.rank}.  {hit.score:.3f}  {Path(hit.path or '').name}"
         draw.text((left, tiles_top + _TILE + 3), _fitted(label), fill=_FAINT, font=_font(12))
         left += _TILE + _GAP
+
+
+def _files(answer: Answer) -> list[str]:
+    asked = [os.path.abspath(answer.picture)] if answer.picture else []  # noqa: PTH100 - compared, not opened
+    return [*asked, *(hit.file for hit in answer.hits if hit.file)]
 
 
 def _draw_picture(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:

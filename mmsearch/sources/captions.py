@@ -1,11 +1,14 @@
-"""Files of captions: CSV, JSON lines, or a caption a line."""
+"""Files of captions: CSV, JSON, Flickr's token files, or a caption a line."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from mmsearch.errors import SourceError
 
@@ -26,20 +29,22 @@ class CaptionLine:
 
 @dataclass(frozen=True, slots=True)
 class CaptionFile:
-    """What a file of captions holds. problems: lines that hold no caption, as "line 7: ..."."""
+    """What a file of captions holds. kind: how it was read. problems: lines without a caption, as "line 7: ..."."""
 
     lines: tuple[CaptionLine, ...]
     problems: tuple[str, ...]
+    kind: str = "captions"
 
 
 def read_captions(file: Path) -> CaptionFile:
     """Read a file of captions; its kind is told by its content rather than its name.
 
-    - JSON lines: an object a line, with "caption" and optionally "image".
-    - CSV (or TSV) with a header that names a caption column, and optionally an image column.
+    - JSON: a list of objects, or an object a line, with "caption" and optionally "image".
+    - CSV, also with tabs or semicolons, with a header that names a caption column, and optionally an image column.
+    - Flickr's token files: name.jpg#0<TAB>caption.
     - Anything else: a caption a line.
 
-    Raises SourceError: no such file, not text, no caption in it.
+    Raises SourceError: no such file, not text, damaged CSV, a table without a caption column, no caption in it.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -52,59 +57,101 @@ def read_captions(file: Path) -> CaptionFile:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     lines: list[CaptionLine] = []
     problems: list[str] = []
-    for number, caption, image, problem in _parsed(text):
+    kind, rows = _parsed(file, text)
+    for number, caption, image, problem in rows:
         if problem or not caption.strip():
             problems.append(f"line {number}: {problem or 'no caption'}")
         else:
-            lines.append(CaptionLine(len(lines), caption.strip(), image or None))
+            lines.append(CaptionLine(len(lines), _valid(caption.strip()), _valid(image) or None))
     if not lines:
         raise SourceError(
-            f'no caption in {file}. Expected a caption a line, JSON lines with a "caption", or CSV with a header '
-            'such as "image,caption".'
+            f"no caption in {file}{''.join(f'; {problem}' for problem in problems[:3])}. Expected a caption a line, "
+            'JSON with a "caption", or CSV with a header such as "image,caption".'
         )
-    return CaptionFile(tuple(lines), tuple(problems))
+    return CaptionFile(tuple(lines), tuple(problems), kind)
 
 
 _Row = tuple[int, str, str, str]  # line number, caption, image, problem
+_TOKEN = re.compile(r"(.+\.\w+)#\d+\t(.*)")
 
 
-def _parsed(text: str) -> Iterator[_Row]:
-    first = next((line for line in text.splitlines() if line.strip()), "")
+def _valid(text: str) -> str:
+    # JSON can hold half of a surrogate pair (a cut emoji), which is no text.
+    return text.encode("utf-8", "replace").decode()
+
+
+def _split(text: str) -> list[str]:
+    # Not splitlines(): captions may hold U+2028, form feeds and the like.
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def _parsed(file: Path, text: str) -> tuple[str, Iterator[_Row]]:
+    first = next((line for line in _split(text) if line.strip()), "")
+    if first.lstrip().startswith("[") and (records := _list_of_records(text)) is not None:
+        return "a JSON list", (_from_record(number, record) for number, record in enumerate(records, 1))
     if first.lstrip().startswith("{"):
-        return _from_json(text)
-    delimiter = "\t" if "\t" in first else ","
-    header = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    if (caption := _column(header, CAPTION_COLUMNS)) is not None and (len(header) > 1 or header[0] == "caption"):
-        return _from_csv(text, delimiter, caption, _column(header, IMAGE_COLUMNS))
-    return ((number, line, "", "") for number, line in enumerate(text.splitlines(), 1) if line.strip())
+        return "JSON lines", _from_json_lines(text)
+    if _TOKEN.fullmatch(first):
+        return "a Flickr token file", _from_tokens(text)
+    for delimiter, name in (("\t", "tabs"), (";", "semicolons"), (",", "commas")):
+        header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+        caption, image = _column(header, CAPTION_COLUMNS), _column(header, IMAGE_COLUMNS)
+        if caption is not None and (len(header) > 1 or header[0] == "caption"):
+            return f"a table with {name}", _from_csv(file, text, delimiter, caption, image)
+        if image is not None and len(header) > 1:
+            raise SourceError(
+                f"{file} is a table with the columns {', '.join(header)}, and none of them is a caption's: "
+                f"name one {' or '.join(CAPTION_COLUMNS)}"
+            )
+    plain = ((number, line, "", "") for number, line in enumerate(_split(text), 1) if line.strip())
+    return "a caption a line", plain
 
 
 def _column(header: list[str], names: tuple[str, ...]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
 
-def _from_json(text: str) -> Iterator[_Row]:
+def _list_of_records(text: str) -> list[Any] | None:
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return records if isinstance(records, list) and any(isinstance(record, dict) for record in records) else None
+
+
+def _from_json_lines(text: str) -> Iterator[_Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
-        except ValueError as error:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
             yield number, "", "", f"not JSON ({error})"
-            continue
-        if not isinstance(fields, dict):
-            yield number, "", "", "not a JSON object"
-            continue
-        caption = next((fields[name] for name in CAPTION_COLUMNS if name in fields), None)
-        image = next((fields[name] for name in IMAGE_COLUMNS if name in fields), None)
-        if not isinstance(caption, str):
-            yield number, "", "", f'no "caption" text among {sorted(fields)}'
         else:
-            yield number, caption, image if isinstance(image, str) else "", ""
+            yield _from_record(number, record)
 
 
-def _from_csv(text: str, delimiter: str, caption: int, image: int | None) -> Iterator[_Row]:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+def _from_record(number: int, record: Any) -> _Row:
+    if not isinstance(record, dict):
+        return number, "", "", "not a JSON object"
+    caption = next((record[name] for name in CAPTION_COLUMNS if name in record), None)
+    image = next((record[name] for name in IMAGE_COLUMNS if name in record), None)
+    if not isinstance(caption, str):
+        return number, "", "", f'no "caption" text among {sorted(record)}'
+    return number, caption, image if isinstance(image, str) else "", ""
+
+
+def _from_tokens(text: str) -> Iterator[_Row]:
+    for number, line in enumerate(_split(text), 1):
+        if found := _TOKEN.fullmatch(line):
+            yield number, found[2], found[1], ""
+        elif line.strip():
+            yield number, "", "", "not name.jpg#0<TAB>caption"
+
+
+def _from_csv(file: Path, text: str, delimiter: str, caption: int, image: int | None) -> Iterator[_Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in islice(reader, 1, None):
             if not any(row):
@@ -114,4 +161,6 @@ def _from_csv(text: str, delimiter: str, caption: int, image: int | None) -> Ite
             else:
                 yield reader.line_num, row[caption], row[image] if image is not None and image < len(row) else "", ""
     except csv.Error as error:
-        yield reader.line_num, "", "", f"not CSV ({error})"
+        # What follows cannot be told apart; to go on would drop captions that an earlier run has read.
+        where = f"{file} is damaged CSV near line {reader.line_num}"
+        raise SourceError(f"{where}: {error}. Nothing was changed.") from error

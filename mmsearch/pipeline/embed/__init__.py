@@ -51,6 +51,8 @@ def embed(
     options = options or EmbedOptions()
     named = dict.fromkeys(Path(os.path.realpath(Path(file).expanduser())) for file in captions)
     files = [(file, read_captions(file)) for file in named]
+    for file, lines in files:
+        announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
     with open_writer(place_for_gallery(gallery), command="embed") as writer:
         source = _EncoderSource(encoder, writer, options, announce)
         image_counts, caption_counts = ImageCounts(), CaptionCounts()
