@@ -250,3 +250,15 @@ def test_a_contact_sheet_that_cannot_be_written_is_refused_first(
     assert done.code == 1
     assert "one of the pictures themselves" in done.err
     assert (photos / "red.png").read_bytes() == picture
+
+
+def test_forget_says_which_captions_lose_their_pictures(gallery: Path, photos: Path, mmsearch: Command) -> None:
+    captions = photos.parent / "c.csv"
+    captions.write_text("image,caption\nred.png,all red\nnowhere.png,nothing\n")
+    mmsearch("embed", photos, "--captions", captions, "-g", gallery)
+    done = mmsearch("forget", photos, "-g", gallery)
+    assert done.err.startswith("mmsearch: warning: 1 captions that stay name these pictures")
+    mmsearch("embed", photos, "--captions", captions, "-g", gallery)
+    hits = mmsearch("query", "red", "--in", "captions", "-k", 1, "-g", gallery, "--format", "paths").out
+    assert hits == f"{photos / 'red.png'}\n"
+    assert mmsearch("forget", captions, "-g", gallery).out.startswith(f"{captions}: 0 pictures and 2 captions")

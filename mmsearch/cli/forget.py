@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption
+from mmsearch.cli.options import GalleryOption, say
 
 
 def forget(
@@ -16,4 +16,9 @@ def forget(
     from mmsearch.pipeline.maintain import forget as run
 
     report = run(root, gallery=gallery)
+    if report.unlinked:
+        say(
+            f"warning: {report.unlinked:,} captions that stay name these pictures; should the pictures come back, run "
+            "mmsearch embed --captions FILE again to link them"
+        )
     print(f"{report.forgotten}: {report.images:,} pictures and {report.captions:,} captions left {report.gallery}")

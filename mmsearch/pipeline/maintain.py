@@ -25,12 +25,13 @@ _Path = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class ForgetReport:
-    """What left a gallery."""
+    """What left a gallery. unlinked: captions that stay and name a picture which left."""
 
     gallery: Path
     forgotten: str
     images: int
     captions: int
+    unlinked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,12 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
             if not captions:
                 raise SourceError(_no_such_root(writer, path))
             writer.delete("captions", captions)
-            images = 0
+            images = unlinked = 0
         else:
+            unlinked = sum(row.root_id == found.id for _, row in writer.gallery.all_captions())
             captions, images = [], _delete_root(writer, found)
         writer.commit()
-        return ForgetReport(writer.gallery.path, str(path), images, len(captions))
+        return ForgetReport(writer.gallery.path, str(path), images, len(captions), unlinked)
 
 
 def _delete_root(writer: GalleryWriter, root: Root) -> int:
