@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsearch import ann
-from mmsearch.ann import AnnIndex, Effort, MeasuredRecall, build, open_index, read_record, save, training_rows_needed
+from mmsearch.ann import (
+    AnnIndex,
+    Effort,
+    MeasuredRecall,
+    build,
+    open_index,
+    parts,
+    read_record,
+    save,
+    training_rows_needed,
+)
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.exact import VectorBlock
 from mmsearch.records import IndexEntry, Progress
@@ -119,7 +128,7 @@ def test_dead_rows_are_never_found(
 @pytest.mark.parametrize("factory", SELECTIVE)
 def test_selective_kinds_are_known(factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
     """Kinds that take a selector must use it: fetching more instead would be right but slow, and go unnoticed."""
-    assert ann._takes_selector(built(factory, vectors, row_ids)._index)
+    assert parts.takes_selector(built(factory, vectors, row_ids).faiss_index)
 
 
 def test_few_are_left(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:

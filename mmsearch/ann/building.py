@@ -1,0 +1,162 @@
+"""Building an index by a factory string, deterministic by its seed, with errors that name what is feasible."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.ann.parts import faiss_reason, kind_of, load_faiss, parts_of, transforms_of
+from mmsearch.ann.records import IndexRecord
+from mmsearch.ann.searching import AnnIndex
+from mmsearch.errors import AnnIndexError
+from mmsearch.exact import VectorBlock
+from mmsearch.records import ItemTable, Progress, ProgressCallback, quiet
+
+__all__ = ["build", "training_rows_needed"]
+
+GOOD_FACTORIES = '"Flat", "SQfp16", "IVF1024,Flat", "IVF4096,SQ8", "HNSW32", "OPQ64,IVF1024,PQ64x4fsr,Refine(SQfp16)"'
+
+
+_ADD_ROWS = 1 << 14
+
+
+def training_rows_needed(factory: str, dim: int) -> int:
+    """The least number of training rows with which `build` succeeds; 0 for an index that is not trained.
+
+    Raises AnnIndexError for a factory string that FAISS does not know or that cannot answer inner-product queries.
+    """
+    index = _make(factory, dim)
+    return 0 if index.is_trained else max(1, _prepare(index, seed=0)[0])
+
+
+def build(
+    factory: str,
+    *,
+    table: ItemTable,
+    fingerprint: str,
+    dim: int,
+    training: NDArray[np.float32],
+    blocks: Iterable[VectorBlock],
+    rows: int,
+    seed: int,
+    progress: ProgressCallback = quiet,
+) -> AnnIndex:
+    """An index of all blocks, in memory.
+
+    training: (n, dim), a sample of the vectors; may be empty where `training_rows_needed` is 0. rows: in all blocks,
+    for progress.
+    The same seed, vectors and machine give the same index, except that the graph of HNSW depends on the order in which
+    threads add to it. Raises AnnIndexError.
+    """
+    faiss = load_faiss()
+
+    began = time.perf_counter()
+    index = _make(factory, dim)
+    if not index.is_trained:
+        needed, keep_alive = _prepare(index, seed)
+        if len(training) < max(1, needed):
+            raise AnnIndexError(
+                f"the index {factory!r} needs at least {max(1, needed):,} vectors to be trained, and there are "
+                f'{len(training):,}: choose one with fewer lists or codes, or "Flat"'
+            )
+        progress(Progress("training the index", 0, None))
+        with _as_ours(factory):
+            index.train(np.ascontiguousarray(training, np.float32))
+        for holder in keep_alive:
+            holder.pq = None  # set by _prepare, for the time of training
+    row_ids = [np.empty(0, np.int64)]
+    for block in blocks:
+        for start in range(0, len(block.row_ids), _ADD_ROWS):
+            some = slice(start, start + _ADD_ROWS)
+            with _as_ours(factory):
+                # Never add_core: on FastScan indexes it corrupts the heap.
+                index.add(np.ascontiguousarray(block.vectors[some], np.float32))
+            progress(Progress(f"indexing {table}", index.ntotal, rows))
+        row_ids.append(block.row_ids)
+    ids = np.concatenate(row_ids)
+    record = IndexRecord(
+        table=table,
+        fingerprint=fingerprint,
+        dim=dim,
+        rows=len(ids),
+        ascending=bool(np.all(ids[1:] > ids[:-1])),
+        factory=factory,
+        seed=seed,
+        build_seconds=time.perf_counter() - began,
+        faiss_version=faiss.__version__,
+    )
+    ann = AnnIndex(index, ids, record)
+    return AnnIndex(index, ids, replace(record, effort=ann.efforts()[-1]))
+
+
+def _make(factory: str, dim: int) -> Any:
+    """A new FAISS index. Refuses what FAISS accepts and later crashes on or answers with another metric."""
+    faiss = load_faiss()
+
+    try:
+        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, MemoryError) as error:
+        raise AnnIndexError(_refusal(factory, dim, faiss_reason(error))) from error
+    for part in parts_of(index):
+        kind = kind_of(part)
+        if part.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise AnnIndexError(_refusal(factory, dim, "this kind cannot rank by inner product"))
+        if kind == "ivf" and part.nlist < 1:
+            raise AnnIndexError(_refusal(factory, dim, "an IVF index needs at least one list"))
+        if kind == "ivf" and kind_of(faiss.downcast_index(part.quantizer)) == "ivf":
+            raise AnnIndexError(_refusal(factory, dim, "an IVF index inside another: use a graph, IVF1024_HNSW32"))
+        if kind == "hnsw" and part.hnsw.cum_nneighbor_per_level.size() < 3:
+            raise AnnIndexError(_refusal(factory, dim, "an HNSW graph needs at least two links a node"))
+        if type(part).__name__.startswith("IndexIDMap"):
+            raise AnnIndexError(_refusal(factory, dim, "row ids are kept beside the index, leave IDMap out"))
+    return index
+
+
+def _refusal(factory: str, dim: int, reason: str) -> str:
+    return (
+        f"not a usable FAISS factory string for dim {dim}: {factory!r} ({reason}). Good ones, for example: "
+        f"{GOOD_FACTORIES}. The syntax: https://github.com/facebookresearch/faiss/wiki/The-index-factory"
+    )
+
+
+@contextmanager
+def _as_ours(factory: str) -> Iterator[None]:
+    """FAISS's RuntimeError as AnnIndexError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise AnnIndexError(f"FAISS cannot build {factory!r} of these vectors: {faiss_reason(error)}") from error
+
+
+def _prepare(index: Any, seed: int) -> tuple[int, list[Any]]:
+    """Seeds k-means in all parts, silences its warnings on stderr, and leaves out training that no search uses.
+
+    Returns the number of rows that k-means cannot do without, and transforms whose `pq` is to be reset after training.
+    """
+    faiss = load_faiss()
+    needed, holders = 0, []
+    clusterings: list[tuple[Any, int]] = []
+    for part in parts_of(index):
+        if kind_of(part) == "transform":
+            for transform in transforms_of(part):
+                if isinstance(transform, faiss.OPQMatrix):
+                    transform.pq = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
+                    clusterings.append((transform.pq.cp, transform.pq.ksub))
+                    holders.append(transform)
+        if kind_of(part) == "ivf":
+            clusterings.append((part.cp, part.nlist))
+        if hasattr(part, "do_polysemous_training"):
+            # Orders centroids for a filter that is not used here, at 1.5 s for each sub-quantizer of 8 bits.
+            part.do_polysemous_training = False
+        for quantizer in (getattr(part, name, None) for name in ("pq", "rq")):
+            if quantizer is not None:
+                clusterings.append((quantizer.cp, getattr(quantizer, "ksub", 1)))
+    for parameters, centroids in clusterings:
+        parameters.min_points_per_centroid = 1  # below 39 FAISS prints; how good the index is gets measured instead
+        parameters.seed = seed
+        needed = max(needed, centroids)
+    return needed, holders

@@ -1,0 +1,125 @@
+"""FAISS's own kinds of index: what they are made of, and how each is told what to leave out.
+
+FAISS is imported on first use. Its thread settings are left alone.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.ann.records import Effort
+
+__all__ = [
+    "all_but",
+    "faiss_reason",
+    "kind_of",
+    "load_faiss",
+    "parts_of",
+    "search_parameters",
+    "takes_selector",
+    "transforms_of",
+    "without_shortcuts",
+]
+
+
+def load_faiss() -> Any:
+    """FAISS, imported on first use. As Any: its type stubs leave out what its Python layer adds."""
+    import faiss
+
+    return faiss
+
+
+def faiss_reason(error: BaseException) -> str:
+    """The last part of a FAISS message, without C++ signature and source line."""
+    return re.sub(r"^.* at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL).strip()
+
+
+def parts_of(index: Any) -> Iterator[Any]:
+    """The index and all that it is made of, each as its own class. They live as long as `index`."""
+    part = load_faiss().downcast_index(index)
+    yield part
+    for name in ("index", "base_index", "refine_index", "quantizer", "storage"):
+        if (inner := getattr(part, name, None)) is not None:
+            yield from parts_of(inner)
+
+
+def kind_of(part: Any) -> Literal["transform", "refine", "ivf", "hnsw", "scan"]:
+    faiss = load_faiss()
+
+    if isinstance(part, faiss.IndexPreTransform):
+        return "transform"
+    if isinstance(part, faiss.IndexRefine):
+        return "refine"
+    if isinstance(part, faiss.IndexIVF):
+        return "ivf"
+    if isinstance(part, faiss.IndexHNSW):
+        return "hnsw"
+    return "scan"
+
+
+def transforms_of(part: Any) -> list[Any]:
+    return [load_faiss().downcast_VectorTransform(part.chain.at(place)) for place in range(part.chain.size())]
+
+
+_SELECTIVE = {
+    *("IndexFlat", "IndexFlatIP", "IndexScalarQuantizer", "IndexRaBitQ", "IndexHNSWFlat", "IndexHNSWSQ"),
+    *("IndexIVFFlat", "IndexIVFScalarQuantizer", "IndexIVFPQ", "IndexIVFPQFastScan"),
+    *("IndexIVFRaBitQ", "IndexIVFRaBitQFastScan"),
+}
+"""Classes tried with an IDSelector in FAISS 1.15. Others (PQ, RQ, LSQ, NSG, FastScan without IVF) refuse one."""
+
+
+def takes_selector(index: Any) -> bool:
+    part = load_faiss().downcast_index(index)
+    kind = kind_of(part)
+    if kind in ("transform", "refine"):
+        return takes_selector(part.index if kind == "transform" else part.base_index)
+    return type(part).__name__ in _SELECTIVE
+
+
+def all_but(positions: NDArray[np.int64], rows: int) -> Any:
+    """An IDSelector of all rows but these: a bit a row, so its cost does not grow with the number of dead."""
+    faiss = load_faiss()
+
+    bits = np.full((rows + 7) // 8, 0xFF, np.uint8)
+    np.bitwise_and.at(bits, positions >> 3, ~(np.uint8(1) << (positions & 7).astype(np.uint8)))
+    return faiss.IDSelectorBitmap(bits)
+
+
+def search_parameters(index: Any, selector: Any, effort: Effort, k: int) -> Any:
+    """SearchParameters for an index and what it wraps, or None where it takes none or needs none."""
+    faiss = load_faiss()
+
+    part = faiss.downcast_index(index)
+    chosen = {} if selector is None else {"sel": selector}
+    kind = kind_of(part)
+    if kind == "transform":
+        inner = search_parameters(part.index, selector, effort, k)
+        return inner and faiss.SearchParametersPreTransform(index_params=inner)
+    if kind == "refine":
+        factor = effort.k_factor or 1
+        inner = search_parameters(part.base_index, selector, effort, k * factor)
+        return faiss.IndexRefineSearchParameters(k_factor=factor, **({"base_index_params": inner} if inner else {}))
+    if kind == "ivf":
+        return faiss.IVFSearchParameters(nprobe=min(effort.nprobe or 1, part.nlist), **chosen)
+    if kind == "hnsw":
+        return faiss.SearchParametersHNSW(efSearch=max(effort.ef_search or 16, k), **chosen)
+    return faiss.SearchParameters(**chosen) if chosen else None
+
+
+def without_shortcuts(index: Any, queries: NDArray[np.float32]) -> tuple[Any, NDArray[np.float32]]:
+    """The innermost index that holds a code of every row, and the queries as it sees them."""
+    faiss = load_faiss()
+
+    part = faiss.downcast_index(index)
+    kind = kind_of(part)
+    if kind == "transform":
+        for transform in transforms_of(part):
+            queries = transform.apply(queries)
+        return without_shortcuts(part.index, queries)
+    if kind == "refine":
+        return without_shortcuts(part.refine_index, queries)
+    return (faiss.downcast_index(part.storage), queries) if kind == "hnsw" else (part, queries)
