@@ -38,8 +38,9 @@ def query(
 ) -> None:
     """Search: by words, or by a picture with --image; among the pictures, or with --in captions among the captions.
 
-    The score is the cosine of the angle between query and item. What is usual depends on the model: with CLIP, a text
-    and a fitting picture score 0.2 to 0.4, two pictures of one thing 0.7 and more. Compare scores within one query.
+    The score is the cosine of the angle between query and item. What is usual depends on the model: with CLIP ViT-B/16
+    a photo scored 0.26 to 0.36 with its own caption, 0.09 to 0.26 with those of others, and 0.39 to 0.71 with other
+    photos (500 of COCO, 5th to 95th percentile). Compare scores within one query.
     """
     from mmsearch.pipeline.query import SearchOptions, open_gallery
 
