@@ -10,7 +10,8 @@
     │   └── PruneRefused        a run would delete suspiciously much
     ├── ImageError              one image that cannot be read; carries the stage at which it failed
     ├── EncoderError            the model: unknown, no weights, no such device
-    │   └── EncoderMismatch     vectors of another encoder than the gallery's
+    │   ├── EncoderMismatch     vectors of another encoder than the gallery's
+    │   └── ParityError         the quick way to its vectors does not agree with the exact one
     ├── AnnIndexError           the FAISS index: bad factory string, damaged, not for this gallery
     ├── QueryError              what was asked: empty, undecodable, nothing to search
     └── BenchmarkError          an annotation file or image folder that does not make a benchmark
@@ -32,6 +33,7 @@ __all__ = [
     "ImageError",
     "EncoderError",
     "EncoderMismatch",
+    "ParityError",
     "AnnIndexError",
     "QueryError",
     "BenchmarkError",
@@ -77,7 +79,7 @@ class PruneRefused(SourceError):
 class ImageError(MmsearchError):
     """One image cannot be read.
 
-    stage: where it failed: "read", "identify", "decode" or "encode".
+    stage: where it failed: "read", "identify", "decode" or "resize".
     """
 
     def __init__(self, stage: str, reason: str) -> None:
@@ -92,6 +94,10 @@ class EncoderError(MmsearchError):
 
 class EncoderMismatch(EncoderError):
     """Vectors of one encoder were about to be mixed with, or compared to, those of another."""
+
+
+class ParityError(EncoderError):
+    """Fast decoding, or a precision, gives other vectors than the exact route."""
 
 
 class AnnIndexError(MmsearchError):

@@ -2,41 +2,76 @@
 
 import hashlib
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.encoders import Encoder, FastPreprocessing
 from mmsearch.errors import ImageError
 from mmsearch.sources import SourceFile
+from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["LoadOptions", "Loaded", "load"]
+__all__ = ["DECODE_SECONDS", "Kind", "LoadOptions", "LoadSeconds", "Loaded", "load"]
 
 # No image under the pixel limit needs more than this; what is larger is not read into memory.
 MAX_FILE_BYTES = 1 << 30
+# Pictures under the pixel limit take seconds, on a busy machine some more; a decoder that needs minutes hangs.
+DECODE_SECONDS = 120.0
+# What is decoded at a fraction of its size stays this many times larger than what it is resized to. At twice, stripes
+# and halftones come out at 30 dB; at three times at 40, and photographs at 52 to 57.
+_MARGIN = 3
 _AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
+
+Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+_Array = TypeVar("_Array", NDArray[np.float32], NDArray[np.uint8])
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """How files become pixels.
 
-    threads: decoders at work; None for one a core. max_pixels: larger images are skipped before they are decoded.
-    benchmark: open as the published benchmarks do, without EXIF orientation.
+    max_pixels: larger images are skipped before they are decoded. exact: by Pillow and open_clip's own transform alone.
+    benchmark: likewise, and opened as the published benchmarks do, without EXIF orientation.
+    seconds: how long one file may take.
     """
 
-    threads: int | None = None
     max_pixels: int = images.MAX_PIXELS
+    exact: bool = False
     benchmark: bool = False
+    seconds: float = DECODE_SECONDS
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kind:
+    """What may decide how well the quick way to pixels agrees with the exact one.
+
+    format: Pillow's name. orientation: EXIF, 1 to 8. route: "turbo", "turbo/2", "turbo/4", "turbo/8" (libjpeg-turbo, at
+    that fraction of the size), or "pillow".
+    """
+
+    format: str
+    orientation: int
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSeconds:
+    """Where a file's time went."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    resize: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +79,10 @@ class Loaded:
     """One file, read.
 
     file: as it was when it was read (size and mtime may be newer than the walk's).
-    pixels: (3, H, W) float32, preprocessed; None where the content is known already, or with an error.
+    pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
+    already, or with an error. kind: None likewise, and by the exact route.
+    reference: what the exact route makes of it, where that was asked for; (3, H, W) float32.
+    pixel_error: how far pixels are from it, see `FastPreprocessing.error`.
     error: why there is no picture.
     """
 
@@ -53,60 +91,134 @@ class Loaded:
     width: int = 0
     height: int = 0
     taken_at: datetime | None = None
-    pixels: NDArray[np.float32] | None = field(default=None, repr=False)
+    pixels: Pixels | None = field(default=None, repr=False)
+    kind: Kind | None = None
+    reference: NDArray[np.float32] | None = field(default=None, repr=False)
+    pixel_error: float = 0.0
     error: ImageError | None = None
+    seconds: LoadSeconds = LoadSeconds()
 
 
 def load(
     files: Iterable[SourceFile],
-    preprocess: Callable[["Image"], NDArray[np.float32]],
+    encoder: Callable[[], Encoder],
+    workers: Workers,
+    threads: int,
     *,
     known: Callable[[bytes], bool] = lambda _: False,
+    sampled: Callable[[Kind], bool] = lambda _: False,
     options: LoadOptions | None = None,
 ) -> Iterator[Loaded]:
     """Read files in their order. Whatever goes wrong with one is its `error`, and nothing else.
 
-    known: told the content hash (blake2b-128) of a file; where it answers True, the file is not decoded.
+    encoder: asked for when a picture has to be preprocessed; what it raises is raised here.
+    workers: with `threads` threads. known: told the content hash (blake2b-128) of a file; where it answers True, the
+    file is not decoded. sampled: told the kind of each picture that is decoded; where it answers True, the exact route
+    is taken too.
     """
     options = options or LoadOptions()
-    threads = options.threads or os.cpu_count() or 1
-    pending: deque[Future[Loaded]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="mmsearch-load") as pool:
+    reader = _Reader(encoder, known, sampled, options)
+    pending: deque[tuple[SourceFile, Future[Loaded]]] = deque()
+
+    def first() -> Loaded:
+        file, future = pending.popleft()
         try:
-            for file in files:
-                pending.append(pool.submit(_load, file, preprocess, known, options))
-                if len(pending) > threads * _AHEAD:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+            return workers.result(future, options.seconds)
+        except Overdue:
+            return Loaded(file, error=ImageError("decode", f"not decoded within {options.seconds:.0f} seconds"))
+
+    try:
+        for file in files:
+            pending.append((file, workers.submit(reader.load, file)))
+            if len(pending) > threads * _AHEAD:
+                yield first()
+        while pending:
+            yield first()
+    finally:
+        for _, future in pending:
+            future.cancel()
 
 
-def _load(
-    file: SourceFile,
-    preprocess: Callable[["Image"], NDArray[np.float32]],
-    known: Callable[[bytes], bool],
-    options: LoadOptions,
-) -> Loaded:
+class _Reader:
+    """Loads one file at a time, in any thread."""
+
+    def __init__(
+        self,
+        encoder: Callable[[], Encoder],
+        known: Callable[[bytes], bool],
+        sampled: Callable[[Kind], bool],
+        options: LoadOptions,
+    ) -> None:
+        self._encoder = encoder
+        self._known = known
+        self._sampled = sampled
+        self._options = options
+
+    def load(self, file: SourceFile) -> Loaded:
+        started = time.perf_counter()
+        try:
+            file, data = _read(file, self._options.max_pixels)
+        except ImageError as error:
+            return Loaded(file, error=error)
+        content_hash = hashlib.blake2b(data, digest_size=16).digest()
+        read = time.perf_counter() - started
+        if self._known(content_hash):
+            return Loaded(file, content_hash, seconds=LoadSeconds(read))
+        try:
+            return self._decoded(file, data, content_hash, read)
+        except ImageError as error:
+            return Loaded(file, content_hash, error=error)
+        except MemoryError:
+            return Loaded(file, content_hash, error=ImageError("decode", "out of memory"))
+
+    def _decoded(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
+        encoder, limit = self._encoder(), self._options.max_pixels
+        fast = None if self._options.exact or self._options.benchmark else encoder.fast
+        started = time.perf_counter()
+        if fast is None:
+            image, taken_at = self._exact(data)
+            decoded = time.perf_counter()
+            pixels = _resized(lambda: encoder.preprocess(image))
+            seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
+            return Loaded(file, content_hash, image.width, image.height, taken_at, pixels, seconds=seconds)
+        picture = images.decode_fast(data, _MARGIN * max(fast.size), max_pixels=limit)
+        decoded = time.perf_counter()
+        small = _resized(lambda: _fit(fast, picture))
+        seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
+        kind = Kind(picture.format, picture.orientation, _route(picture))
+        size, taken_at = (picture.width, picture.height), picture.taken_at
+        if not self._sampled(kind):
+            return Loaded(file, content_hash, *size, taken_at, small, kind, seconds=seconds)
+        whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=limit)
+        reference = _resized(lambda: encoder.preprocess(whole.image))
+        error = fast.error(small, reference)
+        return Loaded(file, content_hash, *size, taken_at, small, kind, reference, error, seconds=seconds)
+
+    def _exact(self, data: bytes) -> tuple["Image", datetime | None]:
+        if self._options.benchmark:
+            return images.decode_for_benchmark(data, max_pixels=self._options.max_pixels), None
+        picture = images.decode(data, max_pixels=self._options.max_pixels)
+        return picture.image, picture.taken_at
+
+
+def _fit(fast: FastPreprocessing, picture: images.Picture | images.StoredPicture) -> NDArray[np.uint8]:
+    if isinstance(picture, images.Picture):
+        return fast.fit(picture.image)
+    return fast.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
+
+
+def _route(picture: images.Picture | images.StoredPicture) -> str:
+    if isinstance(picture, images.Picture):
+        return "pillow"
+    return "turbo" if picture.scale == 1 else f"turbo/{picture.scale}"
+
+
+def _resized(resize: Callable[[], _Array]) -> _Array:
+    """What a transform makes of a picture. Of one a pixel high and thousands wide it may make nothing."""
     try:
-        file, data = _read(file, options.max_pixels)
-    except ImageError as error:
-        return Loaded(file, error=error)
-    content_hash = hashlib.blake2b(data, digest_size=16).digest()
-    if known(content_hash):
-        return Loaded(file, content_hash)
-    try:
-        if options.benchmark:
-            image = images.decode_for_benchmark(data, max_pixels=options.max_pixels)
-            return Loaded(file, content_hash, image.width, image.height, None, preprocess(image))
-        picture = images.decode(data, max_pixels=options.max_pixels)
-        return Loaded(file, content_hash, picture.width, picture.height, picture.taken_at, preprocess(picture.image))
-    except ImageError as error:
-        return Loaded(file, content_hash, error=error)
-    except MemoryError:
-        return Loaded(file, content_hash, error=ImageError("decode", "out of memory"))
+        return resize()
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise ImageError("resize", " ".join(str(error).split())[:120]) from error
 
 
 def _read(file: SourceFile, max_pixels: int) -> tuple[SourceFile, bytes]:

@@ -17,6 +17,8 @@ __all__ = [
     "RowIdFile",
     "Coverage",
     "IndexEntry",
+    "Agreement",
+    "Parity",
     "Manifest",
     "ImageRow",
     "CaptionRow",
@@ -116,11 +118,43 @@ class IndexEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well pictures of one kind came out by the route that was taken, held against the exact one.
+
+    format, orientation, route: see `mmsearch.loader.Kind`. images: compared. psnr_*: of the pixels, in dB; None where
+    all are equal (to the median, or to the lowest). cosine_*: of the embeddings, the sample's mean subtracted.
+    """
+
+    format: str
+    orientation: int
+    route: str
+    images: int
+    psnr_median: float | None
+    psnr_lowest: float | None
+    cosine_mean: float
+    cosine_lowest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The agreement of a run's pictures, sampled. top10_overlap: of the sample's ten nearest neighbours; None where it
+    was too small."""
+
+    measured_at: str
+    device: str
+    precision: str
+    images: int
+    top10_overlap: float | None
+    agreements: tuple[Agreement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One version of a gallery: everything it consists of, by name.
 
     next_row_ids: per table the smallest row id never used. next_root_id: likewise.
     dtype: of stored embeddings, "float16" or "float32".
+    parity: for each device and precision that pictures were encoded with, what the last such run measured.
     """
 
     version: int
@@ -134,6 +168,7 @@ class Manifest:
     shards: dict[Table, tuple[Shard, ...]]
     deletes: dict[Table, tuple[RowIdFile, ...]]
     indexes: tuple[IndexEntry, ...]
+    parity: tuple[Parity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +209,7 @@ class CaptionRow:
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """One input that could not be embedded. stage: "read", "identify", "decode" or "encode"."""
+    """One input that could not be embedded. stage: "read", "identify", "decode" or "resize"."""
 
     root_id: int
     path: str

@@ -1,14 +1,15 @@
 """A torch-free encoder that understands colours, so that end-to-end tests are quick and their answers foreseeable."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.encoders import EncodedTexts
+from mmsearch.encoders import EncodedImages, EncodedTexts
 from mmsearch.records import EncoderIdentity
 
 COLOURS = {
@@ -28,6 +29,7 @@ class FakeEncoder:
 
     device = "cpu"
     precision = "fp32"
+    fast = None
 
     def __init__(self, name: str = "fake", *, seed: int = 0) -> None:
         digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
@@ -42,6 +44,16 @@ class FakeEncoder:
     def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         self.images_encoded += len(pixels)
         return _unit(np.concatenate([pixels.reshape(len(pixels), -1), np.full((len(pixels), 1), 0.3)], axis=1))
+
+    def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.encode_images(pixels)
+
+    @contextmanager
+    def lanes(self, threads: int) -> Iterator[tuple[Callable[[NDArray[np.float32]], EncodedImages], ...]]:
+        yield (self._timed,) * threads
+
+    def _timed(self, pixels: NDArray[np.float32]) -> EncodedImages:
+        return EncodedImages(self.encode_images(pixels), 0.0, 0.001)
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         self.texts_encoded += len(texts)

@@ -424,11 +424,11 @@ def test_an_interrupted_move_is_continued_by_the_same_call(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     from mmsearch.gallery import writing
-    from mmsearch.pipeline.embed import pictures
+    from mmsearch.pipeline.embed import flow
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "COMMIT_SECONDS", -1.0)
-        patch.setattr(pictures, "_REUSE_BATCH", 1)
+        patch.setattr(flow, "_TOGETHER", 1)
         with pytest.raises(KeyboardInterrupt):
             embed([folder], gallery=tmp_path / "g", encoder=FakeEncoder(), progress=stop)
     assert Gallery.open(tmp_path / "g").live_rows("images") > 260  # old and new names both

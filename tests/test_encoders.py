@@ -202,7 +202,7 @@ def test_memory_that_runs_out_halves_the_batch(tiny: Path, monkeypatch: pytest.M
     encoder: Any = load(tiny)
     pixels = np.stack([encoder.preprocess(picture(seed)) for seed in range(7)])
     expected = encoder.encode_images(pixels)
-    encode, sizes, limit = encoder._model.encode_image, [], 2
+    encode, sizes, limit = encoder._image_lane.encode_image, [], 2
 
     def with_little_memory(batch: torch.Tensor) -> torch.Tensor:
         sizes.append(len(batch))
@@ -211,9 +211,12 @@ def test_memory_that_runs_out_halves_the_batch(tiny: Path, monkeypatch: pytest.M
         result: torch.Tensor = encode(batch)
         return result
 
-    monkeypatch.setattr(encoder._model, "encode_image", with_little_memory)
+    monkeypatch.setattr(encoder._image_lane, "encode_image", with_little_memory)
     assert np.abs(encoder.encode_images(pixels) - expected).max() < 1e-6
-    assert sizes[:3] == [7, 4, 2]
+    assert sizes == [7, 4, 2, 2, 2, 1]
+    sizes.clear()
+    encoder.encode_images(pixels)
+    assert sizes == [2, 2, 2, 1]  # it does not try again what did not fit
     limit = 0
     with pytest.raises(EncoderError, match="not enough free memory"):
         encoder.encode_images(pixels)
@@ -690,7 +693,7 @@ def test_devices_that_are_not_there(tiny: Path) -> None:
     for name in ("tpu", "cuda:x", "cpu:1", ""):
         with pytest.raises(EncoderError, match="auto, cpu, cuda, cuda:N or mps"):
             choose_device(name)
-    with pytest.raises(EncoderError, match="auto, fp32, fp16 or bf16"):
+    with pytest.raises(EncoderError, match="auto, fp32, fp16, bf16 or int8"):
         load(tiny, precision="int8")
 
 

@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from mmsearch import images
 from mmsearch.errors import ImageError
-from mmsearch.images import FORMATS, Header, decode, decode_for_benchmark, probe
+from mmsearch.images import FORMATS, Header, decode, decode_for_benchmark, opening, probe
+from mmsearch.images.colours import to_rgb
+from mmsearch.images.silence import quietly
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -122,16 +123,16 @@ def test_alpha_is_composited_over_white(mode: str) -> None:
     else:
         image = Image.new(mode[:-1], (3, 1), 0)
         image.putalpha(alpha)
-    rgb = images._to_rgb(image)
+    rgb = to_rgb(image)
     assert pixels(rgb)[0].tolist() == [[255] * 3, [127] * 3, [0] * 3]
 
 
 def test_premultiplied_alpha_is_understood() -> None:
     """RGBa and La hold colours already multiplied by alpha; taking them as they are would darken them twice."""
     white_at_half = Image.new("RGBA", (1, 1), (255, 0, 0, 128)).convert("RGBa")
-    assert np.abs(pixels(images._to_rgb(white_at_half))[0, 0] - [255, 127, 127]).max() <= 1
+    assert np.abs(pixels(to_rgb(white_at_half))[0, 0] - [255, 127, 127]).max() <= 1
     grey = Image.new("LA", (1, 1), (0, 128)).convert("La")
-    assert np.abs(pixels(images._to_rgb(grey))[0, 0] - 127).max() <= 1
+    assert np.abs(pixels(to_rgb(grey))[0, 0] - 127).max() <= 1
 
 
 def test_transparent_palette_and_colour_keys_are_white() -> None:
@@ -199,7 +200,7 @@ def test_other_colour_spaces_become_rgb(mode: str) -> None:
     else:
         stored = image.convert(mode)
     expected = image.convert(mode).convert("RGB") if mode in ("L", "1") else image
-    rgb = images._to_rgb(stored)
+    rgb = to_rgb(stored)
     assert rgb.mode == "RGB"
     assert np.abs(pixels(rgb) - pixels(expected)).mean() < 6
 
@@ -306,15 +307,15 @@ def test_probe_does_not_read_a_film_into_memory() -> None:
         with pytest.raises(ImageError, match="not an image"):
             probe(film)  # type: ignore[arg-type]
         assert film.given < 1_000_000
-    limit = images._MAX_HEADER_BYTES
+    limit = opening._MAX_HEADER_BYTES
     try:
-        images._MAX_HEADER_BYTES = 50_000_000
+        opening._MAX_HEADER_BYTES = 50_000_000
         film = Film(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
         with pytest.raises(ImageError, match="does not end within"):
             probe(film)  # type: ignore[arg-type]
         assert film.given < 60_000_000
     finally:
-        images._MAX_HEADER_BYTES = limit
+        opening._MAX_HEADER_BYTES = limit
 
 
 def exif_with(**dates: str) -> Image.Exif:
@@ -415,7 +416,7 @@ def test_warnings_are_silenced_in_the_decoding_thread_only() -> None:
         with pytest.raises(UserWarning, match="my own"):
             warnings.warn("my own", stacklevel=1)
         caught: list[BaseException] = []
-        with images._quietly():
+        with quietly():
 
             def warn_elsewhere() -> None:
                 try:

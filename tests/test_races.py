@@ -15,6 +15,7 @@ from mmsearch.gallery import Gallery
 from mmsearch.gallery.writing import GalleryWriter
 from mmsearch.pipeline import maintain
 from mmsearch.pipeline.embed import EmbedOptions, embed, pictures
+from mmsearch.pipeline.embed.book import Book
 from mmsearch.pipeline.index import index
 from mmsearch.pipeline.query import EXACT, open_gallery
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -121,7 +122,7 @@ def interrupted_at(point: int, work: Callable[[], Any]) -> BaseException | None:
             GalleryWriter._proposed,
             GalleryWriter.append,
             GalleryWriter.delete,
-            pictures._Work._write,
+            Book.delete_broken,
             pictures._delete_vanished,
         )
     }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.cli.agreement import agreement
 from mmsearch.cli.options import Device, GalleryOption, Precision, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
@@ -42,10 +43,18 @@ def embed(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Pictures encoded together. Default: what suits the device.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Decoders at work. Default: one a core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="That decode, and on a CPU encode. Default: one a core.")
+    ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Skip larger pictures before decoding them. Default: 200,000,000.")
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Decode with Pillow, preprocess with open_clip's own transform, encode in fp32. Slower."
+        ),
+    ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Deletes are meant, even if a root is empty or most of it is gone.")
     ] = False,
@@ -66,6 +75,7 @@ def embed(
         threads=threads,
         max_pixels=max_pixels or MAX_PIXELS,
         prune=prune,
+        exact=exact,
     )
     with display(interrupted=RESUMABLE) as shown:
         report = run(
@@ -100,7 +110,12 @@ def _print(report: "EmbedReport") -> None:
         )
         for reason, count in images.skipped_reasons[:5]:
             print(f"          {count:,} x {reason}")
+    if report.parity is not None:
+        print(f"agrees    {agreement(report.parity)}")
     print(f"took      {report.seconds:.1f} s" + (f" on {report.device}, {report.precision}" if report.device else ""))
+    if report.stages.bottleneck is not None:
+        stages = ", ".join(f"{each.name} {each.seconds:.1f} s ({each.share:.0%})" for each in report.stages.stages)
+        print(f"          {stages}; the bottleneck is {report.stages.bottleneck}")
     _warn(report)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mmsearch.cli.agreement import agreement
 from mmsearch.cli.hits import printable
 from mmsearch.cli.options import GalleryOption
 
@@ -45,6 +46,8 @@ def _print(found: "GalleryInfo") -> None:
     print(f"          {found.encoder.fingerprint}")
     print(f"holds     {found.images:,} images, {found.captions:,} captions; {found.skipped:,} files skipped")
     print(f"size      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards and {len(found.indexes)} indexes")
+    for parity in found.parity:
+        print(f"agrees    on {parity.device} in {parity.precision}, {agreement(parity)}")
     for root in found.roots:
         missing = "" if root.present else "  NOT THERE (mmsearch relocate, or forget)"
         print(f"root      {printable(root.path)}: {root.images:,} images, {root.skipped:,} skipped{missing}")

@@ -34,7 +34,8 @@ Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. One that is absent is an error.")
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "fp16", "bf16"], typer.Option(help="What the model computes in; auto suits the device.")
+    Literal["auto", "fp32", "fp16", "bf16", "int8"],
+    typer.Option(help="What the model computes in; auto suits the device. int8 is for CPUs."),
 ]
 
 

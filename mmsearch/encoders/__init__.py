@@ -6,6 +6,9 @@
     tokens              texts -> token ids, with what was cut off
     fingerprint         which encoder this is, to the last weight
     devices             where and in which precision
+    preprocessing       pictures -> pixels, exactly and in a hurry
+    lanes               pixels -> vectors on one device
+    quantised           a model in int8, for CPUs
     open_clip_encoder   the encoder
 
 Importing this package loads neither torch nor open_clip (6 s); `load_encoder` does.
@@ -13,6 +16,7 @@ Importing this package loads neither torch nor open_clip (6 s); `load_encoder` d
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +29,16 @@ from mmsearch.records import EncoderIdentity
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["DEFAULT_MODEL", "EncodedTexts", "Encoder", "announce_on_stderr", "load_encoder", "parse_spec"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "EncodedImages",
+    "EncodedTexts",
+    "Encoder",
+    "FastPreprocessing",
+    "announce_on_stderr",
+    "load_encoder",
+    "parse_spec",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,44 @@ class EncodedTexts:
 
     vectors: NDArray[np.float32]
     truncated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImages:
+    """Images as vectors. vectors: float32 (n, dim), L2-normalised. The seconds are the device's own."""
+
+    vectors: NDArray[np.float32]
+    transfer_seconds: float
+    encode_seconds: float
+
+
+class FastPreprocessing(Protocol):
+    """The checkpoint's validation transform up to its 8-bit pixels; the normalisation is left to the device.
+
+    Thread-safe. All of it agrees with `Encoder.preprocess`; how well is for `embed` to measure.
+    """
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of what the model takes."""
+        ...
+
+    def fit(self, image: "PIL.Image.Image") -> NDArray[np.uint8]:
+        """An upright RGB image -> (H, W, 3)."""
+        ...
+
+    def fit_array(
+        self, pixels: NDArray[np.uint8], scale: int, size: tuple[int, int], orientation: int
+    ) -> NDArray[np.uint8]:
+        """A stored picture (h, w, 3), at 1 / scale of its size -> (H, W, 3).
+
+        size: (width, height) at full scale, upright. orientation: EXIF, 1 to 8, which makes it upright.
+        """
+        ...
+
+    def error(self, pixels: NDArray[np.uint8], reference: NDArray[np.float32]) -> float:
+        """Mean squared difference, in 1/255ths, of (H, W, 3) from what `Encoder.preprocess` gave (3, H, W)."""
+        ...
 
 
 class Encoder(Protocol):
@@ -54,15 +105,34 @@ class Encoder(Protocol):
 
     @property
     def precision(self) -> str:
-        """What it computes in: "fp32", "fp16" or "bf16". Vectors are float32 in each case."""
+        """What it computes in: "fp32", "fp16", "bf16" or "int8". Vectors are float32 in each case."""
+        ...
+
+    @property
+    def fast(self) -> FastPreprocessing | None:
+        """The quick way to pixels; None where there is only `preprocess`."""
         ...
 
     def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
         """An RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
         ...
 
-    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 3, H, W) of preprocessed images -> float32 (n, dim), L2-normalised. Raises EncoderError."""
+    def encode_images(self, pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, 3, H, W) from `preprocess` or (n, H, W, 3) from `fast` -> float32 (n, dim), L2-normalised.
+
+        Raises EncoderError.
+        """
+        ...
+
+    def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `encode_images`, from `preprocess`, in fp32 whatever the precision: what all else is held against."""
+        ...
+
+    def lanes(
+        self, threads: int
+    ) -> AbstractContextManager[tuple[Callable[[NDArray[np.float32] | NDArray[np.uint8]], EncodedImages], ...]]:
+        """Several `encode_images` that work at the same time, each for one thread at a time, for as long as the context
+        is open. On a CPU they share `threads` cores; on GPUs there are some for each GPU."""
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
@@ -85,7 +155,7 @@ def load_encoder(
     """The encoder that a spec names, on a device.
 
     spec: `ARCH/TAG`, `hf-hub:org/name`, `local-dir:PATH`, `ARCH/path/to/checkpoint.safetensors` or `demo`.
-    device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, fp16 or bf16; benchmarks ask for fp32.
+    device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, fp16, bf16 or int8; benchmarks ask for fp32.
     announce: gets one line before each download: what, from where, how large, where to.
     Raises EncoderError where the model is unknown, its weights cannot be had, or there is no such device.
     """

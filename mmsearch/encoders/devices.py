@@ -1,5 +1,6 @@
 """Where a model runs and in which precision."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, cast
@@ -8,9 +9,9 @@ import torch
 
 from mmsearch.errors import EncoderError
 
-__all__ = ["Precision", "choose_device", "choose_precision", "describe", "autocast", "exact_fp32"]
+__all__ = ["Precision", "autocast", "choose_device", "choose_precision", "describe", "every_device", "exact_fp32"]
 
-Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -38,28 +39,42 @@ def _why_no_cuda(kind: str) -> str:
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:
-    """auto, fp32, fp16 or bf16 -> the precision to compute in. Raises EncoderError for other names.
+    """auto, fp32, fp16, bf16 or int8 -> the precision to compute in. Raises EncoderError for other names.
 
     auto: fp16 on CUDA, several times as fast as fp32, and with three more bits than bf16. Vectors are compared by
     small differences, so bits count and range does not; published results used it too. fp32 elsewhere: CPUs without
-    bf16 units take seven times as long in bf16, and what MPS loses is not measured.
+    bf16 units take seven times as long in bf16, and what MPS loses is not measured. int8, on CPUs, is for who asks.
     """
     if wanted == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
-    if wanted not in ("fp32", *_DTYPES):
-        raise EncoderError(f"no precision is called {wanted!r}: auto, fp32, fp16 or bf16")
+    if wanted not in ("fp32", "int8", *_DTYPES):
+        raise EncoderError(f"no precision is called {wanted!r}: auto, fp32, fp16, bf16 or int8")
+    if wanted == "int8" and device.type != "cpu":
+        raise EncoderError(f"int8 is for CPUs; {device.type} is faster in fp16 (--precision auto, or --device cpu)")
     return cast(Precision, wanted)
 
 
+def every_device(device: torch.device) -> list[torch.device]:
+    """The devices that work under one name: "cuda" is every GPU of the machine, "cuda:1" that one."""
+    index: int | None = device.index
+    if device.type == "cuda" and index is None:
+        return [torch.device("cuda", each) for each in range(torch.cuda.device_count())]
+    return [device]
+
+
 def describe(device: torch.device) -> str:
-    """A device for people: "cuda: NVIDIA H100 80GB HBM3"."""
-    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+    """A device for people: "cuda: NVIDIA H100 80GB HBM3", of several equal ones "cuda: 2 x NVIDIA H100 80GB HBM3"."""
+    if device.type != "cuda":
+        return device.type
+    names = Counter(torch.cuda.get_device_name(each) for each in every_device(device))
+    return "cuda: " + ", ".join(f"{count} x {name}" if count > 1 else name for name, count in names.items())
 
 
 @contextmanager
 def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Compute in a precision, the weights staying fp32. fp32 is exact: see `exact_fp32`."""
-    if precision == "fp32":
+    """Compute in a precision, the weights staying fp32. fp32 is exact: see `exact_fp32`. What is int8 in a model
+    is so by itself; the rest of it is fp32."""
+    if precision in ("fp32", "int8"):
         with exact_fp32(device):
             yield
     else:

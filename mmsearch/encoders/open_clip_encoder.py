@@ -2,7 +2,8 @@
 
 import copy
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer
 from torch.overrides import TorchFunctionMode
 
-from mmsearch.encoders import EncodedTexts
-from mmsearch.encoders.devices import Precision, autocast, choose_device, choose_precision, describe
+from mmsearch.encoders import EncodedImages, EncodedTexts
+from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe, every_device
 from mmsearch.encoders.fingerprint import cached_fingerprint
+from mmsearch.encoders.lanes import Lane, Pixels
+from mmsearch.encoders.preprocessing import Preprocessing
+from mmsearch.encoders.quantised import quantised
 from mmsearch.encoders.sources import ModelSource, resolve
 from mmsearch.encoders.specs import Spec
 from mmsearch.encoders.tokens import Tokenizer, load_tokenizer
@@ -32,6 +35,10 @@ __all__ = ["OpenClipEncoder", "load", "build_model"]
 # enough of each length to fill batches.
 _TEXT_BLOCK = 8192
 _TEXT_BATCH = {"cpu": 64, "cuda": 1024, "mps": 128}
+# On CUDA one lane computes while the other's pixels are on their way.
+_LANES = {"cuda": 2, "mps": 1}
+# Each lane holds a batch and its activations, some hundred megabytes; more cores than this share lanes.
+_MOST_CPU_LANES = 16
 
 
 def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], None]) -> "OpenClipEncoder":
@@ -57,20 +64,25 @@ class OpenClipEncoder:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Any,
         tokenizer: Tokenizer,
         preprocess: Mapping[str, Any],
         identity: EncoderIdentity,
         device: torch.device,
         precision: Precision,
     ) -> None:
-        self._model: Any = model
+        self._model = model
         self._tokenizer = tokenizer
-        self._transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
+        self._preprocessing = Preprocessing(preprocess)
         self._identity = identity
         self._device = device
         self._precision = precision
         self._text_tower = _causal_text_tower(model)
+        # Of a quantised model the texts stay fp32: they are few, and nothing is gained.
+        whole: Precision = "fp32" if precision == "int8" else precision
+        self._lane = Lane(self._model.encode_image, device, whole, self._preprocessing, identity.spec)
+        image_model: Any = quantised(model) if precision == "int8" else model
+        self._image_lane = self._lane_of(image_model.encode_image, device)
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -84,16 +96,41 @@ class OpenClipEncoder:
     def precision(self) -> str:
         return self._precision
 
-    def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
-        pixels: NDArray[np.float32] = self._transform(image).numpy()
-        return pixels
+    @property
+    def fast(self) -> Preprocessing:
+        return self._preprocessing
 
-    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        if pixels.flags.writeable:
-            return self._encode(torch.from_numpy(pixels), self._model.encode_image)
-        return self._encode(
-            torch.from_numpy(pixels.copy()), self._model.encode_image
-        )  # torch warns about read-only ones
+    def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
+        return self._preprocessing.reference(image)
+
+    def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
+        if len(pixels) == 0:
+            return np.empty((0, self._identity.dim), dtype=np.float32)
+        return self._image_lane.images(pixels).vectors
+
+    def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._lane.run(torch.from_numpy(np.array(pixels)), self._model.encode_image, "fp32")
+
+    @contextmanager
+    def lanes(self, threads: int) -> Iterator[tuple[Callable[[Pixels], EncodedImages], ...]]:
+        if self._device.type == "cpu":
+            # One thread a lane: two that share a matrix product wait for each other, and for whoever decodes.
+            before, count = torch.get_num_threads(), min(threads, _MOST_CPU_LANES)
+            torch.set_num_threads(max(1, threads // count))
+            try:
+                encode = self._image_lane.encode_image
+                yield tuple(self._lane_of(encode, self._device).images for _ in range(count))
+            finally:
+                torch.set_num_threads(before)
+            return
+        found = []
+        for number, device in enumerate(every_device(self._device)):
+            model = copy.deepcopy(self._model).to(device) if number else self._model
+            found += [self._lane_of(model.encode_image, device).images for _ in range(_LANES[device.type])]
+        yield tuple(found)
+
+    def _lane_of(self, encode_image: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Lane:
+        return Lane(encode_image, device, self._precision, self._preprocessing, self._identity.spec)
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         vectors = np.empty((len(texts), self._identity.dim), dtype=np.float32)
@@ -117,33 +154,7 @@ class OpenClipEncoder:
             rows = order[first : first + size]
             batch = ids[rows, : int(lengths[rows].max())]
             encode = tower.encode if tower is not None else self._model.encode_text
-            vectors[rows.numpy()] = self._encode(batch, encode)
-        return vectors
-
-    def _encode(self, batch: torch.Tensor, encode: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        """Run one side of the model; where the GPU's memory does not do, in halves."""
-        if len(batch) == 0:
-            return np.empty((0, self._identity.dim), dtype=np.float32)
-        try:
-            with torch.inference_mode(), autocast(self._device, self._precision):
-                output = encode(batch.to(self._device))
-            return self._normalised(output.float().cpu().numpy())
-        except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise EncoderError(
-                    f"{self.device} has not enough free memory for one item of {self._identity.spec}"
-                ) from error
-        # Outside of the handler, whose exception holds on to the tensors that filled the memory.
-        torch.cuda.empty_cache()
-        halves = batch.tensor_split(2)
-        return np.concatenate([self._encode(half, encode) for half in halves])
-
-    def _normalised(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not np.isfinite(output).all():
-            hint = " Try --precision fp32." if self._precision != "fp32" else " Its weights may be damaged."
-            raise EncoderError(f"{self._identity.spec} gave vectors with NaN or infinity in {self._precision}.{hint}")
-        norms = np.linalg.norm(output, axis=1, keepdims=True)
-        vectors: NDArray[np.float32] = output / np.maximum(norms, np.finfo(np.float32).tiny)
+            vectors[rows.numpy()] = self._lane.run(batch, encode)
         return vectors
 
 

@@ -15,9 +15,11 @@ from mmsearch.errors import CommitConflict, GalleryError, MmsearchWarning
 from mmsearch.records import (
     ITEM_TABLES,
     TABLES,
+    Agreement,
     EncoderIdentity,
     IndexEntry,
     Manifest,
+    Parity,
     Provenance,
     Root,
     RowIdFile,
@@ -183,12 +185,18 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         shards={table: tuple(map(_shard, document["shards"][table])) for table in TABLES},
         deletes={table: tuple(RowIdFile(**file) for file in document["deletes"][table]) for table in TABLES},
         indexes=tuple(map(_index, document["indexes"])),
+        parity=tuple(map(_parity, document.get("parity", []))),
     )
 
 
 def _shard(fields: dict[str, Any]) -> Shard:
     provenance = fields.pop("provenance", None)
     return Shard(**fields, provenance=Provenance(**provenance) if provenance else None)
+
+
+def _parity(fields: dict[str, Any]) -> Parity:
+    agreements = tuple(Agreement(**agreement) for agreement in fields.pop("agreements"))
+    return Parity(**fields, agreements=agreements)
 
 
 def _index(fields: dict[str, Any]) -> IndexEntry:

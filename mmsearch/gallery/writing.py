@@ -23,6 +23,7 @@ from mmsearch.records import (
     EncoderIdentity,
     ImageRow,
     Manifest,
+    Parity,
     Provenance,
     Root,
     SkippedRow,
@@ -115,6 +116,7 @@ class GalleryWriter:
         self._next_row_ids = dict(manifest.next_row_ids)
         self._roots = manifest.roots
         self._next_root_id = manifest.next_root_id
+        self._parity = manifest.parity
         self._last_commit = time.monotonic()
         self.manifest = manifest
 
@@ -153,6 +155,15 @@ class GalleryWriter:
     def set_roots(self, roots: Sequence[Root]) -> None:
         """Put these in the place of all roots (`relocate`, `forget`)."""
         self._roots = tuple(roots)
+
+    def set_parity(self, parity: Parity) -> None:
+        """Record how a run's pictures agree, in place of what is known of the same device and precision."""
+        others = [each for each in self._parity if (each.device, each.precision) != (parity.device, parity.precision)]
+        self._parity = (*others, parity)
+
+    def abandon(self) -> None:
+        """Commit no more: what is pending is not to be trusted."""
+        self._stopped = True
 
     def append(
         self,
@@ -255,6 +266,7 @@ class GalleryWriter:
             self.manifest,
             roots=self._roots,
             next_root_id=self._next_root_id,
+            parity=self._parity,
             next_row_ids=dict(self._next_row_ids),
             shards={table: tuple(shards[table]) for table in TABLES},
             deletes={table: tuple(deletes[table]) for table in TABLES},

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmsearch.ann import open_index
 from mmsearch.errors import AnnIndexError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.records import ITEM_TABLES, EncoderIdentity, IndexEntry, ItemTable, SkippedRow
+from mmsearch.records import ITEM_TABLES, EncoderIdentity, IndexEntry, ItemTable, Parity, SkippedRow
 
 __all__ = ["GalleryInfo", "IndexInfo", "RootInfo", "info", "skipped"]
 
@@ -58,6 +58,7 @@ class GalleryInfo:
     bytes: int
     roots: tuple[RootInfo, ...]
     indexes: tuple[IndexInfo, ...]
+    parity: tuple[Parity, ...]
 
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
@@ -81,6 +82,7 @@ def _info(opened: Gallery) -> GalleryInfo:
         bytes=opened.data_bytes(),
         roots=tuple(_roots(opened)),
         indexes=tuple(_indexes(opened)),
+        parity=manifest.parity,
     )
 
 

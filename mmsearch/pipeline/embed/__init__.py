@@ -5,14 +5,16 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
-from mmsearch.errors import MmsearchError, MmsearchWarning, SourceError, StoreError
+from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning, ParityError, SourceError, StoreError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.pictures import embed_pictures
 from mmsearch.pipeline.embed.report import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.records import ProgressCallback, quiet
 from mmsearch.sources import read_captions
 from mmsearch.sync import Plan, choose_roots, plan_root
@@ -55,25 +57,35 @@ def embed(
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
     with open_writer(place_for_gallery(gallery), command="embed") as writer:
         source = _EncoderSource(encoder, writer, options, announce)
-        image_counts, caption_counts = ImageCounts(), CaptionCounts()
+        image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
+        measured = writer.manifest.parity
         plan = _plan(writer, paths, options, progress) if paths or not captions else None
         source.check()
         try:
             if plan is not None:
-                image_counts = embed_pictures(writer, source.load, plan, options, progress)
+                image_counts, stages = embed_pictures(writer, source.load, plan, options, progress)
                 writer.commit()  # captions find their pictures among committed rows
                 _require_pictures(plan, image_counts)
             for file, lines in files:
                 caption_counts += embed_captions(writer, source.load, file, lines, progress)
                 writer.commit()
-        except StoreError:
+        except (StoreError, ParityError):
             raise
         except BaseException:
             # Ctrl-C, a failing device, a refused delete: what is encoded is kept, and the same command continues.
             writer.commit()
             raise
         writer.commit()
-        return _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
+        parity = next((each for each in writer.manifest.parity if each not in measured), None)
+        report = _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
+        return replace(report, stages=stages, parity=parity)
+
+
+def require_fp32(precision: str) -> str:
+    """The precision of the exact route. Raises EncoderError where another one was asked for."""
+    if precision not in ("auto", "fp32"):
+        raise EncoderError(f"--exact computes in fp32, not in {precision}; leave one of the two out")
+    return "fp32"
 
 
 class _EncoderSource:
@@ -118,6 +130,8 @@ class _EncoderSource:
         if isinstance(encoder, str):
             self._announce(f"loading {encoder}")
             device, precision = self._options.device, self._options.precision
+            if self._options.exact:
+                precision = require_fp32(precision)
             encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
         self._writer.begin(encoder.identity, self._options.dtype)
         if encoder.identity.spec == "demo":

@@ -4,20 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.images import MAX_PIXELS
-from mmsearch.records import EncoderIdentity
+from mmsearch.loader import DECODE_SECONDS
+from mmsearch.pipeline.embed.stages import StageTimes
+from mmsearch.records import EncoderIdentity, Parity
 
 __all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts"]
+
+
+_NONE = StageTimes()
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedOptions:
     """How to embed.
 
-    device: "auto", "cpu", "cuda", "cuda:1", "mps". precision: "auto", "fp32", "fp16", "bf16".
-    batch_size: images encoded together; None for what suits the device. threads: decoders; None for one a core.
-    max_pixels: larger images are skipped. prune: deletes are meant, however many.
+    device: "auto", "cpu", "cuda" (all GPUs), "cuda:1", "mps". precision: "auto", "fp32", "fp16", "bf16", "int8".
+    batch_size: images encoded together; None for what suits the device, found by trial on GPUs.
+    threads: that decode, and on a CPU encode; None for one a core.
+    max_pixels: larger images are skipped. seconds: what takes longer to decode is skipped.
+    prune: deletes are meant, however many.
     dtype: of the vectors in a new gallery, "float16" or "float32".
     benchmark: open images as the published benchmarks do (no EXIF orientation).
+    exact: decode with Pillow, preprocess with open_clip's own transform, encode in fp32: what else is measured against.
     """
 
     device: str = "auto"
@@ -28,6 +36,8 @@ class EmbedOptions:
     prune: bool = False
     dtype: str = "float16"
     benchmark: bool = False
+    exact: bool = False
+    seconds: float = DECODE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,11 @@ class CaptionCounts:
 
 @dataclass(frozen=True, slots=True)
 class EmbedReport:
-    """What a run of `embed` did. device, precision: None where nothing had to be encoded."""
+    """What a run of `embed` did. device, precision: None where nothing had to be encoded.
+
+    parity: how the fast way's vectors agree with the exact one's, by a sample of this run; None where nothing was
+    encoded in the fast way.
+    """
 
     gallery: Path
     version: int
@@ -95,3 +109,5 @@ class EmbedReport:
     total_images: int
     total_captions: int
     seconds: float
+    stages: StageTimes = _NONE
+    parity: Parity | None = None

@@ -1,0 +1,25 @@
+"""Image files of every kind and age, as upright RGB pictures (Pillow, simplejpeg for JPEG, pillow-heif for HEIC).
+
+`probe` reads a header, `decode` gives the picture as a person sees it, `decode_fast` the same from JPEG in a fraction
+of the time, `decode_for_benchmark` what the published retrieval numbers were computed from. Whatever a file contains,
+they return or raise `ImageError`.
+
+    opening    which files are images, within limits     exif       orientation and date
+    decoding   the four ways in                          reasons    why a file gave no picture
+    turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
+"""
+
+from mmsearch.images.decoding import Header, Picture, StoredPicture, decode, decode_fast, decode_for_benchmark, probe
+from mmsearch.images.opening import FORMATS, MAX_PIXELS
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Header",
+    "Picture",
+    "StoredPicture",
+    "decode",
+    "decode_fast",
+    "decode_for_benchmark",
+    "probe",
+]

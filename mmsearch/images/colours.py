@@ -1,0 +1,51 @@
+"""Any mode of Pillow as 8-bit RGB, as a person would see it on white paper."""
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["to_rgb"]
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: transparency over white, more than 8 bits scaled."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _scaled(image).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            white = Image.new("RGB", image.size, "white")
+            white.paste(image, mask=alpha)
+            return white
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """A grey image of more than 8 bits (I;16*, I, F) as 8 bits, its range scaled (Pillow's convert clips at
+    255)."""
+    values = np.asarray(image, dtype=np.float32)
+    finite = np.isfinite(values)
+    values = np.where(finite, values, 0)
+    low, high = _range(image, float(values.min()), float(values.max()))
+    grey = np.rint((np.clip(values, low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    key = image.info.get("transparency")
+    if isinstance(key, int):  # a PNG may declare one grey value transparent
+        grey[np.asarray(image) == key] = 255
+    return Image.fromarray(grey)
+
+
+def _range(image: Image.Image, lowest: float, highest: float) -> tuple[float, float]:
+    """The values that stand for black and white.
+
+    The range that the format implies, where the values lie in it; else (satellite, medical and depth
+    images) their own."""
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(258, (16,))  # TIFF BitsPerSample: 12-bit scans come unscaled
+        return 0.0, float(2 ** min(16, int(bits[0])) - 1)
+    usual = (65535.0,) if image.mode == "I" else (1.0, 255.0, 65535.0)
+    for top in usual:
+        if lowest >= 0 and highest <= top:
+            return 0.0, top
+    return lowest, highest if highest > lowest else lowest + 1

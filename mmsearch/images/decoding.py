@@ -1,0 +1,136 @@
+"""From a file's bytes to a picture."""
+
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from mmsearch.errors import ImageError
+from mmsearch.images import exif, turbo
+from mmsearch.images.colours import to_rgb
+from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image
+from mmsearch.images.reasons import reason
+from mmsearch.images.silence import quietly
+
+__all__ = ["Header", "Picture", "StoredPicture", "decode", "decode_fast", "decode_for_benchmark", "probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says about itself. format: Pillow's name, e.g. "JPEG". width, height: as stored, before
+    orientation (Pillow itself turns TIFF and HEIF, whose sizes are upright here)."""
+
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image as a person sees it: upright, mode RGB, transparent parts white.
+
+    width, height: of `image`. taken_at: when the camera says, without a time zone; None where it does not,
+    or nonsense. format: Pillow's name. orientation: the EXIF orientation, 1 to 8, that made it upright."""
+
+    image: Image.Image
+    width: int
+    height: int
+    taken_at: datetime | None
+    format: str
+    orientation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A JPEG as it is stored, to be made upright by `orientation` (EXIF, 1 to 8).
+
+    pixels: uint8 (h, w, 3), RGB: the stored picture at 1 / `scale` of its size. width, height, taken_at: as of a
+    `Picture`, so upright and at full size. scale: 1, 2, 4 or 8."""
+
+    pixels: NDArray[np.uint8]
+    scale: int
+    width: int
+    height: int
+    taken_at: datetime | None
+    format: str
+    orientation: int
+
+
+def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Identify an image from its header; pixels are not decoded.
+
+    file: seekable, read from its start. Raises ImageError("identify") for empty files, files that are no
+    image, images without pixels and images of more than max_pixels."""
+    with quietly():
+        image = open_image(HeaderFile(file), max_pixels)
+        return Header(str(image.format), image.width, image.height)
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a file's bytes to an upright RGB picture; of an animation the first frame.
+
+    Raises ImageError: stage "identify" as `probe` does, stage "decode" where pixels are missing or damaged.
+    A truncated file is an error, never a picture with a grey rest."""
+    with quietly():
+        return _decode(open_image(io.BytesIO(data), max_pixels))
+
+
+def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> Picture | StoredPicture:
+    """As `decode`; ordinary JPEG is decoded by libjpeg-turbo, no larger than it has to be, and left as it is stored.
+
+    at_least: pixels that the shorter side keeps, where it has them; the fraction is a half, a quarter or an eighth.
+    Three times the side that a photograph is resized to keeps it at 50 dB of a full decode."""
+    with quietly():
+        image = open_image(io.BytesIO(data), max_pixels)
+        if image.format in turbo.FORMATS and image.mode in turbo.MODES:
+            found = turbo.decode(data, image.width, image.height, at_least)
+            if found is not None:  # else Pillow decides whether there is a picture in it
+                tags = exif.read_exif(image)
+                orientation = exif.orientation(tags)
+                width, height = (image.height, image.width) if orientation >= 5 else image.size
+                taken_at = exif.taken_at(tags)
+                return StoredPicture(*found, width, height, taken_at, image.format, orientation)
+        return _decode(image)
+
+
+def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode as the published retrieval results did: Pillow's `open(...).convert("RGB")` and nothing else.
+
+    Neither EXIF orientation nor transparency is honoured, 16-bit images are clipped. Raises ImageError as
+    `decode` does."""
+    with quietly():
+        image = open_image(io.BytesIO(data), max_pixels)
+        _load(image)
+        try:
+            return image.convert("RGB")
+        except Exception as error:  # see _load
+            raise ImageError("decode", reason(error, image.format)) from error
+
+
+def _decode(image: ImageFile.ImageFile) -> Picture:
+    _load(image)
+    # Read before any conversion: a converted image has lost its tags. TIFF and HEIF have turned themselves by now, and
+    # say so by having no orientation left.
+    tags = exif.read_exif(image)
+    orientation = exif.orientation(tags)
+    try:
+        rgb = to_rgb(image)
+        if orientation in exif.TURNS:
+            rgb = rgb.transpose(exif.TURNS[orientation])
+    except Exception as error:  # any codec, any exception: see _load
+        raise ImageError("decode", reason(error, image.format)) from error
+    return Picture(rgb, rgb.width, rgb.height, exif.taken_at(tags), str(image.format), orientation)
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    """Decode the pixels. A codec may raise anything at all on damaged input (struct.error, SyntaxError,
+    MemoryError, RecursionError, zlib.error ...); for whoever embeds a folder all of it means that this one
+    file has no picture."""
+    try:
+        image.load()
+    except Exception as error:
+        raise ImageError("decode", reason(error, image.format)) from error

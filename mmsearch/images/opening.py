@@ -1,0 +1,141 @@
+"""Which files are images: identified by their header, within limits."""
+
+import io
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from PIL import Image, ImageFile
+
+from mmsearch.errors import ImageError
+from mmsearch.images.reasons import header_reason
+
+__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image"]
+
+MAX_PIXELS = 200_000_000
+"""Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
+that size needs 0.6 GB as RGB, and up to three times that while it is converted, for each thread that decodes."""
+
+FORMATS = frozenset(
+    {
+        *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "GIF", "HEIF", "ICNS", "ICO", "IM"),
+        *("JPEG", "JPEG2000", "JXL", "MPO", "MSP", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN"),
+        *("TGA", "TIFF", "WEBP", "XBM", "XPM"),
+    }
+)
+"""Formats that are read. Left out: those that start another program (EPS runs Ghostscript), those that Pillow names
+but cannot decode (MPEG, WMF, HDF5 ...), and those of which noise passes for a member (IPTC, PCD, SPIDER)."""
+
+# A header lies in the first bytes of a file or is reached by seeking. WebP, AVIF and HEIF files are read
+# whole by their decoders even to learn the size; none that a camera writes comes near this, and a film that
+# passes for one stops here.
+_MAX_HEADER_BYTES = 1 << 30
+
+_SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
+
+# A program without logging set up would see the error lines of Pillow's TIFF reader on stderr, through
+# logging's last resort; a null handler stops only that. What is wrong with a file is in the ImageError.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
+    """The opened, not yet loaded image.
+
+    Does what `Image.open` does, over the same registry, but with our limit in place of its bomb check: that
+    one refuses 179 megapixels, and its limit can only be moved for the whole process, importing programs
+    included."""
+    prefix = file.read(_SIGNATURE_BYTES)
+    if not prefix:
+        raise ImageError("identify", "empty file")
+    if prefix[4:8] == b"ftyp":  # the container of HEIC and AVIF, and of MP4
+        _register_heif()
+    damaged = ""
+    for load_plugins in (Image.preinit, Image.init):  # first the five common formats, then all
+        load_plugins()
+        for name in [name for name in Image.ID if name in FORMATS]:
+            factory, accept = Image.OPEN[name]
+            if accept is not None and not _accepts(accept, prefix):
+                continue
+            try:
+                file.seek(0)
+                image = factory(file, "")
+            except Exception as error:  # noqa: BLE001  plugins raise anything on hostile bytes
+                if accept is not None and not damaged:
+                    damaged = header_reason(error, name)
+                continue
+            _check_size(image.width, image.height, max_pixels)
+            return image
+    raise ImageError("identify", damaged or "not an image")
+
+
+def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:
+    """Whether a plugin takes the file for one of its own."""
+    try:
+        verdict = accept(prefix)
+    except Exception:  # noqa: BLE001  some plugins do not expect a file of three bytes
+        return False
+    # A plugin may answer with a sentence: the format is known, and its library is not installed.
+    return bool(verdict) and not isinstance(verdict, str)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width <= 0 or height <= 0:
+        raise ImageError("identify", f"no pixels: {width} x {height}")
+    if width * height > max_pixels:
+        raise ImageError(
+            "identify",
+            f"{width} x {height} = {_mega(width * height)} megapixels, over the limit of {_mega(max_pixels)} "
+            "(--max-pixels raises it)",
+        )
+
+
+def _mega(pixels: int) -> str:
+    return f"{pixels / 1e6:.10g}" if pixels < 10_000_000 else f"{pixels / 1e6:,.0f}"
+
+
+_heif_lock = threading.Lock()
+_heif_registered = False
+
+
+def _register_heif() -> None:
+    global _heif_registered
+    with _heif_lock:
+        if not _heif_registered:
+            # Imported late: it costs 20 MB and most folders have no HEIC.
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            _heif_registered = True
+
+
+class HeaderFile(io.RawIOBase, BinaryIO):
+    """A read-only view of a file, from its start, that gives out at most _MAX_HEADER_BYTES in total."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _MAX_HEADER_BYTES
+        file.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._file.read(min(len(buffer), self._left + 1))
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(f"the header does not end within {_MAX_HEADER_BYTES >> 20} MiB")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Leaves the file open: it is the caller's."""

@@ -1,0 +1,43 @@
+"""Why a file gave no picture, in a line for a person."""
+
+import re
+
+from PIL import Image
+
+__all__ = ["header_reason", "reason"]
+
+_TRUNCATED = re.compile(
+    r"truncat|not enough|unexpected end|end[- ]of[- ](file|stream)|premature|too short|unpack requires|only got|"
+    r"incomplete|buffer is not large|unexpected eof",
+    re.IGNORECASE,
+)
+
+
+def header_reason(error: Exception, format_name: str) -> str:
+    """As `reason`, for a file that begins like an image of this format and goes on otherwise."""
+    if isinstance(error, (Image.DecompressionBombError, MemoryError)) or _is_truncated(error):
+        return reason(error, format_name)
+    text = _one_line(error)
+    if text == "could not create decoder object":  # all that the WebP decoder says
+        return f"truncated or damaged {format_name}"
+    # "not identified" is what Pillow says where a plugin gives up without a reason, at a width of 0 for instance.
+    return f"damaged {format_name} header" + ("" if text.startswith("not identified") else f": {text}")
+
+
+def reason(error: Exception, format_name: str | None) -> str:
+    """One short line for a person: what is wrong with the file, not where Pillow noticed."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory to decode this {format_name}"
+    if isinstance(error, Image.DecompressionBombError):
+        return "declares more pixels than Pillow decodes at once"
+    if _is_truncated(error):
+        return f"truncated {format_name}"
+    return f"damaged {format_name}: {_one_line(error) or type(error).__name__}"
+
+
+def _is_truncated(error: Exception) -> bool:
+    return isinstance(error, (EOFError, IndexError)) or _TRUNCATED.search(str(error)) is not None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

@@ -1,0 +1,61 @@
+"""Where the time of a run went."""
+
+from dataclasses import dataclass
+
+from mmsearch.loader import LoadSeconds
+
+__all__ = ["StageTime", "StageTimes", "Stages"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """One stage. seconds: of work, added up over all that do it at the same time. share: of all stages' seconds."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """read, decode, resize, transfer, encode and write, in this order, and the one that would have to be faster for the
+    run to be; None where no picture was encoded."""
+
+    stages: tuple[StageTime, ...] = ()
+    bottleneck: str | None = None
+
+
+@dataclass(slots=True)
+class Stages:
+    """Adds up. threads: that load. lanes: that encode; 0 where both are done by the same threads (CPU)."""
+
+    threads: int
+    lanes: int = 0
+    read: float = 0.0
+    decode: float = 0.0
+    resize: float = 0.0
+    transfer: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+
+    def add(self, seconds: LoadSeconds) -> None:
+        """One file's."""
+        self.read += seconds.read
+        self.decode += seconds.decode
+        self.resize += seconds.resize
+
+    def times(self) -> StageTimes:
+        """The bottleneck is the longest stage of those who had least time to spare."""
+        loading = {"read": self.read, "decode": self.decode, "resize": self.resize}
+        encoding = {"transfer": self.transfer, "encode": self.encode}
+        writing = {"write": self.write}
+        if self.encode <= 0:
+            return StageTimes()
+        teams = [(loading, self.threads), (encoding, self.lanes), (writing, 1)]
+        if not self.lanes:
+            teams = [(loading | encoding, self.threads), (writing, 1)]
+        busiest, _ = max(teams, key=lambda team: sum(team[0].values()) / team[1])
+        all_of_them = loading | encoding | writing
+        total = sum(all_of_them.values())
+        stages = tuple(StageTime(name, seconds, seconds / total) for name, seconds in all_of_them.items())
+        return StageTimes(stages, max(busiest, key=lambda name: busiest[name]))

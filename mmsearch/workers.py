@@ -1,0 +1,91 @@
+"""Threads that can be given up on.
+
+`concurrent.futures` waits for each of its threads, when a pool is closed and again when Python ends: a decoder that
+never returns would keep the program for ever. These threads are daemons, and one that hangs is replaced."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Self, TypeVar
+
+__all__ = ["Overdue", "Workers"]
+
+_Result = TypeVar("_Result")
+
+
+class Overdue(Exception):
+    """A task ran longer than it may, and was left alone."""
+
+
+class Workers:
+    """`count` threads that take tasks in the order in which they were submitted. A context manager."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._name = name
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._started: dict[Future[Any], float] = {}
+        self._threads: list[threading.Thread] = []
+        self._given_up: set[Future[Any]] = set()
+        for _ in range(count):
+            self._add_thread()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop what has not been started, and let the threads end when they are done; waits for none of them."""
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                break
+            if task is not None:
+                task[0].cancel()
+        for _thread in self._threads:
+            self._tasks.put(None)
+
+    def submit(self, function: Callable[..., _Result], *arguments: Any) -> "Future[_Result]":
+        """Have `function(*arguments)` run by the next free thread."""
+        future: Future[_Result] = Future()
+        self._tasks.put((future, function, arguments))
+        return future
+
+    def result(self, future: "Future[_Result]", seconds: float) -> _Result:
+        """What a task returned or raised. Raises Overdue where it has been running for longer than `seconds`; then its
+        thread is left to itself, and another takes its place."""
+        while True:
+            started = self._started.get(future)
+            left = seconds if started is None else started + seconds - time.monotonic()
+            try:
+                return future.result(timeout=max(0.0, left))
+            except TimeoutError:
+                if future.done():  # its own, or it came just now
+                    return future.result()
+                if started is not None and time.monotonic() - started >= seconds:
+                    self._given_up.add(future)
+                    self._add_thread()
+                    raise Overdue from None
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            future, function, arguments = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            self._started[future] = time.monotonic()
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+                future.set_exception(error)
+            self._started.pop(future, None)
+            if future in self._given_up:
+                return
+            del task, future, function, arguments  # what they hold is not kept until the next one comes
