@@ -125,7 +125,7 @@ def load(
         try:
             return workers.result(future, options.seconds)
         except Overdue:
-            return Loaded(file, error=ImageError("decode", f"not decoded within {options.seconds:.0f} seconds"))
+            return Loaded(file, error=ImageError("decode", f"not decoded within {options.seconds:g} seconds"))
 
     try:
         for file in files:

@@ -51,7 +51,7 @@ class Preprocessing:
         image = self._middle(image)
         for step in self._geometry:
             image = step(image)
-        return np.asarray(image)
+        return np.array(image)
 
     def fit_array(
         self, pixels: NDArray[np.uint8], scale: int, size: tuple[int, int], orientation: int

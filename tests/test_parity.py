@@ -1,0 +1,294 @@
+"""The fast route against the exact one: it agrees on good pictures, and every fault that is put in stops the run."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmsearch.encoders import Encoder, load_encoder, open_clip_encoder, preprocessing
+from mmsearch.errors import ParityError
+from mmsearch.gallery import Gallery
+from mmsearch.images import decode, turbo
+from mmsearch.loader import Kind
+from mmsearch.pipeline import embed as embed_module
+from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed
+from mmsearch.pipeline.embed.parity import ParityCheck, centred_cosines, psnr, top10_overlap
+from mmsearch.pipeline.info import info
+from tests.models import write_tiny_model
+
+Pixels = NDArray[np.uint8]
+
+
+def photo(seed: int, size: tuple[int, int]) -> Image.Image:
+    """Structure at every scale, as in a photograph; blue at the top, red at the left: every turn shows."""
+    rng, (width, height) = np.random.default_rng(seed), size
+    pixels = rng.normal(0, 3, size=(height, width, 3))
+    for cells in (3, 6, 12, 24, 48):
+        grid = rng.integers(0, 256, size=(cells, cells, 3), dtype=np.uint8)
+        pixels += (
+            np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BICUBIC), np.float64) - 128
+        ) / cells**0.5
+    pixels += 128
+    pixels[: height // 3, :, 2] += 60
+    pixels[:, : width // 3, 0] += 60
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def jpeg(seed: int, size: tuple[int, int] = (200, 150), orientation: int = 1) -> bytes:
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    photo(seed, size).save(stream, "JPEG", quality=92, exif=exif)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local-dir:{write_tiny_model(tmp_path_factory.mktemp('model'))}"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten of a size that is decoded whole, two of each other orientation, nine four times as large, four PNGs."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(10):
+        (folder / f"{seed}.jpg").write_bytes(jpeg(seed, (64, 48)))
+    for orientation in range(2, 9):
+        for seed in range(2):
+            (folder / f"turned_{orientation}_{seed}.jpg").write_bytes(
+                jpeg(10 * orientation + seed, (64, 48), orientation)
+            )
+    for seed in range(9):
+        (folder / f"large_{seed}.jpg").write_bytes(jpeg(100 + seed, (640, 403)))
+    for seed in range(4):
+        photo(200 + seed, (90, 80)).save(folder / f"{seed}.png")
+    return folder
+
+
+def run(photos: Path, gallery: Path, encoder: str | Encoder, **options: Any) -> EmbedReport:
+    return embed([photos], gallery=gallery, encoder=encoder, options=EmbedOptions(**options))
+
+
+def test_a_run_records_how_well_it_agrees(photos: Path, model: str, tmp_path: Path) -> None:
+    """Every format, orientation and route that is present, at least eight of each where there are so many."""
+    report = run(photos, tmp_path / "g", model)
+    assert report.images.added == 37
+    assert report.parity is not None
+    found = {(each.format, each.orientation, each.route): each for each in report.parity.agreements}
+    assert {key: each.images for key, each in found.items()} == {
+        ("JPEG", 1, "turbo"): 8,
+        ("JPEG", 1, "turbo/4"): 8,
+        ("PNG", 1, "pillow"): 4,
+        **{("JPEG", orientation, "turbo"): 2 for orientation in range(2, 9)},
+    }
+    for (_, orientation, route), each in found.items():
+        assert each.cosine_lowest > 0.9995
+        if route == "pillow":
+            assert each.psnr_lowest is None  # the very same pixels
+        else:
+            assert each.psnr_lowest is not None
+            assert each.psnr_lowest > (50 if route == "turbo/4" else 60 if orientation < 5 else 45)
+    assert report.parity.top10_overlap is not None
+    assert report.parity.top10_overlap > 0.98
+    assert (report.parity.device, report.parity.precision, report.parity.images) == ("cpu", "fp32", 34)
+    assert Gallery.open(tmp_path / "g").manifest.parity == (report.parity,)
+    assert info(tmp_path / "g").parity == (report.parity,)
+    assert report.stages.bottleneck in ("read", "decode", "resize", "encode", "write")
+    again = run(photos, tmp_path / "g", model)
+    assert (again.parity, again.stages.bottleneck) == (None, None)
+    assert Gallery.open(tmp_path / "g").manifest.parity == (report.parity,)
+
+
+def swapped(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
+    right = turbo.decode
+
+    def wrong(*arguments: Any) -> tuple[Pixels, int] | None:
+        found = right(*arguments)
+        return (np.ascontiguousarray(found[0][:, :, ::-1]), found[1]) if found else None
+
+    monkeypatch.setattr(turbo, "decode", wrong)
+
+
+def interpolated(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+    monkeypatch.setattr(encoder.fast, "_mode", "bilinear")
+
+
+def nearest(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+    right = preprocessing.interpolate
+    plain: Callable[..., Any] = lambda pixels, scale_factor, **_: right(pixels, scale_factor=scale_factor)  # noqa: E731
+    monkeypatch.setattr(preprocessing, "interpolate", plain)
+
+
+def unturned(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
+    monkeypatch.setattr(preprocessing, "turned", lambda pixels, orientation: pixels)
+
+
+def turned_the_other_way(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
+    right, inverse = preprocessing.turned, {6: 8, 8: 6}
+    monkeypatch.setattr(preprocessing, "turned", lambda pixels, which: right(pixels, inverse.get(which, which)))
+
+
+def shifted(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+    """As if the last column of a scaled picture were as wide as the others."""
+    right = turbo.decode
+
+    def wrong(*arguments: Any) -> tuple[Pixels, int] | None:
+        found = right(*arguments)
+        return (np.ascontiguousarray(np.roll(found[0], 2, axis=1)), found[1]) if found else None
+
+    monkeypatch.setattr(turbo, "decode", wrong)
+
+
+def other_mean(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+    right = encoder.fast.normalise
+    monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: right(pixels) + 0.4)
+
+
+def other_std(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+    right = encoder.fast.normalise
+    monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: right(pixels) * 0.5)
+
+
+def unnormalised(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+    monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: pixels.permute(0, 3, 1, 2).float())
+
+
+FAULTS = (
+    *(swapped, interpolated, nearest, unturned, turned_the_other_way, shifted),
+    *(other_mean, other_std, unnormalised),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_fast_route_stops_the_run(
+    fault: Callable[..., None], photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written that lies; the exact route does not share the fault, and works."""
+    encoder = load_encoder(model, device="cpu")
+    fault(monkeypatch, encoder)
+    with pytest.raises(ParityError, match="do not agree with the exact route") as caught:
+        run(photos, tmp_path / "g", encoder)
+    assert "--exact" in str(caught.value)
+    assert not (tmp_path / "g" / "manifests").exists()
+    assert run(photos, tmp_path / "g", encoder, exact=True).images.added == 37
+
+
+@pytest.mark.parametrize("fault", [swapped, nearest, other_mean])
+def test_a_fault_is_found_in_a_folder_of_one(
+    fault: Callable[..., None], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.jpg").write_bytes(jpeg(1))
+    encoder = load_encoder(model, device="cpu")
+    assert run(tmp_path / "one", tmp_path / "right", encoder).images.added == 1
+    fault(monkeypatch, encoder)
+    with pytest.raises(ParityError):
+        run(tmp_path / "one", tmp_path / "wrong", encoder)
+
+
+def test_pictures_that_are_all_alike_are_no_fault(model: str, tmp_path: Path) -> None:
+    """Frames of a still camera: subtracting their mean leaves noise, whose cosine says nothing."""
+    (tmp_path / "frames").mkdir()
+    frame = np.asarray(photo(1, (120, 90)), np.int16)
+    for seed in range(20):
+        noise = np.random.default_rng(seed).integers(-1, 2, size=frame.shape)
+        Image.fromarray(np.clip(frame + noise, 0, 255).astype(np.uint8)).save(tmp_path / "frames" / f"{seed}.jpg")
+    report = run(tmp_path / "frames", tmp_path / "g", model)
+    assert report.parity is not None
+    assert min(each.cosine_lowest for each in report.parity.agreements) > 0.999
+
+
+def test_ctrl_c_commits_nothing_that_was_not_compared(
+    photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(model, device="cpu")
+    other_mean(monkeypatch, encoder)
+
+    def interrupted(state: Any) -> None:
+        if state.task == "embedding" and state.done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ParityError):
+        embed([photos], gallery=tmp_path / "g", encoder=encoder, progress=interrupted)
+    assert not (tmp_path / "g" / "manifests").exists()
+
+
+def test_the_exact_route_is_the_reference(photos: Path, model: str, tmp_path: Path) -> None:
+    """Row by row what Pillow and open_clip's own transform give in fp32, and the shards say so."""
+    encoder = load_encoder(model, device="cpu")
+    report = run(photos, tmp_path / "g", encoder, exact=True, dtype="float32")
+    assert report.parity is None
+    gallery = Gallery.open(tmp_path / "g")
+    assert {shard.provenance.route for shard in gallery.manifest.shards["images"] if shard.provenance} == {"exact"}
+    rows = [row for block in gallery.scan("images", ["path", "embedding"]) for row in block.to_pylist()]
+    assert len(rows) == 37
+    for row in rows:
+        pixels = encoder.preprocess(decode((photos / row["path"]).read_bytes()).image)
+        assert np.abs(encoder.encode_reference(pixels[None])[0] - row["embedding"]).max() < 1e-6
+
+
+def test_exact_is_fp32(photos: Path, model: str, tmp_path: Path, mmsearch: Any) -> None:
+    done = mmsearch("embed", photos, "--model", model, "--exact", "--precision", "bf16", "-g", tmp_path / "g")
+    assert done.code == 1
+    assert "--exact computes in fp32, not in bf16" in done.err
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_other_precisions_agree_within_their_gates(
+    precision: str, photos: Path, model: str, tmp_path: Path, mmsearch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And say how well on the way out."""
+    monkeypatch.setattr(embed_module, "load_encoder", load_encoder)
+    done = mmsearch(
+        "embed", photos, "--model", model, "--precision", precision, "--device", "cpu", "-g", tmp_path / "g"
+    )
+    assert done.code == 0, done.err
+    (parity,) = info(tmp_path / "g").parity
+    assert parity.precision == precision
+    lowest = min(each.cosine_lowest for each in parity.agreements)
+    assert 0.98 < lowest < 0.99999
+    assert re.search(r"agrees    34 pictures with the exact route: pixels at \d\d dB or better", done.out)
+    assert f"centred cosine {lowest:.5f} or better" in done.out
+    assert "the bottleneck is" in done.out
+    assert f"agrees    on cpu in {precision}, 34 pictures" in mmsearch("info", "-g", tmp_path / "g").out
+
+
+def test_int8_is_for_transformers_on_cpus(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmsearch.errors import EncoderError
+
+    exact, quick = (load_encoder(model, device="cpu", precision=each) for each in ("fp32", "int8"))
+    assert np.array_equal(exact.encode_texts(["a dog"]).vectors, quick.encode_texts(["a dog"]).vectors)
+    pixels = np.stack([exact.preprocess(photo(seed, (40, 40))) for seed in range(4)])
+    assert 0 < np.abs(exact.encode_images(pixels) - quick.encode_images(pixels)).max() < 0.05
+    assert np.array_equal(exact.encode_images(pixels), quick.encode_reference(pixels))
+    with pytest.raises(EncoderError, match="int8 is for transformers"):
+        load_encoder("demo", device="cpu", precision="int8")
+    monkeypatch.setattr(open_clip_encoder, "choose_device", lambda _: open_clip_encoder.torch.device("mps"))
+    with pytest.raises(EncoderError, match="int8 is for CPUs; mps is faster in fp16"):
+        load_encoder(model, precision="int8")
+
+
+def test_which_pictures_are_compared() -> None:
+    """The first eight of each kind, then ever fewer, so that a long run is sampled to its end."""
+    check, kind = ParityCheck(), Kind("JPEG", 1, "turbo")
+    assert [number for number in range(1, 101) if check.wanted(kind)] == [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]
+    assert check.wanted(Kind("JPEG", 6, "turbo"))
+
+
+def test_the_measures() -> None:
+    """Worked by hand."""
+    assert psnr(np.array([1.0, 255.0**2, 0.0])).round(2).tolist() == [48.13, 0.0, np.inf]
+    here, there = np.array([[1.0, 1.0], [2.0, 1.0]], np.float32), np.array([[1.0, 2.0], [3.0, 1.0]], np.float32)
+    assert centred_cosines(here, there, np.array([1.0, 0.0])).round(6).tolist() == [1.0, round(3 / 10**0.5, 6)]
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(30, 8)).astype(np.float32)
+    assert top10_overlap(rows, rows) == 1.0
+    assert top10_overlap(rows[:11], rows[:11]) is None
+    other = top10_overlap(rng.normal(size=(30, 8)).astype(np.float32), rows)
+    assert other is not None
+    assert 0.2 < other < 0.5  # of 29 others ten are shared by chance with a third
