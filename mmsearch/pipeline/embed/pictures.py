@@ -206,7 +206,10 @@ class _Work:
         self.skipped += 1
         self.reasons[error.reason] += 1
         file = task.file
-        row = SkippedRow(task.root_id, file.path, file.path_bytes, size, mtime_ns, None, error.stage, error.reason)
+        if error.stage == "read":
+            # A failing disk or a lost mount says nothing of the file: without its state it is tried again by every run.
+            size = mtime_ns = None
+        row = SkippedRow(task.root_id, file.path, file.path_bytes, size, mtime_ns, file.etag, error.stage, error.reason)
         if task.replaces_image is not None:
             self.broken.append((task, row))
             return
@@ -240,7 +243,7 @@ def _row(task: Task, picture: Loaded) -> ImageRow:
         path_bytes=file.path_bytes,
         bytes=file.size,
         mtime_ns=file.mtime_ns,
-        etag=None,
+        etag=file.etag,
         content_hash=picture.content_hash,
         width=picture.width,
         height=picture.height,
