@@ -16,6 +16,7 @@ class EmbedOptions:
     device: "auto", "cpu", "cuda", "cuda:1", "mps". precision: "auto", "fp32", "fp16", "bf16".
     batch_size: images encoded together; None for what suits the device. threads: decoders; None for one a core.
     max_pixels: larger images are skipped. prune: deletes are meant, however many.
+    strict: files that cannot be embedded are an error, raised when all others are embedded.
     dtype: of the vectors in a new gallery, "float16" or "float32".
     benchmark: open images as the published benchmarks do (no EXIF orientation).
     """
@@ -26,6 +27,7 @@ class EmbedOptions:
     threads: int | None = None
     max_pixels: int = MAX_PIXELS
     prune: bool = False
+    strict: bool = False
     dtype: str = "float16"
     benchmark: bool = False
 
@@ -58,6 +60,7 @@ class CaptionCounts:
     """What happened to the captions of this run.
 
     truncated: longer than the model reads, so cut. unmatched: with an image that the gallery does not hold.
+    uncaptioned: pictures beside files of captions that have none. unpaired: examples of both, in words.
     problems: lines of the files that hold no caption.
     """
 
@@ -68,6 +71,8 @@ class CaptionCounts:
     truncated: int = 0
     unmatched: int = 0
     problems: tuple[str, ...] = ()
+    uncaptioned: int = 0
+    unpaired: tuple[str, ...] = ()
 
     def __add__(self, other: "CaptionCounts") -> "CaptionCounts":
         return CaptionCounts(
@@ -78,6 +83,8 @@ class CaptionCounts:
             self.truncated + other.truncated,
             self.unmatched + other.unmatched,
             self.problems + other.problems,
+            self.uncaptioned + other.uncaptioned,
+            self.unpaired + other.unpaired,
         )
 
 
