@@ -19,6 +19,7 @@ from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
 from mmsearch.pipeline.index import search_index
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
+from mmsearch.sources import read_location
 
 __all__ = ["EXACT", "Hit", "OpenGallery", "SearchOptions", "open_gallery"]
 
@@ -171,9 +172,11 @@ class OpenGallery:
 
     def _encode_image(self, file: Path) -> NDArray[np.float32]:
         try:
-            data = file.read_bytes()
+            data = read_location(file)
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
+        except ImageError as error:
+            raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
         # A picture that the gallery holds has its vector there: no model has to be loaded for it.
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
         known = consistently(self.gallery, lambda gallery: _vector_of(gallery, content_hash))

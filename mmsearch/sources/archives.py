@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from mmsearch.errors import SourceError
 from mmsearch.sources import parquet
-from mmsearch.sources.files import MEMBER, Archive, ArchiveKind, Member, SourceFile, is_hidden, sidecars
+from mmsearch.sources.files import MEMBER, Archive, ArchiveKind, Member, SourceFile, is_hidden, shown, sidecars
 
 __all__ = ["Listing", "archive_kind", "list_archive", "member_names", "refused_archive"]
 
@@ -165,7 +165,7 @@ def _tar_entry(info: tarfile.TarInfo, names: dict[str, tuple[int, int]], end: in
     elif info.sparse is not None:
         refused = "a sparse member is not read"
     elif place + size > end:
-        refused = f"truncated: the archive ends after {max(0, end - place):,} of its {size:,} bytes"
+        raise Damaged(f"truncated tar: it ends after {max(0, end - place):,} of the {size:,} bytes of {shown(name)}")
     names[name] = (place, size)
     return _Entry(name, size, place, refused)
 

@@ -1,6 +1,7 @@
 """One file to embed: in a folder, or a member of an archive."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ MEMBER = "!/"
 
 ArchiveKind: TypeAlias = Literal["tar", "zip", "parquet"]
 
+_HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/)")
 _PICTURES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".heic", ".heif", ".avif", ".jxl", ".jp2"),
@@ -112,7 +114,7 @@ def file_in(root: Path, file: Path) -> SourceFile:
 
 def is_hidden(name: str) -> bool:
     """Whether a file is passed over unless it is asked for: a part begins with a dot, or macOS put it there."""
-    return name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
+    return _HIDDEN.search(name) is not None
 
 
 def sidecars(names: Iterable[str]) -> frozenset[str]:

@@ -90,7 +90,7 @@ class Rows:
         self._column = _image_column(self._file.schema_arrow) or ""
         self._lock = threading.Lock()
         self._kept: dict[int, list[bytes | None]] = {}  # first row -> values
-        self._next = 0
+        self._group = self._next = -1  # the row group that `_pieces` comes from, and the row that it gives next
         self._pieces: Iterator[Any] = iter(())
         counts = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._starts = [sum(counts[:group]) for group in range(len(counts) + 1)]
@@ -103,8 +103,7 @@ class Rows:
             try:
                 return self._read(row)
             except (pa.ArrowException, OSError) as error:
-                self._kept.clear()
-                self._next = self._starts[-1]
+                self._group = -1
                 raise Unreadable(f"damaged Parquet: {' '.join(str(error).split())[:100]}") from error
 
     def _read(self, row: int) -> bytes | None:
@@ -113,7 +112,7 @@ class Rows:
                 if start <= row < start + len(values):
                     return values[row - start]
             group = max(place for place, start in enumerate(self._starts[:-1]) if start <= row)
-            if not self._starts[group] <= self._next <= row:
+            if group != self._group or row < self._next:
                 self._begin(group)
             piece = next(self._pieces)
             self._kept[self._next] = _values(piece, self._column)
@@ -130,8 +129,7 @@ class Rows:
         )
         if size > _MOST_BYTES:
             raise Unreadable(f"a row group of {size:,} bytes, over the limit of {_MOST_BYTES:,}")
-        self._kept.clear()
-        self._next = self._starts[group]
+        self._group, self._next = group, self._starts[group]
         self._pieces = self._file.iter_batches(_BATCH, row_groups=[group], columns=[self._column], use_threads=False)
 
 
