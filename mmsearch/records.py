@@ -52,6 +52,11 @@ class EncoderIdentity:
     fingerprint: str
     dim: int
 
+    @property
+    def declared(self) -> bool:
+        """Whether nobody has checked that the vectors are of this encoder."""
+        return self.fingerprint.startswith("declared:")
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
-from mmsearch.errors import FilesSkipped, MmsearchError, MmsearchWarning, SourceError, StoreError
+from mmsearch.errors import EncoderMismatch, FilesSkipped, MmsearchError, MmsearchWarning, SourceError, StoreError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.estimate import Estimate, Timing, estimate
@@ -69,6 +69,7 @@ def embed(
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
     with open_writer(place, command="embed") as writer:
+        _require_own_vectors(writer)
         source = _EncoderSource(encoder, writer, options, announce)
         image_counts, caption_counts = ImageCounts(), CaptionCounts()
         plan = None
@@ -112,6 +113,7 @@ def preview(
     """
     options = options or EmbedOptions()
     with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
+        _require_own_vectors(writer)
         source = _EncoderSource(encoder, writer, options, announce)
         plan = _plan(writer, paths, options, selection, progress, announce)
         source.check()
@@ -166,6 +168,15 @@ class _EncoderSource:
             warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
         self._announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
         return encoder
+
+
+def _require_own_vectors(writer: GalleryWriter) -> None:
+    own = writer.manifest.encoder
+    if own.declared:
+        raise EncoderMismatch(
+            f"the vectors of {writer.gallery.path} were imported, and that they are of {own.spec} is not checked; "
+            "others cannot be added to them. Embed into another gallery with --gallery"
+        )
 
 
 def _read_captions(file: Path, gallery: Path) -> CaptionFile:
