@@ -141,7 +141,7 @@ def test_info_for_people_and_programs(gallery: Path, photos: Path, mmsearch: Com
     found = json.loads(mmsearch("info", "-g", gallery, "--format", "json").out)
     assert (found["images"], found["captions"], found["skipped"]) == (13, 0, 1)
     assert found["encoder"]["spec"] == "fake"
-    assert found["roots"] == [{"path": str(photos), "images": 13, "skipped": 1, "present": True}]
+    assert found["roots"] == [{"path": str(photos), "images": 13, "skipped": 1, "present": True, "whole": True}]
     (state,) = found["indexes"]
     assert (state["covered"], state["beside"], state["dead"]) == (12, 1, 0)
     text = mmsearch("info", "-g", gallery).out

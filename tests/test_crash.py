@@ -1,6 +1,7 @@
 """Whatever happens at any write, fsync or commit: nothing committed is lost, and the same command finishes the job."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -391,3 +392,46 @@ def test_two_embeds_of_one_gallery_at_once(tmp_path: Path) -> None:
     second.communicate()
     embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=FakeEncoder())
     assert len(contents(tmp_path / "g")) == FILES + MEMBERS
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks the system which file a descriptor is")
+def test_a_version_is_named_only_after_all_that_it_names_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power may fail at any moment: each file and its folder are synced before the manifest gets its name, and the
+    manifest's folder is before the run goes on."""
+    folder, gallery = tmp_path / "photos", tmp_path / "g"
+    for place in range(6):
+        write_picture(folder / f"{place}.png", "red", seed=place)
+    synced: list[str] = []
+    commits = 0
+    real_fsync, real_link = os.fsync, os.link
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real_fsync(descriptor)
+
+    def link(temporary: Path, target: Path) -> None:
+        nonlocal commits
+        commits += 1
+        proposed = json.loads(temporary.read_text())
+        names = [f"{table}/{shard['name']}" for table, shards in proposed["shards"].items() for shard in shards]
+        names += [f"deletes/{file['name']}" for files in proposed["deletes"].values() for file in files]
+        for name in names:
+            at = synced.index(str(gallery / name))
+            assert str((gallery / name).parent) in synced[at:], name
+        assert str(temporary) in synced
+        real_link(temporary, target)
+        synced.append("linked")
+
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    options = EmbedOptions(batch_size=2, threads=1)
+    embed([folder], gallery=gallery, encoder=FakeEncoder(), options=options)
+    change(folder)
+    embed([folder], gallery=gallery, encoder=FakeEncoder(), options=options)
+    assert commits >= 4
+    for place, what in enumerate(synced):
+        if what == "linked":
+            assert synced[place + 1] == str(gallery / "manifests")
