@@ -2,8 +2,10 @@
 
 import io
 import os
+import random
 import shutil
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmsearch.gallery import Gallery
+from mmsearch.loader import load
 from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.sources import archives as archives_module
+from mmsearch.sources import file_in, list_archive
 from tests.archives import make_tar, make_zip
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents
@@ -255,6 +259,59 @@ def test_a_truncated_tar_gives_what_it_has_and_loses_nothing(
     os.utime(archive, ns=(9, 9))
     assert run(shards, fake).total_images == 6
     assert skipped(shards.parent / "g") == {}
+
+
+def test_a_damaged_header_in_the_middle_of_a_tar_is_not_its_end(
+    shards: Path, pictures: dict[str, bytes], fake: FakeEncoder
+) -> None:
+    """What comes after it is unknown, so that its pictures stay."""
+    archive = make_tar(shards / "a.tar", pictures.items())
+    run(shards, fake)
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"yellow.png") + 120] ^= 0xFF
+    archive.write_bytes(data)
+    os.utime(archive, ns=(6, 6))
+    report = run(shards, fake)
+    assert (report.images.deleted, report.total_images, report.images.reused) == (0, 6, 3)
+    assert "is no header" in skipped(shards.parent / "g")["a.tar"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["tar", "zip", "parquet"])
+def test_mutated_archives_raise_nothing_else(kind: str, shards: Path, pictures: dict[str, bytes]) -> None:
+    """Whatever bytes an archive is made of: members, or a reason why not; each within seconds."""
+    members = [("long" * 40 + ".png", pictures["red.png"]), *pictures.items()]
+    if kind == "parquet":
+        make_parquet(shards / "a.parquet", list(pictures.values()))
+    else:
+        MAKE[kind](shards / f"a.{kind}", members)
+    whole = (shards / f"a.{kind}").read_bytes()
+    rng = random.Random(7)
+    preprocess = FakeEncoder().preprocess
+    damaged = refused = 0
+    for attempt in range(200):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 2, 5, 20))):
+            place, what = rng.randrange(len(data)), rng.random()
+            if what < 0.6:
+                data[place] = rng.randrange(256)
+            elif what < 0.8:
+                data[place : place + 20] = bytes([rng.choice((0, 0x80, 0xFF))]) * 20
+            elif what < 0.9:
+                other = rng.randrange(len(data))
+                data[place : place + 512] = data[other : other + 512]
+            elif len(data) > 1000:
+                del data[max(place, 1000) :]
+        file = shards / f"{attempt}.{kind}"
+        file.write_bytes(data)
+        started = time.monotonic()
+        listing = list_archive(file_in(shards, file))
+        damaged += listing.damaged is not None
+        refused += sum(picture.error is not None for picture in load(iter(listing.members), preprocess))
+        assert time.monotonic() - started < 60
+        file.unlink()
+    assert damaged > 10
+    assert refused > 10
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,9 @@ def _tar(file: SourceFile) -> Iterator[_Entry]:
                     last = info.offset
                     if (entry := _tar_entry(info, names, end)) is not None:
                         yield entry
+                stream.seek(archive.offset)
+                if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes any bad header for the end
+                    raise Damaged(f"damaged tar: what stands at byte {archive.offset:,} is no header")
         except (tarfile.TarError, ValueError, EOFError, OverflowError, MemoryError) as error:
             raise Damaged(_tar_reason(error, end)) from error
 

@@ -1,11 +1,10 @@
 """The bytes of a file, wherever it lies: on the disk, or in an archive that is read in place."""
 
+import errno
 import io
-import lzma
 import os
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -63,11 +62,15 @@ def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
         try:
             with _MEMBERS[archive.kind](file, archive, whole) as stream:
                 yield OpenFile(stream, state)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
-            # RuntimeError: a password is wanted after all, which the directory of the archive did not say.
-            raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
+        except ImageError:
+            raise
         except parquet.Unreadable as error:
             raise ImageError("identify", str(error)) from error
+        except Exception as error:
+            # What stands in a damaged archive makes its readers raise anything: zlib.error, UnicodeDecodeError, ...
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
+            raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
 
 
 class _Range(io.RawIOBase, BinaryIO):

@@ -32,7 +32,7 @@ PATH_COLUMNS = (
 )
 _BATCH = 16  # rows read at a time: pictures of some megabytes each
 _KEPT = 16  # batches that stay, since readers come a little out of order
-_MOST_BYTES = 1 << 31  # in one column of one row group, of which a hostile one would make memory
+_MOST_BYTES = 1 << 31  # in one row group, of which a hostile one would make memory
 
 
 class Unreadable(Exception):
@@ -121,12 +121,8 @@ class Rows:
                 del self._kept[next(iter(self._kept))]
 
     def _begin(self, group: int) -> None:
-        metadata = self._file.metadata.row_group(group)
-        size = sum(
-            metadata.column(place).total_uncompressed_size
-            for place in range(metadata.num_columns)
-            if metadata.column(place).path_in_schema == self._column
-        )
+        # Of the whole group: to ask a damaged file for one column ends the process (Arrow, in a destructor).
+        size = self._file.metadata.row_group(group).total_byte_size
         if size > _MOST_BYTES:
             raise Unreadable(f"a row group of {size:,} bytes, over the limit of {_MOST_BYTES:,}")
         self._group, self._next = group, self._starts[group]
