@@ -423,6 +423,20 @@ def test_hidden_members_are_taken_in_on_request_and_stay(
     assert (again.total_images, again.version) == (3, hidden.version)
 
 
+def test_hidden_members_of_a_named_archive_stay_when_it_changes(
+    shards: Path, pictures: dict[str, bytes], fake: FakeEncoder
+) -> None:
+    """A run that does not look at them does not know that they are gone."""
+    archive = make_tar(shards / "a.tar", [("red.png", pictures["red.png"]), (".blue.png", pictures["blue.png"])])
+    embed([archive], gallery=shards.parent / "g", encoder=fake, selection=Selection(hidden=True))
+    make_tar(archive, [("green.png", pictures["green.png"])])
+    os.utime(archive, ns=(8, 8))
+    embed([archive], gallery=shards.parent / "g", encoder=fake)
+    assert paths(shards.parent / "g") == ["a.tar!/.blue.png", "a.tar!/green.png"]
+    embed([archive], gallery=shards.parent / "g", encoder=fake, selection=Selection(hidden=True))
+    assert paths(shards.parent / "g") == ["a.tar!/green.png"]
+
+
 def test_a_real_webdataset_shard(shared_data: Path, tmp_path: Path, fake: FakeEncoder) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()
