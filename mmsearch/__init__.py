@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from mmsearch.gallery import Gallery as Gallery
     from mmsearch.pipeline.embed import EmbedOptions as EmbedOptions
     from mmsearch.pipeline.embed import EmbedReport as EmbedReport
+    from mmsearch.pipeline.embed import Selection as Selection
     from mmsearch.pipeline.embed import embed as embed
+    from mmsearch.pipeline.embed import preview as preview
     from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
     from mmsearch.pipeline.evaluate import evaluate as evaluate
     from mmsearch.pipeline.export import export as export
+    from mmsearch.pipeline.imports import import_vectors as import_vectors
     from mmsearch.pipeline.index import IndexReport as IndexReport
     from mmsearch.pipeline.index import index as index
     from mmsearch.pipeline.info import GalleryInfo as GalleryInfo
@@ -42,6 +45,9 @@ _HOMES = {
     "embed": "pipeline.embed",
     "EmbedOptions": "pipeline.embed",
     "EmbedReport": "pipeline.embed",
+    "Selection": "pipeline.embed",
+    "preview": "pipeline.embed",
+    "import_vectors": "pipeline.imports",
     "index": "pipeline.index",
     "IndexReport": "pipeline.index",
     "open_gallery": "pipeline.query",

@@ -7,7 +7,8 @@
     │   └── CommitConflict      another writer committed first and the change cannot be replayed on top
     ├── StoreError              the disk: full, read-only, gone
     ├── SourceError             what was to be embedded: missing or empty root, root inside a root, bad caption file
-    │   └── PruneRefused        a run would delete suspiciously much
+    │   ├── PruneRefused        a run would delete suspiciously much
+    │   └── FilesSkipped        files could not be embedded, and the caller said that this is an error
     ├── ImageError              one image that cannot be read; carries the stage at which it failed
     ├── EncoderError            the model: unknown, no weights, no such device
     │   ├── EncoderMismatch     vectors of another encoder than the gallery's
@@ -30,6 +31,7 @@ __all__ = [
     "StoreError",
     "SourceError",
     "PruneRefused",
+    "FilesSkipped",
     "ImageError",
     "EncoderError",
     "EncoderMismatch",
@@ -74,6 +76,10 @@ class SourceError(MmsearchError):
 
 class PruneRefused(SourceError):
     """A run would delete more than the guard allows without `--prune`."""
+
+
+class FilesSkipped(SourceError):
+    """Files could not be embedded in a strict run. All others were, and are committed."""
 
 
 class ImageError(MmsearchError):

@@ -1,14 +1,13 @@
 """From files to pixels: reads, hashes and decodes in parallel, in order, a bounded number ahead of whoever consumes."""
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.encoders import Encoder, FastPreprocessing
 from mmsearch.errors import ImageError
-from mmsearch.sources import SourceFile
+from mmsearch.sources import SourceFile, opened
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -224,24 +223,20 @@ def _resized(resize: Callable[[], _Array]) -> _Array:
 def _read(file: SourceFile, max_pixels: int) -> tuple[SourceFile, bytes]:
     """The file's content and the state it was read in. Raises ImageError."""
     try:
-        with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
-            before = os.fstat(stream.fileno())
+        with opened(file) as source:
+            before = source.state()
             # The header decides first: a folder of videos must not be read through.
-            images.probe(stream, max_pixels=max_pixels)
-            if before.st_size > MAX_FILE_BYTES:
-                raise ImageError("read", f"{before.st_size:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
-            stream.seek(0)
-            data = stream.read()
-            after = os.fstat(stream.fileno())
+            images.probe(source.stream, max_pixels=max_pixels)
+            if (before.size or 0) > MAX_FILE_BYTES:
+                raise ImageError("identify", f"{before.size:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
+            source.stream.seek(0)
+            data = source.stream.read()
+            after = source.state()
     except OSError as error:
         raise ImageError("read", _reason(error)) from error
-    if _state(before) != _state(after) or len(data) != after.st_size:
+    if before != after or (after.size is not None and len(data) != after.size):
         raise ImageError("read", "changed while it was read")
-    return SourceFile(file.root, file.name, after.st_size, after.st_mtime_ns), data
-
-
-def _state(status: os.stat_result) -> tuple[Any, ...]:
-    return status.st_size, status.st_mtime_ns
+    return after, data
 
 
 def _reason(error: OSError) -> str:

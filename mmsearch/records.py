@@ -54,6 +54,11 @@ class EncoderIdentity:
     fingerprint: str
     dim: int
 
+    @property
+    def declared(self) -> bool:
+        """Whether nobody has checked that the vectors are of this encoder."""
+        return self.fingerprint.startswith("declared:")
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -66,10 +71,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A folder that a gallery mirrors. uri: percent-encoded, relative to the gallery's folder, or absolute (file:///…)."""
+    """A folder that a gallery mirrors. uri: percent-encoded, relative to the gallery's folder, or absolute (file:///…).
+
+    whole: whether everything in it belongs to the gallery, or only the files that were named.
+    """
 
     id: int
     uri: str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

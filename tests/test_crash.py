@@ -1,5 +1,7 @@
 """Whatever happens at any write, fsync or commit: nothing committed is lost, and the same command finishes the job."""
 
+import errno
+import json
 import os
 import random
 import shutil
@@ -14,13 +16,16 @@ from typing import Any
 
 import pytest
 
+from mmsearch.errors import SourceError, StoreError
 from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.pipeline.embed import EmbedOptions, embed
 from mmsearch.pipeline.maintain import compact
+from tests.archives import make_tar
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents
 
 FILES = 24
+MEMBERS = 8  # of an archive beside them
 
 
 class Crash(BaseException):
@@ -119,6 +124,157 @@ def test_a_crash_at_any_point_loses_nothing_and_the_same_call_finishes(
         shutil.rmtree(gallery)
 
 
+@pytest.mark.soak
+def test_a_crash_at_any_point_with_archives_and_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive with other members and a bad one, a truncated archive, and captions beside pictures."""
+    folder, data = tmp_path / "photos", tmp_path / "data"
+    pictures = [write_picture(data / f"{place}.png", "red", seed=place).read_bytes() for place in range(6)]
+    folder.mkdir()
+    make_tar(folder / "a.tar", [(f"{place}.png", pictures[place]) for place in range(4)])
+    make_tar(folder / "b.tar", [(f"{place}.png", pictures[place]) for place in range(4)])
+    (folder / "a.txt").write_text("one\ntwo\n")
+    write_picture(folder / "a.png", "blue", seed=20)
+    embed([folder], captions=[folder], gallery=tmp_path / "before", encoder=FakeEncoder())
+    make_tar(folder / "a.tar", [(f"{n}.png", pictures[n]) for n in (1, 2, 4, 5)] + [("bad.png", b"no picture")])
+    (folder / "b.tar").write_bytes((folder / "b.tar").read_bytes()[:1500])
+    (folder / "a.txt").write_text("two\nthree\n")
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+
+    def run(gallery: Path) -> None:
+        options = EmbedOptions(batch_size=1, threads=1)
+        embed([folder], captions=[folder], gallery=gallery, encoder=FakeEncoder(), options=options)
+
+    def captions(gallery: Path) -> list[str]:
+        return sorted(row.caption for _, row in Gallery.open(gallery).all_captions())
+
+    shutil.copytree(tmp_path / "before", tmp_path / "whole")
+    with crash_at(10**9, monkeypatch) as passed:
+        run(tmp_path / "whole")
+    assert sorted(path for _, path in contents(tmp_path / "whole") if path.startswith("b.tar")) == [
+        f"b.tar!/{place}.png" for place in range(4)
+    ]
+    for point in range(passed[0]):
+        gallery = tmp_path / f"g{point}"
+        shutil.copytree(tmp_path / "before", gallery)
+        with crash_at(point, monkeypatch), pytest.raises(Crash):
+            run(gallery)
+        contents(gallery)  # fails on rows that stand twice
+        run(gallery)
+        assert_equal(gallery, tmp_path / "whole")
+        assert captions(gallery) == captions(tmp_path / "whole") == ["three", "two"]
+        shutil.rmtree(gallery)
+
+
+class FullDisk:
+    """A file on a disk that has room for so many bytes more, shared between the files of a run."""
+
+    def __init__(self, stream: Any, room: list[int]) -> None:
+        self._stream, self._room = stream, room
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        written = min(size, self._room[0])
+        self._stream.write(memoryview(data).cast("B")[:written])
+        self._room[0] -= written
+        if written < size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written
+
+    def __enter__(self) -> "FullDisk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def test_a_disk_that_fills_up_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At any byte: the error says what to do, nothing committed is lost, and with room the same call finishes."""
+    folder = tmp_path / "photos"
+    for place in range(6):
+        write_picture(folder / f"{place}.png", "red", seed=place)
+    embed([folder], gallery=tmp_path / "before", encoder=FakeEncoder())
+    before = contents(tmp_path / "before").keys()
+    change(folder)
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    options = EmbedOptions(batch_size=1, threads=1)
+    real_open = Path.open
+
+    def run(gallery: Path, room: list[int]) -> None:
+        def limited(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
+            stream = real_open(path, mode, *more, **options)
+            return FullDisk(stream, room) if "x" in mode else stream
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", limited)
+            embed([folder], gallery=gallery, encoder=FakeEncoder(), options=options)
+
+    shutil.copytree(tmp_path / "before", tmp_path / "whole")
+    plenty = [1 << 40]
+    run(tmp_path / "whole", plenty)
+    needed = (1 << 40) - plenty[0]
+    assert needed > 10_000
+    for room in range(0, needed, needed // 25):
+        gallery = tmp_path / f"g{room}"
+        shutil.copytree(tmp_path / "before", gallery)
+        with pytest.raises(StoreError, match="disk is full; free some space and run the same command again"):
+            run(gallery, [room])
+        assert {key for key in before if key[1] in ("4.png", "5.png")} <= contents(gallery).keys()
+        named = {shard.name for shards in Gallery.open(gallery).manifest.shards.values() for shard in shards}
+        lying = {file.name for table in ("images", "skipped") for file in (gallery / table).glob("*.parquet")}
+        earlier = {file.name for file in (tmp_path / "before").rglob("*.parquet")}
+        assert len(lying - named - earlier) <= 2  # what was cut off is cleaned away; a whole one may wait for `compact`
+        run(gallery, [1 << 40])
+        assert_equal(gallery, tmp_path / "whole")
+        shutil.rmtree(gallery)
+
+
+def test_a_new_gallery_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_picture(tmp_path / "photos" / "a.png")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="disk is full"):
+            embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=FakeEncoder())
+    assert find_gallery(tmp_path / "g") is None
+    embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=FakeEncoder())
+    assert len(contents(tmp_path / "g")) == 1
+
+
+def test_a_folder_that_goes_away_during_the_run(tmp_path: Path) -> None:
+    """Its disk is pulled: what was embedded is kept, nothing is deleted, and the next run takes the rest in."""
+    folder = tmp_path / "disk" / "photos"
+    for place in range(10):
+        write_picture(folder / f"{place}.png", "red", seed=place)
+    embed([folder], gallery=tmp_path / "g", encoder=FakeEncoder())
+    for place in range(10, 60):
+        write_picture(folder / f"{place}.png", "blue", seed=place)
+
+    class Pulling(FakeEncoder):
+        def encode_images(self, pixels: Any) -> Any:
+            if folder.is_dir():
+                (tmp_path / "disk").rename(tmp_path / "drawer")
+            return super().encode_images(pixels)
+
+    options = EmbedOptions(batch_size=4, threads=1)
+    with pytest.raises(SourceError, match="went away during the run"):
+        embed([folder], gallery=tmp_path / "g", encoder=Pulling(), options=options)
+    kept = len(contents(tmp_path / "g"))
+    assert 14 <= kept < 60
+    with pytest.raises(SourceError, match="not there"):
+        embed(gallery=tmp_path / "g", encoder=FakeEncoder())
+    (tmp_path / "drawer").rename(tmp_path / "disk")
+    fake = FakeEncoder()
+    report = embed(gallery=tmp_path / "g", encoder=fake)
+    assert (report.total_images, fake.images_encoded, report.images.still_skipped) == (60, 60 - kept, 0)
+    assert list(Gallery.open(tmp_path / "g").skipped_rows()) == []
+
+
 def test_a_crash_during_compaction_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "photos"
     monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
@@ -173,6 +329,10 @@ def start(folder: Path, gallery: Path) -> subprocess.Popen[str]:
 def many_photos(folder: Path) -> None:
     for place in range(FILES):
         write_picture(folder / f"{place}.png", list(COLOURS)[place % len(COLOURS)], seed=place)
+    for place in range(MEMBERS):
+        write_picture(folder.parent / "members" / f"{place}.png", "white", seed=1000 + place)
+    members = sorted((folder.parent / "members").iterdir())
+    make_tar(folder / "shard.tar", [(file.name, file.read_bytes()) for file in members])
     (folder / "broken.jpg").write_text("no picture")
 
 
@@ -187,10 +347,10 @@ def test_kill_9_in_the_middle_and_the_same_command_continues(tmp_path: Path) -> 
     process.kill()
     process.communicate()
     committed = contents(tmp_path / "g")
-    assert 4 <= len(committed) <= FILES
+    assert 4 <= len(committed) <= FILES + MEMBERS
     fake = FakeEncoder()
     embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=fake)
-    assert fake.images_encoded == FILES - len(committed)  # nothing committed is encoded again
+    assert fake.images_encoded == FILES + MEMBERS - len(committed)  # nothing committed is encoded again
     embed([tmp_path / "photos"], gallery=tmp_path / "whole", encoder=fake)
     assert_equal(tmp_path / "g", tmp_path / "whole")
 
@@ -231,4 +391,47 @@ def test_two_embeds_of_one_gallery_at_once(tmp_path: Path) -> None:
     first.communicate()
     second.communicate()
     embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=FakeEncoder())
-    assert len(contents(tmp_path / "g")) == FILES
+    assert len(contents(tmp_path / "g")) == FILES + MEMBERS
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks the system which file a descriptor is")
+def test_a_version_is_named_only_after_all_that_it_names_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power may fail at any moment: each file and its folder are synced before the manifest gets its name, and the
+    manifest's folder is before the run goes on."""
+    folder, gallery = tmp_path / "photos", tmp_path / "g"
+    for place in range(6):
+        write_picture(folder / f"{place}.png", "red", seed=place)
+    synced: list[str] = []
+    commits = 0
+    real_fsync, real_link = os.fsync, os.link
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real_fsync(descriptor)
+
+    def link(temporary: Path, target: Path) -> None:
+        nonlocal commits
+        commits += 1
+        proposed = json.loads(temporary.read_text())
+        names = [f"{table}/{shard['name']}" for table, shards in proposed["shards"].items() for shard in shards]
+        names += [f"deletes/{file['name']}" for files in proposed["deletes"].values() for file in files]
+        for name in names:
+            at = synced.index(str(gallery / name))
+            assert str((gallery / name).parent) in synced[at:], name
+        assert str(temporary) in synced
+        real_link(temporary, target)
+        synced.append("linked")
+
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    options = EmbedOptions(batch_size=2, threads=1)
+    embed([folder], gallery=gallery, encoder=FakeEncoder(), options=options)
+    change(folder)
+    embed([folder], gallery=gallery, encoder=FakeEncoder(), options=options)
+    assert commits >= 4
+    for place, what in enumerate(synced):
+        if what == "linked":
+            assert synced[place + 1] == str(gallery / "manifests")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmsearch.cli import compact, embed, evaluate, export, forget, index, info, query, relocate
+from mmsearch.cli import compact, embed, evaluate, export, forget, imports, index, info, query, relocate
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.version import __version__
 
@@ -35,6 +35,7 @@ app.command("query")(query.query)
 app.command("eval")(evaluate.evaluate)
 app.command("info")(info.info)
 app.command("export")(export.export)
+app.command("import")(imports.import_)
 app.command("forget")(forget.forget)
 app.command("relocate")(relocate.relocate)
 app.command("compact")(compact.compact)

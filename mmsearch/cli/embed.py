@@ -1,16 +1,18 @@
 """`mmsearch embed`"""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mmsearch.cli.agreement import agreement
 from mmsearch.cli.options import Device, GalleryOption, Precision, path, say
-from mmsearch.cli.progress import RESUMABLE, display
+from mmsearch.cli.progress import RESUMABLE, display, duration
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.embed import EmbedReport
+    from mmsearch.pipeline.embed import EmbedReport, Estimate
 
 
 def embed(
@@ -19,13 +21,17 @@ def embed(
         typer.Argument(
             metavar="[PATH]...",
             parser=path,
-            help="Folders, mirrored in full, and files. None: all roots of the gallery.",
+            help="Folders, mirrored in full; files, archives (.tar, .zip, .parquet) and lists of files (.csv, .jsonl, "
+            ".parquet, .txt). None: all roots of the gallery.",
         ),
     ] = None,
     captions: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", parser=path, help="A file of captions: CSV, JSON, or a caption a line. Repeatable."
+            metavar="PATH",
+            parser=path,
+            help="A file of captions (CSV, JSON, Parquet, or a caption a line), or a folder or archive with a .txt or "
+            ".json beside each picture. Repeatable.",
         ),
     ] = None,
     model: Annotated[
@@ -38,6 +44,29 @@ def embed(
         ),
     ] = None,
     gallery: GalleryOption = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Only files that match, as in .gitignore: '*.jpg', '/2019', 'raw/'. Repeatable."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Not the files and folders that match. Repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many new or changed files in this run.")] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files too: those with a leading dot.")] = False,
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Try again what an earlier run could not embed.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail, once all others are embedded, if files could not be.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done to the pictures, and time a sample.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Deletes are meant, even if a root is empty or most of it is gone.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: Annotated[
@@ -55,18 +84,21 @@ def embed(
             "--exact", help="Decode with Pillow, preprocess with open_clip's own transform, encode in fp32. Slower."
         ),
     ] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Deletes are meant, even if a root is empty or most of it is gone.")
-    ] = False,
+    output: Annotated[
+        Literal["text", "jsonl"],
+        typer.Option("--format", help="For people, or for programs: progress and report as JSON lines on stdout."),
+    ] = "text",
 ) -> None:
     """Bring a gallery in line with folders of pictures: encode what is new or changed, drop what is gone.
 
     Run it again at any time: unchanged files cost a look, an interrupted run continues. Without --gallery the gallery
-    is .mmsearch, here or in the nearest parent folder; it is made here if there is none.
+    is .mmsearch, here or in the nearest parent folder; it is made here if there is none. With --include, --exclude or
+    --limit, and of files that are named, pictures are added and updated but none is dropped.
     """
     from mmsearch.images import MAX_PIXELS
-    from mmsearch.pipeline.embed import EmbedOptions
+    from mmsearch.pipeline.embed import EmbedOptions, Selection
     from mmsearch.pipeline.embed import embed as run
+    from mmsearch.pipeline.embed import preview as run_dry
 
     options = EmbedOptions(
         device=device,
@@ -76,18 +108,41 @@ def embed(
         max_pixels=max_pixels or MAX_PIXELS,
         prune=prune,
         exact=exact,
+        strict=strict,
     )
-    with display(interrupted=RESUMABLE) as shown:
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped)
+    if dry_run:
+        if captions:
+            raise typer.BadParameter("it looks at pictures only; leave --captions out", param_hint="--dry-run")
+        with display(interrupted="nothing was written", output=output) as shown:
+            estimate = run_dry(
+                paths or [],
+                gallery=gallery,
+                encoder=model,
+                options=options,
+                selection=selection,
+                progress=shown.progress,
+                announce=shown.announce,
+            )
+        _print_estimate(estimate) if output == "text" else _print_json("estimate", asdict(estimate))
+        return
+    with display(interrupted=RESUMABLE, output=output) as shown:
         report = run(
             paths or [],
             captions=captions or [],
             gallery=gallery,
             encoder=model,
             options=options,
+            selection=selection,
             progress=shown.progress,
             announce=shown.announce,
         )
-    _print(report)
+    _print(report) if output == "text" else _print_json("report", asdict(report))
+    _warn(report)
+
+
+def _print_json(event: str, fields: dict[str, object]) -> None:
+    print(json.dumps({"event": event, **fields}, default=str))
 
 
 def _print(report: "EmbedReport") -> None:
@@ -115,13 +170,31 @@ def _print(report: "EmbedReport") -> None:
     print(f"took      {report.seconds:.1f} s" + (f" on {report.device}, {report.precision}" if report.device else ""))
     if report.stages.bottleneck is not None:
         stages = ", ".join(f"{each.name} {each.seconds:.1f} s ({each.share:.0%})" for each in report.stages.stages)
-        print(f"          {stages}; the bottleneck is {report.stages.bottleneck}")
-    _warn(report)
+        print(f"stages    {stages}; the bottleneck is {report.stages.bottleneck}")
+
+
+def _print_estimate(found: "Estimate") -> None:
+    print(f"gallery   {found.gallery} (dry run: nothing was written)")
+    print(
+        f"pictures  {found.new:,} new, {found.changed:,} changed, {found.gone:,} gone, {found.unchanged:,} unchanged"
+        + (f", {found.retried:,} tried again" if found.retried else "")
+        + (f"; {found.still_skipped:,} skipped since an earlier run" if found.still_skipped else "")
+    )
+    timing = found.timing
+    if timing is None:
+        print(f"time      {'not known: ' + found.untimed if found.untimed else 'a moment: nothing is to be embedded'}")
+        return
+    print(f"time      about {duration(timing.seconds)} on {timing.device}, {timing.precision}")
+    print(
+        f"limit     {timing.bottleneck}: of a sample of {timing.sample + timing.unreadable:,} files, reading and "
+        f"decoding took {timing.load_seconds * 1e3:,.1f} ms each, encoding {timing.encode_seconds * 1e3:,.1f} ms"
+        + (f"; {timing.unreadable:,} would be skipped" if timing.unreadable else "")
+    )
 
 
 def _warn(report: "EmbedReport") -> None:
     for folder, reason in report.images.unreadable[:10]:
-        say(f"warning: {folder} cannot be listed ({reason}); its pictures stay as they were")
+        say(f"warning: {folder} cannot be read ({reason}); its pictures stay as they were")
     for folder in report.images.linked_folders[:10]:
         say(f"warning: {folder} is a link to a folder and is not followed; name the folder itself to embed it")
     captions = report.captions
@@ -129,5 +202,7 @@ def _warn(report: "EmbedReport") -> None:
         say(f"warning: {captions.truncated:,} captions are longer than the model reads; their ends were cut")
     if captions.unmatched:
         say(f"warning: {captions.unmatched:,} captions name a picture that the gallery does not hold")
-    for problem in captions.problems[:10]:
-        say(f"warning: {problem}")
+    if captions.uncaptioned:
+        say(f"warning: {captions.uncaptioned:,} pictures beside the captions have none")
+    for line in (*captions.unpaired[:10], *captions.problems[:10]):
+        say(f"warning: {line}")

@@ -43,14 +43,15 @@ def _print(found: "GalleryInfo") -> None:
     print(f"gallery   {found.path}")
     print(f"version   {found.version}, {found.created_at}, by {found.created_by}")
     print(f"encoder   {found.encoder.spec}, dim {found.encoder.dim}, {found.dtype}")
-    print(f"          {found.encoder.fingerprint}")
+    print(f"          {found.encoder.fingerprint}" + (" (imported, never checked)" if found.encoder.declared else ""))
     print(f"holds     {found.images:,} images, {found.captions:,} captions; {found.skipped:,} files skipped")
     print(f"size      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards and {len(found.indexes)} indexes")
     for parity in found.parity:
         print(f"agrees    on {parity.device} in {parity.precision}, {agreement(parity)}")
     for root in found.roots:
         missing = "" if root.present else "  NOT THERE (mmsearch relocate, or forget)"
-        print(f"root      {printable(root.path)}: {root.images:,} images, {root.skipped:,} skipped{missing}")
+        named = "" if root.whole else " of the files that were named"
+        print(f"root      {printable(root.path)}: {root.images:,} images, {root.skipped:,} skipped{named}{missing}")
     for index in found.indexes:
         print(
             f"index     {index.table}: {index.factory}, {index.rows:,} rows; covers {index.covered:,} live rows, "

@@ -40,13 +40,15 @@ _T = TypeVar("_T")
 class FileRows:
     """Rows that stand for files below one root.
 
-    names: file system strings relative to the root. sizes, times: bytes and mtime_ns, -1 where unknown.
+    names: file system strings relative to the root. sizes, times: bytes and mtime_ns, -1 where unknown. etags: of
+    members of archives, see `sources.Archive`; None for files.
     """
 
     row_ids: NDArray[np.int64]
     names: list[str]
     sizes: NDArray[np.int64]
     times: NDArray[np.int64]
+    etags: list[str | None]
 
 
 class Gallery:
@@ -166,17 +168,18 @@ class Gallery:
 
     def files(self, table: Literal["images", "skipped"], root_id: int) -> FileRows:
         """The live rows that stand for files below a root."""
-        columns = ["root_id", "path", "path_bytes", "bytes", "mtime_ns"]
+        columns = ["root_id", "path", "path_bytes", "bytes", "mtime_ns", "etag"]
         parts = [rows.filter(pc.equal(rows.column("root_id"), root_id)) for rows in self.scan(table, columns)]
         if not parts:
             empty = np.empty(0, np.int64)
-            return FileRows(empty, [], empty, empty)
+            return FileRows(empty, [], empty, empty, [])
         found = pa.concat_tables(parts)
         return FileRows(
             tables.row_ids_of(found),
             _names(found),
             found.column("bytes").fill_null(-1).to_numpy(),
             found.column("mtime_ns").fill_null(-1).to_numpy(),
+            found.column("etag").to_pylist(),
         )
 
     def rows_per_root(self, table: Literal["images", "skipped"]) -> dict[int, int]:

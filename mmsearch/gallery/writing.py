@@ -141,9 +141,9 @@ class GalleryWriter:
         """The folder that a root names."""
         return root_path(self._store.folder, root)
 
-    def add_root(self, folder: Path) -> Root:
-        """A new root for `folder` (absolute)."""
-        root = Root(self._next_root_id, root_uri(self._store.folder, folder))
+    def add_root(self, folder: Path, *, whole: bool = True) -> Root:
+        """A new root for `folder` (absolute). whole: all that is in it, or only files that are named."""
+        root = Root(self._next_root_id, root_uri(self._store.folder, folder), whole)
         self._roots = (*self._roots, root)
         self._next_root_id += 1
         return root

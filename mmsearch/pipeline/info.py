@@ -16,12 +16,13 @@ _Path = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class RootInfo:
-    """A root. present: whether its folder is there now."""
+    """A root. present: whether its folder is there now. whole: whether all of it is mirrored, or named files only."""
 
     path: str
     images: int
     skipped: int
     present: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def _roots(gallery: Gallery) -> list[RootInfo]:
     for root in gallery.manifest.roots:
         path = gallery.root_path(root.id)
         present = path is not None and path.is_dir()
-        found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present))
+        found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present, root.whole))
     return found
 
 

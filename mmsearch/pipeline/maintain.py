@@ -15,6 +15,7 @@ from mmsearch.gallery import (
     rewrite_wasteful,
 )
 from mmsearch.records import Root
+from mmsearch.sources import MEMBER
 from mmsearch.sync import require_apart
 
 __all__ = ["CompactReport", "ForgetReport", "RelocateReport", "compact", "forget", "relocate"]
@@ -64,7 +65,12 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
         found = _find_root(writer, path)
         if found is None:
             source = writer.uri(Path(os.path.realpath(path)))
-            captions = [row_id for row_id, row in writer.gallery.all_captions() if row.source == source]
+            inside = f"{source}{MEMBER}"  # captions that stand beside pictures in a folder or an archive
+            captions = [
+                row_id
+                for row_id, row in writer.gallery.all_captions()
+                if row.source == source or row.source.startswith(inside)
+            ]
             if not captions:
                 raise SourceError(_no_such_root(writer, path))
             writer.delete("captions", captions)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.encoders import Encoder, load_encoder
-from mmsearch.errors import AnnIndexError, ImageError, MmsearchWarning, QueryError
+from mmsearch.errors import AnnIndexError, EncoderMismatch, ImageError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
 from mmsearch.pipeline.index import search_index
-from mmsearch.records import CaptionRow, ImageRow, ItemTable
+from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow, ItemTable
+from mmsearch.sources import read_location
 
 __all__ = ["EXACT", "Hit", "OpenGallery", "SearchOptions", "open_gallery"]
 
@@ -149,7 +150,10 @@ class OpenGallery:
             encoder = self._wanted or own.spec
             if isinstance(encoder, str):
                 encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
-            require_same_encoder(own, encoder.identity, self.gallery.path)
+            if own.declared:
+                _warn_declared(own, encoder.identity, self.gallery.path)
+            else:
+                require_same_encoder(own, encoder.identity, self.gallery.path)
             self._encoder = encoder
         return self._encoder
 
@@ -171,9 +175,11 @@ class OpenGallery:
 
     def _encode_image(self, file: Path) -> NDArray[np.float32]:
         try:
-            data = file.read_bytes()
+            data = read_location(file)
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
+        except ImageError as error:
+            raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
         # A picture that the gallery holds has its vector there: no model has to be loaded for it.
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
         known = consistently(self.gallery, lambda gallery: _vector_of(gallery, content_hash))
@@ -213,6 +219,19 @@ class OpenGallery:
                 warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
                 self._indexes[entry.name] = None
         return self._indexes[entry.name]
+
+
+def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+    if gallery.dim != other.dim:
+        raise EncoderMismatch(
+            f"{folder} holds imported vectors of {gallery.dim} values, declared as those of {gallery.spec}; "
+            f"{other.spec} gives {other.dim}"
+        )
+    warnings.warn(
+        f"the vectors of {folder} were imported; that they are of {gallery.spec} was declared and is not checked",
+        MmsearchWarning,
+        stacklevel=4,
+    )
 
 
 def _vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError, StoreError
 from mmsearch.pipeline.query import Hit
+from mmsearch.sources import read_location
 
 __all__ = ["Answer", "contact_sheet"]
 
@@ -91,7 +92,7 @@ def _files(answer: Answer) -> list[str]:
 
 def _draw_picture(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
     try:
-        picture = images.decode(Path(file or "").read_bytes()).image
+        picture = images.decode(read_location(file or "")).image
     except (OSError, ImageError):
         _draw_words(sheet, corner, "the picture is gone or cannot be read")
         return

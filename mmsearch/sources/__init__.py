@@ -1,6 +1,37 @@
-"""What can be embedded: folders of image files, single files, and files of captions."""
+"""What can be embedded: folders of image files, single files, archives, lists of files, and captions."""
 
+from mmsearch.sources.archives import Listing, archive_kind, list_archive, refused_archive
 from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
-from mmsearch.sources.folders import FolderWalk, SourceFile, file_in, shown
+from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
+from mmsearch.sources.folders import FolderWalk
+from mmsearch.sources.lists import FileList, is_list, read_list
+from mmsearch.sources.opening import OpenFile, opened, read_location
+from mmsearch.sources.pairs import read_pairs
+from mmsearch.sources.selection import EVERYTHING, Selection
 
-__all__ = ["CaptionFile", "CaptionLine", "FolderWalk", "SourceFile", "file_in", "read_captions", "shown"]
+__all__ = [
+    "EVERYTHING",
+    "MEMBER",
+    "Archive",
+    "CaptionFile",
+    "CaptionLine",
+    "FileList",
+    "FolderWalk",
+    "Listing",
+    "Member",
+    "OpenFile",
+    "Selection",
+    "SourceFile",
+    "archive_kind",
+    "file_in",
+    "is_hidden",
+    "is_list",
+    "list_archive",
+    "opened",
+    "read_captions",
+    "read_list",
+    "read_location",
+    "read_pairs",
+    "refused_archive",
+    "shown",
+]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import SourceError
+from mmsearch.sources import parquet
+from mmsearch.sources.files import MEMBER
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
 
@@ -20,11 +22,17 @@ IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "image_name",
 
 @dataclass(frozen=True, slots=True)
 class CaptionLine:
-    """One caption. ordinal: its place in the file, from 0. image: the path that the file gives for it, if any."""
+    """One caption. ordinal: its place in the file, from 0. image: the path that the file gives for it, if any.
+
+    member: where the source is a folder or an archive, the file in it that holds the caption; ordinals count in that.
+    stem: whether `image` lacks its suffix.
+    """
 
     ordinal: int
     caption: str
     image: str | None
+    member: str | None = None
+    stem: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +50,13 @@ def read_captions(file: Path) -> CaptionFile:
     - JSON: a list of objects, or an object a line, with "caption" and optionally "image".
     - CSV, also with tabs or semicolons, with a header that names a caption column, and optionally an image column.
     - Flickr's token files: name.jpg#0<TAB>caption.
+    - Parquet, by its name: a caption column (text, or a list of texts), and a path or the image itself beside it.
     - Anything else: a caption a line.
 
     Raises SourceError: no such file, not text, damaged CSV, a table without a caption column, no caption in it.
     """
+    if file.suffix.lower() == ".parquet":
+        return _collected(file, "a Parquet table", _from_parquet(file))
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
@@ -55,9 +66,12 @@ def read_captions(file: Path) -> CaptionFile:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    return _collected(file, *_parsed(file, text))
+
+
+def _collected(file: Path, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
     lines: list[CaptionLine] = []
     problems: list[str] = []
-    kind, rows = _parsed(file, text)
     for number, caption, image, problem in rows:
         if problem or not caption.strip():
             problems.append(f"line {number}: {problem or 'no caption'}")
@@ -105,6 +119,23 @@ def _parsed(file: Path, text: str) -> tuple[str, Iterator[_Row]]:
             )
     plain = ((number, line, "", "") for number, line in enumerate(_split(text), 1) if line.strip())
     return "a caption a line", plain
+
+
+def _from_parquet(file: Path) -> Iterator[_Row]:
+    try:
+        own = parquet.is_image_table(str(file))
+        for row, fields in parquet.columns(str(file), (*CAPTION_COLUMNS, *IMAGE_COLUMNS)):
+            caption = next((fields[name] for name in CAPTION_COLUMNS if fields.get(name)), None)
+            image = next((fields[name] for name in IMAGE_COLUMNS if isinstance(fields.get(name), str)), "")
+            for each in caption if isinstance(caption, list) else [caption]:
+                found = each if isinstance(each, str) else ""
+                yield row, found, f"{file.name}{MEMBER}{row}" if own else image, ""
+    except parquet.Unreadable as error:
+        raise SourceError(f"{file}: {error}. Nothing was changed.") from error
+    except FileNotFoundError:
+        raise SourceError(f"no such file: {file}") from None
+    except OSError as error:
+        raise SourceError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _column(header: list[str], names: tuple[str, ...]) -> int | None:

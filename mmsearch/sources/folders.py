@@ -1,81 +1,47 @@
 """Folders: every regular file below a root, with what `stat` says of it."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["FolderWalk", "SourceFile", "file_in", "shown"]
+from mmsearch.sources.files import SourceFile, sidecars
 
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One file below a root.
-
-    name: relative to the root, "/" between parts, a file system string (undecodable bytes as surrogates).
-    size, mtime_ns: None where the file could not be asked (a broken link).
-    """
-
-    root: str
-    name: str
-    size: int | None
-    mtime_ns: int | None
-
-    @property
-    def location(self) -> str:
-        """Where to open it."""
-        return os.path.join(self.root, self.name)  # noqa: PTH118 - Path would cost more than the walk itself
-
-    @property
-    def path(self) -> str:
-        """The name as valid text: undecodable bytes shown as \\xNN."""
-        return shown(self.name)
-
-    @property
-    def path_bytes(self) -> bytes | None:
-        """The real name, where `path` is not it."""
-        return None if self.path == self.name else os.fsencode(self.name)
-
-
-def shown(name: str) -> str:
-    """A file system string as text that can be printed and stored: undecodable bytes become \\xNN."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
-    return name
-
-
-def file_in(root: Path, file: Path) -> SourceFile:
-    """A file that was named rather than found. Raises FileNotFoundError."""
-    status = file.stat()
-    name = os.path.relpath(file, root).replace(os.sep, "/")
-    return SourceFile(str(root), name, status.st_size, status.st_mtime_ns)
+__all__ = ["FolderWalk"]
 
 
 class FolderWalk:
     """Iterates over the files below `root`, folder by folder in the order of their names.
 
-    Hidden files and folders (a leading dot) are passed over, and so is the folder `avoid` (the gallery). Links to
-    files are followed; links to folders are not, so that no loop and no second copy arises.
+    Passed over are hidden files and folders (a leading dot) unless `hidden`, the folder `avoid` (the gallery), folders
+    that `enters` refuses (told their names), and what accompanies a picture unless `sidecars_too`. Links to files are
+    followed; links to folders are not, so that no loop and no second copy arises.
 
     After the iteration: `unreadable` holds (name, reason) of folders that could not be listed: what is in them is
-    unknown. `linked_folders` holds the names of links to folders. `hidden` counts what was passed over.
+    unknown. `linked_folders` holds the names of links to folders. `hidden` and `beside` count what was passed over.
     """
 
-    def __init__(self, root: Path, *, avoid: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        avoid: Path | None = None,
+        hidden: bool = False,
+        enters: Callable[[str], bool] = lambda _: True,
+        sidecars_too: bool = False,
+    ) -> None:
         self._root = str(root)
         self._avoid = os.path.realpath(avoid) if avoid else None
+        self._with_hidden = hidden
+        self._enters = enters
+        self._sidecars_too = sidecars_too
         self.unreadable: list[tuple[str, str]] = []
         self.linked_folders: list[str] = []
         self.hidden = 0
+        self.beside = 0
 
     def __iter__(self) -> Iterator[SourceFile]:
-        yield from self._folder("")
-
-    def _folder(self, folder: str) -> Iterator[SourceFile]:
         # A stack of names rather than recursion: folders can be nested deeper than Python's stack.
-        pending = [folder]
+        pending = [""]
         while pending:
             current = pending.pop()
             try:
@@ -84,15 +50,18 @@ class FolderWalk:
             except OSError as error:
                 self.unreadable.append((current, error.strerror or str(error)))
                 continue
+            beside = frozenset() if self._sidecars_too else sidecars(entry.name for entry in entries)
+            self.beside += len(beside)
             folders = []
             for entry in entries:
                 name = f"{current}/{entry.name}" if current else entry.name
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") and not self._with_hidden:
                     self.hidden += 1
                 elif entry.is_dir(follow_symlinks=False):
-                    if self._avoid is None or os.path.realpath(entry.path) != self._avoid:
+                    avoided = self._avoid is not None and os.path.realpath(entry.path) == self._avoid
+                    if not avoided and self._enters(name):
                         folders.append(name)
-                elif (found := self._file(entry, name)) is not None:
+                elif entry.name not in beside and (found := self._file(entry, name)) is not None:
                     yield found
             pending.extend(reversed(folders))
 

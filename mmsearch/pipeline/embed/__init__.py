@@ -9,17 +9,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
-from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning, ParityError, SourceError, StoreError
+from mmsearch.errors import (
+    EncoderError,
+    EncoderMismatch,
+    FilesSkipped,
+    MmsearchError,
+    MmsearchWarning,
+    ParityError,
+    SourceError,
+    StoreError,
+)
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.pipeline.embed.captions import embed_captions
+from mmsearch.pipeline.embed.estimate import Estimate, Timing, estimate
 from mmsearch.pipeline.embed.pictures import embed_pictures
 from mmsearch.pipeline.embed.report import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
 from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.records import ProgressCallback, quiet
-from mmsearch.sources import read_captions
+from mmsearch.sources import EVERYTHING, CaptionFile, Selection, archive_kind, read_captions, read_pairs
 from mmsearch.sync import Plan, choose_roots, plan_root
 
-__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts", "embed"]
+__all__ = [
+    "CaptionCounts",
+    "EmbedOptions",
+    "EmbedReport",
+    "Estimate",
+    "ImageCounts",
+    "Selection",
+    "Timing",
+    "embed",
+    "preview",
+]
 
 _Path = str | os.PathLike[str]
 _DEMO_WARNING = (
@@ -34,37 +54,45 @@ def embed(
     gallery: _Path | None = None,
     encoder: str | Encoder | None = None,
     options: EmbedOptions | None = None,
+    selection: Selection = EVERYTHING,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> EmbedReport:
     """Sync a gallery with folders: encode what is new or changed, drop what is gone, leave the rest alone.
 
-    paths: folders (mirrored in full) and files (added or updated). None, and no captions: all roots of the gallery.
-    captions: files of captions (see `mmsearch.sources.read_captions`); running one again replaces its captions.
+    paths: folders (mirrored in full); files and archives, and lists of them (added or updated). None, and no captions:
+    all roots of the gallery. captions: files of captions (see `mmsearch.sources.read_captions`), or folders and
+    archives with a text beside each picture (`read_pairs`); running one again replaces its captions.
+    selection: which of the files; a run that looks at a part of them deletes nothing.
     gallery: its folder; see `mmsearch.gallery.place_for_gallery` for the default. Made where there is none.
     encoder: an encoder spec, or an encoder; by default the gallery's own, and for a new gallery `DEFAULT_MODEL`.
     announce: told in a line what device is used and what is downloaded, before it happens.
 
     What is finished is committed at least once a minute; an interrupted run is continued by the same call.
-    Raises SourceError (nothing there, nothing embedded, PruneRefused), EncoderError, EncoderMismatch, GalleryBusy,
-    StoreError.
+    Raises SourceError (nothing there, nothing embedded, PruneRefused, FilesSkipped), EncoderError, EncoderMismatch,
+    GalleryBusy, StoreError.
     """
     started = time.monotonic()
     options = options or EmbedOptions()
     named = dict.fromkeys(Path(os.path.realpath(Path(file).expanduser())) for file in captions)
-    files = [(file, read_captions(file)) for file in named]
+    place = place_for_gallery(gallery)
+    files = [(file, _read_captions(file, place)) for file in named]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
-    with open_writer(place_for_gallery(gallery), command="embed") as writer:
+    with open_writer(place, command="embed") as writer:
+        _require_own_vectors(writer)
         source = _EncoderSource(encoder, writer, options, announce)
         image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
         measured = writer.manifest.parity
-        plan = _plan(writer, paths, options, progress) if paths or not captions else None
+        plan = None
+        if paths or not captions:
+            plan = _plan(writer, paths, options, selection, progress, announce)
         source.check()
         try:
             if plan is not None:
                 image_counts, stages = embed_pictures(writer, source.load, plan, options, progress)
                 writer.commit()  # captions find their pictures among committed rows
+                _require_roots(plan)
                 _require_pictures(plan, image_counts)
             for file, lines in files:
                 caption_counts += embed_captions(writer, source.load, file, lines, progress)
@@ -76,6 +104,8 @@ def embed(
             writer.commit()
             raise
         writer.commit()
+        if options.strict:
+            _require_none_skipped(image_counts)
         parity = next((each for each in writer.manifest.parity if each not in measured), None)
         report = _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
         return replace(report, stages=stages, parity=parity)
@@ -86,6 +116,29 @@ def require_fp32(precision: str) -> str:
     if precision not in ("auto", "fp32"):
         raise EncoderError(f"--exact computes in fp32, not in {precision}; leave one of the two out")
     return "fp32"
+
+
+def preview(
+    paths: Sequence[_Path] = (),
+    *,
+    gallery: _Path | None = None,
+    encoder: str | Encoder | None = None,
+    options: EmbedOptions | None = None,
+    selection: Selection = EVERYTHING,
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Estimate:
+    """What `embed` with the same arguments would do to the pictures, and how long it would take; nothing is written.
+
+    A sample is read and encoded, for which the model is loaded. Raises as `embed` does before it writes.
+    """
+    options = options or EmbedOptions()
+    with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
+        _require_own_vectors(writer)
+        source = _EncoderSource(encoder, writer, options, announce)
+        plan = _plan(writer, paths, options, selection, progress, announce)
+        source.check()
+        return estimate(plan, writer.gallery.path, source.load, options)
 
 
 class _EncoderSource:
@@ -140,11 +193,53 @@ class _EncoderSource:
         return encoder
 
 
-def _plan(writer: GalleryWriter, paths: Sequence[_Path], options: EmbedOptions, progress: ProgressCallback) -> Plan:
+def _require_own_vectors(writer: GalleryWriter) -> None:
+    own = writer.manifest.encoder
+    if own.declared:
+        raise EncoderMismatch(
+            f"the vectors of {writer.gallery.path} were imported, and that they are of {own.spec} is not checked; "
+            "others cannot be added to them. Embed into another gallery with --gallery"
+        )
+
+
+def _read_captions(file: Path, gallery: Path) -> CaptionFile:
+    if file.is_dir() or archive_kind(file.name) in ("tar", "zip"):
+        return read_pairs(file, avoid=gallery)
+    return read_captions(file)
+
+
+def _plan(
+    writer: GalleryWriter,
+    paths: Sequence[_Path],
+    options: EmbedOptions,
+    selection: Selection,
+    progress: ProgressCallback,
+    announce: Callable[[str], None],
+) -> Plan:
     plan = Plan()
-    for root in choose_roots(writer, paths):
-        plan_root(writer.gallery, root, plan, prune=options.prune, progress=progress)
+    for root in choose_roots(writer, paths, announce=announce):
+        plan_root(writer.gallery, root, plan, prune=options.prune, progress=progress, selection=selection)
+    for note in plan.notes:
+        warnings.warn(note, MmsearchWarning, stacklevel=3)
     return plan
+
+
+def _require_roots(plan: Plan) -> None:
+    """What was to be read while a disk went away is tried again by the next run; that it went has to be said."""
+    if gone := [str(root.folder) for root in plan.roots if not root.folder.is_dir()]:
+        raise SourceError(
+            f"{', '.join(gone)} went away during the run. What was embedded until then is kept; mount it again and run "
+            "the same command"
+        )
+
+
+def _require_none_skipped(counts: ImageCounts) -> None:
+    if skipped := counts.skipped + counts.still_skipped:
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
+        raise FilesSkipped(
+            f"{skipped:,} files could not be embedded ({reasons or 'all of them in earlier runs'}); all others are in "
+            "the gallery. mmsearch info --skipped lists them, --retry-skipped tries them again"
+        )
 
 
 def _require_pictures(plan: Plan, counts: ImageCounts) -> None:

@@ -90,8 +90,11 @@ class Book:
                 continue
             self.reasons[error.reason] += 1
             file = task.file
-            state = picture.file.size, picture.file.mtime_ns
-            row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, None, error.stage, error.reason)
+            state: tuple[int | None, int | None] = picture.file.size, picture.file.mtime_ns
+            if error.stage == "read":
+                # A failing disk or a lost mount says nothing of the file: without its state every run tries it again.
+                state = None, None
+            row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, file.etag, error.stage, error.reason)
             if task.replaces_image is not None:
                 self.broken.append((task, row))
                 continue
@@ -166,7 +169,7 @@ def _row(entry: Entry) -> ImageRow:
         path_bytes=file.path_bytes,
         bytes=file.size,
         mtime_ns=file.mtime_ns,
-        etag=None,
+        etag=file.etag,
         content_hash=picture.content_hash,
         width=picture.width,
         height=picture.height,

@@ -11,10 +11,11 @@ from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
 from mmsearch.pipeline.embed.report import CaptionCounts
 from mmsearch.records import CaptionRow, Progress, ProgressCallback, Provenance
-from mmsearch.sources import CaptionFile, shown
+from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown
 
 __all__ = ["embed_captions"]
 
+_EXAMPLES = 10  # of captions without a picture, and of pictures without a caption
 _CHUNK = 2_048  # captions between two looks at the clock: seconds of work on a small machine
 
 
@@ -25,29 +26,32 @@ def embed_captions(
     captions: CaptionFile,
     progress: ProgressCallback,
 ) -> CaptionCounts:
-    """Make the gallery's captions of `file` (absolute) those of `captions`; unchanged ones keep their rows."""
+    """Make the gallery's captions of `file` (absolute) those of `captions`; unchanged ones keep their rows.
+
+    Of a folder or an archive with captions beside the pictures, those without a picture are reported and not embedded.
+    """
     source = writer.uri(file)
-    live: dict[int, tuple[int, CaptionRow]] = {}
-    gone: list[int] = []
-    for known_id, known in writer.gallery.all_captions():
-        if known.source == source and known.ordinal in live:
-            gone.append(known_id)  # a key stands once
-        elif known.source == source:
-            live[known.ordinal] = (known_id, known)
-    images = _Images(writer)
+    live, gone = _live(writer, source)
+    images = _Images(writer, file)
     changed: list[tuple[CaptionRow, int | None]] = []
-    unchanged = unmatched = 0
+    unchanged = 0
+    unmatched: list[CaptionLine] = []
     for line in captions.lines:
-        root_id, name = images.find(file.parent, line.image) if line.image else (None, None)
-        unmatched += bool(line.image) and root_id is None
+        root_id, name = images.find(line) if line.image else (None, None)
+        if line.image and root_id is None:
+            unmatched.append(line)
+            if line.stem:
+                continue
         path = None if name is None else shown(name)
         path_bytes = None if name is None or path == name else os.fsencode(name)
-        row = CaptionRow(line.caption, root_id, path, path_bytes, source, line.ordinal)
-        row_id, old = live.pop(line.ordinal, (None, None))
+        own = source if line.member is None else f"{source}{MEMBER}{shown(line.member)}"
+        row = CaptionRow(line.caption, root_id, path, path_bytes, own, line.ordinal)
+        row_id, old = live.pop((own, line.ordinal), (None, None))
         if old is not None and replace(old, truncated=None) == row:
             unchanged += 1
         else:
             changed.append((row, row_id))
+    uncaptioned = images.uncaptioned() if any(line.stem for line in captions.lines) else []
     truncated = _encode(writer, encoder, changed, progress)
     gone += [row_id for row_id, _ in live.values()]
     writer.delete("captions", gone)
@@ -57,9 +61,31 @@ def embed_captions(
         unchanged=unchanged,
         deleted=len(gone),
         truncated=truncated,
-        unmatched=unmatched,
+        unmatched=len(unmatched),
         problems=tuple(f"{file.name}: {problem}" for problem in captions.problems),
+        uncaptioned=len(uncaptioned),
+        unpaired=(
+            *(f"{shown(str(line.member))} has no picture" for line in unmatched[:_EXAMPLES] if line.stem),
+            *(f"{shown(name)} has no caption" for name in uncaptioned[:_EXAMPLES]),
+        ),
     )
+
+
+_Key = tuple[str, int]  # source, ordinal
+
+
+def _live(writer: GalleryWriter, source: str) -> tuple[dict[_Key, tuple[int, CaptionRow]], list[int]]:
+    """The captions of a source that the gallery holds, and the row ids of those that stand in it twice."""
+    live: dict[_Key, tuple[int, CaptionRow]] = {}
+    twice: list[int] = []
+    for row_id, row in writer.gallery.all_captions():
+        if row.source == source or row.source.startswith(f"{source}{MEMBER}"):
+            key = (row.source, row.ordinal)
+            if key in live:
+                twice.append(row_id)
+            else:
+                live[key] = (row_id, row)
+    return live, twice
 
 
 def _encode(
@@ -84,33 +110,60 @@ def _encode(
     return truncated
 
 
-class _Images:
-    """Finds the picture that a file of captions means by a path."""
+_Picture = tuple[int, str]  # root id, name
 
-    def __init__(self, writer: GalleryWriter) -> None:
-        self._writer = writer
-        self._by_location: dict[str, tuple[int, str]] | None = None
-        self._by_name: dict[str, tuple[int, str] | None] = {}
+
+class _Images:
+    """Finds the picture that a source of captions means, by its path or by its path without the suffix."""
+
+    def __init__(self, writer: GalleryWriter, source: Path) -> None:
+        self._writer, self._source = writer, source
+        self._by_location: dict[str, _Picture] = {}
+        self._by_name: dict[str, _Picture | None] = {}
+        self._found: set[_Picture] = set()
         self._folders = {root.id: str(writer.root_path(root)) for root in writer.roots}
 
-    def find(self, folder: Path, image: str) -> tuple[int, str] | tuple[None, None]:
+    def find(self, line: CaptionLine) -> _Picture | tuple[None, None]:
         """(root id, name) of a live picture, or (None, None).
 
-        `image` is taken as a path from the file of captions, then from each root, then as a name that only one has.
+        Its `image` is taken as a path from the source, then from each root, then as a name that only one picture has.
         """
-        if self._by_location is None:
-            self._by_location = self._locations()
-        for base in (str(folder), *self._folders.values()):
+        if not self._by_location:
+            self._by_location = self._locations(stems=line.stem)
+        image = line.image or ""
+        beside = str(self._source if self._source.is_dir() else self._source.parent)
+        if line.stem and not self._source.is_dir():
+            image = f"{self._source.name}{MEMBER}{image}"
+        for base in (beside, *self._folders.values()):
             location = os.path.normpath(os.path.join(base, image))  # noqa: PTH118
             if location in self._by_location:
+                self._found.add(self._by_location[location])
                 return self._by_location[location]
-        return self._by_name.get(os.path.basename(image)) or (None, None)  # noqa: PTH119
+        picture = self._by_name.get(os.path.basename(image))  # noqa: PTH119
+        if picture is None:
+            return None, None
+        self._found.add(picture)
+        return picture
 
-    def _locations(self) -> dict[str, tuple[int, str]]:
-        found = {}
+    def uncaptioned(self) -> list[str]:
+        """The pictures beside the captions that none of them means: of the source, else of the roots that it names."""
+        at = str(self._source)
+        inside = [
+            picture
+            for location, picture in self._by_location.items()
+            if location.startswith((f"{at}/", f"{at}{MEMBER}"))
+        ]
+        if not inside:
+            roots = {root_id for root_id, _ in self._found}
+            inside = [picture for picture in self._by_location.values() if picture[0] in roots]
+        return [name for root_id, name in inside if (root_id, name) not in self._found]
+
+    def _locations(self, *, stems: bool) -> dict[str, _Picture]:
+        found: dict[str, _Picture] = {}
         for _, root_id, name in self._writer.gallery.image_names():
             if root_id in self._folders:
-                found[f"{self._folders[root_id]}/{name}"] = (root_id, name)
-                base = name.rpartition("/")[2]
+                known = os.path.splitext(name)[0] if stems else name  # noqa: PTH122
+                found.setdefault(f"{self._folders[root_id]}/{known}", (root_id, name))
+                base = known.rpartition("/")[2]
                 self._by_name[base] = None if base in self._by_name else (root_id, name)
         return found

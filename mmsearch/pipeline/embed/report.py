@@ -23,6 +23,7 @@ class EmbedOptions:
     threads: that decode, and on a CPU encode; None for one a core.
     max_pixels: larger images are skipped. seconds: what takes longer to decode is skipped.
     prune: deletes are meant, however many.
+    strict: files that cannot be embedded are an error, raised when all others are embedded.
     dtype: of the vectors in a new gallery, "float16" or "float32".
     benchmark: open images as the published benchmarks do (no EXIF orientation).
     exact: decode with Pillow, preprocess with open_clip's own transform, encode in fp32: what else is measured against.
@@ -34,6 +35,7 @@ class EmbedOptions:
     threads: int | None = None
     max_pixels: int = MAX_PIXELS
     prune: bool = False
+    strict: bool = False
     dtype: str = "float16"
     benchmark: bool = False
     exact: bool = False
@@ -68,6 +70,7 @@ class CaptionCounts:
     """What happened to the captions of this run.
 
     truncated: longer than the model reads, so cut. unmatched: with an image that the gallery does not hold.
+    uncaptioned: pictures beside files of captions that have none. unpaired: examples of both, in words.
     problems: lines of the files that hold no caption.
     """
 
@@ -78,6 +81,8 @@ class CaptionCounts:
     truncated: int = 0
     unmatched: int = 0
     problems: tuple[str, ...] = ()
+    uncaptioned: int = 0
+    unpaired: tuple[str, ...] = ()
 
     def __add__(self, other: "CaptionCounts") -> "CaptionCounts":
         return CaptionCounts(
@@ -88,6 +93,8 @@ class CaptionCounts:
             self.truncated + other.truncated,
             self.unmatched + other.unmatched,
             self.problems + other.problems,
+            self.uncaptioned + other.uncaptioned,
+            self.unpaired + other.unpaired,
         )
 
 

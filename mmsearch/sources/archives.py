@@ -1,0 +1,210 @@
+"""What is in an archive: tar (webdataset shards too), zip, and Parquet with a column of image bytes.
+
+Only names, sizes and places are read here, nothing is unpacked, and nothing that an archive says is believed before it
+was checked: it may be hostile.
+"""
+
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from mmsearch.errors import SourceError
+from mmsearch.sources import parquet
+from mmsearch.sources.files import MEMBER, Archive, ArchiveKind, Member, SourceFile, is_hidden, shown, sidecars
+
+__all__ = ["Listing", "archive_kind", "list_archive", "member_names", "refused_archive"]
+
+_KINDS: dict[str, ArchiveKind] = {".tar": "tar", ".zip": "zip", ".parquet": "parquet"}
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
+# Names and attributes of a member take some hundred bytes; a header that wants more than this is an attack.
+_MOST_HEADER_BYTES = 1 << 24
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an archive holds. members: of equal names the last, which is what unpacking would leave.
+
+    damaged: why it could not be read to its end, or at all; then what else it may have held is unknown.
+    repeated: how many names stood in it more than once. hidden: how many members were passed over as hidden.
+    """
+
+    archive: Archive
+    members: tuple[Member, ...]
+    damaged: str | None
+    repeated: int
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A member as its archive describes it."""
+
+    name: str
+    size: int | None
+    place: int
+    refused: str | None = None
+
+
+def archive_kind(name: str) -> ArchiveKind | None:
+    """What kind of archive a file is by its name, or None."""
+    return _KINDS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - asked of every file of a walk
+
+
+def refused_archive(name: str) -> str | None:
+    """Why a file that is an archive by its name is not opened, or None."""
+    if name.lower().endswith(_COMPRESSED):
+        return "an archive of a kind whose members cannot be read one by one; unpack it, or make it a .tar or .zip"
+    return None
+
+
+def list_archive(file: SourceFile, *, hidden: bool = False) -> Listing:
+    """The members of an archive that may be pictures.
+
+    Passed over: folders, links, what accompanies a picture (`sidecars`), and hidden members unless `hidden`.
+    Raises OSError where the archive cannot be read at all (permissions, a failing disk): what is in it is unknown.
+    """
+    kind = archive_kind(file.name)
+    if kind is None:
+        raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_KINDS)}")
+    found: dict[str, _Entry] = {}
+    repeated = passed_over = 0
+    damaged = None
+    try:
+        for entry in _LISTERS[kind](file):
+            if is_hidden(entry.name) and not hidden:
+                passed_over += 1
+                continue
+            repeated += entry.name in found
+            found[entry.name] = entry
+    except Damaged as error:
+        damaged = str(error)
+    beside = sidecars(found)
+    entries = [entry for name, entry in found.items() if name not in beside]
+    size, mtime_ns = file.size or 0, file.mtime_ns or 0
+    archive = Archive(file.location, kind, size, mtime_ns, len(entries), complete=damaged is None)
+    members = tuple(_member(file, archive, entry) for entry in entries)
+    return Listing(archive, members, damaged, repeated, passed_over)
+
+
+def member_names(file: SourceFile) -> dict[str, Member]:
+    """Every member of an archive, captions and hidden ones too, by its name within. Raises SourceError, OSError."""
+    kind = archive_kind(file.name)
+    if kind is None:
+        raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_KINDS)}")
+    archive = Archive(file.location, kind, file.size or 0, file.mtime_ns or 0, 0, complete=True)
+    try:
+        return {entry.name: _member(file, archive, entry) for entry in _LISTERS[kind](file)}
+    except Damaged as error:
+        raise SourceError(f"{file.location}: {error}") from error
+
+
+class Damaged(Exception):
+    """The archive is not what its name says, or ends too early."""
+
+
+def _member(file: SourceFile, archive: Archive, entry: _Entry) -> Member:
+    refused = entry.refused
+    if refused is None and archive.kind != "parquet" and (archive_kind(entry.name) or refused_archive(entry.name)):
+        refused = "an archive inside of an archive is not opened"
+    name = f"{file.name}{MEMBER}{entry.name}"
+    return Member(file.root, name, entry.size, archive.mtime_ns, refused, archive, entry.place)
+
+
+def _cleaned(name: str) -> tuple[str, str | None]:
+    """A member's name as part of an address, and why it is refused. Nothing is ever unpacked to it."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    return "/".join(parts), "its name leads out of the archive" if ".." in parts else None
+
+
+class _HeaderReader:
+    """The file of a tar archive, for tarfile, which believes a header's own word on its size."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _MOST_HEADER_BYTES:
+            raise Damaged(f"damaged tar: a header of {size:,} bytes")
+        return self._stream.read(size)
+
+
+def _tar(file: SourceFile) -> Iterator[_Entry]:
+    names: dict[str, tuple[int, int]] = {}  # for hard links, which say where the bytes stand
+    with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
+        end = os.fstat(stream.fileno()).st_size
+        try:
+            with tarfile.open(fileobj=_HeaderReader(stream), mode="r:") as archive:  # type: ignore[call-overload]
+                last = -1
+                while (info := archive.next()) is not None:
+                    archive.members.clear()  # it would keep them all
+                    if info.offset <= last or info.size < 0:
+                        raise Damaged("damaged tar: a member that begins before the one before it")
+                    last = info.offset
+                    if (entry := _tar_entry(info, names, end)) is not None:
+                        yield entry
+                stream.seek(archive.offset)
+                if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes any bad header for the end
+                    raise Damaged(f"damaged tar: what stands at byte {archive.offset:,} is no header")
+        except (tarfile.TarError, ValueError, EOFError, OverflowError, MemoryError) as error:
+            raise Damaged(_tar_reason(error, end)) from error
+
+
+def _tar_entry(info: tarfile.TarInfo, names: dict[str, tuple[int, int]], end: int) -> _Entry | None:
+    name, refused = _cleaned(info.name)
+    place, size = info.offset_data, info.size
+    if info.islnk():
+        target = names.get(_cleaned(info.linkname)[0])
+        if target is None:
+            return _Entry(name, None, place, "a link to a member that is not there")
+        place, size = target
+    elif not info.isreg():
+        return None
+    elif info.sparse is not None:
+        refused = "a sparse member is not read"
+    elif place + size > end:
+        raise Damaged(f"truncated tar: it ends after {max(0, end - place):,} of the {size:,} bytes of {shown(name)}")
+    names[name] = (place, size)
+    return _Entry(name, size, place, refused)
+
+
+def _tar_reason(error: Exception, end: int) -> str:
+    if not end:
+        return "empty file"
+    text = str(error)
+    if "unexpected end" in text or "truncated" in text:
+        return "truncated tar"
+    return "not a tar archive" if "not a tar" in text or "invalid header" in text else f"damaged tar: {text}"
+
+
+def _zip(file: SourceFile) -> Iterator[_Entry]:
+    try:
+        with zipfile.ZipFile(file.location) as archive:
+            for number, info in enumerate(archive.infolist()):
+                if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
+                    continue
+                name, refused = _cleaned(info.filename)
+                if info.flag_bits & 0x1:
+                    refused = "encrypted"
+                elif info.compress_type not in _ZIP_METHODS:
+                    refused = f"compressed by a method that is not read ({info.compress_type})"
+                yield _Entry(name, info.file_size, number, refused)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise Damaged("empty file" if not file.size else f"truncated, or not a zip archive ({error})") from error
+
+
+def _parquet(file: SourceFile) -> Iterator[_Entry]:
+    try:
+        rows = parquet.image_rows(file.location)
+    except parquet.Unreadable as error:
+        raise Damaged(str(error)) from error
+    for row in range(rows):
+        yield _Entry(str(row), None, row)
+
+
+_LISTERS = {"tar": _tar, "zip": _zip, "parquet": _parquet}

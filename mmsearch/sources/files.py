@@ -1,0 +1,145 @@
+"""One file to embed: in a folder, or a member of an archive."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+__all__ = ["MEMBER", "Archive", "ArchiveKind", "Member", "SourceFile", "file_in", "is_hidden", "shown", "sidecars"]
+
+MEMBER = "!/"
+"""Between an archive and its member: `a.tar!/x.jpg`."""
+
+ArchiveKind: TypeAlias = Literal["tar", "zip", "parquet"]
+
+_HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/)")
+_PICTURES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2"),
+)
+_SIDECARS = (".txt", ".caption", ".json", ".cls", ".xmp", ".aae")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file below a root.
+
+    name: relative to the root, "/" between parts, a file system string (undecodable bytes as surrogates).
+    size, mtime_ns: None where the file could not be asked (a broken link).
+    refused: why it is not to be opened, where that is known from the outside.
+    """
+
+    root: str
+    name: str
+    size: int | None
+    mtime_ns: int | None
+    refused: str | None = None
+
+    @property
+    def location(self) -> str:
+        """Where to open it."""
+        return os.path.join(self.root, self.name)  # noqa: PTH118 - Path would cost more than the walk itself
+
+    @property
+    def path(self) -> str:
+        """The name as valid text: undecodable bytes shown as \\xNN."""
+        return shown(self.name)
+
+    @property
+    def path_bytes(self) -> bytes | None:
+        """The real name, where `path` is not it."""
+        return None if self.path == self.name else os.fsencode(self.name)
+
+    @property
+    def etag(self) -> str | None:
+        """What else than size and time says whether it is unchanged."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive as it was when its members were listed.
+
+    members: how many were found. complete: whether it could be read to its end.
+    """
+
+    location: str
+    kind: ArchiveKind
+    size: int
+    mtime_ns: int
+    members: int
+    complete: bool
+
+    @property
+    def etag(self) -> str:
+        """What every row of a member carries: as many rows with the same one as it says, and nothing is missing."""
+        return f"{self.size}:{self.members}" + ("" if self.complete else ":cut")
+
+
+@dataclass(frozen=True, slots=True)
+class Member(SourceFile):
+    """A member of an archive. name: `a.tar!/x.jpg`. mtime_ns: the archive's, since a member is as old as that.
+
+    size: None where only reading tells (rows of Parquet). place: where the archive holds it (an offset, a number).
+    """
+
+    archive: Archive | None = None
+    place: int = 0
+
+    @property
+    def etag(self) -> str | None:
+        return self.archive.etag if self.archive else None
+
+
+def shown(name: str) -> str:
+    """A file system string as text that can be printed and stored: undecodable bytes become \\xNN."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name
+
+
+def file_in(root: Path, file: Path) -> SourceFile:
+    """A file that was named rather than found; without size and time where there is none."""
+    name = os.path.relpath(file, root).replace(os.sep, "/")
+    try:
+        status = file.stat()
+    except OSError:
+        return SourceFile(str(root), name, None, None)
+    return SourceFile(str(root), name, status.st_size, status.st_mtime_ns)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is passed over unless it is asked for: a part begins with a dot, or macOS put it there."""
+    return _HIDDEN.search(name) is not None
+
+
+def sidecars(names: Iterable[str]) -> frozenset[str]:
+    """Those of some names (of one folder, or with their folders) that accompany a picture and are none themselves.
+
+    `a.txt`, `a.json` and the like beside `a.jpg`; `a.jpg.xmp` too; and in the manner of webdataset `a.json` beside
+    `a.left.jpg`.
+    """
+    names = list(names)
+    candidates = [name for name in names if name.lower().endswith(_SIDECARS)]
+    if not candidates:
+        return frozenset()
+    known: set[str] = set()
+    for name in names:
+        if name.lower().endswith(_PICTURES):
+            known.update((name, stem(name), key(name)))
+    return frozenset(name for name in candidates if stem(name) in known or key(name) in known)
+
+
+def stem(name: str) -> str:
+    """A name without its last suffix."""
+    return os.path.splitext(name)[0]  # noqa: PTH122 - a string in, a string out, a million times
+
+
+def key(name: str) -> str:
+    """What webdataset takes as one sample: a name up to the first dot of its last part."""
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.split('.', 1)[0]}"

@@ -1,0 +1,167 @@
+"""Lists of files: CSV, JSON lines, Parquet, or a path a line."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmsearch.errors import SourceError
+from mmsearch.sources import parquet
+from mmsearch.sources.captions import CAPTION_COLUMNS, IMAGE_COLUMNS
+
+__all__ = ["FileList", "is_list", "read_list"]
+
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_JSON = (".jsonl", ".ndjson", ".json")
+_LINES = (".txt", ".lst", ".list")
+_COLUMNS = tuple(dict.fromkeys((*parquet.PATH_COLUMNS, *IMAGE_COLUMNS, "url")))
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """The files that a list names, absolute, each once and in its order.
+
+    urls: how many of its lines name something to download, which is not done. captions: whether it has a column of
+    them. problems: lines that name nothing, as "line 7: ...".
+    """
+
+    files: tuple[Path, ...]
+    urls: int
+    captions: bool
+    problems: tuple[str, ...]
+
+
+def is_list(file: Path) -> bool:
+    """Whether a file that was named is a list of files rather than a picture or an archive. Raises OSError."""
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        try:
+            return not parquet.is_image_table(str(file))
+        except parquet.Unreadable:
+            return False
+    return suffix in (*_TABLES, *_JSON, *_LINES) and _is_text(file)
+
+
+def _is_text(file: Path) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(4096)
+    try:
+        start.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return error.start > len(start) - 4  # a character may be cut in two
+    return b"\0" not in start
+
+
+def read_list(file: Path) -> FileList:
+    """The files that a list names; relative paths are relative to the list's own folder.
+
+    - `.csv`, `.tsv`: a header that names a column such as path, image, file or filename.
+    - `.jsonl`, `.json`: objects with such a key, a line each or a list; or a list of strings.
+    - `.parquet`: such a column.
+    - `.txt`, and tables without a header: a path a line.
+
+    Raises SourceError: nothing in it names a file, not text, damaged.
+    """
+    folder = os.path.abspath(file.parent)  # noqa: PTH100 - resolve() would follow links
+    found: dict[str, None] = {}
+    problems: list[str] = []
+    urls, captions = 0, False
+    try:
+        for number, named, has_caption in _rows(file):
+            captions |= has_caption
+            if named is None or not named.strip():
+                problems.append(f"line {number}: names no file")
+            elif _URL.match(named) and not named.startswith("file://"):
+                urls += 1
+            else:
+                path = named.strip().removeprefix("file://")
+                found[os.path.normpath(os.path.join(folder, os.path.expanduser(path)))] = None  # noqa: PTH111, PTH118
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except (csv.Error, parquet.Unreadable, OSError) as error:
+        raise SourceError(f"{file} cannot be read as a list of files: {error}") from error
+    if not found:
+        reason = f"its {urls:,} lines are addresses, which are not downloaded" if urls else "; ".join(problems[:3])
+        raise SourceError(
+            f"{file} names no file ({reason or 'it is empty'}). Expected a path a line, or a column such as "
+            f"{', '.join(_COLUMNS[:4])}."
+        )
+    return FileList(tuple(map(Path, found)), urls, captions, tuple(problems))
+
+
+_Row = tuple[int, str | None, bool]  # line number, path, whether there is a caption column
+
+
+def _rows(file: Path) -> Iterator[_Row]:
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        return _from_parquet(file)
+    if suffix in _TABLES:
+        return _from_table(file, _TABLES[suffix])
+    return _from_json(file) if suffix in _JSON else _from_lines(file)
+
+
+def _from_lines(file: Path) -> Iterator[_Row]:
+    with file.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip() and not line.startswith("#"):
+                yield number, line.strip("\r\n"), False
+
+
+def _from_table(file: Path, delimiter: str) -> Iterator[_Row]:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        first = stream.readline()
+        if delimiter == "," and first.count(";") > first.count(","):
+            delimiter = ";"
+        header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+        column = next((header.index(name) for name in _COLUMNS if name in header), None)
+        captions = any(name in header for name in CAPTION_COLUMNS)
+        if column is None:
+            if len(header) > 1:
+                raise csv.Error(f"its columns are {', '.join(header)}, and none of them is that of a path")
+            stream.seek(0)
+        reader = csv.reader(stream, delimiter=delimiter)
+        for row in reader:
+            if row:
+                place = column or 0
+                yield reader.line_num + (column is not None), row[place] if place < len(row) else None, captions
+
+
+def _from_json(file: Path) -> Iterator[_Row]:
+    with file.open(encoding="utf-8-sig") as stream:
+        whole = stream.read(1) == "["
+        stream.seek(0)
+        records: Iterator[tuple[int, Any]]
+        try:
+            records = enumerate(json.load(stream), 1) if whole else _lines_of_json(stream)
+        except (ValueError, RecursionError) as error:
+            raise csv.Error(f"not JSON ({error})") from error
+        for number, record in records:
+            if isinstance(record, str):
+                yield number, record, False
+                continue
+            fields = {str(key).lower(): value for key, value in record.items()} if isinstance(record, dict) else {}
+            yield number, _path_in(fields), any(name in fields for name in CAPTION_COLUMNS)
+
+
+def _lines_of_json(stream: Any) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, None
+
+
+def _from_parquet(file: Path) -> Iterator[_Row]:
+    for row, fields in parquet.columns(str(file), (*_COLUMNS, *CAPTION_COLUMNS)):
+        yield row, _path_in(fields), any(name in fields for name in CAPTION_COLUMNS)
+
+
+def _path_in(fields: dict[str, Any]) -> str | None:
+    return next((fields[name] for name in _COLUMNS if isinstance(fields.get(name), str)), None)

@@ -1,0 +1,159 @@
+"""The bytes of a file, wherever it lies: on the disk, or in an archive that is read in place."""
+
+import errno
+import io
+import os
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mmsearch.errors import ImageError, SourceError
+from mmsearch.sources import parquet
+from mmsearch.sources.archives import archive_kind, member_names
+from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile
+
+__all__ = ["OpenFile", "opened", "read_location"]
+
+_OPEN_ARCHIVES = 4  # files are read in the order of their archives, so that few are in use at a time
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that is open. stream: seekable, at its start. state: the file with the size and time that it has now."""
+
+    stream: BinaryIO
+    state: Callable[[], SourceFile]
+
+
+@contextmanager
+def opened(file: SourceFile) -> Iterator[OpenFile]:
+    """Open a file or a member of an archive. Raises OSError, and ImageError for what an archive does not give out."""
+    if file.refused is not None:
+        raise ImageError("identify", file.refused)
+    if isinstance(file, Member) and file.archive is not None:
+        with _member(file, file.archive) as found:
+            yield found
+        return
+    with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
+        yield OpenFile(stream, lambda: _state(file, stream))
+
+
+def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
+    status = os.fstat(stream.fileno())
+    return replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+@contextmanager
+def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
+    with open(archive.location, "rb") as whole:  # noqa: PTH123
+
+        def state() -> SourceFile:
+            status = os.fstat(whole.fileno())
+            if (status.st_size, status.st_mtime_ns) != (archive.size, archive.mtime_ns):
+                raise ImageError("read", "its archive changed since it was listed")
+            return file
+
+        state()
+        try:
+            with _MEMBERS[archive.kind](file, archive, whole) as stream:
+                yield OpenFile(stream, state)
+        except ImageError:
+            raise
+        except parquet.Unreadable as error:
+            raise ImageError("identify", str(error)) from error
+        except Exception as error:
+            # What stands in a damaged archive makes its readers raise anything: zlib.error, UnicodeDecodeError, ...
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
+            raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
+
+
+class _Range(io.RawIOBase, BinaryIO):
+    """A part of a file, as a file."""
+
+    def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
+        self._stream, self._start, self._size, self._at = stream, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        wanted = max(0, min(len(buffer), self._size - self._at))
+        self._stream.seek(self._start + self._at)
+        data = self._stream.read(wanted)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _tar_member(file: Member, _: Archive, whole: BinaryIO) -> BinaryIO:
+    return _Range(whole, file.place, file.size or 0)
+
+
+def _zip_member(file: Member, archive: Archive, _: BinaryIO) -> Any:
+    directory = _once(_zip, archive)
+    return directory.open(directory.infolist()[file.place])
+
+
+def _parquet_member(file: Member, archive: Archive, _: BinaryIO) -> BinaryIO:
+    data = _once(_rows, archive).read(file.place)
+    if data is None:
+        raise ImageError("identify", "no image in this row")
+    return io.BytesIO(data)
+
+
+_MEMBERS: dict[str, Callable[[Member, Archive, BinaryIO], Any]] = {
+    "tar": _tar_member,
+    "zip": _zip_member,
+    "parquet": _parquet_member,
+}
+
+# The directory of a zip and the position in a table are expensive to find: they are kept while they are used, and close
+# themselves when the last user is done.
+_opening = threading.Lock()
+_zip = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(archive.location))
+_rows = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.Rows(archive.location))
+
+
+def _once(find: Callable[[Archive], Any], archive: Archive) -> Any:
+    with _opening:
+        return find(archive)
+
+
+def read_location(location: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, or of a member such as `photos/a.tar!/x.jpg`. Raises OSError, ImageError."""
+    name = os.fspath(location)
+    path, mark, inner = name.partition(MEMBER)
+    if not mark or archive_kind(path) is None or Path(name).exists():
+        return Path(name).read_bytes()
+    status = Path(path).stat()
+    archive = SourceFile("", path, status.st_size, status.st_mtime_ns)
+    try:
+        found = _directory(archive).get(inner)
+    except SourceError as error:
+        raise ImageError("read", str(error)) from error
+    if found is None:
+        raise FileNotFoundError(2, "no such member", name)
+    with opened(found) as file:
+        return file.stream.read()
+
+
+_directory = lru_cache(_OPEN_ARCHIVES)(member_names)

@@ -1,0 +1,100 @@
+"""Captions that stand in files of their own beside the pictures: `a.txt` for `a.jpg`, in a folder or in an archive."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmsearch.errors import ImageError, SourceError
+from mmsearch.sources.archives import archive_kind, member_names
+from mmsearch.sources.captions import CAPTION_COLUMNS, CaptionFile, CaptionLine
+from mmsearch.sources.files import MEMBER, file_in, is_hidden, stem
+from mmsearch.sources.folders import FolderWalk
+from mmsearch.sources.opening import opened
+
+__all__ = ["read_pairs"]
+
+_SUFFIXES = (".txt", ".caption", ".json")  # preferred first, where a picture has several
+_MOST_BYTES = 1 << 20  # in one file of captions: more is no caption
+
+
+def read_pairs(source: Path, *, avoid: Path | None = None) -> CaptionFile:
+    """The captions in a folder or an archive, each a file that has its picture's name with another suffix.
+
+    `.txt` and `.caption` hold a caption a line, `.json` an object with "caption" (img2dataset, webdataset). Archives in
+    the folder are looked through too. avoid: a folder to pass by, the gallery.
+    A caption's `image` is the picture's name without its suffix, relative to the folder, with `stem` set; its `member`
+    is the file that it stands in. Raises SourceError: no such file in it, or it cannot be read.
+    """
+    texts: dict[str, tuple[str, str, bytes]] = {}  # stem -> suffix, name, content
+    problems: list[str] = []
+    for name, data in _archive(source, "", problems) if source.is_file() else _folder(source, avoid, problems):
+        base, suffix = stem(name), _suffix(name)
+        known = texts.get(base)
+        if known is None or _SUFFIXES.index(suffix) < _SUFFIXES.index(known[0]):
+            texts[base] = (suffix, name, data)
+    lines: list[CaptionLine] = []
+    for base, (suffix, name, data) in sorted(texts.items()):
+        try:
+            captions = _captions(suffix, data)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        lines += [CaptionLine(number, caption, base, name, stem=True) for number, caption in enumerate(captions)]
+    if not lines:
+        raise SourceError(
+            f"no caption in {source}{''.join(f'; {problem}' for problem in problems[:3])}. Expected files such as "
+            "a.txt beside a.jpg, or a file of captions (CSV, JSON, Parquet, or a caption a line)."
+        )
+    return CaptionFile(tuple(lines), tuple(problems), "a file of captions beside each picture")
+
+
+def _suffix(name: str) -> str:
+    return name[len(stem(name)) :].lower()
+
+
+def _folder(folder: Path, avoid: Path | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+    walk = FolderWalk(folder, avoid=avoid, sidecars_too=True)
+    for file in walk:
+        if archive_kind(file.name) in ("tar", "zip"):
+            yield from _archive(Path(file.location), f"{file.name}{MEMBER}", problems)
+        elif _suffix(file.name) in _SUFFIXES:
+            try:
+                if (file.size or 0) > _MOST_BYTES:
+                    raise OSError(f"{file.size:,} bytes, too many for a caption")
+                yield file.name, Path(file.location).read_bytes()
+            except OSError as error:
+                problems.append(f"{file.path}: {error.strerror or error}")
+    problems += [f"{name or folder}: {reason}" for name, reason in walk.unreadable]
+
+
+def _archive(archive: Path, prefix: str, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+    try:
+        members = member_names(file_in(archive.parent, archive))
+    except (OSError, SourceError) as error:
+        problems.append(str(error))
+        return
+    for name, member in members.items():
+        if _suffix(name) in _SUFFIXES and not is_hidden(name):
+            try:
+                if (member.size or 0) > _MOST_BYTES:
+                    raise ImageError("read", f"{member.size:,} bytes, too many for a caption")
+                with opened(member) as file:
+                    yield f"{prefix}{name}", file.stream.read()
+            except (OSError, ImageError) as error:
+                problems.append(f"{prefix}{name}: {error}")
+
+
+def _captions(suffix: str, data: bytes) -> list[str]:
+    """The captions of one file. Raises ValueError."""
+    text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    if suffix != ".json":
+        found = [line.strip() for line in text.split("\n") if line.strip()]
+    else:
+        record = json.loads(text)
+        fields = record if isinstance(record, dict) else {}
+        value = next((fields[name] for name in CAPTION_COLUMNS if name in fields), None)
+        values = value if isinstance(value, list) else [value]
+        found = [each.strip() for each in values if isinstance(each, str) and each.strip()]
+    if not found:
+        raise ValueError("no caption in it")
+    return [each.encode("utf-8", "replace").decode() for each in found]

@@ -1,0 +1,242 @@
+"""What was found below a root, held against what the gallery knows of it: what is to be embedded, and what is gone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mmsearch.errors import SourceError
+from mmsearch.gallery import Gallery
+from mmsearch.records import Progress, ProgressCallback
+from mmsearch.sources import (
+    EVERYTHING,
+    FolderWalk,
+    Listing,
+    Selection,
+    SourceFile,
+    archive_kind,
+    file_in,
+    list_archive,
+    refused_archive,
+)
+from mmsearch.sync.guard import check_prune, count_lost, suspicious
+from mmsearch.sync.known import KnownFiles
+from mmsearch.sync.roots import RootPlan
+
+__all__ = ["Plan", "RootState", "Task", "plan_root"]
+
+_SHOW_EVERY = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to embed. replaces: the live rows (image, skipped) that the outcome takes the place of."""
+
+    file: SourceFile
+    root_id: int
+    replaces_image: int | None
+    replaces_skipped: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """A root that was looked at: how many live images it had, and which of them have no file any more."""
+
+    root_id: int
+    folder: Path
+    live: int
+    vanished: list[int]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What was found below some roots. candidates: files found. vanished_skipped: row ids of skipped rows.
+
+    notes: what the user should know of it, in a line each.
+    """
+
+    roots: list[RootState] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    unchanged: int = 0
+    still_skipped: int = 0
+    candidates: int = 0
+    vanished_skipped: list[int] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    linked_folders: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_root(
+    gallery: Gallery,
+    root: RootPlan,
+    plan: Plan,
+    *,
+    prune: bool,
+    progress: ProgressCallback,
+    selection: Selection = EVERYTHING,
+) -> None:
+    """Look at a root and add to `plan` what has to be done.
+
+    Raises SourceError for an empty root and PruneRefused, unless `prune` says that such deletes are meant.
+    """
+    look = _Look(gallery, root, plan, selection, progress)
+    before, first_task = plan.candidates, len(plan.tasks)
+    look.at_everything()
+    plan.unreadable += [(str(root.folder / name), reason) for name, reason in look.unknown]
+    plan.linked_folders += [str(root.folder / folder) for folder in look.walk.linked_folders]
+    vanished, vanished_skipped = look.vanished()
+    plan.roots.append(RootState(root.root.id, root.folder, len(look.images), vanished))
+    if not prune:
+        nothing = plan.candidates == before and not look.unknown
+        if nothing and (root.files is None or selection.partial):
+            _refuse_empty(root.folder, look.walk, len(look.images), selection)
+        # A vanished file may have been moved: only those that cannot be are sure to be deletes at this point.
+        new_files = sum(task.replaces_image is None for task in plan.tasks[first_task:])
+        if suspicious(len(vanished) - new_files, len(look.images)):
+            check_prune(root.folder, count_lost(gallery, vanished) - new_files, len(look.images))
+    plan.vanished_skipped += vanished_skipped
+
+
+class _Look:
+    """One look at a root. unknown: (name, reason) of folders and archives that could not be read."""
+
+    def __init__(
+        self, gallery: Gallery, root: RootPlan, plan: Plan, selection: Selection, progress: ProgressCallback
+    ) -> None:
+        self._root, self._plan, self._selection, self._progress = root, plan, selection, progress
+        self.images = KnownFiles(gallery.files("images", root.root.id))
+        self.skipped = KnownFiles(gallery.files("skipped", root.root.id))
+        self._wants, self._excludes = selection.wants(), selection.excludes()
+        self.walk = FolderWalk(
+            root.folder,
+            avoid=gallery.path,
+            hidden=selection.hidden,
+            enters=lambda folder: not self._excludes(f"{folder}/"),
+        )
+        self.walked = root.files is None and root.root.whole
+        self.unknown: list[tuple[str, str]] = []
+        self._gone: list[tuple[list[int], list[int]]] = []  # members that are no longer in their archives
+
+    def at_everything(self) -> None:
+        for file in self._files():
+            if self._full:
+                break
+            if archive_kind(file.name) and file.size is not None:
+                if not self._excludes(file.name):
+                    self._at_archive(file)
+            elif self._wants(file.name):
+                reason = refused_archive(file.name)
+                self._at(file if reason is None else replace(file, refused=reason))
+        self.unknown += self.walk.unreadable
+
+    def vanished(self) -> tuple[list[int], list[int]]:
+        """Row ids of images and of skipped rows that stand for nothing any more."""
+        if self._selection.partial:
+            return [], []
+        if self._root.files is not None:
+            # Named files only add or update; but what a named archive no longer holds is gone.
+            return [row for rows, _ in self._gone for row in rows], [row for _, rows in self._gone for row in rows]
+        unknown, hidden = [name for name, _ in self.unknown], self._selection.hidden or not self.walked
+        return self.images.unseen(unknown, hidden=hidden), self.skipped.unseen(unknown, hidden=hidden)
+
+    @property
+    def _full(self) -> bool:
+        limit = self._selection.limit
+        return limit is not None and len(self._plan.tasks) >= limit
+
+    def _files(self) -> Iterator[SourceFile]:
+        folder = self._root.folder
+        if self.walked:
+            yield from self.walk
+        elif self._root.files is not None:
+            yield from (file_in(folder, file) for file in self._root.files)
+        else:  # a root of named files: those, as far as they are still there
+            names = dict.fromkeys([*self.images.files(), *self.skipped.files()])
+            yield from (file for name in names if (file := file_in(folder, folder / name)).size is not None)
+
+    def _at(self, file: SourceFile) -> None:
+        plan = self._plan
+        plan.candidates += 1
+        if plan.candidates % _SHOW_EVERY == 0:
+            self._progress(Progress("looking", plan.candidates, None))
+        image, same_image = self.images.find(file)
+        skip, same_skip = self.skipped.find(file)
+        if image is not None and same_image:
+            plan.unchanged += 1
+        elif skip is not None and same_skip and not self._selection.retry_skipped:
+            plan.still_skipped += 1
+        elif not self._full:
+            plan.tasks.append(Task(file, self._root.root.id, image, skip))
+
+    def _at_archive(self, file: SourceFile) -> None:
+        plan, former = self._plan, self._unchanged(file)
+        if former is not None:
+            unchanged = self.images.keep_members(file, former=former)
+            skipped = self.skipped.keep_members(file, former=former)
+            plan.unchanged += unchanged
+            plan.still_skipped += skipped
+            plan.candidates += unchanged + skipped
+        else:
+            try:
+                listing = list_archive(file, hidden=self._selection.hidden)
+            except OSError as error:
+                self._unknown(file, error.strerror or str(error))
+                return
+            self._at_members(file, listing)
+        hidden = self._selection.hidden
+        self._gone.append(
+            (self.images.missing_members(file, hidden=hidden), self.skipped.missing_members(file, hidden=hidden))
+        )
+
+    def _at_members(self, file: SourceFile, listing: Listing) -> None:
+        if listing.repeated:
+            self._plan.notes.append(f"{file.location} holds {listing.repeated} names twice; the last of each counts")
+        self.walk.hidden += listing.hidden
+        for member in listing.members:
+            if self._wants(member.name):
+                self._at(member)
+        if listing.damaged is not None:
+            # What it held before and does not show now is unknown, not vanished.
+            self.images.keep_members(file, former=True)
+            self.skipped.keep_members(file, former=True)
+            self._at(replace(file, refused=listing.damaged))
+
+    def _unchanged(self, file: SourceFile) -> bool | None:
+        """None: the archive has to be listed. Else it is as it was when all that it holds was taken in, and the answer
+        says whether rows of its former states are to be kept, since it is damaged and they may still be in it."""
+        if self._selection.hidden or (self._selection.retry_skipped and self.skipped.etags(file)):
+            return None
+        rows = self.images.etags(file) + self.skipped.etags(file)
+        complete = next((etag for etag, count in rows.items() if etag.split(":")[1] == str(count)), None)
+        if complete is None:
+            return None
+        if not complete.endswith(":cut"):
+            return False
+        skip, same = self.skipped.find(file)
+        if skip is None or not same or self._selection.retry_skipped:
+            return None
+        self._plan.still_skipped += 1
+        self._plan.candidates += 1
+        return True
+
+    def _unknown(self, file: SourceFile, reason: str) -> None:
+        self.images.keep_members(file, former=True)
+        self.skipped.keep_members(file, former=True)
+        self.unknown.append((file.name, reason))
+
+
+def _refuse_empty(folder: Path, walk: FolderWalk, live: int, selection: Selection) -> None:
+    hints = []
+    if selection.include or selection.exclude:
+        options = [f"--include {each!r}" for each in selection.include]
+        options += [f"--exclude {each!r}" for each in selection.exclude]
+        raise SourceError(
+            f"no file in {folder} is selected by {' '.join(options)}. "
+            "Patterns are those of .gitignore: '*.jpg' at any depth, '/2019' at the top, 'raw/' a folder."
+        )
+    if live:
+        hints.append(f"its {live:,} pictures stay in the gallery; if they are meant to leave it, add --prune")
+    if walk.hidden:
+        hints.append(f"{walk.hidden} hidden files or folders were passed over; --hidden takes them in")
+    if walk.linked_folders:
+        hints.append(f"{len(walk.linked_folders)} links to folders are not followed; name the folders themselves")
+    raise SourceError(f"no files in {folder}" + (f" ({'; '.join(hints)})" if hints else ""))

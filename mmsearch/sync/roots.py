@@ -1,0 +1,193 @@
+"""Which roots the named folders, files, archives and lists stand for."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from mmsearch.errors import SourceError
+from mmsearch.gallery import GalleryWriter
+from mmsearch.records import Root
+from mmsearch.sources import FileList, is_list, read_list
+
+__all__ = ["RootPlan", "choose_roots", "require_apart"]
+
+
+@dataclass(frozen=True, slots=True)
+class RootPlan:
+    """A root that this run looks at: all of it (files None), or the files that were named."""
+
+    root: Root
+    folder: Path
+    files: tuple[Path, ...] | None
+
+
+def choose_roots(
+    writer: GalleryWriter,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    announce: Callable[[str], None] = lambda _: None,
+) -> list[RootPlan]:
+    """The roots that the named folders and files stand for; new ones are added to the writer.
+
+    A folder is a root. A file (an archive too) belongs to the root that holds it, else its folder becomes one, of which
+    only named files belong to the gallery. A list stands for the files that it names; those that no root holds get one
+    root together. Nothing named: every root that the gallery has.
+    Raises SourceError: nothing there, nothing named, a root inside another.
+    """
+    if not paths:
+        if not writer.roots:
+            raise SourceError("nothing to embed: name a folder of pictures, as in: mmsearch embed ~/Pictures")
+        return [RootPlan(root, _present(writer.root_path(root)), None) for root in writer.roots]
+    chosen: dict[int, RootPlan] = {}
+    named = [_existing(path) for path in paths]
+    for folder in dict.fromkeys(path for path in named if path.is_dir()):
+        root = _root_for_folder(writer, folder)
+        chosen[root.id] = RootPlan(root, writer.root_path(root), None)
+    files = _Files(writer)
+    for file in (path for path in named if not path.is_dir()):
+        if _is_list(file):
+            files.add_list(file, _announced(file, read_list(file), announce))
+        else:
+            files.add([file])
+    for root, mine in files.by_root():
+        chosen.setdefault(root.id, RootPlan(root, writer.root_path(root), mine))
+    return list(chosen.values())
+
+
+def _is_list(file: Path) -> bool:
+    try:
+        return is_list(file)
+    except OSError:
+        return False  # as a picture that cannot be read it becomes a skipped row that says why
+
+
+def _announced(file: Path, listed: FileList, announce: Callable[[str], None]) -> FileList:
+    announce(f"{file.name}: a list of {len(listed.files):,} files")
+    if listed.urls:
+        announce(f"{file.name}: {listed.urls:,} addresses are not downloaded; img2dataset makes files of them")
+    for problem in listed.problems[:3]:
+        announce(f"{file.name}: {problem}")
+    if listed.captions:
+        announce(f"{file.name} holds captions too; to embed them: --captions {file}")
+    return listed
+
+
+@dataclass(slots=True)
+class _Files:
+    """Named files on their way to the roots that hold them."""
+
+    writer: GalleryWriter
+    roots: dict[Path, Root] = field(default_factory=dict)
+    _held: dict[Path, Root | None] = field(default_factory=dict)
+    _real: Callable[[Path], Path] = field(default_factory=lambda: lru_cache(1 << 16)(_real))
+
+    def add(self, files: Iterable[Path], folder: Path | None = None) -> None:
+        """Add files; those that no root holds make a root of `folder`, or of the folder that each is in."""
+        for file in files:
+            root = self._holding(file.parent)
+            if root is None:
+                root = _root_for_folder(self.writer, folder or file.parent, whole=False)
+                self._held.clear()
+            self.roots[self._below(file, root)] = root
+
+    def add_list(self, file: Path, listed: FileList) -> None:
+        """Add the files of a list; those that no root holds share one: the list's folder, or what they are all in."""
+        loose = [found for found in listed.files if self._holding(found.parent) is None]
+        if not loose:
+            self.add(listed.files)
+            return
+        folder = Path(os.path.commonpath([found.parent for found in loose]))
+        if folder.is_relative_to(file.parent):
+            folder = file.parent
+        if folder == Path(folder.anchor) or self._holds_a_root(folder):
+            # Neither may the whole disk become a root, nor what holds one: each folder is one, the outer ones first.
+            self.add(sorted(loose, key=lambda found: (len(found.parts), found)))
+            self.add(listed.files)
+        else:
+            self.add(listed.files, folder)
+
+    def by_root(self) -> list[tuple[Root, tuple[Path, ...]]]:
+        found: dict[Root, list[Path]] = {}
+        for file, root in self.roots.items():
+            found.setdefault(root, []).append(file)
+        return [(root, tuple(files)) for root, files in found.items()]
+
+    def _holding(self, folder: Path) -> Root | None:
+        if folder not in self._held:
+            real = self._real(folder)
+            found = (root for root in self.writer.roots if real.is_relative_to(self._real(self.writer.root_path(root))))
+            self._held[folder] = next(found, None)
+        return self._held[folder]
+
+    def _holds_a_root(self, folder: Path) -> bool:
+        real = self._real(folder)
+        return any(self._real(self.writer.root_path(root)).is_relative_to(real) for root in self.writer.roots)
+
+    def _below(self, file: Path, root: Root) -> Path:
+        """`file` as a path below its root, by the one way to it that goes through no link."""
+        folder = self.writer.root_path(root)
+        return folder / (self._real(file.parent) / file.name).relative_to(self._real(folder))
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    absolute = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    if not absolute.exists():
+        raise SourceError(f"no such file or folder: {path}")
+    return absolute
+
+
+def _present(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise SourceError(
+            f"the root {folder} is not there. Is a disk not mounted? If it was moved: mmsearch relocate {folder} NEW; "
+            f"if it is gone for good: mmsearch forget {folder}"
+        )
+    return folder
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _root_for_folder(writer: GalleryWriter, folder: Path, *, whole: bool = True) -> Root:
+    real = _real(folder)
+    for root in writer.roots:
+        if _real(writer.root_path(root)) == real:
+            if whole and not root.whole:
+                root = _made_whole(writer, root)
+            return root
+    require_apart(writer, folder)
+    return writer.add_root(folder, whole=whole)
+
+
+def _made_whole(writer: GalleryWriter, root: Root) -> Root:
+    whole = replace(root, whole=True)
+    writer.set_roots([whole if other == root else other for other in writer.roots])
+    return whole
+
+
+def require_apart(writer: GalleryWriter, folder: Path, *, but: Root | None = None) -> None:
+    """Raise SourceError where `folder` lies in a root (other than `but`), holds one, or lies in the gallery."""
+    real = _real(folder)
+    if real.is_relative_to(_real(writer.gallery.path)):
+        raise SourceError(f"{folder} is the gallery itself or inside it; name another place for it with --gallery")
+    for root in writer.roots:
+        other = writer.root_path(root)
+        if root == but:
+            continue
+        if real == _real(other):
+            raise SourceError(f"{folder} is a root of this gallery already; drop it first: mmsearch forget {other}")
+        if real.is_relative_to(_real(other)):
+            if root.whole:
+                raise SourceError(f"{folder} lies inside the root {other}. Embed that one: mmsearch embed {other}")
+            raise SourceError(
+                f"{folder} lies inside the root {other}, of which single files were named. Embed that one: mmsearch "
+                f"embed {other}; or drop it first: mmsearch forget {other}"
+            )
+        if _real(other).is_relative_to(real):
+            raise SourceError(
+                f"the root {other} lies inside {folder}; a picture belongs to one root. "
+                f"Drop the inner one first: mmsearch forget {other}"
+            )
