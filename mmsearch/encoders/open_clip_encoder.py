@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from mmsearch.encoders import EncodedTexts
 from mmsearch.encoders.devices import Precision, autocast, choose_device, choose_precision, describe
 from mmsearch.encoders.fingerprint import cached_fingerprint
+from mmsearch.encoders.laying_out import keep_text_side
 from mmsearch.encoders.sources import ModelSource, resolve
 from mmsearch.encoders.specs import Spec
 from mmsearch.encoders.tokens import Tokenizer, load_tokenizer
@@ -49,6 +50,7 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         ),
         dim=int(source.model_cfg["embed_dim"]),
     )
+    keep_text_side(model, tokenizer, identity.fingerprint, identity.dim)
     return OpenClipEncoder(model.to(where), tokenizer, preprocess, identity, where, how)
 
 
