@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmsearch import images
 from mmsearch.ann import AnnIndex, Effort, open_index
-from mmsearch.encoders import Encoder, load_encoder
+from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
 from mmsearch.errors import AnnIndexError, ImageError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
@@ -91,6 +91,7 @@ class OpenGallery:
         self._device = device
         self._announce = announce
         self._encoder: Encoder | None = None
+        self._texts: TextEncoder | None = None
         self._indexes: dict[str, AnnIndex | None] = {}
 
     def query(
@@ -153,6 +154,13 @@ class OpenGallery:
             self._encoder = encoder
         return self._encoder
 
+    def text_encoder(self) -> TextEncoder:
+        """What encodes texts: without torch where that is laid out on this machine, unless a model or a device was
+        asked for; else the encoder. Raises as `encoder`."""
+        if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
+            self._texts = find_text_encoder(self.gallery.manifest.encoder, announce=self._announce)
+        return self._texts or self.encoder()
+
     def _encode(self, text: str | None, image: _Path | None) -> NDArray[np.float32]:
         if (text is None) == (image is None):
             raise QueryError("ask with a text or with a picture (--image), one of them")
@@ -163,7 +171,7 @@ class OpenGallery:
     def _encode_text(self, text: str) -> NDArray[np.float32]:
         if not text.strip():
             raise QueryError('the query is empty; say what to look for, as in: mmsearch query "sunset over mountains"')
-        encoded = self.encoder().encode_texts([text])
+        encoded = self.text_encoder().encode_texts([text])
         if encoded.truncated[0]:
             warnings.warn("the query is longer than the model reads; its end was cut", MmsearchWarning, stacklevel=2)
         vector: NDArray[np.float32] = encoded.vectors[0]

@@ -141,9 +141,11 @@ def _parse(content: mmap.mmap, fingerprint: str) -> StoredTower:
     settings = head["tokenizer"]
     kind = settings.pop("kind")
     settings[_TOKENIZER_TABLES[kind]] = tables
-    tokenizer: TokenizerRecord = HubTokens(**settings)
+    tokenizer: TokenizerRecord
     if kind == "clip":
         tokenizer = ClipTokens(**{**settings, "special": tuple(settings["special"])})
+    else:
+        tokenizer = HubTokens(**settings)
     return StoredTower(fingerprint, int(head["dim"]), Design(**head["design"]), weights, tokenizer)
 
 
