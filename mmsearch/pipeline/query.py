@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch import images
 from mmsearch.ann import AnnIndex, Effort, open_index
+from mmsearch.blas import few_threads
 from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
 from mmsearch.errors import AnnIndexError, ImageError, MmsearchWarning, QueryError
-from mmsearch.exact import Neighbours, exact_search, merge
+from mmsearch.exact import Neighbours, ascending, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
-from mmsearch.pipeline.index import search_index
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 
 __all__ = ["EXACT", "Hit", "OpenGallery", "SearchOptions", "open_gallery"]
@@ -128,11 +127,12 @@ class OpenGallery:
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
         """
-        return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
+        with few_threads(len(vectors)):
+            return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
 
     def hits(self, found: Neighbours, table: ItemTable) -> list[list[Hit]]:
         """What was found, with the metadata of each row: a list a query."""
-        wanted = np.unique(found.row_ids[found.row_ids >= 0])
+        wanted = ascending(found.row_ids[found.row_ids >= 0])
         make = consistently(self.gallery, lambda gallery: _rows(gallery, table, wanted))
         folders = {root.id: self.gallery.root_path(root.id) for root in self.gallery.manifest.roots}
         answers = []
@@ -187,6 +187,8 @@ class OpenGallery:
         known = consistently(self.gallery, lambda gallery: _vector_of(gallery, content_hash))
         if known is not None and self._wanted is None:
             return known
+        from mmsearch import images  # late: a text needs no Pillow
+
         try:
             picture = images.decode(data)
         except ImageError as error:
@@ -202,6 +204,8 @@ class OpenGallery:
         index = self._index(gallery, table) if entry is not None else None
         if entry is None or index is None:
             return exact_search(gallery.vector_blocks(table), vectors, k)
+        from mmsearch.pipeline.index import search_index  # late: exact search needs none of it
+
         effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
         indexed = search_index(index, gallery, table, vectors, k, effort=effort)
         beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.blas import few_threads
+
 __all__ = ["ACTIVATIONS", "POOLS", "Design", "TextTower", "block_weights"]
 
 Floats = NDArray[np.float32]
@@ -78,7 +80,8 @@ class TextTower:
         vocabulary."""
         vectors: Floats | None = None
         for rows, length in _batches(self._lengths(ids)):
-            encoded = self._encode(ids[rows], length)
+            with few_threads(len(rows) * length):
+                encoded = self._encode(ids[rows], length)
             if vectors is None:
                 vectors = np.empty((len(ids), encoded.shape[1]), np.float32)
             vectors[rows] = encoded
