@@ -1,23 +1,20 @@
-"""How many threads matrix products use."""
+"""How many threads a matrix product uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["few_threads"]
-
-_LITTLE_WORK_ROWS = 256
+__all__ = ["one_thread"]
 
 
 @contextmanager
-def few_threads(rows: int) -> Iterator[None]:
-    """One thread for products with so few rows that they are bound by memory; as many as ever for more.
+def one_thread() -> Iterator[None]:
+    """Matrix products on one thread each, in the whole process.
 
-    Several threads gain little on these, and where another program keeps a processor busy they wait for each other: a
-    single query took 2.4 to 3 s on two busy cores with two threads, and 0.6 to 1.1 s with one.
+    For products of few rows, which are bound by memory, and for several beside each other. BLAS's own threads wait for
+    each other: where other programs kept both cores busy, a query took 2.4 to 3 s with two threads and 0.6 to 1.1 s with
+    one.
     """
-    if rows > _LITTLE_WORK_ROWS:
-        yield
-        return
+    # Imported late: only what multiplies needs it.
     import threadpoolctl
 
     with threadpoolctl.threadpool_limits(1, user_api="blas"):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.ann import AnnIndex, Effort, open_index
-from mmsearch.blas import few_threads
+from mmsearch.blas import one_thread
 from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
 from mmsearch.errors import AnnIndexError, ImageError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours, ascending, exact_search, merge
@@ -32,6 +33,9 @@ class SearchOptions:
     nprobe: int | None = None
     ef_search: int | None = None
 
+
+# So few are bound by reading the vectors, not by multiplying with them.
+_FEW_QUERIES = 16
 
 DEFAULT = SearchOptions()
 EXACT = SearchOptions(exact=True)
@@ -109,11 +113,15 @@ class OpenGallery:
         """
         if k < 1:
             raise QueryError(f"k is {k}; ask for at least one hit")
+        self.require_items(table)
+        vector = self._encode(text, image)
+        return self.hits(self.search(vector[None], k=k, table=table, options=options), table)[0]
+
+    def require_items(self, table: ItemTable) -> None:
+        """Raise QueryError where there is nothing to search."""
         if not self.gallery.live_rows(table):
             more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
             raise QueryError(f"{self.gallery.path} holds no {table}. Add some: {more}")
-        vector = self._encode(text, image)
-        return self.hits(self.search(vector[None], k=k, table=table, options=options), table)[0]
 
     def search(
         self,
@@ -127,7 +135,7 @@ class OpenGallery:
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
         """
-        with few_threads(len(vectors)):
+        with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
             return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
 
     def hits(self, found: Neighbours, table: ItemTable) -> list[list[Hit]]:

@@ -5,13 +5,15 @@ It computes what `open_clip.CLIP.encode_text` and `TextTransformer.forward` do (
 token that speaks for a causal text counts for nothing.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.blas import few_threads
+from mmsearch.blas import one_thread
 
 __all__ = ["ACTIVATIONS", "POOLS", "Design", "TextTower", "block_weights"]
 
@@ -78,14 +80,20 @@ class TextTower:
     def encode(self, ids: NDArray[np.int64]) -> Floats:
         """(n, context length) token ids -> (n, dim) vectors, not normalised. Raises IndexError for ids beyond the
         vocabulary."""
-        vectors: Floats | None = None
-        for rows, length in _batches(self._lengths(ids)):
-            with few_threads(len(rows) * length):
-                encoded = self._encode(ids[rows], length)
-            if vectors is None:
-                vectors = np.empty((len(ids), encoded.shape[1]), np.float32)
-            vectors[rows] = encoded
-        return vectors if vectors is not None else np.empty((0, self._dim), np.float32)
+        vectors = np.empty((len(ids), self._dim), np.float32)
+        batches = list(_batches(self._lengths(ids)))
+
+        def encode(batch: tuple[NDArray[np.intp], int]) -> None:
+            rows, length = batch
+            vectors[rows] = self._encode(ids[rows], length)
+
+        with one_thread():
+            if len(batches) == 1:
+                encode(batches[0])
+            else:  # beside each other, which keeps the processors busier than to share each product among them
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    list(pool.map(encode, batches))
+        return vectors
 
     @property
     def _dim(self) -> int:
