@@ -97,7 +97,7 @@ def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
 
 
 def ascending(row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The distinct ids, ascending, as np.unique gives them; but that loads numpy.ma, which takes longer than a search."""
+    """The distinct ids, ascending: np.unique, but that loads numpy.ma, which takes as long as encoding a query."""
     ids = np.sort(row_ids, axis=None)
     return ids[np.concatenate([[True], ids[1:] != ids[:-1]])] if len(ids) else ids
 

@@ -60,14 +60,19 @@ def query(
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     if from_file is not None:
         if text is not None or image is not None or sheet is not None or output not in (None, *BATCH_FORMATS):
-            raise typer.BadParameter("goes with --format jsonl or trec, and without a text, --image or --contact-sheet", param_hint="--from-file")
+            raise typer.BadParameter(
+                "goes with --format jsonl or trec, and without a text, --image or --contact-sheet",
+                param_hint="--from-file",
+            )
         from mmsearch.pipeline.batch import answer_all, read_questions
 
         questions = read_questions(from_file)
         BATCH_FORMATS[output or "jsonl"](answer_all(opened, questions, k=k, table=table, options=options))
         return
     if output == "trec":
-        raise typer.BadParameter("--format trec goes with --from-file, which gives queries their ids", param_hint="--format")
+        raise typer.BadParameter(
+            "--format trec goes with --from-file, which gives queries their ids", param_hint="--format"
+        )
     hits = opened.query(text, image=image, k=k, table=table, options=options)
     FORMATS[output or "table"](hits)
     if sheet is not None:

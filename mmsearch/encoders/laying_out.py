@@ -3,7 +3,6 @@
 What is laid out is read from the model itself, compared with it there and then, and not used where it disagrees.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,14 @@ MOST_ERROR = 1e-3
 """Of a caption's vector, relative to its distance from the mean: vectors of texts have most of their length in common,
 and what tells them apart is what must agree."""
 
-_WORDS = ("a photo of two dogs , one brown and one white , running along the beach at sunset while 3 children in red "
-          "coats fly a kite ; a man doesn't look up from his newspaper !").split()  # fmt: skip
+_WORDS = (
+    "a photo of two dogs , one brown and one white , running along the beach at sunset while 3 children in red coats "
+    "fly a kite ; a man doesn't look up from his newspaper ! "
+) * 8
+_LENGTHS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)
 _CAPTIONS = (
-    *(" ".join((_WORDS * 8)[start : start + length]) for start, length in enumerate((0, 1, 2, 3, 5, 8, 13, 21, 34, 55))),
-    " ".join(_WORDS * 8),  # longer than any model reads
+    *(" ".join(_WORDS.split()[start : start + length]) for start, length in enumerate(_LENGTHS)),
+    _WORDS,  # longer than any model reads
     "Käse & Wein — 日本語 😀 &amp; Ã©!!",
 )
 
@@ -70,9 +72,9 @@ def lay_out(model: Any, tokenizer: Tokenizer, fingerprint: str, dim: int) -> Sto
     vectors = TextTower(stored.design, stored.weights).encode(ids)
     with torch.inference_mode():
         expected = model.encode_text(torch.from_numpy(ids)).numpy()
-    error = _disagreement(vectors, expected)
-    if not error <= MOST_ERROR:  # NaN too
-        raise Unsuited(f"its text side gives other vectors without torch (relative error {error:.1g})")
+    disagreement = _disagreement(vectors, expected)
+    if not disagreement <= MOST_ERROR:  # NaN too
+        raise Unsuited(f"its text side gives other vectors without torch (relative error {disagreement:.1g})")
     return stored
 
 
@@ -87,7 +89,7 @@ def _text_parts(model: Any) -> tuple[Any, str, int]:
     """(the module whose attributes are the parts of the text tower, its pooling, its end-of-text id)."""
     if type(model) is open_clip.CLIP:  # which keeps them as its own
         return model, model.text_pool_type, model.text_eos_id
-    text = getattr(model, "text", None)
+    text: Any = getattr(model, "text", None)
     if type(text) is not TextTransformer:
         kind = getattr(getattr(text, "config", None), "model_type", None) or type(text).__name__
         raise Unsuited(f"its text side is not one of open_clip's own ({kind})")

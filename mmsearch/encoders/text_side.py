@@ -1,6 +1,6 @@
 """Texts to vectors without torch: the text tower of an encoder as it lies in the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from mmsearch.encoders import EncodedTexts
 from mmsearch.errors import EncoderError
 from mmsearch.records import EncoderIdentity
 from mmsearch.text_tower.files import NoTower, read_tower
-from mmsearch.text_tower.tokens import make_tokenizer
+from mmsearch.text_tower.tokens import Tokens, make_tokenizer
 from mmsearch.text_tower.tower import TextTower
 
 __all__ = ["TowerEncoder", "open_tower"]
@@ -33,7 +33,9 @@ def open_tower(identity: EncoderIdentity) -> "TowerEncoder":
 class TowerEncoder:
     """The text side of an encoder in numpy. Implements `mmsearch.encoders.TextEncoder`."""
 
-    def __init__(self, identity: EncoderIdentity, tower: TextTower, tokenizer: "Tokenize") -> None:
+    def __init__(
+        self, identity: EncoderIdentity, tower: TextTower, tokenizer: Callable[[Sequence[str]], Tokens]
+    ) -> None:
         self._identity = identity
         self._tower = tower
         self._tokenizer = tokenizer

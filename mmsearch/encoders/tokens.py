@@ -16,7 +16,7 @@ __all__ = ["NoRecord", "Tokenizer", "load_tokenizer"]
 
 
 class NoRecord(Exception):
-    """A tokenizer that only open_clip or transformers can run. The message says why, as the second half of a sentence."""
+    """A tokenizer that only open_clip or transformers can run. The message says why, as half of a sentence."""
 
 
 class Tokenizer(Protocol):

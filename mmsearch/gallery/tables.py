@@ -108,8 +108,9 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
     """The embedding column as an (n, dim) array; without a copy where it is one chunk."""
     array = _one_chunk(column)
     size = array.type.list_size
-    values: Vectors = np.from_dlpack(array.values.slice(array.offset * size, len(array) * size))
-    return values.reshape(len(array), size)
+    values: Any = np.from_dlpack(array.values.slice(array.offset * size, len(array) * size))
+    vectors: Vectors = values.reshape(len(array), size)
+    return vectors
 
 
 def contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -123,8 +124,8 @@ def contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray
 
 def row_ids_of(rows: pa.Table) -> NDArray[np.int64]:
     """The row_id column as int64 (n,)."""
-    ids: NDArray[np.int64] = np.from_dlpack(_one_chunk(rows.column("row_id")))
-    return ids
+    ids: Any = np.from_dlpack(_one_chunk(rows.column("row_id")))
+    return np.asarray(ids, np.int64)
 
 
 def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -4,8 +4,8 @@ Importing torch and open_clip and building a model takes seconds, encoding a que
 tower is laid out once, in one file of the user's cache, when its model is first loaded (`mmsearch.encoders`), and
 queries use that file:
 
-    tokens      texts -> token ids, as open_clip makes them       (numpy; regex, ftfy and tokenizers where a text needs them)
-    tower       token ids -> vectors                              (numpy)
+    tokens      texts -> token ids, as open_clip makes them
+    tower       token ids -> vectors
     files       the file in the cache: written whole, checked before it is trusted, dropped when long unused
 
 Neither torch nor open_clip is imported here or in anything that this imports.

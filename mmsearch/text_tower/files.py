@@ -1,8 +1,9 @@
 """Towers in the user's cache: `text_towers/<fingerprint>.safetensors`, a file a tower, mapped rather than read.
 
 A file is written under another name, synced and renamed, so that two processes may write the same tower and a reader
-sees a whole one or none. Before it is used it is checked: format, fingerprint, and that every byte it promises is there.
-A model whose text side cannot be laid out leaves `<fingerprint>.json` with the reason, so that it is not tried each time.
+sees a whole one or none. Before it is used it is checked: format, fingerprint, and that every byte it promises is
+there. A model whose text side cannot be laid out leaves `<fingerprint>.json` with the reason, so that it is not tried
+each time.
 """
 
 import contextlib
@@ -36,6 +37,7 @@ open_clip's, with a vocabulary of 900,000: 7 GB.)"""
 
 _FINGERPRINT = re.compile(r"sha256:([0-9a-f]{64})")
 _TOKENIZER_TABLES = {"clip": "merges", "hub": "definition"}
+_DTYPES = {"F32": "<f4", "U8": "u1"}
 _STALE_S = 24 * 3600
 
 
@@ -136,8 +138,8 @@ def _parse(content: mmap.mmap, fingerprint: str) -> StoredTower:
     promised = past_header + max(entry["data_offsets"][1] for entry in header.values())
     if promised != len(content):
         _refuse(f"{len(content):,} bytes instead of {promised:,}")
-    tables = bytes(_view(content, past_header, header.pop("tokenizer"), np.uint8)).decode()
-    weights = {name: _view(content, past_header, entry, np.float32) for name, entry in header.items()}
+    tables = bytes(_view(content, past_header, header.pop("tokenizer"), "U8")).decode()
+    weights = {name: _view(content, past_header, entry, "F32") for name, entry in header.items()}
     settings = head["tokenizer"]
     kind = settings.pop("kind")
     settings[_TOKENIZER_TABLES[kind]] = tables
@@ -149,12 +151,12 @@ def _parse(content: mmap.mmap, fingerprint: str) -> StoredTower:
     return StoredTower(fingerprint, int(head["dim"]), Design(**head["design"]), weights, tokenizer)
 
 
-def _view(content: mmap.mmap, start: int, entry: dict[str, Any], dtype: type[np.generic]) -> NDArray[Any]:
-    if entry["dtype"] != {np.float32: "F32", np.uint8: "U8"}[dtype]:
+def _view(content: mmap.mmap, start: int, entry: dict[str, Any], dtype: str) -> NDArray[Any]:
+    if entry["dtype"] != dtype:
         _refuse(f"numbers of type {entry['dtype']}")
     first, past = entry["data_offsets"]
-    count = (past - first) // np.dtype(dtype).itemsize
-    return np.frombuffer(content, dtype, count, start + first).reshape(entry["shape"])
+    kind = np.dtype(_DTYPES[dtype])
+    return np.frombuffer(content, kind, (past - first) // kind.itemsize, start + first).reshape(entry["shape"])
 
 
 def _refuse(what: str) -> NoReturn:

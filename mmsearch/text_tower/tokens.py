@@ -43,8 +43,8 @@ class ClipTokens:
 class HubTokens:
     """A fast tokenizer of the Hugging Face hub.
 
-    definition: its tokenizer.json. pad_id, pad_token, padding_side, truncation_side: how the package transformers brings
-    texts to one length. cleared: a token id to replace by 0, as `strip_sep_token` asks for.
+    definition: its tokenizer.json. pad_id, pad_token, padding_side, truncation_side: how the package transformers
+    brings texts to one length. cleared: a token id to replace by 0, as `strip_sep_token` asks for.
     """
 
     definition: str

@@ -1,14 +1,14 @@
 """open_clip's text transformer, forward, in numpy: token ids to vectors.
 
-It computes what `open_clip.CLIP.encode_text` and `TextTransformer.forward` do (pre-norm residual blocks, Radford et al.
-2021, CoCa's class token, Yu et al. 2022), in float32, for texts cut to what can reach the answer: what stands behind the
-token that speaks for a causal text counts for nothing.
+It computes what `open_clip.CLIP.encode_text` and `TextTransformer.forward` do (pre-norm residual blocks, Radford et
+al. 2021; CoCa's class token, Yu et al. 2022), in float32, for texts cut to what can reach the answer: what stands
+behind the token that speaks for a causal text counts for nothing.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,8 @@ class TextTower:
             if len(batches) == 1:
                 encode(batches[0])
             else:  # beside each other, which keeps the processors busier than to share each product among them
+                from concurrent.futures import ThreadPoolExecutor
+
                 with ThreadPoolExecutor(os.cpu_count()) as pool:
                     list(pool.map(encode, batches))
         return vectors
@@ -102,22 +104,24 @@ class TextTower:
 
     def _speaker(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """(n, context length) -> (n,): the place of the token that speaks for the text."""
+        places: NDArray[np.intp]
         match self.design.pool:
             case "argmax":
-                return ids.argmax(axis=1)
+                places = ids.argmax(axis=1)
             case "eos":
-                return (ids == self.design.eos_id).argmax(axis=1)
+                places = (ids == self.design.eos_id).argmax(axis=1)
             case "first":
-                return np.zeros(len(ids), np.intp)
+                places = np.zeros(len(ids), np.intp)
             case _:
-                return np.full(len(ids), ids.shape[1] - 1)
+                places = np.full(len(ids), ids.shape[1] - 1)
+        return places
 
     def _lengths(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """How many tokens of each text can reach its vector."""
         if self._class is not None:
             # The last one that is no padding, and one more: see _visible.
-            reversed_text = (ids != self.design.pad_id)[:, ::-1]
-            return np.minimum(ids.shape[1] - reversed_text.argmax(axis=1) + 1, ids.shape[1])
+            behind: NDArray[np.intp] = (ids != self.design.pad_id)[:, ::-1].argmax(axis=1)
+            return ids.shape[1] - np.maximum(behind - 1, 0)
         if self.design.causal:
             return self._speaker(ids) + 1
         return np.full(len(ids), ids.shape[1])
@@ -169,7 +173,8 @@ class TextTower:
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
         together = (scores @ v).swapaxes(1, 2).reshape(-1, width)
-        return (together @ block["out.weight"] + block["out.bias"]).reshape(n, tokens, width)
+        attended: Floats = together @ block["out.weight"] + block["out.bias"]
+        return attended.reshape(n, tokens, width)
 
     def _feed(self, x: Floats, block: Mapping[str, Floats]) -> Floats:
         n, tokens, width = x.shape
@@ -177,7 +182,9 @@ class TextTower:
         wide += block["widen.bias"]
         for start in range(0, len(wide), _TILE):  # so that what it computes on stays in the processor's cache
             wide[start : start + _TILE] = self._activate(wide[start : start + _TILE])
-        return (wide @ block["narrow.weight"] + block["narrow.bias"]).reshape(n, tokens, width)
+        narrow: Any = wide @ block["narrow.weight"] + block["narrow.bias"]
+        result: Floats = narrow.reshape(n, tokens, width)
+        return result
 
 
 _TILE = 16
@@ -225,17 +232,21 @@ def _erf(x: Floats) -> Floats:
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         polynomial += np.float32(coefficient)
         polynomial *= t
-    return np.copysign(np.float32(1) - polynomial * np.exp(-size * size), x)
+    error: Floats = np.copysign(np.float32(1) - polynomial * np.exp(-size * size), x)
+    return error
 
 
 def _gelu_tanh(x: Floats) -> Floats:
     """GELU by its approximation with tanh."""
-    return np.float32(0.5) * x * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)))
+    inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
+    activated: Any = np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
+    return np.asarray(activated, np.float32)
 
 
 def _quick_gelu(x: Floats) -> Floats:
     """x * sigmoid(1.702 x). The sigmoid through tanh: exp would overflow for large negative x."""
-    return x * (np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.851) * x))
+    sigmoid: Floats = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.851) * x)
+    return x * sigmoid
 
 
 ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
