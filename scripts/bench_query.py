@@ -96,11 +96,13 @@ def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     def measure(
         name: str, what: str, command: list[object], plain: list[object] | None = None, runs: int = options.runs
     ) -> None:
-        seconds(command)  # files into the page cache
+        if runs > 1:
+            seconds(command)  # files into the page cache
         figures[name] = {"mmsearch_s": median_of(runs, lambda: seconds(command))}
         line = f"{what:46} {figures[name]['mmsearch_s']:7.2f} s"
         if plain:
-            seconds(plain)
+            if runs > 1:
+                seconds(plain)
             figures[name]["plain_s"] = median_of(runs, lambda: seconds(plain))
             figures[name]["ratio"] = figures[name]["plain_s"] / figures[name]["mmsearch_s"]
             line += f"   plain script {figures[name]['plain_s']:7.2f} s   {figures[name]['ratio']:5.1f} x"

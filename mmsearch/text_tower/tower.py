@@ -120,8 +120,8 @@ class TextTower:
         """How many tokens of each text can reach its vector."""
         if self._class is not None:
             # The last one that is no padding, and one more: see _visible.
-            behind: NDArray[np.intp] = (ids != self.design.pad_id)[:, ::-1].argmax(axis=1)
-            return ids.shape[1] - np.maximum(behind - 1, 0)
+            padding: Any = (ids != self.design.pad_id)[:, ::-1].argmax(axis=1)
+            return np.asarray(ids.shape[1] - np.maximum(padding - 1, 0), np.intp)
         if self.design.causal:
             return self._speaker(ids) + 1
         return np.full(len(ids), ids.shape[1])
