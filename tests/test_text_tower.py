@@ -1,7 +1,12 @@
 """The text tower without torch: the same tokens and the same vectors as open_clip's, or it is not used."""
 
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +15,20 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmsearch.encoders.laying_out import lay_out
-from mmsearch.text_tower.tower import TextTower
-from tests.models import random_weights
+from mmsearch.encoders import find_text_encoder, laying_out, load_encoder
+from mmsearch.encoders.laying_out import Unsuited, lay_out
+from mmsearch.encoders.tokens import _ClipTokenizer
+from mmsearch.records import EncoderIdentity
+from mmsearch.text_tower import files
+from mmsearch.text_tower import tower as tower_module
+from mmsearch.text_tower.files import NoTower, StoredTower, read_tower, write_tower
+from mmsearch.text_tower.tokens import CLEANERS, make_tokenizer
+from mmsearch.text_tower.tower import ACTIVATIONS, TextTower
+from tests.models import random_weights, write_random_model, write_tiny_model
 
 CONFIGS = Path(open_clip.__file__).parent / "model_configs"
 TINY_VISION = {"image_size": 8, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8}
@@ -88,8 +102,6 @@ def hub_ids(context: int, eos_id: int) -> NDArray[np.int64]:
 
 @cache
 def clip_tokenizer(context_length: int) -> Any:
-    from mmsearch.encoders.tokens import _ClipTokenizer
-
     return _ClipTokenizer({"context_length": context_length}, {}, None)
 
 
@@ -109,3 +121,353 @@ def test_vectors_equal_torchs(config: dict[str, Any]) -> None:
     with torch.inference_mode():
         expected = model.encode_text(torch.from_numpy(ids)).numpy()
     assert relative_error(TextTower(tower.design, tower.weights).encode(ids), expected) < 2e-5
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("arch", ["ViT-B-32", "ViT-L-14"])
+def test_full_size_vectors_equal_torchs(arch: str, tmp_path: Path) -> None:
+    folder = write_random_model(tmp_path / "model", arch)
+    encoder = load_encoder(f"local-dir:{folder}", device="cpu")
+    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    ours, theirs = tower.encode_texts(captions()), encoder.encode_texts(captions())
+    assert relative_error(ours.vectors, theirs.vectors) < 1e-4
+    assert ours.truncated.tolist() == theirs.truncated.tolist()
+
+
+def test_gelu_is_right_to_the_seventh_digit() -> None:
+    x = np.linspace(-6, 6, 10_001, dtype=np.float32)
+    exact = torch.nn.functional.gelu(torch.from_numpy(x.astype(np.float64))).numpy()
+    assert (np.abs(ACTIVATIONS["gelu"](x) - exact) / np.maximum(1, np.abs(x))).max() < 2e-7
+    far = np.array([-1e4, 1e4], np.float32)  # nothing overflows
+    for activate in ACTIVATIONS.values():
+        assert activate(far).tolist() == [0, 1e4]
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+ODD_TEXTS = [
+    "",
+    " \t\n ",
+    "A photo of a Dog's   tail; it'll WAG, they're 42 and 3.14!",
+    "don't DON'T I'M we've 'S",
+    "caf\u00e9 na\u00efve \u00c3\u00a9 \ufb01ne \uff2c\uff2f\uff35\uff24 \u201cquoted\u201d it\u2019s",
+    "AT&amp;T &lt;b&gt; &amp;amp; & &hellip; <b>&amp;</b>",
+    "日本語 русский ελληνικά हिन्दी العربية 한국어",
+    "😀👍🏽 👨‍👩‍👧 e\u0301 \u200b\u2028x\u00a0y",
+    "x\x00y\x07z\x1b[31mred\x1b[0m \x0b \x0c \r\n \x1c \x85",
+    "<start_of_text>dog<end_of_text> <START_OF_TEXT>",
+    "a_b __init__ snake_case",
+    "word" * 500,
+    "!!! ??? ... ---- ½ ² ⅷ ٣",
+    "\u212a \u017f K s",
+    "\ud83d lone surrogate",
+]
+
+
+@pytest.mark.parametrize("clean", CLEANERS)
+def test_texts_are_cleaned_as_open_clip_does(clean: str) -> None:
+    expected = open_clip.tokenizer.get_clean_fn(clean)
+    for text in ODD_TEXTS:
+        assert CLEANERS[clean](text) == expected(text)
+
+
+def tokens_of(text: str, clean: str = "lower") -> tuple[Any, Any]:
+    """(ours, open_clip's) token ids of a text, in a context that holds it."""
+    ours, theirs = tokenizers_of(clean)
+    return ours([text]).ids.tolist(), theirs([text]).tolist()
+
+
+@cache
+def tokenizers_of(clean: str) -> tuple[Any, Any]:
+    record = _ClipTokenizer({"context_length": 77}, {"clean": clean}, None).record()
+    return make_tokenizer(record), open_clip.SimpleTokenizer(clean=clean)
+
+
+@pytest.mark.parametrize("clean", CLEANERS)
+def test_odd_texts_have_open_clips_tokens(clean: str) -> None:
+    for text in ODD_TEXTS:
+        if text.isprintable() or "\ud83d" not in text:  # a lone surrogate is no text; neither tokenizer takes it
+            ours, theirs = tokens_of(text, clean)
+            assert ours == theirs, text
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(max_size=60) | st.text(st.characters(max_codepoint=0x17F), max_size=60))
+def test_any_text_has_open_clips_tokens(text: str) -> None:
+    try:
+        expected = tokens_of(text)[1]
+    except UnicodeEncodeError:
+        return
+    assert tokens_of(text)[0] == expected
+
+
+def test_real_captions_have_open_clips_tokens(shared_data: Path) -> None:
+    lines = (shared_data / "flickr8k" / "captions.txt").read_text("utf-8").splitlines()[1:4001]
+    texts = [line.partition(",")[2] for line in lines]
+    ours, theirs = tokenizers_of("lower")
+    assert np.array_equal(ours(texts).ids, theirs(texts).numpy())
+
+
+def test_what_does_not_fit_is_reported() -> None:
+    ours, _ = tokenizers_of("lower")
+    assert ours(["dog " * 75, "dog " * 76, "", "dog " * 500]).truncated.tolist() == [False, True, False, True]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def towers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "text_towers"
+
+
+@pytest.fixture(scope="module")
+def small_tower() -> StoredTower:
+    config = {"kind": "CLIP", "text_cfg": {"context_length": 77, "heads": 2}}
+    return lay_out(small_model(config), clip_tokenizer(77), FINGERPRINT, 24)
+
+
+def of(tower: StoredTower, fingerprint: str) -> StoredTower:
+    return replace(tower, fingerprint=fingerprint)
+
+
+def numbered(number: int) -> str:
+    return f"sha256:{number:064x}"
+
+
+def test_a_tower_comes_back_as_it_was(small_tower: StoredTower, towers: Path) -> None:
+    write_tower(small_tower)
+    found = read_tower(FINGERPRINT)
+    assert (found.fingerprint, found.dim, found.design, found.tokenizer) == (
+        FINGERPRINT,
+        24,
+        small_tower.design,
+        small_tower.tokenizer,
+    )
+    assert found.weights.keys() == small_tower.weights.keys()
+    assert all(np.array_equal(found.weights[name], small_tower.weights[name]) for name in found.weights)
+    assert [file.name for file in towers.iterdir()] == [f"{'0' * 64}.safetensors"]
+
+
+def damage_by_cutting(file: Path, _: StoredTower) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def damage_by_emptying(file: Path, _: StoredTower) -> None:
+    file.write_bytes(b"")
+
+
+def damage_by_zeros(file: Path, _: StoredTower) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def damage_in_the_header(file: Path, _: StoredTower) -> None:
+    content = bytearray(file.read_bytes())
+    content[20:40] = b"\xff" * 20
+    file.write_bytes(content)
+
+
+def damage_by_another_encoders(file: Path, tower: StoredTower) -> None:
+    write_tower(of(tower, numbered(7)))
+    (file.parent / f"{7:064x}.safetensors").replace(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_by_cutting,
+        damage_by_emptying,
+        damage_by_zeros,
+        damage_in_the_header,
+        damage_by_another_encoders,
+    ],
+)
+def test_a_damaged_tower_is_not_used(damage: Any, small_tower: StoredTower, towers: Path) -> None:
+    write_tower(small_tower)
+    damage(towers / f"{'0' * 64}.safetensors", small_tower)
+    with pytest.raises(NoTower, match="made anew"):
+        read_tower(FINGERPRINT)
+    write_tower(small_tower)
+    assert read_tower(FINGERPRINT).dim == 24
+
+
+def test_a_tower_of_another_format_is_not_used(
+    small_tower: StoredTower, towers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tower(small_tower)
+    files.write_reason(numbered(1), "because")
+    monkeypatch.setattr(files, "FORMAT_VERSION", 99)
+    for fingerprint in (FINGERPRINT, numbered(1)):
+        assert not files.is_decided(fingerprint)
+    with pytest.raises(NoTower, match="format 1 instead of 99"):
+        read_tower(FINGERPRINT)
+
+
+def test_several_may_write_and_read_at_once(small_tower: StoredTower, towers: Path) -> None:
+    write_tower(small_tower)
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for _ in range(5):
+                write_tower(small_tower)
+        except BaseException as error:  # noqa: BLE001 - a thread's own would be lost
+            failures.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert np.array_equal(read_tower(FINGERPRINT).weights["ln_final.bias"], small_tower.weights["ln_final.bias"])
+    assert failures == []
+    assert len(list(towers.iterdir())) == 1
+
+
+def test_towers_are_bounded_and_the_longest_unused_go_first(
+    small_tower: StoredTower, towers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        write_tower(of(small_tower, numbered(number)))
+        os.utime(towers / f"{number:064x}.safetensors", (number, number))
+    read_tower(numbered(1))  # used now
+    abandoned = towers / "x.part"
+    abandoned.touch()
+    os.utime(abandoned, (1, 1))
+    size = (towers / f"{1:064x}.safetensors").stat().st_size
+    monkeypatch.setattr(files, "MOST_BYTES", 2 * size + 100)
+    write_tower(of(small_tower, numbered(4)))
+    assert sorted(file.name for file in towers.iterdir()) == [f"{each:064x}.safetensors" for each in (1, 4)]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for cause in ("a file where the folder would be", "a full disk"):
+        with monkeypatch.context() as patch:
+            if cause == "a full disk":
+                patch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+            else:
+                patch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
+            encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+            assert find_text_encoder(encoder.identity, announce=lambda _: None) is None
+            assert encoder.encode_texts(["a dog"]).vectors.shape == (1, 32)
+
+
+# --- from a model to a query ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize("spec", ["tiny", "demo"])
+def test_a_model_that_was_loaded_once_answers_without_torch(spec: str, tiny: Path) -> None:
+    encoder = load_encoder(f"local-dir:{tiny}" if spec == "tiny" else "demo", device="cpu")
+    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    assert tower.identity == encoder.identity
+    ours, theirs = tower.encode_texts(captions()), encoder.encode_texts(captions())
+    assert relative_error(ours.vectors, theirs.vectors) < 2e-5
+    assert ours.truncated.tolist() == theirs.truncated.tolist()
+    assert tower.encode_texts([]).vectors.shape == (0, encoder.identity.dim)
+
+
+def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {**ACTIVATIONS, "gelu": lambda x: np.float32(1.01) * ACTIVATIONS["gelu"](x)}
+    monkeypatch.setattr(tower_module, "ACTIVATIONS", wrong)
+    encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+    said: list[str] = []
+    assert find_text_encoder(encoder.identity, announce=said.append) is None
+    assert "gives other vectors without torch (relative error 0.0" in said[0]
+    monkeypatch.setattr(laying_out, "lay_out", lambda *_: pytest.fail("tried again"))
+    load_encoder(f"local-dir:{tiny}", device="cpu")
+
+
+def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
+    encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+    (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir()
+    damage_by_cutting(file, None)  # type: ignore[arg-type]
+    said: list[str] = []
+    assert find_text_encoder(encoder.identity, announce=said.append) is None
+    assert "damaged" in said[0]
+    load_encoder(f"local-dir:{tiny}", device="cpu")
+    assert find_text_encoder(encoder.identity, announce=pytest.fail) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: setattr(text, "pool_type", "none"), "pooling is 'none'"),
+        (lambda text: setattr(text.transformer.resblocks[0].mlp, "gelu", torch.nn.SiLU()), "activation is SiLU"),
+        (lambda text: setattr(text.transformer.resblocks[0].ln_1, "eps", 1e-3), "layer norms"),
+        (lambda text: text.transformer.resblocks.append(torch.nn.Identity()), "blocks are of another kind"),
+        (lambda text: setattr(text, "use_pad_mask", True), "masks its padding"),
+    ],
+)
+def test_a_text_side_of_another_kind_goes_through_torch(change: Callable[[Any], object], reason: str) -> None:
+    """Whatever a later open_clip brings is refused by what it is."""
+    model = small_model({"kind": "CustomTextCLIP", "text_cfg": {"context_length": 77, "heads": 2}})
+    lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+    change(model.text)
+    with pytest.raises(Unsuited, match=reason):
+        lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+
+
+def test_a_text_side_of_the_package_transformers_goes_through_torch() -> None:
+    model = small_model({"kind": "CustomTextCLIP", "text_cfg": {"context_length": 77, "heads": 2}})
+    model.text = torch.nn.Linear(2, 2)
+    with pytest.raises(Unsuited, match=r"not one of open_clip's own \(Linear\)"):
+        lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+
+
+def test_vectors_from_elsewhere_have_no_tower() -> None:
+    said: list[str] = []
+    assert find_text_encoder(EncoderIdentity("x", "declared:x", 3), announce=said.append) is None
+    assert "declared:x" in said[0]
+    assert find_text_encoder(EncoderIdentity("x", FINGERPRINT, 3), announce=said.append) is None
+    assert "laid out for quick queries now" in said[1]
+
+
+def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path) -> None:
+    """Nor anything else that takes long to import; and it answers as torch does. The first one says why it is slow."""
+    gallery = photos.parent / "g"
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; from mmsearch.cli import main\ntry: main()\nfinally: print(*sys.modules)",
+    ]
+
+    def run(*arguments: object) -> tuple[list[str], set[str], str]:
+        done = subprocess.run([*program, *map(str, arguments)], capture_output=True, text=True, check=True)
+        lines = done.stdout.splitlines()
+        return lines[:-1], set(lines[-1].split()), done.stderr
+
+    run("embed", photos, "--model", f"local-dir:{tiny}", "-g", gallery)
+    answer, modules, err = run("query", "a red picture", "-g", gallery)
+    assert err == ""
+    assert not modules & {
+        "torch",
+        "open_clip",
+        "transformers",
+        "pandas",
+        "pyarrow.compute",
+        "pyarrow.dataset",
+        "numpy.ma",
+    }
+    assert not modules & {"faiss", "PIL", "ftfy", "regex"}
+    by_torch, modules, _ = run("query", "a red picture", "-g", gallery, "--model", f"local-dir:{tiny}")
+    assert "torch" in modules
+    assert answer == by_torch
+    for file in (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir():
+        file.unlink()
+    again, modules, err = run("query", "a red picture", "-g", gallery)
+    assert again == answer
+    assert "torch" in modules
+    assert err.startswith(
+        f"mmsearch: loading local-dir:{tiny} with torch, which takes seconds: its text side is laid out"
+    )
+    assert "torch" not in run("query", "a red picture", "-g", gallery)[1]

@@ -100,9 +100,9 @@ def _text_parts(model: Any) -> tuple[Any, str, int]:
 
 def _design(parts: Any, pool: str, eos_id: int) -> Design:
     blocks = list(parts.transformer.resblocks)
+    if others := {type(block).__name__ for block in blocks if type(block) is not ResidualAttentionBlock}:
+        raise Unsuited(f"its blocks are of another kind ({', '.join(sorted(others))})")
     norms = [parts.ln_final, *(norm for block in blocks for norm in (block.ln_1, block.ln_2))]
-    if not all(type(block) is ResidualAttentionBlock for block in blocks):
-        raise Unsuited(f"its blocks are of another kind ({type(blocks[0]).__name__})")
     if not all(type(norm) in (LayerNorm, LayerNormFp32) for norm in norms) or len({norm.eps for norm in norms}) > 1:
         raise Unsuited("its layer norms are of several kinds")
     if pool not in POOLS:
