@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from mmsearch.encoders import find_text_encoder, laying_out, load_encoder
 from mmsearch.encoders.laying_out import Unsuited, lay_out
 from mmsearch.encoders.tokens import _ClipTokenizer
+from mmsearch.pipeline.embed import embed
+from mmsearch.pipeline.query import open_gallery
 from mmsearch.records import EncoderIdentity
 from mmsearch.text_tower import files
 from mmsearch.text_tower import tower as tower_module
@@ -424,6 +426,41 @@ def test_a_text_side_of_the_package_transformers_goes_through_torch() -> None:
         lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
 
 
+@pytest.mark.parametrize(
+    ("text_cfg", "framing"),
+    [
+        ({"tokenizer_kwargs": {"clean": "canonicalize"}}, {}),  # SigLIP
+        ({"tokenizer_kwargs": {"strip_sep_token": True}}, {}),  # CLIPA
+        ({"pool_type": "eos", "eos_id": 1, "no_causal_mask": False}, {}),  # MetaCLIP 2
+        ({}, {"padding_side": "left", "truncation_side": "left"}),
+    ],
+)
+def test_a_tokenizer_of_the_hub_needs_no_transformers(
+    text_cfg: dict[str, Any], framing: dict[str, str], tmp_path: Path
+) -> None:
+    """Its tables are in the tower's file; padding, cutting and cleaning are what open_clip asks of the package."""
+    transformers = pytest.importorskip("transformers", reason="the extra siglip is not installed")
+    tokenizers = pytest.importorskip("tokenizers")
+    base = {"no_causal_mask": True, "pool_type": "last", "context_length": 8, "vocab_size": 16}
+    folder = write_tiny_model(
+        tmp_path / "model",
+        model={"custom_text": True, "text_cfg": {**base, "hf_tokenizer_name": "timm/ViT-B-16-SigLIP", **text_cfg}},
+    )
+    words = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", "red", "car", "Red", ",", "!"))}
+    table = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    table.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    table.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=table, **special, **framing).save_pretrained(folder)
+    encoder = load_encoder(f"local-dir:{folder}", device="cpu")
+    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    texts = ["", "red car", "car " * 7, "car " * 8, "red " * 99, "Red, CAR!", "&amp; café"]
+    ours, theirs = tower.encode_texts(texts), encoder.encode_texts(texts)
+    assert np.abs(ours.vectors - theirs.vectors).max() < 2e-6
+    assert ours.truncated.tolist() == theirs.truncated.tolist() == [False, False, False, True, True, False, False]
+
+
 def test_vectors_from_elsewhere_have_no_tower() -> None:
     said: list[str] = []
     assert find_text_encoder(EncoderIdentity("x", "declared:x", 3), announce=said.append) is None
@@ -433,41 +470,35 @@ def test_vectors_from_elsewhere_have_no_tower() -> None:
 
 
 def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path) -> None:
-    """Nor anything else that takes long to import; and it answers as torch does. The first one says why it is slow."""
-    gallery = photos.parent / "g"
-    program = [
-        sys.executable,
-        "-c",
-        "import sys; from mmsearch.cli import main\ntry: main()\nfinally: print(*sys.modules)",
+    """Nor anything else that takes long to import; and it answers as torch does."""
+    gallery, encoder = photos.parent / "g", load_encoder(f"local-dir:{tiny}", device="cpu")
+    embed([photos], gallery=gallery, encoder=encoder)
+    program = "import sys; from mmsearch.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    command = [sys.executable, "-c", program, "query", "a red picture", "-g", str(gallery), "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, modules = done.stdout.splitlines()
+    expected = open_gallery(gallery, encoder=encoder).query("a red picture")
+    assert [(json.loads(line)["path"], json.loads(line)["rank"]) for line in lines] == [
+        (hit.path, hit.rank) for hit in expected
     ]
+    np.testing.assert_allclose(
+        [json.loads(line)["score"] for line in lines], [hit.score for hit in expected], atol=1e-6
+    )
+    slow = {"torch", "open_clip", "transformers", "pandas", "pyarrow.compute", "pyarrow.dataset", "numpy.ma"}
+    assert not set(modules.split()) & (slow | {"faiss", "PIL", "ftfy", "regex"})
+    assert done.stderr == ""
 
-    def run(*arguments: object) -> tuple[list[str], set[str], str]:
-        done = subprocess.run([*program, *map(str, arguments)], capture_output=True, text=True, check=True)
-        lines = done.stdout.splitlines()
-        return lines[:-1], set(lines[-1].split()), done.stderr
 
-    run("embed", photos, "--model", f"local-dir:{tiny}", "-g", gallery)
-    answer, modules, err = run("query", "a red picture", "-g", gallery)
-    assert err == ""
-    assert not modules & {
-        "torch",
-        "open_clip",
-        "transformers",
-        "pandas",
-        "pyarrow.compute",
-        "pyarrow.dataset",
-        "numpy.ma",
-    }
-    assert not modules & {"faiss", "PIL", "ftfy", "regex"}
-    by_torch, modules, _ = run("query", "a red picture", "-g", gallery, "--model", f"local-dir:{tiny}")
-    assert "torch" in modules
-    assert answer == by_torch
+def test_the_first_query_on_a_machine_says_why_it_is_slow(tiny: Path, photos: Path) -> None:
+    gallery = photos.parent / "g"
+    embed([photos], gallery=gallery, encoder=load_encoder(f"local-dir:{tiny}", device="cpu"))
     for file in (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir():
         file.unlink()
-    again, modules, err = run("query", "a red picture", "-g", gallery)
-    assert again == answer
-    assert "torch" in modules
-    assert err.startswith(
-        f"mmsearch: loading local-dir:{tiny} with torch, which takes seconds: its text side is laid out"
-    )
-    assert "torch" not in run("query", "a red picture", "-g", gallery)[1]
+    said: list[str] = []
+    first = open_gallery(gallery, announce=said.append).query("a red picture")
+    assert said == [
+        f"loading local-dir:{tiny} with torch, which takes seconds: its text side is laid out for quick queries now, "
+        "this once"
+    ]
+    second = open_gallery(gallery, announce=pytest.fail).query("a red picture")
+    assert [hit.path for hit in second] == [hit.path for hit in first]

@@ -225,8 +225,8 @@ def _gelu(x: Floats) -> Floats:
 
 
 def _erf(x: Floats) -> Floats:
-    """The error function, which numpy lacks, by formula 7.1.26 of Abramowitz and Stegun: to 1.5e-7, and to 5e-7 with the
-    rounding of float32 near 0, where GELU multiplies it by next to nothing."""
+    """The error function, which numpy lacks, by formula 7.1.26 of Abramowitz and Stegun: to 1.5e-7, and to 5e-7 by
+    float32's rounding near 0, where GELU multiplies it by next to nothing."""
     size = np.abs(x)
     t = np.float32(1) / (np.float32(1) + np.float32(0.3275911) * size)
     polynomial = np.float32(1.061405429) * t
