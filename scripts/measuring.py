@@ -1,6 +1,7 @@
 """What the benchmarks have in common: a full-size model of random weights, a gallery of random vectors, and clocks."""
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["median_of", "python", "random_gallery", "random_model", "seconds", "the_project"]
+__all__ = ["median_of", "python", "random_gallery", "random_model", "seconds", "seconds_and_work", "the_project"]
 
 
 def the_project() -> None:
@@ -31,9 +32,16 @@ def python(code: str, *arguments: object) -> str:
 
 def seconds(command: Sequence[object]) -> float:
     """From the start of a process to its end."""
-    started = time.perf_counter()
+    return seconds_and_work(command)[0]
+
+
+def seconds_and_work(command: Sequence[object]) -> tuple[float, float]:
+    """From the start of a process to its end, and how long processors worked for it: what others do beside it lengthens
+    the first, hardly the second."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(list(map(str, command)), capture_output=True, check=True)
-    return time.perf_counter() - started
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def random_model(folder: Path) -> Path:
