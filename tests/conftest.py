@@ -68,6 +68,7 @@ def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture
 
     for module in (embed, evaluate, query):
         monkeypatch.setattr(module, "load_encoder", fake_encoder)
+    monkeypatch.setattr(query, "find_text_encoder", lambda *_, **__: None)
 
     def run(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["mmsearch", *map(str, arguments)])

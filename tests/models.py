@@ -54,7 +54,7 @@ def _write(folder: Path, model_cfg: dict[str, Any], preprocess: dict[str, Any], 
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in kind(**cfg).state_dict().items()}
     rng = np.random.default_rng(seed)
-    tensors = {name: _weights(rng, name, tuple(shape)) for name, shape in sorted(shapes.items())}
+    tensors = {name: random_weights(rng, name, tuple(shape)) for name, shape in sorted(shapes.items())}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "open_clip_model.safetensors")
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
@@ -62,7 +62,7 @@ def _write(folder: Path, model_cfg: dict[str, Any], preprocess: dict[str, Any], 
     return folder
 
 
-def _weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def random_weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Large enough that different inputs get clearly different vectors, small enough that nothing saturates."""
     if name == "logit_scale":
         return np.array(np.log(100), dtype=np.float32)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmsearch.pipeline.query import Hit
 
-__all__ = ["FORMATS", "printable"]
+__all__ = ["FORMATS", "printable", "record"]
 
 
 def printable(text: str) -> str:
@@ -54,22 +54,23 @@ def _table(hits: Sequence["Hit"]) -> None:
     Console().print(table)
 
 
-def _record(hit: "Hit") -> dict[str, object]:
+def record(hit: "Hit") -> dict[str, object]:
+    """A hit as the object of a JSON line."""
     file = None if hit.file is None else os.fsencode(hit.file).decode("utf-8", "backslashreplace")
-    record: dict[str, object] = {"rank": hit.rank, "score": hit.score, "row_id": hit.row_id}
+    common: dict[str, object] = {"rank": hit.rank, "score": hit.score, "row_id": hit.row_id}
     if hit.table == "captions":
-        return record | {"caption": hit.caption, "path": hit.path, "file": file}
+        return common | {"caption": hit.caption, "path": hit.path, "file": file}
     taken_at = hit.taken_at.isoformat() if hit.taken_at else None
-    return record | {"path": hit.path, "file": file, "width": hit.width, "height": hit.height, "taken_at": taken_at}
+    return common | {"path": hit.path, "file": file, "width": hit.width, "height": hit.height, "taken_at": taken_at}
 
 
 def _jsonl(hits: Sequence["Hit"]) -> None:
     for hit in hits:
-        print(json.dumps(_record(hit), ensure_ascii=False))
+        print(json.dumps(record(hit), ensure_ascii=False))
 
 
 def _csv(hits: Sequence["Hit"]) -> None:
-    records = [_record(hit) for hit in hits]
+    records = [record(hit) for hit in hits]
     writer = csv.DictWriter(sys.stdout, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)

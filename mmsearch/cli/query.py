@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS
 from mmsearch.cli.options import GalleryOption, TableOption, path, say
 
@@ -14,11 +15,18 @@ def query(
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", parser=path, help="Look for what is like this picture.")
     ] = None,
+    from_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Answer many queries, a line each or id TAB query; - is stdin. As --format jsonl or trec.",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     table: TableOption = "images",
     gallery: GalleryOption = None,
     output: Annotated[
-        Literal["table", "jsonl", "csv", "paths"] | None,
+        Literal["table", "jsonl", "csv", "paths", "trec"] | None,
         typer.Option(
             "--format", help="Default: a table on a terminal, tab-separated text elsewhere.", show_default=False
         ),
@@ -50,6 +58,21 @@ def query(
         require_place(sheet)
     opened = open_gallery(gallery, encoder=model, device=device, announce=say)
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
+    if from_file is not None:
+        if text is not None or image is not None or sheet is not None or output not in (None, *BATCH_FORMATS):
+            raise typer.BadParameter(
+                "goes with --format jsonl or trec, and without a text, --image or --contact-sheet",
+                param_hint="--from-file",
+            )
+        from mmsearch.pipeline.batch import answer_all, read_questions
+
+        questions = read_questions(from_file)
+        BATCH_FORMATS[output or "jsonl"](answer_all(opened, questions, k=k, table=table, options=options))
+        return
+    if output == "trec":
+        raise typer.BadParameter(
+            "--format trec goes with --from-file, which gives queries their ids", param_hint="--format"
+        )
     hits = opened.query(text, image=image, k=k, table=table, options=options)
     FORMATS[output or "table"](hits)
     if sheet is not None:

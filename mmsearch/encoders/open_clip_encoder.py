@@ -18,6 +18,7 @@ from mmsearch.encoders import EncodedImages, EncodedTexts
 from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe, every_device
 from mmsearch.encoders.fingerprint import cached_fingerprint
 from mmsearch.encoders.lanes import Lane, Pixels
+from mmsearch.encoders.laying_out import keep_text_side
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.encoders.quantised import quantised
 from mmsearch.encoders.sources import ModelSource, resolve
@@ -56,6 +57,7 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         ),
         dim=int(source.model_cfg["embed_dim"]),
     )
+    keep_text_side(model, tokenizer, identity.fingerprint, identity.dim)
     return OpenClipEncoder(model.to(where), tokenizer, preprocess, identity, where, how)
 
 

@@ -3,31 +3,30 @@
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.encoders.sources import ModelSource
 from mmsearch.errors import EncoderError
+from mmsearch.text_tower.tokens import CLEANERS, ClipTokens, HubTokens, TokenizerRecord, Tokens
 
-__all__ = ["Tokens", "Tokenizer", "load_tokenizer"]
+__all__ = ["NoRecord", "Tokenizer", "load_tokenizer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """ids: int64 (n, context length), padded. truncated: bool (n,), True where a text did not fit."""
-
-    ids: NDArray[np.int64]
-    truncated: NDArray[np.bool_]
+class NoRecord(Exception):
+    """A tokenizer that only open_clip or transformers can run. The message says why, as half of a sentence."""
 
 
 class Tokenizer(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """What decides how it tokenises, as JSON, for the fingerprint."""
+        ...
+
+    def record(self) -> TokenizerRecord:
+        """What `mmsearch.text_tower` needs to tokenise alike without open_clip. Raises NoRecord."""
         ...
 
     def __call__(self, texts: Sequence[str]) -> Tokens: ...
@@ -70,6 +69,15 @@ class _ClipTokenizer:
             "vocabulary": hashlib.sha256(vocabulary.read_bytes()).hexdigest(),
             **options,
         }
+        self._clean = str(options.get("clean", "lower"))
+
+    def record(self) -> TokenizerRecord:
+        tokenizer = self._tokenizer
+        if tokenizer.reduction_fn is not None:
+            raise NoRecord("its tokenizer drops words instead of cutting the end")
+        special = tuple(tokenizer.decoder[each] for each in tokenizer.all_special_ids)
+        merges = "\n".join(" ".join(pair) for pair in tokenizer.bpe_ranks)
+        return ClipTokens(merges, special, self._clean, self._context_length)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         tokenizer = self._tokenizer
@@ -116,6 +124,24 @@ class _HubTokenizer:
             "files": hashlib.sha256(tables.encode()).hexdigest(),
             **options,
         }
+        self._mode = mode
+        self._clean = str(options.get("clean", "whitespace"))
+
+    def record(self) -> TokenizerRecord:
+        made = self._tokenizer.tokenizer
+        backend = getattr(made, "backend_tokenizer", None)
+        if self._mode or backend is None or self._clean not in CLEANERS or made.pad_token_id is None:
+            raise NoRecord("its tokenizer runs in the package transformers only")
+        return HubTokens(
+            definition=backend.to_str(),
+            clean=self._clean,
+            context_length=self._context_length,
+            pad_id=made.pad_token_id,
+            pad_token=made.pad_token,
+            padding_side=made.padding_side,
+            truncation_side=made.truncation_side,
+            cleared=made.sep_token_id if self._tokenizer.strip_sep_token else None,
+        )
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         cleaned = [self._tokenizer.clean_fn(text) for text in texts]

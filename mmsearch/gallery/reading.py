@@ -11,11 +11,10 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
-from mmsearch.exact import VectorBlock, Vectors
+from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import find_gallery, root_path
 from mmsearch.records import (
@@ -114,7 +113,7 @@ class Gallery:
             keep = ~tables.contains(dead, row_ids)
             for low, high in skip:
                 keep &= (row_ids < low) | (row_ids >= high)
-            kept = rows if keep.all() else rows.filter(pa.array(keep))
+            kept = tables.kept(rows, keep)
             if kept.num_rows:
                 yield kept
 
@@ -128,7 +127,7 @@ class Gallery:
 
         Raises GalleryError where an id is in no shard.
         """
-        wanted = np.unique(row_ids)
+        wanted = ascending(row_ids)
         parts = []
         for shard in self.manifest.shards[table]:
             inside = wanted[
@@ -137,11 +136,11 @@ class Gallery:
             if inside.size:
                 parts.append(tables.read_rows(self.store, table, shard, inside, columns, self.schema(table)))
         found = pa.concat_tables(parts) if parts else self._no_rows(table, columns)
-        found = found.sort_by("row_id")
-        if found.num_rows != len(wanted):
-            missing = np.setdiff1d(wanted, tables.row_ids_of(found))
+        present = tables.row_ids_of(found)
+        if len(present) != len(wanted):
+            missing = np.setdiff1d(wanted, present)
             raise GalleryError(f"rows {missing[:5].tolist()} of {table} are in no shard of {self.path}")
-        return found.take(pa.array(np.searchsorted(wanted, row_ids)))
+        return tables.picked(found, np.argsort(present)[np.searchsorted(wanted, row_ids)])
 
     def image_rows(self, row_ids: NDArray[np.int64]) -> list[ImageRow]:
         """These images, in the order asked."""
@@ -168,6 +167,8 @@ class Gallery:
 
     def files(self, table: Literal["images", "skipped"], root_id: int) -> FileRows:
         """The live rows that stand for files below a root."""
+        import pyarrow.compute as pc
+
         columns = ["root_id", "path", "path_bytes", "bytes", "mtime_ns", "etag"]
         parts = [rows.filter(pc.equal(rows.column("root_id"), root_id)) for rows in self.scan(table, columns)]
         if not parts:
@@ -184,6 +185,8 @@ class Gallery:
 
     def rows_per_root(self, table: Literal["images", "skipped"]) -> dict[int, int]:
         """Root id -> how many live rows stand for files below it."""
+        import pyarrow.compute as pc
+
         found: Counter[int] = Counter()
         for rows in self.scan(table, ["root_id"]):
             for count in pc.value_counts(rows.column("root_id")).to_pylist():
@@ -210,6 +213,8 @@ class Gallery:
 
     def row_with_content(self, content_hash: bytes) -> int | None:
         """The id of a live image with this content, or None."""
+        import pyarrow.compute as pc
+
         for rows in self.scan("images", ["content_hash"]):
             found = rows.filter(pc.equal(rows.column("content_hash"), pa.scalar(content_hash, pa.binary())))
             if found.num_rows:

@@ -1,6 +1,9 @@
 """Shards as Parquet: schemas, writing, and reading only what is needed.
 
 Readers ignore columns they do not know and take missing ones as null, so that a later version may add some.
+
+What a query reads avoids pyarrow.compute, and the conversions of pyarrow that look for pandas: importing these takes
+longer than the reading.
 """
 
 import errno
@@ -11,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmsearch.errors import GalleryError
-from mmsearch.exact import Vectors
+from mmsearch.exact import Vectors, ascending
 from mmsearch.records import Provenance, RowIdFile, Shard, Table
 from mmsearch.stores import LocalStore
 
@@ -25,7 +27,10 @@ __all__ = [
     "SHARD_ROWS",
     "contains",
     "embedding_column",
+    "kept",
     "matrix",
+    "picked",
+    "places_of",
     "read_row_ids",
     "read_rows",
     "row_ids_of",
@@ -41,6 +46,8 @@ SHARD_ROWS = 65_536
 ROW_GROUP_ROWS = 4_096
 # A scan holds this many rows at a time: 32 MB of 512-d float16 vectors with their float32 copies.
 _SCAN_GROUPS = 4
+# Up to so many rows are picked one by one, which needs no pyarrow.compute.
+_FEW_ROWS = 256
 
 _FILE_COLUMNS = [
     pa.field("root_id", pa.int64(), nullable=False),
@@ -99,11 +106,11 @@ def embedding_column(vectors: NDArray[np.floating], dtype: str) -> pa.FixedSizeL
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
     """The embedding column as an (n, dim) array; without a copy where it is one chunk."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):  # no chunk, or too many bytes for one
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
-    values: Vectors = array.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(array), array.type.list_size)
+    array = _one_chunk(column)
+    size = array.type.list_size
+    values: Any = np.from_dlpack(array.values.slice(array.offset * size, len(array) * size))
+    vectors: Vectors = values.reshape(len(array), size)
+    return vectors
 
 
 def contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -117,8 +124,35 @@ def contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray
 
 def row_ids_of(rows: pa.Table) -> NDArray[np.int64]:
     """The row_id column as int64 (n,)."""
-    ids: NDArray[np.int64] = rows.column("row_id").to_numpy()
-    return ids
+    ids: Any = np.from_dlpack(_one_chunk(rows.column("row_id")))
+    return np.asarray(ids, np.int64)
+
+
+def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # no chunk, or too many bytes for one
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+    return array
+
+
+def picked(rows: pa.Table, places: NDArray[np.intp]) -> pa.Table:
+    """The rows at these places, in their order."""
+    if len(places) <= _FEW_ROWS:
+        return pa.concat_tables([rows.slice(0, 0), *(rows.slice(place, 1) for place in places.tolist())])
+    return rows.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places.astype(np.int64))]))
+
+
+def places_of(rows: pa.Table, row_ids: NDArray[np.int64]) -> NDArray[np.intp]:
+    """At which places stand the rows whose ids are among `row_ids` (ascending)."""
+    return np.flatnonzero(contains(row_ids, row_ids_of(rows)))
+
+
+def kept(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
+    """The rows where `keep` (n,) is True."""
+    if keep.all():
+        return rows
+    bits = pa.py_buffer(np.packbits(keep, bitorder="little"))
+    return rows.filter(pa.Array.from_buffers(pa.bool_(), len(keep), [None, bits]))
 
 
 def write_shards(store: LocalStore, table: Table, rows: pa.Table, provenance: Provenance | None) -> list[Shard]:
@@ -194,7 +228,7 @@ def read_rows(
             if np.searchsorted(row_ids, low) < np.searchsorted(row_ids, high, side="right"):
                 groups.append(group)
         rows = _read_groups(file, groups, columns, expected, shard)
-    return rows.filter(pc.is_in(rows.column("row_id"), value_set=pa.array(row_ids)))
+    return picked(rows, places_of(rows, row_ids))
 
 
 def _parquet(store: LocalStore, table: Table, shard: Shard) -> pq.ParquetFile:
@@ -244,9 +278,9 @@ def read_row_ids(store: LocalStore, files: Sequence[RowIdFile]) -> NDArray[np.in
         path = store.path(f"deletes/{file.name}")
         try:
             with pq.ParquetFile(path) as parquet:
-                lists.append(parquet.read(columns=["row_id"]).column("row_id").to_numpy())
+                lists.append(row_ids_of(parquet.read(columns=["row_id"])))
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "missing", str(path)) from None
         except (pa.ArrowException, OSError) as error:
             raise _damaged(f"deletes/{file.name}", error) from error
-    return np.unique(np.concatenate(lists))
+    return ascending(np.concatenate(lists))

@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderMismatch, GalleryError
@@ -202,7 +201,7 @@ class GalleryWriter:
         wanted = np.unique(row_ids)
         names = tables.schema("images", self.manifest.encoder.dim, self.manifest.dtype).names
         pending = [part.rows for part in self._pending if part.table == "images" and part.rows is not None]
-        parts = [rows.filter(pc.is_in(rows.column("row_id"), value_set=pa.array(wanted))) for rows in pending]
+        parts = [tables.picked(rows, tables.places_of(rows, wanted)) for rows in pending]
         # A row of the first version may have been replaced and merged away since; there it still stands.
         begun = self._opened.next_row_ids["images"]
         committed = wanted[(wanted >= begun) & (wanted < self.manifest.next_row_ids["images"])]

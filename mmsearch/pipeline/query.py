@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch import images
 from mmsearch.ann import AnnIndex, Effort, open_index
-from mmsearch.encoders import Encoder, load_encoder
+from mmsearch.blas import one_thread
+from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
 from mmsearch.errors import AnnIndexError, EncoderMismatch, ImageError, MmsearchWarning, QueryError
-from mmsearch.exact import Neighbours, exact_search, merge
+from mmsearch.exact import Neighbours, ascending, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
-from mmsearch.pipeline.index import search_index
 from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow, ItemTable
 from mmsearch.sources import read_location
 
@@ -34,6 +34,9 @@ class SearchOptions:
     nprobe: int | None = None
     ef_search: int | None = None
 
+
+# So few are bound by reading the vectors, not by multiplying with them.
+_FEW_QUERIES = 16
 
 DEFAULT = SearchOptions()
 EXACT = SearchOptions(exact=True)
@@ -92,6 +95,7 @@ class OpenGallery:
         self._device = device
         self._announce = announce
         self._encoder: Encoder | None = None
+        self._texts: TextEncoder | None = None
         self._indexes: dict[str, AnnIndex | None] = {}
 
     def query(
@@ -110,11 +114,15 @@ class OpenGallery:
         """
         if k < 1:
             raise QueryError(f"k is {k}; ask for at least one hit")
+        self.require_items(table)
+        vector = self._encode(text, image)
+        return self.hits(self.search(vector[None], k=k, table=table, options=options), table)[0]
+
+    def require_items(self, table: ItemTable) -> None:
+        """Raise QueryError where there is nothing to search."""
         if not self.gallery.live_rows(table):
             more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
             raise QueryError(f"{self.gallery.path} holds no {table}. Add some: {more}")
-        vector = self._encode(text, image)
-        return self.hits(self.search(vector[None], k=k, table=table, options=options), table)[0]
 
     def search(
         self,
@@ -128,11 +136,12 @@ class OpenGallery:
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
         """
-        return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
+        with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
+            return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
 
     def hits(self, found: Neighbours, table: ItemTable) -> list[list[Hit]]:
         """What was found, with the metadata of each row: a list a query."""
-        wanted = np.unique(found.row_ids[found.row_ids >= 0])
+        wanted = ascending(found.row_ids[found.row_ids >= 0])
         make = consistently(self.gallery, lambda gallery: _rows(gallery, table, wanted))
         folders = {root.id: self.gallery.root_path(root.id) for root in self.gallery.manifest.roots}
         answers = []
@@ -157,6 +166,13 @@ class OpenGallery:
             self._encoder = encoder
         return self._encoder
 
+    def text_encoder(self) -> TextEncoder:
+        """What encodes texts: without torch where that is laid out on this machine, unless a model or a device was
+        asked for; else the encoder. Raises as `encoder`."""
+        if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
+            self._texts = find_text_encoder(self.gallery.manifest.encoder, announce=self._announce)
+        return self._texts or self.encoder()
+
     def _encode(self, text: str | None, image: _Path | None) -> NDArray[np.float32]:
         if (text is None) == (image is None):
             raise QueryError("ask with a text or with a picture (--image), one of them")
@@ -167,7 +183,7 @@ class OpenGallery:
     def _encode_text(self, text: str) -> NDArray[np.float32]:
         if not text.strip():
             raise QueryError('the query is empty; say what to look for, as in: mmsearch query "sunset over mountains"')
-        encoded = self.encoder().encode_texts([text])
+        encoded = self.text_encoder().encode_texts([text])
         if encoded.truncated[0]:
             warnings.warn("the query is longer than the model reads; its end was cut", MmsearchWarning, stacklevel=2)
         vector: NDArray[np.float32] = encoded.vectors[0]
@@ -185,6 +201,8 @@ class OpenGallery:
         known = consistently(self.gallery, lambda gallery: _vector_of(gallery, content_hash))
         if known is not None and self._wanted is None:
             return known
+        from mmsearch import images  # late: a text needs no Pillow
+
         try:
             picture = images.decode(data)
         except ImageError as error:
@@ -200,6 +218,8 @@ class OpenGallery:
         index = self._index(gallery, table) if entry is not None else None
         if entry is None or index is None:
             return exact_search(gallery.vector_blocks(table), vectors, k)
+        from mmsearch.pipeline.index import search_index  # late: exact search needs none of it
+
         effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
         indexed = search_index(index, gallery, table, vectors, k, effort=effort)
         beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k)

@@ -1,0 +1,95 @@
+"""Many questions at once: read from a file, answered in batches."""
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.errors import MmsearchWarning, QueryError
+from mmsearch.pipeline.query import Hit, OpenGallery, SearchOptions
+from mmsearch.records import ItemTable
+
+__all__ = ["Answered", "Question", "answer_all", "read_questions"]
+
+# Large enough for matrix products at full speed, small enough that the first answers come soon.
+_BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text to search for. id: as the file gives it, else the number of its line, from 1."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question with its hits, best first."""
+
+    question: Question
+    hits: list[Hit]
+
+
+def read_questions(file: str) -> list[Question]:
+    """The questions of a file, "-" for stdin: a text a line, or an id, a tab and a text. Blank lines are passed over.
+
+    Raises QueryError where the file cannot be read, holds no question, or gives two the same id.
+    """
+    shown = "stdin" if file == "-" else file
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        lines = content.decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise QueryError(f"cannot read the queries {shown}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise QueryError(f"line {line} of {shown} is not UTF-8; write the queries as UTF-8 text") from error
+    questions = [_question(number, line, shown) for number, line in enumerate(lines, 1) if line.strip()]
+    if not questions:
+        raise QueryError(f"{shown} holds no queries; write one a line, or an id, a tab and a query")
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise QueryError(f"{shown} has two queries with the id {question.id!r}; answers could not be told apart")
+        seen.add(question.id)
+    return questions
+
+
+def _question(number: int, line: str, shown: str) -> Question:
+    name, tab, text = line.strip("\r").partition("\t")
+    if not tab:
+        return Question(str(number), line.strip())
+    if not name.strip() or not text.strip() or len(name.split()) != 1:
+        raise QueryError(
+            f"line {number} of {shown} has a tab but is no id, tab, query: the id {name!r} and the query {text!r} must "
+            "not be empty, nor the id hold spaces"
+        )
+    return Question(name.strip(), text.strip())
+
+
+def answer_all(
+    opened: OpenGallery,
+    questions: Sequence[Question],
+    *,
+    k: int = 10,
+    table: ItemTable = "images",
+    options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
+) -> Iterator[Answered]:
+    """The k best items of a table for each question, in the order asked. Raises as `OpenGallery.query`."""
+    opened.require_items(table)
+    cut = 0
+    for start in range(0, len(questions), _BATCH):
+        batch = questions[start : start + _BATCH]
+        encoded = opened.text_encoder().encode_texts([question.text for question in batch])
+        cut += int(encoded.truncated.sum())
+        found = opened.search(encoded.vectors, k=k, table=table, options=options)
+        for question, hits in zip(batch, opened.hits(found, table), strict=True):
+            yield Answered(question, hits)
+    if cut:
+        warnings.warn(
+            f"{cut:,} of {len(questions):,} queries are longer than the model reads; their ends were cut",
+            MmsearchWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,207 @@
+"""Texts to token ids exactly as open_clip does it, without importing it: its tokenizer's module alone costs 6 s.
+
+Which tokenizer a model has, and its tables, are written down by whoever lays out its tower (`ClipTokens`, `HubTokens`)
+and made into a function again by `make_tokenizer`.
+"""
+
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLEANERS", "ClipTokens", "HubTokens", "TokenizerRecord", "Tokens", "make_tokenizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """ids: int64 (n, context length), padded. truncated: bool (n,), True where a text did not fit."""
+
+    ids: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTokens:
+    """CLIP's byte-pair encoding (OpenAI's simple_tokenizer.py).
+
+    merges: lines "first second", best first. special: special tokens, start and end of text first.
+    clean: a key of `CLEANERS`.
+    """
+
+    merges: str
+    special: tuple[str, ...]
+    clean: str
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubTokens:
+    """A fast tokenizer of the Hugging Face hub.
+
+    definition: its tokenizer.json. pad_id, pad_token, padding_side, truncation_side: how the package transformers
+    brings texts to one length. cleared: a token id to replace by 0, as `strip_sep_token` asks for.
+    """
+
+    definition: str
+    clean: str
+    context_length: int
+    pad_id: int
+    pad_token: str
+    padding_side: str
+    truncation_side: str
+    cleared: int | None = None
+
+
+TokenizerRecord = ClipTokens | HubTokens
+
+
+def make_tokenizer(record: TokenizerRecord) -> Callable[[Sequence[str]], Tokens]:
+    """The function that a record describes.
+
+    Raises ImportError where a tokenizer of the hub needs the package tokenizers and it is absent.
+    """
+    return _ClipTokenizer(record) if isinstance(record, ClipTokens) else _HubTokenizer(record)
+
+
+# --- cleaning ---------------------------------------------------------------------------------------------------------
+
+# Printable ASCII without "&": nothing that ftfy repairs (encodings, quotes, control characters) or html.unescape
+# replaces. Importing ftfy takes as long as encoding a query.
+_NOTHING_TO_FIX = re.compile(r"[\t\n\x20-\x25\x27-\x7e]*")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _fixed(text: str) -> str:
+    if _NOTHING_TO_FIX.fullmatch(text):
+        return text
+    import html
+
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text)))
+
+
+def _one_space(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _canonical(text: str) -> str:
+    """As big_vision's canonicalize_text: no punctuation, lower case."""
+    return _one_space(text.strip().replace("_", " ").translate(_NO_PUNCTUATION).lower())
+
+
+CLEANERS: Mapping[str, Callable[[str], str]] = {
+    "lower": lambda text: _one_space(_fixed(text)).lower(),
+    "whitespace": lambda text: _one_space(_fixed(text)),
+    "canonicalize": lambda text: _canonical(_fixed(text)),
+}
+"""What open_clip calls `clean`, by its names."""
+
+
+# --- CLIP -------------------------------------------------------------------------------------------------------------
+
+
+class _ClipTokenizer:
+    """Byte-pair encoding, with the lines of the merges as the keys of its tables: making 48,894 pairs of strings, as
+    open_clip does at each start, takes longer than encoding a query."""
+
+    def __init__(self, record: ClipTokens) -> None:
+        lines = record.merges.split("\n")
+        self._ranks = dict(zip(lines, range(len(lines)), strict=True))
+        printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+        others = [byte for byte in range(256) if byte not in printable]
+        # Each byte as a character that is neither white nor a control; the vocabulary has them in this order.
+        letters = dict(zip([*printable, *others], map(chr, [*printable, *range(256, 256 + len(others))]), strict=True))
+        vocabulary = [*letters.values(), *(f"{letter}</w>" for letter in letters.values())]
+        vocabulary += record.merges.replace(" ", "").split("\n")
+        vocabulary += record.special
+        self._ids = dict(zip(vocabulary, range(len(vocabulary)), strict=True))
+        self._letters = [letters[byte] for byte in range(256)]
+        self._start, self._end = (self._ids[token] for token in record.special[:2])
+        self._known = {token: [self._ids[token]] for token in record.special}  # word -> ids
+        self._special = "|".join(record.special)
+        self._clean = CLEANERS[record.clean]
+        self._context_length = record.context_length
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        ids = np.zeros((len(texts), self._context_length), dtype=np.int64)
+        truncated = np.zeros(len(texts), dtype=np.bool_)
+        for row, text in enumerate(texts):
+            tokens = [self._start, *self._encode(self._clean(text)), self._end]
+            if len(tokens) > self._context_length:
+                truncated[row] = True
+                tokens = [*tokens[: self._context_length - 1], self._end]
+            ids[row, : len(tokens)] = tokens
+        return Tokens(ids, truncated)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for word in self._words(text):
+            letters = "".join([self._letters[byte] for byte in word.encode()])
+            known = self._known.get(letters)
+            if known is None:
+                known = self._known[letters] = [self._ids[part] for part in self._parts(letters)]
+            ids += known
+        return ids
+
+    def _words(self, text: str) -> list[str]:
+        endings = "'s|'t|'re|'ve|'m|'ll|'d"
+        engine: Any = re
+        if text.isascii():
+            pattern = rf"{self._special}|{endings}|[a-z]+|[0-9]|[^\sa-z0-9]+"
+        else:
+            import regex  # late: Python's own re, which is loaded already, has no \p{L}
+
+            engine, pattern = regex, rf"{self._special}|{endings}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
+        words: list[str] = engine.findall(pattern, text, engine.IGNORECASE)
+        return words
+
+    def _parts(self, word: str) -> list[str]:
+        """Join, everywhere in a word, the pair of neighbours that comes first among the merges; until there is none."""
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        while len(parts) > 1:
+            pairs = [f"{first} {second}" for first, second in pairwise(parts)]
+            best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
+            if best not in self._ranks:
+                break
+            joined: list[str] = []
+            place = 0
+            while place < len(parts):
+                both = place < len(pairs) and pairs[place] == best
+                joined.append("".join(parts[place : place + 2]) if both else parts[place])
+                place += 2 if both else 1
+            parts = joined
+        return parts
+
+
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
+
+
+class _HubTokenizer:
+    """The Rust tokenizer that the package transformers wraps, framed as it frames it."""
+
+    def __init__(self, record: HubTokens) -> None:
+        import tokenizers
+
+        self._clean = CLEANERS[record.clean]
+        self._cleared = record.cleared
+        self._tokenizer = tokenizers.Tokenizer.from_str(record.definition)
+        self._tokenizer.enable_truncation(record.context_length, direction=record.truncation_side)
+        self._tokenizer.enable_padding(
+            length=record.context_length,
+            pad_id=record.pad_id,
+            pad_token=record.pad_token,
+            direction=record.padding_side,
+        )
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        ids = np.array([each.ids for each in encoded], dtype=np.int64)
+        if self._cleared is not None:
+            ids[ids == self._cleared] = 0
+        return Tokens(ids, np.array([bool(each.overflowing) for each in encoded]))

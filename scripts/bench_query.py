@@ -1,0 +1,158 @@
+"""How long a question takes from the shell: process start to last line, files in the page cache, beside a plain script.
+
+    python scripts/bench_query.py [--rows 100000] [--large 1000000] [--runs 5] [--json out.json]
+
+A full-size ViT-B-32 of random weights (speed does not depend on them) and random vectors; medians of the runs, and
+in brackets the seconds that processors worked, which depend less on what else runs. The
+plain script is what one writes first: import open_clip, create the model, encode, search with FAISS. The first query
+loads the model with torch and lays out its text side; it is reported apart.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import random_gallery, random_model, seconds, seconds_and_work, the_project
+from PIL import Image
+
+PLAIN_TEXT = """
+import sys
+import faiss, numpy as np, open_clip, torch
+vectors, model_dir, text = sys.argv[1:]
+model = open_clip.create_model(f"local-dir:{model_dir}")
+tokenizer = open_clip.get_tokenizer(f"local-dir:{model_dir}")
+with torch.no_grad():
+    query = model.encode_text(tokenizer([text]))
+query = (query / query.norm(dim=-1, keepdim=True)).numpy()
+stored = np.load(vectors).astype(np.float32)
+index = faiss.IndexFlatIP(stored.shape[1])
+index.add(stored)
+print(index.search(query, 10))
+"""
+
+PLAIN_IMAGE = """
+import sys
+import faiss, numpy as np, open_clip, torch
+from PIL import Image
+vectors, model_dir, file = sys.argv[1:]
+model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{model_dir}")
+with torch.no_grad():
+    query = model.encode_image(preprocess(Image.open(file))[None])
+query = (query / query.norm(dim=-1, keepdim=True)).numpy()
+stored = np.load(vectors).astype(np.float32)
+index = faiss.IndexFlatIP(stored.shape[1])
+index.add(stored)
+print(index.search(query, 10))
+"""
+
+PLAIN_BATCH = """
+import sys
+from pathlib import Path
+import faiss, numpy as np, open_clip, torch
+vectors, model_dir, file = sys.argv[1:]
+model = open_clip.create_model(f"local-dir:{model_dir}")
+tokenizer = open_clip.get_tokenizer(f"local-dir:{model_dir}")
+texts = Path(file).read_text().splitlines()
+with torch.no_grad():
+    queries = torch.cat([model.encode_text(tokenizer(texts[at:at + 64])) for at in range(0, len(texts), 64)])
+queries = (queries / queries.norm(dim=-1, keepdim=True)).numpy()
+stored = np.load(vectors).astype(np.float32)
+index = faiss.IndexFlatIP(stored.shape[1])
+index.add(stored)
+for scores, rows in zip(*index.search(queries, 10)):
+    print(rows, scores)
+"""
+
+TEXT = "a dog on a beach"
+WORDS = "two brown dogs run along the beach while children in red coats play with a ball near the water at sunset"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000, help="vectors to search")
+    parser.add_argument("--large", type=int, default=1_000_000, help="vectors of the large gallery; 0 leaves it out")
+    parser.add_argument("--queries", type=int, default=1_000, help="of the batch; 0 leaves it out")
+    parser.add_argument("--no-image", dest="images", action="store_false", help="leave out the query by a picture")
+    parser.add_argument("--runs", type=int, default=5, help="of each; the median counts")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    the_project()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["MMSEARCH_CACHE"] = str(folder / "cache")
+        figures = bench(folder, options)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    model, vectors = random_model(folder / "model"), folder / "vectors.npy"
+    gallery = random_gallery(folder / "queried", model, options.rows, vectors)
+    figures: dict[str, Any] = {"rows": options.rows, "runs": options.runs}
+
+    def measure(
+        name: str, what: str, command: list[object], plain: list[object] | None = None, runs: int = options.runs
+    ) -> None:
+        found = figures[name] = {}
+        for who, asked in (("mmsearch", command), ("plain", plain)):
+            if asked is None:
+                continue
+            if runs > 1:
+                seconds(asked)  # files into the page cache
+            measured = [seconds_and_work(asked) for _ in range(runs)]
+            found[f"{who}_s"], found[f"{who}_work_s"] = (
+                statistics.median(each) for each in zip(*measured, strict=True)
+            )
+        line = f"{what:44} {found['mmsearch_s']:7.2f} s ({found['mmsearch_work_s']:.2f} of work)"
+        if plain is not None:
+            found["ratio"] = found["plain_s"] / found["mmsearch_s"]
+            line += f"   plain script {found['plain_s']:7.2f} s ({found['plain_work_s']:.2f})   {found['ratio']:5.1f} x"
+        print(line, flush=True)
+
+    def script(code: str, argument: object) -> list[object]:
+        return [sys.executable, "-c", code, vectors, model, argument]
+
+    ask: list[object] = [sys.executable, "-m", "mmsearch", "query", "-g", gallery]
+    for tower in (folder / "cache" / "text_towers").glob("*"):  # which making the gallery laid out
+        tower.unlink()
+    figures["first_s"] = seconds([*ask, TEXT])
+    print(f"ViT-B-32, {options.rows:,} x 512 vectors, whole processes, median of {options.runs}")
+    print(f"{'the first text ever, which lays out the tower':44} {figures['first_s']:7.2f} s", flush=True)
+    measure("text", "a text, exact", [*ask, TEXT], script(PLAIN_TEXT, TEXT))
+    if options.images:
+        asked = photo(folder)
+        measure("image", "a picture that the gallery has not", [*ask, "--image", asked], script(PLAIN_IMAGE, asked))
+    if options.queries:
+        texts = batch(folder, options.queries)
+        measure("batch", f"{options.queries:,} texts", [*ask, "--from-file", texts], script(PLAIN_BATCH, texts), runs=1)
+    seconds([sys.executable, "-m", "mmsearch", "index", "-g", gallery])
+    measure("indexed", "a text, through the index", [*ask, TEXT])
+    if options.large:
+        large = random_gallery(folder / "large", model, options.large, folder / "large.npy")
+        measure("large", f"a text over {options.large:,} vectors, exact", [*ask[:-1], large, TEXT])
+    return figures
+
+
+def photo(folder: Path) -> Path:
+    file = folder / "asked.jpg"
+    pixels = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(file, quality=90)
+    return file
+
+
+def batch(folder: Path, count: int) -> Path:
+    """Texts as long as captions are: 5 to 16 words."""
+    rng = np.random.default_rng(2)
+    texts = [" ".join(rng.choice(WORDS.split(), rng.integers(5, 17))) for _ in range(count)]
+    (folder / "queries.txt").write_text("\n".join(texts) + "\n")
+    return folder / "queries.txt"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What the benchmarks have in common: a full-size model of random weights, a gallery of random vectors, and clocks."""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["median_of", "python", "random_gallery", "random_model", "seconds", "seconds_and_work", "the_project"]
+
+
+def the_project() -> None:
+    """Let scripts find the tests' models and encoders; and let programs that are started find compiled bytecode."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def median_of(runs: int, work: Callable[[], float]) -> float:
+    return statistics.median(work() for _ in range(runs))
+
+
+def python(code: str, *arguments: object) -> str:
+    """The output of a piece of Python in a process of its own."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def seconds(command: Sequence[object]) -> float:
+    """From the start of a process to its end."""
+    return seconds_and_work(command)[0]
+
+
+def seconds_and_work(command: Sequence[object]) -> tuple[float, float]:
+    """From the start of a process to its end, and how long processors worked for it: what others do beside it lengthens
+    the first, hardly the second."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(list(map(str, command)), capture_output=True, check=True)
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def random_model(folder: Path) -> Path:
+    """A ViT-B-32 of random weights: what it costs does not depend on them."""
+    from tests.models import write_random_model
+
+    return write_random_model(folder, "ViT-B-32")
+
+
+def random_gallery(folder: Path, model: Path, rows: int, vectors: Path) -> Path:
+    """A gallery of random unit vectors as if a model had made them. vectors: they are saved here as .npy too."""
+    from mmsearch.encoders import load_encoder
+    from mmsearch.gallery import open_writer
+    from mmsearch.records import ImageRow
+
+    rng = np.random.default_rng(0)
+    kept = np.lib.format.open_memmap(vectors, "w+", np.float16, (rows, 512))
+    with open_writer(folder, command="bench") as writer:
+        writer.begin(load_encoder(f"local-dir:{model}", device="cpu").identity)
+        root = writer.add_root(folder.parent / "photos")
+        for start in range(0, rows, 65_536):
+            some = rng.normal(size=(min(65_536, rows - start), 512)).astype(np.float32)
+            some /= np.linalg.norm(some, axis=1, keepdims=True)
+            kept[start : start + len(some)] = some
+            names = (f"{number}.jpg" for number in range(start, start + len(some)))
+            made = [ImageRow(root.id, name, None, 1, 1, None, name.encode(), 640, 480, None) for name in names]
+            writer.append("images", made, some)
+            writer.commit()
+    kept.flush()
+    return folder

@@ -1,0 +1,504 @@
+"""The text tower without torch: the same tokens and the same vectors as open_clip's, or it is not used."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mmsearch.encoders import find_text_encoder, laying_out, load_encoder
+from mmsearch.encoders.laying_out import Unsuited, lay_out
+from mmsearch.encoders.tokens import _ClipTokenizer
+from mmsearch.pipeline.embed import embed
+from mmsearch.pipeline.query import open_gallery
+from mmsearch.records import EncoderIdentity
+from mmsearch.text_tower import files
+from mmsearch.text_tower import tower as tower_module
+from mmsearch.text_tower.files import NoTower, StoredTower, read_tower, write_tower
+from mmsearch.text_tower.tokens import CLEANERS, make_tokenizer
+from mmsearch.text_tower.tower import ACTIVATIONS, TextTower
+from tests.models import random_weights, write_random_model, write_tiny_model
+
+CONFIGS = Path(open_clip.__file__).parent / "model_configs"
+TINY_VISION = {"image_size": 8, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8}
+END = 49407  # what CLIP's tokenizer ends texts with
+FINGERPRINT = "sha256:" + "0" * 64
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+
+def own_text_configs() -> Iterator[Any]:
+    """The distinct text sides among open_clip's configs, those of the package transformers left out; small of width,
+    layers and vocabulary."""
+    seen = set()
+    for file in sorted(CONFIGS.glob("*.json")):
+        config = json.loads(file.read_text())
+        text = config["text_cfg"]
+        if "hf_model_name" in text:
+            continue
+        kept = {key: config[key] for key in ("custom_text", "quick_gelu") if config.get(key)}
+        kept["kind"] = "CoCa" if "multimodal_cfg" in config else "CustomTextCLIP" if "custom_text" in config else "CLIP"
+        aside = ("hf_tokenizer_name", "tokenizer_kwargs", "layers", "width", "vocab_size")
+        kept["text_cfg"] = {key: value for key, value in text.items() if key not in aside}
+        kept["hub"] = "hf_tokenizer_name" in text
+        if kept["hub"] and text.get("pool_type") == "eos":  # so that CLIP's tokenizer, which tests have, ends texts so
+            kept["text_cfg"]["eos_id"] = END
+        key = json.dumps(kept, sort_keys=True)
+        if key not in seen:
+            seen.add(key)
+            yield pytest.param(kept, id=file.stem)
+
+
+def small_model(config: dict[str, Any]) -> Any:
+    """A model with random weights whose text side is as the config says, but for its size."""
+    text = {**config["text_cfg"], "layers": 2, "width": 4 * config["text_cfg"]["heads"], "vocab_size": 49408}
+    parts: dict[str, Any] = {"embed_dim": 24, "text_cfg": text, "vision_cfg": TINY_VISION}
+    if config["kind"] == "CoCa":
+        parts["vision_cfg"] = {**TINY_VISION, "output_tokens": True}
+        parts["multimodal_cfg"] = {"context_length": text["context_length"], "width": 16, "heads": 2, "layers": 1}
+    return with_random_weights(getattr(open_clip, config["kind"])(**parts, quick_gelu=config.get("quick_gelu", False)))
+
+
+def with_random_weights(model: Any) -> Any:
+    rng = np.random.default_rng(0)
+    state = model.state_dict()
+    model.load_state_dict(
+        {name: torch.from_numpy(random_weights(rng, name, tuple(state[name].shape))) for name in state}
+    )
+    return model.eval()
+
+
+WORDS = "a photo of two brown dogs , and 17 children in red coats ! on the beach isn't it ? sunset & café 日本"
+
+
+def captions() -> list[str]:
+    """100 of all lengths: empty ones, one of each number of words to beyond every context, and two enormous ones."""
+    rng = np.random.default_rng(0)
+    lengths = [0, 0, *range(1, 97), 150, 5000]
+    return [" ".join(rng.choice(WORDS.split(), length)) for length in lengths]
+
+
+def hub_ids(context: int, eos_id: int) -> NDArray[np.int64]:
+    """Token ids as tokenizers of the hub frame them: text, end of text, padding; cut at the context."""
+    rng = np.random.default_rng(0)
+    ids = np.full((100, context), 0 if eos_id else 1, np.int64)
+    for row, length in enumerate(np.linspace(0, context + 9, 100).astype(int)):
+        text = [*rng.integers(3, 1000, length).tolist(), eos_id]
+        ids[row, : min(len(text), context)] = [*text[: context - 1], eos_id][: min(len(text), context)]
+    return ids
+
+
+@cache
+def clip_tokenizer(context_length: int) -> Any:
+    return _ClipTokenizer({"context_length": context_length}, {}, None)
+
+
+def relative_error(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    """Of normalised vectors, centred: the greatest distance as a share of the distance from the mean."""
+    ours, theirs = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (ours, theirs))
+    apart = np.linalg.norm((ours - ours.mean(axis=0)) - (theirs - theirs.mean(axis=0)), axis=1)
+    return float((apart / np.linalg.norm(theirs - theirs.mean(axis=0), axis=1)).max())
+
+
+@pytest.mark.parametrize("config", list(own_text_configs()))
+def test_vectors_equal_torchs(config: dict[str, Any]) -> None:
+    model, text = small_model(config), config["text_cfg"]
+    tokenizer = clip_tokenizer(text["context_length"])
+    tower = lay_out(model, tokenizer, FINGERPRINT, 24)
+    ids = hub_ids(text["context_length"], text.get("eos_id", 1)) if config["hub"] else tokenizer(captions()).ids
+    with torch.inference_mode():
+        expected = model.encode_text(torch.from_numpy(ids)).numpy()
+    assert relative_error(TextTower(tower.design, tower.weights).encode(ids), expected) < 2e-5
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("arch", ["ViT-B-32", "ViT-L-14"])
+def test_full_size_vectors_equal_torchs(arch: str, tmp_path: Path) -> None:
+    folder = write_random_model(tmp_path / "model", arch)
+    encoder = load_encoder(f"local-dir:{folder}", device="cpu")
+    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    ours, theirs = tower.encode_texts(captions()), encoder.encode_texts(captions())
+    assert relative_error(ours.vectors, theirs.vectors) < 1e-4
+    assert ours.truncated.tolist() == theirs.truncated.tolist()
+
+
+def test_gelu_is_right_to_the_seventh_digit() -> None:
+    x = np.linspace(-6, 6, 10_001, dtype=np.float32)
+    exact = torch.nn.functional.gelu(torch.from_numpy(x.astype(np.float64))).numpy()
+    assert (np.abs(ACTIVATIONS["gelu"](x) - exact) / np.maximum(1, np.abs(x))).max() < 2e-7
+    far = np.array([-1e4, 1e4], np.float32)  # nothing overflows
+    for activate in ACTIVATIONS.values():
+        assert activate(far).tolist() == [0, 1e4]
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+ODD_TEXTS = [
+    "",
+    " \t\n ",
+    "A photo of a Dog's   tail; it'll WAG, they're 42 and 3.14!",
+    "don't DON'T I'M we've 'S",
+    "caf\u00e9 na\u00efve \u00c3\u00a9 \ufb01ne \uff2c\uff2f\uff35\uff24 \u201cquoted\u201d it\u2019s",
+    "AT&amp;T &lt;b&gt; &amp;amp; & &hellip; <b>&amp;</b>",
+    "日本語 русский ελληνικά हिन्दी العربية 한국어",
+    "😀👍🏽 👨‍👩‍👧 e\u0301 \u200b\u2028x\u00a0y",
+    "x\x00y\x07z\x1b[31mred\x1b[0m \x0b \x0c \r\n \x1c \x85",
+    "<start_of_text>dog<end_of_text> <START_OF_TEXT>",
+    "a_b __init__ snake_case",
+    "word" * 500,
+    "!!! ??? ... ---- ½ ² ⅷ ٣",
+    "\u212a \u017f K s",
+    "\ud83d lone surrogate",
+]
+
+
+@pytest.mark.parametrize("clean", CLEANERS)
+def test_texts_are_cleaned_as_open_clip_does(clean: str) -> None:
+    expected = open_clip.tokenizer.get_clean_fn(clean)
+    for text in ODD_TEXTS:
+        assert CLEANERS[clean](text) == expected(text)
+
+
+def tokens_of(text: str, clean: str = "lower") -> tuple[Any, Any]:
+    """(ours, open_clip's) token ids of a text, in a context that holds it."""
+    ours, theirs = tokenizers_of(clean)
+    return ours([text]).ids.tolist(), theirs([text]).tolist()
+
+
+@cache
+def tokenizers_of(clean: str) -> tuple[Any, Any]:
+    record = _ClipTokenizer({"context_length": 77}, {"clean": clean}, None).record()
+    return make_tokenizer(record), open_clip.SimpleTokenizer(clean=clean)
+
+
+@pytest.mark.parametrize("clean", CLEANERS)
+def test_odd_texts_have_open_clips_tokens(clean: str) -> None:
+    for text in ODD_TEXTS:
+        if text.isprintable() or "\ud83d" not in text:  # a lone surrogate is no text; neither tokenizer takes it
+            ours, theirs = tokens_of(text, clean)
+            assert ours == theirs, text
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(max_size=60) | st.text(st.characters(max_codepoint=0x17F), max_size=60))
+def test_any_text_has_open_clips_tokens(text: str) -> None:
+    try:
+        expected = tokens_of(text)[1]
+    except UnicodeEncodeError:
+        return
+    assert tokens_of(text)[0] == expected
+
+
+def test_real_captions_have_open_clips_tokens(shared_data: Path) -> None:
+    lines = (shared_data / "flickr8k" / "captions.txt").read_text("utf-8").splitlines()[1:4001]
+    texts = [line.partition(",")[2] for line in lines]
+    ours, theirs = tokenizers_of("lower")
+    assert np.array_equal(ours(texts).ids, theirs(texts).numpy())
+
+
+def test_what_does_not_fit_is_reported() -> None:
+    ours, _ = tokenizers_of("lower")
+    assert ours(["dog " * 75, "dog " * 76, "", "dog " * 500]).truncated.tolist() == [False, True, False, True]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def towers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "text_towers"
+
+
+@pytest.fixture(scope="module")
+def small_tower() -> StoredTower:
+    config = {"kind": "CLIP", "text_cfg": {"context_length": 77, "heads": 2}}
+    return lay_out(small_model(config), clip_tokenizer(77), FINGERPRINT, 24)
+
+
+def of(tower: StoredTower, fingerprint: str) -> StoredTower:
+    return replace(tower, fingerprint=fingerprint)
+
+
+def numbered(number: int) -> str:
+    return f"sha256:{number:064x}"
+
+
+def test_a_tower_comes_back_as_it_was(small_tower: StoredTower, towers: Path) -> None:
+    write_tower(small_tower)
+    found = read_tower(FINGERPRINT)
+    assert (found.fingerprint, found.dim, found.design, found.tokenizer) == (
+        FINGERPRINT,
+        24,
+        small_tower.design,
+        small_tower.tokenizer,
+    )
+    assert found.weights.keys() == small_tower.weights.keys()
+    assert all(np.array_equal(found.weights[name], small_tower.weights[name]) for name in found.weights)
+    assert [file.name for file in towers.iterdir()] == [f"{'0' * 64}.safetensors"]
+
+
+def damage_by_cutting(file: Path, _: StoredTower) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def damage_by_emptying(file: Path, _: StoredTower) -> None:
+    file.write_bytes(b"")
+
+
+def damage_by_zeros(file: Path, _: StoredTower) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def damage_in_the_header(file: Path, _: StoredTower) -> None:
+    content = bytearray(file.read_bytes())
+    content[20:40] = b"\xff" * 20
+    file.write_bytes(content)
+
+
+def damage_by_another_encoders(file: Path, tower: StoredTower) -> None:
+    write_tower(of(tower, numbered(7)))
+    (file.parent / f"{7:064x}.safetensors").replace(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_by_cutting,
+        damage_by_emptying,
+        damage_by_zeros,
+        damage_in_the_header,
+        damage_by_another_encoders,
+    ],
+)
+def test_a_damaged_tower_is_not_used(damage: Any, small_tower: StoredTower, towers: Path) -> None:
+    write_tower(small_tower)
+    damage(towers / f"{'0' * 64}.safetensors", small_tower)
+    with pytest.raises(NoTower, match="made anew"):
+        read_tower(FINGERPRINT)
+    write_tower(small_tower)
+    assert read_tower(FINGERPRINT).dim == 24
+
+
+def test_a_tower_of_another_format_is_not_used(
+    small_tower: StoredTower, towers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tower(small_tower)
+    files.write_reason(numbered(1), "because")
+    monkeypatch.setattr(files, "FORMAT_VERSION", 99)
+    for fingerprint in (FINGERPRINT, numbered(1)):
+        assert not files.is_decided(fingerprint)
+    with pytest.raises(NoTower, match="format 1 instead of 99"):
+        read_tower(FINGERPRINT)
+
+
+def test_several_may_write_and_read_at_once(small_tower: StoredTower, towers: Path) -> None:
+    write_tower(small_tower)
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for _ in range(5):
+                write_tower(small_tower)
+        except BaseException as error:  # noqa: BLE001 - a thread's own would be lost
+            failures.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert np.array_equal(read_tower(FINGERPRINT).weights["ln_final.bias"], small_tower.weights["ln_final.bias"])
+    assert failures == []
+    assert len(list(towers.iterdir())) == 1
+
+
+def test_towers_are_bounded_and_the_longest_unused_go_first(
+    small_tower: StoredTower, towers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        write_tower(of(small_tower, numbered(number)))
+        os.utime(towers / f"{number:064x}.safetensors", (number, number))
+    read_tower(numbered(1))  # used now
+    abandoned = towers / "x.part"
+    abandoned.touch()
+    os.utime(abandoned, (1, 1))
+    size = (towers / f"{1:064x}.safetensors").stat().st_size
+    monkeypatch.setattr(files, "MOST_BYTES", 2 * size + 100)
+    write_tower(of(small_tower, numbered(4)))
+    assert sorted(file.name for file in towers.iterdir()) == [f"{each:064x}.safetensors" for each in (1, 4)]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for cause in ("a file where the folder would be", "a full disk"):
+        with monkeypatch.context() as patch:
+            if cause == "a full disk":
+                patch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+            else:
+                patch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
+            encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+            assert find_text_encoder(encoder.identity, announce=lambda _: None) is None
+            assert encoder.encode_texts(["a dog"]).vectors.shape == (1, 32)
+
+
+# --- from a model to a query ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize("spec", ["tiny", "demo"])
+def test_a_model_that_was_loaded_once_answers_without_torch(spec: str, tiny: Path) -> None:
+    encoder = load_encoder(f"local-dir:{tiny}" if spec == "tiny" else "demo", device="cpu")
+    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    assert tower.identity == encoder.identity
+    ours, theirs = tower.encode_texts(captions()), encoder.encode_texts(captions())
+    assert relative_error(ours.vectors, theirs.vectors) < 2e-5
+    assert ours.truncated.tolist() == theirs.truncated.tolist()
+    assert tower.encode_texts([]).vectors.shape == (0, encoder.identity.dim)
+
+
+def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {**ACTIVATIONS, "gelu": lambda x: np.float32(1.01) * ACTIVATIONS["gelu"](x)}
+    monkeypatch.setattr(tower_module, "ACTIVATIONS", wrong)
+    encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+    said: list[str] = []
+    assert find_text_encoder(encoder.identity, announce=said.append) is None
+    assert "gives other vectors without torch (relative error 0.0" in said[0]
+    monkeypatch.setattr(laying_out, "lay_out", lambda *_: pytest.fail("tried again"))
+    load_encoder(f"local-dir:{tiny}", device="cpu")
+
+
+def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
+    encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+    (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir()
+    damage_by_cutting(file, None)  # type: ignore[arg-type]
+    said: list[str] = []
+    assert find_text_encoder(encoder.identity, announce=said.append) is None
+    assert "damaged" in said[0]
+    load_encoder(f"local-dir:{tiny}", device="cpu")
+    assert find_text_encoder(encoder.identity, announce=pytest.fail) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: setattr(text, "pool_type", "none"), "pooling is 'none'"),
+        (lambda text: setattr(text.transformer.resblocks[0].mlp, "gelu", torch.nn.SiLU()), "activation is SiLU"),
+        (lambda text: setattr(text.transformer.resblocks[0].ln_1, "eps", 1e-3), "layer norms"),
+        (lambda text: text.transformer.resblocks.append(torch.nn.Identity()), "blocks are of another kind"),
+        (lambda text: setattr(text, "use_pad_mask", True), "masks its padding"),
+    ],
+)
+def test_a_text_side_of_another_kind_goes_through_torch(change: Callable[[Any], object], reason: str) -> None:
+    """Whatever a later open_clip brings is refused by what it is."""
+    model = small_model({"kind": "CustomTextCLIP", "text_cfg": {"context_length": 77, "heads": 2}})
+    lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+    change(model.text)
+    with pytest.raises(Unsuited, match=reason):
+        lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+
+
+def test_a_text_side_of_the_package_transformers_goes_through_torch() -> None:
+    model = small_model({"kind": "CustomTextCLIP", "text_cfg": {"context_length": 77, "heads": 2}})
+    model.text = torch.nn.Linear(2, 2)
+    with pytest.raises(Unsuited, match=r"not one of open_clip's own \(Linear\)"):
+        lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+
+
+@pytest.mark.parametrize(
+    ("text_cfg", "framing"),
+    [
+        ({"tokenizer_kwargs": {"clean": "canonicalize"}}, {}),  # SigLIP
+        ({"tokenizer_kwargs": {"strip_sep_token": True}}, {}),  # CLIPA
+        ({"pool_type": "eos", "eos_id": 1, "no_causal_mask": False}, {}),  # MetaCLIP 2
+        ({}, {"padding_side": "left", "truncation_side": "left"}),
+    ],
+)
+def test_a_tokenizer_of_the_hub_needs_no_transformers(
+    text_cfg: dict[str, Any], framing: dict[str, str], tmp_path: Path
+) -> None:
+    """Its tables are in the tower's file; padding, cutting and cleaning are what open_clip asks of the package."""
+    transformers = pytest.importorskip("transformers", reason="the extra siglip is not installed")
+    tokenizers = pytest.importorskip("tokenizers")
+    base = {"no_causal_mask": True, "pool_type": "last", "context_length": 8, "vocab_size": 16}
+    folder = write_tiny_model(
+        tmp_path / "model",
+        model={"custom_text": True, "text_cfg": {**base, "hf_tokenizer_name": "timm/ViT-B-16-SigLIP", **text_cfg}},
+    )
+    words = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", "red", "car", "Red", ",", "!"))}
+    table = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    table.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    table.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=table, **special, **framing).save_pretrained(folder)
+    encoder = load_encoder(f"local-dir:{folder}", device="cpu")
+    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    texts = ["", "red car", "car " * 7, "car " * 8, "red " * 99, "Red, CAR!", "&amp; café"]
+    ours, theirs = tower.encode_texts(texts), encoder.encode_texts(texts)
+    assert np.abs(ours.vectors - theirs.vectors).max() < 2e-6
+    assert ours.truncated.tolist() == theirs.truncated.tolist() == [False, False, False, True, True, False, False]
+
+
+def test_vectors_from_elsewhere_have_no_tower() -> None:
+    said: list[str] = []
+    assert find_text_encoder(EncoderIdentity("x", "declared:x", 3), announce=said.append) is None
+    assert "declared:x" in said[0]
+    assert find_text_encoder(EncoderIdentity("x", FINGERPRINT, 3), announce=said.append) is None
+    assert "laid out for quick queries now" in said[1]
+
+
+def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path) -> None:
+    """Nor anything else that takes long to import; and it answers as torch does."""
+    gallery, encoder = photos.parent / "g", load_encoder(f"local-dir:{tiny}", device="cpu")
+    embed([photos], gallery=gallery, encoder=encoder)
+    program = "import sys; from mmsearch.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    command = [sys.executable, "-c", program, "query", "a red picture", "-g", str(gallery), "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, modules = done.stdout.splitlines()
+    expected = open_gallery(gallery, encoder=encoder).query("a red picture")
+    assert [(json.loads(line)["path"], json.loads(line)["rank"]) for line in lines] == [
+        (hit.path, hit.rank) for hit in expected
+    ]
+    np.testing.assert_allclose(
+        [json.loads(line)["score"] for line in lines], [hit.score for hit in expected], atol=1e-6
+    )
+    slow = {"torch", "open_clip", "transformers", "pandas", "pyarrow.compute", "pyarrow.dataset", "numpy.ma"}
+    assert not set(modules.split()) & (slow | {"faiss", "PIL", "ftfy", "regex"})
+    assert done.stderr == ""
+
+
+def test_the_first_query_on_a_machine_says_why_it_is_slow(tiny: Path, photos: Path) -> None:
+    gallery = photos.parent / "g"
+    embed([photos], gallery=gallery, encoder=load_encoder(f"local-dir:{tiny}", device="cpu"))
+    for file in (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir():
+        file.unlink()
+    said: list[str] = []
+    first = open_gallery(gallery, announce=said.append).query("a red picture")
+    assert said == [
+        f"loading local-dir:{tiny} with torch, which takes seconds: its text side is laid out for quick queries now, "
+        "this once"
+    ]
+    second = open_gallery(gallery, announce=pytest.fail).query("a red picture")
+    assert [hit.path for hit in second] == [hit.path for hit in first]
