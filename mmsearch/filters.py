@@ -32,6 +32,8 @@ _NOT_ONE_ROW = {
     "STAR": "a star",
     "PARAMETER": "a parameter",
 }
+_ONE = "it must be one expression, as after WHERE, and nothing else"
+_SHOWN = 200  # characters of an expression that a message repeats
 # Of a parsed `SELECT expression`, all that may be there.
 _PLAIN = {"type", "cte_map", "select_list", "from_table", "aggregate_handling"}
 
@@ -69,13 +71,13 @@ class RowFilter:
         (answer,) = self._connection.execute(sql, [f"SELECT {self._expression}"]).fetchall()
         parsed = json.loads(answer[0])
         if parsed["error"]:
-            raise self._bad(parsed["error_message"])
+            raise self._bad(parsed["error_message"] if parsed["error_type"] == "parser" else _ONE)
         nodes = [statement["node"] for statement in parsed["statements"]]
         node = nodes[0]
         one = len(nodes) == 1 and node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1
         extra = {name for name, value in node.items() if value} - _PLAIN
         if not one or extra or node["from_table"]["type"] != "EMPTY" or _filled(node.get("cte_map")):
-            raise self._bad("it must be one expression, as after WHERE, and nothing else")
+            raise self._bad(_ONE)
         expression: dict[str, Any] = node["select_list"][0]
         if expression.get("alias"):
             raise self._bad(f"{expression['alias']!r} does not belong at its end")
@@ -112,7 +114,8 @@ class RowFilter:
         # DuckDB's first line says what is wrong; the rest repeats the SQL around it, which nobody typed.
         first = reason.split("\n", 1)[0].split(" Error: ", 1)[-1].strip(" .!")
         columns = ", ".join(f"{field.name} ({_type(field.type)})" for field in self._schema)
-        return QueryError(f"the filter {self._expression!r} cannot be used: {first}. Columns: {columns}")
+        shown = self._expression if len(self._expression) <= _SHOWN else f"{self._expression[:_SHOWN]}…"
+        return QueryError(f"the filter {shown!r} cannot be used: {first}. Columns: {columns}")
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
