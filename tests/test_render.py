@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mmsearch.errors import QueryError, StoreError
-from mmsearch.pipeline.embed import embed
 from mmsearch.pipeline.answers import Answer
+from mmsearch.pipeline.embed import embed
 from mmsearch.pipeline.query import OpenGallery, open_gallery
 from mmsearch.pipeline.questions import Picture, Query
 from mmsearch.pipeline.render import contact_sheet
