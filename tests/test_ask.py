@@ -3,6 +3,7 @@
 What is expected is worked out here from the stored vectors, by numpy and plain Python.
 """
 
+import io
 import json
 import os
 import pty
@@ -24,7 +25,7 @@ from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.pipeline import query as query_module
 from mmsearch.pipeline.embed import embed
 from mmsearch.pipeline.query import OpenGallery, open_gallery
-from mmsearch.pipeline.questions import Like, Picture, Query, Text, combined, typed, weighted
+from mmsearch.pipeline.questions import NEAR_DUPLICATE, Like, Picture, Query, Text, combined, typed, weighted
 from tests.conftest import SHARED_DATA, Command
 from tests.fakes import FakeEncoder, write_picture
 
@@ -500,3 +501,26 @@ def test_nothing_heavy_is_loaded_for_what_was_not_asked(photos: Path, fake: Fake
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=photos.parent, check=False)
     assert done.stderr.strip() == ""
     assert len(done.stdout.splitlines()) == 10
+
+
+def test_what_counts_as_a_near_duplicate(shared_data: Path) -> None:
+    """By the vectors of real CLIP no two of 500 different photos do."""
+    features = np.load(shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy")[0].astype(np.float64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = features @ features.T - 2 * np.eye(len(features))
+    assert 0.96 < cosines.max() < NEAR_DUPLICATE
+
+
+def test_a_picture_saved_again_is_a_near_duplicate(demo: Encoder) -> None:
+    """At JPEG quality 50, or at half its size."""
+    from PIL import Image
+
+    for file in sorted(POSTCARDS.iterdir())[::50]:
+        with Image.open(file) as opened_file:
+            picture = opened_file.convert("RGB")
+        worse = io.BytesIO()
+        picture.save(worse, "JPEG", quality=50)
+        with Image.open(worse) as again:
+            forms = [picture, again.convert("RGB"), picture.resize((picture.width // 2, picture.height // 2))]
+        vectors = demo.encode_images(np.stack([demo.preprocess(form) for form in forms]))
+        assert min(vectors[1:] @ vectors[0]) > NEAR_DUPLICATE

@@ -72,16 +72,18 @@ def distinct(
     Going down the list, a hit is kept unless it is too close to one that was kept before it, or to one of `shown`.
     fetch: row ids -> their unit vectors, in that order.
     """
-    taken = [*np.asarray(fetch(shown), np.float32)] if shown.size else []
-    limit = k + len(taken)
+    taken = np.asarray(fetch(shown), np.float32)
     keep = np.zeros(len(row_ids), bool)
     for start in range(0, len(row_ids), _FETCHED):
-        for place, vector in enumerate(np.asarray(fetch(row_ids[start : start + _FETCHED]), np.float32), start):
-            if len(taken) == limit:
-                return keep
-            if not taken or float((np.stack(taken) @ vector).max()) < cosine:
-                taken.append(vector)
-                keep[place] = True
+        vectors = np.asarray(fetch(row_ids[start : start + _FETCHED]), np.float32)
+        near: NDArray[np.bool_] = np.any(vectors @ taken.T >= cosine, axis=1)
+        for place, vector in enumerate(vectors):
+            if not near[place]:
+                keep[start + place] = True
+                if keep.sum() == k:
+                    return keep
+                near |= vectors @ vector >= cosine
+        taken = np.concatenate([taken, vectors[keep[start : start + _FETCHED]]])
     return keep
 
 
