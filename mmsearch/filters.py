@@ -67,7 +67,7 @@ class RowFilter:
         """The expression as DuckDB parses it. Raises QueryError unless it is exactly one."""
         if not self._expression.strip():
             raise self._bad("it is empty")
-        sql = "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true)"
+        sql = "SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)"
         (answer,) = self._connection.execute(sql, [f"SELECT {self._expression}"]).fetchall()
         parsed = json.loads(answer[0])
         if parsed["error"]:

@@ -26,8 +26,8 @@ _Path = str | os.PathLike[str]
 NEAR_DUPLICATE = 0.97
 """The cosine from which two items count as near-duplicates.
 
-Of 500 different COCO photos under CLIP ViT-B/16 no two reach it: the closest pair has 0.963. Postcards saved again at JPEG
-quality 50 or at half their size do under the bundled model (tests/test_ask.py)."""
+Of 500 different COCO photos under CLIP ViT-B/16 no two reach it: the closest pair has 0.963. Postcards saved again at
+JPEG quality 50 or at half their size do under the bundled model (tests/test_ask.py)."""
 
 SLOT = "{}"
 """Where a template takes the text."""
