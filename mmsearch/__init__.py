@@ -20,6 +20,9 @@ from mmsearch.version import __version__
 if TYPE_CHECKING:
     from mmsearch.errors import MmsearchError as MmsearchError
     from mmsearch.gallery import Gallery as Gallery
+    from mmsearch.pipeline.answers import Answer as Answer
+    from mmsearch.pipeline.answers import Hit as Hit
+    from mmsearch.pipeline.collect import collect as collect
     from mmsearch.pipeline.embed import EmbedOptions as EmbedOptions
     from mmsearch.pipeline.embed import EmbedReport as EmbedReport
     from mmsearch.pipeline.embed import Selection as Selection
@@ -36,10 +39,15 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.maintain import compact as compact
     from mmsearch.pipeline.maintain import forget as forget
     from mmsearch.pipeline.maintain import relocate as relocate
-    from mmsearch.pipeline.query import Hit as Hit
     from mmsearch.pipeline.query import OpenGallery as OpenGallery
     from mmsearch.pipeline.query import SearchOptions as SearchOptions
     from mmsearch.pipeline.query import open_gallery as open_gallery
+    from mmsearch.pipeline.questions import Like as Like
+    from mmsearch.pipeline.questions import Picture as Picture
+    from mmsearch.pipeline.questions import Query as Query
+    from mmsearch.pipeline.questions import Text as Text
+    from mmsearch.pipeline.render import contact_sheet as contact_sheet
+    from mmsearch.pipeline.render import html_page as html_page
 
 _HOMES = {
     "embed": "pipeline.embed",
@@ -52,8 +60,16 @@ _HOMES = {
     "IndexReport": "pipeline.index",
     "open_gallery": "pipeline.query",
     "OpenGallery": "pipeline.query",
-    "Hit": "pipeline.query",
     "SearchOptions": "pipeline.query",
+    "Query": "pipeline.questions",
+    "Text": "pipeline.questions",
+    "Picture": "pipeline.questions",
+    "Like": "pipeline.questions",
+    "Answer": "pipeline.answers",
+    "Hit": "pipeline.answers",
+    "contact_sheet": "pipeline.render",
+    "html_page": "pipeline.render",
+    "collect": "pipeline.collect",
     "evaluate": "pipeline.evaluate",
     "EvaluationReport": "pipeline.evaluate",
     "info": "pipeline.info",

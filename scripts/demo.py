@@ -67,13 +67,13 @@ def first_hit(query: str, gallery: list[str]) -> str:
 
 def draw(out: Path, card: str) -> Path:
     import mmsearch
-    from mmsearch.pipeline.render import Answer, contact_sheet
+    from mmsearch import Picture, Query
 
     opened = mmsearch.open_gallery(out / "gallery")
-    answers = [Answer(query, opened.query(query, k=6)) for query in QUERIES]
-    answers.append(Answer("pictures like this one", opened.query(image=card, k=6), card))
-    answers.append(Answer("captions for this one", opened.query(image=card, k=6, table="captions"), card))
-    return contact_sheet(answers, out / "answers.png")
+    queries = [Query.of(query, k=6) for query in QUERIES]
+    queries.append(Query([Picture(card)], k=6, title="pictures like this one"))
+    queries.append(Query([Picture(card)], k=6, table="captions", title="captions for this one"))
+    return mmsearch.contact_sheet([opened.ask(query) for query in queries], out / "answers.png")
 
 
 if __name__ == "__main__":

@@ -118,9 +118,10 @@ def test_an_open_gallery_survives_compaction(gallery: Path, photos: Path, fake: 
     [
         ({"text": ""}, "empty"),
         ({"text": " \n\t"}, "empty"),
-        ({}, "one of them"),
-        ({"text": "red", "image": "a.png"}, "one of them"),
+        ({}, "nothing is asked"),
         ({"image": "nowhere.png"}, "no such file"),
+        ({"image": "https://example.org/a.png"}, "is a URL.*curl -O https://example.org/a.png"),
+        ({"image": Path("https://example.org/a.png")}, "is a URL"),
         ({"text": "red", "k": 0}, "at least one"),
         ({"text": "red", "table": "captions"}, "--captions"),
     ],

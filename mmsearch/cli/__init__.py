@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mmsearch.cli import compact, embed, evaluate, export, forget, imports, index, info, query, relocate
+from mmsearch.cli.hits import printable
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.version import __version__
 
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"mmsearch: error: {message}", file=sys.stderr)
+    print(f"mmsearch: error: {_safe(message)}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -103,4 +104,9 @@ def _require_current_folder() -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, MmsearchWarning):
-        print(f"mmsearch: warning: {message}", file=sys.stderr)
+        print(f"mmsearch: warning: {_safe(str(message))}", file=sys.stderr)
+
+
+def _safe(message: str) -> str:
+    """A message with the names in it made harmless; its own line breaks stay."""
+    return "\n".join(map(printable, message.split("\n")))

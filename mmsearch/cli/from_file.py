@@ -9,8 +9,8 @@ from urllib.parse import quote
 from mmsearch.cli.hits import record
 
 if TYPE_CHECKING:
+    from mmsearch.pipeline.answers import Hit
     from mmsearch.pipeline.batch import Answered
-    from mmsearch.pipeline.query import Hit
 
 __all__ = ["BATCH_FORMATS"]
 

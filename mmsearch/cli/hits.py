@@ -1,23 +1,39 @@
-"""Ways to print hits. Each is stable: programs read them."""
+"""Ways to print an answer. Each is stable: programs read them. What they hold stands in the README."""
 
 import csv
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from mmsearch.cli.options import say
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.query import Hit
+    from mmsearch.pipeline.answers import Answer, Hit
+    from mmsearch.pipeline.collect import Collected
 
-__all__ = ["FORMATS", "printable", "record"]
+__all__ = ["FORMATS", "printable", "record", "say_collected"]
+
+_COLUMNS = {
+    "images": ["rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone"],
+    "captions": ["rank", "score", "row_id", "caption", "path", "file", "gone"],
+}
+
+
+_JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
 
 
 def printable(text: str) -> str:
     """Text that cannot steer a terminal or break a line: control characters and undecodable bytes shown as escapes."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(
+        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _shown(hit: "Hit") -> str:
@@ -28,64 +44,102 @@ def _shown(hit: "Hit") -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
-def _table(hits: Sequence["Hit"]) -> None:
+def _table(answer: "Answer") -> None:
     if not sys.stdout.isatty():
-        for hit in hits:
-            print(hit.rank, f"{hit.score:.4f}", printable(hit.caption or hit.file or hit.path or ""), sep="\t")
+        for hit in answer.hits:
+            what = printable(hit.caption or hit.file or hit.path or "")
+            print(hit.rank, f"{hit.score:.4f}", what, *(["gone"] if hit.gone else []), sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    captions = bool(hits) and hits[0].table == "captions"
+    captions = answer.query.table == "captions"
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
     table.add_column("caption" if captions else "picture", overflow="fold")
     if captions:
         table.add_column("of", overflow="fold", style="dim")
-    for hit in hits:
+    for hit in answer.hits:
         # A terminal that knows links opens the picture on a click.
-        link = f"link {Path(hit.file).as_uri()}" if hit.file else ""
-        cells = [Text(printable(_shown(hit)), style=link)]
-        if captions:
-            cells.append(Text(printable(hit.path or "")))
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", *cells)
-    Console().print(table)
+        cell = Text(
+            printable(_shown(hit)), style=f"link {Path(hit.file).as_uri()}" if hit.file and not hit.gone else ""
+        )
+        of = Text(printable(hit.path or ""))
+        if hit.gone:
+            (of if captions else cell).append("  gone", style="bold red")
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", *([cell, of] if captions else [cell]))
+    if answer.hits:
+        Console().print(table)
+
+
+def _file(hit: "Hit") -> str | None:
+    """The file as valid text; undecodable bytes as escapes."""
+    return None if hit.file is None else os.fsencode(hit.file).decode("utf-8", "backslashreplace")
 
 
 def record(hit: "Hit") -> dict[str, object]:
     """A hit as the object of a JSON line."""
-    file = None if hit.file is None else os.fsencode(hit.file).decode("utf-8", "backslashreplace")
-    common: dict[str, object] = {"rank": hit.rank, "score": hit.score, "row_id": hit.row_id}
-    if hit.table == "captions":
-        return common | {"caption": hit.caption, "path": hit.path, "file": file}
     taken_at = hit.taken_at.isoformat() if hit.taken_at else None
-    return common | {"path": hit.path, "file": file, "width": hit.width, "height": hit.height, "taken_at": taken_at}
+    values = {name: getattr(hit, name) for name in _COLUMNS[hit.table]} | {"file": _file(hit), "taken_at": taken_at}
+    return {name: values[name] for name in _COLUMNS[hit.table]}
 
 
-def _jsonl(hits: Sequence["Hit"]) -> None:
-    for hit in hits:
+def _jsonl(answer: "Answer") -> None:
+    for hit in answer.hits:
         print(json.dumps(record(hit), ensure_ascii=False))
 
 
-def _csv(hits: Sequence["Hit"]) -> None:
-    records = [record(hit) for hit in hits]
-    writer = csv.DictWriter(sys.stdout, list(records[0]) if records else [], lineterminator="\n")
+def _csv(answer: "Answer") -> None:
+    writer = csv.DictWriter(sys.stdout, _COLUMNS[answer.query.table], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows(record(hit) | {"gone": str(hit.gone).lower()} for hit in answer.hits)
 
 
-def _paths(hits: Sequence["Hit"]) -> None:
+def _files(answer: "Answer", end: bytes) -> None:
     # As bytes: a name that is no text must still reach the next program as it is.
-    for file in dict.fromkeys(hit.file for hit in hits if hit.file):
-        sys.stdout.buffer.write(os.fsencode(file) + b"\n")
+    sys.stdout.flush()
+    for file in dict.fromkeys(hit.file for hit in answer.hits if hit.file):
+        sys.stdout.buffer.write(os.fsencode(file) + end)
     sys.stdout.buffer.flush()
 
 
-FORMATS: dict[str, Callable[[Sequence["Hit"]], None]] = {
+def _paths(answer: "Answer") -> None:
+    _files(answer, b"\n")
+
+
+def _paths0(answer: "Answer") -> None:
+    _files(answer, b"\0")
+
+
+def _trec(answer: "Answer") -> None:
+    """`qid Q0 docno rank score tag`, read by trec_eval, ir_measures and their kin, which split at white space."""
+    times = Counter(hit.path for hit in answer.hits)
+    for hit in answer.hits:
+        # A caption has no name of its own; one path below two roots is two documents.
+        path = str(hit.row_id) if hit.table == "captions" else hit.path if times[hit.path] == 1 else _file(hit)
+        print(_word(answer.query.id), "Q0", _word(path or ""), hit.rank, hit.score, "mmsearch")
+
+
+def _word(text: str) -> str:
+    """Text without white space: that and % are percent-encoded."""
+    return re.sub(r"[\s%]", lambda found: quote(found[0]), text)
+
+
+def say_collected(collected: "Collected") -> None:
+    """What was copied, and what could not be, on stderr."""
+    for file, reason in collected.failed:
+        say(f"warning: not copied, {reason}: {printable(file)}")
+    there = f"; {len(collected.present)} stood there already" if collected.present else ""
+    say(f"copied {len(collected.copied)} files to {collected.folder}{there}")
+
+
+FORMATS: dict[str, Callable[["Answer"], None]] = {
     "table": _table,
     "jsonl": _jsonl,
     "csv": _csv,
     "paths": _paths,
+    "paths0": _paths0,
+    "trec": _trec,
 }

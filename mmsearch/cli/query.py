@@ -6,77 +6,189 @@ from typing import Annotated, Literal
 import typer
 
 from mmsearch.cli.from_file import BATCH_FORMATS
-from mmsearch.cli.hits import FORMATS
+from mmsearch.cli.hits import FORMATS, say_collected
+from mmsearch.cli.opening import open_page, open_pictures, require_few
 from mmsearch.cli.options import GalleryOption, TableOption, path, say
+
+_ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
 
 
 def query(
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What to look for, in words.")] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--and", metavar="TEXT", help="More words to add to the query. Repeatable.", rich_help_panel=_ASK),
+    ] = None,
+    away: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="TEXT", help="Words to keep away from. Repeatable.", rich_help_panel=_ASK),
+    ] = None,
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path, help="Look for what is like this picture.")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Look for what is like this picture. Repeatable.", rich_help_panel=_ASK),
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Look for more like this picture of the gallery, without itself; needs no model. Repeatable.",
+            rich_help_panel=_ASK,
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help='Put each text in the place of {} here, as in "a photo of {}". Several are averaged. Repeatable.',
+            rich_help_panel=_ASK,
+        ),
     ] = None,
     from_file: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="Answer many queries, a line each or id TAB query; - is stdin. As --format jsonl or trec.",
+            rich_help_panel=_ASK,
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     table: TableOption = "images",
-    gallery: GalleryOption = None,
-    output: Annotated[
-        Literal["table", "jsonl", "csv", "paths", "trec"] | None,
+    where: Annotated[
+        str | None,
         typer.Option(
-            "--format", help="Default: a table on a terminal, tab-separated text elsewhere.", show_default=False
+            metavar="SQL",
+            help="Only among rows for which this is true, as in \"width > height and path like 'trips/%'\".",
+            rich_help_panel=_ASK,
         ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.", rich_help_panel=_ANSWER)] = 10,
+    min_score: Annotated[
+        float | None,
+        typer.Option(metavar="COSINE", help="Leave out hits that score less than this.", rich_help_panel=_ANSWER),
+    ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option(
+            "--distinct",
+            help="Leave out near-duplicates: hits with a cosine of 0.97 or more to a better hit.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = False,
+    output: Annotated[
+        Literal["table", "jsonl", "csv", "paths", "paths0", "trec"] | None,
+        typer.Option(
+            "--format",
+            help="Default: a table on a terminal, tab-separated text elsewhere.",
+            show_default=False,
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=path, help="Write a page with the pictures too.", rich_help_panel=_ANSWER),
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", metavar="FILE", help="Draw the hits into this .jpg, .png or .webp file too."),
+        typer.Option(
+            "--contact-sheet",
+            metavar="FILE",
+            parser=path,
+            help="Draw the hits into this .jpg, .png or .webp file too.",
+            rich_help_panel=_ANSWER,
+        ),
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Score everything, past the index.")] = False,
-    nprobe: Annotated[int | None, typer.Option(min=1, help="Lists that an IVF index visits.")] = None,
-    ef_search: Annotated[int | None, typer.Option(min=1, help="Candidates that an HNSW index keeps.")] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            parser=path,
+            help="Copy the files of the hits here too, as 01-beach.jpg; nothing is overwritten.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open the page of --html, or else the pictures.", rich_help_panel=_ANSWER)
+    ] = False,
+    gallery: GalleryOption = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score everything, past the index.", rich_help_panel=_SEARCH)
+    ] = False,
+    nprobe: Annotated[
+        int | None, typer.Option(min=1, help="Lists that an IVF index visits.", rich_help_panel=_SEARCH)
+    ] = None,
+    ef_search: Annotated[
+        int | None, typer.Option(min=1, help="Candidates that an HNSW index keeps.", rich_help_panel=_SEARCH)
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Where to load the gallery's model from now. Default: where it was then."),
+        typer.Option(
+            metavar="MODEL",
+            help="Where to load the gallery's model from now. Default: where it was then.",
+            rich_help_panel=_SEARCH,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="Where the query is encoded.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where the query is encoded.", rich_help_panel=_SEARCH)
+    ] = "cpu",
 ) -> None:
-    """Search: by words, or by a picture with --image; among the pictures, or with --in captions among the captions.
+    """Search: by words, by pictures, or by both; among the pictures, or with --in captions among the captions.
+
+    Several things can be asked at once: mmsearch query "beach" --image dog.jpg --not "people". Each counts with its
+    weight, 1 unless ^ and a number at its end say otherwise: "beach^2". Words that end so are written "x^2^1".
 
     The score is the cosine of the angle between query and item. What is usual depends on the model: with CLIP ViT-B/16
     a photo scored 0.26 to 0.36 with its own caption, 0.09 to 0.26 with those of others, and 0.39 to 0.71 with other
     photos (500 of COCO, 5th to 95th percentile). Compare scores within one query.
+
+    A filter takes an SQL expression over the columns of the gallery; one that is not understood lists them. The hits
+    are exactly the best of what it admits.
     """
     from mmsearch.pipeline.query import SearchOptions, open_gallery
+    from mmsearch.pipeline.questions import NEAR_DUPLICATE, Query, typed
 
-    if sheet is not None:
-        from mmsearch.pipeline.render import require_place
-
-        require_place(sheet)
-    opened = open_gallery(gallery, encoder=model, device=device, announce=say)
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
+    if show and html is None:
+        require_few(k)
+    if html is not None or sheet is not None:
+        from mmsearch.pipeline.render import require_places
+
+        require_places(page=html, sheet=sheet)
+    parts = text, also, away, image, like
+    others = template, where, min_score, html, sheet, copy_to, distinct or None, show or None
     if from_file is not None:
-        if text is not None or image is not None or sheet is not None or output not in (None, *BATCH_FORMATS):
+        if any(each is not None for each in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
-                "goes with --format jsonl or trec, and without a text, --image or --contact-sheet",
+                "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
                 param_hint="--from-file",
             )
         from mmsearch.pipeline.batch import answer_all, read_questions
 
-        questions = read_questions(from_file)
-        BATCH_FORMATS[output or "jsonl"](answer_all(opened, questions, k=k, table=table, options=options))
+        opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+        answers = answer_all(opened, read_questions(from_file), k=k, table=table, options=options)
+        BATCH_FORMATS[output or "jsonl"](answers)
         return
-    if output == "trec":
-        raise typer.BadParameter(
-            "--format trec goes with --from-file, which gives queries their ids", param_hint="--format"
-        )
-    hits = opened.query(text, image=image, k=k, table=table, options=options)
-    FORMATS[output or "table"](hits)
+    asked = Query(
+        typed(text, also=also or (), away=away or (), pictures=image or (), like=like or ()),
+        k=k,
+        table=table,
+        templates=template or (),
+        where=where,
+        min_score=min_score,
+        distinct=NEAR_DUPLICATE if distinct else None,
+    )
+    opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+    answer = opened.ask(asked, options=options)
+    FORMATS[output or "table"](answer)
     if sheet is not None:
-        from mmsearch.pipeline.render import Answer, contact_sheet
+        from mmsearch.pipeline.render import contact_sheet
 
-        answer = Answer(text or f"like {image}", hits, str(image) if image else None)
         say(f"contact sheet: {contact_sheet([answer], sheet)}")
+    if html is not None:
+        from mmsearch.pipeline.render import html_page
+
+        say(f"page: {html_page([answer], html)}")
+    if copy_to is not None:
+        from mmsearch.pipeline.collect import collect
+
+        say_collected(collect(answer.hits, copy_to))
+    if show:
+        open_page(html) if html is not None else open_pictures(answer.hits)

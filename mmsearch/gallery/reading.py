@@ -122,6 +122,21 @@ class Gallery:
         for rows in self.scan(table, ["embedding"], skip=skip):
             yield VectorBlock(tables.row_ids_of(rows), tables.matrix(rows.column("embedding")))
 
+    def admitted_blocks(
+        self, table: ItemTable, columns: Sequence[str], admits: Callable[[pa.Table], NDArray[np.int64]]
+    ) -> Iterator[VectorBlock]:
+        """The vectors of those live rows that a filter admits, in one pass and bounded pieces.
+
+        admits: rows with `row_id` and `columns` -> the ids of those wanted, ascending. Nothing else is read of a row
+        group in which there are none.
+        """
+        for shard in self.manifest.shards[table]:
+            for rows in self._live(table, shard, columns):
+                wanted = admits(rows)
+                if wanted.size:
+                    found = tables.read_rows(self.store, table, shard, wanted, ["embedding"], self.schema(table))
+                    yield VectorBlock(tables.row_ids_of(found), tables.matrix(found.column("embedding")))
+
     def rows(self, table: Table, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """The rows with these ids in the order asked, dead or alive; only the row groups that hold them are read.
 
@@ -220,6 +235,16 @@ class Gallery:
             if found.num_rows:
                 return int(tables.row_ids_of(found)[0])
         return None
+
+    def rows_at(self, path: str) -> list[tuple[int, int]]:
+        """(row id, root id) of the live images that stand under this path, as valid text, below any root."""
+        import pyarrow.compute as pc
+
+        found: list[tuple[int, int]] = []
+        for rows in self.scan("images", ["root_id", "path"]):
+            same = rows.filter(pc.equal(rows.column("path"), path))
+            found += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
+        return found
 
     def _no_rows(self, table: Table, columns: Sequence[str]) -> pa.Table:
         fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]

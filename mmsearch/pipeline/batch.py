@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.errors import MmsearchWarning, QueryError
-from mmsearch.pipeline.query import Hit, OpenGallery, SearchOptions
+from mmsearch.pipeline.answers import Hit
+from mmsearch.pipeline.query import OpenGallery, SearchOptions
 from mmsearch.records import ItemTable
 
 __all__ = ["Answered", "Question", "answer_all", "read_questions"]

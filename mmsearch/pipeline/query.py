@@ -1,13 +1,13 @@
-"""`query`: the best items of a gallery for a text or a picture, exact or through an index, and always complete."""
+"""`query`: the best items of a gallery for a question, exact or through an index, and always complete."""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,17 @@ from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.blas import one_thread
 from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
 from mmsearch.errors import AnnIndexError, EncoderMismatch, ImageError, MmsearchWarning, QueryError
-from mmsearch.exact import Neighbours, ascending, exact_search, merge
+from mmsearch.exact import Neighbours, Vectors, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
-from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow, ItemTable
+from mmsearch.pipeline.answers import Answer, Hit, distinct, hits_of, kept, warn_of_gone, warn_of_nothing
+from mmsearch.pipeline.questions import SLOT, Like, Part, Picture, Query, Text, combined
+from mmsearch.records import EncoderIdentity, ItemTable
 from mmsearch.sources import read_location
 
-__all__ = ["EXACT", "Hit", "OpenGallery", "SearchOptions", "open_gallery"]
+if TYPE_CHECKING:
+    from mmsearch.filters import RowFilter
+
+__all__ = ["EXACT", "OpenGallery", "SearchOptions", "open_gallery"]
 
 _Path = str | os.PathLike[str]
 
@@ -41,26 +46,8 @@ _FEW_QUERIES = 16
 DEFAULT = SearchOptions()
 EXACT = SearchOptions(exact=True)
 
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One returned row.
-
-    rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
-    text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
-    """
-
-    rank: int
-    score: float
-    row_id: int
-    table: ItemTable
-    caption: str | None
-    root: str | None
-    path: str | None
-    file: str | None
-    width: int | None = None
-    height: int | None = None
-    taken_at: datetime | None = None
+_LOOK_FURTHER = 4
+"""How many times as many hits are asked for where near-duplicates left too few."""
 
 
 def open_gallery(
@@ -97,6 +84,7 @@ class OpenGallery:
         self._encoder: Encoder | None = None
         self._texts: TextEncoder | None = None
         self._indexes: dict[str, AnnIndex | None] = {}
+        self._filters: dict[tuple[ItemTable, str], RowFilter] = {}
 
     def query(
         self,
@@ -107,16 +95,34 @@ class OpenGallery:
         table: ItemTable = "images",
         options: SearchOptions = DEFAULT,
     ) -> list[Hit]:
-        """The k best items of a table for a text or for a picture (a file); all live ones where there are fewer.
+        """The hits for a text, for a picture (a file), or for both together; `ask` takes more.
 
         Raises QueryError (nothing asked, a picture that does not decode, an empty table), EncoderError,
         EncoderMismatch.
         """
-        if k < 1:
-            raise QueryError(f"k is {k}; ask for at least one hit")
-        self.require_items(table)
-        vector = self._encode(text, image)
-        return self.hits(self.search(vector[None], k=k, table=table, options=options), table)[0]
+        words: list[Part] = [] if text is None else [Text(text)]
+        parts = words if image is None else [*words, Picture(image)]
+        return list(self.ask(Query(parts, k=k, table=table), options=options).hits)
+
+    def ask(self, query: Query, *, options: SearchOptions = DEFAULT) -> Answer:
+        """The best items for a query: as many as it wants, or as there are. Warns where there are none, and of hits
+        whose files are gone.
+
+        With `where`, the hits are exactly the best of what it admits, found by scoring all of that in one pass.
+        With `distinct`, hits that are near-duplicates of better ones make room for others.
+        Raises QueryError (a picture that does not decode, an unknown `Like`, a bad filter, an empty table),
+        EncoderError, EncoderMismatch.
+        """
+        self.require_items(query.table)
+        if query.where is not None:
+            self._filter(query.table, query.where)  # a typing mistake should not cost the loading of a model
+        own = {part: self._locate(part) for part in query.parts if isinstance(part, Like)}
+        vectors = self._part_vectors(query, own)
+        vector = combined([vectors[part] for part in query.parts], [part.weight for part in query.parts])
+        itself = np.array(sorted(set(own.values())) if query.table == "images" else [], np.int64)
+        (hits,) = self.hits(self._found(query, vector, itself, options), query.table)
+        warn_of_gone(hits)
+        return Answer(query, hits, self._pictures(query.parts, own))
 
     def require_items(self, table: ItemTable) -> None:
         """Raise QueryError where there is nothing to search."""
@@ -130,27 +136,28 @@ class OpenGallery:
         *,
         k: int = 10,
         table: ItemTable = "images",
+        where: str | None = None,
         options: SearchOptions = DEFAULT,
     ) -> Neighbours:
         """The k best live rows for each of `vectors` (n, dim), L2-normalised, by the score of record.
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
+        where: an SQL expression; then all that it admits is scored exactly. Raises QueryError where it is none.
         """
+        if where is not None:
+            admits = self._filter(table, where)
+            return consistently(
+                self.gallery,
+                lambda gallery: exact_search(
+                    gallery.admitted_blocks(table, admits.columns, admits.row_ids), vectors, k
+                ),
+            )
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
             return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
 
     def hits(self, found: Neighbours, table: ItemTable) -> list[list[Hit]]:
         """What was found, with the metadata of each row: a list a query."""
-        wanted = ascending(found.row_ids[found.row_ids >= 0])
-        make = consistently(self.gallery, lambda gallery: _rows(gallery, table, wanted))
-        folders = {root.id: self.gallery.root_path(root.id) for root in self.gallery.manifest.roots}
-        answers = []
-        for row_ids, scores in zip(found.row_ids.tolist(), found.scores.tolist(), strict=True):
-            pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0]
-            answers.append(
-                [_hit(rank, score, row_id, make[row_id], folders) for rank, (row_id, score) in enumerate(pairs, 1)]
-            )
-        return answers
+        return hits_of(self.gallery, found, table)
 
     def encoder(self) -> Encoder:
         """The encoder of queries, loaded on first use. Raises EncoderMismatch unless it is the gallery's."""
@@ -173,21 +180,28 @@ class OpenGallery:
             self._texts = find_text_encoder(self.gallery.manifest.encoder, announce=self._announce)
         return self._texts or self.encoder()
 
-    def _encode(self, text: str | None, image: _Path | None) -> NDArray[np.float32]:
-        if (text is None) == (image is None):
-            raise QueryError("ask with a text or with a picture (--image), one of them")
-        if text is not None:
-            return self._encode_text(text)
-        return self._encode_image(Path(os.fspath(image or "")).expanduser())
+    def _part_vectors(self, query: Query, own: dict[Like, int]) -> dict[Part, NDArray[np.float32]]:
+        """The unit vector of each part. Texts are encoded in one call; what the gallery holds needs no encoder."""
+        vectors: dict[Part, NDArray[np.float32]] = {}
+        for part in query.parts:
+            if isinstance(part, Like):
+                vectors[part] = self._vector_at(own[part])
+            elif isinstance(part, Picture):
+                vectors[part] = self._encode_image(Path(os.fspath(part.file)).expanduser())
+        texts = [part for part in query.parts if isinstance(part, Text)]
+        if texts:
+            forms = query.templates or [SLOT]
+            encoded = self._encode_texts([form.replace(SLOT, part.text) for part in texts for form in forms])
+            for place, part in enumerate(texts):
+                some = encoded[place * len(forms) : (place + 1) * len(forms)]
+                vectors[part] = some[0] if len(some) == 1 else combined([*some], [1 / len(some)] * len(some))
+        return vectors
 
-    def _encode_text(self, text: str) -> NDArray[np.float32]:
-        if not text.strip():
-            raise QueryError('the query is empty; say what to look for, as in: mmsearch query "sunset over mountains"')
-        encoded = self.text_encoder().encode_texts([text])
-        if encoded.truncated[0]:
+    def _encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        encoded = self.text_encoder().encode_texts(texts)
+        if encoded.truncated.any():
             warnings.warn("the query is longer than the model reads; its end was cut", MmsearchWarning, stacklevel=2)
-        vector: NDArray[np.float32] = encoded.vectors[0]
-        return vector
+        return encoded.vectors
 
     def _encode_image(self, file: Path) -> NDArray[np.float32]:
         try:
@@ -211,6 +225,67 @@ class OpenGallery:
         vector: NDArray[np.float32] = encoder.encode_images(encoder.preprocess(picture.image)[None])[0]
         return vector
 
+    def _pictures(self, parts: Sequence[Part], own: dict[Like, int]) -> list[str]:
+        """The files of the pictures that were asked with, those to be away from left out."""
+        rows = np.array(list(own.values()), np.int64)
+        (shown,) = self.hits(Neighbours(rows[None], np.zeros((1, len(rows)))), "images") if own else [[]]
+        files: dict[Part, str] = {part: hit.file or "" for part, hit in zip(own, shown, strict=True)}
+        files.update({part: os.path.abspath(part.file) for part in parts if isinstance(part, Picture)})  # noqa: PTH100
+        return [files[part] for part in parts if part in files and part.weight > 0]
+
+    def _locate(self, part: Like) -> int:
+        """The row that a part names. Raises QueryError unless it is one live picture."""
+        asked = os.fspath(part.path)
+        absolute = Path(os.path.abspath(Path(asked).expanduser()))  # noqa: PTH100 - as roots are written down
+        folders = {root.id: self.gallery.root_path(root.id) for root in self.gallery.manifest.roots}
+        places = [
+            (root_id, absolute.relative_to(folder))
+            for root_id, folder in folders.items()
+            if folder is not None and absolute.is_relative_to(folder)
+        ]
+        rows = [row for place in places for row in self._rows_at(str(place[1])) if row[1] == place[0]]
+        rows = rows or self._rows_at(asked)
+        if not rows:
+            raise QueryError(
+                f"the gallery {self.gallery.path} holds no picture {asked}. Name one as a query shows it, "
+                "or ask with any file: --image FILE"
+            )
+        if len(rows) > 1:
+            named = ", ".join(str((folders.get(root_id) or Path()) / asked) for _, root_id in rows)
+            raise QueryError(f"{asked} stands in the gallery {len(rows)} times; name one of them: {named}")
+        return rows[0][0]
+
+    def _rows_at(self, path: str) -> list[tuple[int, int]]:
+        text = os.fsencode(path).decode("utf-8", "backslashreplace")  # as the gallery keeps names that are no text
+        return consistently(self.gallery, lambda gallery: gallery.rows_at(text))
+
+    def _found(
+        self, query: Query, vector: NDArray[np.float32], itself: NDArray[np.int64], options: SearchOptions
+    ) -> Neighbours:
+        """What answers a query, (1, at most k). itself: rows that it asks with, left out. Warns where nothing does."""
+        look = query.k + len(itself)
+        while True:
+            found = self.search(vector[None], k=look, table=query.table, where=query.where, options=options)
+            others = kept(found, (found.row_ids[0] >= 0) & ~np.isin(found.row_ids[0], itself))
+            good = others if query.min_score is None else kept(others, others.scores[0] >= query.min_score)
+            no_more = found.row_ids.shape[1] < look or good.scores.shape[1] < others.scores.shape[1]
+            if query.distinct is not None:
+                good = self._distinct(good, query, query.distinct, itself)
+            if no_more or good.scores.shape[1] >= query.k:
+                break
+            look *= _LOOK_FURTHER
+        if not good.scores.size:
+            best = float(others.scores[0, 0]) if others.scores.size else None
+            items = self.gallery.live_rows(query.table) - len(itself)
+            warn_of_nothing(query, best, left_out=len(itself), items=items)
+        return kept(good, np.arange(good.scores.shape[1]) < query.k)
+
+    def _distinct(self, found: Neighbours, query: Query, cosine: float, itself: NDArray[np.int64]) -> Neighbours:
+        def fetch(row_ids: NDArray[np.int64]) -> Vectors:
+            return consistently(self.gallery, lambda gallery: gallery.vectors(query.table, row_ids))
+
+        return kept(found, distinct(found.row_ids[0], fetch, cosine=cosine, k=query.k, shown=itself))
+
     def _search(
         self, gallery: Gallery, vectors: NDArray[np.float32], k: int, table: ItemTable, options: SearchOptions
     ) -> Neighbours:
@@ -224,6 +299,17 @@ class OpenGallery:
         indexed = search_index(index, gallery, table, vectors, k, effort=effort)
         beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k)
         return merge([indexed, beside], k)
+
+    def _filter(self, table: ItemTable, where: str) -> "RowFilter":
+        if (table, where) not in self._filters:
+            from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
+
+            columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
+            self._filters[table, where] = RowFilter(where, columns)
+        return self._filters[table, where]
+
+    def _vector_at(self, row_id: int) -> NDArray[np.float32]:
+        return consistently(self.gallery, lambda gallery: _vector_at(gallery, row_id))
 
     def _index(self, gallery: Gallery, table: ItemTable) -> AnnIndex | None:
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
@@ -256,22 +342,8 @@ def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Pat
 
 def _vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:
     row_id = gallery.row_with_content(content_hash)
-    return None if row_id is None else np.asarray(gallery.vectors("images", np.array([row_id]))[0], np.float32)
+    return None if row_id is None else _vector_at(gallery, row_id)
 
 
-_Row = ImageRow | CaptionRow
-
-
-def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dict[int, _Row]:
-    rows: list[_Row] = [*(gallery.image_rows(row_ids) if table == "images" else gallery.caption_rows(row_ids))]
-    return dict(zip(row_ids.tolist(), rows, strict=True))
-
-
-def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Path | None]) -> Hit:
-    root = folders.get(row.root_id) if row.root_id is not None else None
-    name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
-    file = None if root is None or name is None else str(root / name)
-    where = None if root is None else str(root)
-    if isinstance(row, CaptionRow):
-        return Hit(rank, score, row_id, "captions", row.caption, where, row.path, file)
-    return Hit(rank, score, row_id, "images", None, where, row.path, file, row.width, row.height, row.taken_at)
+def _vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
+    return np.asarray(gallery.vectors("images", np.array([row_id]))[0], np.float32)

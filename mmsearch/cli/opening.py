@@ -1,0 +1,40 @@
+"""Showing files in the programs that the desktop has for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from mmsearch.errors import MmsearchError, QueryError
+
+if TYPE_CHECKING:
+    from mmsearch.pipeline.answers import Hit
+
+__all__ = ["MOST_WINDOWS", "open_page", "open_pictures", "require_few"]
+
+MOST_WINDOWS = 20
+
+
+def require_few(k: int) -> None:
+    """Raises QueryError where so many hits would each get a window."""
+    if k > MOST_WINDOWS:
+        raise QueryError(
+            f"--open gives each picture a window of its own, at most {MOST_WINDOWS}: ask for fewer (-k), "
+            "or for one page (--html FILE --open)"
+        )
+
+
+def open_page(page: Path) -> None:
+    """Show a page in the browser. Raises MmsearchError where there is none."""
+    import webbrowser
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        raise MmsearchError(f"no browser was found; open it yourself: {page}")
+
+
+def open_pictures(hits: Sequence["Hit"]) -> None:
+    """Show the picture of each hit in the desktop's viewer. Raises MmsearchError where there is none."""
+    for file in dict.fromkeys(hit.file for hit in hits if hit.file and not hit.gone):
+        if typer.launch(file) != 0:
+            raise MmsearchError(f"no viewer was found to open {file}; --html FILE makes a page to look at elsewhere")

@@ -1,0 +1,145 @@
+"""Filters in SQL: an expression over the columns of a table, run by DuckDB on one piece of rows after another.
+
+It is an expression and nothing else: DuckDB's own parser takes it apart first, and what is more than one expression
+over one row's columns is refused (statements, subqueries, aggregates, windows). The connection has no access to files,
+extensions or the network, and its settings are locked.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mmsearch.errors import QueryError
+
+__all__ = ["RowFilter"]
+
+_T = TypeVar("_T")
+
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "memory_limit": "1GB",  # a piece of rows needs a few megabytes; an expression may ask for any amount
+}
+_NOT_ONE_ROW = {
+    "SUBQUERY": "a subquery",
+    "WINDOW": "a window function",
+    "STAR": "a star",
+    "PARAMETER": "a parameter",
+}
+_ONE = "it must be one expression, as after WHERE, and nothing else"
+_SHOWN = 200  # characters of an expression that a message repeats
+# Of a parsed `SELECT expression`, all that may be there.
+_PLAIN = {"type", "cte_map", "select_list", "from_table", "aggregate_handling"}
+
+
+class RowFilter:
+    """An expression that says of each row of a table whether it is admitted.
+
+    columns: those that the expression reads, as the table spells them.
+    """
+
+    def __init__(self, expression: str, columns: Iterable[pa.Field]) -> None:
+        """columns: those that may be used, `row_id` among them. Raises QueryError, which lists them."""
+        self._expression = expression
+        self._schema = pa.schema(columns)
+        self._connection = duckdb.connect(":memory:", config=_SETTINGS)
+        self._connection.execute("SET lock_configuration = true")
+        self.columns = self._columns_of(self._parsed())
+        # The line break ends a comment in the expression.
+        self._sql = f"SELECT row_id FROM rows WHERE ({expression}\n)"
+        self._check_type()
+
+    def row_ids(self, rows: pa.Table) -> NDArray[np.int64]:
+        """The ids of those rows for which the expression is true, ascending. rows: `row_id` and `columns`.
+
+        Where it is neither true nor false (NULL), a row is not admitted. Raises QueryError.
+        """
+        admitted = self._run(self._sql, rows, lambda found: found.fetchnumpy()["row_id"])
+        return np.sort(np.asarray(admitted, np.int64))
+
+    def _parsed(self) -> dict[str, Any]:
+        """The expression as DuckDB parses it. Raises QueryError unless it is exactly one."""
+        if not self._expression.strip():
+            raise self._bad("it is empty")
+        sql = "SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)"
+        (answer,) = self._connection.execute(sql, [f"SELECT {self._expression}"]).fetchall()
+        parsed = json.loads(answer[0])
+        if parsed["error"]:
+            raise self._bad(parsed["error_message"] if parsed["error_type"] == "parser" else _ONE)
+        nodes = [statement["node"] for statement in parsed["statements"]]
+        node = nodes[0]
+        one = len(nodes) == 1 and node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1
+        extra = {name for name, value in node.items() if value} - _PLAIN
+        if not one or extra or node["from_table"]["type"] != "EMPTY" or _filled(node.get("cte_map")):
+            raise self._bad(_ONE)
+        expression: dict[str, Any] = node["select_list"][0]
+        if expression.get("alias"):
+            raise self._bad(f"{expression['alias']!r} does not belong at its end")
+        return expression
+
+    def _columns_of(self, expression: dict[str, Any]) -> list[str]:
+        spelled = {name.lower(): name for name in self._schema.names}
+        found = []
+        for node in _nodes(expression):
+            if (kind := node.get("class")) in _NOT_ONE_ROW:
+                raise self._bad(f"{_NOT_ONE_ROW[kind]} is no part of a filter, which looks at one row at a time")
+            if kind == "COLUMN_REF":
+                name = ".".join(node["column_names"])
+                if name.lower() not in spelled:
+                    raise self._bad(f"there is no column {name}")
+                found.append(spelled[name.lower()])
+        return list(dict.fromkeys(found))
+
+    def _check_type(self) -> None:
+        none = self._schema.empty_table()
+        self.row_ids(none)  # aggregates are refused here: a WHERE takes none
+        kind = self._run(f"SELECT ({self._expression}\n) FROM rows", none, lambda found: str(found.description[0][1]))
+        if kind.upper() not in ("BOOLEAN", "BOOL"):
+            raise self._bad(f"it gives {kind.lower()}, not true or false")
+
+    def _run(self, sql: str, rows: pa.Table, take: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
+        self._connection.register("rows", rows)
+        try:
+            return take(self._connection.execute(sql))
+        except duckdb.Error as error:
+            raise self._bad(str(error)) from error
+
+    def _bad(self, reason: str) -> QueryError:
+        # DuckDB's first line says what is wrong; the rest repeats the SQL around it, which nobody typed.
+        first = reason.split("\n", 1)[0].split(" Error: ", 1)[-1].strip(" .!")
+        columns = ", ".join(f"{field.name} ({_type(field.type)})" for field in self._schema)
+        shown = self._expression if len(self._expression) <= _SHOWN else f"{self._expression[:_SHOWN]}…"
+        return QueryError(f"the filter {shown!r} cannot be used: {first}. Columns: {columns}")
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a parsed expression."""
+    if isinstance(tree, dict):
+        yield tree
+        for inner in tree.values():
+            yield from _nodes(inner)
+    elif isinstance(tree, list):
+        for inner in tree:
+            yield from _nodes(inner)
+
+
+def _filled(tree: Any) -> bool:
+    """Whether anything stands in an object of lists."""
+    return any(_filled(inner) for inner in tree.values()) if isinstance(tree, dict) else bool(tree)
+
+
+def _type(kind: pa.DataType) -> str:
+    """A column's type in the words of SQL."""
+    if pa.types.is_string(kind):
+        return "text"
+    if pa.types.is_integer(kind):
+        return "integer"
+    if pa.types.is_boolean(kind):
+        return "true or false"
+    return "blob" if pa.types.is_binary(kind) else "timestamp" if pa.types.is_timestamp(kind) else str(kind)
