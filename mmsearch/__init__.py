@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
     from mmsearch.pipeline.evaluate import evaluate as evaluate
     from mmsearch.pipeline.export import export as export
+    from mmsearch.pipeline.index import IndexOptions as IndexOptions
     from mmsearch.pipeline.index import IndexReport as IndexReport
     from mmsearch.pipeline.index import index as index
     from mmsearch.pipeline.info import GalleryInfo as GalleryInfo
@@ -43,6 +44,7 @@ _HOMES = {
     "EmbedOptions": "pipeline.embed",
     "EmbedReport": "pipeline.embed",
     "index": "pipeline.index",
+    "IndexOptions": "pipeline.index",
     "IndexReport": "pipeline.index",
     "open_gallery": "pipeline.query",
     "OpenGallery": "pipeline.query",
