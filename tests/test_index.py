@@ -1,6 +1,7 @@
 """Indexes: built by rule or by order, measured against exact search, and right whatever happens to the gallery."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from mmsearch.errors import AnnIndexError, GalleryNotFound
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, open_writer
-from mmsearch.pipeline.index import FLAT_ROWS, automatic_factory, index
+from mmsearch.pipeline.index import FLAT_ROWS, IndexOptions, IndexReport, automatic_factory, index
 from mmsearch.pipeline.query import EXACT, OpenGallery, SearchOptions
-from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow
+from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow, ItemTable
 
 DIM = 16
 ENCODER = EncoderIdentity("tests", "sha256:0123", DIM)
@@ -43,6 +44,10 @@ def add(folder: Path, images: int = 0, captions: int = 0, *, seed: int = 0, dele
         writer.commit()
 
 
+def indexed(folder: Path, *, table: ItemTable = "images", **options: Any) -> IndexReport:
+    return index(folder, table=table, options=IndexOptions(**options))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     add(tmp_path / "g", images=2000, captions=200)
@@ -50,10 +55,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_rule_is_flat_while_that_is_quick() -> None:
-    assert automatic_factory(1) == automatic_factory(FLAT_ROWS - 1) == "Flat"
-    assert automatic_factory(100_000) == "IVF1024,SQfp16"
-    assert automatic_factory(1_000_000) == "IVF4096,SQfp16"
-    assert automatic_factory(10**9) == "IVF65536,SQfp16"
+    assert automatic_factory(1, 512) == automatic_factory(FLAT_ROWS - 1, 512) == "Flat"
+    assert automatic_factory(100_000, 512) == "IVF256,PQ256x4fsr"
+    assert automatic_factory(1_000_000, 768) == "IVF1024,PQ384x4fsr"
+    assert automatic_factory(10**9, 1152, dimensions_a_code=16) == "IVF32768_HNSW32,PQ72x4fsr"
 
 
 def test_a_flat_index_has_recall_one_and_says_so(folder: Path) -> None:
@@ -64,8 +69,8 @@ def test_a_flat_index_has_recall_one_and_says_so(folder: Path) -> None:
 
 def test_effort_is_the_cheapest_that_reaches_the_target(folder: Path) -> None:
     """And the recall that is reported is what an independent count over fresh hits gives."""
-    low = index(folder, factory="IVF64,Flat", recall_target=0.5)
-    high = index(folder, factory="IVF64,Flat", recall_target=0.99)
+    low = indexed(folder, factory="IVF64,Flat", recall_target=0.5)
+    high = indexed(folder, factory="IVF64,Flat", recall_target=0.99)
     assert low.effort.nprobe is not None
     assert high.effort.nprobe is not None
     assert low.effort.nprobe < high.effort.nprobe
@@ -81,7 +86,7 @@ def test_effort_is_the_cheapest_that_reaches_the_target(folder: Path) -> None:
 
 def test_text_queries_decide_where_they_are_the_harder_ones(folder: Path) -> None:
     """Tuned on images alone the effort would be too small for texts: both have to reach the target."""
-    report = index(folder, factory="IVF64,Flat", recall_target=0.95)
+    report = indexed(folder, factory="IVF64,Flat", recall_target=0.95)
     assert all(recall.mean is not None and recall.mean >= 0.95 for recall in report.recall)
     assert report.effort.nprobe is not None
     gallery = OpenGallery(Gallery.open(folder))
@@ -94,7 +99,7 @@ def test_text_queries_decide_where_they_are_the_harder_ones(folder: Path) -> Non
 
 def test_what_is_measured_is_what_a_query_gets(folder: Path) -> None:
     """With lossy codes more is asked for than returned, in the measurement as in the query: no free candidate."""
-    report = index(folder, factory="IVF8,PQ4x4fs", recall_target=0.9)
+    report = indexed(folder, factory="IVF8,PQ4x4fs", recall_target=0.9)
     gallery = OpenGallery(Gallery.open(folder))
     texts = np.concatenate([block.vectors for block in gallery.gallery.vector_blocks("captions")]).astype(np.float32)
     found, exact = (gallery.search(texts, k=10, options=options).row_ids for options in (SearchOptions(), EXACT))
@@ -104,7 +109,7 @@ def test_what_is_measured_is_what_a_query_gets(folder: Path) -> None:
 
 def test_out_of_reach_the_effort_is_not_wasted(folder: Path) -> None:
     """Codes of two bytes cannot reach .99: more lists do not help, and the report says that it was not reached."""
-    report = index(folder, factory="IVF64,PQ2x4", recall_target=0.999)
+    report = indexed(folder, factory="IVF64,PQ2x4", recall_target=0.999)
     assert not report.reached
     assert report.effort.nprobe is not None
     assert report.effort.nprobe < 64
@@ -116,9 +121,9 @@ def test_without_captions_the_effort_is_raised(tmp_path: Path, monkeypatch: pyte
 
     for name in "gh":
         add(tmp_path / name, images=2000)
-    raised = index(tmp_path / "g", factory="IVF64,Flat", recall_target=0.6)
+    raised = indexed(tmp_path / "g", factory="IVF64,Flat", recall_target=0.6)
     monkeypatch.setattr(module, "UNMEASURED_FACTOR", 1)
-    least = index(tmp_path / "h", factory="IVF64,Flat", recall_target=0.6)
+    least = indexed(tmp_path / "h", factory="IVF64,Flat", recall_target=0.6)
     assert least.effort.nprobe is not None
     assert raised.effort.nprobe == 4 * least.effort.nprobe
 
@@ -165,7 +170,7 @@ def test_captions_have_an_index_of_their_own(folder: Path) -> None:
 )
 def test_what_cannot_be_built_is_refused_with_a_reason(folder: Path, arguments: dict, message: str) -> None:
     with pytest.raises(AnnIndexError, match=message):
-        index(folder, **arguments)
+        indexed(folder, **arguments)
     assert Gallery.open(folder).manifest.indexes == ()
 
 
@@ -179,7 +184,7 @@ def test_nothing_to_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW8", "IVF8,SQ8", "IVF8,PQ4,RFlat"])
 def test_indexes_of_each_kind_leave_out_the_dead_and_score_exactly(folder: Path, factory: str) -> None:
-    index(folder, factory=factory)
+    indexed(folder, factory=factory)
     add(folder, images=50, seed=7, delete=tuple(range(0, 2000, 3)))
     gallery = Gallery.open(folder)
     live = {int(row_id) for block in gallery.vector_blocks("images") for row_id in block.row_ids}
@@ -210,7 +215,7 @@ def test_exhaustive_indexes_answer_as_exact_search_after_any_history(
         elif step == "delete":
             add(folder, delete=tuple(rng.choice(live, size=5, replace=False).tolist()) if len(live) > 12 else ())
         else:
-            index(folder, factory="Flat" if step == "flat" else "IVF4,Flat")
+            indexed(folder, factory="Flat" if step == "flat" else "IVF4,Flat")
         answers = OpenGallery(Gallery.open(folder))
         queries = clustered(3, seed + 50)
         exact = answers.search(queries, k=9, options=EXACT)
@@ -228,7 +233,7 @@ def test_the_gap_between_text_and_image_queries_on_real_vectors(tmp_path: Path, 
         writer.append("images", [ImageRow(1, str(n), None, 1, 1, None, b"", 1, 1, None) for n in range(500)], images)
         writer.append("captions", [CaptionRow(str(n), None, None, None, "f", n) for n in range(500)], texts)
         writer.commit()
-    report = index(tmp_path / "g", factory="IVF16,Flat", recall_target=0.01)  # the least effort: one list
+    report = indexed(tmp_path / "g", factory="IVF16,Flat", recall_target=0.01)  # the least effort: one list
     assert report.effort.nprobe == 1
     recall = {found.kind: found.mean or 0 for found in report.recall}
     assert recall["text"] < recall["image"]

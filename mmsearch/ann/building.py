@@ -1,7 +1,7 @@
 """Building an index by a factory string, deterministic by its seed, with errors that name what is feasible."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -64,7 +64,7 @@ def build(
     table: ItemTable,
     fingerprint: str,
     dim: int,
-    training: NDArray[np.float32],
+    training: Callable[[], NDArray[np.float32]],
     blocks: Iterable[VectorBlock],
     rows: int,
     seed: int,
@@ -72,8 +72,8 @@ def build(
 ) -> AnnIndex:
     """An index of all blocks, in memory.
 
-    training: (n, dim), a sample of the vectors; may be empty where `training_rows_needed` is 0. rows: in all blocks,
-    for progress.
+    training: gives a sample of the vectors, (n, dim); called where `training_rows_needed` is not 0, and not kept, since
+    it may be as large as the index. rows: in all blocks, for progress.
     The same seed, vectors and machine give the same index, except that the graph of HNSW depends on the order in which
     threads add to it. Raises AnnIndexError.
     """
@@ -82,17 +82,7 @@ def build(
     began = time.perf_counter()
     index = _make(factory, dim)
     if not index.is_trained:
-        needed, keep_alive = _prepare(index, seed)
-        if len(training) < max(1, needed):
-            raise AnnIndexError(
-                f"the index {factory!r} needs at least {max(1, needed):,} vectors to be trained, and there are "
-                f'{len(training):,}: choose one with fewer lists or codes, or "Flat"'
-            )
-        progress(Progress("training the index", 0, None))
-        with _as_ours(factory):
-            index.train(np.ascontiguousarray(training, np.float32))
-        for holder in keep_alive:
-            holder.pq = None  # set by _prepare, for the time of training
+        _train(index, factory, training(), seed, progress)
     ids = _add(index, factory, blocks, table, rows, progress)
     record = IndexRecord(
         name=name,
@@ -125,6 +115,20 @@ def grown(
     seconds = time.perf_counter() - began
     record = replace(ann.record, name=name, rows=len(ids), ascending=_ascending(ids), build_seconds=seconds)
     return AnnIndex(ann.faiss_index, ids, record)
+
+
+def _train(index: Any, factory: str, training: NDArray[np.float32], seed: int, progress: ProgressCallback) -> None:
+    needed, keep_alive = _prepare(index, seed)
+    if len(training) < max(1, needed):
+        raise AnnIndexError(
+            f"the index {factory!r} needs at least {max(1, needed):,} vectors to be trained, and there are "
+            f'{len(training):,}: choose one with fewer lists or codes, or "Flat"'
+        )
+    progress(Progress("training the index", 0, None))
+    with _as_ours(factory):
+        index.train(np.ascontiguousarray(training, np.float32))
+    for holder in keep_alive:
+        holder.pq = None  # set by _prepare, for the time of training
 
 
 def _add(

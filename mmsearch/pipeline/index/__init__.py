@@ -8,7 +8,7 @@ searching    the search that queries use and recall is measured of
 curve        recall against latency, as lines of a table and as a drawing
 """
 
-from mmsearch.pipeline.index.curve import curve, draw
+from mmsearch.pipeline.index.curve import chosen, curve, draw
 from mmsearch.pipeline.index.indexing import DEFAULT, IndexOptions, IndexReport, index, predict
 from mmsearch.pipeline.index.memory import size
 from mmsearch.pipeline.index.planning import FLAT_ROWS, Plan, automatic_factory, plan
@@ -21,6 +21,7 @@ __all__ = [
     "IndexReport",
     "Plan",
     "automatic_factory",
+    "chosen",
     "curve",
     "draw",
     "index",

@@ -243,9 +243,6 @@ class _Run:
         return (record.recall_target, record.latency_ms) == wanted and same and measured_kinds >= could
 
     def _built(self, outcome: Outcome, why: str) -> IndexReport:
-        training = np.empty((0, self.encoder.dim), np.float32)
-        if self.plan.training_rows:
-            training = sample(self.gallery, self.table, self.plan.training_rows, self.rng)[1]
         rows = self.gallery.live_rows(self.table)
         with self._new_folder() as (name, folder):
             with self._vectors(folder, rows) as vectors:
@@ -255,13 +252,12 @@ class _Run:
                     table=self.table,
                     fingerprint=self.encoder.fingerprint,
                     dim=self.encoder.dim,
-                    training=training,
+                    training=lambda: sample(self.gallery, self.table, self.plan.training_rows, self.rng)[1],
                     blocks=vectors.passing(self.gallery.vector_blocks(self.table)),
                     rows=rows,
                     seed=self.options.seed,
                     progress=self.progress,
                 )
-            del training
             record = save(ann, folder, vectors.record)
             del ann  # what is tuned is what queries open
             return self._tuned(record, outcome, why)
