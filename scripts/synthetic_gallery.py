@@ -34,7 +34,7 @@ class Synthetic:
         self.dim, self._seed = dim, seed
         basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0].astype(np.float32)
         self._image_mean = basis[0]
-        self._text_mean = _BETWEEN_MEANS * basis[0] + np.sqrt(1 - _BETWEEN_MEANS**2) * basis[1]
+        self._text_mean = (_BETWEEN_MEANS * basis[0] + np.sqrt(1 - _BETWEEN_MEANS**2) * basis[1]).astype(np.float32)
         self._basis = basis[2:]
         spectrum = np.arange(1, dim - 1, dtype=np.float32) ** -_DECAY
         self._spectrum = spectrum / np.linalg.norm(spectrum)
