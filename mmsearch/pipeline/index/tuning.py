@@ -15,7 +15,7 @@ from mmsearch.pipeline.index.questions import Questions, without_own
 from mmsearch.pipeline.index.searching import search_index
 from mmsearch.records import ItemTable, Progress, ProgressCallback
 
-__all__ = ["CLOSE_TO_BEST", "Goal", "choose", "lower_bound", "measured", "milliseconds", "try_efforts"]
+__all__ = ["CLOSE_TO_BEST", "Goal", "choose", "consistent", "lower_bound", "measured", "milliseconds", "try_efforts"]
 
 # Single queries timed at each effort, and at the chosen one.
 _TIMED, _TIMED_AT_LAST = 12, 60
@@ -72,7 +72,24 @@ def try_efforts(
             break
         if goal.latency_ms is not None and min(point.milliseconds for point in at_width) > _BEYOND * goal.latency_ms:
             break
-    return tried
+    return consistent(tried)
+
+
+def consistent(tried: Sequence[TriedEffort]) -> list[TriedEffort]:
+    """The same efforts with times in which noise has no say: none takes longer than one that does more in every way."""
+    return [
+        replace(point, milliseconds=min(more.milliseconds for more in tried if _does_more(more.effort, point.effort)))
+        for point in tried
+    ]
+
+
+def _does_more(more: Effort, less: Effort) -> bool:
+    settings = ("nprobe", "ef_search", "k_factor")
+    return all((getattr(more, name) or 0) >= (getattr(less, name) or 0) for name in settings)
+
+
+def _cost(point: TriedEffort) -> tuple[float, int, int]:
+    return point.milliseconds, _size(point.effort), point.effort.k_factor or 0
 
 
 def choose(tried: Sequence[TriedEffort], goal: Goal) -> TriedEffort:
@@ -81,9 +98,9 @@ def choose(tried: Sequence[TriedEffort], goal: Goal) -> TriedEffort:
     Where none does (within the latency, if one is asked for), the cheapest of those that come close to the best.
     """
     allowed = [point for point in tried if goal.latency_ms is None or point.milliseconds <= goal.latency_ms]
-    allowed = allowed or [min(tried, key=lambda point: point.milliseconds)]
+    allowed = allowed or [min(tried, key=_cost)]
     good = min(goal.recall, max(point.low for point in allowed) - CLOSE_TO_BEST)
-    return min((point for point in allowed if point.low >= good), key=lambda point: point.milliseconds)
+    return min((point for point in allowed if point.low >= good), key=_cost)
 
 
 def measured(
