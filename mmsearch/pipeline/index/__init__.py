@@ -9,9 +9,10 @@ curve        recall against latency, as lines of a table and as a drawing
 """
 
 from mmsearch.pipeline.index.curve import chosen, curve, draw
-from mmsearch.pipeline.index.indexing import DEFAULT, IndexOptions, IndexReport, index, predict
+from mmsearch.pipeline.index.indexing import index, predict
 from mmsearch.pipeline.index.memory import size
 from mmsearch.pipeline.index.planning import FLAT_ROWS, Plan, automatic_factory, plan
+from mmsearch.pipeline.index.records import DEFAULT, IndexOptions, IndexReport
 from mmsearch.pipeline.index.searching import search_index
 
 __all__ = [

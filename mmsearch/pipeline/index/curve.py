@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmsearch.ann import TriedEffort
 from mmsearch.errors import AnnIndexError, StoreError
-from mmsearch.pipeline.index.indexing import IndexReport
+from mmsearch.pipeline.index.records import IndexReport
 
 __all__ = ["chosen", "curve", "draw"]
 

@@ -5,9 +5,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -36,18 +35,17 @@ from mmsearch.pipeline.index.questions import (
     LEAST_QUERIES,
     NEW_ROWS,
     TEXT_QUERIES,
-    EncoderChoice,
     Questions,
     questions,
     sample,
 )
+from mmsearch.pipeline.index.records import DEFAULT, IndexOptions, IndexReport, Outcome
 from mmsearch.pipeline.index.tuning import CLOSE_TO_BEST, Goal, choose, measured, milliseconds, try_efforts
 from mmsearch.records import IndexEntry, ItemTable, ProgressCallback, quiet
 
-__all__ = ["DEFAULT", "IndexOptions", "IndexReport", "Outcome", "index", "predict"]
+__all__ = ["index", "predict"]
 
 _Path = str | os.PathLike[str]
-Outcome: TypeAlias = Literal["built", "rebuilt", "added", "tuned", "kept"]
 
 # Texts were measured to need two to four times the effort of images for the same recall.
 UNMEASURED_FACTOR = 4
@@ -55,63 +53,6 @@ UNMEASURED_FACTOR = 4
 MOST_DEAD = 0.25
 # Grown to more than this many times the rows that its lists were learned from, they are too few and too coarse.
 MOST_GROWN = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class IndexOptions:
-    """What kind of index, and how good. The defaults are what `mmsearch index` does.
-
-    factory: a FAISS factory string; None: by the number of rows and the memory. recall_target, k: the search effort is
-    the cheapest at which the lower bound of `ann_recall_at_k` reaches the target. memory: bytes, or "4GiB": bound on
-    anonymous resident memory, of building and of searching. latency_ms: bound on a single query. encoder: for the
-    general captions; None: the one that the gallery names.
-    """
-
-    factory: str | None = None
-    recall_target: float = 0.95
-    k: int = 10
-    memory: int | str | None = None
-    latency_ms: float | None = None
-    encoder: EncoderChoice = None
-    seed: int = 0
-
-
-DEFAULT = IndexOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """An index, what was measured of it, and what was done.
-
-    effort: what searches use unless told otherwise. recall: at that effort, one for each kind of query, on queries
-    that were not used to choose it; an unmeasured one says why. reached: whether each that was measured is at least
-    the target, and the latency in its bound. milliseconds: of a single query. tried: what other efforts cost and find.
-    bytes: on disk; mapped: of them, what is read where it lies. peak: largest anonymous resident memory of this run,
-    None where the system does not tell. outcome, why: what was done, and the reason. seconds: for all of it.
-    """
-
-    name: str
-    table: ItemTable
-    factory: str
-    rows: int
-    effort: Effort
-    recall: tuple[MeasuredRecall, ...]
-    recall_target: float
-    reached: bool
-    milliseconds: float
-    tried: tuple[TriedEffort, ...]
-    bytes: int
-    mapped: int
-    plan: Plan
-    outcome: Outcome
-    why: str
-    seconds: float
-    peak: int | None = None
-
-    @property
-    def reused(self) -> bool:
-        """Whether nothing had to be done."""
-        return self.outcome == "kept"
 
 
 def index(
@@ -219,12 +160,8 @@ class _Run:
         """Why an index is built anew rather than added to, or None."""
         rows = self.gallery.live_rows(self.table)
         if entry.factory != self.plan.factory:
-            asked = "was asked for" if self.options.factory else f"suits {rows:,} rows better"
-            return (
-                f"{self.plan.factory} {asked} than {entry.factory}"
-                if not self.options.factory
-                else (f"{self.plan.factory} {asked} in the place of {entry.factory}")
-            )
+            wanted = "was asked for" if self.options.factory else f"suits {rows:,} rows better"
+            return f"{self.plan.factory} {wanted}, and there was {entry.factory}"
         if record.trained_rows and rows > MOST_GROWN * record.trained_rows and self.plan.training_rows:
             return f"its lists were learned from {record.trained_rows:,} rows, and there are {rows:,}"
         beside = sum(len(part) for part in self.gallery.scan(self.table, [], skip=entry.covers))
@@ -238,6 +175,7 @@ class _Run:
         own = self.gallery.live_rows
         could = {"image"} if own("images") >= LEAST_QUERIES else set()
         could |= {"text"} if own("captions") >= LEAST_QUERIES else set()
+        could |= {"text"} if self.options.encoder is not None else set()
         same = all(recall.k == self.goal.k for recall in record.recall)
         wanted = (self.goal.recall, self.goal.latency_ms)
         return (record.recall_target, record.latency_ms) == wanted and same and measured_kinds >= could
