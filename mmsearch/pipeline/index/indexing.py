@@ -216,6 +216,7 @@ class _Run:
             lost = self._lost(record, before, entry) if self.plan.training_rows else None
             if lost is None:
                 return self._tuned(record, "added", f"{new:,} rows came, and its recall holds with them")
+            shutil.rmtree(folder, ignore_errors=True)
         return self._built("rebuilt", lost)
 
     def _lost(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
@@ -295,13 +296,14 @@ class _Run:
 
     @contextlib.contextmanager
     def _new_folder(self) -> Iterator[tuple[str, Path]]:
-        """A folder for an index; gone again unless the gallery names it in the end."""
+        """A folder for an index; gone again where making it fails before the gallery names it."""
         name, folder = self.gallery.new_index_folder()
         try:
             yield name, folder
-        finally:
+        except BaseException:
             if not any(entry.name == name for entry in self.gallery.newest().manifest.indexes):
                 shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def _vectors(self, folder: Path, rows: int) -> VectorFile:
         return VectorFile(folder, rows, self.encoder.dim, self.gallery.manifest.dtype)
