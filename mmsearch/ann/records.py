@@ -82,7 +82,8 @@ class IndexRecord:
     fingerprint, dim: of the encoder whose vectors these are. ascending: position order is row id order.
     trained_rows: how many rows there were when its lists and codes were learned; the others were added later.
     effort: at which recall was measured, and the default of a search. milliseconds: of a single query at that effort.
-    tried: the efforts among which it was chosen. files: all but the record itself.
+    reached: whether that is what was asked for. tried: the efforts among which it was chosen.
+    files: all but the record itself.
     """
 
     name: str
@@ -99,6 +100,7 @@ class IndexRecord:
     effort: Effort = field(default_factory=Effort)
     recall: tuple[MeasuredRecall, ...] = ()
     recall_target: float | None = None
+    reached: bool = True
     latency_ms: float | None = None
     milliseconds: float | None = None
     tried: tuple[TriedEffort, ...] = ()

@@ -40,7 +40,15 @@ from mmsearch.pipeline.index.questions import (
     sample,
 )
 from mmsearch.pipeline.index.records import DEFAULT, IndexOptions, IndexReport, Outcome
-from mmsearch.pipeline.index.tuning import CLOSE_TO_BEST, Goal, choose, measured, milliseconds, try_efforts
+from mmsearch.pipeline.index.tuning import (
+    CLOSE_TO_BEST,
+    Goal,
+    choose,
+    measured,
+    milliseconds,
+    surely_below,
+    try_efforts,
+)
 from mmsearch.records import IndexEntry, ItemTable, ProgressCallback, quiet
 
 __all__ = ["index", "predict"]
@@ -247,11 +255,14 @@ class _Run:
             chosen = replace(chosen, effort=_raised(chosen.effort, ann.widths()[-1]))
         recall = [measured(ann, self.gallery, self.table, held, chosen.effort, self.goal.k) for _, held in halves]
         spent = self._milliseconds(ann, [held for _, held in halves], chosen.effort)
+        slow = self.goal.latency_ms is not None and spent > self.goal.latency_ms
+        short = chosen.low < self.goal.recall or any(surely_below(found, self.goal.recall) for found in recall)
         record = replace(
             record,
             effort=chosen.effort,
             recall=(*recall, *missing),
             recall_target=self.goal.recall,
+            reached=not (slow or short),
             latency_ms=self.goal.latency_ms,
             milliseconds=spent,
             tried=tuple(tried),
@@ -313,8 +324,6 @@ class _Run:
         return IndexEntry(record.name, self.table, covers, record.rows, record.factory)
 
     def _reported(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
-        target, latency = record.recall_target or 0.0, record.latency_ms
-        spent = record.milliseconds or 0.0
         return IndexReport(
             name=record.name,
             table=record.table,
@@ -322,10 +331,9 @@ class _Run:
             rows=record.rows,
             effort=record.effort,
             recall=record.recall,
-            recall_target=target,
-            reached=all(recall.mean is None or recall.mean >= target for recall in record.recall)
-            and (latency is None or spent <= latency),
-            milliseconds=spent,
+            recall_target=record.recall_target or 0.0,
+            reached=record.reached,
+            milliseconds=record.milliseconds or 0.0,
             tried=record.tried,
             bytes=record.bytes,
             mapped=record.mapped_bytes,

@@ -40,8 +40,9 @@ class IndexReport:
     """An index, what was measured of it, and what was done.
 
     effort: what searches use unless told otherwise. recall: at that effort, one for each kind of query, on queries
-    that were not used to choose it; an unmeasured one says why. reached: whether each that was measured is at least
-    the target, and the latency in its bound. milliseconds: of a single query. tried: what other efforts cost and find.
+    that were not used to choose it; an unmeasured one says why. reached: whether its lower bound was at least the
+    target where it was chosen, other queries do not contradict that, and the latency is in its bound.
+    milliseconds: of a single query. tried: what other efforts cost and find.
     bytes: on disk; mapped: of them, what is read where it lies. peak: largest anonymous resident memory of this run,
     None where the system does not tell. outcome, why: what was done, and the reason. seconds: for all of it.
     """

@@ -15,7 +15,17 @@ from mmsearch.pipeline.index.questions import Questions, without_own
 from mmsearch.pipeline.index.searching import search_index
 from mmsearch.records import ItemTable, Progress, ProgressCallback
 
-__all__ = ["CLOSE_TO_BEST", "Goal", "choose", "consistent", "lower_bound", "measured", "milliseconds", "try_efforts"]
+__all__ = [
+    "CLOSE_TO_BEST",
+    "Goal",
+    "choose",
+    "consistent",
+    "lower_bound",
+    "measured",
+    "milliseconds",
+    "surely_below",
+    "try_efforts",
+]
 
 # Single queries timed at each effort, and at the chosen one.
 _TIMED, _TIMED_AT_LAST = 12, 60
@@ -45,6 +55,11 @@ def lower_bound(shares: NDArray[np.float64]) -> float:
     if len(shares) < 2:
         return float(shares.mean())
     return float(shares.mean() - _Z * shares.std(ddof=1) / np.sqrt(len(shares)))
+
+
+def surely_below(found: MeasuredRecall, target: float) -> bool:
+    """Whether a measurement contradicts a target: also the upper end of its interval is below."""
+    return found.mean is not None and found.low is not None and 2 * found.mean - found.low < target
 
 
 def try_efforts(
