@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from mmsearch.pipeline.index import (
 from mmsearch.pipeline.index.memory import parse_size
 from mmsearch.pipeline.index.questions import Questions, general_captions
 from mmsearch.pipeline.index.tuning import Goal, choose, consistent, lower_bound
+from mmsearch.pipeline.maintain import compact
 from mmsearch.pipeline.query import EXACT, OpenGallery, SearchOptions
 from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow, ItemTable
 
@@ -135,9 +138,9 @@ def test_what_is_measured_is_what_a_query_gets(folder: Path, monkeypatch: pytest
 
 
 def test_out_of_reach_the_effort_is_not_wasted(tmp_path: Path) -> None:
-    """Codes of one byte cannot reach .99: more lists do not help, and the report says that it was not reached."""
+    """Codes of one byte cannot tell 1,000 of 6,000: more lists do not help, and the report says so."""
     add(tmp_path / "g", images=6000, captions=200)
-    report = indexed(tmp_path / "g", factory="IVF64,PQ2x4", recall_target=0.999)
+    report = indexed(tmp_path / "g", factory="IVF64,PQ2x4", recall_target=0.999, k=1000)
     assert not report.reached
     assert report.effort.nprobe is not None
     assert report.effort.nprobe < 64
@@ -313,6 +316,23 @@ def test_an_index_of_another_gallery_is_refused(folder: Path, tmp_path: Path) ->
     with pytest.warns(MmsearchWarning, match="not the one that the gallery names"):
         found = answers.search(query, k=5)
     assert found.row_ids.tolist() == answers.search(query, k=5, options=EXACT).row_ids.tolist()
+
+
+def test_readers_keep_the_index_that_they_have_open(folder: Path) -> None:
+    """Replaced and cleaned away under a reader, it answers on; and the gallery may be moved as a whole."""
+    indexed(folder, factory=LISTS)
+    reader = OpenGallery(Gallery.open(folder))
+    queries = clustered(5, 3)
+    before = reader.search(queries, k=5).row_ids.tolist()
+    indexed(folder, factory="IVF8,Flat")
+    compact(folder, grace=timedelta(0))
+    assert len(list((folder / "index").iterdir())) == 1
+    assert reader.search(queries, k=5).row_ids.tolist() == before
+    moved = folder.rename(folder.parent / "moved")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is passed by
+        found = OpenGallery(Gallery.open(moved)).search(queries, k=5, options=SearchOptions(nprobe=8))
+    assert found.row_ids.shape == (5, 5)
 
 
 def test_k_beyond_the_gallery_returns_every_live_row_once(folder: Path) -> None:

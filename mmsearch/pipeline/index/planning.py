@@ -132,7 +132,7 @@ def with_seconds(plan: Plan, queries: int, flops: float) -> Plan:
     """The plan with a prediction of how long it takes on a machine of so many floating point operations a second."""
     lists = lists_of(plan.factory, plan.dim)
     learning = 10 * 2 * plan.training_rows * lists * plan.dim
-    compared = min(lists, 2_000) if lists >= GRAPH_LISTS else lists
+    compared = min(lists, 6_000) if lists >= GRAPH_LISTS else lists  # through a graph, at the speed of single rows
     assigning = 2 * plan.rows * compared * plan.dim
     asking = 2 * plan.rows * queries * plan.dim
     per_row = 1.2e-5 if lists else 3e-6  # read, code, write
