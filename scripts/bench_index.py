@@ -141,8 +141,9 @@ def measure(
     print(f"\n{factory}: {built['factory']}, {built['rows']:,} rows")
     if flat is not None:
         print(f"  flat fp32: {flat:.1f} ms for a single query")
-    print(f"  {built['outcome']} in {built['seconds']:.0f} s, {build_peak / 2**20:,.0f} MiB anonymous at most; predicted "
-          f"{built['plan']['build_memory'] / 2**20:,.0f}; disk {built['bytes'] / 2**20:,.0f} MiB")  # fmt: skip
+    predicted = built["plan"]["build_memory"]
+    memory_used = f"{build_peak / 2**20:,.0f} MiB anonymous at most (predicted {predicted / 2**20:,.0f})"
+    print(f"  {built['outcome']} in {built['seconds']:.0f} s, {memory_used}; disk {built['bytes'] / 2**20:,.0f} MiB")
     figures: dict[str, Any] = {
         "factory": built["factory"],
         "build_s": built["seconds"],
