@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.evaluate import evaluate as evaluate
     from mmsearch.pipeline.export import export as export
     from mmsearch.pipeline.imports import import_vectors as import_vectors
+    from mmsearch.pipeline.index import IndexOptions as IndexOptions
     from mmsearch.pipeline.index import IndexReport as IndexReport
     from mmsearch.pipeline.index import index as index
     from mmsearch.pipeline.info import GalleryInfo as GalleryInfo
@@ -57,6 +58,7 @@ _HOMES = {
     "preview": "pipeline.embed",
     "import_vectors": "pipeline.imports",
     "index": "pipeline.index",
+    "IndexOptions": "pipeline.index",
     "IndexReport": "pipeline.index",
     "open_gallery": "pipeline.query",
     "OpenGallery": "pipeline.query",

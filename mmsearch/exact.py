@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Neighbours", "VectorBlock", "Vectors", "ascending", "exact_search", "merge", "rescore"]
+__all__ = ["Neighbours", "VectorBlock", "Vectors", "ascending", "exact_search", "merge", "rescore", "scores_of_record"]
 
 Vectors = NDArray[np.float16] | NDArray[np.float32]
 """(n, dim) embeddings as a gallery stores them."""
@@ -72,7 +72,7 @@ def exact_search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k:
             if not len(column):
                 continue
             row = first + column
-            exact = _float64_scores(queries, of_query, block.vectors, row)
+            exact = scores_of_record(queries, of_query, block.vectors, row)
             pending.append(_Pairs(of_query, block.row_ids[row], exact))
             n_pending += len(row)
             # Sorting costs about as much as it drops: waiting for n * k contenders keeps it a small share.
@@ -122,7 +122,7 @@ def rescore(
         wanted = row_ids[of_query, column]
         if len(wanted):
             distinct, row = np.unique(wanted, return_inverse=True)
-            parts.append(_Pairs(of_query, wanted, _float64_scores(queries, of_query, fetch(distinct), row)))
+            parts.append(_Pairs(of_query, wanted, scores_of_record(queries, of_query, fetch(distinct), row)))
     return _best(len(queries), k, parts)
 
 
@@ -223,7 +223,7 @@ def _widen(rows: Vectors, out: NDArray[np.int32]) -> NDArray[np.float32]:
     return bits.view(np.float32)
 
 
-def _float64_scores(
+def scores_of_record(
     queries: NDArray[np.float32],
     of_query: NDArray[np.intp],
     vectors: Vectors,

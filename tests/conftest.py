@@ -62,11 +62,12 @@ def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture
     """Runs the command line in this process, with the fake encoder under every model name."""
     from mmsearch.cli import main
     from mmsearch.pipeline import embed, evaluate, query
+    from mmsearch.pipeline.index import questions
 
     def fake_encoder(spec: str, **_: object) -> FakeEncoder:
         return FakeEncoder(spec)
 
-    for module in (embed, evaluate, query):
+    for module in (embed, evaluate, questions, query):
         monkeypatch.setattr(module, "load_encoder", fake_encoder)
     monkeypatch.setattr(query, "find_text_encoder", lambda *_, **__: None)
 

@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from mmsearch.ann import (
     AnnIndex,
     Effort,
+    FileRecord,
     MeasuredRecall,
+    TriedEffort,
+    VectorFile,
     build,
+    first_damage,
+    grown,
     open_index,
     parts,
     read_record,
@@ -74,14 +79,22 @@ def built(factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]
     parts = [slice(start, start + 700) for start in range(0, len(row_ids), 700)]
     return build(
         factory,
+        name="x",
         table="images",
         fingerprint=FINGERPRINT,
         dim=vectors.shape[1],
-        training=vectors[:700].astype(np.float32),
+        training=lambda: vectors[:700].astype(np.float32),
         blocks=[VectorBlock(row_ids[some], vectors[some]) for some in parts],
         rows=len(row_ids),
         seed=seed,
     )
+
+
+def written(index: AnnIndex, vectors: NDArray[np.float16], folder: Path) -> AnnIndex:
+    """Saved with its vectors; as in memory, with the record on disk."""
+    with VectorFile(folder, *vectors.shape, str(vectors.dtype)) as file:
+        assert len(list(file.passing([VectorBlock(index.row_ids, vectors)]))) == 1
+    return AnnIndex(index.faiss_index, index.row_ids, save(index, folder, file.record), vectors)
 
 
 def entry_of(index: AnnIndex, name: str = "x") -> IndexEntry:
@@ -109,7 +122,7 @@ def test_dead_rows_are_never_found(
     gone = rng.random(ROWS) < 0.5
     gone[nearest(vectors, queries, np.ones(ROWS, bool), 1).ravel()] = True
     dead = np.sort(np.concatenate([row_ids[gone], [10 * ROWS + 5]]))  # and one that the index never held
-    index = save(built(factory, vectors, row_ids), tmp_path)
+    index = written(built(factory, vectors, row_ids), vectors, tmp_path)
     opened = open_index(tmp_path, fingerprint=FINGERPRINT, dim=DIM, entry=entry_of(index))
     for each in (index, opened):
         found, scores = each.search(queries, 10, dead=dead)
@@ -187,7 +200,8 @@ def test_effort_matters_and_the_record_is_its_default(vectors: NDArray[np.float1
         index = built(factory, vectors, row_ids)
         little, much = recall(index.search(queries, 10, nprobe=1)[0]), recall(index.search(queries, 10, nprobe=32)[0])
         assert little < much - 0.05
-        chosen = index.measured(dataclasses.replace(index.record.effort, nprobe=1), (), 0.9, 1.0)
+        record = dataclasses.replace(index.record, effort=dataclasses.replace(index.record.effort, nprobe=1))
+        chosen = AnnIndex(index.faiss_index, index.row_ids, record)
         assert recall(chosen.search(queries, 10)[0]) == little
     graph = built("HNSW4", vectors, row_ids)
     little, much = (recall(graph.search(queries, 10, ef_search=width)[0]) for width in (10, 500))
@@ -199,18 +213,20 @@ def test_effort_matters_and_the_record_is_its_default(vectors: NDArray[np.float1
 
 def test_efforts_by_kind(vectors: NDArray[np.float16], row_ids: NDArray[np.int64]) -> None:
     """The ladder that measuring climbs: cheapest first, up to everything."""
-    assert built("Flat", vectors, row_ids).efforts() == [Effort()]
-    assert [e.nprobe for e in built("IVF12,Flat", vectors, row_ids).efforts()] == [1, 2, 4, 8, 12]
-    assert [e.ef_search for e in built("HNSW16", vectors, row_ids).efforts()][:2] == [16, 32]
-    assert built("IVF2,Flat,RFlat", vectors, row_ids).efforts() == [
-        Effort(nprobe=nprobe, k_factor=factor) for nprobe in (1, 2) for factor in (10, 40)
-    ]
+    assert built("Flat", vectors, row_ids).widths() == [Effort()]
+    assert [e.nprobe for e in built("IVF12,Flat", vectors, row_ids).widths()] == [1, 2, 3, 4, 6, 8, 12]
+    assert [e.ef_search for e in built("HNSW16", vectors, row_ids).widths()][:2] == [16, 32]
+    assert built("IVF2,Flat", vectors, row_ids).factors(10) == [None]
+    assert built("IVF2,Flat,RFlat", vectors, row_ids).factors(10) == [10, 40]
+    lossy = built("IVF2,PQ8x4fs", vectors, row_ids)
+    assert lossy.factors(10) == [2, 5, 10, 20, 40, 80]
+    assert lossy.factors(1000) == [2]  # never more candidates than are worth scoring
 
 
 def test_row_ids_in_any_order(vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path) -> None:
     """Merged shards interleave row ids: blocks ascend, the sequence of blocks need not."""
     order = np.concatenate([np.arange(1500, ROWS), np.arange(1500)])
-    index = save(built("Flat", vectors[order], row_ids[order]), tmp_path)
+    index = written(built("Flat", vectors[order], row_ids[order]), vectors[order], tmp_path)
     opened = open_index(tmp_path, fingerprint=FINGERPRINT, dim=DIM, entry=entry_of(index))
     assert not opened.record.ascending
     dead = row_ids[::2]
@@ -228,7 +244,8 @@ def test_same_seed_same_index(
     digests = []
     for number, seed in enumerate((7, 7, 8)):
         (tmp_path / str(number)).mkdir()
-        digests.append(save(built(factory, vectors, row_ids, seed), tmp_path / str(number)).record.files[0].blake2b)
+        index = written(built(factory, vectors, row_ids, seed), vectors, tmp_path / str(number))
+        digests.append(index.record.files[0].blake2b)
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -250,7 +267,7 @@ def test_progress_reaches_the_total(vectors: NDArray[np.float16], row_ids: NDArr
         table="images",
         fingerprint=FINGERPRINT,
         dim=DIM,
-        training=vectors.astype(np.float32),
+        training=lambda: vectors.astype(np.float32),
         blocks=[VectorBlock(row_ids, vectors)],
         rows=ROWS,
         seed=1,
@@ -322,12 +339,16 @@ def saved(vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Pa
         MeasuredRecall("image", 10, 500, 0.97),
         MeasuredRecall("text", 10, 0, None, "the gallery holds no captions"),
     )
-    save(index.measured(Effort(nprobe=4), recall, 0.95, 1.5), tmp_path)
+    effort = Effort(nprobe=4)
+    tried = (TriedEffort(effort, 0.5, 0.9, 0.88, 0.97, 0.96),)
+    known = {"effort": effort, "recall": recall, "recall_target": 0.95, "build_seconds": 1.5, "tried": tried}
+    record = dataclasses.replace(index.record, **known)
+    written(AnnIndex(index.faiss_index, index.row_ids, record), vectors, tmp_path)
     return tmp_path, entry_of(index)
 
 
 def test_record_survives_the_disk(saved: tuple[Path, IndexEntry]) -> None:
-    """Everything that `measured` and `save` wrote is read again; the files are as the record says."""
+    """Everything that was measured is read again; the files are as the record says."""
     folder, entry = saved
     record = read_record(folder)
     assert record.effort == Effort(nprobe=4)
@@ -335,8 +356,11 @@ def test_record_survives_the_disk(saved: tuple[Path, IndexEntry]) -> None:
     assert record.recall[1].unmeasured == "the gallery holds no captions"
     assert (record.recall_target, record.build_seconds, record.seed) == (0.95, 1.5, 7)
     assert record == open_index(folder, fingerprint=FINGERPRINT, dim=DIM, entry=entry).record
-    assert record.bytes == sum((folder / name).stat().st_size for name in ("index.faiss", "row_ids.npy"))
-    assert sorted(path.name for path in folder.iterdir()) == ["index.faiss", "record.json", "row_ids.npy"]
+    assert record.tried[0].low == 0.88
+    names = ("index.faiss", "row_ids.npy", "vectors.npy")
+    assert record.bytes == sum((folder / name).stat().st_size for name in names)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "record.json"])
+    assert first_damage(record, folder) is None
 
 
 def cut_index(folder: Path) -> None:
@@ -346,6 +370,12 @@ def cut_index(folder: Path) -> None:
 
 def swap_row_ids(folder: Path) -> None:
     np.save(folder / "row_ids.npy", np.arange(2 * ROWS, dtype=np.int32))
+
+
+def flip_row_id(folder: Path) -> None:
+    data = bytearray((folder / "row_ids.npy").read_bytes())
+    data[-3] ^= 1
+    (folder / "row_ids.npy").write_bytes(data)
 
 
 def garble_index(folder: Path) -> None:
@@ -367,7 +397,11 @@ def change_record(folder: Path, **fields: object) -> None:
         (lambda folder: (folder / "index.faiss").unlink(), "cannot be read"),
         (lambda folder: (folder / "row_ids.npy").unlink(), "cannot be read"),
         (cut_index, "1,000 bytes"),
-        (swap_row_ids, "do not hold"),
+        (swap_row_ids, "as it was written"),
+        (flip_row_id, "as it was written"),
+        (lambda folder: (folder / "vectors.npy").unlink(), "cannot be read"),
+        (lambda folder: (folder / "vectors.npy").write_bytes(b""), "0 bytes"),
+        (lambda folder: change_record(folder, name="another"), "another"),
         (garble_index, "cannot be read"),
         (lambda folder: change_record(folder, format_version=99), "format version 99"),
         (lambda folder: change_record(folder, fingerprint="sha256:ffff"), "sha256:ffff"),
@@ -386,12 +420,56 @@ def test_a_wrong_index_is_refused(saved: tuple[Path, IndexEntry], damage: object
     assert "mmsearch index" in str(caught.value)
 
 
+def test_damage_that_sizes_do_not_show_is_found_by_looking(saved: tuple[Path, IndexEntry]) -> None:
+    """A flipped bit in the codes or the vectors costs recall or a score: `mmsearch index` reads everything."""
+    folder, _ = saved
+    for name in ("vectors.npy", "index.faiss"):
+        data = bytearray((folder / name).read_bytes())
+        data[len(data) // 2] ^= 4
+        (folder / name).write_bytes(data)
+        assert first_damage(read_record(folder), folder) == name
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF16,PQ16x4fsr", "HNSW16", "IVF16,SQfp16", "OPQ8,IVF16,PQ8"])
+def test_rows_added_later_are_found(
+    factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path
+) -> None:
+    """An opened index grows by lists and codes that it has: every row finds itself, first half and second."""
+    half = ROWS // 2
+    index = written(built(factory, vectors[:half], row_ids[:half]), vectors[:half], tmp_path)
+    opened = open_index(tmp_path, fingerprint=FINGERPRINT, dim=DIM, entry=entry_of(index), writable=True)
+    more = grown(opened, name="y", blocks=[VectorBlock(row_ids[half:], vectors[half:])], rows=ROWS - half)
+    more = AnnIndex(more.faiss_index, more.row_ids, more.record, vectors)
+    assert (more.record.name, more.record.rows, more.record.trained_rows) == ("y", ROWS, half)
+    found = more.neighbours(vectors[::20].astype(np.float32), 1, effort=Effort(nprobe=8, k_factor=40, ef_search=64))
+    assert np.mean(found.row_ids[:, 0] == row_ids[::20]) > 0.97
+
+
+@pytest.mark.parametrize("factory", SELECTIVE + FETCHING_MORE)
+def test_neighbours_are_scored_by_the_stored_vectors(
+    factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]
+) -> None:
+    """Whatever the codes say; and more hits than an effort brings are found by looking at every code."""
+    index = built(factory, vectors, row_ids)
+    index = AnnIndex(index.faiss_index, index.row_ids, index.record, vectors)
+    queries = vectors[::300].astype(np.float32)
+    least = Effort(nprobe=1, ef_search=16, k_factor=2)
+    found = index.neighbours(queries, 2000, dead=row_ids[::3], effort=least)
+    assert found.row_ids.shape == (len(queries), 2000)
+    for query, ids, scores in zip(queries, found.row_ids, found.scores, strict=True):
+        assert len(set(ids.tolist())) == 2000
+        assert not np.isin(ids, row_ids[::3]).any()
+        stored = vectors[np.searchsorted(row_ids, ids)].astype(np.float64)
+        np.testing.assert_allclose(scores, stored @ query.astype(np.float64), atol=1e-12)
+        assert np.all(np.diff(scores) <= 0)
+
+
 def test_a_full_or_missing_disk_is_a_store_error(
     vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Path
 ) -> None:
     """FAISS reports it as RuntimeError."""
     with pytest.raises(StoreError, match="gone"):
-        save(built("Flat", vectors, row_ids), tmp_path / "gone")
+        save(built("Flat", vectors, row_ids), tmp_path / "gone", FileRecord("vectors.npy", 0, ""))
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's smaps_rollup")
@@ -400,7 +478,7 @@ def test_opened_indexes_are_mapped(factory: str, tmp_path: Path) -> None:
     """Opening must not copy: anonymous memory grows by far less than the file. Measured in a process of its own."""
     rng = np.random.default_rng(3)
     many = rng.standard_normal((20_000, 256)).astype(np.float16)
-    index = save(built(factory, many, np.arange(20_000)), tmp_path)
+    index = written(built(factory, many, np.arange(20_000)), many, tmp_path)
     code = f"""
 import faiss
 import numpy as np

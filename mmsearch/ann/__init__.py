@@ -4,7 +4,8 @@ An index is a folder:
 
     index.faiss    the FAISS index; ids are positions 0 … n-1
     row_ids.npy    (n,) int64: position -> row id
-    record.json    what it covers, how it is searched, what recall that was measured at
+    vectors.npy    (n, dim), as the gallery stores them: what the codes find is scored again with these
+    record.json    what it is, how it is searched, what recall that was measured at
 
 `index.faiss` is mapped, not read: opening costs a millisecond and processes share the memory. With two exceptions:
 FAISS always copies FastScan codes; and an index whose search reads every code is first read through, because cold
@@ -13,10 +14,11 @@ page faults in file order take several times as long as reading.
 FAISS is imported on first use. Its thread settings are left alone.
 """
 
-from mmsearch.ann.building import build, training_rows_needed
-from mmsearch.ann.files import open_index, read_record, save
-from mmsearch.ann.records import Effort, FileRecord, IndexRecord, MeasuredRecall, QueryKind
+from mmsearch.ann.building import build, grown, held_bytes_per_row, lists_of, row_bytes, training_rows_needed
+from mmsearch.ann.files import first_damage, open_index, read_record, save, save_record, share_files
+from mmsearch.ann.records import Effort, FileRecord, IndexRecord, MeasuredRecall, QueryKind, TriedEffort
 from mmsearch.ann.searching import AnnIndex
+from mmsearch.ann.vectors import VectorFile, stored_blocks
 
 __all__ = [
     "AnnIndex",
@@ -25,9 +27,19 @@ __all__ = [
     "IndexRecord",
     "MeasuredRecall",
     "QueryKind",
+    "TriedEffort",
+    "VectorFile",
     "build",
+    "first_damage",
+    "grown",
+    "held_bytes_per_row",
+    "lists_of",
     "open_index",
     "read_record",
+    "row_bytes",
     "save",
+    "save_record",
+    "share_files",
+    "stored_blocks",
     "training_rows_needed",
 ]

@@ -1,7 +1,7 @@
 """Building an index by a factory string, deterministic by its seed, with errors that name what is feasible."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,12 +16,36 @@ from mmsearch.errors import AnnIndexError
 from mmsearch.exact import VectorBlock
 from mmsearch.records import ItemTable, Progress, ProgressCallback, quiet
 
-__all__ = ["build", "training_rows_needed"]
+__all__ = ["build", "grown", "held_bytes_per_row", "lists_of", "row_bytes", "training_rows_needed"]
 
 GOOD_FACTORIES = '"Flat", "SQfp16", "IVF1024,Flat", "IVF4096,SQ8", "HNSW32", "OPQ64,IVF1024,PQ64x4fsr,Refine(SQfp16)"'
 
-
 _ADD_ROWS = 1 << 14
+
+
+def lists_of(factory: str, dim: int) -> int:
+    """How many IVF lists a factory string asks for; 0 for none. Raises AnnIndexError as `build` does."""
+    return max((part.nlist for part in parts_of(_make(factory, dim)) if kind_of(part) == "ivf"), default=0)
+
+
+def row_bytes(factory: str, dim: int) -> int:
+    """Bytes that each row takes in the index file: its code, its id, its links in a graph. Raises as `build` does."""
+    total = 0
+    for part in parts_of(_make(factory, dim)):
+        kind = kind_of(part)
+        if kind == "ivf":
+            return total + int(part.code_size) + 8  # its quantizer, which follows, holds lists and not rows
+        if kind == "hnsw":
+            total += 4 * int(part.hnsw.cum_nneighbor_per_level.at(1)) + 16
+        elif kind == "scan":
+            total += int(getattr(part, "code_size", 0) or part.sa_code_size())
+    return total
+
+
+def held_bytes_per_row(factory: str, dim: int) -> int:
+    """Of those, the bytes that an opened index holds in memory: FAISS maps all codes but those of FastScan."""
+    fast = any("FastScan" in type(part).__name__ for part in parts_of(_make(factory, dim)))
+    return row_bytes(factory, dim) if fast else 0
 
 
 def training_rows_needed(factory: str, dim: int) -> int:
@@ -36,10 +60,11 @@ def training_rows_needed(factory: str, dim: int) -> int:
 def build(
     factory: str,
     *,
+    name: str = "",
     table: ItemTable,
     fingerprint: str,
     dim: int,
-    training: NDArray[np.float32],
+    training: Callable[[], NDArray[np.float32]],
     blocks: Iterable[VectorBlock],
     rows: int,
     seed: int,
@@ -47,8 +72,8 @@ def build(
 ) -> AnnIndex:
     """An index of all blocks, in memory.
 
-    training: (n, dim), a sample of the vectors; may be empty where `training_rows_needed` is 0. rows: in all blocks,
-    for progress.
+    training: gives a sample of the vectors, (n, dim); called where `training_rows_needed` is not 0, and not kept, since
+    it may be as large as the index. rows: in all blocks, for progress.
     The same seed, vectors and machine give the same index, except that the graph of HNSW depends on the order in which
     threads add to it. Raises AnnIndexError.
     """
@@ -57,40 +82,74 @@ def build(
     began = time.perf_counter()
     index = _make(factory, dim)
     if not index.is_trained:
-        needed, keep_alive = _prepare(index, seed)
-        if len(training) < max(1, needed):
-            raise AnnIndexError(
-                f"the index {factory!r} needs at least {max(1, needed):,} vectors to be trained, and there are "
-                f'{len(training):,}: choose one with fewer lists or codes, or "Flat"'
-            )
-        progress(Progress("training the index", 0, None))
-        with _as_ours(factory):
-            index.train(np.ascontiguousarray(training, np.float32))
-        for holder in keep_alive:
-            holder.pq = None  # set by _prepare, for the time of training
+        _train(index, factory, training(), seed, progress)
+    ids = _add(index, factory, blocks, table, rows, progress)
+    record = IndexRecord(
+        name=name,
+        table=table,
+        fingerprint=fingerprint,
+        dim=dim,
+        rows=len(ids),
+        ascending=_ascending(ids),
+        factory=factory,
+        seed=seed,
+        build_seconds=time.perf_counter() - began,
+        faiss_version=faiss.__version__,
+        trained_rows=len(ids),
+    )
+    ann = AnnIndex(index, ids, record)
+    effort = replace(ann.widths()[-1], k_factor=ann.factors(1)[-1])
+    return AnnIndex(index, ids, replace(record, effort=effort))
+
+
+def grown(
+    ann: AnnIndex, *, name: str, blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallback = quiet
+) -> AnnIndex:
+    """An index with more rows, by lists and codes that it has learned already. rows: in all blocks, for progress.
+
+    ann: held in memory (`open_index(..., writable=True)`); it is used up. Raises AnnIndexError.
+    """
+    began = time.perf_counter()
+    added = _add(ann.faiss_index, ann.record.factory, blocks, ann.record.table, rows, progress)
+    ids = np.concatenate([ann.row_ids, added])
+    seconds = time.perf_counter() - began
+    record = replace(ann.record, name=name, rows=len(ids), ascending=_ascending(ids), build_seconds=seconds)
+    return AnnIndex(ann.faiss_index, ids, record)
+
+
+def _train(index: Any, factory: str, training: NDArray[np.float32], seed: int, progress: ProgressCallback) -> None:
+    needed, keep_alive = _prepare(index, seed)
+    if len(training) < max(1, needed):
+        raise AnnIndexError(
+            f"the index {factory!r} needs at least {max(1, needed):,} vectors to be trained, and there are "
+            f'{len(training):,}: choose one with fewer lists or codes, or "Flat"'
+        )
+    progress(Progress("training the index", 0, None))
+    with _as_ours(factory):
+        index.train(np.ascontiguousarray(training, np.float32))
+    for holder in keep_alive:
+        holder.pq = None  # set by _prepare, for the time of training
+
+
+def _add(
+    index: Any, factory: str, blocks: Iterable[VectorBlock], table: ItemTable, rows: int, progress: ProgressCallback
+) -> NDArray[np.int64]:
     row_ids = [np.empty(0, np.int64)]
+    done = 0
     for block in blocks:
         for start in range(0, len(block.row_ids), _ADD_ROWS):
             some = slice(start, start + _ADD_ROWS)
             with _as_ours(factory):
                 # Never add_core: on FastScan indexes it corrupts the heap.
                 index.add(np.ascontiguousarray(block.vectors[some], np.float32))
-            progress(Progress(f"indexing {table}", index.ntotal, rows))
+            done += len(block.row_ids[some])
+            progress(Progress(f"indexing {table}", done, rows))
         row_ids.append(block.row_ids)
-    ids = np.concatenate(row_ids)
-    record = IndexRecord(
-        table=table,
-        fingerprint=fingerprint,
-        dim=dim,
-        rows=len(ids),
-        ascending=bool(np.all(ids[1:] > ids[:-1])),
-        factory=factory,
-        seed=seed,
-        build_seconds=time.perf_counter() - began,
-        faiss_version=faiss.__version__,
-    )
-    ann = AnnIndex(index, ids, record)
-    return AnnIndex(index, ids, replace(record, effort=ann.efforts()[-1]))
+    return np.concatenate(row_ids)
+
+
+def _ascending(row_ids: NDArray[np.int64]) -> bool:
+    return bool(np.all(row_ids[1:] > row_ids[:-1]))
 
 
 def _make(factory: str, dim: int) -> Any:

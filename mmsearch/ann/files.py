@@ -3,43 +3,81 @@
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmsearch.ann.parts import faiss_reason, kind_of, load_faiss, parts_of
-from mmsearch.ann.records import FORMAT_VERSION, Effort, FileRecord, IndexRecord, MeasuredRecall
+from mmsearch.ann.records import FORMAT_VERSION, Effort, FileRecord, IndexRecord, MeasuredRecall, TriedEffort
 from mmsearch.ann.searching import AnnIndex
+from mmsearch.ann.vectors import map_vectors
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.records import IndexEntry
 
-__all__ = ["open_index", "read_record", "save"]
+__all__ = ["first_damage", "open_index", "read_record", "save", "save_record", "share_files"]
+
+_CODES_FILE, _IDS_FILE, _RECORD_FILE = "index.faiss", "row_ids.npy", "record.json"
 
 
-def save(ann: AnnIndex, folder: Path) -> AnnIndex:
-    """Write an index into an existing, empty folder and make it durable; the result's record names the files."""
+def save(ann: AnnIndex, folder: Path, vectors: FileRecord) -> IndexRecord:
+    """Write an index into a folder that holds its vectors already, and make it durable; returns the finished record."""
     faiss = load_faiss()
 
-    try:
-        faiss.write_index(ann.faiss_index, str(folder / "index.faiss"))
-        np.save(folder / "row_ids.npy", ann.row_ids, allow_pickle=False)
-        files = tuple(_file_record(folder / name) for name in ("index.faiss", "row_ids.npy"))
-        record = replace(ann.record, files=files)
+    with _storing(folder):
+        faiss.write_index(ann.faiss_index, str(folder / _CODES_FILE))
+        np.save(folder / _IDS_FILE, ann.row_ids, allow_pickle=False)
+        files = tuple(_file_record(folder / name) for name in (_CODES_FILE, _IDS_FILE))
+        for file in files:
+            _fsync(folder / file.name)
+    record = replace(ann.record, files=(*files, vectors))
+    save_record(record, folder)
+    return record
+
+
+def save_record(record: IndexRecord, folder: Path) -> None:
+    """Write (again, while no manifest names the folder) what is known of the index in it. Raises StoreError."""
+    with _storing(folder):
         document = {"format_version": FORMAT_VERSION, **asdict(record)}
-        (folder / "record.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        for path in (*(folder / file.name for file in files), folder / "record.json", folder):
-            _fsync(path)
-    except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError where a write fails
-        reason = "the disk is full" if "No space left" in str(error) else faiss_reason(error)
-        raise StoreError(f"cannot write the index {folder}: {reason}. The gallery is as it was.") from error
-    return AnnIndex(ann.faiss_index, ann.row_ids, record)
+        (folder / _RECORD_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        _fsync(folder / _RECORD_FILE)
+        _fsync(folder)
+
+
+def share_files(record: IndexRecord, source: Path, folder: Path, name: str) -> IndexRecord:
+    """Put the files of an index into another folder too, by hard links where the file system has them."""
+    with _storing(folder):
+        for file in record.files:
+            try:
+                os.link(source / file.name, folder / file.name)
+            except FileExistsError:
+                raise
+            except OSError:
+                shutil.copyfile(source / file.name, folder / file.name)
+                _fsync(folder / file.name)
+    shared = replace(record, name=name)
+    save_record(shared, folder)
+    return shared
+
+
+def first_damage(record: IndexRecord, folder: Path) -> str | None:
+    """The first file of an index whose bytes are not those that were written; None where all are. Reads everything."""
+    for file in record.files:
+        try:
+            if _file_record(folder / file.name) != file:
+                return file.name
+        except OSError:
+            return file.name
+    return None
 
 
 def read_record(folder: Path) -> IndexRecord:
     """The record of an index folder. Raises AnnIndexError where it is missing or of another format."""
     try:
-        document = json.loads((folder / "record.json").read_text("utf-8"))
+        document = json.loads((folder / _RECORD_FILE).read_text("utf-8"))
         version = document.pop("format_version")
         if version != FORMAT_VERSION:
             raise _unusable(folder, f"has format version {version}, this mmsearch reads {FORMAT_VERSION}")
@@ -47,6 +85,9 @@ def read_record(folder: Path) -> IndexRecord:
             **{
                 **document,
                 "effort": Effort(**document["effort"]),
+                "tried": tuple(
+                    TriedEffort(**{**entry, "effort": Effort(**entry["effort"])}) for entry in document["tried"]
+                ),
                 "recall": tuple(MeasuredRecall(**entry) for entry in document["recall"]),
                 "files": tuple(FileRecord(**entry) for entry in document["files"]),
             }
@@ -55,18 +96,19 @@ def read_record(folder: Path) -> IndexRecord:
         raise _unusable(folder, f"has no readable record ({error})") from error
 
 
-def open_index(folder: Path, *, fingerprint: str, dim: int, entry: IndexEntry) -> AnnIndex:
-    """The index in a folder, mapped.
+def open_index(folder: Path, *, fingerprint: str, dim: int, entry: IndexEntry, writable: bool = False) -> AnnIndex:
+    """The index in a folder, mapped; with `writable` its codes are read into memory, so that rows can be added.
 
     Raises AnnIndexError unless it is what the gallery's manifest says (entry), made of vectors of this encoder
-    (fingerprint, dim), and whole by the sizes of its files.
+    (fingerprint, dim), and whole: every file of its size, and the row ids, by which hits are named, to the last bit.
     """
     faiss = load_faiss()
 
     record = read_record(folder)
-    expected = (entry.table, entry.factory, entry.rows, fingerprint, dim)
-    found = (record.table, record.factory, record.rows, record.fingerprint, record.dim)
-    for what, want, have in zip(("table", "factory", "rows", "encoder", "dim"), expected, found, strict=True):
+    expected = (entry.name, entry.table, entry.factory, entry.rows, fingerprint, dim)
+    found = (record.name, record.table, record.factory, record.rows, record.fingerprint, record.dim)
+    names = ("name", "table", "factory", "rows", "encoder", "dim")
+    for what, want, have in zip(names, expected, found, strict=True):
         if want != have:
             raise _unusable(folder, f"is not the one that the gallery names ({what} {have!r} instead of {want!r})")
     try:
@@ -74,17 +116,30 @@ def open_index(folder: Path, *, fingerprint: str, dim: int, entry: IndexEntry) -
             size = (folder / file.name).stat().st_size
             if size != file.bytes:
                 raise _unusable(folder, f"is damaged: {file.name} has {size:,} bytes instead of {file.bytes:,}")
-        row_ids = np.load(folder / "row_ids.npy", mmap_mode="r", allow_pickle=False)
-        path = folder / "index.faiss"
+            if file.name == _IDS_FILE and _file_record(folder / file.name) != file:
+                raise _unusable(folder, f"is damaged: {file.name} is not as it was written")
+        row_ids = np.load(folder / _IDS_FILE, mmap_mode="r", allow_pickle=False)
+        vectors = map_vectors(folder)
+        path = folder / _CODES_FILE
         # IO_FLAG_MMAP maps inverted lists only; IO_FLAG_MMAP_IFC also flat codes and graphs.
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        index = faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP_IFC)
     except (OSError, ValueError, RuntimeError) as error:
         raise _unusable(folder, f"cannot be read ({faiss_reason(error)})") from error
-    if row_ids.shape != (record.rows,) or row_ids.dtype != np.int64 or index.ntotal != record.rows or index.d != dim:
+    shapes = (row_ids.shape, vectors.shape, index.ntotal, index.d)
+    if shapes != ((record.rows,), (record.rows, dim), record.rows, dim) or row_ids.dtype != np.int64:
         raise _unusable(folder, f"is damaged: its files do not hold {record.rows:,} rows of dim {dim}")
     if not any(kind_of(part) in ("ivf", "hnsw") for part in parts_of(index)):
         _read_through(path)
-    return AnnIndex(index, row_ids, record)
+    return AnnIndex(index, row_ids, record, vectors)
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError where a write fails
+        reason = "the disk is full" if "No space left" in str(error) else faiss_reason(error)
+        raise StoreError(f"cannot write the index {folder}: {reason}. The gallery is as it was.") from error
 
 
 def _unusable(folder: Path, what: str) -> AnnIndexError:

@@ -100,7 +100,7 @@ def search_parameters(index: Any, selector: Any, effort: Effort, k: int) -> Any:
         inner = search_parameters(part.index, selector, effort, k)
         return inner and faiss.SearchParametersPreTransform(index_params=inner)
     if kind == "refine":
-        factor = effort.k_factor or 1
+        factor = effort.k_factor or 1  # FAISS multiplies k by it
         inner = search_parameters(part.base_index, selector, effort, k * factor)
         return faiss.IndexRefineSearchParameters(k_factor=factor, **({"base_index_params": inner} if inner else {}))
     if kind == "ivf":

@@ -5,9 +5,9 @@ from typing import Literal, TypeAlias
 
 from mmsearch.records import ItemTable
 
-__all__ = ["FORMAT_VERSION", "Effort", "FileRecord", "IndexRecord", "MeasuredRecall", "QueryKind"]
+__all__ = ["FORMAT_VERSION", "Effort", "FileRecord", "IndexRecord", "MeasuredRecall", "QueryKind", "TriedEffort"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 QueryKind: TypeAlias = Literal["image", "text"]
@@ -18,7 +18,8 @@ QueryKind: TypeAlias = Literal["image", "text"]
 class Effort:
     """How hard to search; None where the index has no such setting.
 
-    nprobe: IVF lists visited. ef_search: HNSW candidates kept. k_factor: candidates that Refine rescores for each hit.
+    nprobe: IVF lists visited. ef_search: HNSW candidates kept. k_factor: candidates scored again for each hit, with the
+    stored vectors, where the codes lose something.
     """
 
     nprobe: int | None = None
@@ -30,7 +31,8 @@ class Effort:
 class MeasuredRecall:
     """ann_recall_at_k of one kind of query at the recorded effort.
 
-    mean: over n_queries, None where it was not measured; `unmeasured` then says why.
+    mean: over n_queries, None where it was not measured; `unmeasured` then says why. low: the lower bound of the mean's
+    one-sided 95 % interval. source: what asked, "captions" or "images" of the gallery, or "general captions".
     """
 
     kind: QueryKind
@@ -38,6 +40,29 @@ class MeasuredRecall:
     n_queries: int
     mean: float | None
     unmeasured: str | None = None
+    low: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TriedEffort:
+    """A point of the curve: what an effort costs and finds.
+
+    milliseconds: the median of single queries. text, image: ann_recall_at_k on the queries used for tuning, None where
+    there were none; text_low, image_low: lower bounds as in MeasuredRecall.
+    """
+
+    effort: Effort
+    milliseconds: float
+    text: float | None = None
+    text_low: float | None = None
+    image: float | None = None
+    image_low: float | None = None
+
+    @property
+    def low(self) -> float:
+        """The least lower bound of the kinds of queries that were asked; 1 where none was."""
+        return min((low for low in (self.text_low, self.image_low) if low is not None), default=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +78,15 @@ class FileRecord:
 class IndexRecord:
     """What record.json says.
 
+    name: the index's folder, by which its gallery's manifest names it: no index of another gallery has it.
     fingerprint, dim: of the encoder whose vectors these are. ascending: position order is row id order.
-    effort: at which recall was measured, and the default of a search. files: all but the record itself.
+    trained_rows: how many rows there were when its lists and codes were learned; the others were added later.
+    effort: at which recall was measured, and the default of a search. milliseconds: of a single query at that effort.
+    reached: whether that is what was asked for. tried: the efforts among which it was chosen.
+    files: all but the record itself.
     """
 
+    name: str
     table: ItemTable
     fingerprint: str
     dim: int
@@ -66,12 +96,22 @@ class IndexRecord:
     seed: int
     build_seconds: float
     faiss_version: str
+    trained_rows: int
     effort: Effort = field(default_factory=Effort)
     recall: tuple[MeasuredRecall, ...] = ()
     recall_target: float | None = None
+    reached: bool = True
+    latency_ms: float | None = None
+    milliseconds: float | None = None
+    tried: tuple[TriedEffort, ...] = ()
     files: tuple[FileRecord, ...] = ()
 
     @property
     def bytes(self) -> int:
         """Size on disk, without the record."""
         return sum(file.bytes for file in self.files)
+
+    @property
+    def mapped_bytes(self) -> int:
+        """What is mapped from the disk and not held in memory: vectors and row ids."""
+        return sum(file.bytes for file in self.files if file.name != "index.faiss")

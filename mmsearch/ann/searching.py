@@ -1,4 +1,4 @@
-"""An index that answers: without dead rows, with the effort that is asked for."""
+"""An index that answers: without dead rows, with the effort that is asked for, by the scores of record."""
 
 import re
 from dataclasses import replace
@@ -8,30 +8,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.ann.parts import all_but, kind_of, parts_of, search_parameters, takes_selector, without_shortcuts
-from mmsearch.ann.records import Effort, IndexRecord, MeasuredRecall
+from mmsearch.ann.records import Effort, IndexRecord
+from mmsearch.exact import Neighbours, Vectors, rescore, scores_of_record
 
 __all__ = ["AnnIndex"]
 
 _NO_ROWS = np.empty(0, np.int64)
-
-
 _FOUND_AT_ONCE = 1 << 22
-
-
+_SCORED_AT_ONCE = 1 << 16
 # What a factory string ends in when FAISS itself scores by the vectors: their codes are whole, or it refines by them.
 _LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
-
-
-_CANDIDATES_PER_HIT = 4
+# For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
+_FACTORS = (2, 5, 10, 20, 40, 80)
+_MOST_CANDIDATES = 4096
 
 
 class AnnIndex:
-    """A FAISS index over rows of one table, in memory or mapped. Searching it from several threads is safe."""
+    """A FAISS index over rows of one table, in memory or mapped. Searching it from several threads is safe.
 
-    def __init__(self, index: Any, row_ids: NDArray[np.int64], record: IndexRecord) -> None:
+    row_ids: (n,), of its positions. vectors: (n, dim), as the gallery stores them; None while the index is built.
+    """
+
+    def __init__(
+        self, index: Any, row_ids: NDArray[np.int64], record: IndexRecord, vectors: Vectors | None = None
+    ) -> None:
         self.faiss_index = index
         self.row_ids = row_ids
         self.record = record
+        self.vectors = vectors
+
+    def neighbours(
+        self, queries: NDArray[np.float32], k: int, *, dead: NDArray[np.int64] = _NO_ROWS, effort: Effort | None = None
+    ) -> Neighbours:
+        """The k best of the live rows that it finds, by the score of record.
+
+        queries: (n, dim), L2-normalised. dead: ascending row ids not to be found. effort: what is None in it is as the
+        record says. A query that would get fewer than k rows though more are alive looks at every code instead.
+        """
+        effort, gone = self._effort(effort), self._positions(dead)
+        count = self.candidates(k, effort)
+        found = self._rescored(queries, self._search(queries, count, gone, effort)[1], k)
+        alive = self.record.rows - len(gone)
+        short = np.flatnonzero(np.count_nonzero(found.row_ids >= 0, axis=1) < min(k, alive))
+        if not len(short):
+            return found
+        everything = self._search(queries[short], count, gone, effort, exhaustive=True)[1]
+        return _with(found, short, self._rescored(queries[short], everything, k))
+
+    def candidate_scores(
+        self, queries: NDArray[np.float32], count: int, *, dead: NDArray[np.int64] = _NO_ROWS, effort: Effort
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(row_ids, scores of record) of the `count` best rows by the codes, in the order of the codes; -1 and -inf.
+
+        What `neighbours` would score again with a k_factor of f are the first k * f of them.
+        """
+        gone, effort = self._positions(dead), self._effort(effort)
+        positions = self._search(queries, count, gone, effort)[1]
+        scores = np.full(positions.shape, -np.inf)
+        step = max(1, _SCORED_AT_ONCE // positions.shape[1])
+        for start in range(0, len(queries), step):
+            some = positions[start : start + step]
+            of_query, column = np.nonzero(some >= 0)
+            rows = self._stored[some[of_query, column]]
+            exact = scores_of_record(queries[start : start + step], of_query, rows, np.arange(len(rows)))
+            scores[start + of_query, column] = exact
+        return self._ids(positions), scores
 
     def search(
         self,
@@ -46,21 +87,72 @@ class AnnIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """(row_ids, scores), both (n, min(k, rows)), best first: row ids unique, padded with -1 and -inf at the end.
 
-        queries: (n, dim), L2-normalised. dead: ascending row ids not to be found. Settings left out are the record's.
-        exhaustive: look at every code, whatever the effort. The scores are those of the index's codes: score the rows
-        again with the stored vectors (`exact.rescore`).
+        What FAISS finds and how it scores, by the codes; `neighbours` scores with the stored vectors.
+        exhaustive: look at every code, whatever the effort.
         """
+        effort = self._effort(Effort(nprobe, ef_search, k_factor))
+        scores, positions = self._search(queries, k, self._positions(dead), effort, exhaustive=exhaustive)
+        return self._ids(positions), scores
+
+    def candidates(self, k: int, effort: Effort) -> int:
+        """How many rows are scored again for k hits: k where the codes keep the vectors, else k_factor times k."""
+        return k if self._whole else k * (effort.k_factor or 1)
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether a search for fewer candidates finds the first of those that one for more finds."""
+        return not self._whole and not any(kind_of(part) == "hnsw" for part in parts_of(self.faiss_index))
+
+    def widths(self) -> list[Effort]:
+        """Search efforts worth trying, but for the k_factor, cheapest first; one that says nothing without settings."""
+        kinds = [kind_of(part) for part in parts_of(self.faiss_index)]
+        lists = max((part.nlist for part in parts_of(self.faiss_index) if kind_of(part) == "ivf"), default=0)
+        if lists:
+            powers = [1 << power for power in range(lists.bit_length())]
+            probes = sorted({probe for power in powers for probe in (power, power + power // 2) if probe < lists})
+            return [Effort(nprobe=nprobe) for nprobe in [*probes, lists]]
+        if "hnsw" in kinds:
+            return [Effort(ef_search=1 << power) for power in range(4, 12)]
+        return [Effort()]
+
+    def factors(self, k: int) -> list[int | None]:
+        """Numbers of candidates for each of k hits worth trying; None alone where the codes keep the vectors."""
+        if any(kind_of(part) == "refine" for part in parts_of(self.faiss_index)):
+            return [10, 40]
+        return (
+            [None] if self._whole else [factor for factor in _FACTORS if factor == 2 or k * factor <= _MOST_CANDIDATES]
+        )
+
+    @property
+    def _whole(self) -> bool:
+        refined = any(kind_of(part) == "refine" for part in parts_of(self.faiss_index))
+        return refined or _LOSSLESS.search(self.record.factory) is not None
+
+    @property
+    def _stored(self) -> Vectors:
+        if self.vectors is None:
+            raise ValueError("this index is being built: its vectors are there once it is saved and opened")
+        return self.vectors
+
+    def _effort(self, effort: Effort | None) -> Effort:
+        """What is asked for, completed by the record."""
+        own = self.record.effort
+        if effort is None:
+            return own
+        return Effort(effort.nprobe or own.nprobe, effort.ef_search or own.ef_search, effort.k_factor or own.k_factor)
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int, gone: NDArray[np.int64], effort: Effort, *, exhaustive: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """FAISS's scores and positions, (n, min(k, rows)); -inf and -1 for padding, at the end."""
         if queries.ndim != 2 or queries.shape[1] != self.record.dim or k < 1:
             raise ValueError(f"cannot search dim {self.record.dim} for {k} rows near {queries.shape}")
         k = min(k, self.record.rows)
-        given = {"nprobe": nprobe, "ef_search": ef_search, "k_factor": k_factor}
-        effort = replace(self.record.effort, **{name: value for name, value in given.items() if value is not None})
         queries = np.ascontiguousarray(queries, np.float32)
         index = self.faiss_index
         if exhaustive:
             index, queries = without_shortcuts(index, queries)
             effort = replace(effort, nprobe=self.record.rows)
-        gone = self._positions(dead)
         if len(gone) == 0:
             scores, positions = index.search(queries, k, params=search_parameters(index, None, effort, k))
         elif takes_selector(index):
@@ -68,39 +160,17 @@ class AnnIndex:
             scores, positions = index.search(queries, k, params=search_parameters(index, selector, effort, k))
         else:
             scores, positions = _search_more(index, queries, k, gone, effort)
-        missing = positions < 0
-        row_ids = np.where(missing, -1, self.row_ids[np.where(missing, 0, positions)])
-        return row_ids.astype(np.int64, copy=False), np.where(missing, np.float32(-np.inf), scores)
+        return np.where(positions < 0, np.float32(-np.inf), scores), positions
 
-    def candidates(self, k: int) -> int:
-        """How many hits to ask for so that, scored again, the k best are as good as the codes allow.
+    def _ids(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        row_ids = self.row_ids[np.where(positions < 0, 0, positions)]
+        return np.where(positions < 0, -1, row_ids).astype(np.int64, copy=False)
 
-        k where the codes keep the vectors; more where they lose something, so that a good hit which they put a little
-        too low is still among those that are scored.
-        """
-        return k if _LOSSLESS.search(self.record.factory) else _CANDIDATES_PER_HIT * k
-
-    def efforts(self) -> list[Effort]:
-        """Settings worth trying, cheapest first; one that says nothing where the index has no settings."""
-        kinds = [kind_of(part) for part in parts_of(self.faiss_index)]
-        lists = max((part.nlist for part in parts_of(self.faiss_index) if kind_of(part) == "ivf"), default=0)
-        factors = [10, 40] if "refine" in kinds else [None]
-        if lists:
-            probes = [1 << power for power in range(lists.bit_length()) if 1 << power < lists] + [lists]
-            return [Effort(nprobe=nprobe, k_factor=factor) for nprobe in probes for factor in factors]
-        if "hnsw" in kinds:
-            widths = [1 << power for power in range(4, 12)]
-            return [Effort(ef_search=width, k_factor=factor) for width in widths for factor in factors]
-        return [Effort(k_factor=factor) for factor in factors]
-
-    def measured(
-        self, effort: Effort, recall: tuple[MeasuredRecall, ...], recall_target: float, build_seconds: float
-    ) -> "AnnIndex":
-        """The same index with what was measured in its record."""
-        record = replace(
-            self.record, effort=effort, recall=recall, recall_target=recall_target, build_seconds=build_seconds
-        )
-        return AnnIndex(self.faiss_index, self.row_ids, record)
+    def _rescored(self, queries: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Neighbours:
+        row_ids = self._ids(positions)
+        distinct, first = np.unique(row_ids, return_index=True)
+        place = positions.reshape(-1)[first]
+        return rescore(queries, row_ids, lambda ids: self._stored[place[np.searchsorted(distinct, ids)]], k)
 
     def _positions(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of those of ascending row ids that the index holds."""
@@ -111,6 +181,17 @@ class AnnIndex:
         places = np.minimum(np.searchsorted(self.row_ids, row_ids), self.record.rows - 1)
         held: NDArray[np.int64] = places[self.row_ids[places] == row_ids]
         return held
+
+
+def _with(found: Neighbours, queries: NDArray[np.intp], better: Neighbours) -> Neighbours:
+    """`found` with the hits of some queries replaced."""
+    width = max(found.row_ids.shape[1], better.row_ids.shape[1])
+    both = Neighbours(np.full((len(found.row_ids), width), -1, np.int64), np.full((len(found.row_ids), width), -np.inf))
+    for rows, part in ((np.arange(len(found.row_ids)), found), (queries, better)):
+        both.row_ids[rows], both.scores[rows] = -1, -np.inf
+        both.row_ids[rows, : part.row_ids.shape[1]] = part.row_ids
+        both.scores[rows, : part.scores.shape[1]] = part.scores
+    return both
 
 
 def _search_more(

@@ -1,49 +1,138 @@
 """`mmsearch index`"""
 
+import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, TableOption, say
+from mmsearch.cli.options import GalleryOption, TableOption, path, say
 from mmsearch.cli.progress import display
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.index import IndexReport
+    from mmsearch.ann import Effort
+    from mmsearch.pipeline.index import IndexReport, Plan
+
+
+def _milliseconds(text: str) -> float:
+    """A time that was typed: 5ms, 0.2s, or a number of milliseconds."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)?\s*", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no time; write it as 5ms or 0.2s")
+    return float(found[1]) * (1000 if found[2] == "s" else 1)
 
 
 def index(
     table: TableOption = "images",
     factory: Annotated[
         str | None,
-        typer.Option(metavar="STRING", help='FAISS factory string, as "IVF1024,Flat". Default: by the number of rows.'),
+        typer.Option(
+            metavar="STRING", help='FAISS factory string, as "IVF1024,Flat". Default: by number of rows and memory.'
+        ),
     ] = None,
     recall_target: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Search effort is chosen to reach this recall.")
+        float,
+        typer.Option(min=0.0, max=1.0, help="The search effort is the cheapest whose recall is surely at least this."),
     ] = 0.95,
-    k: Annotated[int, typer.Option("-k", min=1, help="At this many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Recall at this many hits.")] = 10,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="As 4GiB: building and searching each hold no more (mapped files not counted). "
+            "Default: half of the machine's.",
+            show_default=False,
+        ),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TIME",
+            parser=_milliseconds,
+            help="As 5ms: the best recall that a single query may take so long for.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be built, and what it would cost.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Print what other search efforts cost and find.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", parser=path, help="Draw that, recall against time, too.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Where to load the gallery's model from now. Default: where it was then."),
+    ] = None,
     gallery: GalleryOption = None,
 ) -> None:
-    """Build a FAISS index over the gallery and measure its recall against exact search.
+    """Build an index over the gallery, or bring it up to date, and measure its recall on text and image queries.
 
-    Rows that come later are scored exactly beside it until it is built again, so nothing is ever missing.
+    It is tuned on the gallery's captions, or on a thousand general ones where it has too few, against exact search.
+    Rows that come later are scored exactly beside it, so nothing is ever missing; run it again to add them.
     """
+    from mmsearch.pipeline.index import IndexOptions, draw, predict
     from mmsearch.pipeline.index import index as run
 
+    options = IndexOptions(factory, recall_target, k, memory, latency, model)
+    if dry_run:
+        _print_plan(predict(gallery, table=table, options=options))
+        return
     with display(interrupted="the gallery is as it was") as shown:
-        report = run(gallery, table=table, factory=factory, recall_target=recall_target, k=k, progress=shown.progress)
-    _print(report)
+        done = run(gallery, table=table, options=options, progress=shown.progress)
+    _print(done)
+    if report:
+        _print_curve(done)
+    if plot is not None:
+        say(f"curve: {draw(done, plot)}")
+
+
+def _print_plan(plan: "Plan") -> None:
+    from mmsearch.pipeline.index import size
+
+    print(f"index     {plan.factory}; {plan.rows:,} rows of dim {plan.dim}")
+    print(f"why       {plan.why}")
+    print(f"build     about {plan.seconds:,.0f} s, {size(plan.build_memory)} of memory")
+    print(f"search    {size(plan.search_memory)} of memory, {size(plan.mapped)} mapped from the disk")
+    print(f"disk      {size(plan.disk)}")
 
 
 def _print(report: "IndexReport") -> None:
-    made = "is as it was: it holds every live row" if report.reused else f"built in {report.build_seconds:.1f} s"
-    effort = "".join(f", {name} {value}" for name, value in asdict(report.effort).items() if value is not None)
-    print(f"index     {report.table}: {report.factory}{effort}; {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB")
-    print(f"          {made}")
+    from mmsearch.pipeline.index import size
+
+    print(f"index     {report.table}: {report.factory}{_effort(report.effort, ', ')}; {report.rows:,} rows")
+    print(f"{report.outcome:9} {report.why}")
     for recall in report.recall:
         if recall.mean is None:
             print(f"recall    {recall.unmeasured}")
         else:
-            print(f"recall    {recall.mean:.4f} at {recall.k} on {recall.n_queries} {recall.kind} queries")
+            print(
+                f"recall    {recall.mean:.4f} (surely {recall.low:.4f}) at {recall.k} on {recall.n_queries} "
+                f"{recall.kind} queries ({recall.source})"
+            )
+    print(f"latency   {report.milliseconds:.2f} ms for a single query")
+    peak = f", {size(report.peak)} at most in this run" if report.peak is not None else ""
+    print(f"memory    {size(report.plan.search_memory)} to search{peak}; {size(report.mapped)} mapped from the disk")
+    print(f"disk      {size(report.bytes)}; {report.seconds:.1f} s")
     if not report.reached:
-        say(f"warning: the target of {report.recall_target} is out of reach of {report.factory}; try another --factory")
+        say(f"warning: {report.factory} does not reach what was asked for; try another --factory, or more --memory")
+
+
+def _print_curve(report: "IndexReport") -> None:
+    from mmsearch.pipeline.index import chosen, curve
+
+    at = chosen(report)
+    print()
+    print(f"{'':2}{'effort':<28}{'ms':>9}{'text':>9}{'surely':>9}{'image':>9}{'surely':>9}")
+    for point in curve(report.tried, kept=at):
+        cells = "".join(
+            f"{'-' if value is None else f'{value:.4f}':>9}"
+            for value in (point.text, point.text_low, point.image, point.image_low)
+        )
+        mark = "*" if point == at else " "
+        print(f"{mark:2}{_effort(point.effort) or 'exhaustive':<28}{point.milliseconds:9.2f}{cells}")
+
+
+def _effort(effort: "Effort", before: str = "") -> str:
+    named = [f"{name} {value}" for name, value in asdict(effort).items() if value is not None]
+    return "".join(f", {part}" for part in named) if before else ", ".join(named)

@@ -35,7 +35,7 @@ from mmsearch.metrics import (
 from mmsearch.pipeline.embed import EmbedOptions
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.pictures import embed_pictures
-from mmsearch.pipeline.index import index
+from mmsearch.pipeline.index import IndexOptions, index
 from mmsearch.pipeline.query import OpenGallery
 from mmsearch.records import EncoderIdentity, ItemTable, ProgressCallback, quiet
 from mmsearch.sources import CaptionFile, CaptionLine
@@ -321,7 +321,8 @@ def _via_index(
     )
     found = []
     for direction, table, queries, relevant, row_ids in directions:
-        built = index(gallery.path, table=table, factory=options.factory, k=max(options.ks), progress=progress)
+        asked = IndexOptions(factory=options.factory, k=max(options.ks))
+        built = index(gallery.path, table=table, options=asked, progress=progress)
         opened = OpenGallery(Gallery.open(gallery.path))
         started = time.perf_counter()
         hits = opened.search(queries, k=max(options.ks), table=table)
