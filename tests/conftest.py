@@ -61,12 +61,13 @@ Command = Callable[..., Result]
 def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
     """Runs the command line in this process, with the fake encoder under every model name."""
     from mmsearch.cli import main
-    from mmsearch.pipeline import embed, evaluate, query
+    from mmsearch.pipeline import embed, query
+    from mmsearch.pipeline.evaluate import encoding
 
     def fake_encoder(spec: str, **_: object) -> FakeEncoder:
         return FakeEncoder(spec)
 
-    for module in (embed, evaluate, query):
+    for module in (embed, encoding, query):
         monkeypatch.setattr(module, "load_encoder", fake_encoder)
 
     def run(*arguments: object) -> Result:

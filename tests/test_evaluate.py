@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport, evaluate, to_json
+from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport, evaluate, evaluate_vectors, to_json
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.independent import evaluate_independently
@@ -45,7 +45,7 @@ def run(benchmark: tuple[Path, Path], encoder: FakeEncoder | None = None, **opti
 
 def assert_agrees(report: EvaluationReport) -> None:
     document = to_json(report)
-    for direction, expected in evaluate_independently(report.gallery).items():
+    for direction, expected in evaluate_independently(Path(str(report.systems[0].gallery))).items():
         found = document[direction]
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, abs=1e-12), (direction, name)
@@ -100,7 +100,7 @@ def test_images_are_opened_without_exif_rotation(tmp_path: Path) -> None:
     )
     from mmsearch.gallery import Gallery
 
-    stored = Gallery.open(report.gallery).vectors("images", np.array([0]))[0]
+    stored = Gallery.open(report.systems[0].gallery).vectors("images", np.array([0]))[0]
     expected = FakeEncoder().encode_images(FakeEncoder().preprocess(picture)[None])[0]
     np.testing.assert_allclose(stored, expected, atol=1e-6)
     assert stored.dtype == np.float32
@@ -122,7 +122,7 @@ def test_missing_and_broken_images_do_not_shrink_a_benchmark_silently(benchmark:
 def test_truncated_captions_are_counted_also_the_second_time(benchmark: tuple[Path, Path]) -> None:
     with benchmark[1].open("a") as file:
         file.write("0.png," + "very " * 100 + "long\n")
-    assert run(benchmark).truncated == run(benchmark).truncated == 1
+    assert run(benchmark).systems[0].truncated == run(benchmark).systems[0].truncated == 1
 
 
 def test_ties_are_reported_with_their_bounds(benchmark: tuple[Path, Path]) -> None:
@@ -135,8 +135,9 @@ def test_ties_are_reported_with_their_bounds(benchmark: tuple[Path, Path]) -> No
 
 def test_through_a_flat_index_nothing_is_lost(benchmark: tuple[Path, Path]) -> None:
     report = run(benchmark, via_index=True)
-    assert [part.direction for part in report.via_index] == ["text_to_image", "image_to_text"]
-    assert report.via_index[0].recall == report.text_to_image.recall
+    through = report.systems[0].via_index
+    assert [part.direction for part in through] == ["text_to_image", "image_to_text"]
+    assert through[0].recall == report.text_to_image.recall
 
 
 def test_the_command_prints_definition_and_counts_and_writes_the_report(
@@ -171,20 +172,20 @@ def test_bad_annotations_are_one_line(tmp_path: Path, mmsearch: Command) -> None
 
 def test_real_clip_vectors_give_their_known_figures(shared_data: Path) -> None:
     """From the vectors to the metrics, as `evaluate` computes them."""
-    from mmsearch.metrics import Relevance, rank_bounds, summarize
-
-    images, texts = np.load(shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy")
-    pairs = Relevance.one_each(np.arange(500))
-    t2i = summarize("text_to_image", rank_bounds(texts, images, pairs), 500)
-    i2t = summarize("image_to_text", rank_bounds(images, texts, pairs), 500)
-    assert list(t2i.recall.values()) == [0.506, 0.764, 0.862]
-    assert list(i2t.recall.values()) == [0.552, 0.808, 0.892]
+    file = shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy"
+    report = evaluate_vectors([(f"{file}[0]", f"{file}[1]")])
+    assert list(report.text_to_image.recall.values()) == [0.506, 0.764, 0.862]
+    assert list(report.image_to_text.recall.values()) == [0.552, 0.808, 0.892]
 
 
-def test_a_report_without_a_folder_is_refused_before_anything_is_encoded(benchmark: tuple[Path, Path]) -> None:
-    from mmsearch.errors import StoreError
-
-    fake = FakeEncoder()
-    with pytest.raises(StoreError, match="no folder"):
-        run(benchmark, fake, report=benchmark[0] / "nowhere" / "out.json")
-    assert fake.images_encoded == 0
+def test_a_report_without_a_folder_is_refused_before_anything_is_encoded(
+    benchmark: tuple[Path, Path], mmsearch: Command
+) -> None:
+    images, annotations = benchmark
+    done = mmsearch(
+        *("eval", "custom", "--images", images, "--annotations", annotations),
+        *("--report", images / "nowhere" / "out.json"),
+    )
+    assert (done.code, done.out) == (1, "")
+    assert "no folder" in done.err
+    assert "loading" not in done.err

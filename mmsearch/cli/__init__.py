@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmsearch.cli import compact, embed, evaluate, export, forget, index, info, query, relocate
+from mmsearch.cli import cache, compact, embed, evaluate, export, forget, index, info, query, relocate
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.version import __version__
 
@@ -32,12 +32,13 @@ app = typer.Typer(
 app.command("embed")(embed.embed)
 app.command("index")(index.index)
 app.command("query")(query.query)
-app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval")
 app.command("info")(info.info)
 app.command("export")(export.export)
 app.command("forget")(forget.forget)
 app.command("relocate")(relocate.relocate)
 app.command("compact")(compact.compact)
+app.command("cache")(cache.cache)
 
 
 def _print_version(wanted: bool) -> None:
