@@ -189,3 +189,184 @@ def test_a_report_without_a_folder_is_refused_before_anything_is_encoded(
     assert (done.code, done.out) == (1, "")
     assert "no folder" in done.err
     assert "loading" not in done.err
+
+
+# --- several systems, templates, the published figures ----------------------------------------------------------------
+
+
+def test_several_models_are_compared_and_none_twice(benchmark: tuple[Path, Path]) -> None:
+    class Blind(FakeEncoder):
+        """Sees every picture as another colour noise."""
+
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            return super().encode_images(np.ascontiguousarray(pixels[:, ::-1]))
+
+    encoders = [FakeEncoder("one"), Blind("two")]
+    images, annotations = benchmark
+    report = evaluate(
+        "custom", images=images, annotations=annotations, encoder=encoders, options=EvaluateOptions(split="all")
+    )
+    assert [system.name for system in report.systems] == ["one", "two"]
+    for system in report.systems:
+        expected = evaluate_independently(Path(str(system.gallery)))["text_to_image"]["R@1"]
+        assert system.text_to_image.recall[1] == pytest.approx(expected, abs=1e-12)
+    difference = report.comparisons[0].differences["R@1"]
+    assert difference.value == report.systems[1].text_to_image.recall[1] - report.systems[0].text_to_image.recall[1]
+    with pytest.raises(BenchmarkError, match="the same encoder as one named before"):
+        evaluate("custom", images=images, annotations=annotations, encoder=[FakeEncoder(), FakeEncoder()])
+
+
+def test_product_preprocessing_is_a_second_column_and_encodes_no_caption_again(tmp_path: Path) -> None:
+    """An upside-down photo: the product turns it, the published runs did not."""
+    from PIL import Image
+
+    for name, colours in (("a.png", ("red", "blue")), ("b.png", ("blue", "red"))):
+        picture = Image.new("RGB", (16, 16), colours[0])
+        picture.paste(colours[1], (0, 0, 16, 8))
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        picture.save(tmp_path / name, exif=exif)
+    (tmp_path / "c.csv").write_text("image,caption\na.png,blue\nb.png,red\n")
+    fake = FakeEncoder()
+    report = evaluate(
+        "custom",
+        images=tmp_path,
+        annotations=tmp_path / "c.csv",
+        encoder=fake,
+        options=EvaluateOptions(product_preprocessing=True),
+    )
+    assert [system.preprocessing for system in report.systems] == ["benchmark", "product"]
+    assert fake.texts_encoded == 2
+    plain, turned = (system.evidence.images for system in report.systems)
+    np.testing.assert_allclose(plain[0], turned[1], atol=1e-6)
+    assert {comparison.direction for comparison in report.comparisons} == {"text_to_image", "image_to_text"}
+
+
+def test_templates_are_filled_averaged_and_named(benchmark: tuple[Path, Path]) -> None:
+    fake = FakeEncoder()
+    report = run(benchmark, fake, templates=("a picture of {}", "so {} here"))
+    (system,) = report.systems
+    assert system.templates == ("a picture of {}", "so {} here")
+    assert "2 templates: 'a picture of {}', … 'so {} here'" in report.title
+    first = report.items.captions[0]
+    mean = fake.encode_texts([f"a picture of {first}", f"so {first} here"]).vectors.sum(axis=0)
+    np.testing.assert_allclose(system.evidence.captions[0], mean / np.linalg.norm(mean), atol=1e-6)
+    encoded = fake.texts_encoded
+    run(benchmark, fake, templates=("so {} here",))
+    assert fake.texts_encoded == encoded  # from the cache
+    from mmsearch.errors import EncoderError
+
+    with pytest.raises(EncoderError, match=r"'no place' is no template.*openai, simple"):
+        run(benchmark, fake, templates=("no place",))
+    with pytest.raises(BenchmarkError, match="--via-index asks with captions as they are"):
+        run(benchmark, fake, templates=("{}",), via_index=True)
+
+
+def test_another_choice_of_captions_encodes_no_image_again(benchmark: tuple[Path, Path]) -> None:
+    fake = FakeEncoder()
+    run(benchmark, fake)
+    images = fake.images_encoded
+    report = run(benchmark, FakeEncoder(), captions_per_image=2)
+    assert report.captions == 48
+    assert_agrees(report)
+    fewer = FakeEncoder()
+    run(benchmark, fewer, captions_per_image=2)
+    assert (fewer.images_encoded, fewer.texts_encoded) == (0, 0)
+    assert images > 0
+
+
+def karpathy(tmp_path: Path, images: int) -> tuple[Path, Path]:
+    """The first images of Flickr30k's Karpathy test split, as drawings, with five captions each."""
+    kept = Path(__file__).resolve().parents[1] / "data" / "splits" / "flickr30k_karpathy_test.txt"
+    lines = ["image,caption"]
+    for place, name in enumerate(kept.read_text().split()[:images]):
+        colour = list(COLOURS)[place % len(COLOURS)]
+        write_picture(tmp_path / "images" / name, colour, seed=place, size=(4, 4))
+        lines += [f"{name},{colour} {n}" for n in range(5)]
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "images", tmp_path / "captions.csv"
+
+
+def test_published_figures_stand_beside_those_of_the_same_model(tmp_path: Path, mmsearch: Command) -> None:
+    images, annotations = karpathy(tmp_path, 1000)
+    asked = "eval", "flickr30k", "--images", images, "--annotations", annotations, "--compare"
+    done = mmsearch(*asked, "--model", "ViT-B-32/laion2b_s34b_b79k", "--report", tmp_path / "out")
+    assert done.code == 0
+    lines = [line.split() for line in done.out.splitlines() if line.startswith("published")]
+    assert [line[1:4] for line in lines] == [
+        [direction, f"R@{k}", f"{value:.2f},"]
+        for direction, values in (("text_to_image", (66.78, 88.38, 93.10)), ("image_to_text", (84.10, 96.20, 98.30)))
+        for k, value in zip((1, 5, 10), values, strict=True)
+    ]
+    assert "open_clip docs/openclip_retrieval_results.csv" in done.out
+    assert "OUTSIDE the interval" in done.out
+    assert "not comparable" not in done.err
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    figure = document["systems"][0]["published"][0]
+    interval = document["text_to_image"]["intervals"]["R@1"]
+    assert figure["inside"] == (interval[0] <= 0.6678 <= interval[1])
+    assert "Beside published figures" in (tmp_path / "out" / "report.md").read_text()
+    unknown = mmsearch(*asked, "--model", "RN50/nobody", "--captions-per-image", 2)
+    assert "nothing that the project knows of for RN50/nobody" in unknown.out
+    assert "1,000 images and 2,000 captions instead of 1,000 images and 5,000 captions" in unknown.err
+
+
+def test_what_is_missing_stands_in_the_title_of_every_report(tmp_path: Path, mmsearch: Command) -> None:
+    images, annotations = karpathy(tmp_path, 30)
+    (images / "1007129816.jpg").write_text("broken")
+    out = tmp_path / "out"
+    asked = "eval", "flickr30k", "--images", images, "--annotations", annotations, "--report", out
+    refused = mmsearch(*asked)
+    assert refused.code == 1
+    assert "970 of the 1,000 images" in refused.err
+    done = mmsearch(*asked, "--allow-missing")
+    assert done.code == 0
+    title = "flickr30k, split test: 29 images, 145 captions; 970 MISSING IMAGES LEFT OUT; 1 UNREADABLE IMAGES LEFT OUT"
+    assert done.out.splitlines()[0] == title
+    assert "not comparable with published figures: 29 images" in done.err
+    assert json.loads((out / "report.json").read_text())["title"] == title
+    assert (out / "report.md").read_text().startswith(f"# {title}\n")
+    assert f"<h1>{title}</h1>" in (out / "report.html").read_text()
+
+
+def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    """No link leads out of the page, and what failed is shown with what was returned instead."""
+    import re
+    import xml.etree.ElementTree as ElementTree
+
+    from mmsearch.pipeline.reports import write_report
+
+    report = run(benchmark, product_preprocessing=True)
+    files = write_report(report, tmp_path / "out")
+    names = {str(file.relative_to(tmp_path / "out")) for file in files}
+    plots = {"recall", "ranks", "scores_1", "scores_2", "gap_1", "gap_2"}
+    runs = {f"{d}.{n}.run" for d in ("text_to_image", "image_to_text") for n in (1, 2)}
+    assert names == {
+        *(f"report.{kind}" for kind in ("json", "md", "html")), *(f"plots/{name}.svg" for name in plots), *runs,
+        "text_to_image.qrels", "image_to_text.qrels",
+    }  # fmt: skip
+    for name in plots:
+        ElementTree.parse(tmp_path / "out" / "plots" / f"{name}.svg")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", text)
+    worst = int(np.argmax(report.systems[0].evidence.text_to_image.bounds.ranks))
+    assert f"<b>{report.items.captions[worst]}</b>" in text
+    assert "data:image/jpeg;base64," in text
+    (benchmark[0] / report.items.images[0]).unlink()  # pictures that are gone are named, not an error
+    write_report(report, tmp_path / "out")
+
+
+def test_a_report_is_the_same_bytes_for_the_same_evaluation(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    from mmsearch.pipeline.reports import page
+
+    assert page(run(benchmark)) == page(run(benchmark))
+
+
+@pytest.mark.parametrize("name", ["out.pdf", "file.txt/", "there"])
+def test_a_report_in_an_impossible_place_is_refused(name: str, tmp_path: Path) -> None:
+    from mmsearch.errors import StoreError
+    from mmsearch.pipeline.reports import require_place
+
+    (tmp_path / "there").write_text("a file")
+    with pytest.raises(StoreError, match=r"name a \.json|is a file, not a folder"):
+        require_place(tmp_path / name)

@@ -176,8 +176,9 @@ class EvaluationReport:
     """Everything that an evaluation found.
 
     title: what was evaluated, with its counts and what is missing of it. departures: of an official benchmark from
-    the protocol of the published figures, in words; empty where the figures compare. problems: what was wrong with the annotations.
-    unreadable: images left out because they do not decode. benchmark_hash: over image names and captions.
+    the protocol of the published figures, in words; empty where the figures compare. problems: what was wrong with
+    the annotations. unreadable: images left out because they do not decode. benchmark_hash: over names, texts
+    and what belongs together.
     """
 
     benchmark: str
