@@ -55,8 +55,10 @@ def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = F
         (place / "plots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {place}: {error.strerror or error}") from error
-    files = [_write(place / f"report{kind}", _text(report, kind, per_query)) for kind in _KINDS]
-    files += [_write(place / "plots" / f"{name}.svg", svg) for name, svg in plots(report).items()]
+    drawn = plots(report)
+    files = [_write(place / f"report{kind}", _text(report, kind, per_query)) for kind in (".json", ".md")]
+    files.append(_write(place / "report.html", page(report, drawn)))
+    files += [_write(place / "plots" / f"{name}.svg", svg) for name, svg in drawn.items()]
     return (*files, *_trec(report, place))
 
 

@@ -4,7 +4,7 @@ file."""
 import base64
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,8 @@ figcaption { font-size: .8rem; overflow-wrap: anywhere } ol { margin: .2rem 0 }
 """
 
 
-def page(report: EvaluationReport) -> str:
-    """The whole report as HTML."""
+def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> str:
+    """The whole report as HTML. drawn: its `plots`, where they are drawn already."""
     first = report.systems[0]
     parts = [f"<h1>{_text(report.title)}</h1>", *_notes(report)]
     parts += ["<h2>Retrieval</h2>", "<p class=faint>Shares in percent; below them their 95 % intervals.</p>"]
@@ -53,8 +53,8 @@ def page(report: EvaluationReport) -> str:
     ):
         if table[1]:
             parts += [f"<h2>{heading}</h2>", _table(table)]
-    drawn = plots(report)
-    parts += ["<h2>Plots</h2>", "<div class=plots>", *drawn.values(), "</div>"]
+    shown = plots(report) if drawn is None else drawn
+    parts += ["<h2>Plots</h2>", "<div class=plots>", *shown.values(), "</div>"]
     parts += ["<h2>Health of the space</h2>", _table(health_rows(report))]
     named = f" of {_text(first.name)}" if len(report.systems) > 1 else ""
     parts += [
