@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.embed import EmbedOptions as EmbedOptions
     from mmsearch.pipeline.embed import EmbedReport as EmbedReport
     from mmsearch.pipeline.embed import embed as embed
+    from mmsearch.pipeline.evaluate import EvaluateOptions as EvaluateOptions
     from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
     from mmsearch.pipeline.evaluate import evaluate as evaluate
+    from mmsearch.pipeline.evaluate import evaluate_vectors as evaluate_vectors
+    from mmsearch.pipeline.evaluate import evaluate_zeroshot as evaluate_zeroshot
     from mmsearch.pipeline.export import export as export
     from mmsearch.pipeline.index import IndexReport as IndexReport
     from mmsearch.pipeline.index import index as index
@@ -49,6 +52,9 @@ _HOMES = {
     "Hit": "pipeline.query",
     "SearchOptions": "pipeline.query",
     "evaluate": "pipeline.evaluate",
+    "evaluate_vectors": "pipeline.evaluate",
+    "evaluate_zeroshot": "pipeline.evaluate",
+    "EvaluateOptions": "pipeline.evaluate",
     "EvaluationReport": "pipeline.evaluate",
     "info": "pipeline.info",
     "GalleryInfo": "pipeline.info",

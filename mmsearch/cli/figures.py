@@ -99,7 +99,7 @@ def _effort(effort: "Effort") -> dict[str, int]:
 
 def _print_published(system: "SystemResult", report: "EvaluationReport") -> None:
     if not system.published:
-        print(f"published      nothing that the project knows of for {system.name} on {report.benchmark}")
+        print(f"published      nothing that the project knows of for {_spec(system)} on {report.benchmark}")
         return
     for figure in system.published:
         where = "inside" if figure.inside else "OUTSIDE"
@@ -109,6 +109,10 @@ def _print_published(system: "SystemResult", report: "EvaluationReport") -> None
         )
     for source in dict.fromkeys(figure.source for figure in system.published):
         print(f"{'':15}{source}")
+
+
+def _spec(system: "SystemResult") -> str:
+    return system.encoder.spec if system.encoder else system.name
 
 
 def _print_comparison(comparison: "Comparison") -> None:

@@ -207,3 +207,8 @@ class EvaluationReport:
     def image_to_text(self) -> DirectionResult:
         """Of the first system."""
         return self.systems[0].image_to_text
+
+    @property
+    def truncated(self) -> int:
+        """Of the first system."""
+        return self.systems[0].truncated

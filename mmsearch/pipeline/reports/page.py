@@ -155,7 +155,7 @@ def _worst(ranks: Ids, image_of_query: Ids) -> Iterator[int]:
 def _figure(report: EvaluationReport, image: int, words: str, *, right: bool = False) -> str:
     name = report.items.images[image]
     shown = _thumbnail(report.items.files[image])
-    inside = f'<img alt="" src="{shown}">' if shown else f"<div class=none>{_text(name)}</div>"
+    inside = f'<img alt="{_text(name)}" src="{shown}">' if shown else f"<div class=none>{_text(name)}</div>"
     kind = ' class="right"' if right else ""
     below = f"{_text(words)}<br><span class=faint>{_text(name)}</span>"
     return f"<figure{kind}>{inside}<figcaption>{below}</figcaption></figure>"
