@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.evaluate import EvaluateOptions as EvaluateOptions
     from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
     from mmsearch.pipeline.evaluate import evaluate as evaluate
+    from mmsearch.pipeline.evaluate import evaluate_galleries as evaluate_galleries
     from mmsearch.pipeline.evaluate import evaluate_vectors as evaluate_vectors
     from mmsearch.pipeline.evaluate import evaluate_zeroshot as evaluate_zeroshot
     from mmsearch.pipeline.export import export as export
@@ -52,6 +53,7 @@ _HOMES = {
     "Hit": "pipeline.query",
     "SearchOptions": "pipeline.query",
     "evaluate": "pipeline.evaluate",
+    "evaluate_galleries": "pipeline.evaluate",
     "evaluate_vectors": "pipeline.evaluate",
     "evaluate_zeroshot": "pipeline.evaluate",
     "EvaluateOptions": "pipeline.evaluate",

@@ -370,3 +370,60 @@ def test_a_report_in_an_impossible_place_is_refused(name: str, tmp_path: Path) -
     (tmp_path / "there").write_text("a file")
     with pytest.raises(StoreError, match=r"name a \.json|is a file, not a folder"):
         require_place(tmp_path / name)
+
+
+# --- galleries --------------------------------------------------------------------------------------------------------
+
+
+def test_galleries_are_measured_as_they_are(benchmark: tuple[Path, Path], tmp_path: Path, mmsearch: Command) -> None:
+    """From float16 vectors, with pictures and captions that do not count; two galleries of the same are compared."""
+    import pyarrow.parquet as pq
+
+    from mmsearch.pipeline.evaluate import evaluate_galleries
+    from tests.independent import figures_of
+
+    images, annotations = benchmark
+    write_picture(images / "uncaptioned.png", "red")
+    with annotations.open("a") as file:
+        file.write("nowhere.png,a caption of nothing\n")
+    for name in ("one", "two"):
+        assert mmsearch("embed", images, "--captions", annotations, "--gallery", tmp_path / name).code == 0
+    report = evaluate_galleries([tmp_path / "one", tmp_path / "two"])
+    assert (report.images, report.captions) == (24, 120)
+    assert report.problems == (
+        "1 captions name no picture of the gallery, left out",
+        "1 pictures have no caption, left out",
+    )
+    assert {found.value for part in report.comparisons for found in part.differences.values()} == {0.0}
+    for table in ("images", "captions"):
+        asked = mmsearch("export", tmp_path / f"{table}.parquet", "--in", table, "--gallery", tmp_path / "one")
+        assert asked.code == 0
+    pictures = {row["path"]: row["embedding"] for row in pq.read_table(tmp_path / "images.parquet").to_pylist()}
+    pictures.pop("uncaptioned.png")
+    rows = pq.read_table(tmp_path / "captions.parquet").to_pylist()
+    rows = sorted((row for row in rows if row["path"]), key=lambda row: (row["path"], row["caption"], row["ordinal"]))
+    names = sorted(pictures)
+    truth = np.array([[row["path"] == name for name in names] for row in rows])
+    expected = figures_of(
+        np.array([pictures[name] for name in names], np.float64),
+        np.array([row["embedding"] for row in rows], np.float64),
+        truth,
+    )
+    document = to_json(report)
+    for direction, figures in expected.items():
+        for name, value in figures.items():
+            assert document[direction][name] == pytest.approx(value, abs=1e-12), (direction, name)
+    done = mmsearch("eval", "gallery", tmp_path / "one", "--report", tmp_path / "out.md")
+    assert done.code == 0
+    assert done.out.startswith("gallery: 24 images, 120 captions\n")
+    with pytest.raises(BenchmarkError, match="named twice"):
+        evaluate_galleries([tmp_path / "one", tmp_path / "one"])
+    assert mmsearch("embed", images, "--gallery", tmp_path / "three").code == 0
+    with pytest.raises(BenchmarkError, match="no caption names a picture"):
+        evaluate_galleries([tmp_path / "three"])
+    write_picture(images / "more.png", "blue")
+    more = tmp_path / "more.csv"
+    more.write_text("image,caption\nmore.png,blue\n")
+    assert mmsearch("embed", images, "--captions", more, "--gallery", tmp_path / "two").code == 0
+    with pytest.raises(BenchmarkError, match="does not hold the same pictures and captions"):
+        evaluate_galleries([tmp_path / "one", tmp_path / "two"])

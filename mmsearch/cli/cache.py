@@ -20,8 +20,9 @@ def cache(
     from mmsearch.cache import cache_dir
     from mmsearch.pipeline.cache import cached, prune_cache
 
+    found = prune_cache(kinds or (), unused_days=unused) if prune else cached(kinds or ())
     print(f"cache     {cache_dir()}")
     verb = "removed " if prune else ""
-    for kind in prune_cache(kinds or (), unused_days=unused) if prune else cached(kinds or ()):
+    for kind in found:
         used = f", last used {time.strftime('%Y-%m-%d', time.localtime(kind.used))}" if kind.entries else ""
         print(f"{kind.name:20}{verb}{kind.entries:,} entries, {kind.bytes / 1e6:,.1f} MB{used}")

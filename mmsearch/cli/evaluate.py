@@ -178,6 +178,36 @@ def vectors(
     _write(found, report, per_query)
 
 
+def galleries(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[GALLERY]...",
+            parser=path,
+            help="Galleries; compared with the first. None: .mmsearch here or in the nearest parent folder.",
+        ),
+    ] = None,
+    k: Ks = None,
+    report: Reports = None,
+    per_query: PerQuery = False,
+) -> None:
+    """Measure retrieval between the pictures and the captions of galleries, as embed left them; nothing is encoded.
+
+    Captions that name a picture of the gallery count, and pictures that have one.
+    """
+    from mmsearch.pipeline.evaluate import EvaluateOptions
+    from mmsearch.pipeline.evaluate import evaluate_galleries as run
+    from mmsearch.pipeline.reports import require_place
+
+    for place in report or []:
+        require_place(place)
+    ks = tuple(sorted(set(k))) if k else EvaluateOptions().ks
+    with display(interrupted="nothing was written") as shown:
+        found = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)
+    print_evaluation(found, compare=False)
+    _write(found, report, per_query)
+
+
 def zeroshot(
     images: Annotated[
         Path, typer.Option(metavar="DIR", parser=path, help="A folder with a folder of pictures for each class.")
@@ -238,6 +268,7 @@ for _name, _about in {
 }.items():
     app.command(_name, short_help=_about)(benchmark)
 app.command("vectors", short_help="Vectors that exist already, with qrels.")(vectors)
+app.command("gallery", short_help="Galleries whose captions name their pictures.")(galleries)
 app.command("zeroshot", short_help="Zero-shot classification: a folder for each class.")(zeroshot)
 
 

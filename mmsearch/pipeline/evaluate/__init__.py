@@ -21,7 +21,16 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.pipeline.evaluate.arrays import evaluate_vectors
 from mmsearch.pipeline.evaluate.document import to_json
 from mmsearch.pipeline.evaluate.encoding import Encoded, encode_benchmark, open_encoder
-from mmsearch.pipeline.evaluate.measuring import Measured, benchmark_hash, compared, hardware, measure, versions
+from mmsearch.pipeline.evaluate.galleries import evaluate_galleries
+from mmsearch.pipeline.evaluate.measuring import (
+    Measured,
+    as_system,
+    benchmark_hash,
+    compared,
+    hardware,
+    measure,
+    versions,
+)
 from mmsearch.pipeline.evaluate.report import (
     DEFINITION,
     Comparison,
@@ -52,6 +61,7 @@ __all__ = [
     "ZeroShotOptions",
     "ZeroShotReport",
     "evaluate",
+    "evaluate_galleries",
     "evaluate_vectors",
     "evaluate_zeroshot",
     "templates_in",
@@ -118,7 +128,18 @@ def evaluate(
             measured = measure(
                 encoded.images, encoded.captions, encoded.items, options.ks, progress=progress, announce=announce
             )
-            system = _system(opened, encoded, measured, templates, seconds, product=product)
+            system = as_system(
+                measured,
+                opened.identity.spec + (", product preprocessing" if product else ""),
+                encoder=opened.identity,
+                device=opened.device,
+                precision=opened.precision,
+                preprocessing="product" if product else "benchmark",
+                templates=templates,
+                truncated=encoded.truncated,
+                gallery=encoded.gallery.path,
+                encode_seconds=seconds,
+            )
             if options.via_index:
                 system = replace(system, via_index=through_index(encoded, options, progress))
             if options.compare:
@@ -151,38 +172,6 @@ def _require_comparable(encoded: Encoded, first: Encoded, encoder: Encoder, syst
         raise BenchmarkError(f"only some of the systems can read {', '.join(odd[:5])}: leave out these images")
     if any(system.gallery == encoded.gallery.path for system in systems):
         raise BenchmarkError(f"{encoder.identity.spec} is the same encoder as one named before")
-
-
-def _system(
-    encoder: Encoder,
-    encoded: Encoded,
-    measured: Measured,
-    templates: tuple[str, ...],
-    encode_seconds: float,
-    *,
-    product: bool,
-) -> SystemResult:
-    return SystemResult(
-        name=encoder.identity.spec + (", product preprocessing" if product else ""),
-        encoder=encoder.identity,
-        device=encoder.device,
-        precision=encoder.precision,
-        preprocessing="product" if product else "benchmark",
-        templates=templates,
-        text_to_image=measured.text_to_image,
-        image_to_text=measured.image_to_text,
-        mean_recall=measured.mean_recall,
-        mean_recall_interval=measured.mean_recall_interval,
-        health=measured.health,
-        hubness=measured.hubness,
-        truncated=encoded.truncated,
-        gallery=encoded.gallery.path,
-        via_index=(),
-        published=(),
-        encode_seconds=encode_seconds,
-        rank_seconds=measured.seconds,
-        evidence=measured.evidence,
-    )
 
 
 def _title(benchmark: Benchmark, encoded: Encoded, templates: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmsearch.errors import BenchmarkError
 from mmsearch.metrics import Ids, Relevance, Vectors
-from mmsearch.pipeline.evaluate.measuring import benchmark_hash, compared, hardware, measure, versions
+from mmsearch.pipeline.evaluate.measuring import as_system, benchmark_hash, compared, hardware, measure, versions
 from mmsearch.pipeline.evaluate.report import EvaluationReport, Items, SystemResult
 from mmsearch.records import ProgressCallback, quiet
 from mmsearch.runs import read_qrels
@@ -61,29 +61,7 @@ def evaluate_vectors(
             name = f"{image_file}, {caption_file}"
         images, captions = (_normalised(v, f, problems) for v, f in ((images, image_file), (captions, caption_file)))
         measured = measure(images, captions, items, ks, progress=progress, announce=announce)
-        results.append(
-            SystemResult(
-                name=name,
-                encoder=None,
-                device=None,
-                precision=str(images.dtype),
-                preprocessing=None,
-                templates=(),
-                text_to_image=measured.text_to_image,
-                image_to_text=measured.image_to_text,
-                mean_recall=measured.mean_recall,
-                mean_recall_interval=measured.mean_recall_interval,
-                health=measured.health,
-                hubness=measured.hubness,
-                truncated=0,
-                gallery=None,
-                via_index=(),
-                published=(),
-                encode_seconds=0.0,
-                rank_seconds=measured.seconds,
-                evidence=measured.evidence,
-            )
-        )
+        results.append(as_system(measured, name, precision=str(images.dtype)))
     if items is None:
         raise BenchmarkError("no vectors: give at least one file of images and one of captions")
     silent = len(items.captions) - len(items.asking_captions), len(items.images) - len(items.asking_images)

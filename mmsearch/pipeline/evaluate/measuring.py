@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 import numpy as np
 
@@ -28,10 +29,10 @@ from mmsearch.metrics import (
     summarize,
 )
 from mmsearch.pipeline.evaluate.report import Comparison, Evidence, Items, SystemResult
-from mmsearch.records import Progress, ProgressCallback, quiet
+from mmsearch.records import EncoderIdentity, Progress, ProgressCallback, quiet
 from mmsearch.version import __version__
 
-__all__ = ["Measured", "benchmark_hash", "compared", "hardware", "measure", "versions"]
+__all__ = ["Measured", "as_system", "benchmark_hash", "compared", "hardware", "measure", "versions"]
 
 _LARGE = 1_000_000_000
 """Scores from which on the time is estimated before the work goes on: some ten seconds on two cores."""
@@ -87,6 +88,43 @@ def measure(
         },
         evidence=Evidence(images, captions, forward, backward),
         seconds=time.monotonic() - started,
+    )
+
+
+def as_system(
+    measured: Measured,
+    name: str,
+    *,
+    encoder: EncoderIdentity | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    preprocessing: str | None = None,
+    templates: tuple[str, ...] = (),
+    truncated: int = 0,
+    gallery: Path | None = None,
+    encode_seconds: float = 0.0,
+) -> SystemResult:
+    """What was measured, with what is known of where the vectors come from."""
+    return SystemResult(
+        name=name,
+        encoder=encoder,
+        device=device,
+        precision=precision,
+        preprocessing=preprocessing,
+        templates=templates,
+        text_to_image=measured.text_to_image,
+        image_to_text=measured.image_to_text,
+        mean_recall=measured.mean_recall,
+        mean_recall_interval=measured.mean_recall_interval,
+        health=measured.health,
+        hubness=measured.hubness,
+        truncated=truncated,
+        gallery=gallery,
+        via_index=(),
+        published=(),
+        encode_seconds=encode_seconds,
+        rank_seconds=measured.seconds,
+        evidence=measured.evidence,
     )
 
 
