@@ -27,8 +27,8 @@ def evaluate_galleries(
     """Measure retrieval between the pictures and the captions of galleries, both directions; nothing is encoded.
 
     galleries: folders, None for the one that is found here; several hold the same pictures and captions and are
-    compared with the first. Captions without a picture and pictures without a caption do not count; equal scores rank by path.
-    Raises GalleryError, BenchmarkError.
+    compared with the first. Captions without a picture and pictures without a caption do not count; equal
+    scores rank by path. Raises GalleryError, BenchmarkError.
     """
     systems: list[SystemResult] = []
     first: _Held | None = None

@@ -34,8 +34,8 @@ def markdown(report: EvaluationReport) -> str:
 def result_rows(report: EvaluationReport) -> Table:
     """A row a system and direction."""
     ks = list(report.text_to_image.recall)
-    header = ["model", "direction", *(f"R@{k}" for k in ks), *(f"relevant recall@{k}" for k in ks)]
-    header += ["median rank", "mean rank", "MRR", "mAP@10", "nDCG@10", "queries", "gallery"]
+    header = ["model", "direction", "queries", "gallery", *(f"R@{k}" for k in ks), "median rank", "mean rank"]
+    header += ["MRR", "mAP@10", "nDCG@10", *(f"relevant recall@{k}" for k in ks)]
     rows = [_result(system, direction, ks) for system in report.systems for direction in system.directions]
     return header, rows
 
@@ -50,15 +50,15 @@ def _result(system: SystemResult, direction: DirectionResult, ks: Sequence[int])
     return [
         system.name,
         direction.direction,
+        f"{direction.queries:,}",
+        f"{direction.gallery:,}",
         *(share(direction.recall[k], f"R@{k}") for k in ks),
-        *(share(direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
         f"{direction.median_rank:.1f}",
         mean,
         share(direction.mean_reciprocal_rank, "MRR"),
         share(direction.mean_average_precision, "mAP@10"),
         share(direction.ndcg, "nDCG@10"),
-        f"{direction.queries:,}",
-        f"{direction.gallery:,}",
+        *(share(direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
     ]
 
 
