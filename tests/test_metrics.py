@@ -124,6 +124,19 @@ def test_float32_cannot_tell_but_the_ranks_can() -> None:
     assert first_relevant_ranks(query, gallery, relevant).tolist() == expected == [64 - 20]
 
 
+def test_top_lists_are_exact_where_float32_sees_only_ties() -> None:
+    """Sixty-four scores from 0.5 to 0.5 + 6.4e-8, which is one step of float32, in both directions."""
+    steps = np.random.default_rng(1).permutation(64)
+    one = np.array([[1, 1e-4]], np.float32)
+    many = np.stack([np.full(64, 0.5), steps * 1e-5], axis=1).astype(np.float32)
+    exact = np.argsort(-steps, kind="stable")[:12].tolist()
+    (forward, _) = rank_both(one, many, Relevance.lists([[0]]), None, depth=12)
+    (_, backward) = rank_both(many, one, None, Relevance.lists([[0]]), depth=12)
+    assert forward is not None
+    assert backward is not None
+    assert forward.top.tolist() == backward.top.tolist() == [exact]
+
+
 @st.composite
 def small_benchmarks(draw: st.DrawFn) -> tuple[NDArray[np.float16], NDArray[np.float16], list[list[int]]]:
     """Queries, gallery and relevance where exact ties (copied vectors) and near ties (one last bit apart) abound."""
