@@ -35,7 +35,7 @@ The usual way through:
     approximate   ann_recall_at_k
 """
 
-import numpy as np
+import numpy as np  # noqa: F401 - for the examples above
 
 from mmsearch.metrics.approximate import ann_recall_at_k
 from mmsearch.metrics.figures import (
@@ -86,7 +86,6 @@ __all__ = [
     "mean_rank",
     "median_rank",
     "ndcg_at_k",
-    "np",
     "per_query",
     "rank_bounds",
     "rank_both",
