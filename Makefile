@@ -43,6 +43,7 @@ format: $(READY) ## put the code into its format
 bench: $(READY) ## speed and memory, as ratios against the plain way of doing it
 	$(BIN)/python scripts/bench_pipeline.py
 	$(BIN)/python scripts/bench_query.py
+	$(BIN)/python scripts/bench_eval.py --plain
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

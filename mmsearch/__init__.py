@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.embed import Selection as Selection
     from mmsearch.pipeline.embed import embed as embed
     from mmsearch.pipeline.embed import preview as preview
+    from mmsearch.pipeline.evaluate import EvaluateOptions as EvaluateOptions
     from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
     from mmsearch.pipeline.evaluate import evaluate as evaluate
+    from mmsearch.pipeline.evaluate import evaluate_galleries as evaluate_galleries
+    from mmsearch.pipeline.evaluate import evaluate_vectors as evaluate_vectors
+    from mmsearch.pipeline.evaluate import evaluate_zeroshot as evaluate_zeroshot
     from mmsearch.pipeline.export import export as export
     from mmsearch.pipeline.imports import import_vectors as import_vectors
     from mmsearch.pipeline.index import IndexOptions as IndexOptions
@@ -73,6 +77,10 @@ _HOMES = {
     "html_page": "pipeline.render",
     "collect": "pipeline.collect",
     "evaluate": "pipeline.evaluate",
+    "evaluate_galleries": "pipeline.evaluate",
+    "evaluate_vectors": "pipeline.evaluate",
+    "evaluate_zeroshot": "pipeline.evaluate",
+    "EvaluateOptions": "pipeline.evaluate",
     "EvaluationReport": "pipeline.evaluate",
     "info": "pipeline.info",
     "GalleryInfo": "pipeline.info",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -21,13 +22,32 @@ def described() -> str:
     """All commands with their arguments and options, read from the functions, whatever Typer makes of them."""
     from mmsearch.cli import app
 
-    commands = [(command.name, command.callback) for command in app.registered_commands]
-    return "\n\n".join(section(str(name), callback) for name, callback in commands if callback)
+    return "\n\n".join(section(joined(names), callback) for callback, names in commands(app).items())
+
+
+def joined(names: list[str]) -> str:
+    """Several names of one command as one: "eval flickr8k|coco"."""
+    first, *rest = names
+    return "|".join([first, *(name.rpartition(" ")[2] for name in rest)])
+
+
+def commands(app: typer.Typer, prefix: str = "") -> dict[Callable[..., Any], list[str]]:
+    """Function -> the names that it goes by, in the order of their registration; groups last."""
+    found: dict[Callable[..., Any], list[str]] = {}
+    for command in app.registered_commands:
+        if command.callback:
+            found.setdefault(command.callback, []).append(f"{prefix}{command.name}")
+    for group in app.registered_groups:
+        if group.typer_instance:
+            found |= commands(group.typer_instance, f"{prefix}{group.name} ")
+    return found
 
 
 def section(name: str, callback: Callable[..., Any]) -> str:
     usage, lines = ["mmsearch", name], []
     for parameter in inspect.signature(callback).parameters.values():
+        if parameter.annotation is typer.Context:
+            continue
         kind, info = typing.get_args(parameter.annotation)[:2]
         if isinstance(info, ArgumentInfo):
             shown = info.metavar or parameter.name.upper()

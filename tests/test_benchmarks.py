@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch.benchmarks import Benchmark, ProblemKind, load_benchmark, names
+from mmsearch.benchmarks import Benchmark, ProblemKind, load_benchmark, names, published
 from mmsearch.errors import BenchmarkError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+KEPT = Path(__file__).parents[1] / "data" / "splits"
 
 
 @pytest.fixture
@@ -115,8 +116,8 @@ def test_all_of_flickr8k_has_an_orphan_name_and_a_missing_photo(real, photos) ->
     [
         ("flickr30k", "flickr30k/flickr30k_test.json", 1_000, 5_000, "test"),
         ("coco", "coco_karpathy/mscoco_test.json", 5_000, 25_010, "test"),
-        ("coco", "coco_val2017/captions_val2017.json", 5_000, 25_014, None),
-        ("coco", "coco_val2017/coco_mini_annotations/captions_val2017.json", 79, 395, None),
+        ("custom", "coco_val2017/captions_val2017.json", 5_000, 25_014, None),
+        ("custom", "coco_val2017/coco_mini_annotations/captions_val2017.json", 79, 395, None),
     ],
 )
 def test_real_annotations_keep_every_caption(name, path, n_images, n_captions, split, real, photos) -> None:
@@ -146,14 +147,89 @@ def test_coco_val2014_is_cut_to_the_karpathy_split_by_a_list(real, photos, write
         },
     )
     images = photos(*(f"val2014/{name}" for name in every))
-    with pytest.raises(BenchmarkError, match=r"5,0\d\d images and no splits.*5,000 of them.*--split-file"):
-        load_benchmark("coco", images=images, annotations=annotations)
-    chosen = load_benchmark(
+    chosen = load_benchmark("coco", images=images, annotations=annotations)
+    given = load_benchmark(
         "coco", images=images, annotations=annotations, split_file=real("splits/coco_karpathy_test.txt")
     )
-    assert chosen.images == tuple(f"val2014/{name}" for name in listed)
+    assert chosen.images == given.images == tuple(f"val2014/{name}" for name in listed)
     assert chosen.captions[:2] == ("photo 0", "photo 1")
-    assert chosen.problems == ()
+    assert chosen.problems == given.problems == ()
+    assert (chosen.split, chosen.source) == ("test", "COCO JSON, split list coco_karpathy_test.txt")
+
+
+def test_absent_ids_of_a_kept_split_are_an_error_until_allowed_and_then_listed(photos, write) -> None:
+    """val2017 in the place of Karpathy's val2014 moves the figures, and so do 4,999 images."""
+    listed = (KEPT / "flickr30k_karpathy_test.txt").read_text().split()
+    some = listed[:-2]
+    annotations = write("captions.txt", "image,caption\n" + "".join(f"{name},a\n" for name in [*some, "0.jpg"]))
+    images = photos(*some, "0.jpg")
+    with pytest.raises(BenchmarkError, match=r"2 of the 1,000 images of the split list .*998 that are"):
+        load_benchmark("flickr30k", images=images, annotations=annotations)
+    found = load_benchmark("flickr30k", images=images, annotations=annotations, allow_missing=True)
+    assert found.images == tuple(some)
+    assert found.problem("not_annotated").items == tuple(listed[-2:])
+    other = write("captions_val2017.json", [{"image": "000000179765.jpg", "captions": ["a"]}])
+    with pytest.raises(BenchmarkError, match=r"none of the 5,000 images of coco's Karpathy test split.*--split all"):
+        load_benchmark("coco", images=photos("000000179765.jpg"), annotations=other)
+
+
+def test_a_split_in_the_file_that_is_not_the_official_one_is_said(photos, write) -> None:
+    listed = (KEPT / "flickr30k_karpathy_test.txt").read_text().split()
+    records = [{"image": name, "split": "test", "captions": ["a"]} for name in [*listed[1:], "0.jpg"]]
+    images = photos(*listed, "0.jpg")
+    found = load_benchmark("flickr30k", images=images, annotations=write("x.json", records))
+    assert found.problem("unlike_official").items == (
+        "1 images that the Karpathy split does not have, 1 of it are not there",
+    )
+    exact = [{"image": name, "split": "test", "captions": ["a"]} for name in listed]
+    assert (
+        load_benchmark("flickr30k", images=images, annotations=write("y.json", exact)).problem("unlike_official").count
+        == 0
+    )
+
+
+def test_the_kept_splits_are_those_of_the_published_runs(real) -> None:
+    for name, count in {
+        "coco_karpathy_test": 5_000,
+        "coco_karpathy_val": 5_000,
+        "flickr30k_karpathy_test": 1_000,
+    }.items():
+        kept = (KEPT / f"{name}.txt").read_text().split()
+        assert len(set(kept)) == len(kept) == count
+    test = {entry["image_name"] for entry in json.loads(real("coco_karpathy/mscoco_test.json").read_text())}
+    assert set((KEPT / "coco_karpathy_test.txt").read_text().split()) == test
+
+
+def test_published_rows_have_a_source() -> None:
+    row = published("coco", "ViT-B-32/laion2b_s34b_b79k")
+    assert row is not None
+    assert row.text_to_image == {1: 0.3934, 5: 0.6543, 10: 0.7561}
+    assert "open_clip docs/openclip_retrieval_results.csv" in row.source
+    only_one = published("coco", "PE-Core-B-16/meta")
+    assert only_one is not None
+    assert (only_one.text_to_image, only_one.image_to_text) == ({1: 0.509}, {})
+    assert published("flickr30k", "PE-Core-B-16/meta") is None
+    assert published("flickr8k", "ViT-B-32/openai") is None
+
+
+def test_parquet_a_row_a_caption_and_a_row_an_image(photos, write, tmp_path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = photos("a.jpg", "b.jpg")
+    expected = [("a.jpg", "A cat"), ("a.jpg", "Two, cats"), ("b.jpg", "A sign")]
+    flat = {"caption": [text for _, text in expected], "image": [name for name, _ in expected], "more": [b"\0"] * 3}
+    nested = {"filename": ["a.jpg", "b.jpg", None], "sentences": [["A cat", "Two, cats"], ["A sign"], ["nobody's"]]}
+    for number, columns in enumerate([flat, nested]):
+        file = tmp_path / f"annotations{number}.dat"
+        pq.write_table(pa.table(columns), file)
+        found = load_benchmark("custom", images=images, annotations=file)
+        assert rows(found) == expected
+        assert found.source == "Parquet"
+    assert found.problem("malformed_row").items == ("row 2: without image or captions",)
+    pq.write_table(pa.table({"url": ["x"], "words": ["y"]}), file)
+    with pytest.raises(BenchmarkError, match="the first entry has the keys 'url', 'words'"):
+        load_benchmark("custom", images=images, annotations=file)
 
 
 @pytest.mark.parametrize("name", ["ExpertAnnotations.txt", "readme.txt", "Flickr_8k.testImages.txt"])
@@ -220,7 +296,7 @@ COCO = {
 def test_coco_json_with_everything_that_can_be_wrong_with_it(photos, write) -> None:
     """Nothing crashes, nothing is dropped without being listed, and a half emoji never reaches Parquet."""
     images = photos("a.jpg", "b.jpg", "c.jpg", "d.jpg", "._a.jpg", "notes.txt")
-    found = load_benchmark("coco", images=images, annotations=write("c.json", COCO))
+    found = load_benchmark("custom", images=images, annotations=write("c.json", COCO))
     assert rows(found) == [("b.jpg", "second"), ("a.jpg", "first"), ("b.jpg", "whole \U0001f600")]
     assert found.images == ("a.jpg", "b.jpg")
     listed = problems(found)
@@ -288,7 +364,7 @@ def test_every_form_of_the_same_captions_reads_the_same(form, disguise, photos, 
         "blank lines": ("\n\n" + text.replace("\n", "\n\n") + "\n\n").encode(),
         "UTF-16": text.encode("utf-16"),
     }[disguise]
-    found = load_benchmark("flickr30k", images=photos("a.jpg", "b.jpg"), annotations=write("file.dat", content))
+    found = load_benchmark("custom", images=photos("a.jpg", "b.jpg"), annotations=write("file.dat", content))
     assert rows(found) == [
         ("a.jpg", "A cat , sitting ."),
         ("a.jpg", "A #1 cat ."),
@@ -312,7 +388,7 @@ def test_rows_that_cannot_be_read_are_listed_with_their_line(photos, write) -> N
         "a.jpg| 4| a | b\n"
         "| 4| nobody's\n"
     )
-    found = load_benchmark("flickr30k", images=photos("a.jpg"), annotations=write("results.csv", text))
+    found = load_benchmark("custom", images=photos("a.jpg"), annotations=write("results.csv", text))
     assert found.captions == ("fine", '"Go" says the sign', "a | b")
     listed = problems(found)
     assert listed["malformed_row"] == ("line 3: no bars in this line", "line 8: | 4| nobody's")
@@ -380,7 +456,7 @@ def test_damaged_json_lines_are_listed(photos, write) -> None:
         ("\n \r\n", "empty"),
         (b"\x1c", "empty"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a binary file"),
-        (b"PAR1\x15\x04\x00\x00", "a binary file"),
+        (b"PAR1\x15\x04\x00\x00", "Parquet, but damaged"),
         ('{"images": [', "starts like JSON but is not.*line 1, column 13.*download complete"),
         ("[1, 2]", r"without an image name .*the first entry has 1"),
         ([{"url": "x", "words": "y"}], "the first entry has the keys 'url', 'words'"),
@@ -429,8 +505,10 @@ def test_a_large_file_without_splits_is_not_taken_for_the_test_split(photos, wri
     """All of Flickr30k instead of its test split halves R@5: what was asked for has to be what is measured."""
     annotations = write("captions.txt", numbered(1001))
     images = photos(*(f"{n}.jpg" for n in range(1001)))
-    with pytest.raises(BenchmarkError, match=r"1,001 images and no splits.*1,000 of them.*flickr30k_karpathy_test.txt"):
-        load_benchmark("flickr30k", images=images, annotations=annotations)
+    with pytest.raises(BenchmarkError, match=r"1,001 images and no splits.*1,000 of them.*Flickr_8k.testImages.txt"):
+        load_benchmark("flickr8k", images=images, annotations=annotations)
+    with pytest.raises(BenchmarkError, match=r"no splits in the file\. To evaluate 'train'"):
+        load_benchmark("flickr30k", images=images, annotations=annotations, split="train")
     with pytest.raises(BenchmarkError, match=r"no splits in the file\. To evaluate 'val'"):
         load_benchmark("custom", images=images, annotations=annotations, split="val")
     assert len(load_benchmark("flickr30k", images=images, annotations=annotations, split="all").images) == 1001
@@ -443,7 +521,9 @@ def test_split_lists_beside_the_file_and_given(photos, write) -> None:
     annotations = write("captions.txt", numbered(8))
     images = photos(*(f"{n}.jpg" for n in range(8)))
     write("Flickr_8k.devImages.txt", "3.jpg\r\n1.jpg\r\n\r\n99.jpg\r\n")
-    dev = load_benchmark("flickr8k", images=images, annotations=annotations, split="val")
+    with pytest.raises(BenchmarkError, match=r"1 of the 3 images of the split list .*devImages.txt are not in it \(99"):
+        load_benchmark("flickr8k", images=images, annotations=annotations, split="val")
+    dev = load_benchmark("flickr8k", images=images, annotations=annotations, split="val", allow_missing=True)
     assert dev.images == ("1.jpg", "3.jpg")
     assert dev.problem("not_annotated").items == ("99.jpg",)
     given_list = write("mine.txt", "flickr/5.jpg\n2\n")

@@ -24,7 +24,7 @@ def test_the_section_of_commands_is_up_to_date() -> None:
 def test_every_command_is_documented_and_every_documented_one_exists(mmsearch: Command) -> None:
     from mmsearch.cli import app
 
-    commands = {command.name for command in app.registered_commands}
+    commands = {entry.name for entry in (*app.registered_commands, *app.registered_groups)}
     named = set(re.findall(r"^(?:    |    \$ |\*\*`|\| `)mmsearch ([a-z]+)", README, flags=re.MULTILINE))
     assert named == commands
 

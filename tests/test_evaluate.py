@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport, evaluate, to_json
+from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport, evaluate, evaluate_vectors, to_json
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.independent import evaluate_independently
@@ -45,7 +45,7 @@ def run(benchmark: tuple[Path, Path], encoder: FakeEncoder | None = None, **opti
 
 def assert_agrees(report: EvaluationReport) -> None:
     document = to_json(report)
-    for direction, expected in evaluate_independently(report.gallery).items():
+    for direction, expected in evaluate_independently(Path(str(report.systems[0].gallery))).items():
         found = document[direction]
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, abs=1e-12), (direction, name)
@@ -100,7 +100,7 @@ def test_images_are_opened_without_exif_rotation(tmp_path: Path) -> None:
     )
     from mmsearch.gallery import Gallery
 
-    stored = Gallery.open(report.gallery).vectors("images", np.array([0]))[0]
+    stored = Gallery.open(report.systems[0].gallery).vectors("images", np.array([0]))[0]
     expected = FakeEncoder().encode_images(FakeEncoder().preprocess(picture)[None])[0]
     np.testing.assert_allclose(stored, expected, atol=1e-6)
     assert stored.dtype == np.float32
@@ -135,8 +135,9 @@ def test_ties_are_reported_with_their_bounds(benchmark: tuple[Path, Path]) -> No
 
 def test_through_a_flat_index_nothing_is_lost(benchmark: tuple[Path, Path]) -> None:
     report = run(benchmark, via_index=True)
-    assert [part.direction for part in report.via_index] == ["text_to_image", "image_to_text"]
-    assert report.via_index[0].recall == report.text_to_image.recall
+    through = report.systems[0].via_index
+    assert [part.direction for part in through] == ["text_to_image", "image_to_text"]
+    assert through[0].recall == report.text_to_image.recall
 
 
 def test_the_command_prints_definition_and_counts_and_writes_the_report(
@@ -171,20 +172,258 @@ def test_bad_annotations_are_one_line(tmp_path: Path, mmsearch: Command) -> None
 
 def test_real_clip_vectors_give_their_known_figures(shared_data: Path) -> None:
     """From the vectors to the metrics, as `evaluate` computes them."""
-    from mmsearch.metrics import Relevance, rank_bounds, summarize
-
-    images, texts = np.load(shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy")
-    pairs = Relevance.one_each(np.arange(500))
-    t2i = summarize("text_to_image", rank_bounds(texts, images, pairs), 500)
-    i2t = summarize("image_to_text", rank_bounds(images, texts, pairs), 500)
-    assert list(t2i.recall.values()) == [0.506, 0.764, 0.862]
-    assert list(i2t.recall.values()) == [0.552, 0.808, 0.892]
+    file = shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy"
+    report = evaluate_vectors([(f"{file}[0]", f"{file}[1]")])
+    assert list(report.text_to_image.recall.values()) == [0.506, 0.764, 0.862]
+    assert list(report.image_to_text.recall.values()) == [0.552, 0.808, 0.892]
 
 
-def test_a_report_without_a_folder_is_refused_before_anything_is_encoded(benchmark: tuple[Path, Path]) -> None:
-    from mmsearch.errors import StoreError
+def test_a_report_without_a_folder_is_refused_before_anything_is_encoded(
+    benchmark: tuple[Path, Path], mmsearch: Command
+) -> None:
+    images, annotations = benchmark
+    done = mmsearch(
+        *("eval", "custom", "--images", images, "--annotations", annotations),
+        *("--report", images / "nowhere" / "out.json"),
+    )
+    assert (done.code, done.out) == (1, "")
+    assert "no folder" in done.err
+    assert "loading" not in done.err
 
+
+# --- several systems, templates, the published figures ----------------------------------------------------------------
+
+
+def test_several_models_are_compared_and_none_twice(benchmark: tuple[Path, Path]) -> None:
+    class Blind(FakeEncoder):
+        """Sees every picture as another colour noise."""
+
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            return super().encode_images(np.ascontiguousarray(pixels[:, ::-1]))
+
+    encoders = [FakeEncoder("one"), Blind("two")]
+    images, annotations = benchmark
+    report = evaluate(
+        "custom", images=images, annotations=annotations, encoder=encoders, options=EvaluateOptions(split="all")
+    )
+    assert [system.name for system in report.systems] == ["one", "two"]
+    for system in report.systems:
+        expected = evaluate_independently(Path(str(system.gallery)))["text_to_image"]["R@1"]
+        assert system.text_to_image.recall[1] == pytest.approx(expected, abs=1e-12)
+    difference = report.comparisons[0].differences["R@1"]
+    assert difference.value == report.systems[1].text_to_image.recall[1] - report.systems[0].text_to_image.recall[1]
+    with pytest.raises(BenchmarkError, match="the same encoder as one named before"):
+        evaluate("custom", images=images, annotations=annotations, encoder=[FakeEncoder(), FakeEncoder()])
+
+
+def test_product_preprocessing_is_a_second_column_and_encodes_no_caption_again(tmp_path: Path) -> None:
+    """An upside-down photo: the product turns it, the published runs did not."""
+    from PIL import Image
+
+    for name, colours in (("a.png", ("red", "blue")), ("b.png", ("blue", "red"))):
+        picture = Image.new("RGB", (16, 16), colours[0])
+        picture.paste(colours[1], (0, 0, 16, 8))
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        picture.save(tmp_path / name, exif=exif)
+    (tmp_path / "c.csv").write_text("image,caption\na.png,blue\nb.png,red\n")
     fake = FakeEncoder()
-    with pytest.raises(StoreError, match="no folder"):
-        run(benchmark, fake, report=benchmark[0] / "nowhere" / "out.json")
-    assert fake.images_encoded == 0
+    report = evaluate(
+        "custom",
+        images=tmp_path,
+        annotations=tmp_path / "c.csv",
+        encoder=fake,
+        options=EvaluateOptions(product_preprocessing=True),
+    )
+    assert [system.preprocessing for system in report.systems] == ["benchmark", "product"]
+    assert fake.texts_encoded == 2
+    plain, turned = (system.evidence.images for system in report.systems)
+    np.testing.assert_allclose(plain[0], turned[1], atol=1e-6)
+    assert {comparison.direction for comparison in report.comparisons} == {"text_to_image", "image_to_text"}
+
+
+def test_templates_are_filled_averaged_and_named(benchmark: tuple[Path, Path]) -> None:
+    fake = FakeEncoder()
+    report = run(benchmark, fake, templates=("a picture of {}", "so {} here"))
+    (system,) = report.systems
+    assert system.templates == ("a picture of {}", "so {} here")
+    assert "2 templates: 'a picture of {}', … 'so {} here'" in report.title
+    first = report.items.captions[0]
+    mean = fake.encode_texts([f"a picture of {first}", f"so {first} here"]).vectors.sum(axis=0)
+    np.testing.assert_allclose(system.evidence.captions[0], mean / np.linalg.norm(mean), atol=1e-6)
+    encoded = fake.texts_encoded
+    run(benchmark, fake, templates=("so {} here",))
+    assert fake.texts_encoded == encoded  # from the cache
+    from mmsearch.errors import EncoderError
+
+    with pytest.raises(EncoderError, match=r"'no place' is no template.*openai, simple"):
+        run(benchmark, fake, templates=("no place",))
+    with pytest.raises(BenchmarkError, match="--via-index asks with captions as they are"):
+        run(benchmark, fake, templates=("{}",), via_index=True)
+
+
+def test_another_choice_of_captions_encodes_no_image_again(benchmark: tuple[Path, Path]) -> None:
+    fake = FakeEncoder()
+    run(benchmark, fake)
+    images = fake.images_encoded
+    report = run(benchmark, FakeEncoder(), captions_per_image=2)
+    assert report.captions == 48
+    assert_agrees(report)
+    fewer = FakeEncoder()
+    run(benchmark, fewer, captions_per_image=2)
+    assert (fewer.images_encoded, fewer.texts_encoded) == (0, 0)
+    assert images > 0
+
+
+def karpathy(tmp_path: Path, images: int) -> tuple[Path, Path]:
+    """The first images of Flickr30k's Karpathy test split, as drawings, with five captions each."""
+    kept = Path(__file__).resolve().parents[1] / "data" / "splits" / "flickr30k_karpathy_test.txt"
+    lines = ["image,caption"]
+    for place, name in enumerate(kept.read_text().split()[:images]):
+        colour = list(COLOURS)[place % len(COLOURS)]
+        write_picture(tmp_path / "images" / name, colour, seed=place, size=(4, 4))
+        lines += [f"{name},{colour} {n}" for n in range(5)]
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "images", tmp_path / "captions.csv"
+
+
+def test_published_figures_stand_beside_those_of_the_same_model(tmp_path: Path, mmsearch: Command) -> None:
+    images, annotations = karpathy(tmp_path, 1000)
+    asked = "eval", "flickr30k", "--images", images, "--annotations", annotations, "--compare"
+    done = mmsearch(*asked, "--model", "ViT-B-32/laion2b_s34b_b79k", "--report", tmp_path / "out")
+    assert done.code == 0
+    lines = [line.split() for line in done.out.splitlines() if line.startswith("published")]
+    assert [line[1:4] for line in lines] == [
+        [direction, f"R@{k}", f"{value:.2f},"]
+        for direction, values in (("text_to_image", (66.78, 88.38, 93.10)), ("image_to_text", (84.10, 96.20, 98.30)))
+        for k, value in zip((1, 5, 10), values, strict=True)
+    ]
+    assert "open_clip docs/openclip_retrieval_results.csv" in done.out
+    assert "OUTSIDE the interval" in done.out
+    assert "not comparable" not in done.err
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    figure = document["systems"][0]["published"][0]
+    interval = document["text_to_image"]["intervals"]["R@1"]
+    assert figure["inside"] == (interval[0] <= 0.6678 <= interval[1])
+    assert "Beside published figures" in (tmp_path / "out" / "report.md").read_text()
+    unknown = mmsearch(*asked, "--model", "RN50/nobody", "--captions-per-image", 2)
+    assert "nothing that the project knows of for RN50/nobody" in unknown.out
+    assert "1,000 images and 2,000 captions instead of 1,000 images and 5,000 captions" in unknown.err
+
+
+def test_what_is_missing_stands_in_the_title_of_every_report(tmp_path: Path, mmsearch: Command) -> None:
+    images, annotations = karpathy(tmp_path, 30)
+    (images / "1007129816.jpg").write_text("broken")
+    out = tmp_path / "out"
+    asked = "eval", "flickr30k", "--images", images, "--annotations", annotations, "--report", out
+    refused = mmsearch(*asked)
+    assert refused.code == 1
+    assert "970 of the 1,000 images" in refused.err
+    done = mmsearch(*asked, "--allow-missing")
+    assert done.code == 0
+    title = "flickr30k, split test: 29 images, 145 captions; 970 MISSING IMAGES LEFT OUT; 1 UNREADABLE IMAGES LEFT OUT"
+    assert done.out.splitlines()[0] == title
+    assert "not comparable with published figures: 29 images" in done.err
+    assert json.loads((out / "report.json").read_text())["title"] == title
+    assert (out / "report.md").read_text().startswith(f"# {title}\n")
+    assert f"<h1>{title}</h1>" in (out / "report.html").read_text()
+
+
+def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    """No link leads out of the page, and what failed is shown with what was returned instead."""
+    import re
+    import xml.etree.ElementTree as ElementTree
+
+    from mmsearch.pipeline.reports import write_report
+
+    report = run(benchmark, product_preprocessing=True)
+    files = write_report(report, tmp_path / "out")
+    names = {str(file.relative_to(tmp_path / "out")) for file in files}
+    plots = {"recall", "ranks", "scores_1", "scores_2", "gap_1", "gap_2"}
+    runs = {f"{d}.{n}.run" for d in ("text_to_image", "image_to_text") for n in (1, 2)}
+    assert names == {
+        *(f"report.{kind}" for kind in ("json", "md", "html")), *(f"plots/{name}.svg" for name in plots), *runs,
+        "text_to_image.qrels", "image_to_text.qrels",
+    }  # fmt: skip
+    for name in plots:
+        ElementTree.parse(tmp_path / "out" / "plots" / f"{name}.svg")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", text)
+    worst = int(np.argmax(report.systems[0].evidence.text_to_image.bounds.ranks))
+    assert f"<b>{report.items.captions[worst]}</b>" in text
+    assert "data:image/jpeg;base64," in text
+    (benchmark[0] / report.items.images[0]).unlink()  # pictures that are gone are named, not an error
+    write_report(report, tmp_path / "out")
+
+
+def test_a_report_is_the_same_bytes_for_the_same_evaluation(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    from mmsearch.pipeline.reports import page
+
+    assert page(run(benchmark)) == page(run(benchmark))
+
+
+@pytest.mark.parametrize("name", ["out.pdf", "file.txt/", "there"])
+def test_a_report_in_an_impossible_place_is_refused(name: str, tmp_path: Path) -> None:
+    from mmsearch.errors import StoreError
+    from mmsearch.pipeline.reports import require_place
+
+    (tmp_path / "there").write_text("a file")
+    with pytest.raises(StoreError, match=r"name a \.json|is a file, not a folder"):
+        require_place(tmp_path / name)
+
+
+# --- galleries --------------------------------------------------------------------------------------------------------
+
+
+def test_galleries_are_measured_as_they_are(benchmark: tuple[Path, Path], tmp_path: Path, mmsearch: Command) -> None:
+    """From float16 vectors, with pictures and captions that do not count; two galleries of the same are compared."""
+    import pyarrow.parquet as pq
+
+    from mmsearch.pipeline.evaluate import evaluate_galleries
+    from tests.independent import figures_of
+
+    images, annotations = benchmark
+    write_picture(images / "uncaptioned.png", "red")
+    with annotations.open("a") as file:
+        file.write("nowhere.png,a caption of nothing\n")
+    for name in ("one", "two"):
+        assert mmsearch("embed", images, "--captions", annotations, "--gallery", tmp_path / name).code == 0
+    report = evaluate_galleries([tmp_path / "one", tmp_path / "two"])
+    assert (report.images, report.captions) == (24, 120)
+    assert report.problems == (
+        "1 captions name no picture of the gallery, left out",
+        "1 pictures have no caption, left out",
+    )
+    assert {found.value for part in report.comparisons for found in part.differences.values()} == {0.0}
+    for table in ("images", "captions"):
+        asked = mmsearch("export", tmp_path / f"{table}.parquet", "--in", table, "--gallery", tmp_path / "one")
+        assert asked.code == 0
+    pictures = {row["path"]: row["embedding"] for row in pq.read_table(tmp_path / "images.parquet").to_pylist()}
+    pictures.pop("uncaptioned.png")
+    rows = pq.read_table(tmp_path / "captions.parquet").to_pylist()
+    rows = sorted((row for row in rows if row["path"]), key=lambda row: (row["path"], row["caption"], row["ordinal"]))
+    names = sorted(pictures)
+    truth = np.array([[row["path"] == name for name in names] for row in rows])
+    expected = figures_of(
+        np.array([pictures[name] for name in names], np.float64),
+        np.array([row["embedding"] for row in rows], np.float64),
+        truth,
+    )
+    document = to_json(report)
+    for direction, figures in expected.items():
+        for name, value in figures.items():
+            assert document[direction][name] == pytest.approx(value, abs=1e-12), (direction, name)
+    done = mmsearch("eval", "gallery", tmp_path / "one", "--report", tmp_path / "out.md")
+    assert done.code == 0
+    assert done.out.startswith("gallery: 24 images, 120 captions\n")
+    with pytest.raises(BenchmarkError, match="named twice"):
+        evaluate_galleries([tmp_path / "one", tmp_path / "one"])
+    assert mmsearch("embed", images, "--gallery", tmp_path / "three").code == 0
+    with pytest.raises(BenchmarkError, match="no caption names a picture"):
+        evaluate_galleries([tmp_path / "three"])
+    write_picture(images / "more.png", "blue")
+    more = tmp_path / "more.csv"
+    more.write_text("image,caption\nmore.png,blue\n")
+    assert mmsearch("embed", images, "--captions", more, "--gallery", tmp_path / "two").code == 0
+    with pytest.raises(BenchmarkError, match="does not hold the same pictures and captions"):
+        evaluate_galleries([tmp_path / "one", tmp_path / "two"])

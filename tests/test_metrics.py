@@ -13,16 +13,30 @@ from numpy.typing import NDArray
 from mmsearch import metrics
 from mmsearch.metrics import (
     NOT_FOUND,
+    Ranking,
     Relevance,
     ann_recall_at_k,
+    approximate,
+    average_precision_at_k,
+    differences,
+    figures,
     first_found_ranks,
     first_relevant_ranks,
+    health,
+    hubness,
+    intervals,
     mean_rank,
     median_rank,
+    ndcg_at_k,
+    rank_both,
     rank_bounds,
+    ranking,
     recall_at_k,
+    relevance,
     relevant_recall_at_k,
+    space_health,
     summarize,
+    uncertainty,
 )
 
 CLIP_VECTORS = Path(__file__).parents[2] / "shared" / "data" / "modality_gap_clip_vitb16_coco500" / "features_clip.npy"
@@ -38,9 +52,10 @@ def clip_vectors() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def test_docstrings_tell_the_truth() -> None:
     """Every example in the module gives what it says."""
-    tried = doctest.testmod(metrics)
-    assert tried.attempted > 15
-    assert tried.failed == 0
+    parts = [metrics, approximate, figures, health, ranking, relevance, uncertainty]
+    tried = [doctest.testmod(part) for part in parts]
+    assert all(one.attempted for one in tried)
+    assert not any(one.failed for one in tried)
 
 
 # Scores that can be read: with the unit vectors as gallery, a query is its own row of scores.
@@ -83,7 +98,10 @@ def test_ties_go_to_the_lower_position_and_bounds_say_what_else_was_possible() -
     assert bounds.optimistic.tolist() == [1, 1, 1]
     assert bounds.pessimistic.tolist() == [4, 3, 1]  # of the four equal ones, one or two are relevant themselves
     assert bounds.tied_queries == 2
-    result = summarize("text_to_image", bounds, gallery=5, ks=(1, 3))
+    (ranked, _) = rank_both(queries, gallery, Relevance.lists([[3], [2, 3], [1]]), None)
+    assert ranked is not None
+    assert ranked.top.tolist() == [[0, 2, 3, 4, 1, *[-1] * 5]] * 2 + [[1, 0, 2, 3, 4, *[-1] * 5]]
+    result = summarize("text_to_image", ranked, gallery=5, ks=(1, 3))
     assert (result.queries, result.gallery, result.tied_queries) == (3, 5, 2)
     assert result.recall == {1: 1 / 3, 3: 1.0}
     assert result.recall_optimistic == {1: 1.0, 3: 1.0}
@@ -104,6 +122,19 @@ def test_float32_cannot_tell_but_the_ranks_can() -> None:
     gaps = np.diff(np.sort((query.astype(np.float64) @ gallery.astype(np.float64).T)[0]))
     assert 0 < gaps.max() < 1e-6
     assert first_relevant_ranks(query, gallery, relevant).tolist() == expected == [64 - 20]
+
+
+def test_top_lists_are_exact_where_float32_sees_only_ties() -> None:
+    """Sixty-four scores from 0.5 to 0.5 + 6.4e-8, which is one step of float32, in both directions."""
+    steps = np.random.default_rng(1).permutation(64)
+    one = np.array([[1, 1e-4]], np.float32)
+    many = np.stack([np.full(64, 0.5), steps * 1e-5], axis=1).astype(np.float32)
+    exact = np.argsort(-steps, kind="stable")[:12].tolist()
+    (forward, _) = rank_both(one, many, Relevance.lists([[0]]), None, depth=12)
+    (_, backward) = rank_both(many, one, None, Relevance.lists([[0]]), depth=12)
+    assert forward is not None
+    assert backward is not None
+    assert forward.top.tolist() == backward.top.tolist() == [exact]
 
 
 @st.composite
@@ -142,11 +173,42 @@ def test_ranks_equal_a_full_float64_argsort(
     """Whatever the ties and near ties, and however small the blocks."""
     queries, gallery, relevant = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+        patch.setattr(ranking, "BLOCK_BYTES", block_bytes)
         bounds = rank_bounds(queries, gallery, Relevance.lists(relevant))
     assert bounds.ranks.tolist() == _argsort_ranks(queries, gallery, relevant)
     assert (bounds.optimistic <= bounds.ranks).all()
     assert (bounds.ranks <= bounds.pessimistic).all()
+
+
+def both(*arguments: object, **options: object) -> tuple[Ranking, Ranking]:
+    forward, backward = rank_both(*arguments, **options)  # type: ignore[arg-type]
+    assert forward is not None
+    assert backward is not None
+    return forward, backward
+
+
+@given(small_benchmarks(), st.sampled_from([4, 100, 1000, 64 << 20]), st.sampled_from([1, 3, 10, 40]))
+@settings(deadline=None, max_examples=150)
+def test_one_pass_for_both_directions_equals_two_full_argsorts(
+    drawn: tuple[NDArray[np.float16], NDArray[np.float16], list[list[int]]], block_bytes: int, depth: int
+) -> None:
+    """Ranks and top lists, in blocks of one score, of one row, of part of a row, and of everything."""
+    queries, gallery, relevant = drawn
+    answered = sorted({item for items in relevant for item in items})
+    gallery = gallery[answered]
+    lists = [[answered.index(item) for item in items] for items in relevant]
+    inverse = [[q for q, items in enumerate(lists) if place in items] for place in range(len(answered))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "BLOCK_BYTES", block_bytes)
+        found = both(queries, gallery, Relevance.lists(lists), Relevance.lists(inverse), depth=depth)
+    for part, (asked, held, judged) in zip(
+        found, [(queries, gallery, lists), (gallery, queries, inverse)], strict=True
+    ):
+        assert part.bounds.ranks.tolist() == _argsort_ranks(asked, held, judged)
+        order = np.argsort(-(asked.astype(np.float64) @ held.astype(np.float64).T), axis=1, kind="stable")
+        expected = np.full((len(asked), depth), -1)
+        expected[:, : min(depth, len(held))] = order[:, :depth]
+        assert part.top.tolist() == expected.tolist()
 
 
 @given(small_benchmarks())
@@ -204,15 +266,21 @@ def test_success_of_ir_measures_agrees() -> None:
     qrels = [ir_measures.Qrel(f"q{q}", f"d{item}", 1) for q, items in enumerate(lists) for item in items]
     run = [ir_measures.ScoredDoc(f"q{q}", f"d{d}", float(scores[q, d])) for q in range(50) for d in range(60)]
     ks = (1, 5, 10)
+    others = [ir_measures.parse_measure(name) for name in ("AP@10", "nDCG@10", "RR")]
     success = [ir_measures.parse_measure(f"Success@{k}") for k in ks]
     recall = [ir_measures.parse_measure(f"R@{k}") for k in ks]
-    theirs = ir_measures.calc_aggregate(success + recall, qrels, run)
+    theirs = ir_measures.calc_aggregate(success + recall + others, qrels, run)
     ranks = first_relevant_ranks(queries, gallery, relevant)
     ordered = np.argsort(-scores, axis=1, kind="stable")
     for k, success_at_k, recall_at_k_of_theirs in zip(ks, success, recall, strict=True):
         assert recall_at_k(ranks, k) == pytest.approx(theirs[success_at_k], abs=1e-12)
         assert relevant_recall_at_k(ordered, relevant, k) == pytest.approx(theirs[recall_at_k_of_theirs], abs=1e-12)
         assert recall_at_k(first_found_ranks(ordered[:, :10], relevant), k) == recall_at_k(ranks, k)
+    (ranked, _) = rank_both(queries, gallery, relevant, None)
+    assert ranked is not None
+    result = summarize("text_to_image", ranked, 60)
+    ours = result.mean_average_precision, result.ndcg, result.mean_reciprocal_rank
+    assert ours == pytest.approx([theirs[measure] for measure in others], abs=1e-12)
 
 
 def test_real_clip_vectors_give_the_known_recall(
@@ -220,8 +288,9 @@ def test_real_clip_vectors_give_the_known_recall(
 ) -> None:
     images, texts = clip_vectors
     pairs = Relevance.one_each(np.arange(500))
-    text_to_image = summarize("text_to_image", rank_bounds(texts, images, pairs), gallery=500)
-    image_to_text = summarize("image_to_text", rank_bounds(images, texts, pairs), gallery=500)
+    forward, backward = both(texts, images, pairs, pairs)
+    text_to_image = summarize("text_to_image", forward, gallery=500)
+    image_to_text = summarize("image_to_text", backward, gallery=500)
     assert text_to_image.recall == {1: 0.506, 5: 0.764, 10: 0.862}
     assert image_to_text.recall == {1: 0.552, 5: 0.808, 10: 0.892}
 
@@ -304,3 +373,115 @@ def test_ann_recall_with_padding_repetition_and_small_galleries() -> None:
     assert ann_recall_at_k(exact_ids, exact_scores, *nothing, 3) == 1.0  # nothing to find
     with pytest.raises(ValueError, match="1 lists of hits for 2 queries"):
         ann_recall_at_k(exact_ids, exact_scores, exact_ids.repeat(2, 0), exact_scores.repeat(2, 0), 1)
+
+
+# --- figures of a query, intervals and tests ------------------------------------------------------------------------
+
+
+def test_precision_and_gain_by_hand() -> None:
+    found = np.array([[3, 0, 5, 1]])
+    relevant = Relevance.lists([[0, 1, 9]])  # at ranks 2 and 4; 9 is not returned
+    assert average_precision_at_k(found, relevant, 4).tolist() == pytest.approx([(1 / 2 + 2 / 4) / 3], abs=1e-15)
+    assert average_precision_at_k(found, relevant, 3).tolist() == pytest.approx([(1 / 2) / 3], abs=1e-15)
+    gain = 1 / np.log2(3) + 1 / np.log2(5)
+    assert ndcg_at_k(found, relevant, 4).tolist() == pytest.approx([gain / (1 + 1 / np.log2(3) + 1 / 2)], abs=1e-15)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say_and_know_that_captions_of_an_image_agree() -> None:
+    """Figures that all five captions of an image share are as uncertain as one caption an image, not as five."""
+    rng = np.random.default_rng(0)
+    image_of_query = np.repeat(np.arange(200), 5)
+    covered = 0
+    for _ in range(100):
+        hits = (rng.random(200) < 0.4).astype(np.float64)
+        interval = intervals({"R@1": hits[image_of_query]}, image_of_query, 200, resamples=400)["R@1"]
+        covered += 0.4 in interval
+        width = interval.high - interval.low
+        assert width == pytest.approx(4 * np.sqrt(0.24 / 200), rel=0.25)
+    assert 88 <= covered <= 100
+
+
+def test_a_resample_weighs_an_image_by_its_captions() -> None:
+    """Image 0 has three captions that hit, image 1 one that misses: whole images are drawn, means are over captions."""
+    interval = intervals({"R@1": np.array([1.0, 1, 1, 0])}, np.array([0, 0, 0, 1]), 2)["R@1"]
+    assert (interval.low, interval.high) == (0.0, 1.0)
+    three = intervals({"R@1": np.array([1.0, 1, 1, 0])}, np.array([0, 0, 0, 1]), 9)["R@1"]
+    assert three == interval  # images without a query are not drawn
+
+
+def test_paired_tests_find_what_is_there_and_nothing_else() -> None:
+    rng = np.random.default_rng(1)
+    image_of_query = np.repeat(np.arange(300), 2)
+    first = {"R@1": (rng.random(600) < 0.5).astype(np.float64), "MRR": rng.random(600)}
+    better = {"R@1": np.maximum(first["R@1"], rng.random(600) < 0.2), "MRR": rng.permutation(first["MRR"])}
+    found = differences(first, better, image_of_query, 300)
+    assert found["R@1"].value == pytest.approx(np.mean(better["R@1"]) - np.mean(first["R@1"]), abs=1e-12)
+    assert found["R@1"].interval.low > 0
+    assert found["R@1"].p == 1 / 10_001
+    assert found["MRR"].p > 0.05
+    assert 0 in found["MRR"].interval
+
+
+def test_a_paired_test_equals_the_count_over_all_assignments() -> None:
+    """Of 2**8 ways to swap, as many as the definition counts."""
+    import itertools
+
+    rng = np.random.default_rng(2)
+    first, second = {"MRR": rng.random(8)}, {"MRR": rng.random(8)}
+    change = second["MRR"] - first["MRR"]
+    sums = [
+        abs(sum(s * d for s, d in zip(signs, change, strict=True))) for signs in itertools.product((1, -1), repeat=8)
+    ]
+    exact = np.mean(np.array(sums) >= abs(change.sum()) - 1e-9)
+    assert differences(first, second, np.arange(8), 8)["MRR"].p == pytest.approx(exact, abs=0.02)
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+
+
+def test_health_equals_its_definitions_over_all_pairs() -> None:
+    rng = np.random.default_rng(3)
+    images = rng.standard_normal((30, 6)) + 0.5
+    texts = rng.standard_normal((60, 6)) - 0.5
+    images, texts = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (images, texts))
+    of_image = np.repeat(np.arange(30), 2)
+    found = space_health(images, texts, np.arange(60), of_image)
+    among = ~np.eye(30, dtype=bool)
+    matched = of_image[:, None] == np.arange(30)
+    distances = ((images[:, None] - images[None]) ** 2).sum(axis=2)
+    singular = np.linalg.svd(texts - texts.mean(axis=0), compute_uv=False)
+    shares = singular / singular.sum()
+    for name, expected in {
+        "modality_gap": np.linalg.norm(images.mean(axis=0) - texts.mean(axis=0)),
+        "within_images": (images @ images.T)[among].mean(),
+        "across": (texts @ images.T).mean(),
+        "matched": (texts @ images.T)[matched].mean(),
+        "unmatched": (texts @ images.T)[~matched].mean(),
+        "alignment": ((texts - images[of_image]) ** 2).sum(axis=1).mean(),
+        "effective_rank_texts": np.exp(-(shares * np.log(shares)).sum()),
+    }.items():
+        assert getattr(found, name) == pytest.approx(expected, abs=1e-9), name
+    assert found.uniformity_images == pytest.approx(np.log(np.exp(-2 * distances)[among].mean()), abs=1e-5)
+    assert found.collapsed == ()
+
+
+def test_a_collapsed_space_is_called_so() -> None:
+    rng = np.random.default_rng(4)
+    spread = rng.standard_normal((50, 16))
+    cone = 1 + 0.01 * spread
+    spread, cone = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (spread, cone))
+    assert space_health(cone, spread, np.arange(50), np.arange(50)).collapsed == ("images",)
+    line = np.outer(rng.standard_normal(50), spread[0])
+    line /= np.linalg.norm(line, axis=1, keepdims=True)
+    assert space_health(spread, line, np.arange(50), np.arange(50)).collapsed == ("texts",)
+    same = np.repeat(spread[:1], 50, axis=0)
+    assert space_health(same, same, np.arange(50), np.arange(50)).collapsed == ("images", "texts")
+
+
+def test_a_hub_shows() -> None:
+    even = hubness(np.arange(200)[:, None], 200, k=1)
+    assert (even.skewness, even.top_percent_share, even.never) == (0.0, 0.01, 0.0)
+    hub = hubness(np.where(np.arange(200) % 2, np.arange(200), 7)[:, None], 200, k=1)
+    assert hub.skewness > 10
+    assert hub.top_percent_share == pytest.approx(0.51)
+    assert hub.never == pytest.approx(0.5)

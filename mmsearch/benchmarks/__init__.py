@@ -12,11 +12,20 @@ What a file is gets decided by looking into it, never by its name. Read are:
                           flickr30k_test_karpathy.txt (bare commas in captions), flickr_annotations_30k.csv (a JSON list
                           in a cell), any CSV or TSV of image and caption
     tables without one    name.jpg,caption or name.jpg<TAB>caption
-
-Parquet is not: this layer does not import pyarrow.
+    Parquet               columns of image and caption, or of image and a list of captions
 """
 
 from mmsearch.benchmarks.load import load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
+from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Published, published
 
-__all__ = ["Benchmark", "Problem", "ProblemKind", "load_benchmark"]
+__all__ = [
+    "Benchmark",
+    "OFFICIAL_CAPTIONS",
+    "OFFICIAL_TEST",
+    "Problem",
+    "ProblemKind",
+    "Published",
+    "load_benchmark",
+    "published",
+]

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from mmsearch.benchmarks.model import Draft, printable
 from mmsearch.errors import BenchmarkError
 
-__all__ = ["CAPTION_COLUMNS", "FOLDER_COLUMNS", "IMAGE_COLUMNS", "read_json"]
+__all__ = ["CAPTION_COLUMNS", "FOLDER_COLUMNS", "IMAGE_COLUMNS", "read_json", "read_records"]
 
 # What people call these, the most specific first: a record may have "image" beside "image_name".
 IMAGE_COLUMNS = (
@@ -28,7 +28,7 @@ def read_json(text: str, file: str) -> Draft:
     except (RecursionError, ValueError):  # nesting, or a number of thousands of digits
         raise BenchmarkError(f"{file}: JSON, but too deeply nested or with too long numbers for annotations") from None
     if isinstance(data, list):
-        return _read_records(_numbered(data), "list of records", file)
+        return read_records(_numbered(data), "list of records", file)
     if isinstance(data, dict):
         return _read_object(data, file)
     raise BenchmarkError(f"{file}: JSON, but neither an object nor a list: {text[:80]!r}")
@@ -45,7 +45,7 @@ def _read_object(data: dict[str, Any], file: str) -> Draft:
     if isinstance(images, list) and any(isinstance(i, dict) and "sentences" in i for i in images):
         return _read_karpathy(images)
     if _first(data, IMAGE_COLUMNS) and _first(data, CAPTION_COLUMNS):
-        return _read_records(iter([("line 1", data)]), "JSON lines", file)
+        return read_records(iter([("line 1", data)]), "JSON lines", file)
     keys = ", ".join(map(repr, list(data)[:8])) or "none"
     raise BenchmarkError(
         f"{file}: JSON, but none of the known kinds. Looked for 'images' and 'annotations' (COCO), 'images' with "
@@ -106,7 +106,7 @@ def _read_json_lines(text: str, file: str, error: json.JSONDecodeError) -> Draft
             f"{file}: starts like JSON but is not: {error.msg} at line {error.lineno}, column {error.colno}. "
             "Is the download complete?"
         ) from None
-    return _read_records(((where, _parsed(line)) for where, line in lines), "JSON lines", file)
+    return read_records(((where, _parsed(line)) for where, line in lines), "JSON lines", file)
 
 
 def _parsed(line: str) -> Any:
@@ -116,7 +116,9 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _read_records(records: Iterator[tuple[str, Any]], source: str, file: str) -> Draft:
+def read_records(records: Iterator[tuple[str, Any]], source: str, file: str) -> Draft:
+    """The draft of (where, record) pairs with an image name and a caption, or a list of them, each. source: what kind
+    of file it is; file: its name; both for messages."""
     draft = Draft(source)
     first: Any = None
     for where, record in records:

@@ -33,7 +33,7 @@ def load_benchmark(
     name: "flickr8k", "flickr30k", "coco" or "custom"; it decides which official split list is looked for
     beside the file and how large the official test split is, nothing about the format. split: None or "all"
     for everything. captions_per_image: only the first so many of each image, None for all. allow_missing:
-    leave out images that have no file, with their captions; otherwise they are an error. Everything left out
+    leave out images of the split that have no file or no annotation; otherwise they are an error. Everything left out
     is in the benchmark's problems. Raises BenchmarkError where no honest benchmark can be made.
     """
     if name not in NAMES:
@@ -43,13 +43,26 @@ def load_benchmark(
     folder = ImageFolder(Path(images))
     draft = read_annotations(Path(annotations))
     chosen = choose_split(draft, name, Path(annotations), split, split_file)
+    if chosen.not_annotated and not allow_missing:
+        raise BenchmarkError(_not_annotated(chosen, Path(annotations)))
     for item in chosen.not_annotated:
         draft.report("not_annotated", item)
+    if chosen.unlike:
+        draft.report("unlike_official", chosen.unlike)
     if chosen.whole:
         draft.report("no_split", chosen.whole)
     captions = _captions(draft, chosen, captions_per_image)
     paths = _paths(draft, chosen, captions, folder, allow_missing)
     return _assembled(name, draft, chosen, captions, paths)
+
+
+def _not_annotated(chosen: Chosen, annotations: Path) -> str:
+    names, total = chosen.not_annotated, len(chosen.not_annotated) + len(chosen.positions)
+    return (
+        f"{annotations}: {len(names):,} of the {total:,} images of the split list {chosen.file} are not in it "
+        f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}). --allow-missing evaluates the "
+        f"{len(chosen.positions):,} that are; the result is then not the benchmark's."
+    )
 
 
 def _captions(draft: Draft, chosen: Chosen, most: int | None) -> list[tuple[int, str]]:

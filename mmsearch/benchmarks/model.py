@@ -25,6 +25,7 @@ ProblemKind: TypeAlias = Literal[
     "fewer_captions",
     "captions_left_out",
     "no_split",
+    "unlike_official",
 ]
 
 MEANINGS: dict[ProblemKind, str] = {
@@ -44,6 +45,7 @@ MEANINGS: dict[ProblemKind, str] = {
     "fewer_captions": "images with fewer captions than asked for, kept",
     "captions_left_out": "captions beyond the number asked for of each image, left out",
     "no_split": "the annotation file names no splits and no split list was found: it was used whole",
+    "unlike_official": "the split in the annotation file is not the official one",
 }
 
 
@@ -73,7 +75,7 @@ class Problem:
         return MEANINGS[self.kind]
 
     def __str__(self) -> str:
-        if self.kind == "no_split":
+        if self.kind in ("no_split", "unlike_official"):
             return f"{self.meaning}: {self.items[0]}"
         shown = ", ".join(self.items[:3])
         return f"{self.count:,} {self.meaning}: {shown}{', …' if self.count > 3 else ''}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmsearch.benchmarks.json_files import read_json
 from mmsearch.benchmarks.model import Draft
+from mmsearch.benchmarks.parquet_files import MAGIC, read_parquet
 from mmsearch.benchmarks.text_files import Line, read_lines
 from mmsearch.errors import BenchmarkError
 
@@ -13,14 +14,17 @@ __all__ = ["decoded_lines", "read_annotations", "read_bytes"]
 
 KNOWN = (
     "Karpathy's dataset_*.json, COCO's captions_*.json, a JSON list or JSON lines of {image, captions}, "
-    "a Flickr token file (name.jpg#0<TAB>caption), or a table with a header (image,caption)"
+    "a Flickr token file (name.jpg#0<TAB>caption), or a table with a header (image,caption), also as Parquet"
 )
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 def read_annotations(path: Path) -> Draft:
     """The draft of an annotation file of any known kind. BenchmarkError says what else it is."""
-    data = _as_utf8(read_bytes(path, "annotations"))
+    data = read_bytes(path, "annotations")
+    if data.startswith(MAGIC):
+        return _with_captions(read_parquet(path), path)
+    data = _as_utf8(data)
     if not data.decode("latin-1").strip():  # as text: str.strip knows more kinds of space than bytes.strip
         raise BenchmarkError(f"{path}: empty. An annotation file is {KNOWN}.")
     if b"\0" in data:
@@ -37,6 +41,10 @@ def read_annotations(path: Path) -> Draft:
         draft = found
     for item in odd:
         draft.report("decoded_as_latin1", item)
+    return _with_captions(draft, path)
+
+
+def _with_captions(draft: Draft, path: Path) -> Draft:
     if not draft.captions:
         raise BenchmarkError(f"{path}: a {draft.source}, but without a single caption.")
     return draft

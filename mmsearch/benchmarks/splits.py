@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmsearch.benchmarks.model import Draft, DraftImage
 from mmsearch.benchmarks.names import last_part, without_ending
+from mmsearch.benchmarks.official import OFFICIAL_TEST, official_split
 from mmsearch.benchmarks.reading import decoded_lines, read_bytes
 from mmsearch.errors import BenchmarkError
 
@@ -15,9 +16,6 @@ __all__ = ["Chosen", "choose_split"]
 SAME = (("val", "dev", "valid", "validation"), ("train", "training"), ("test", "testing"))
 """Names of one split: Flickr8k's list says dev where everybody else says val. Karpathy's restval stays apart."""
 
-OFFICIAL_TEST = {"flickr8k": 1_000, "flickr30k": 1_000, "coco": 5_000}
-"""Images in the official test split. A file without splits that holds no more cannot be a larger one by mistake."""
-
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -25,7 +23,8 @@ class Chosen:
 
     positions: of the draft's images, ascending. split: what they are, None for the whole file.
     not_annotated: names in the split list that the file does not have. file: the split list that decided, if one did.
-    whole: which file was taken whole unasked, or "".
+    whole: which file was taken whole unasked, or "". unlike: how the split in the file differs from the official one,
+    or "".
     """
 
     positions: tuple[int, ...]
@@ -33,14 +32,16 @@ class Chosen:
     not_annotated: tuple[str, ...] = ()
     file: Path | None = None
     whole: str = ""
+    unlike: str = ""
 
 
 def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, split_file: Path | None) -> Chosen:
     """The images of the split.
 
-    A split list that is given decides; else the splits in the file; else the official list beside the file.
-    Without any, a file no larger than the benchmark's official test split, or a custom one, is taken whole
-    for "test"; everything else is an error. split None or "all" takes everything.
+    A split list that is given decides; else the splits in the file; else the official list beside the file; else,
+    for COCO and Flickr30k, the Karpathy split that the project keeps. Without any, a file no larger than the
+    benchmark's official test split, or a custom one, is taken whole for "test"; everything else is an error. split
+    None or "all" takes everything.
     """
     everything = tuple(range(len(draft.images)))
     if split_file is not None:
@@ -55,13 +56,42 @@ def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, 
         return Chosen(everything, None)
     counts = Counter(image.split for image in draft.images if image.split)
     if counts:
-        return _inside(draft, annotations, split, counts)
+        return _compared(_inside(draft, annotations, split, counts), draft, name, split)
     if beside := _list_beside(draft, annotations, name, split):
         return beside
+    if kept := official_split(name, _aliases(split)[0]):
+        return _from_kept(draft, kept, annotations, name, split)
     official = OFFICIAL_TEST.get(name)
     if split == "test" and (official is None or len(everything) <= official):
         return Chosen(everything, None, whole=f"{annotations.name} ({len(everything):,} images)")
     raise BenchmarkError(_no_split(annotations, name, split, len(everything)))
+
+
+def _from_kept(draft: Draft, kept: Path, annotations: Path, name: str, split: str) -> Chosen:
+    chosen = _listed(draft, kept, split)
+    if not chosen.positions:
+        raise BenchmarkError(
+            f"{annotations}: none of the {len(chosen.not_annotated):,} images of {name}'s Karpathy {split} split "
+            f"({chosen.not_annotated[0]}, …) is in it; it has {draft.images[0].name}, …. Give the annotations that "
+            f"hold them, a list of your own with --split-file, or use the whole file with --split all, whose result "
+            f"does not compare with published ones."
+        )
+    return chosen
+
+
+def _compared(chosen: Chosen, draft: Draft, name: str, split: str) -> Chosen:
+    """With a word on how the split that the file names differs from the official one."""
+    kept = official_split(name, _aliases(split)[0])
+    if kept is None:
+        return chosen
+    official = _listed(draft, kept, split)
+    more = len(set(chosen.positions) - set(official.positions))
+    less = len(set(official.positions) - set(chosen.positions)) + len(official.not_annotated)
+    if not more and not less:
+        return chosen
+    return replace(
+        chosen, unlike=f"{more:,} images that the Karpathy split does not have, {less:,} of it are not there"
+    )
 
 
 def _no_split(annotations: Path, name: str, split: str, images: int) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmsearch.cli import compact, embed, evaluate, export, forget, imports, index, info, query, relocate
+from mmsearch.cli import cache, compact, embed, evaluate, export, forget, imports, index, info, query, relocate
 from mmsearch.cli.hits import printable
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.version import __version__
@@ -33,13 +33,14 @@ app = typer.Typer(
 app.command("embed")(embed.embed)
 app.command("index")(index.index)
 app.command("query")(query.query)
-app.command("eval")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval")
 app.command("info")(info.info)
 app.command("export")(export.export)
 app.command("import")(imports.import_)
 app.command("forget")(forget.forget)
 app.command("relocate")(relocate.relocate)
 app.command("compact")(compact.compact)
+app.command("cache")(cache.cache)
 
 
 def _print_version(wanted: bool) -> None:

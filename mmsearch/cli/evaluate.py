@@ -1,37 +1,82 @@
-"""`mmsearch eval`"""
+"""`mmsearch eval`: benchmarks, vectors and zero-shot classification."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Device, Precision, say
+from mmsearch.cli.figures import print_evaluation, print_zeroshot
+from mmsearch.cli.options import Device, Precision, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
-    from mmsearch.metrics import DirectionResult
     from mmsearch.pipeline.evaluate import EvaluationReport
 
+__all__ = ["app"]
 
-def evaluate(
-    benchmark: Annotated[Literal["flickr8k", "flickr30k", "coco", "custom"], typer.Argument(help="Which benchmark.")],
-    images: Annotated[Path, typer.Option(metavar="DIR", help="The folder of its images.")],
-    annotations: Annotated[Path, typer.Option(metavar="FILE", help="Its captions, in any of the formats in use.")],
+app = typer.Typer(
+    help="Measure text-image retrieval: R@k and more in both directions, with intervals, the health of the space, and "
+    "reports. One command for each kind of benchmark.",
+    no_args_is_help=True,
+)
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="As for embed; repeatable, and then compared with the first. Default: ViT-B-32/laion2b_s34b_b79k.",
+        show_default=False,
+    ),
+]
+Ks = Annotated[list[int] | None, typer.Option("-k", min=1, help="The k of R@k; repeatable. Default: 1, 5, 10.")]
+Reports = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="PLACE",
+        parser=path,
+        help="Write everything: to a .json, .md or .html file, or to a folder, which gets all three, the plots, and "
+        "TREC's runs and qrels. Repeatable.",
+    ),
+]
+PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of each query into the JSON.")]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Go on without images that are missing or unreadable, and say so.")
+]
+
+
+def benchmark(
+    context: typer.Context,
+    images: Annotated[Path, typer.Option(metavar="DIR", parser=path, help="The folder of its images.")],
+    annotations: Annotated[
+        Path, typer.Option(metavar="FILE", parser=path, help="Its captions, in any of the formats in use.")
+    ],
     split: Annotated[str, typer.Option(help="Which split of the annotation file; all for everything.")] = "test",
     split_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Image names, one a line: these are the split.")
+        Path | None, typer.Option(metavar="FILE", parser=path, help="Image names, one a line: these are the split.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="As for embed. Default: ViT-B-32/laion2b_s34b_b79k.", show_default=False),
-    ] = None,
-    k: Annotated[
-        list[int] | None, typer.Option("-k", min=1, help="The k of R@k; repeatable. Default: 1, 5, 10.")
-    ] = None,
+    model: Models = None,
+    k: Ks = None,
     captions_per_image: Annotated[int | None, typer.Option(min=1, help="Only the first so many. Default: all.")] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on without images that are missing or unreadable, and say so.")
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Put captions into it, at {}; or openai, simple: sets of templates, whose vectors are averaged. "
+            "Repeatable. Default: captions as they are.",
+        ),
+    ] = None,
+    product_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--product-preprocessing", help="Measure once more with images prepared as embed does, and compare."
+        ),
     ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Set the figures beside the published ones of the model.")
+    ] = False,
+    allow_missing: AllowMissing = False,
     via_index: Annotated[
         bool, typer.Option("--via-index", help="Ask through the ANN index too, and print what that costs.")
     ] = False,
@@ -40,14 +85,16 @@ def evaluate(
     ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything as JSON.")] = None,
+    report: Reports = None,
+    per_query: PerQuery = False,
 ) -> None:
-    """Measure Recall@k on a benchmark, text to image and image to text, by the protocol of the published results.
+    """Measure retrieval on a benchmark, text to image and image to text, by the protocol of the published results.
 
-    The benchmark's vectors are kept in the cache (MMSEARCH_CACHE, or the platform's folder), so a second run is quick.
+    The benchmark's vectors are kept in the cache (mmsearch cache shows it), so a second run is quick.
     """
     from mmsearch.pipeline.evaluate import EvaluateOptions
     from mmsearch.pipeline.evaluate import evaluate as run
+    from mmsearch.pipeline.reports import require_place
 
     options = EvaluateOptions(
         split=split,
@@ -55,15 +102,19 @@ def evaluate(
         captions_per_image=captions_per_image,
         allow_missing=allow_missing,
         ks=tuple(sorted(set(k))) if k else EvaluateOptions().ks,
+        templates=tuple(template or ()),
+        product_preprocessing=product_preprocessing,
+        compare=compare,
         device=device,
         precision=precision,
         via_index=via_index,
         factory=factory,
-        report=report,
     )
+    for place in report or []:
+        require_place(place)
     with display(interrupted=RESUMABLE) as shown:
         found = run(
-            benchmark,
+            str(context.info_name),
             images=images,
             annotations=annotations,
             encoder=model,
@@ -71,53 +122,159 @@ def evaluate(
             progress=shown.progress,
             announce=shown.announce,
         )
-    _print(found)
+    print_evaluation(found, compare=compare)
+    _write(found, report, per_query)
+
+
+def vectors(
+    images: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE", help="Vectors of images: .npy, part I of one as FILE.npy[I], or .parquet. Repeatable."
+        ),
+    ],
+    captions: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help="Vectors of captions, as often as images; compared with the first."),
+    ],
+    qrels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path,
+            help="TREC lines of what belongs together: caption 0 image 1. Default: caption i to image i.",
+        ),
+    ] = None,
+    image_ids: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=path, help="Their names, one a line. Default: 0, 1, 2, …")
+    ] = None,
+    caption_ids: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=path, help="Likewise for captions; texts are welcome.")
+    ] = None,
+    k: Ks = None,
+    report: Reports = None,
+    per_query: PerQuery = False,
+) -> None:
+    """Measure retrieval between vectors that exist already, of any model; no encoder is loaded."""
+    from mmsearch.pipeline.evaluate import EvaluateOptions
+    from mmsearch.pipeline.evaluate import evaluate_vectors as run
+    from mmsearch.pipeline.reports import require_place
+
+    if len(images) != len(captions):
+        raise typer.BadParameter(f"{len(images)} files of images and {len(captions)} of captions: give pairs")
+    for place in report or []:
+        require_place(place)
+    with display(interrupted="nothing was written") as shown:
+        found = run(
+            list(zip(images, captions, strict=True)),
+            qrels=qrels,
+            image_ids=image_ids,
+            caption_ids=caption_ids,
+            ks=tuple(sorted(set(k))) if k else EvaluateOptions().ks,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    print_evaluation(found, compare=False)
+    _write(found, report, per_query)
+
+
+def galleries(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[GALLERY]...",
+            parser=path,
+            help="Galleries; compared with the first. None: .mmsearch here or in the nearest parent folder.",
+        ),
+    ] = None,
+    k: Ks = None,
+    report: Reports = None,
+    per_query: PerQuery = False,
+) -> None:
+    """Measure retrieval between the pictures and the captions of galleries, as embed left them; nothing is encoded.
+
+    Captions that name a picture of the gallery count, and pictures that have one.
+    """
+    from mmsearch.pipeline.evaluate import EvaluateOptions
+    from mmsearch.pipeline.evaluate import evaluate_galleries as run
+    from mmsearch.pipeline.reports import require_place
+
+    for place in report or []:
+        require_place(place)
+    ks = tuple(sorted(set(k))) if k else EvaluateOptions().ks
+    with display(interrupted="nothing was written") as shown:
+        found = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)
+    print_evaluation(found, compare=False)
+    _write(found, report, per_query)
+
+
+def zeroshot(
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", parser=path, help="A folder with a folder of pictures for each class.")
+    ],
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path,
+            help="Names of the classes: one a line in the order of the sorted folders, or FOLDER<TAB>NAME. "
+            "Default: the folders' names.",
+        ),
+    ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=path, help="Templates, one a line, with {} for the name.")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A template, or openai (80), simple (7): sets by name. Repeatable. Default: a photo of a {}.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="As for embed. Default: ViT-B-32/laion2b_s34b_b79k.", show_default=False),
+    ] = None,
+    allow_missing: AllowMissing = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: Annotated[Path | None, typer.Option(metavar="FILE", parser=path, help="Write everything as JSON.")] = None,
+) -> None:
+    """Classify pictures by the names of their classes: top-1, top-5, each class, and what is taken for what."""
+    from mmsearch.pipeline.evaluate import ZeroShotOptions, templates_in, write_zeroshot
+    from mmsearch.pipeline.evaluate import evaluate_zeroshot as run
+
+    chosen = (*(templates_in(templates) if templates else ()), *(template or ()))
+    options = ZeroShotOptions(
+        classes=classes,
+        templates=chosen or ZeroShotOptions().templates,
+        allow_missing=allow_missing,
+        device=device,
+        precision=precision,
+    )
+    with display(interrupted=RESUMABLE) as shown:
+        found = run(images, encoder=model, options=options, progress=shown.progress, announce=shown.announce)
+    print_zeroshot(found)
     if report is not None:
+        write_zeroshot(found, report)
         say(f"report written to {report}")
 
 
-def _print(report: "EvaluationReport") -> None:
-    split = f", split {report.split}" if report.split else ""
-    left_out = f"; {len(report.unreadable)} UNREADABLE IMAGES LEFT OUT" if report.unreadable else ""
-    print(f"{report.benchmark}{split}: {report.images:,} images, {report.captions:,} captions{left_out}")
-    print(f"{report.encoder.spec} on {report.device}, {report.precision}; annotations read as {report.source}")
-    print()
-    ks = list(report.text_to_image.recall)
-    header = "".join(f"{f'R@{k}':>8}" for k in ks)
-    print(f"{'':15}{header}{'median':>9}{'mean rank':>11}{'queries':>9}{'gallery':>9}")
-    for direction in (report.text_to_image, report.image_to_text):
-        _print_direction(direction)
-    for part in report.via_index:
-        cells = "".join(f"{100 * value:8.2f}" for value in part.recall.values())
-        effort = ", ".join(f"{name} {value}" for name, value in _effort(part.effort).items())
-        measured = "; ".join(
-            f"ann_recall@{recall.k} of {recall.kind} queries {recall.mean:.4f}"
-            if recall.mean is not None
-            else str(recall.unmeasured)
-            for recall in part.ann
-        )
-        print(f"{part.direction:15}{cells}   via {part.factory}{', ' if effort else ''}{effort}")
-        print(f"{'':15}{part.milliseconds:.3f} ms a query in one batch; {measured}")
-    print(f"\n{report.protocol}")
-    if report.truncated:
-        say(f"warning: {report.truncated:,} captions are longer than the model reads; their ends were cut")
-    for problem in report.problems:
-        say(f"note: {problem}")
+for _name, _about in {
+    "flickr8k": "Flickr8k: 1,000 test images, 5,000 captions.",
+    "flickr30k": "Flickr30k: 1,000 test images, 5,000 captions.",
+    "coco": "COCO, Karpathy's test split: 5,000 images, 25,010 captions.",
+    "custom": "Images and captions of your own.",
+}.items():
+    app.command(_name, short_help=_about)(benchmark)
+app.command("vectors", short_help="Vectors that exist already, with qrels.")(vectors)
+app.command("gallery", short_help="Galleries whose captions name their pictures.")(galleries)
+app.command("zeroshot", short_help="Zero-shot classification: a folder for each class.")(zeroshot)
 
 
-def _effort(effort: object) -> dict[str, int]:
-    from dataclasses import asdict
+def _write(found: "EvaluationReport", places: list[Path] | None, per_query: bool) -> None:
+    from mmsearch.pipeline.reports import write_report
 
-    return {name: value for name, value in asdict(effort).items() if value is not None}  # type: ignore[call-overload]
-
-
-def _print_direction(direction: "DirectionResult") -> None:
-    cells = "".join(f"{100 * value:8.2f}" for value in direction.recall.values())
-    print(
-        f"{direction.direction:15}{cells}{direction.median_rank:9.1f}{direction.mean_rank:11.1f}"
-        f"{direction.queries:9,}{direction.gallery:9,}"
-    )
-    if direction.tied_queries:
-        low = ", ".join(f"{100 * value:.2f}" for value in direction.recall_pessimistic.values())
-        high = ", ".join(f"{100 * value:.2f}" for value in direction.recall_optimistic.values())
-        print(f"{'':15}  {direction.tied_queries} queries hang on ties: {low} at worst, {high} at best")
+    for place in places or []:
+        files = write_report(found, place, per_query=per_query)
+        say(f"report written to {place}" + (f" ({len(files)} files)" if len(files) > 1 else ""))

@@ -1,0 +1,147 @@
+"""Prints what an evaluation found, for people."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mmsearch.cli.options import say
+
+if TYPE_CHECKING:
+    from mmsearch.ann import Effort
+    from mmsearch.metrics import DirectionResult
+    from mmsearch.pipeline.evaluate import Comparison, EvaluationReport, SystemResult, ViaIndex, ZeroShotReport
+
+__all__ = ["print_evaluation", "print_zeroshot"]
+
+_MOST = 10
+"""Problems of a kind, classes and confusions that are printed; reports have them all."""
+
+
+def print_evaluation(report: "EvaluationReport", *, compare: bool) -> None:
+    """Figures with their counts and intervals, then what else is to be known of them."""
+    print(report.title)
+    print(f"annotations read as {report.source}")
+    for system in report.systems:
+        _print_system(system)
+        if compare:
+            _print_published(system, report)
+    for comparison in report.comparisons:
+        _print_comparison(comparison)
+    print(f"\n{report.protocol}")
+    if report.departures:
+        say(f"warning: not comparable with published figures: {'; '.join(report.departures)}")
+    for problem in report.problems:
+        say(f"note: {problem}")
+
+
+def _print_system(system: "SystemResult") -> None:
+    where = f" on {system.device}, {system.precision}" if system.device else ""
+    print(f"\n{system.name}{where}")
+    header = "".join(f"{f'R@{k}':>8}" for k in system.text_to_image.recall)
+    header += f"{'median':>9}{'mean rank':>11}{'MRR':>8}{'mAP@10':>8}{'nDCG@10':>9}{'queries':>9}{'gallery':>9}"
+    print(f"{'':15}{header}")
+    for direction in system.directions:
+        _print_direction(direction)
+    for part in system.via_index:
+        _print_via_index(part)
+    around = system.mean_recall_interval
+    low, high = 100 * around.low, 100 * around.high
+    print(f"mean recall    {100 * system.mean_recall:8.2f}   95 % interval {low:.2f} to {high:.2f}")
+    health, hubs = system.health, system.hubness["text_to_image"]
+    print(
+        f"space          modality gap {health.modality_gap:.3f}; mean cosine image-image {health.within_images:.3f}, "
+        f"text-text {health.within_texts:.3f}, image-text {health.across:.3f}, matched {health.matched:.3f}"
+    )
+    directions = f"{health.effective_rank_images:.1f} of images, {health.effective_rank_texts:.1f} of texts"
+    answered = f"the top 1 % of images answer {100 * hubs.top_percent_share:.1f} % of queries"
+    print(f"{'':15}effective rank {directions}; hubness {hubs.skewness:.2f}, {answered}")
+    if health.collapsed:
+        say(f"warning: {system.name}: {' and '.join(health.collapsed)} are collapsed into one spot; ranks are noise")
+    if system.truncated:
+        say(f"warning: {system.truncated:,} captions are longer than the model reads; their ends were cut")
+
+
+def _print_direction(direction: "DirectionResult") -> None:
+    cells = "".join(f"{100 * value:8.2f}" for value in direction.recall.values())
+    print(
+        f"{direction.direction:15}{cells}{direction.median_rank:9.1f}{direction.mean_rank:11.1f}"
+        f"{100 * direction.mean_reciprocal_rank:8.2f}{100 * direction.mean_average_precision:8.2f}"
+        f"{100 * direction.ndcg:9.2f}{direction.queries:9,}{direction.gallery:9,}"
+    )
+    intervals = [direction.intervals[f"R@{k}"] for k in direction.recall]
+    for name, ends in (("from", [i.low for i in intervals]), ("to", [i.high for i in intervals])):
+        label = f"  95 % {name}" if name == "from" else f"  {'to':>9}"
+        print(f"{label:15}" + "".join(f"{100 * value:8.2f}" for value in ends))
+    if any(value != direction.relevant_recall[k] for k, value in direction.recall.items()):
+        shares = "".join(f"{100 * value:8.2f}" for value in direction.relevant_recall.values())
+        print(f"{'  TREC recall':15}{shares}")
+    if direction.tied_queries:
+        low = ", ".join(f"{100 * value:.2f}" for value in direction.recall_pessimistic.values())
+        high = ", ".join(f"{100 * value:.2f}" for value in direction.recall_optimistic.values())
+        print(f"{'':15}  {direction.tied_queries} queries hang on ties: {low} at worst, {high} at best")
+
+
+def _print_via_index(part: "ViaIndex") -> None:
+    cells = "".join(f"{100 * value:8.2f}" for value in part.recall.values())
+    effort = ", ".join(f"{name} {value}" for name, value in _effort(part.effort).items())
+    measured = "; ".join(
+        f"ann_recall@{recall.k} of {recall.kind} queries {recall.mean:.4f}"
+        if recall.mean is not None
+        else str(recall.unmeasured)
+        for recall in part.ann
+    )
+    print(f"{part.direction:15}{cells}   via {part.factory}{', ' if effort else ''}{effort}")
+    print(f"{'':15}{part.milliseconds:.3f} ms a query in one batch; {measured}")
+
+
+def _effort(effort: "Effort") -> dict[str, int]:
+    return {name: value for name, value in asdict(effort).items() if value is not None}
+
+
+def _print_published(system: "SystemResult", report: "EvaluationReport") -> None:
+    if not system.published:
+        print(f"published      nothing that the project knows of for {_spec(system)} on {report.benchmark}")
+        return
+    for figure in system.published:
+        where = "inside" if figure.inside else "OUTSIDE"
+        print(
+            f"published      {figure.direction} R@{figure.k:<3}{100 * figure.published:7.2f}, here "
+            f"{100 * figure.ours:.2f}: {where} the interval"
+        )
+    for source in dict.fromkeys(figure.source for figure in system.published):
+        print(f"{'':15}{source}")
+
+
+def _spec(system: "SystemResult") -> str:
+    return system.encoder.spec if system.encoder else system.name
+
+
+def _print_comparison(comparison: "Comparison") -> None:
+    print(f"\n{comparison.second} against {comparison.first}, {comparison.direction}")
+    for name, found in comparison.differences.items():
+        if name.startswith("relevant_recall"):
+            continue
+        scale = 1 if name == "mean_rank" else 100
+        low, high = scale * found.interval.low, scale * found.interval.high
+        print(f"  {name:13}{scale * found.value:+8.2f}   95 % {low:+.2f} to {high:+.2f}   p {found.p:.4f}")
+
+
+def print_zeroshot(report: "ZeroShotReport") -> None:
+    """Accuracies, the worst classes, and what is taken for what."""
+    left_out = f"; {len(report.unreadable):,} UNREADABLE IMAGES LEFT OUT" if report.unreadable else ""
+    print(f"zero-shot: {report.images:,} images, {len(report.classes):,} classes{left_out}")
+    templates = f"{len(report.templates)} template{'s' if len(report.templates) > 1 else ''}, {report.templates[0]!r}"
+    print(f"{report.encoder.spec} on {report.device}, {report.precision}; {templates}")
+    print()
+    for name, value in (("top1", report.top1), ("top5", report.top5)):
+        around = report.intervals[name]
+        print(f"{name:15}{100 * value:8.2f}   95 % interval {100 * around.low:.2f} to {100 * around.high:.2f}")
+    print(f"{'mean_per_class':15}{100 * report.mean_per_class:8.2f}\n")
+    worst = sorted(report.classes, key=lambda found: found.top1)[:_MOST]
+    print(f"{'worst classes':30}{'top1':>8}{'top5':>8}{'images':>8}")
+    for found in worst:
+        print(f"{found.name:30}{100 * found.top1:8.2f}{100 * found.top5:8.2f}{found.images:8,}")
+    for confusion in report.confusions[:_MOST]:
+        print(f"{confusion.images:6,} x {confusion.actual} taken for {confusion.predicted}")
+    print(f"\n{report.protocol}")
+    if report.truncated:
+        say(f"warning: {report.truncated:,} texts are longer than the model reads; their ends were cut")

@@ -1,0 +1,98 @@
+"""How good ranked answers are: pure functions of arrays.
+
+"Recall@k" has three meanings in the wild. Each has its own name here, and no other:
+
+    recall_at_k           R@k: the share of queries with at least one relevant item in the top k. What CLIP
+                          papers call recall (and ir_measures Success@k).
+    relevant_recall_at_k  the share of a query's relevant items that are in its top k, averaged over queries.
+                          TREC's recall.
+    ann_recall_at_k       the share of a query's k exact neighbours that an index returned, averaged over
+                          queries. It judges the index, and knows nothing of relevance.
+
+With one relevant item per query (text_to_image) the first two agree; with five (image_to_text) they are far
+apart.
+
+The score of an item for a query is the float64 dot product of the two stored vectors. Items are ranked by
+score, best first; of equal scores the lower gallery position comes first. Ranks count from 1.
+
+The usual way through:
+
+>>> caption_image = np.array([0, 0, 1])                              # two captions of image 0, one of image 1
+>>> images = np.array([[1, 0], [0, 1]], np.float32)
+>>> captions = np.array([[0.8, 0.6], [0.6, 0.8], [0, 1]], np.float32)
+>>> text_to_image = first_relevant_ranks(captions, images, Relevance.one_each(caption_image))
+>>> text_to_image.tolist(), round(recall_at_k(text_to_image, 1), 3)
+([1, 2, 1], 0.667)
+>>> image_to_text = first_relevant_ranks(images, captions, Relevance.inverse(caption_image, n_queries=2))
+>>> image_to_text.tolist(), recall_at_k(image_to_text, 1)
+([1, 1], 1.0)
+
+    relevance     which items are relevant to which query
+    ranking       exact ranks and top lists, both directions in one pass of bounded memory
+    figures       R@k, ranks, mAP, nDCG, of a query each and on average
+    uncertainty   intervals and tests that resample images
+    health        the shape of the space: modality gap, hubness, alignment, uniformity, effective rank
+    approximate   ann_recall_at_k
+"""
+
+import numpy as np  # noqa: F401 - for the examples above
+
+from mmsearch.metrics.approximate import ann_recall_at_k
+from mmsearch.metrics.figures import (
+    DirectionResult,
+    average_precision_at_k,
+    mean_rank,
+    median_rank,
+    ndcg_at_k,
+    per_query,
+    recall_at_k,
+    relevant_recall_at_k,
+    summarize,
+)
+from mmsearch.metrics.health import Hubness, SpaceHealth, hubness, space_health
+from mmsearch.metrics.ranking import (
+    NOT_FOUND,
+    RankBounds,
+    Ranking,
+    first_found_ranks,
+    first_relevant_ranks,
+    rank_both,
+    rank_bounds,
+    scores_of,
+)
+from mmsearch.metrics.relevance import Direction, Ids, Relevance, Vectors
+from mmsearch.metrics.uncertainty import Difference, Interval, differences, intervals, resampled_means
+
+__all__ = [
+    "Difference",
+    "Direction",
+    "DirectionResult",
+    "Hubness",
+    "Ids",
+    "Interval",
+    "NOT_FOUND",
+    "RankBounds",
+    "Ranking",
+    "Relevance",
+    "SpaceHealth",
+    "Vectors",
+    "ann_recall_at_k",
+    "average_precision_at_k",
+    "differences",
+    "first_found_ranks",
+    "first_relevant_ranks",
+    "hubness",
+    "intervals",
+    "mean_rank",
+    "median_rank",
+    "ndcg_at_k",
+    "per_query",
+    "rank_bounds",
+    "rank_both",
+    "recall_at_k",
+    "relevant_recall_at_k",
+    "resampled_means",
+    "scores_of",
+    "space_health",
+    "summarize",
+]

@@ -1,0 +1,190 @@
+"""Vectors that somebody else made, and what belongs together: the same figures without an encoder."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmsearch.errors import BenchmarkError
+from mmsearch.metrics import Ids, Relevance, Vectors
+from mmsearch.pipeline.evaluate.measuring import as_system, benchmark_hash, compared, hardware, measure, versions
+from mmsearch.pipeline.evaluate.report import EvaluationReport, Items, SystemResult
+from mmsearch.records import ProgressCallback, quiet
+from mmsearch.runs import read_qrels
+
+__all__ = ["evaluate_vectors"]
+
+_ID_COLUMNS = ("id", "path", "row_id")
+_UNIT = 0.01
+"""Vectors whose lengths differ from 1 by no more than this count as normalised: float16 rounds by a tenth of it."""
+
+
+def evaluate_vectors(
+    systems: Sequence[tuple[str, str]],
+    *,
+    qrels: Path | None = None,
+    image_ids: Path | None = None,
+    caption_ids: Path | None = None,
+    ks: tuple[int, ...] = (1, 5, 10),
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> EvaluationReport:
+    """Measure retrieval between vectors of images and of captions, both directions.
+
+    systems: (images, captions), each `FILE.npy` of (n, dim), `FILE.npy[I]` for part I of (parts, n, dim), or
+    `FILE.parquet` with a column `embedding`; several are compared with the first. qrels: TREC lines, a caption's id
+    first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column `id`, `path`
+    or `row_id`, or the lines of image_ids and caption_ids. Vectors that are not normalised are, and the report says so.
+    Raises BenchmarkError.
+    """
+    results: list[SystemResult] = []
+    problems: list[str] = []
+    items: Items | None = None
+    for image_file, caption_file in systems:
+        images, own_image_ids = _read(image_file)
+        captions, own_caption_ids = _read(caption_file)
+        if images.shape[1] != captions.shape[1]:
+            raise BenchmarkError(
+                f"{image_file} has vectors of {images.shape[1]} dimensions, {caption_file} of {captions.shape[1]}"
+            )
+        names = _lines(image_ids) or own_image_ids or tuple(map(str, range(len(images))))
+        asked = _lines(caption_ids) or own_caption_ids or tuple(map(str, range(len(captions))))
+        _check_ids(names, len(images), image_file)
+        _check_ids(asked, len(captions), caption_file)
+        found = _items(names, asked, qrels)
+        if items is not None and (found.images, found.captions) != (items.images, items.captions):
+            raise BenchmarkError(f"{image_file} and {caption_file} are not of the same items as the first vectors")
+        items = items or found
+        name = f"{Path(image_file).name}, {Path(caption_file).name}"
+        if any(result.name == name for result in results):
+            name = f"{image_file}, {caption_file}"
+        images, captions = (_normalised(v, f, problems) for v, f in ((images, image_file), (captions, caption_file)))
+        measured = measure(images, captions, items, ks, progress=progress, announce=announce)
+        results.append(as_system(measured, name, precision=str(images.dtype)))
+    if items is None:
+        raise BenchmarkError("no vectors: give at least one file of images and one of captions")
+    silent = len(items.captions) - len(items.asking_captions), len(items.images) - len(items.asking_images)
+    for count, what in zip(silent, ("captions", "images"), strict=True):
+        if count:
+            problems.append(f"{count:,} {what} have nothing relevant: returned as hits, not asked as queries")
+    return EvaluationReport(
+        benchmark="vectors",
+        title=f"vectors: {len(items.images):,} images, {len(items.captions):,} captions",
+        split=None,
+        source=f"qrels {qrels}" if qrels else "caption i belongs to image i",
+        images=len(items.images),
+        captions=len(items.captions),
+        systems=tuple(results),
+        comparisons=compared(results, items, ks),
+        departures=(),
+        unreadable=(),
+        problems=tuple(problems),
+        benchmark_hash=benchmark_hash(items),
+        items=items,
+        versions=versions(),
+        hardware=hardware(),
+    )
+
+
+def _read(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
+    """Vectors, memory-mapped where they can be, and their ids where the file has some."""
+    named = re.fullmatch(r"(.+\.npy)(?:\[(\d+)\])?", spec)
+    file = Path(named[1] if named else spec).expanduser()
+    if not file.is_file():
+        raise BenchmarkError(f"vectors: there is no file {file}")
+    if not named:
+        return _read_parquet(file)
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"vectors: {file} is no NumPy file of numbers: {error}") from None
+    if named[2] is not None:
+        if array.ndim != 3 or int(named[2]) >= len(array):
+            raise BenchmarkError(f"vectors: {file} has shape {array.shape} and no part {named[2]} of (parts, n, dim)")
+        array = array[int(named[2])]
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not array.size:
+        hint = f"; name a part: {file}[0]" if array.ndim == 3 else ""
+        raise BenchmarkError(f"vectors: {file} is {array.dtype} of shape {array.shape}, not floats of (n, dim){hint}")
+    return array, None
+
+
+def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(file).names
+        if "embedding" not in names:
+            raise BenchmarkError(f"vectors: {file} has no column embedding, but {', '.join(names)}")
+        ids = next((name for name in _ID_COLUMNS if name in names), None)
+        table = pq.read_table(file, columns=["embedding", *([ids] if ids else [])])
+        column = table.column("embedding").combine_chunks()
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+    except (pa.ArrowException, AttributeError) as error:
+        raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
+    if not len(table) or len(flat) % len(table) or not np.issubdtype(flat.dtype, np.floating):
+        raise BenchmarkError(f"vectors: in {file} not all of embedding are floats of one length")
+    return flat.reshape(len(table), -1), tuple(map(str, table.column(ids).to_pylist())) if ids else None
+
+
+def _lines(file: Path | None) -> tuple[str, ...] | None:
+    if file is None:
+        return None
+    try:
+        return tuple(line for line in file.read_text("utf-8-sig").splitlines() if line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"ids: {file} cannot be read: {error}") from None
+
+
+def _check_ids(ids: Sequence[str], expected: int, file: str) -> None:
+    if len(ids) != expected:
+        raise BenchmarkError(f"{len(ids):,} ids for the {expected:,} vectors in {file}")
+    if len(set(ids)) != len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise BenchmarkError(f"the id {twice!r} stands twice among those of {file}")
+
+
+def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | None) -> Items:
+    if qrels is None and len(images) != len(captions):
+        raise BenchmarkError(
+            f"{len(images):,} images and {len(captions):,} captions: say with --qrels which belong together"
+        )
+    pairs = list(zip(captions, images, strict=True)) if qrels is None else read_qrels(qrels)
+    caption_at = {name: place for place, name in enumerate(captions)}
+    image_at = {name: place for place, name in enumerate(images)}
+    if unknown := [pair for pair in pairs if pair[0] not in caption_at or pair[1] not in image_at]:
+        raise BenchmarkError(
+            f"qrels: {len(unknown):,} of {len(pairs):,} lines name a caption or an image without a vector, "
+            f"e.g. {unknown[0][0]} {unknown[0][1]}. Captions are called {captions[0]}, …, images {images[0]}, …."
+        )
+    of_caption: dict[int, list[int]] = {}
+    of_image: dict[int, list[int]] = {}
+    for caption, image in pairs:
+        of_caption.setdefault(caption_at[caption], []).append(image_at[image])
+        of_image.setdefault(image_at[image], []).append(caption_at[caption])
+    asking_captions, asking_images = sorted(of_caption), sorted(of_image)
+    return Items(
+        images=images,
+        files=(None,) * len(images),
+        captions=captions,
+        caption_ids=captions,
+        asking_captions=np.array(asking_captions, np.int64),
+        asking_images=np.array(asking_images, np.int64),
+        images_of_caption=Relevance.lists(of_caption[place] for place in asking_captions),
+        captions_of_image=Relevance.lists(of_image[place] for place in asking_images),
+    )
+
+
+def _normalised(vectors: Vectors, file: str, problems: list[str]) -> Vectors:
+    lengths = np.concatenate(
+        [np.linalg.norm(vectors[n : n + 8_192].astype(np.float32), axis=1) for n in range(0, len(vectors), 8_192)]
+    )
+    if not np.isfinite(lengths).all() or not lengths.all():
+        bad: Ids = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        raise BenchmarkError(f"vectors: {len(bad):,} in {file} have NaN, infinity or no length, e.g. row {bad[0]}")
+    if np.abs(lengths - 1).max() <= _UNIT:
+        return vectors
+    problems.append(f"the vectors in {file} have lengths of {lengths.min():.3g} to {lengths.max():.3g}: normalised")
+    normalised: Vectors = np.divide(vectors, lengths[:, None], dtype=np.float32)
+    return normalised
