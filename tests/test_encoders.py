@@ -694,7 +694,7 @@ def test_devices_that_are_not_there(tiny: Path) -> None:
         with pytest.raises(EncoderError, match="auto, cpu, cuda, cuda:N or mps"):
             choose_device(name)
     with pytest.raises(EncoderError, match="auto, fp32, fp16, bf16 or int8"):
-        load(tiny, precision="int8")
+        load(tiny, precision="int4")
 
 
 def test_what_auto_chooses(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,10 @@ def test_queries_work_and_say_what_they_rest_on(output: Path, tmp_path: Path) ->
             encoded = super().encode_texts(texts)
             return type(encoded)(vectors(len(texts), seed=2).astype(np.float32), encoded.truncated)
 
-    with pytest.warns(MmsearchWarning, match="imported; that they are of .* was declared"):
+    with (
+        pytest.warns(MmsearchWarning, match="imported; that they are of .* was declared"),
+        pytest.warns(MmsearchWarning, match="/data is not there"),
+    ):
         hits = open_gallery(tmp_path / "g", encoder=Same()).query("anything", k=1)
     assert (hits[0].path, round(hits[0].score, 2)) == ("2/0.jpg", 1.0)
     with pytest.raises(EncoderMismatch, match="imported vectors of 512"):

@@ -332,14 +332,21 @@ def test_forgetting_a_folder_of_captions(photos: Path, fake: FakeEncoder) -> Non
 def test_a_member_can_be_asked_with_and_shown(photos: Path, tmp_path: Path, fake: FakeEncoder) -> None:
     from PIL import Image
 
+    from mmsearch.pipeline.collect import collect
     from mmsearch.pipeline.query import open_gallery
-    from mmsearch.pipeline.render import Answer, contact_sheet
+    from mmsearch.pipeline.questions import Picture, Query
+    from mmsearch.pipeline.render import contact_sheet
 
     (tmp_path / "shards").mkdir()
     make_tar(tmp_path / "shards" / "a.tar", [(f.name, f.read_bytes()) for f in sorted(photos.glob("*.png"))])
     embed([tmp_path / "shards"], gallery=tmp_path / "g", encoder=fake)
     member = tmp_path / "shards" / "a.tar!" / "red.png"
-    hits = open_gallery(tmp_path / "g", encoder=fake).query(image=member, k=2)
-    assert (hits[0].path, round(hits[0].score, 3)) == ("a.tar!/red.png", 1.0)
-    sheet = np.asarray(Image.open(contact_sheet([Answer("red", hits)], tmp_path / "sheet.png")).convert("RGB"))
+    answer = open_gallery(tmp_path / "g", encoder=fake).ask(Query([Picture(member)], k=2))
+    hits = answer.hits
+    assert (hits[0].path, round(hits[0].score, 3), hits[0].gone) == ("a.tar!/red.png", 1.0, False)
+    copied = collect(hits, tmp_path / "copies").copied
+    assert [file.name for file in copied] == ["1-red.png", f"2-{Path(hits[1].path or '').name}"]
+    assert copied[0].read_bytes() == (photos / "red.png").read_bytes()
+    assert collect(hits, tmp_path / "copies").present == copied
+    sheet = np.asarray(Image.open(contact_sheet([answer], tmp_path / "sheet.png")).convert("RGB"))
     assert (np.abs(sheet.astype(int) - (220, 30, 30)).max(axis=2) < 40).sum() > 10_000

@@ -15,6 +15,7 @@ from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
+from mmsearch.sources import archive_of
 
 __all__ = ["Answer", "Hit", "distinct", "hits_of", "kept", "warn_of_gone", "warn_of_nothing"]
 
@@ -149,7 +150,7 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Pat
 
 def _is_gone(file: str) -> bool:
     try:
-        Path(file).stat()
+        Path(archive_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:  # not for us to see: it may well be there

@@ -2,15 +2,18 @@
 
 import contextlib
 import filecmp
+import io
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
-from mmsearch.errors import StoreError
+from mmsearch.errors import ImageError, StoreError
 from mmsearch.pipeline.answers import Hit
+from mmsearch.sources import archive_of, read_location
 
 __all__ = ["Collected", "collect"]
 
@@ -50,8 +53,11 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
     first = {hit.file: hit.rank for hit in reversed(hits) if hit.file}
     for file, rank in sorted(first.items(), key=lambda pair: pair[1]):
         try:
-            with Path(file).open("rb"):
+            with _opened(Path(file)):
                 pass
+        except ImageError as error:  # an archive that is damaged by now
+            failed.append((file, error.reason))
+            continue
         except OSError as error:
             gone = (
                 "gone since it was embedded" if isinstance(error, _MISSING) else (error.strerror or str(error)).lower()
@@ -63,22 +69,33 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
     return Collected(target, copied, present, failed)
 
 
+def _opened(source: Path) -> BinaryIO:
+    """A file, or a member of an archive. Raises OSError, ImageError."""
+    return source.open("rb") if archive_of(source) is None else io.BytesIO(read_location(source))
+
+
+def _is_same(source: Path, copy: Path) -> bool:
+    if archive_of(source) is not None:
+        return read_location(source) == copy.read_bytes()
+    return filecmp.cmp(source, copy, shallow=False)
+
+
 def _copy(source: Path, folder: Path, prefix: str) -> tuple[Path, bool]:
     """The copy, and whether it is new."""
     stem = os.fsdecode(os.fsencode(source.stem)[:_LONGEST])
     for number in count(1):
         target = folder / f"{prefix}{stem}{f'-{number}' if number > 1 else ''}{source.suffix}"
         try:
-            with source.open("rb") as original, target.open("xb") as copy:
+            with _opened(source) as original, target.open("xb") as copy:
                 try:
                     shutil.copyfileobj(original, copy)
                 except BaseException:
                     target.unlink(missing_ok=True)
                     raise
-            with contextlib.suppress(OSError):  # some file systems keep no times
+            with contextlib.suppress(OSError):  # some file systems keep no times, and members of archives have none
                 shutil.copystat(source, target)
         except FileExistsError:
-            if target.is_file() and filecmp.cmp(source, target, shallow=False):
+            if target.is_file() and _is_same(source, target):
                 return target, False
             continue
         except OSError as error:

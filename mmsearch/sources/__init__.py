@@ -5,7 +5,7 @@ from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
-from mmsearch.sources.opening import OpenFile, opened, read_location
+from mmsearch.sources.opening import OpenFile, archive_of, opened, read_location
 from mmsearch.sources.pairs import read_pairs
 from mmsearch.sources.selection import EVERYTHING, Selection
 
@@ -23,6 +23,7 @@ __all__ = [
     "Selection",
     "SourceFile",
     "archive_kind",
+    "archive_of",
     "file_in",
     "is_hidden",
     "is_list",

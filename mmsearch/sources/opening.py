@@ -138,11 +138,17 @@ def _once(find: Callable[[Archive], Any], archive: Archive) -> Any:
         return find(archive)
 
 
+def archive_of(location: str | os.PathLike[str]) -> str | None:
+    """The archive that holds `photos/a.tar!/x.jpg`; None where a location is that of a file."""
+    path, mark, _ = os.fspath(location).partition(MEMBER)
+    return path if mark and archive_kind(path) is not None and not Path(location).exists() else None
+
+
 def read_location(location: str | os.PathLike[str]) -> bytes:
     """The bytes of a file, or of a member such as `photos/a.tar!/x.jpg`. Raises OSError, ImageError."""
     name = os.fspath(location)
-    path, mark, inner = name.partition(MEMBER)
-    if not mark or archive_kind(path) is None or Path(name).exists():
+    path, inner = archive_of(name), name.partition(MEMBER)[2]
+    if path is None:
         return Path(name).read_bytes()
     status = Path(path).stat()
     archive = SourceFile("", path, status.st_size, status.st_mtime_ns)
