@@ -41,7 +41,8 @@ format: $(READY) ## put the code into its format
 	$(BIN)/ruff format
 
 bench: $(READY) ## speed and memory, as ratios against the plain way of doing it
-	$(BIN)/python scripts/bench_pipeline.py
+	$(BIN)/python scripts/bench_embed.py
+	$(BIN)/python scripts/bench_sync.py
 	$(BIN)/python scripts/bench_query.py
 	$(BIN)/python scripts/bench_eval.py --plain
 

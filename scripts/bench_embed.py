@@ -36,7 +36,7 @@ SMALL = {
     "vision_cfg": {"image_size": 224, "layers": 4, "width": 192, "head_width": 64, "patch_size": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
 }
-COUNTS = {"640x480": 768, "1024x768": 512, "4000x3000": 96}
+COUNTS = {"640x480": 2048, "1024x768": 1280, "4000x3000": 384}
 NOISE = {"640x480": 3.0, "1024x768": 3.0, "4000x3000": 2.0}  # grain, which decides how large the files are
 DISTINCT = 8  # pictures of a size; the rest are these with another comment inside
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="small", help="small, or an architecture such as ViT-B-32")
     parser.add_argument("--sizes", nargs="+", default=list(COUNTS), help="of the JPEGs, WIDTHxHEIGHT")
-    parser.add_argument("--images", type=int, help="of each size; default: 768, 512 and 96")
+    parser.add_argument("--images", type=int, help="of each size; default: 2048, 1280 and 384")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement; the median counts")
