@@ -163,7 +163,7 @@ def test_batches_grow_as_long_as_it_pays() -> None:
     for _ in range(60):
         seen.append(sizes.current)
         sizes.took(sizes.current, sizes.current / rate[sizes.current])
-    assert [seen[0], seen[9], seen[18], seen[27], seen[-1]] == [64, 128, 256, 128, 128]
+    assert [seen[0], seen[5], seen[10], seen[15], seen[-1]] == [64, 128, 256, 128, 128]
     assert sorted(set(seen)) == [64, 128, 256]
 
 
