@@ -19,6 +19,7 @@ from mmsearch.loader import load
 from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.sources import archives as archives_module
 from mmsearch.sources import file_in, list_archive
+from mmsearch.workers import Workers
 from tests.archives import make_tar, make_zip
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents
@@ -288,7 +289,7 @@ def test_mutated_archives_raise_nothing_else(kind: str, shards: Path, pictures: 
         MAKE[kind](shards / f"a.{kind}", members)
     whole = (shards / f"a.{kind}").read_bytes()
     rng = random.Random(7)
-    preprocess = FakeEncoder().preprocess
+    encoder, workers = FakeEncoder(), Workers(2, "test")
     damaged = refused = 0
     for attempt in range(200):
         data = bytearray(whole)
@@ -308,9 +309,11 @@ def test_mutated_archives_raise_nothing_else(kind: str, shards: Path, pictures: 
         started = time.monotonic()
         listing = list_archive(file_in(shards, file))
         damaged += listing.damaged is not None
-        refused += sum(picture.error is not None for picture in load(iter(listing.members), preprocess))
+        pictures_of_it = load(iter(listing.members), lambda: encoder, workers, 2)
+        refused += sum(picture.error is not None for picture in pictures_of_it)
         assert time.monotonic() - started < 60
         file.unlink()
+    workers.__exit__()
     assert damaged > 10
     assert refused > 10
 
