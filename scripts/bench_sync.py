@@ -17,14 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import EncodedTexts
+from mmsearch.encoders import EncodedImages, EncodedTexts
 from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.pipeline.embed import embed
 from mmsearch.records import EncoderIdentity, Progress
@@ -37,7 +38,7 @@ PER_FOLDER = 1_000
 class Projection:
     """An encoder that multiplies 48 pixel values by a fixed matrix."""
 
-    device, precision = "cpu", "fp32"
+    device, precision, fast = "cpu", "fp32", None
     identity = EncoderIdentity("bench", "sha256:" + "0" * 64, DIM)
 
     def __init__(self) -> None:
@@ -49,6 +50,16 @@ class Projection:
     def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         vectors = pixels.reshape(len(pixels), -1) @ self._matrix
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    encode_reference = encode_images
+
+    @contextmanager
+    def lanes(self, threads: int) -> Iterator[tuple[Callable[[NDArray[np.float32]], EncodedImages], ...]]:
+        def encode(pixels: NDArray[np.float32]) -> EncodedImages:
+            started = time.perf_counter()
+            return EncodedImages(self.encode_images(pixels), 0.0, time.perf_counter() - started)
+
+        yield (encode,) * threads
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         raise NotImplementedError
