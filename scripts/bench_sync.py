@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import EncodedImages, EncodedTexts
+from mmsearch.encoders import EncodedImages
 from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.pipeline.embed import embed
 from mmsearch.records import EncoderIdentity, Progress
@@ -36,7 +36,7 @@ PER_FOLDER = 1_000
 
 
 class Projection:
-    """An encoder that multiplies 48 pixel values by a fixed matrix."""
+    """The image side of an encoder, which is all that pictures need: 48 pixel values times a fixed matrix."""
 
     device, precision, fast = "cpu", "fp32", None
     identity = EncoderIdentity("bench", "sha256:" + "0" * 64, DIM)
@@ -60,9 +60,6 @@ class Projection:
             return EncodedImages(self.encode_images(pixels), 0.0, time.perf_counter() - started)
 
         yield (encode,) * threads
-
-    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
-        raise NotImplementedError
 
 
 def make_files(folder: Path, count: int) -> None:

@@ -111,7 +111,7 @@ def embed(
         return replace(report, stages=stages, parity=parity)
 
 
-def require_fp32(precision: str) -> str:
+def _require_fp32(precision: str) -> str:
     """The precision of the exact route. Raises EncoderError where another one was asked for."""
     if precision not in ("auto", "fp32"):
         raise EncoderError(f"--exact computes in fp32, not in {precision}; leave one of the two out")
@@ -184,7 +184,7 @@ class _EncoderSource:
             self._announce(f"loading {encoder}")
             device, precision = self._options.device, self._options.precision
             if self._options.exact:
-                precision = require_fp32(precision)
+                precision = _require_fp32(precision)
             encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
         self._writer.begin(encoder.identity, self._options.dtype)
         if encoder.identity.spec == "demo":
