@@ -38,5 +38,5 @@ def import_(
         + (f"; {report.held:,} rows were there" if report.held else "")
         + (f"; {report.skipped:,} vectors are empty or not finite" if report.skipped else "")
     )
-    missing = "" if report.root.is_dir() else " (not there now: mmsearch relocate, or --images)"
+    missing = "" if report.present else " (not there now: mmsearch relocate, or --images)"
     print(f"pictures  below {report.root}{missing}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import MmsearchWarning
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import Location
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 from mmsearch.sources import archive_of
@@ -137,7 +138,7 @@ def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dic
     return dict(zip(row_ids.tolist(), rows, strict=True))
 
 
-def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Path | None]) -> Hit:
+def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Location | None]) -> Hit:
     root = folders.get(row.root_id) if row.root_id is not None else None
     name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
     file = None if root is None or name is None else str(root / name)

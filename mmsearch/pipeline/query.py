@@ -18,6 +18,7 @@ from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_enco
 from mmsearch.errors import AnnIndexError, EncoderMismatch, ImageError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours, Vectors, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
+from mmsearch.locations import Location
 from mmsearch.pipeline.answers import Answer, Hit, distinct, hits_of, kept, warn_of_gone, warn_of_nothing
 from mmsearch.pipeline.questions import SLOT, Like, Part, Picture, Query, Text, combined
 from mmsearch.records import EncoderIdentity, ItemTable
@@ -327,7 +328,7 @@ class OpenGallery:
         return self._indexes[entry.name]
 
 
-def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:
     if gallery.dim != other.dim:
         raise EncoderMismatch(
             f"{folder} holds imported vectors of {gallery.dim} values, declared as those of {gallery.spec}; "

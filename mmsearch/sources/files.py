@@ -4,8 +4,10 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
+
+from mmsearch.locations import Location, Url
+from mmsearch.stores import file_state
 
 __all__ = ["MEMBER", "Archive", "ArchiveKind", "Member", "SourceFile", "file_in", "is_hidden", "shown", "sidecars"]
 
@@ -102,14 +104,14 @@ def shown(name: str) -> str:
     return name
 
 
-def file_in(root: Path, file: Path) -> SourceFile:
+def file_in(root: Location, file: Location) -> SourceFile:
     """A file that was named rather than found; without size and time where there is none."""
-    name = os.path.relpath(file, root).replace(os.sep, "/")
+    name = str(file.relative_to(root)) if isinstance(file, Url) else os.path.relpath(file, root).replace(os.sep, "/")
     try:
-        status = file.stat()
+        state = file_state(file)
     except OSError:
         return SourceFile(str(root), name, None, None)
-    return SourceFile(str(root), name, status.st_size, status.st_mtime_ns)
+    return SourceFile(str(root), name, state.size, state.mtime_ns)
 
 
 def is_hidden(name: str) -> bool:

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from mmsearch.locations import Location
 from mmsearch.sources.files import SourceFile, sidecars
 
 __all__ = ["FolderWalk"]
@@ -22,9 +22,9 @@ class FolderWalk:
 
     def __init__(
         self,
-        root: Path,
+        root: Location,
         *,
-        avoid: Path | None = None,
+        avoid: Location | None = None,
         hidden: bool = False,
         enters: Callable[[str], bool] = lambda _: True,
         sidecars_too: bool = False,

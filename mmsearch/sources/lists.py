@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import SourceError
+from mmsearch.locations import Location
 from mmsearch.sources import parquet
 from mmsearch.sources.captions import CAPTION_COLUMNS, IMAGE_COLUMNS
+from mmsearch.stores import local_copy
 
 __all__ = ["FileList", "is_list", "read_list"]
 
@@ -30,21 +32,21 @@ class FileList:
     them. problems: lines that name nothing, as "line 7: ...".
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
     urls: int
     captions: bool
     problems: tuple[str, ...]
 
 
-def is_list(file: Path) -> bool:
+def is_list(file: Location) -> bool:
     """Whether a file that was named is a list of files rather than a picture or an archive. Raises OSError."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         try:
-            return not parquet.is_image_table(str(file))
+            return not parquet.is_image_table(str(local_copy(file)))
         except parquet.Unreadable:
             return False
-    return suffix in (*_TABLES, *_JSON, *_LINES) and _is_text(file)
+    return suffix in (*_TABLES, *_JSON, *_LINES) and _is_text(local_copy(file))
 
 
 def _is_text(file: Path) -> bool:
@@ -57,7 +59,7 @@ def _is_text(file: Path) -> bool:
     return b"\0" not in start
 
 
-def read_list(file: Path) -> FileList:
+def read_list(file: Location) -> FileList:
     """The files that a list names; relative paths are relative to the list's own folder.
 
     - `.csv`, `.tsv`: a header that names a column such as path, image, file or filename.
@@ -72,7 +74,7 @@ def read_list(file: Path) -> FileList:
     problems: list[str] = []
     urls, captions = 0, False
     try:
-        for number, named, has_caption in _rows(file):
+        for number, named, has_caption in _rows(local_copy(file)):
             captions |= has_caption
             if named is None or not named.strip():
                 problems.append(f"line {number}: names no file")
