@@ -16,6 +16,7 @@ from mmsearch.records import (
     ITEM_TABLES,
     TABLES,
     Agreement,
+    Coverage,
     EncoderIdentity,
     IndexEntry,
     Manifest,
@@ -191,6 +192,7 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         deletes={table: tuple(RowIdFile(**file) for file in document["deletes"][table]) for table in TABLES},
         indexes=tuple(map(_index, document["indexes"])),
         parity=tuple(map(_parity, document.get("parity", []))),
+        promised=_ranges(document.get("promised", [])),
     )
 
 
@@ -204,8 +206,12 @@ def _parity(fields: dict[str, Any]) -> Parity:
     return Parity(**fields, agreements=agreements)
 
 
+def _ranges(pairs: list[list[int]]) -> Coverage:
+    return tuple((int(low), int(high)) for low, high in pairs)
+
+
 def _index(fields: dict[str, Any]) -> IndexEntry:
-    covers = tuple((int(low), int(high)) for low, high in fields.pop("covers"))
+    covers = _ranges(fields.pop("covers"))
     if fields["table"] not in ITEM_TABLES:
         raise ValueError(f"index of unknown table {fields['table']!r}")
     return IndexEntry(**fields, covers=covers)

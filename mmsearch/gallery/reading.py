@@ -272,6 +272,15 @@ class Gallery:
         """The folder of an index, on this machine."""
         return self.store.local_folder(f"index/{name}")
 
+    def coverage(self, table: ItemTable) -> Coverage:
+        """The row ids that an index of all rows of this version answers for: no row will come that has one of them."""
+        first, covers = 0, []
+        for low, high in sorted(self.manifest.promised) if table == "images" else ():
+            covers.append((first, low))
+            first = high
+        covers.append((first, self.manifest.next_row_ids[table]))
+        return tuple(part for part in covers if part[0] < part[1])
+
     def new_index_folder(self) -> tuple[str, Path]:
         """A fresh name and its folder, created. It belongs to the gallery once `commit_index` names it."""
         name = secrets.token_hex(12)

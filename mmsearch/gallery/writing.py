@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,22 +20,25 @@ from mmsearch.locations import Location
 from mmsearch.records import (
     TABLES,
     CaptionRow,
+    Coverage,
     EncoderIdentity,
     ImageRow,
     Manifest,
     Parity,
     Provenance,
     Root,
+    Shard,
     SkippedRow,
     Table,
 )
 from mmsearch.stores import Store, open_store
 
-__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer"]
+__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_images"]
 
 COMMIT_SECONDS = 60.0
 NOTHING: Mapping[Table, Sequence[int]] = MappingProxyType({})
 _NOBODY = EncoderIdentity("", "", 0)
+_Row = ImageRow | CaptionRow | SkippedRow
 _PARTS = {"manifests", "deletes", "index", "lock", "lock.commit", *TABLES}
 
 
@@ -58,6 +62,23 @@ def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
         finally:
             if fresh and writer.manifest.version == 0:
                 store.abandon(TABLES)
+
+
+def write_images(
+    place: Location,
+    row_ids: NDArray[np.int64],
+    rows: Sequence[ImageRow],
+    vectors: NDArray[np.floating],
+    dtype: str,
+    provenance: Provenance,
+) -> tuple[Shard, ...]:
+    """Write images into the gallery at `place`, durably, for its writer to `adopt`; until then they are not in it.
+
+    Needs no lock. row_ids: (n,), ascending, of a range that the writer reserved. vectors: (n, dim), L2-normalised.
+    Raises StoreError.
+    """
+    held = _table("images", row_ids, rows, vectors, vectors.shape[1], dtype)
+    return tuple(tables.write_shards(open_store(place), "images", held, provenance))
 
 
 def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, place: Location) -> None:
@@ -88,14 +109,34 @@ def _require_ours(store: Store) -> bool:
     return False
 
 
+def _table(
+    table: Table, row_ids: NDArray[np.int64], rows: Sequence[_Row], vectors: Any, dim: int, dtype: str
+) -> pa.Table:
+    expected = tables.schema(table, dim, dtype)
+    columns: list[pa.Array] = []
+    for field in expected:
+        if field.name == "row_id":
+            columns.append(pa.array(row_ids))
+        elif field.name == "embedding":
+            columns.append(tables.embedding_column(np.asarray(vectors), dtype))
+        else:
+            columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
+    return pa.table(columns, schema=expected)
+
+
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """Rows that wait for the next commit, and live rows that die in it."""
+    """Rows that wait for the next commit, and live rows that die in it. shards: of rows that are written already."""
 
     table: Table
     provenance: Provenance | None
     rows: pa.Table | None
     replaces: Mapping[Table, Sequence[int]]
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return (self.rows.num_rows if self.rows is not None else 0) + sum(shard.rows for shard in self.shards)
 
 
 class GalleryWriter:
@@ -111,6 +152,7 @@ class GalleryWriter:
         self._roots = manifest.roots
         self._next_root_id = manifest.next_root_id
         self._parity = manifest.parity
+        self._promised: Coverage = ()  # what an earlier run was promised, it will never write
         self._last_commit = time.monotonic()
         self.manifest = manifest
 
@@ -162,7 +204,7 @@ class GalleryWriter:
     def append(
         self,
         table: Table,
-        rows: Sequence[ImageRow] | Sequence[CaptionRow] | Sequence[SkippedRow],
+        rows: Sequence[_Row],
         vectors: NDArray[np.floating] | None = None,
         provenance: Provenance | None = None,
         *,
@@ -173,18 +215,32 @@ class GalleryWriter:
         vectors: (n, dim), L2-normalised, stored in the gallery's dtype; None for skipped rows.
         replaces: live rows, by table, that die in the same commit, whatever interrupts the program.
         """
-        expected = tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype)
         first = self._next_row_ids[table]
         self._next_row_ids[table] += len(rows)
         ids = np.arange(first, first + len(rows), dtype=np.int64)
-        columns: list[pa.Array] = [pa.array(ids)]
-        for field in expected:
-            if field.name == "embedding":
-                columns.append(tables.embedding_column(np.asarray(vectors), self.manifest.dtype))
-            elif field.name != "row_id":
-                columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
-        self._pending.append(_Pending(table, provenance, pa.table(columns, schema=expected), replaces))
+        held = _table(table, ids, rows, vectors, self.manifest.encoder.dim, self.manifest.dtype)
+        self._pending.append(_Pending(table, provenance, held, replaces))
         return ids
+
+    def reserve(self, count: int) -> int:
+        """Promise so many ids of images, from the one returned, to whoever writes them later with `write_images`."""
+        first = self._next_row_ids["images"]
+        self._next_row_ids["images"] += count
+        self._promised = (*self._promised, (first, first + count))
+        return first
+
+    def release(self, first: int, count: int) -> None:
+        """Take a promise, or a part of one, back: what was to come of these ids is adopted, or will never come."""
+        past = first + count
+        kept = (
+            ((low, min(high, first)) for low, high in self._promised),
+            ((max(low, past), high) for low, high in self._promised),
+        )
+        self._promised = tuple(sorted(part for parts in kept for part in parts if part[0] < part[1]))
+
+    def adopt(self, shards: Sequence[Shard], *, replaces: Mapping[Table, Sequence[int]] = NOTHING) -> None:
+        """Add images that others have written with ids that were promised. replaces: as for `append`."""
+        self._pending.append(_Pending("images", None, None, replaces, tuple(shards)))
 
     def delete(self, table: Table, row_ids: Sequence[int] | NDArray[np.int64]) -> None:
         """Mark live rows as dead, in the same commit as whatever else is pending."""
@@ -197,9 +253,15 @@ class GalleryWriter:
         names = tables.schema("images", self.manifest.encoder.dim, self.manifest.dtype).names
         pending = [part.rows for part in self._pending if part.table == "images" and part.rows is not None]
         parts = [tables.picked(rows, tables.places_of(rows, wanted)) for rows in pending]
+        expected = self.gallery.schema("images")
+        for shard in (shard for part in self._pending for shard in part.shards):
+            inside = wanted[(wanted >= shard.min_row_id) & (wanted <= shard.max_row_id)]
+            if inside.size:
+                parts.append(tables.read_rows(self._store, "images", shard, inside, names, expected).select(names))
         # A row of the first version may have been replaced and merged away since; there it still stands.
         begun = self._opened.next_row_ids["images"]
-        committed = wanted[(wanted >= begun) & (wanted < self.manifest.next_row_ids["images"])]
+        waiting = np.sort(np.concatenate([np.empty(0, np.int64), *map(tables.row_ids_of, parts)]))
+        committed = wanted[(wanted >= begun) & ~tables.contains(waiting, wanted)]
         for gallery, ids in ((Gallery(self._store, self._opened), wanted[wanted < begun]), (self.gallery, committed)):
             if ids.size:
                 parts.append(gallery.rows("images", ids, names).select(names))
@@ -211,7 +273,7 @@ class GalleryWriter:
     @property
     def due(self) -> bool:
         """Whether it is time to commit: a full shard is pending, or a minute has passed."""
-        pending = sum(part.rows.num_rows for part in self._pending if part.rows is not None)
+        pending = sum(part.count for part in self._pending)
         waited = time.monotonic() - self._last_commit > COMMIT_SECONDS
         return pending >= tables.SHARD_ROWS or (waited and self.dirty)
 
@@ -247,6 +309,7 @@ class GalleryWriter:
         for part in self._pending:
             if part.rows is not None:
                 groups.setdefault((part.table, part.provenance), []).append(part.rows)
+            shards[part.table] += part.shards
             for table, row_ids in part.replaces.items():
                 dead[table].update(row_ids)
         for (table, provenance), rows in groups.items():
@@ -262,6 +325,7 @@ class GalleryWriter:
             next_root_id=self._next_root_id,
             parity=self._parity,
             next_row_ids=dict(self._next_row_ids),
+            promised=self._promised,
             shards={table: tuple(shards[table]) for table in TABLES},
             deletes={table: tuple(deletes[table]) for table in TABLES},
         )

@@ -11,24 +11,12 @@ from numpy.typing import NDArray
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
-from mmsearch.loader import Loaded
 from mmsearch.pipeline.embed.parity import ParityCheck, Sample
+from mmsearch.pipeline.embed.sink import Entry
 from mmsearch.records import ImageRow, Provenance, SkippedRow, Table
 from mmsearch.sync import Task
 
-__all__ = ["Book", "Entry"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file and what was read of it."""
-
-    task: Task
-    picture: Loaded
-
-    def without_pixels(self) -> "Entry":
-        """Pixels are only for the encoder; until a row is written they would fill the memory."""
-        return Entry(self.task, replace(self.picture, pixels=None))
+__all__ = ["Book"]
 
 
 @dataclass(slots=True)
@@ -56,6 +44,14 @@ class Book:
     broken: list[tuple[Task, SkippedRow]] = field(default_factory=list)
     unknown: list[tuple[str, str]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def knows(self, content_hash: bytes) -> bool:
+        """Whether some row has this content."""
+        return content_hash in self.known
+
+    def abandon(self) -> None:
+        """Commit no more of it."""
+        self.writer.abandon()
 
     def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
         """Write rows with new vectors (n, dim)."""

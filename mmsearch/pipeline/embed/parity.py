@@ -77,19 +77,24 @@ class ParityCheck:
             self._vectors += [sample.vector for sample in waiting]
             self._errors += [sample.error for sample in waiting]
             self._kinds += [sample.kind for sample in waiting]
+        if self._anchors is None and self._kinds and _little_to_tell(np.stack(self._references)):
+            self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
+        return self._compared(encoder.device, encoder.precision)
+
+    def _compared(self, device: str, precision: str) -> Parity | None:
         if not self._kinds:
             return None
         vectors, references = np.stack(self._vectors), np.stack(self._references)
-        cosines = centred_cosines(vectors, references, self._centre(references, encoder))
+        cosines = centred_cosines(vectors, references, self._centre(references))
         members: dict[Kind, list[int]] = defaultdict(list)
         for place, kind in enumerate(self._kinds):
             members[kind].append(place)
         agreements = tuple(self._agreement(kind, np.array(members[kind]), cosines) for kind in sorted(members))
         for agreement in agreements:
-            _require(agreement, encoder.precision)
+            _require(agreement, precision)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         overlap = top10_overlap(vectors, references)
-        return Parity(now, encoder.device, encoder.precision, len(references), overlap, agreements)
+        return Parity(now, device, precision, len(references), overlap, agreements)
 
     def _agreement(self, kind: Kind, places: NDArray[np.int64], cosines: NDArray[np.float64]) -> Agreement:
         decibels = psnr(np.array(self._errors)[places])
@@ -105,16 +110,22 @@ class ParityCheck:
             cosine_lowest=float(cosines[places].min()),
         )
 
-    def _centre(self, references: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float64]:
-        """(dim,): the mean of the sample. Of a handful of pictures, or of pictures that are all alike, little would be
-        left after subtracting it but rounding; so there generated ones take part in it."""
-        mean: NDArray[np.float64] = references.mean(axis=0, dtype=np.float64)
-        if len(references) >= _FEW and np.sqrt(np.square(references - mean).sum(axis=1).mean()) >= _NARROW:
-            return mean
-        if self._anchors is None:
-            self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
-        both: NDArray[np.float64] = np.concatenate([references, self._anchors]).mean(axis=0, dtype=np.float64)
-        return both
+    def _centre(self, references: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(dim,): the mean of the sample, and of generated pictures too where it alone would say little."""
+        together = [references]
+        if self._anchors is not None and _little_to_tell(references):
+            together.append(self._anchors)
+        centre: NDArray[np.float64] = np.concatenate(together).mean(axis=0, dtype=np.float64)
+        return centre
+
+
+def _little_to_tell(references: NDArray[np.float32]) -> bool:
+    """Of a handful of pictures, or of pictures that are all alike, little is left after subtracting the mean but
+    rounding."""
+    if len(references) < _FEW:
+        return True
+    mean = references.mean(axis=0, dtype=np.float64)
+    return bool(np.sqrt(np.square(references - mean).sum(axis=1).mean()) < _NARROW)
 
 
 def psnr(error: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ class StageTimes:
 class Stages:
     """Adds up. threads: that load. lanes: that encode; 0 where both are done by the same threads (CPU)."""
 
-    threads: int
+    threads: int = 1
     lanes: int = 0
     read: float = 0.0
     decode: float = 0.0

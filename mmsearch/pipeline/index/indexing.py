@@ -319,7 +319,7 @@ class _Run:
         return VectorFile(folder, rows, self.encoder.dim, self.gallery.manifest.dtype)
 
     def _entry(self, record: IndexRecord) -> IndexEntry:
-        covers = ((0, self.gallery.manifest.next_row_ids[self.table]),)
+        covers = self.gallery.coverage(self.table)
         return IndexEntry(record.name, self.table, covers, record.rows, record.factory)
 
     def _reported(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
