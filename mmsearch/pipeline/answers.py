@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.pipeline.hits import Hit
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 from mmsearch.sources import archive_of
@@ -19,29 +19,6 @@ __all__ = ["Answer", "Hit", "distinct", "hits_of", "kept", "side_by_side", "why_
 
 _NAMED = 3  # files that a warning names before it counts the rest
 _FETCHED = 1024  # candidates whose vectors are held at a time while near-duplicates are looked for
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One returned row.
-
-    rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
-    text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
-    gone: the file was not there any more when the answer was given.
-    """
-
-    rank: int
-    score: float
-    row_id: int
-    table: ItemTable
-    caption: str | None
-    root: str | None
-    path: str | None
-    file: str | None
-    width: int | None = None
-    height: int | None = None
-    taken_at: datetime | None = None
-    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

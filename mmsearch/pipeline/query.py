@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -52,6 +53,7 @@ class SearchOptions:
 
 # So few are bound by reading the vectors, not by multiplying with them.
 _FEW_QUERIES = 16
+_KEPT_FILTERS = 8  # each has a connection of its own
 
 DEFAULT = SearchOptions()
 EXACT = SearchOptions(exact=True)
@@ -70,28 +72,67 @@ def open_gallery(
     device: where queries are encoded; a single one is quicker on the CPU than a GPU is to start.
     Raises GalleryNotFound, GalleryError.
     """
-    return OpenGallery(Gallery.open(gallery), encoder=encoder, device=device, announce=announce)
+    opened = Gallery.open(gallery)
+    return OpenGallery(opened, encoders=QueryEncoders(opened, encoder, device, announce))
 
 
-class OpenGallery:
-    """A gallery that answers. It stays at the version that it was opened at; open it again to see what came since."""
+class QueryEncoders:
+    """What encodes the queries to a gallery, loaded when it is first needed. For any number of threads."""
 
     def __init__(
         self,
         gallery: Gallery,
-        *,
-        encoder: str | Encoder | None = None,
+        wanted: str | Encoder | None = None,
         device: str = "cpu",
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.gallery = gallery
-        self._wanted = encoder
-        self._device = device
-        self._announce = announce
+        self._identity, self._folder = gallery.manifest.encoder, gallery.path
+        self._wanted, self._device, self._announce = wanted, device, announce
         self._encoder: Encoder | None = None
         self._texts: TextEncoder | None = None
+        self._loading = threading.RLock()
+
+    def of(self, gallery: Gallery) -> "QueryEncoders":
+        """The same choice, for a gallery of another encoder."""
+        return QueryEncoders(gallery, self._wanted, self._device, self._announce)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether whoever asks chose another than the one that the gallery names."""
+        return self._wanted is not None
+
+    def encoder(self) -> Encoder:
+        """As `OpenGallery.encoder`."""
+        with self._loading:
+            if self._encoder is None:
+                encoder = self._wanted or self._identity.spec
+                if isinstance(encoder, str):
+                    encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
+                if self._identity.declared:
+                    _warn_declared(self._identity, encoder.identity, self._folder)
+                else:
+                    require_same_encoder(self._identity, encoder.identity, self._folder)
+                self._encoder = encoder
+            return self._encoder
+
+    def texts(self) -> TextEncoder:
+        """As `OpenGallery.text_encoder`."""
+        with self._loading:
+            if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
+                self._texts = find_text_encoder(self._identity, announce=self._announce)
+            return self._texts or self.encoder()
+
+
+class OpenGallery:
+    """A gallery that answers, to any number of threads. It stays at the version that it was opened at; `newest` is what
+    came since."""
+
+    def __init__(self, gallery: Gallery, *, encoders: "QueryEncoders | None" = None) -> None:
+        self.gallery = gallery
+        self._encoders = encoders or QueryEncoders(gallery)
         self._indexes: dict[str, AnnIndex | None] = {}
         self._filters: dict[tuple[ItemTable, str], RowFilter] = {}
+        self._opening = threading.RLock()
 
     def query(
         self,
@@ -174,24 +215,26 @@ class OpenGallery:
 
     def encoder(self) -> Encoder:
         """The encoder of queries, loaded on first use. Raises EncoderMismatch unless it is the gallery's."""
-        if self._encoder is None:
-            own = self.gallery.manifest.encoder
-            encoder = self._wanted or own.spec
-            if isinstance(encoder, str):
-                encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
-            if own.declared:
-                _warn_declared(own, encoder.identity, self.gallery.path)
-            else:
-                require_same_encoder(own, encoder.identity, self.gallery.path)
-            self._encoder = encoder
-        return self._encoder
+        return self._encoders.encoder()
 
     def text_encoder(self) -> TextEncoder:
         """What encodes texts: without torch where that is laid out on this machine, unless a model or a device was
         asked for; else the encoder. Raises as `encoder`."""
-        if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
-            self._texts = find_text_encoder(self.gallery.manifest.encoder, announce=self._announce)
-        return self._texts or self.encoder()
+        return self._encoders.texts()
+
+    def newest(self) -> "OpenGallery":
+        """The newest version: this object when nothing was committed since. The encoder and the indexes that it still
+        names stay loaded."""
+        gallery = self.gallery.newest()
+        if gallery is self.gallery:
+            return self
+        same = gallery.manifest.encoder.fingerprint == self.gallery.manifest.encoder.fingerprint
+        encoders = self._encoders if same else self._encoders.of(gallery)
+        opened = OpenGallery(gallery, encoders=encoders)
+        opened._indexes = {
+            entry.name: self._indexes[entry.name] for entry in gallery.manifest.indexes if entry.name in self._indexes
+        }
+        return opened
 
     def picture_vector(self, file: _Path) -> NDArray[np.float32]:
         """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
@@ -204,7 +247,7 @@ class OpenGallery:
             raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
         # A picture that the gallery holds has its vector there: no model has to be loaded for it.
         known = vector_of(self.gallery, hashlib.blake2b(data, digest_size=16).digest())
-        if known is not None and self._wanted is None:
+        if known is not None and not self._encoders.chosen:
             return known
         from mmsearch import images  # late: a text needs no Pillow
 
@@ -231,27 +274,30 @@ class OpenGallery:
         return merge([indexed, beside], k)
 
     def _filter(self, table: ItemTable, where: str) -> "RowFilter":
-        if (table, where) not in self._filters:
-            from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
+        with self._opening:
+            if (table, where) not in self._filters:
+                from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
 
-            columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
-            self._filters[table, where] = RowFilter(where, columns)
-        return self._filters[table, where]
+                columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
+                self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :])
+                self._filters[table, where] = RowFilter(where, columns)
+            return self._filters[table, where]
 
     def _index(self, gallery: Gallery, table: ItemTable) -> AnnIndex | None:
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
         entry = gallery.index_for(table)
         if entry is None:
             return None
-        if entry.name not in self._indexes:
-            own = gallery.manifest.encoder
-            try:
-                folder = gallery.index_folder(entry.name)
-                self._indexes[entry.name] = open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry)
-            except AnnIndexError as error:
-                warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
-                self._indexes[entry.name] = None
-        return self._indexes[entry.name]
+        with self._opening:
+            if entry.name not in self._indexes:
+                own, folder = gallery.manifest.encoder, gallery.index_folder(entry.name)
+                try:
+                    opened = open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+                    self._indexes[entry.name] = opened
+                except AnnIndexError as error:
+                    warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
+                    self._indexes[entry.name] = None
+            return self._indexes[entry.name]
 
 
 def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
