@@ -6,6 +6,7 @@ extensions or the network, and its settings are locked.
 """
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -48,6 +49,7 @@ class RowFilter:
         """columns: those that may be used, `row_id` among them. Raises QueryError, which lists them."""
         self._expression = expression
         self._schema = pa.schema(columns)
+        self._one_at_a_time = threading.Lock()
         self._connection = duckdb.connect(":memory:", config=_SETTINGS)
         self._connection.execute("SET lock_configuration = true")
         self.columns = self._columns_of(self._parsed())
@@ -104,11 +106,12 @@ class RowFilter:
             raise self._bad(f"it gives {kind.lower()}, not true or false")
 
     def _run(self, sql: str, rows: pa.Table, take: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
-        self._connection.register("rows", rows)
-        try:
-            return take(self._connection.execute(sql))
-        except duckdb.Error as error:
-            raise self._bad(str(error)) from error
+        with self._one_at_a_time:
+            self._connection.register("rows", rows)
+            try:
+                return take(self._connection.execute(sql))
+            except duckdb.Error as error:
+                raise self._bad(str(error)) from error
 
     def _bad(self, reason: str) -> QueryError:
         # DuckDB's first line says what is wrong; the rest repeats the SQL around it, which nobody typed.

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmsearch.cli import cache, compact, embed, evaluate, export, forget, imports, index, info, query, relocate
+from mmsearch.cli import cache, compact, embed, evaluate, export, forget, imports, index, info, query, relocate, serve
 from mmsearch.cli.hits import printable
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.version import __version__
@@ -34,6 +34,7 @@ app.command("embed")(embed.embed)
 app.command("index")(index.index)
 app.command("query")(query.query)
 app.add_typer(evaluate.app, name="eval")
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("export")(export.export)
 app.command("import")(imports.import_)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from mmsearch.cli.hits import record
+from mmsearch.pipeline.hits import record
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.answers import Hit

@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mmsearch.cli.options import say
+from mmsearch.pipeline.hits import COLUMNS, record, shown_file
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.answers import Answer, Hit
     from mmsearch.pipeline.collect import Collected
 
-__all__ = ["FORMATS", "printable", "record", "say_collected"]
-
-_COLUMNS = {
-    "images": ["rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone"],
-    "captions": ["rank", "score", "row_id", "caption", "path", "file", "gone"],
-}
-
+__all__ = ["FORMATS", "printable", "say_collected"]
 
 _JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
 
@@ -74,25 +69,13 @@ def _table(answer: "Answer") -> None:
         Console().print(table)
 
 
-def _file(hit: "Hit") -> str | None:
-    """The file as valid text; undecodable bytes as escapes."""
-    return None if hit.file is None else os.fsencode(hit.file).decode("utf-8", "backslashreplace")
-
-
-def record(hit: "Hit") -> dict[str, object]:
-    """A hit as the object of a JSON line."""
-    taken_at = hit.taken_at.isoformat() if hit.taken_at else None
-    values = {name: getattr(hit, name) for name in _COLUMNS[hit.table]} | {"file": _file(hit), "taken_at": taken_at}
-    return {name: values[name] for name in _COLUMNS[hit.table]}
-
-
 def _jsonl(answer: "Answer") -> None:
     for hit in answer.hits:
         print(json.dumps(record(hit), ensure_ascii=False))
 
 
 def _csv(answer: "Answer") -> None:
-    writer = csv.DictWriter(sys.stdout, _COLUMNS[answer.query.table], lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, COLUMNS[answer.query.table], lineterminator="\n")
     writer.writeheader()
     writer.writerows(record(hit) | {"gone": str(hit.gone).lower()} for hit in answer.hits)
 
@@ -118,7 +101,7 @@ def _trec(answer: "Answer") -> None:
     times = Counter(hit.path for hit in answer.hits)
     for hit in answer.hits:
         # A caption has no name of its own; one path below two roots is two documents.
-        path = str(hit.row_id) if hit.table == "captions" else hit.path if times[hit.path] == 1 else _file(hit)
+        path = str(hit.row_id) if hit.table == "captions" else hit.path if times[hit.path] == 1 else shown_file(hit)
         print(_word(answer.query.id), "Q0", _word(path or ""), hit.rank, hit.score, "mmsearch")
 
 

@@ -112,7 +112,7 @@ class Gallery:
 
     def _live(self, table: Table, shard: Shard, columns: Sequence[str], skip: Coverage = ()) -> Iterator[pa.Table]:
         dead = self.dead_row_ids(table)
-        for rows in tables.scan(self.store, table, shard, columns, self.schema(table)):
+        for rows in self._scan_shard(table, shard, columns):
             row_ids = tables.row_ids_of(rows)
             keep = ~tables.contains(dead, row_ids)
             for low, high in skip:
@@ -138,7 +138,7 @@ class Gallery:
             for rows in self._live(table, shard, columns):
                 wanted = admits(rows)
                 if wanted.size:
-                    found = tables.read_rows(self.store, table, shard, wanted, ["embedding"], self.schema(table))
+                    found = self._read_rows(table, shard, wanted, ["embedding"])
                     yield VectorBlock(tables.row_ids_of(found), tables.matrix(found.column("embedding")))
 
     def rows(self, table: Table, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
@@ -153,7 +153,7 @@ class Gallery:
                 np.searchsorted(wanted, shard.min_row_id) : np.searchsorted(wanted, shard.max_row_id, "right")
             ]
             if inside.size:
-                parts.append(tables.read_rows(self.store, table, shard, inside, columns, self.schema(table)))
+                parts.append(self._read_rows(table, shard, inside, columns))
         found = pa.concat_tables(parts) if parts else self._no_rows(table, columns)
         present = tables.row_ids_of(found)
         if len(present) != len(wanted):
@@ -240,6 +240,15 @@ class Gallery:
                 return int(tables.row_ids_of(found)[0])
         return None
 
+    def is_live(self, table: Table, row_id: int) -> bool:
+        """Whether this row is live."""
+        for shard in self.manifest.shards[table]:
+            if shard.min_row_id <= row_id <= shard.max_row_id:
+                wanted = np.array([row_id], np.int64)
+                if self._read_rows(table, shard, wanted, []).num_rows:
+                    return not tables.contains(self.dead_row_ids(table), wanted)[0]
+        return False
+
     def rows_at(self, path: str) -> list[tuple[int, int]]:
         """(row id, root id) of the live images that stand under this path, as valid text, below any root."""
         import pyarrow.compute as pc
@@ -249,6 +258,14 @@ class Gallery:
             same = rows.filter(pc.equal(rows.column("path"), path))
             found += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
         return found
+
+    def _scan_shard(self, table: Table, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows of a shard, dead ones too, in bounded pieces; `row_id` comes along."""
+        yield from tables.scan(self.store, table, shard, columns, self.schema(table))
+
+    def _read_rows(self, table: Table, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Those rows of a shard whose ids are among `row_ids` (ascending)."""
+        return tables.read_rows(self.store, table, shard, row_ids, columns, self.schema(table))
 
     def _no_rows(self, table: Table, columns: Sequence[str]) -> pa.Table:
         fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]

@@ -1,59 +1,40 @@
 """What becomes of what was found: near-duplicates left out, rows made into hits, files that are gone noticed."""
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import MmsearchWarning
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.locations import Location
+from mmsearch.pipeline.hits import Hit
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 from mmsearch.sources import archive_of
 
-__all__ = ["Answer", "Hit", "distinct", "hits_of", "kept", "warn_of_gone", "warn_of_nothing"]
+__all__ = ["Answer", "Hit", "distinct", "hits_of", "kept", "side_by_side", "why_gone", "why_nothing"]
 
 _NAMED = 3  # files that a warning names before it counts the rest
 _FETCHED = 1024  # candidates whose vectors are held at a time while near-duplicates are looked for
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """One returned row.
-
-    rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
-    text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
-    gone: the file was not there any more when the answer was given.
-    """
-
-    rank: int
-    score: float
-    row_id: int
-    table: ItemTable
-    caption: str | None
-    root: str | None
-    path: str | None
-    file: str | None
-    width: int | None = None
-    height: int | None = None
-    taken_at: datetime | None = None
-    gone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """A query and its hits, best first. pictures: the files of the pictures that it asked with."""
+    """A query and its hits, best first. pictures: the files of the pictures that it asked with.
+
+    more: whether there may be hits beyond these. remarks: what whoever asked should know: why there is no hit, which
+    files are gone, that a text was cut.
+    """
 
     query: Query
     hits: Sequence[Hit]
     pictures: Sequence[str] = ()
+    more: bool = False
+    remarks: Sequence[str] = ()
 
 
 def kept(found: Neighbours, keep: NDArray[np.bool_]) -> Neighbours:
@@ -89,45 +70,61 @@ def distinct(
     return keep
 
 
-def hits_of(gallery: Gallery, found: Neighbours, table: ItemTable) -> list[list[Hit]]:
-    """What was found, with the metadata of each row: a list a query."""
-    wanted = ascending(found.row_ids[found.row_ids >= 0])
+def side_by_side(parts: Sequence[Neighbours]) -> Neighbours:
+    """What was found for several queries, as one: padded to the widest."""
+    width = max((part.row_ids.shape[1] for part in parts), default=0)
+    n_queries = sum(len(part.row_ids) for part in parts)
+    whole = Neighbours(np.full((n_queries, width), -1, np.int64), np.full((n_queries, width), -np.inf))
+    first = 0
+    for part in parts:
+        rows, columns = slice(first, first + len(part.row_ids)), slice(part.row_ids.shape[1])
+        whole.row_ids[rows, columns], whole.scores[rows, columns] = part.row_ids, part.scores
+        first = rows.stop
+    return whole
+
+
+def hits_of(
+    gallery: Gallery, found: Neighbours, table: ItemTable, offsets: Sequence[int] | None = None
+) -> list[list[Hit]]:
+    """What was found, with the metadata of each row: a list a query.
+
+    offsets: for each query, how many of the best are passed over: the first hit has the rank after them.
+    """
+    passed = np.zeros(len(found.row_ids), np.int64) if offsets is None else np.asarray(offsets, np.int64)
+    wanted = ascending(found.row_ids[(found.row_ids >= 0) & (np.arange(found.row_ids.shape[1]) >= passed[:, None])])
     rows = consistently(gallery, lambda present: _rows(present, table, wanted))
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     answers = []
-    for row_ids, scores in zip(found.row_ids.tolist(), found.scores.tolist(), strict=True):
-        pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0]
+    for row_ids, scores, first in zip(found.row_ids.tolist(), found.scores.tolist(), passed.tolist(), strict=True):
+        pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0][first:]
         answers.append(
-            [_hit(rank, score, row_id, rows[row_id], folders) for rank, (row_id, score) in enumerate(pairs, 1)]
+            [_hit(rank, score, row_id, rows[row_id], folders) for rank, (row_id, score) in enumerate(pairs, first + 1)]
         )
     return answers
 
 
-def warn_of_gone(hits: Sequence[Hit]) -> None:
-    """A warning that names files that are not where they were, or the folder that all of them are missing from."""
+def why_gone(hits: Sequence[Hit]) -> list[str]:
+    """A line that names files that are not where they were, or the folder that all of them are missing from; none where
+    nothing is gone."""
     gone = list(dict.fromkeys(hit.file for hit in hits if hit.gone and hit.file))
     if not gone:
-        return
+        return []
     folders = sorted({hit.root for hit in hits if hit.gone and hit.root})
     absent = [folder for folder in folders if not Path(folder).is_dir()]
     if absent == folders:
-        what = f"{', '.join(absent)} is not there: is a disk not connected? If it was moved: mmsearch relocate"
-    else:
-        more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
-        what = f"gone since they were embedded: {', '.join(gone[:_NAMED])}{more}. To drop what is gone: mmsearch embed"
-    warnings.warn(what, MmsearchWarning, stacklevel=3)
+        return [f"{', '.join(absent)} is not there: is a disk not connected? If it was moved: mmsearch relocate"]
+    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+    return [f"gone since they were embedded: {', '.join(gone[:_NAMED])}{more}. To drop what is gone: mmsearch embed"]
 
 
-def warn_of_nothing(query: Query, best: float | None, *, left_out: int, items: int) -> None:
-    """A warning that says why there is no hit. best: the highest score that was seen. left_out: hits asked with."""
+def why_nothing(query: Query, best: float | None, *, left_out: int, items: int) -> str:
+    """A line that says why there is no hit. best: the highest score that was seen. left_out: hits asked with."""
     if best is not None:
-        why = f"no hit scores {query.min_score:g} or more; the best scores {best:.4f}"
-    elif query.where is not None:
+        return f"no hit scores {query.min_score:g} or more; the best scores {best:.4f}"
+    if query.where is not None:
         other = "other " if left_out else ""
-        why = f"the filter admits none of the {items:,} {other}{query.table}: {query.where}"
-    else:
-        why = f"the gallery holds no other {query.table}"
-    warnings.warn(why, MmsearchWarning, stacklevel=4)
+        return f"the filter admits none of the {items:,} {other}{query.table}: {query.where}"
+    return f"the gallery holds no other {query.table}"
 
 
 _Row = ImageRow | CaptionRow

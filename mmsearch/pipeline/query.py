@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,12 +16,22 @@ from numpy.typing import NDArray
 from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.blas import one_thread
 from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
-from mmsearch.errors import AnnIndexError, EncoderMismatch, ImageError, MmsearchWarning, QueryError
-from mmsearch.exact import Neighbours, Vectors, exact_search, merge
+from mmsearch.errors import (
+    AnnIndexError,
+    EncoderError,
+    EncoderMismatch,
+    ImageError,
+    MmsearchError,
+    MmsearchWarning,
+    QueryError,
+)
+from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
 from mmsearch.locations import Location
-from mmsearch.pipeline.answers import Answer, Hit, distinct, hits_of, kept, warn_of_gone, warn_of_nothing
-from mmsearch.pipeline.questions import SLOT, Like, Part, Picture, Query, Text, combined
+from mmsearch.pipeline.answers import Answer, Hit, hits_of
+from mmsearch.pipeline.items import vector_of
+from mmsearch.pipeline.questions import Part, Picture, Query, Text
+from mmsearch.pipeline.together import answered
 from mmsearch.records import EncoderIdentity, ItemTable
 from mmsearch.sources import read_location
 
@@ -43,12 +54,10 @@ class SearchOptions:
 
 # So few are bound by reading the vectors, not by multiplying with them.
 _FEW_QUERIES = 16
+_KEPT_FILTERS = 8  # each has a connection of its own
 
 DEFAULT = SearchOptions()
 EXACT = SearchOptions(exact=True)
-
-_LOOK_FURTHER = 4
-"""How many times as many hits are asked for where near-duplicates left too few."""
 
 
 def open_gallery(
@@ -64,28 +73,67 @@ def open_gallery(
     device: where queries are encoded; a single one is quicker on the CPU than a GPU is to start.
     Raises GalleryNotFound, GalleryError.
     """
-    return OpenGallery(Gallery.open(gallery), encoder=encoder, device=device, announce=announce)
+    opened = Gallery.open(gallery)
+    return OpenGallery(opened, encoders=QueryEncoders(opened, encoder, device, announce))
 
 
-class OpenGallery:
-    """A gallery that answers. It stays at the version that it was opened at; open it again to see what came since."""
+class QueryEncoders:
+    """What encodes the queries to a gallery, loaded when it is first needed. For any number of threads."""
 
     def __init__(
         self,
         gallery: Gallery,
-        *,
-        encoder: str | Encoder | None = None,
+        wanted: str | Encoder | None = None,
         device: str = "cpu",
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.gallery = gallery
-        self._wanted = encoder
-        self._device = device
-        self._announce = announce
+        self._identity, self._folder = gallery.manifest.encoder, gallery.path
+        self._wanted, self._device, self._announce = wanted, device, announce
         self._encoder: Encoder | None = None
         self._texts: TextEncoder | None = None
+        self._loading = threading.RLock()
+
+    def of(self, gallery: Gallery) -> "QueryEncoders":
+        """The same choice, for a gallery of another encoder."""
+        return QueryEncoders(gallery, self._wanted, self._device, self._announce)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether whoever asks chose another than the one that the gallery names."""
+        return self._wanted is not None
+
+    def encoder(self) -> Encoder:
+        """As `OpenGallery.encoder`."""
+        with self._loading:
+            if self._encoder is None:
+                encoder = self._wanted or self._identity.spec
+                if isinstance(encoder, str):
+                    encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
+                if self._identity.declared:
+                    _warn_declared(self._identity, encoder.identity, self._folder)
+                else:
+                    require_same_encoder(self._identity, encoder.identity, self._folder)
+                self._encoder = encoder
+            return self._encoder
+
+    def texts(self) -> TextEncoder:
+        """As `OpenGallery.text_encoder`."""
+        with self._loading:
+            if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
+                self._texts = find_text_encoder(self._identity, announce=self._announce)
+            return self._texts or self.encoder()
+
+
+class OpenGallery:
+    """A gallery that answers, to any number of threads. It stays at the version that it was opened at; `newest` is what
+    came since."""
+
+    def __init__(self, gallery: Gallery, *, encoders: "QueryEncoders | None" = None) -> None:
+        self.gallery = gallery
+        self._encoders = encoders or QueryEncoders(gallery)
         self._indexes: dict[str, AnnIndex | None] = {}
         self._filters: dict[tuple[ItemTable, str], RowFilter] = {}
+        self._opening = threading.RLock()
 
     def query(
         self,
@@ -106,30 +154,36 @@ class OpenGallery:
         return list(self.ask(Query(parts, k=k, table=table), options=options).hits)
 
     def ask(self, query: Query, *, options: SearchOptions = DEFAULT) -> Answer:
-        """The best items for a query: as many as it wants, or as there are. Warns where there are none, and of hits
-        whose files are gone.
+        """The best items for a query: as many as it wants, or as there are. What the answer remarks is warned of.
 
         With `where`, the hits are exactly the best of what it admits, found by scoring all of that in one pass.
         With `distinct`, hits that are near-duplicates of better ones make room for others.
         Raises QueryError (a picture that does not decode, an unknown `Like`, a bad filter, an empty table),
         EncoderError, EncoderMismatch.
         """
-        self.require_items(query.table)
-        if query.where is not None:
-            self._filter(query.table, query.where)  # a typing mistake should not cost the loading of a model
-        own = {part: self._locate(part) for part in query.parts if isinstance(part, Like)}
-        vectors = self._part_vectors(query, own)
-        vector = combined([vectors[part] for part in query.parts], [part.weight for part in query.parts])
-        itself = np.array(sorted(set(own.values())) if query.table == "images" else [], np.int64)
-        (hits,) = self.hits(self._found(query, vector, itself, options), query.table)
-        warn_of_gone(hits)
-        return Answer(query, hits, self._pictures(query.parts, own))
+        (answer,) = self.ask_all([query], options=options)
+        if isinstance(answer, MmsearchError):
+            raise answer
+        for remark in answer.remarks:
+            warnings.warn(remark, MmsearchWarning, stacklevel=2)
+        return answer
+
+    def ask_all(
+        self, queries: Sequence[Query], *, options: SearchOptions = DEFAULT
+    ) -> list[Answer | QueryError | EncoderError]:
+        """As `ask`, for several together, each with the answer that it would get alone; an error is the answer to the
+        one that has it. Warns of nothing. Raises GalleryError where the gallery is damaged."""
+        return answered(self, queries, options)
 
     def require_items(self, table: ItemTable) -> None:
         """Raise QueryError where there is nothing to search."""
         if not self.gallery.live_rows(table):
             more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
             raise QueryError(f"{self.gallery.path} holds no {table}. Add some: {more}")
+
+    def require_filter(self, table: ItemTable, where: str) -> None:
+        """Raise QueryError where an expression is no filter of a table: before a model is loaded for its query."""
+        self._filter(table, where)
 
     def search(
         self,
@@ -162,49 +216,30 @@ class OpenGallery:
 
     def encoder(self) -> Encoder:
         """The encoder of queries, loaded on first use. Raises EncoderMismatch unless it is the gallery's."""
-        if self._encoder is None:
-            own = self.gallery.manifest.encoder
-            encoder = self._wanted or own.spec
-            if isinstance(encoder, str):
-                encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
-            if own.declared:
-                _warn_declared(own, encoder.identity, self.gallery.path)
-            else:
-                require_same_encoder(own, encoder.identity, self.gallery.path)
-            self._encoder = encoder
-        return self._encoder
+        return self._encoders.encoder()
 
     def text_encoder(self) -> TextEncoder:
         """What encodes texts: without torch where that is laid out on this machine, unless a model or a device was
         asked for; else the encoder. Raises as `encoder`."""
-        if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
-            self._texts = find_text_encoder(self.gallery.manifest.encoder, announce=self._announce)
-        return self._texts or self.encoder()
+        return self._encoders.texts()
 
-    def _part_vectors(self, query: Query, own: dict[Like, int]) -> dict[Part, NDArray[np.float32]]:
-        """The unit vector of each part. Texts are encoded in one call; what the gallery holds needs no encoder."""
-        vectors: dict[Part, NDArray[np.float32]] = {}
-        for part in query.parts:
-            if isinstance(part, Like):
-                vectors[part] = self._vector_at(own[part])
-            elif isinstance(part, Picture):
-                vectors[part] = self._encode_image(Path(os.fspath(part.file)).expanduser())
-        texts = [part for part in query.parts if isinstance(part, Text)]
-        if texts:
-            forms = query.templates or [SLOT]
-            encoded = self._encode_texts([form.replace(SLOT, part.text) for part in texts for form in forms])
-            for place, part in enumerate(texts):
-                some = encoded[place * len(forms) : (place + 1) * len(forms)]
-                vectors[part] = some[0] if len(some) == 1 else combined([*some], [1 / len(some)] * len(some))
-        return vectors
+    def newest(self) -> "OpenGallery":
+        """The newest version: this object when nothing was committed since. The encoder and the indexes that it still
+        names stay loaded."""
+        gallery = self.gallery.newest()
+        if gallery is self.gallery:
+            return self
+        same = gallery.manifest.encoder.fingerprint == self.gallery.manifest.encoder.fingerprint
+        encoders = self._encoders if same else self._encoders.of(gallery)
+        opened = OpenGallery(gallery, encoders=encoders)
+        opened._indexes = {
+            entry.name: self._indexes[entry.name] for entry in gallery.manifest.indexes if entry.name in self._indexes
+        }
+        return opened
 
-    def _encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        encoded = self.text_encoder().encode_texts(texts)
-        if encoded.truncated.any():
-            warnings.warn("the query is longer than the model reads; its end was cut", MmsearchWarning, stacklevel=2)
-        return encoded.vectors
-
-    def _encode_image(self, file: Path) -> NDArray[np.float32]:
+    def picture_vector(self, file: _Path) -> NDArray[np.float32]:
+        """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
+        file = Path(os.fspath(file)).expanduser()
         try:
             data = read_location(file)
         except OSError as error:
@@ -212,9 +247,8 @@ class OpenGallery:
         except ImageError as error:
             raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
         # A picture that the gallery holds has its vector there: no model has to be loaded for it.
-        content_hash = hashlib.blake2b(data, digest_size=16).digest()
-        known = consistently(self.gallery, lambda gallery: _vector_of(gallery, content_hash))
-        if known is not None and self._wanted is None:
+        known = vector_of(self.gallery, hashlib.blake2b(data, digest_size=16).digest())
+        if known is not None and not self._encoders.chosen:
             return known
         from mmsearch import images  # late: a text needs no Pillow
 
@@ -225,67 +259,6 @@ class OpenGallery:
         encoder = self.encoder()
         vector: NDArray[np.float32] = encoder.encode_images(encoder.preprocess(picture.image)[None])[0]
         return vector
-
-    def _pictures(self, parts: Sequence[Part], own: dict[Like, int]) -> list[str]:
-        """The files of the pictures that were asked with, those to be away from left out."""
-        rows = np.array(list(own.values()), np.int64)
-        (shown,) = self.hits(Neighbours(rows[None], np.zeros((1, len(rows)))), "images") if own else [[]]
-        files: dict[Part, str] = {part: hit.file or "" for part, hit in zip(own, shown, strict=True)}
-        files.update({part: os.path.abspath(part.file) for part in parts if isinstance(part, Picture)})  # noqa: PTH100
-        return [files[part] for part in parts if part in files and part.weight > 0]
-
-    def _locate(self, part: Like) -> int:
-        """The row that a part names. Raises QueryError unless it is one live picture."""
-        asked = os.fspath(part.path)
-        absolute = Path(os.path.abspath(Path(asked).expanduser()))  # noqa: PTH100 - as roots are written down
-        folders = {root.id: self.gallery.root_path(root.id) for root in self.gallery.manifest.roots}
-        places = [
-            (root_id, absolute.relative_to(folder))
-            for root_id, folder in folders.items()
-            if folder is not None and absolute.is_relative_to(folder)
-        ]
-        rows = [row for place in places for row in self._rows_at(str(place[1])) if row[1] == place[0]]
-        rows = rows or self._rows_at(asked)
-        if not rows:
-            raise QueryError(
-                f"the gallery {self.gallery.path} holds no picture {asked}. Name one as a query shows it, "
-                "or ask with any file: --image FILE"
-            )
-        if len(rows) > 1:
-            named = ", ".join(str((folders.get(root_id) or Path()) / asked) for _, root_id in rows)
-            raise QueryError(f"{asked} stands in the gallery {len(rows)} times; name one of them: {named}")
-        return rows[0][0]
-
-    def _rows_at(self, path: str) -> list[tuple[int, int]]:
-        text = os.fsencode(path).decode("utf-8", "backslashreplace")  # as the gallery keeps names that are no text
-        return consistently(self.gallery, lambda gallery: gallery.rows_at(text))
-
-    def _found(
-        self, query: Query, vector: NDArray[np.float32], itself: NDArray[np.int64], options: SearchOptions
-    ) -> Neighbours:
-        """What answers a query, (1, at most k). itself: rows that it asks with, left out. Warns where nothing does."""
-        look = query.k + len(itself)
-        while True:
-            found = self.search(vector[None], k=look, table=query.table, where=query.where, options=options)
-            others = kept(found, (found.row_ids[0] >= 0) & ~np.isin(found.row_ids[0], itself))
-            good = others if query.min_score is None else kept(others, others.scores[0] >= query.min_score)
-            no_more = found.row_ids.shape[1] < look or good.scores.shape[1] < others.scores.shape[1]
-            if query.distinct is not None:
-                good = self._distinct(good, query, query.distinct, itself)
-            if no_more or good.scores.shape[1] >= query.k:
-                break
-            look *= _LOOK_FURTHER
-        if not good.scores.size:
-            best = float(others.scores[0, 0]) if others.scores.size else None
-            items = self.gallery.live_rows(query.table) - len(itself)
-            warn_of_nothing(query, best, left_out=len(itself), items=items)
-        return kept(good, np.arange(good.scores.shape[1]) < query.k)
-
-    def _distinct(self, found: Neighbours, query: Query, cosine: float, itself: NDArray[np.int64]) -> Neighbours:
-        def fetch(row_ids: NDArray[np.int64]) -> Vectors:
-            return consistently(self.gallery, lambda gallery: gallery.vectors(query.table, row_ids))
-
-        return kept(found, distinct(found.row_ids[0], fetch, cosine=cosine, k=query.k, shown=itself))
 
     def _search(
         self, gallery: Gallery, vectors: NDArray[np.float32], k: int, table: ItemTable, options: SearchOptions
@@ -302,30 +275,30 @@ class OpenGallery:
         return merge([indexed, beside], k)
 
     def _filter(self, table: ItemTable, where: str) -> "RowFilter":
-        if (table, where) not in self._filters:
-            from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
+        with self._opening:
+            if (table, where) not in self._filters:
+                from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
 
-            columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
-            self._filters[table, where] = RowFilter(where, columns)
-        return self._filters[table, where]
-
-    def _vector_at(self, row_id: int) -> NDArray[np.float32]:
-        return consistently(self.gallery, lambda gallery: _vector_at(gallery, row_id))
+                columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
+                self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :])
+                self._filters[table, where] = RowFilter(where, columns)
+            return self._filters[table, where]
 
     def _index(self, gallery: Gallery, table: ItemTable) -> AnnIndex | None:
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
         entry = gallery.index_for(table)
         if entry is None:
             return None
-        if entry.name not in self._indexes:
-            own = gallery.manifest.encoder
-            try:
-                folder = gallery.index_folder(entry.name)
-                self._indexes[entry.name] = open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry)
-            except AnnIndexError as error:
-                warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
-                self._indexes[entry.name] = None
-        return self._indexes[entry.name]
+        with self._opening:
+            if entry.name not in self._indexes:
+                own, folder = gallery.manifest.encoder, gallery.index_folder(entry.name)
+                try:
+                    opened = open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+                    self._indexes[entry.name] = opened
+                except AnnIndexError as error:
+                    warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
+                    self._indexes[entry.name] = None
+            return self._indexes[entry.name]
 
 
 def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:
@@ -339,12 +312,3 @@ def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Loc
         MmsearchWarning,
         stacklevel=4,
     )
-
-
-def _vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:
-    row_id = gallery.row_with_content(content_hash)
-    return None if row_id is None else _vector_at(gallery, row_id)
-
-
-def _vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
-    return np.asarray(gallery.vectors("images", np.array([row_id]))[0], np.float32)

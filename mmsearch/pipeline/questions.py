@@ -19,7 +19,19 @@ from numpy.typing import NDArray
 from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.records import ItemTable
 
-__all__ = ["NEAR_DUPLICATE", "SLOT", "Like", "Part", "Picture", "Query", "Text", "combined", "typed", "weighted"]
+__all__ = [
+    "NEAR_DUPLICATE",
+    "SLOT",
+    "Known",
+    "Like",
+    "Part",
+    "Picture",
+    "Query",
+    "Text",
+    "combined",
+    "typed",
+    "weighted",
+]
 
 _Path = str | os.PathLike[str]
 
@@ -58,14 +70,26 @@ class Picture:
 class Like:
     """Ask with a picture of the gallery, which is left out of the answer. Its file need not be there any more.
 
-    path: of the file, or as the gallery says it, relative to its root.
+    path: of the file, or as the gallery says it, relative to its root; or its row id.
     """
 
-    path: _Path
+    path: _Path | int
     weight: float = 1.0
 
 
-Part: TypeAlias = Text | Picture | Like
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """Ask with a vector that is there already: float32 (dim,), L2-normalised, of the gallery's encoder.
+
+    name: how people call what it is of.
+    """
+
+    vector: NDArray[np.float32]
+    name: str
+    weight: float = 1.0
+
+
+Part: TypeAlias = Text | Picture | Like | Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +97,7 @@ class Query:
     """A question to a gallery.
 
     parts: what is asked with; a negative weight leads away from it. k: how many hits, at most. table: among what.
+    offset: so many of the best are passed over: the hits are those ranked offset + 1 to offset + k.
     templates: each text is put into each of these in the place of {}, and the mean of the unit vectors counts.
     where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
     min_score: hits that score less are left out.
@@ -83,6 +108,7 @@ class Query:
 
     parts: Sequence[Part]
     k: int = 10
+    offset: int = 0
     table: ItemTable = "images"
     templates: Sequence[str] = ()
     where: str | None = None
@@ -99,6 +125,8 @@ class Query:
             )
         if self.k < 1:
             raise QueryError(f"k is {self.k}; ask for at least one hit")
+        if self.offset < 0:
+            raise QueryError(f"the offset is {self.offset}; hits are passed over from 0 on")
         for part in self.parts:
             _check(part)
         for template in self.templates:
@@ -185,7 +213,9 @@ def _check(part: Part) -> None:
         if not part.text.strip():
             raise QueryError('the query is empty; say what to look for, as in: mmsearch query "sunset over mountains"')
         return
-    name = os.fspath(part.file if isinstance(part, Picture) else part.path)
+    if isinstance(part, Known) or isinstance(part.path if isinstance(part, Like) else None, int):
+        return
+    name = _file(part)
     if _URL.match(name):
         raise QueryError(f"{name} is a URL, and pictures are read from files. Download it first: curl -O {name}")
 
@@ -210,5 +240,13 @@ def _title(parts: Sequence[Part]) -> str:
 def _name(part: Part) -> str:
     if isinstance(part, Text):
         return part.text
+    if isinstance(part, Known):
+        return f"like {part.name}"
+    if isinstance(part, Like) and isinstance(part.path, int):
+        return f"like picture {part.path}"
+    return f"like {os.path.basename(_file(part))}"  # noqa: PTH119 - a name, not a place
+
+
+def _file(part: Picture | Like) -> str:
     file = part.file if isinstance(part, Picture) else part.path
-    return f"like {os.path.basename(os.fspath(file))}"  # noqa: PTH119 - a name, not a place
+    return str(file) if isinstance(file, int) else os.fspath(file)

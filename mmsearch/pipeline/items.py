@@ -1,0 +1,70 @@
+"""Items of the gallery that a query names, and their vectors: asked with them, no model is needed."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import QueryError
+from mmsearch.gallery import Gallery, consistently
+
+__all__ = ["row_named", "vector_at", "vector_of"]
+
+
+def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
+    """The live picture of a row id, of a file, or of a path as the gallery says it. Raises QueryError unless it is one.
+
+    A path that stands below several roots is told apart by naming its file.
+    """
+    if isinstance(named, int):
+        return _live(gallery, named)
+    asked = os.fspath(named)
+    absolute = Path(os.path.abspath(Path(asked).expanduser()))  # noqa: PTH100 - as roots are written down
+    folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
+    places = [
+        (root_id, absolute.relative_to(folder))
+        for root_id, folder in folders.items()
+        if folder is not None and absolute.is_relative_to(folder)
+    ]
+    rows = [row for place in places for row in _rows_at(gallery, str(place[1])) if row[1] == place[0]]
+    rows = rows or _rows_at(gallery, asked)
+    if not rows:
+        raise QueryError(
+            f"the gallery {gallery.path} holds no picture {asked}. Name one as a query shows it, "
+            "or ask with any file: --image FILE"
+        )
+    if len(rows) > 1:
+        named_by = ", ".join(str((folders.get(root_id) or Path()) / asked) for _, root_id in rows)
+        raise QueryError(f"{asked} stands in the gallery {len(rows)} times; name one of them: {named_by}")
+    return rows[0][0]
+
+
+def vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
+    """The stored vector (dim,) of a picture."""
+    return consistently(gallery, lambda now: _vector(now, row_id))
+
+
+def vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:
+    """The stored vector (dim,) of a live picture with this content; None where the gallery holds none."""
+
+    def find(now: Gallery) -> NDArray[np.float32] | None:
+        row_id = now.row_with_content(content_hash)
+        return None if row_id is None else _vector(now, row_id)
+
+    return consistently(gallery, find)
+
+
+def _live(gallery: Gallery, row_id: int) -> int:
+    if not consistently(gallery, lambda now: now.is_live("images", row_id)):
+        raise QueryError(f"the gallery {gallery.path} holds no picture with the row id {row_id}")
+    return row_id
+
+
+def _rows_at(gallery: Gallery, path: str) -> list[tuple[int, int]]:
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")  # as the gallery keeps names that are no text
+    return consistently(gallery, lambda now: now.rows_at(text))
+
+
+def _vector(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
+    return np.asarray(gallery.vectors("images", np.array([row_id]))[0], np.float32)

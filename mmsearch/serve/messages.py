@@ -1,0 +1,109 @@
+"""What goes over the wire: the bodies of requests, checked, and how answers look in the documentation of the API."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmsearch.pipeline.questions import NEAR_DUPLICATE
+
+__all__ = [
+    "MOST_HITS",
+    "MOST_QUERIES",
+    "AnswerBody",
+    "AnswersBody",
+    "ErrorBody",
+    "PartBody",
+    "QueriesBody",
+    "QueryBody",
+]
+
+MOST_HITS = 10_000
+"""How far down a ranking a query may look: k + offset."""
+MOST_QUERIES = 256
+"""Queries of one request."""
+_MOST_PARTS = 16
+_MOST_TEMPLATES = 100  # as many as the templates that CLIP was evaluated with
+_LONGEST_TEXT = 10_000
+_LONGEST_FILTER = 4_000
+_LONGEST_PATH = 4_096
+
+RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PartBody(_Message):
+    """One thing to ask with: exactly one of text, picture and like."""
+
+    text: str | None = Field(None, min_length=1, max_length=_LONGEST_TEXT, description="Words.")
+    picture: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{32}$",
+        description="A picture by its content hash: one that was uploaded, or one that the gallery holds.",
+    )
+    like: RowId | Annotated[str, Field(min_length=1, max_length=_LONGEST_PATH)] | None = Field(
+        None, description="A picture of the gallery, left out of the answer: its row id, or its path."
+    )
+    weight: float = Field(1.0, ge=-1e6, le=1e6, description="A negative one leads away from it.")
+
+    @model_validator(mode="after")
+    def _one(self) -> "PartBody":
+        if sum(each is not None for each in (self.text, self.picture, self.like)) != 1:
+            raise ValueError("give exactly one of text, picture and like")
+        return self
+
+
+class QueryBody(_Message):
+    """A question to the gallery."""
+
+    parts: list[PartBody] = Field(min_length=1, max_length=_MOST_PARTS)
+    k: int = Field(60, ge=1, le=MOST_HITS, description="How many hits.")
+    offset: int = Field(0, ge=0, lt=MOST_HITS, description="Pass over so many of the best.")
+    table: Literal["images", "captions"] = "images"
+    where: str | None = Field(
+        None, max_length=_LONGEST_FILTER, description="An SQL expression over the columns of the table."
+    )
+    min_score: float | None = Field(None, ge=-1, le=1)
+    distinct: bool | float | None = Field(
+        None, description=f"Leave out hits with this cosine to a better one; true for {NEAR_DUPLICATE}."
+    )
+    templates: list[Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]] = Field(
+        default_factory=list, max_length=_MOST_TEMPLATES, description="Each text is put in the place of {} in each."
+    )
+
+    @model_validator(mode="after")
+    def _not_too_far(self) -> "QueryBody":
+        if self.k + self.offset > MOST_HITS:
+            raise ValueError(f"k + offset is at most {MOST_HITS}; a filter makes an answer shorter")
+        return self
+
+
+class QueriesBody(_Message):
+    """Several questions, answered together."""
+
+    queries: list[QueryBody] = Field(min_length=1, max_length=MOST_QUERIES)
+
+
+class ErrorBody(BaseModel):
+    """What is wrong, where, and what to do. code: for programs, where there is one."""
+
+    error: str
+    code: str | None = None
+
+
+class AnswerBody(BaseModel):
+    """The hits of a query, best first: the objects of `mmsearch query --format jsonl`."""
+
+    title: str
+    hits: list[dict[str, Any]]
+    more: bool
+    warnings: list[str]
+    version: int
+
+
+class AnswersBody(BaseModel):
+    """An answer a query, in their order."""
+
+    answers: list[AnswerBody | ErrorBody]

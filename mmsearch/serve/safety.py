@@ -1,0 +1,238 @@
+"""Who may ask, and how much: everything that is decided before a request reaches its route."""
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Access", "Guard"]
+
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_OPEN = {"/health"}
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_BODY_SECONDS = 30.0
+_SEND_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask. token: what every request must bring; None for loopback. hosts: names that the server goes by.
+
+    cookie: under which name a browser keeps the token; cookies do not tell ports apart, so the name does.
+    """
+
+    token: str | None
+    hosts: frozenset[str]
+    cookie: str
+
+    @classmethod
+    def of(cls, token: str | None, hosts: Iterable[str], port: int) -> "Access":
+        """hosts: beside those of loopback, and beside every literal address where there is a token."""
+        return cls(token, frozenset({*_LOOPBACK, *(host.lower() for host in hosts)}), f"mmsearch_{port}")
+
+    def knows_host(self, header: str) -> bool:
+        """Whether a Host header names this server: another name means that somebody's DNS leads here."""
+        host = re.sub(r":\d*$", "", header.strip().lower())
+        if host in self.hosts:
+            return True
+        return self.token is not None and _is_address(host)
+
+    def admits(self, given: str | None) -> bool:
+        """Whether this is the token. Takes as long for every wrong one."""
+        if self.token is None:
+            return True
+        return given is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, access: Access, *, most_bytes: int, log: bool = False) -> None:
+        self._app, self._access, self._most_bytes, self._log = app, access, most_bytes, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        answer = _Sending(send)
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await refusal(answer)
+            else:
+                await self._app(scope, _Receiving(receive, self._most_bytes), answer)
+        except _TooLarge:
+            await _error(413, f"the body has more than {self._most_bytes:,} bytes")(answer)
+        except TimeoutError:
+            await _error(408, f"the body did not arrive within {_BODY_SECONDS:g} seconds")(answer)
+        except _Left:
+            pass
+        except Exception:  # noqa: BLE001 - a bug is this server's, and no concern of who asks
+            traceback.print_exc(file=sys.stderr)
+            if not answer.started:
+                await _error(500, "something went wrong inside the server, which says more on its standard error")(
+                    answer
+                )
+        finally:
+            if self._log:
+                took = (time.perf_counter() - started) * 1e3
+                path = scope["path"].encode("unicode_escape").decode()
+                print(f"mmsearch: {scope['method']} {path} {answer.status} {took:.1f} ms", file=sys.stderr)
+
+    def _refusal(self, scope: Scope) -> "_Response | None":
+        """What to answer instead of the application; None where it may answer."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if not self._access.knows_host(headers.get("host", "")):
+            return _error(421, "the Host header names no address of this server; allow a name with --allow-host NAME")
+        if (problem := _cross_site(scope, headers)) is not None:
+            return _error(403, problem)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._most_bytes:
+            return _error(413, f"the body has {length} bytes; at most {self._most_bytes:,} are read")
+        if scope["path"] in _OPEN:
+            return None
+        return self._stranger(scope, headers)
+
+    def _stranger(self, scope: Scope, headers: Mapping[str, str]) -> "_Response | None":
+        if self._access.token is None:
+            return None
+        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = dict(asked).get("token")
+        if scope["path"] == "/" and given is not None and self._access.admits(given):
+            rest = urlencode([pair for pair in asked if pair[0] != "token"])
+            cookie = f"{self._access.cookie}={given}; HttpOnly; SameSite=Strict; Path=/"
+            return _Response(303, b"", {"location": f"/?{rest}" if rest else "/", "set-cookie": cookie})
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self._access.admits(bearer.strip()):
+            return None
+        if self._access.admits(_cookie(headers.get("cookie", ""), self._access.cookie)):
+            return None
+        return _error(
+            401,
+            "this server wants its token: open the address that `mmsearch serve` printed, or send the header "
+            "Authorization: Bearer TOKEN",
+            {"www-authenticate": "Bearer"},
+        )
+
+
+def _cross_site(scope: Scope, headers: Mapping[str, str]) -> str | None:
+    """Why a request is none of this server's own page, as far as a browser says; None where it may be."""
+    site = headers.get("sec-fetch-site", "none")
+    visit = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
+    if site not in ("none", "same-origin") and not (visit and headers.get("sec-fetch-dest") == "document"):
+        return "a page of another site asks, which this server does not answer"
+    origin = headers.get("origin")
+    if origin is not None and origin not in (f"http://{headers.get('host')}", f"https://{headers.get('host')}"):
+        return "the Origin header names another site, which this server does not answer"
+    return None
+
+
+def _cookie(header: str, name: str) -> str | None:
+    try:
+        found = SimpleCookie(header).get(name)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+class _TooLarge(Exception):
+    """A body that goes on beyond the bound."""
+
+
+class _Left(Exception):
+    """The client does not take the answer."""
+
+
+class _Receiving:
+    """A body of bounded size and time."""
+
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self._receive, self._left = receive, most_bytes
+        self._until = time.monotonic() + _BODY_SECONDS
+        self._whole = False
+
+    async def __call__(self) -> Message:
+        if self._whole:  # then it waits for the client to leave, for which there is no limit
+            return await self._receive()
+        message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
+        self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _TooLarge
+        return message
+
+
+class _Sending:
+    """A response with the headers that every one has, to a client that takes it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            present = {name.lower() for name, _ in message["headers"]}
+            more = {"cache-control": "no-store", **_HEADERS}
+            message["headers"] = [
+                *message["headers"],
+                *((name.encode(), value.encode()) for name, value in more.items() if name.encode() not in present),
+            ]
+        try:
+            await asyncio.wait_for(self._send(message), _SEND_SECONDS)
+        except TimeoutError:
+            raise _Left from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    async def __call__(self, send: Any) -> None:
+        if getattr(send, "started", False):
+            return
+        headers = {**self.headers, "content-length": str(len(self.body))}
+        pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def _error(status: int, what: str, headers: Mapping[str, str] | None = None) -> _Response:
+    body = json.dumps({"error": what}).encode()
+    # The rest of the body is not read: the connection cannot be used again.
+    closing = {"connection": "close"} if status in (408, 413) else {}
+    return _Response(status, body, {"content-type": "application/json", **closing, **(headers or {})})
