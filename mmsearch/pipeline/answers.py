@@ -131,6 +131,8 @@ _Row = ImageRow | CaptionRow
 
 
 def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dict[int, _Row]:
+    if not len(row_ids):
+        return {}  # pyarrow imports pandas to make a table of no rows
     rows: list[_Row] = [*(gallery.image_rows(row_ids) if table == "images" else gallery.caption_rows(row_ids))]
     return dict(zip(row_ids.tolist(), rows, strict=True))
 
