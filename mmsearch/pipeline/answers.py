@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import MmsearchWarning
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.locations import Location
+from mmsearch.locations import Location, url_of
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 from mmsearch.sources import archive_of
@@ -30,7 +30,7 @@ class Hit:
 
     rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
     text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
-    gone: the file was not there any more when the answer was given.
+    gone: the file was not there any more when the answer was given. Object stores are not asked.
     """
 
     rank: int
@@ -150,6 +150,8 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Loc
 
 
 def _is_gone(file: str) -> bool:
+    if url_of(file) is not None:  # a request each, for what who opens it learns anyway
+        return False
     try:
         Path(archive_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):

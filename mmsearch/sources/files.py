@@ -3,8 +3,9 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
 from mmsearch.locations import Location, Url
 from mmsearch.stores import file_state
@@ -31,6 +32,8 @@ class SourceFile:
     name: relative to the root, "/" between parts, a file system string (undecodable bytes as surrogates).
     size, mtime_ns: None where the file could not be asked (a broken link).
     refused: why it is not to be opened, where that is known from the outside.
+    version: what an object store says of its content, its ETag; that alone then tells whether it changed.
+    ahead: its bytes, on their way, see `reading_ahead`.
     """
 
     root: str
@@ -38,6 +41,11 @@ class SourceFile:
     size: int | None
     mtime_ns: int | None
     refused: str | None = None
+    version: str | None = None
+    ahead: Future[bytes] | None = field(default=None, compare=False, repr=False)
+
+    READ_WHOLE: ClassVar = 1 << 23
+    """Of an object with so many bytes the header is not looked at first: two requests take longer than one."""
 
     @property
     def location(self) -> str:
@@ -57,14 +65,15 @@ class SourceFile:
     @property
     def etag(self) -> str | None:
         """What else than size and time says whether it is unchanged."""
-        return None
+        return self.version
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
     """An archive as it was when its members were listed.
 
-    members: how many were found. complete: whether it could be read to its end.
+    members: how many were found. complete: whether it could be read to its end. copy: where its bytes were found on
+    this machine, if that is not its location.
     """
 
     location: str
@@ -73,6 +82,7 @@ class Archive:
     mtime_ns: int
     members: int
     complete: bool
+    copy: str | None = None
 
     @property
     def etag(self) -> str:
@@ -111,7 +121,7 @@ def file_in(root: Location, file: Location) -> SourceFile:
         state = file_state(file)
     except OSError:
         return SourceFile(str(root), name, None, None)
-    return SourceFile(str(root), name, state.size, state.mtime_ns)
+    return SourceFile(str(root), name, state.size, state.mtime_ns, version=state.etag)
 
 
 def is_hidden(name: str) -> bool:
