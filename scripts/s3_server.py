@@ -61,7 +61,7 @@ class Proxy:
 
     seconds: how long each waits first. fault: told the method and the path of each; answers None to hand it on, a
     status to answer with instead, "drop" to close the connection, or "lose" to hand it on and close without an answer.
-    requests: how many came, by method.
+    without: a header that it does not hand on, as servers do that do not know it. requests: how many came, by method.
     """
 
     def __init__(
@@ -70,8 +70,9 @@ class Proxy:
         *,
         seconds: float = 0.0,
         fault: Callable[[str, str], int | str | None] = lambda _method, _path: None,
+        without: str = "",
     ) -> None:
-        self.seconds, self.fault = seconds, fault
+        self.seconds, self.fault, self._without = seconds, fault, without.lower()
         self.requests: Counter[str] = Counter()
         self._server = urlsplit(server)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -120,7 +121,8 @@ class Proxy:
 
             def _forwarded(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
                 connection = http.client.HTTPConnection(proxy._server.hostname or "", proxy._server.port)
-                headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+                left_out = ("expect", proxy._without)
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
                 connection.request(self.command, self.path, body, headers)
                 answer = connection.getresponse()
                 data = answer.read()

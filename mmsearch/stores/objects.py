@@ -86,12 +86,12 @@ class Objects:
         before = self._files._strip_protocol(url.text) + "/"
         for said in self._asked(url, listing):
             is_folder = said["type"] == "directory"
-            name = said["name"][len(before) :]
-            if not said["name"].startswith(before) or (not name and not is_folder):
+            if not said["name"].startswith(before) or (said["name"] == before and not said["size"] and not is_folder):
                 continue  # the object that marks a folder
+            name = said["name"][len(before) :]
             name = name.removesuffix("/") if is_folder else name
             if not name or "/" in name or name in (".", ".."):
-                odd.append(name)
+                odd.append(f"{name}/…")
             elif is_folder:
                 folders.append(name)
             else:

@@ -75,7 +75,7 @@ class ObjectStore:
                 return []
             inside = {name: self._objects.list(self.location / folder / name).files for name in listed.folders}
         found = [_entry(file.name, [file], is_folder=False) for file in listed.files]
-        found += [_entry(name, files, is_folder=True) for name, files in inside.items()]
+        found += [_entry(name, files, is_folder=True) for name, files in inside.items() if files]
         return sorted(found, key=lambda entry: entry.name)
 
     def read(self, name: str) -> bytes:
