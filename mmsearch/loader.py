@@ -154,7 +154,7 @@ class _Reader:
         self._options = options
 
     def load(self, file: SourceFile) -> Loaded:
-        started = time.perf_counter()
+        started = time.perf_counter() - (file.ahead.waited if file.ahead else 0)
         try:
             file, data = _read(file, self._options.max_pixels)
         except ImageError as error:

@@ -62,6 +62,7 @@ class Proxy:
     seconds: how long each waits first. fault: told the method and the path of each; answers None to hand it on, a
     status to answer with instead, "drop" to close the connection, or "lose" to hand it on and close without an answer.
     without: a header that it does not hand on, as servers do that do not know it. requests: how many came, by method.
+    most_at_once: how many of them were under way together.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class Proxy:
     ) -> None:
         self.seconds, self.fault, self._without = seconds, fault, without.lower()
         self.requests: Counter[str] = Counter()
+        self.at_once = self.most_at_once = 0
+        self._counting = threading.Lock()
         self._server = urlsplit(server)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
@@ -94,7 +97,17 @@ class Proxy:
             protocol_version = "HTTP/1.1"
 
             def _handle(self) -> None:
-                proxy.requests[self.command] += 1
+                with proxy._counting:
+                    proxy.requests[self.command] += 1
+                    proxy.at_once += 1
+                    proxy.most_at_once = max(proxy.most_at_once, proxy.at_once)
+                try:
+                    self._passed_on()
+                finally:
+                    with proxy._counting:
+                        proxy.at_once -= 1
+
+            def _passed_on(self) -> None:
                 body = self._body()
                 if proxy.seconds:
                     time.sleep(proxy.seconds)

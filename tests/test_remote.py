@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmsearch as library
-from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, PruneRefused, SourceError, StoreError
+from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, PruneRefused, StoreError
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.locations import Url, joined, located, redacted
 from mmsearch.pipeline.embed import EmbedOptions, embed
@@ -232,7 +232,7 @@ def test_a_source_that_is_not_there_erases_nothing(
         files_of("s3").rm(remote.key, recursive=True)
     with Proxy(server, fault=denied) as proxy, through(proxy.address, monkeypatch):
         asked = {"absent": [Url("s3://there-is-no-such-bucket/photos")], "denied": [remote], "gone": []}[where]
-        with pytest.raises(SourceError, match=message):
+        with pytest.raises(MmsearchError, match=message):
             embed(asked, gallery=bucket / "g", encoder=FakeEncoder())
     assert Gallery.open(bucket / "g").live_rows("images") == 12
 
@@ -273,7 +273,7 @@ def flaky(times: int, what: int | str, only: Callable[[str, str], bool]) -> Call
     return fault
 
 
-@pytest.mark.parametrize("what", [500, 503, 429, "drop"])
+@pytest.mark.parametrize("what", [503, *(pytest.param(each, marks=pytest.mark.soak) for each in (500, 429, "drop"))])
 def test_every_request_fails_twice_and_all_goes_well(
     what: int | str, remote: Url, bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,7 +402,7 @@ embed([sys.argv[1]], gallery=sys.argv[2], encoder=FakeEncoder(), options=EmbedOp
 """
 
 
-@pytest.mark.parametrize("upload", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("upload", [2, *(pytest.param(each, marks=pytest.mark.soak) for each in (1, *range(3, 16)))])
 def test_killed_in_the_middle_of_an_upload_and_run_again(
     upload: int, remote: Url, photos: Path, bucket: Url, server: str, tmp_path: Path
 ) -> None:
@@ -452,12 +452,11 @@ def test_a_query_takes_few_requests_and_a_second_one_fewer(
 def test_latency_is_hidden_by_reading_many_at_a_time(
     bucket: Url, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in range(100):
+    for place in range(60):
         put(bucket / f"photos/{place}.png", picture("red", place, tmp_path))
     with Proxy(server, seconds=0.2) as proxy, through(proxy.address, monkeypatch):
-        began = time.monotonic()
         embed([bucket / "photos"], gallery=tmp_path / "g", encoder=FakeEncoder(), options=EmbedOptions(threads=2))
-        assert time.monotonic() - began < 100 * 0.2 / 2 / 2  # half of what two threads would wait
+        assert proxy.most_at_once > 20
 
 
 def test_copies_are_bounded_and_never_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

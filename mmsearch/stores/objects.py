@@ -4,6 +4,7 @@ Everything is asked anew: fsspec's own cache of listings would show a gallery as
 """
 
 import errno
+import math
 import os
 import random
 import time
@@ -37,6 +38,7 @@ _CREATES = (*_PACKAGES, "memory")
 
 _TRIES = 6
 _FIRST_WAIT = 0.5  # seconds; doubled each time, and between half and all of it is waited
+_MOST_SECONDS = 60.0  # after which no further try is begun
 _PART = 1 << 24  # bytes of a file that are fetched by one request
 _AT_ONCE = 8  # parts
 
@@ -132,7 +134,7 @@ class Objects:
 
     def upload(self, file: Path, url: Url) -> None:
         """Make an object of a file. It can be seen when it is whole."""
-        self._asked(url, lambda path: self._files.put_file(str(file), path))
+        self._asked(url, lambda path: self._files.put_file(str(file), path), most_seconds=math.inf)
 
     def create(self, url: Url, data: bytes) -> None:
         """Make an object, if there is none of that name. Raises FileExistsError, also where an earlier try of this call
@@ -146,20 +148,21 @@ class Objects:
         except FileNotFoundError:
             return
 
-    def _asked(self, url: Url, ask: Callable[[str], _T]) -> _T:
+    def _asked(self, url: Url, ask: Callable[[str], _T], *, most_seconds: float = _MOST_SECONDS) -> _T:
         path = self._files._strip_protocol(url.text)
         began, reason = time.monotonic(), ""
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1))
+        for tries in range(1, _TRIES + 1):
             try:
                 return ask(path)
             except Exception as error:  # noqa: BLE001 - each package raises its own
                 failure, reason = _failure(error, url), _reason(error)
             if failure is not None:
                 raise failure  # here, where nothing of the cause clings to it
+            if tries == _TRIES or time.monotonic() - began > most_seconds:
+                break
+            time.sleep(_FIRST_WAIT * 2 ** (tries - 1) * random.uniform(0.5, 1))
         seconds = time.monotonic() - began
-        raise Unavailable(errno.EIO, f"no answer in {_TRIES} tries over {seconds:.0f} s ({reason})", str(url))
+        raise Unavailable(errno.EIO, f"no answer in {tries} tries over {seconds:.0f} s ({reason})", str(url))
 
 
 @lru_cache
@@ -197,7 +200,7 @@ def _options(scheme: str) -> dict[str, Any]:
         "max_pool_connections": CONNECTIONS,
         "retries": {"mode": "standard", "total_max_attempts": 1},
         "connect_timeout": 10,
-        "read_timeout": 30,
+        "read_timeout": 20,
     }
     return {"config_kwargs": {**own, **conf.get(scheme, {}).get("config_kwargs", {})}}
 

@@ -105,6 +105,12 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
+        self._require_creates()
+        with self._written(name) as file:
+            yield file
+
+    @contextlib.contextmanager
+    def _written(self, name: str) -> Iterator[BinaryIO]:
         # Written here first: fsspec's own files upload what there is when their block fails.
         copies, url = self._copies, self.location / name
         temporary = copies.temporary(name)
@@ -120,7 +126,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def replace(self, name: str) -> Iterator[BinaryIO]:
-        with self.create(name) as file:
+        with self._written(name) as file:
             yield file
         self._copies.drop(name)  # it may be replaced again
 
@@ -183,8 +189,8 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Nothing keeps others out; that the store will tell them is made sure of before any work is done."""
-        self._require_creates()
+        """Nothing keeps others out; whether the store will tell them is tried before the first file is written."""
+        self._require_scheme()
         yield
 
     def abandon(self, folders: Sequence[str]) -> None:
@@ -192,13 +198,16 @@ class ObjectStore:
 
     def _require_creates(self) -> None:
         """Raise StoreError unless the store refuses a second object of one name. Tried once for each gallery."""
+        self._require_scheme()
+        self._copies.keep(_PROBED, self._probe)
+
+    def _require_scheme(self) -> None:
         if not self._objects.creates:
             raise StoreError(
                 f"{self.location} cannot be written: fsspec has no way to create an object only if it is absent in "
                 f"{self.location.scheme}:// stores, and without it two writers would overwrite each other. Make the "
                 "gallery elsewhere and copy it; it can be read from there"
             )
-        self._copies.keep(_PROBED, self._probe)
 
     def _probe(self, note: Path) -> None:
         url = self.location / f"manifests/.probe-{secrets.token_hex(8)}"
