@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -447,6 +448,45 @@ def test_a_query_takes_few_requests_and_a_second_one_fewer(
         first = proxy.requests.total()
         open_gallery(bucket / "g", encoder=FakeEncoder()).query("red", k=3)
         assert (first, proxy.requests.total() - first) == (8, 2)  # the index and the shard; a listing and a manifest
+
+
+def test_what_was_written_here_is_not_fetched(
+    remote: Url, bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed([remote], gallery=bucket / "g", encoder=FakeEncoder())
+    library.index(bucket / "g")
+    with Proxy(server) as proxy, through(proxy.address, monkeypatch):
+        open_gallery(bucket / "g", encoder=FakeEncoder()).query("red", k=3)
+        assert proxy.requests == {"GET": 2}
+
+
+def test_of_large_shards_only_the_rows_that_are_shown_are_fetched(
+    remote: Url, bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A scan of the vectors fetches a shard whole; what is said of ten hits is fetched in parts, which are kept."""
+    embed([remote], gallery=bucket / "g", encoder=FakeEncoder())
+    gallery = Gallery.open(bucket / "g")
+    expected = gallery.image_rows(np.array([3, 5]))
+    monkeypatch.setattr("mmsearch.stores.remote._FETCHED_WHOLE", 0)
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "another machine"))
+    with Proxy(server) as proxy, through(proxy.address, monkeypatch):
+        assert Gallery.open(bucket / "g").image_rows(np.array([3, 5])) == expected
+        first = proxy.requests.total()
+        assert Gallery.open(bucket / "g").image_rows(np.array([3, 5])) == expected
+        assert proxy.requests.total() - first == 2
+        assert first < 8
+
+
+def test_a_bucket_that_is_not_there_is_said_before_any_work(photos: Path, bucket: Url) -> None:
+    fake = FakeEncoder()
+    with pytest.raises(StoreError, match="cannot write s3://no-such-bucket-here/g: nothing is there"):
+        embed([photos], gallery="s3://no-such-bucket-here/g", encoder=fake)
+    assert fake.images_encoded == 0
+
+
+def test_a_dry_run_writes_nothing(remote: Url, bucket: Url) -> None:
+    found = library.preview([remote], gallery=bucket / "g", encoder=FakeEncoder())
+    assert (found.new, files_of("s3").exists((bucket / "g").key)) == (12, False)
 
 
 def test_latency_is_hidden_by_reading_many_at_a_time(

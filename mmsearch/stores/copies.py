@@ -30,7 +30,7 @@ _LOOK_AFTER = 1 << 26  # bytes fetched between two looks at the bound
 class Copies:
     """Copies of what lies below one URL. Names are relative to it. Thread-safe; processes may share them."""
 
-    _locks: dict[Path, Lock] = {}  # noqa: RUF012 - one lock a file, for all threads
+    _locks = tuple(Lock() for _ in range(64))  # a file has one of them, so that threads do not fetch it twice
     _fetched = _LOOK_AFTER
 
     def __init__(self, url: Url) -> None:
@@ -56,7 +56,7 @@ class Copies:
         fill: makes a file or a folder at a path in a folder that is there. Raises what it raises, and StoreError.
         """
         path = self.path(name)
-        with self._locks.setdefault(path, Lock()):
+        with self._locks[hash(path) % len(self._locks)]:
             if (present := self.present(name)) is not None:
                 return present
             temporary = self.temporary(name)

@@ -3,6 +3,7 @@
 Everything is asked anew: fsspec's own cache of listings would show a gallery as it was.
 """
 
+import contextlib
 import errno
 import math
 import os
@@ -70,12 +71,20 @@ class Objects:
 
     def __init__(self, scheme: str) -> None:
         self.creates = scheme in _CREATES
+        self._buckets = scheme in _PACKAGES
         self._files = _filesystem(scheme)
 
     def find(self, url: Url) -> Found | None:
         """An object; None for a folder."""
         said = self._asked(url, lambda path: self._files.info(path))
         return None if said["type"] == "directory" else _found(url.name, said)
+
+    def require_bucket(self, url: Url) -> None:
+        """Raise FileNotFoundError where the store says that the bucket of a URL is not there."""
+        bucket = Url(url.anchor)
+        if self._buckets:
+            with contextlib.suppress(PermissionError):  # who may write to a part of a bucket may not look at all of it
+                self._asked(bucket, lambda path: self._files.info(path))
 
     def list(self, url: Url) -> Listed:
         """What stands directly in a folder, sorted by name. Raises FileNotFoundError where there is nothing."""

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
+from mmsearch.stores.anywhere import exists
 from mmsearch.stores.copies import Copies
 from mmsearch.stores.names import Entry, Found, NameTaken
 from mmsearch.stores.objects import Objects, Torn, objects_of
@@ -24,9 +25,9 @@ _PROBED = "store/creates"  # the copy of a note that the store was found to keep
 def _storage_errors(place: Url) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, FileExistsError):
+    except FileExistsError:
         raise
-    except OSError as error:
+    except OSError as error:  # also where there is no such bucket
         failure = StoreError(f"cannot write {place}: {error.strerror or error}. Nothing committed before is lost.")
     else:
         return
@@ -52,12 +53,7 @@ class ObjectStore:
         return Copies(self.location)
 
     def exists(self) -> bool:
-        with _storage_errors(self.location):
-            try:
-                self._objects.find(self.location)
-            except FileNotFoundError:
-                return False
-        return True
+        return exists(self.location)
 
     def names(self, folder: str) -> list[str]:
         with _reading_errors(self.location / folder):
@@ -191,6 +187,8 @@ class ObjectStore:
     def lock(self, purpose: str) -> Iterator[None]:
         """Nothing keeps others out; whether the store will tell them is tried before the first file is written."""
         self._require_scheme()
+        with _storage_errors(self.location):
+            self._objects.require_bucket(self.location)
         yield
 
     def abandon(self, folders: Sequence[str]) -> None:
