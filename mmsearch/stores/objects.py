@@ -181,7 +181,8 @@ def objects_of(scheme: str) -> Objects:
 
 
 # A forked process may not go on with the connections of its parent.
-os.register_at_fork(after_in_child=objects_of.cache_clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=objects_of.cache_clear)
 
 
 def _filesystem(scheme: str) -> Any:
@@ -234,6 +235,8 @@ def _nanoseconds(moment: Any) -> int:
 def _failure(error: Exception, url: Url) -> Exception | None:
     """What to raise for an error; None where it is worth another try."""
     reason, place, status = _reason(error), str(url), _status(error)
+    if isinstance(error, TimeoutError):
+        return None
     if isinstance(error, FileExistsError) or status == 412:
         return FileExistsError(errno.EEXIST, reason, place)
     if isinstance(error, (FileNotFoundError, KeyError)) or status == 404:
@@ -249,7 +252,7 @@ def _failure(error: Exception, url: Url) -> Exception | None:
         return None if worth else OSError(errno.EINVAL, reason, place)
     if isinstance(error, OSError):
         return OSError(error.errno, reason, place) if error.errno in _FINAL else None
-    if isinstance(error, TimeoutError) or type(error).__module__.partition(".")[0] in _OF_REQUESTS:
+    if type(error).__module__.partition(".")[0] in _OF_REQUESTS:
         return None
     if isinstance(error, ValueError):  # what cannot be a bucket, or a key
         return OSError(errno.EINVAL, reason, place)
