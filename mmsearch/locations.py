@@ -6,22 +6,22 @@ A URL is never held in a `Path`, which would take one of its slashes away.
 import os
 import posixpath
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
 from mmsearch.errors import StoreError
 
-__all__ = ["Location", "Url", "located", "redacted"]
+__all__ = ["Location", "Url", "joined", "located", "redacted", "url_of"]
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _WEB = ("http", "https", "ftp")
 _LOCAL = ("file", "local")
 # What a URL becomes in a Path.
 _MANGLED = re.compile(r"(s3a?|gs|gcs|az|abfss?|memory):/[^/]")
-# name:secret@… as in s3://KEY:SECRET@bucket. A user's name alone (sftp://anna@host, abfs://container@account) is none.
-_USERINFO = re.compile(r"(://)[^/@\s]*:[^/@\s]*@")
+# name:secret@… as in s3://KEY:SECRET@bucket, where secrets may hold slashes. A user's name alone (sftp://anna@host,
+# abfs://container@account) is none.
+_USERINFO = re.compile(r"(://)[^/@\s:]*:[^@\s]*@")
 # What signed URLs carry, and what people append to addresses.
 _SIGNED = re.compile(
     r"([?&](?:x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|signature|sig|[a-z_-]*(?:secret|token|password|key))=)[^&\s\"'<>]+",
@@ -33,20 +33,32 @@ _SECRET_NAMES = re.compile(
 _SHORTEST_SECRET = 8
 
 
-@dataclass(frozen=True, slots=True, order=True)
 class Url:
     """A place in an object store, with those members of a Path that need no look at it.
 
     text: "s3://bucket/photos/a b.jpg", the key as it is, nothing percent-encoded, no slash at the end.
     """
 
-    text: str
+    # Not a dataclass: `asdict` of a report should leave it as it leaves a Path.
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
     def __str__(self) -> str:
         return self.text
 
     def __fspath__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"Url({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Url) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def __truediv__(self, name: str | os.PathLike[str]) -> "Url":
         below = os.fspath(name).replace(os.sep, "/")
@@ -140,6 +152,21 @@ def located(place: str | os.PathLike[str]) -> Location:
     if not key:
         raise StoreError(f"{text} names no bucket; expected {scheme}://BUCKET or {scheme}://BUCKET/FOLDER")
     return Url(f"{scheme}://{key}")
+
+
+def url_of(location: str) -> Url | None:
+    """The URL that the text of a location is; None for a path."""
+    return Url(location) if _SCHEME.match(location) else None
+
+
+def joined(base: str, name: str) -> str:
+    """The text of the location that `name` means, seen from the location `base`: a relative path, or one of its own."""
+    url = url_of(base)
+    if url_of(name) is not None:
+        return name
+    if url is None or os.path.isabs(name):  # noqa: PTH117
+        return os.path.normpath(os.path.join(base, name))  # noqa: PTH118
+    return str(url.at(name))
 
 
 def redacted(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, path
+from mmsearch.cli.options import GalleryOption, location, path
 from mmsearch.cli.progress import display
 
 
@@ -19,7 +19,7 @@ def import_(
         ),
     ],
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=path, help="Where the pictures stand now. Default: as then.")
+        str | None, typer.Option(metavar="DIR", parser=location, help="Where the pictures stand now. Default: as then.")
     ] = None,
     gallery: GalleryOption = None,
 ) -> None:

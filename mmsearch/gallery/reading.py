@@ -305,7 +305,7 @@ class Gallery:
 
     def drop_index_folder(self, name: str) -> None:
         """Remove the folder of an index that no version names."""
-        self.store.remove(f"index/{name}")
+        self.store.remove_folder(f"index/{name}")
 
     def commit_index(self, entry: IndexEntry, *, replaces: Sequence[str] = ()) -> "Gallery":
         """Add an index of this version's rows, whose folder is complete, drop the named ones, return the new version.

@@ -171,7 +171,8 @@ def _remove(store: Store, needed: set[str], before: float) -> Removed:
             if f"{folder}/{entry.name}" in needed or (folder == manifests.FOLDER and not temporary):
                 continue
             if entry.modified <= before:
-                store.remove(f"{folder}/{entry.name}")
+                remove = store.remove_folder if entry.is_folder else store.remove
+                remove(f"{folder}/{entry.name}")
                 size += entry.bytes
                 files += 1
     return Removed(files, size)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.locations import Location
+from mmsearch.locations import Location, url_of
 from mmsearch.pipeline.hits import Hit
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
@@ -149,6 +149,8 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Loc
 
 
 def _is_gone(file: str) -> bool:
+    if url_of(file) is not None:  # a request each, for what who opens it learns anyway
+        return False
     try:
         Path(archive_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from mmsearch.ann import open_index
-from mmsearch.errors import AnnIndexError
+from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.locations import Location
 from mmsearch.records import ITEM_TABLES, EncoderIdentity, IndexEntry, ItemTable, Parity, SkippedRow
@@ -99,9 +99,16 @@ def _roots(gallery: Gallery) -> list[RootInfo]:
     found = []
     for root in gallery.manifest.roots:
         path = gallery.root_path(root.id)
-        present = path is not None and is_folder(path)
+        present = path is not None and _is_there(path)
         found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present, root.whole))
     return found
+
+
+def _is_there(folder: Location) -> bool:
+    try:
+        return is_folder(folder)
+    except StoreError:  # one that does not answer, or not to us
+        return False
 
 
 def _indexes(gallery: Gallery) -> list[IndexInfo]:

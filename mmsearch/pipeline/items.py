@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import located
 
 __all__ = ["row_named", "vector_at", "vector_of"]
 
@@ -20,7 +21,7 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
     if isinstance(named, int):
         return _live(gallery, named)
     asked = os.fspath(named)
-    absolute = Path(os.path.abspath(Path(asked).expanduser()))  # noqa: PTH100 - as roots are written down
+    absolute = located(asked)
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     places = [
         (root_id, absolute.relative_to(folder))

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +26,7 @@ from mmsearch.errors import (
 )
 from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
-from mmsearch.locations import Location
+from mmsearch.locations import Location, located
 from mmsearch.pipeline.answers import Answer, Hit, hits_of
 from mmsearch.pipeline.items import vector_of
 from mmsearch.pipeline.questions import Part, Picture, Query, Text
@@ -239,7 +238,7 @@ class OpenGallery:
 
     def picture_vector(self, file: _Path) -> NDArray[np.float32]:
         """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
-        file = Path(os.fspath(file)).expanduser()
+        file = located(file)
         try:
             data = read_location(file)
         except OSError as error:

@@ -10,23 +10,28 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from mmsearch.errors import StoreError
 from mmsearch.locations import Location
+from mmsearch.stores.anywhere import FileState, exists, file_state, is_folder, list_folder, local_copy, read_bytes, real
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.names import Entry, NameTaken
-from mmsearch.stores.status import FileState, exists, file_state, is_folder, local_copy, real
+from mmsearch.stores.names import Entry, Found, Listed, NameTaken
+from mmsearch.stores.ranged import Ranged
 
 __all__ = [
     "Entry",
     "FileState",
+    "Found",
+    "Listed",
     "LocalStore",
     "NameTaken",
+    "Ranged",
     "Store",
     "exists",
     "file_state",
     "is_folder",
+    "list_folder",
     "local_copy",
     "open_store",
+    "read_bytes",
     "real",
 ]
 
@@ -78,7 +83,10 @@ class Store(Protocol):
         """Make a new folder and its files (durable already) a part of the store."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all in it; one that is gone already is fine."""
+        """Remove a file; one that is gone already is fine."""
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder with all in it; one that is gone already is fine."""
 
     def lock(self, purpose: str) -> AbstractContextManager[None]:
         """Keep other writers out, as far as the storage can; `create_if_absent` decides in any case.
@@ -94,4 +102,6 @@ def open_store(location: Location) -> Store:
     """The store of a gallery's folder, which need not be there."""
     if isinstance(location, Path):
         return LocalStore(location)
-    raise StoreError(f"{location}: object stores are not written yet")
+    from mmsearch.stores.remote import ObjectStore  # late: a gallery on a disk needs none of it
+
+    return ObjectStore(location)

@@ -80,7 +80,7 @@ class LocalStore:
             except FileNotFoundError:  # removed meanwhile
                 continue
             sizes = [state.st_size for each, state in zip(inside, states, strict=True) if each.is_file()]
-            found.append(Entry(name, len(sizes), sum(sizes), max(state.st_mtime for state in states)))
+            found.append(Entry(name, path.is_dir(), len(sizes), sum(sizes), max(state.st_mtime for state in states)))
         return found
 
     def read(self, name: str) -> bytes:
@@ -190,11 +190,11 @@ class LocalStore:
 
     def remove(self, name: str) -> None:
         path = self._path(name)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-            return
         with _storage_errors(path):
             path.unlink(missing_ok=True)
+
+    def remove_folder(self, name: str) -> None:
+        shutil.rmtree(self._path(name), ignore_errors=True)
 
     def abandon(self, folders: Sequence[str]) -> None:
         # Still under the lock, so that whoever comes next starts from an empty folder too.

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mmsearch.errors import SourceError
 from mmsearch.gallery import GalleryWriter
-from mmsearch.locations import Location, located
+from mmsearch.locations import Location, Url, located
 from mmsearch.records import Root
 from mmsearch.sources import FileList, is_list, read_list
 from mmsearch.stores import exists, is_folder, real
@@ -153,14 +153,18 @@ def _common_folder(files: Sequence[Location]) -> Location:
 def _existing(path: str | os.PathLike[str]) -> Location:
     place = located(path)
     if not exists(place):
-        raise SourceError(f"no such file or folder: {path}")
+        raise SourceError(f"no such file or folder: {place}")
     return place
+
+
+def _why(folder: Location) -> str:
+    return "Is a disk not mounted?" if not isinstance(folder, Url) else "Is it the right account and endpoint?"
 
 
 def _present(folder: Location) -> Location:
     if not is_folder(folder):
         raise SourceError(
-            f"the root {folder} is not there. Is a disk not mounted? If it was moved: mmsearch relocate {folder} NEW; "
+            f"the root {folder} is not there. {_why(folder)} If it was moved: mmsearch relocate {folder} NEW; "
             f"if it is gone for good: mmsearch forget {folder}"
         )
     return folder

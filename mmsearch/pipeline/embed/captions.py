@@ -8,7 +8,7 @@ import numpy as np
 
 from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
-from mmsearch.locations import Location
+from mmsearch.locations import Location, joined
 from mmsearch.pipeline.embed.report import CaptionCounts
 from mmsearch.records import CaptionRow, Progress, ProgressCallback, Provenance
 from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown
@@ -136,7 +136,7 @@ class _Images:
         if line.stem and not self._is_folder:
             image = f"{self._source.name}{MEMBER}{image}"
         for base in (beside, *self._folders.values()):
-            location = os.path.normpath(os.path.join(base, image))  # noqa: PTH118
+            location = joined(base, image)
             if location in self._by_location:
                 self._found.add(self._by_location[location])
                 return self._by_location[location]
