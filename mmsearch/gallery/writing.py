@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderMismatch, GalleryError
+from mmsearch.errors import EncoderMismatch, GalleryError, StoreError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
 from mmsearch.gallery.places import root_path, root_uri
@@ -242,6 +242,19 @@ class GalleryWriter:
             ((max(low, past), high) for low, high in self._promised),
         )
         self._promised = tuple(sorted(part for parts in kept for part in parts if part[0] < part[1]))
+
+    def release_all(self) -> None:
+        """Take all promises back."""
+        self._promised = ()
+
+    def require_written(self, shards: Sequence[Shard], where: str) -> None:
+        """Raise StoreError unless shards of images that were written on another machine are here."""
+        for shard in shards:
+            if not self._store.path(f"images/{shard.name}").exists():
+                raise StoreError(
+                    f"a worker on {where} wrote {shard.name} below {self._store.folder}, and it is not there: the "
+                    "gallery has to be on storage that every machine of the cluster has at the same path"
+                )
 
     def adopt(self, shards: Sequence[Shard], *, replaces: Mapping[Table, Sequence[int]] = NOTHING) -> None:
         """Add images that others have written with ids that were promised. replaces: as for `append`."""
