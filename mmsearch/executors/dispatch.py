@@ -97,7 +97,7 @@ class _Attempted(Generic[Piece]):
     piece: Piece
     ended: int = 0
     errors: int = 0
-    twice: bool = False
+    handed: float = 0.0
     settled: bool = False
 
 
@@ -138,6 +138,7 @@ class Dispatch(Generic[Piece, Outcome]):
         self._tokens = itertools.count()
         self._workers: set[int] = set()
         self._ready: set[int] = set()
+        self._condemned: list[Lost[Piece]] = []
         self._exhausted = False
         self._stillborn = self._fruitless = self._finished = 0
         self._seconds = 0.0
@@ -147,6 +148,7 @@ class Dispatch(Generic[Piece, Outcome]):
             self._workers.update(self._crew.hire())
             self._deal()
             if self._exhausted and not self._again and not self._open():
+                yield from self._condemned
                 return
             for event in self._crew.happened(_POLL):
                 yield from self._take(event)
@@ -166,6 +168,7 @@ class Dispatch(Generic[Piece, Outcome]):
                 if attempted is None:
                     return
                 token = next(self._tokens)
+                attempted.handed = time.monotonic()
                 self._given[token] = Given(attempted, worker)
                 self._crew.hand(worker, token, attempted.piece)
                 holding[worker] += 1
@@ -184,11 +187,8 @@ class Dispatch(Generic[Piece, Outcome]):
     def _late(self) -> _Attempted[Piece] | None:
         """The oldest piece that takes suspiciously long: whoever has it may hang."""
         patience = max(_LATE_SECONDS, _LATE * self._seconds / max(1, self._finished))
-        for given in self._open():
-            if not given.attempted.twice and time.monotonic() - given.since > patience:
-                given.attempted.twice = True
-                return given.attempted
-        return None
+        late = [each.attempted for each in self._open() if time.monotonic() - each.attempted.handed > patience]
+        return min(late, key=lambda attempted: attempted.handed, default=None)
 
     def _take(self, event: Happened) -> Iterator[Result[Piece, Outcome]]:
         if event.worker not in self._workers:
@@ -202,13 +202,16 @@ class Dispatch(Generic[Piece, Outcome]):
             self._finished += 1
             self._seconds += time.monotonic() - given.since
             self._fruitless = 0
+            # Somebody can work: it was those pieces, and not the workers.
+            yield from self._condemned
+            self._condemned = []
             if not given.attempted.settled:
                 given.attempted.settled = True
                 yield Done(given.attempted.piece, event.value, event.worker)
         elif event.what == "failed":
             self._failed(event)
         else:
-            yield from self._without(event)
+            self._without(event)
 
     def _failed(self, event: Happened) -> None:
         """An attempt raised: perhaps that machine's fault, so that another one tries."""
@@ -228,7 +231,7 @@ class Dispatch(Generic[Piece, Outcome]):
             self._crew.dismiss(event.worker)
             self._forget(event.worker)
 
-    def _without(self, event: Happened) -> Iterator[Result[Piece, Outcome]]:
+    def _without(self, event: Happened) -> None:
         """A worker is no more. What it was doing is under suspicion, unless its machine went away."""
         was_ready = event.worker in self._ready
         held = self._forget(event.worker)
@@ -243,7 +246,7 @@ class Dispatch(Generic[Piece, Outcome]):
         if self._fruitless > _FRUITLESS + len(self._ready):
             raise ClusterError(f"workers end whatever they are given; the last one: {event.value}")
         if held:
-            yield from self._suspect(held[0], event)
+            self._suspect(held[0], event)
 
     def _forget(self, worker: int) -> list[_Attempted[Piece]]:
         """Take back all that a worker held, the one that it was doing first."""
@@ -257,7 +260,7 @@ class Dispatch(Generic[Piece, Outcome]):
                 self._again.appendleft(attempted)
         return held
 
-    def _suspect(self, attempted: _Attempted[Piece], event: Happened) -> Iterator[Result[Piece, Outcome]]:
+    def _suspect(self, attempted: _Attempted[Piece], event: Happened) -> None:
         attempted.ended += 1
         if attempted.ended < _TRIES:
             return
@@ -268,7 +271,7 @@ class Dispatch(Generic[Piece, Outcome]):
             # One of them did it: that one is cut again when it ends a worker once more.
             self._again.extend(_Attempted(part, ended=_TRIES - 1) for part in parts)
         else:
-            yield Lost(attempted.piece, str(event.value))
+            self._condemned.append(Lost(attempted.piece, str(event.value)))
 
 
 def _located(error: Exception, where: str) -> Exception:

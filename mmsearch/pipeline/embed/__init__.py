@@ -19,7 +19,7 @@ from mmsearch.errors import (
     SourceError,
     StoreError,
 )
-from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery, require_same_encoder
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.estimate import Estimate, Timing, estimate
 from mmsearch.pipeline.embed.pictures import embed_pictures, route
@@ -227,8 +227,10 @@ class _EncoderSource:
         return Spread(crew, introduced=self._introduced, announce=self._announce)
 
     def _introduced(self, worker: Introduction) -> None:
-        self._writer.begin(worker.identity, self._options.dtype)
-        if not self._workers:
+        if self._workers:
+            require_same_encoder(self._workers[0].identity, worker.identity, self._writer.gallery.path)
+        else:
+            self._writer.begin(worker.identity, self._options.dtype)
             self._say(worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision)
         self._workers.append(worker)
 
@@ -241,8 +243,8 @@ class _EncoderSource:
         if not ways:
             return None, None
         devices, precisions = (" and ".join(dict.fromkeys(part)) for part in zip(*ways, strict=True))
-        count = len(self._workers)
-        return f"{count} worker{"s" if count > 1 else ""} on Ray, {devices}", precisions
+        workers = "1 worker" if len(self._workers) == 1 else f"{len(self._workers)} workers"
+        return f"{workers} on Ray, {devices}", precisions
 
 
 def _require_own_vectors(writer: GalleryWriter) -> None:

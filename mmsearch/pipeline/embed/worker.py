@@ -153,7 +153,8 @@ class _Drawer:
         if content_hash in self._own:
             return True
         place = int(np.searchsorted(self._known, np.bytes_(content_hash)))
-        return place < len(self._known) and bool(self._known[place] == np.bytes_(content_hash))
+        # What numpy gives back lacks the zeros at its end.
+        return place < len(self._known) and self._known[place].ljust(16, b"\0") == content_hash
 
     def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
         self._stages.transfer += images.transfer_seconds
