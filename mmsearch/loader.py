@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.encoders import Encoder, FastPreprocessing
 from mmsearch.errors import ImageError
-from mmsearch.sources import SourceFile, opened
+from mmsearch.sources import SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def load(
             return Loaded(file, error=ImageError("decode", f"not decoded within {options.seconds:g} seconds"))
 
     try:
-        for file in files:
+        for file in reading_ahead(files):
             pending.append((file, workers.submit(reader.load, file)))
             if len(pending) > threads * _AHEAD:
                 yield first()

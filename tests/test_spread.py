@@ -374,7 +374,7 @@ def tasks(count: int, archive: Callable[[int], Archive | None] = lambda _: None)
     files = [
         SourceFile("/r", f"{place}.jpg", 1, 1)
         if archive(place) is None
-        else Member("/r", f"a!/{place}", 1, 1, None, archive(place), 0)
+        else Member("/r", f"a!/{place}", 1, 1, archive=archive(place))
         for place in range(count)
     ]
     return [Task(file, 1, None, None) for file in files]

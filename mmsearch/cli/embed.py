@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from mmsearch.cli.agreement import agreement
-from mmsearch.cli.options import Device, GalleryOption, Precision, path, say
+from mmsearch.cli.options import Device, GalleryOption, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
 
 if TYPE_CHECKING:
@@ -31,19 +30,19 @@ class EmbedCommand(TyperCommand):
 
 def embed(
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="[PATH]...",
-            parser=path,
+            parser=location,
             help="Folders, mirrored in full; files, archives (.tar, .zip, .parquet) and lists of files (.csv, .jsonl, "
-            ".parquet, .txt). None: all roots of the gallery.",
+            ".parquet, .txt); also s3://BUCKET/FOLDER and the like. None: all roots of the gallery.",
         ),
     ] = None,
     captions: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             metavar="PATH",
-            parser=path,
+            parser=location,
             help="A file of captions (CSV, JSON, Parquet, or a caption a line), or a folder or archive with a .txt or "
             ".json beside each picture. Repeatable.",
         ),

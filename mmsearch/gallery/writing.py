@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +16,7 @@ from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
 from mmsearch.gallery.places import root_path, root_uri
 from mmsearch.gallery.reading import Gallery, missing
+from mmsearch.locations import Location
 from mmsearch.records import (
     TABLES,
     CaptionRow,
@@ -31,7 +31,7 @@ from mmsearch.records import (
     SkippedRow,
     Table,
 )
-from mmsearch.stores import LocalStore
+from mmsearch.stores import Store, exists, open_store
 
 __all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_images"]
 
@@ -43,75 +43,70 @@ _PARTS = {"manifests", "deletes", "index", "lock", "lock.commit", *TABLES}
 
 
 @contextlib.contextmanager
-def open_writer(folder: Path, *, command: str) -> Iterator["GalleryWriter"]:
-    """Lock the gallery in `folder` and write it. What was not committed by the end is dropped.
+def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
+    """Lock the gallery in the folder `place` and write it. What was not committed by the end is dropped.
 
     A gallery that does not exist yet begins with the writer's first commit; without one, nothing is left behind.
     Raises GalleryBusy, StoreError, GalleryError.
     """
-    store = LocalStore(folder)
-    fresh = not folder.exists()
-    _require_ours(store)
+    store = open_store(place)
+    fresh = _require_ours(store)
     with store.lock(command):
         writer = GalleryWriter(store, manifests.newest(store) or manifests.first(_NOBODY, "float16", command), command)
         try:
             yield writer
         except FileNotFoundError as error:
-            if str(error.filename).startswith(str(folder)):
-                raise missing(error, folder) from error
+            if str(error.filename).startswith(str(place)):
+                raise missing(error, place) from error
             raise
         finally:
             if fresh and writer.manifest.version == 0:
-                _remove_empty(folder)
+                store.abandon(TABLES)
 
 
 def write_images(
-    folder: Path,
+    place: Location,
     row_ids: NDArray[np.int64],
     rows: Sequence[ImageRow],
     vectors: NDArray[np.floating],
     dtype: str,
     provenance: Provenance,
 ) -> tuple[Shard, ...]:
-    """Write images into the gallery in `folder`, durably, for its writer to `adopt`; until then they are not in it.
+    """Write images into the gallery in the folder `place`, durably, for its writer to `adopt`.
 
-    Needs no lock. row_ids: (n,), ascending, of a range that the writer reserved. vectors: (n, dim), L2-normalised.
-    Raises StoreError.
+    Until then they are not in it, so that this needs no lock. row_ids: (n,), ascending, of a range that the writer
+    reserved. vectors: (n, dim), L2-normalised. Raises StoreError.
     """
     held = _table("images", row_ids, rows, vectors, vectors.shape[1], dtype)
-    return tuple(tables.write_shards(LocalStore(folder), "images", held, provenance))
+    return tuple(tables.write_shards(open_store(place), "images", held, provenance))
 
 
-def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, place: Location) -> None:
     """Raise EncoderMismatch, naming both, unless the two are the same encoder."""
     if gallery.fingerprint != other.fingerprint:
         raise EncoderMismatch(
-            f"{folder} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
+            f"{place} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
             f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
             f"Use --model {gallery.spec}, or another gallery with --gallery."
         )
 
 
-def _require_ours(store: LocalStore) -> None:
-    """Raise GalleryError for a folder that holds other things: a gallery is not strewn among somebody's files."""
-    if store.folder.exists() and not store.folder.is_dir():
-        raise GalleryError(f"{store.folder} is a file; name a folder with --gallery")
+def _require_ours(store: Store) -> bool:
+    """Whether nothing stands there yet.
+
+    Raises GalleryError for a folder that holds other things: a gallery is not strewn among somebody's files.
+    """
+    if manifests.versions(store):
+        return False
+    if not store.exists():
+        return True
     others = [name for name in store.names(".") if name not in _PARTS]
-    if others and not manifests.versions(store):
+    if others:
         raise GalleryError(
-            f"{store.folder} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no "
+            f"{store.location} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no "
             "gallery; name a folder that is empty or not there yet"
         )
-
-
-def _remove_empty(folder: Path) -> None:
-    # Still under the lock, so that whoever comes next starts from an empty folder too.
-    with contextlib.suppress(OSError):
-        for name in TABLES:
-            if (folder / name).is_dir():
-                (folder / name).rmdir()
-        (folder / "lock").unlink(missing_ok=True)
-        folder.rmdir()
+    return False
 
 
 def _table(
@@ -147,7 +142,7 @@ class _Pending:
 class GalleryWriter:
     """Rows and deletes on their way into the next version. Made by `open_writer`, which holds the lock."""
 
-    def __init__(self, store: LocalStore, manifest: Manifest, command: str) -> None:
+    def __init__(self, store: Store, manifest: Manifest, command: str) -> None:
         self._store = store
         self._command = command
         self._opened = manifest
@@ -166,7 +161,7 @@ class GalleryWriter:
         if self.manifest.version == 0:
             self.manifest = manifests.first(encoder, dtype, self._command)
         else:
-            require_same_encoder(self.manifest.encoder, encoder, self._store.folder)
+            require_same_encoder(self.manifest.encoder, encoder, self._store.location)
 
     @property
     def gallery(self) -> Gallery:
@@ -178,20 +173,20 @@ class GalleryWriter:
         """The roots as the next commit will have them."""
         return self._roots
 
-    def root_path(self, root: Root) -> Path:
+    def root_path(self, root: Root) -> Location:
         """The folder that a root names."""
-        return root_path(self._store.folder, root)
+        return root_path(self._store.location, root)
 
-    def add_root(self, folder: Path, *, whole: bool = True) -> Root:
+    def add_root(self, folder: Location, *, whole: bool = True) -> Root:
         """A new root for `folder` (absolute). whole: all that is in it, or only files that are named."""
-        root = Root(self._next_root_id, root_uri(self._store.folder, folder), whole)
+        root = Root(self._next_root_id, root_uri(self._store.location, folder), whole)
         self._roots = (*self._roots, root)
         self._next_root_id += 1
         return root
 
-    def uri(self, file: Path) -> str:
-        """How an absolute path is written down in this gallery."""
-        return root_uri(self._store.folder, file)
+    def uri(self, file: Location) -> str:
+        """How a file is written down in this gallery."""
+        return root_uri(self._store.location, file)
 
     def set_roots(self, roots: Sequence[Root]) -> None:
         """Put these in the place of all roots (`relocate`, `forget`)."""
@@ -248,12 +243,13 @@ class GalleryWriter:
         self._promised = ()
 
     def require_written(self, shards: Sequence[Shard], where: str) -> None:
-        """Raise StoreError unless shards of images that were written on another machine are here."""
+        """Raise StoreError unless shards of images that were written on another machine can be seen from here."""
+        place = self._store.location
         for shard in shards:
-            if not self._store.path(f"images/{shard.name}").exists():
+            if not exists(place / "images" / shard.name):
                 raise StoreError(
-                    f"a worker on {where} wrote {shard.name} below {self._store.folder}, and it is not there: the "
-                    "gallery has to be on storage that every machine of the cluster has at the same path"
+                    f"a worker on {where} wrote {shard.name} into {place}, and it is not there: the gallery has to be "
+                    "on storage that every machine of the cluster has under the same name"
                 )
 
     def adopt(self, shards: Sequence[Shard], *, replaces: Mapping[Table, Sequence[int]] = NOTHING) -> None:
@@ -348,7 +344,7 @@ class GalleryWriter:
             deletes={table: tuple(deletes[table]) for table in TABLES},
         )
 
-    def rewrite(self, rewritten: Callable[[LocalStore, Manifest], Manifest]) -> Manifest:
+    def rewrite(self, rewritten: Callable[[Store, Manifest], Manifest]) -> Manifest:
         """Commit a manifest that holds the same live rows in other files, where `rewritten` gives another one."""
         proposed = rewritten(self._store, self.manifest)
         if proposed != self.manifest:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import MmsearchWarning
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import Location, url_of
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
 from mmsearch.sources import archive_of
@@ -29,7 +30,7 @@ class Hit:
 
     rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
     text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
-    gone: the file was not there any more when the answer was given.
+    gone: the file was not there any more when the answer was given. Object stores are not asked.
     """
 
     rank: int
@@ -137,7 +138,7 @@ def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dic
     return dict(zip(row_ids.tolist(), rows, strict=True))
 
 
-def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Path | None]) -> Hit:
+def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Location | None]) -> Hit:
     root = folders.get(row.root_id) if row.root_id is not None else None
     name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
     file = None if root is None or name is None else str(root / name)
@@ -149,6 +150,8 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Pat
 
 
 def _is_gone(file: str) -> bool:
+    if url_of(file) is not None:  # a request each, for what who opens it learns anyway
+        return False
     try:
         Path(archive_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):

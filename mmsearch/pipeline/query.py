@@ -18,6 +18,7 @@ from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_enco
 from mmsearch.errors import AnnIndexError, EncoderMismatch, ImageError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours, Vectors, exact_search, merge
 from mmsearch.gallery import Gallery, consistently, require_same_encoder
+from mmsearch.locations import Location, located
 from mmsearch.pipeline.answers import Answer, Hit, distinct, hits_of, kept, warn_of_gone, warn_of_nothing
 from mmsearch.pipeline.questions import SLOT, Like, Part, Picture, Query, Text, combined
 from mmsearch.records import EncoderIdentity, ItemTable
@@ -187,7 +188,7 @@ class OpenGallery:
             if isinstance(part, Like):
                 vectors[part] = self._vector_at(own[part])
             elif isinstance(part, Picture):
-                vectors[part] = self._encode_image(Path(os.fspath(part.file)).expanduser())
+                vectors[part] = self._encode_image(located(part.file))
         texts = [part for part in query.parts if isinstance(part, Text)]
         if texts:
             forms = query.templates or [SLOT]
@@ -203,7 +204,7 @@ class OpenGallery:
             warnings.warn("the query is longer than the model reads; its end was cut", MmsearchWarning, stacklevel=2)
         return encoded.vectors
 
-    def _encode_image(self, file: Path) -> NDArray[np.float32]:
+    def _encode_image(self, file: Location) -> NDArray[np.float32]:
         try:
             data = read_location(file)
         except OSError as error:
@@ -230,13 +231,13 @@ class OpenGallery:
         rows = np.array(list(own.values()), np.int64)
         (shown,) = self.hits(Neighbours(rows[None], np.zeros((1, len(rows)))), "images") if own else [[]]
         files: dict[Part, str] = {part: hit.file or "" for part, hit in zip(own, shown, strict=True)}
-        files.update({part: os.path.abspath(part.file) for part in parts if isinstance(part, Picture)})  # noqa: PTH100
+        files.update({part: str(located(part.file)) for part in parts if isinstance(part, Picture)})
         return [files[part] for part in parts if part in files and part.weight > 0]
 
     def _locate(self, part: Like) -> int:
         """The row that a part names. Raises QueryError unless it is one live picture."""
         asked = os.fspath(part.path)
-        absolute = Path(os.path.abspath(Path(asked).expanduser()))  # noqa: PTH100 - as roots are written down
+        absolute = located(asked)
         folders = {root.id: self.gallery.root_path(root.id) for root in self.gallery.manifest.roots}
         places = [
             (root_id, absolute.relative_to(folder))
@@ -327,7 +328,7 @@ class OpenGallery:
         return self._indexes[entry.name]
 
 
-def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:
     if gallery.dim != other.dim:
         raise EncoderMismatch(
             f"{folder} holds imported vectors of {gallery.dim} values, declared as those of {gallery.spec}; "

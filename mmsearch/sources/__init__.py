@@ -1,5 +1,6 @@
 """What can be embedded: folders of image files, single files, archives, lists of files, and captions."""
 
+from mmsearch.sources.ahead import READ_AT_ONCE, reading_ahead
 from mmsearch.sources.archives import Listing, archive_kind, list_archive, refused_archive
 from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
@@ -12,6 +13,7 @@ from mmsearch.sources.selection import EVERYTHING, Selection
 __all__ = [
     "EVERYTHING",
     "MEMBER",
+    "READ_AT_ONCE",
     "Archive",
     "CaptionFile",
     "CaptionLine",
@@ -33,6 +35,7 @@ __all__ = [
     "read_list",
     "read_location",
     "read_pairs",
+    "reading_ahead",
     "refused_archive",
     "shown",
 ]

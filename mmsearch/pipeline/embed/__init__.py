@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
 from mmsearch.errors import (
@@ -20,6 +19,7 @@ from mmsearch.errors import (
     StoreError,
 )
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery, require_same_encoder
+from mmsearch.locations import Location, located
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.estimate import Estimate, Timing, estimate
 from mmsearch.pipeline.embed.pictures import embed_pictures, route
@@ -29,6 +29,7 @@ from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.pipeline.embed.worker import Introduction, Recipe
 from mmsearch.records import EncoderIdentity, ProgressCallback, quiet
 from mmsearch.sources import EVERYTHING, CaptionFile, Selection, archive_kind, read_captions, read_pairs
+from mmsearch.stores import is_folder, real
 from mmsearch.sync import Plan, choose_roots, plan_root
 
 __all__ = [
@@ -76,7 +77,7 @@ def embed(
     """
     started = time.monotonic()
     options = options or EmbedOptions()
-    named = dict.fromkeys(Path(os.path.realpath(Path(file).expanduser())) for file in captions)
+    named = dict.fromkeys(real(located(file)) for file in captions)
     place = place_for_gallery(gallery)
     files = [(file, _read_captions(file, place)) for file in named]
     for file, lines in files:
@@ -217,7 +218,7 @@ class _EncoderSource:
         wanted = parse_spec(self._wanted).spec if isinstance(self._wanted, str) else self._wanted
         dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
         made = replace(options, precision=self._precision())
-        recipe = Recipe(wanted, made, route(options), writer.gallery.path, "lock", dtype)
+        recipe = Recipe(wanted, made, route(options), writer.gallery.path, dtype)
 
         def crew() -> RayCrew:
             address = None if options.ray == "any" else options.ray
@@ -256,8 +257,8 @@ def _require_own_vectors(writer: GalleryWriter) -> None:
         )
 
 
-def _read_captions(file: Path, gallery: Path) -> CaptionFile:
-    if file.is_dir() or archive_kind(file.name) in ("tar", "zip"):
+def _read_captions(file: Location, gallery: Location) -> CaptionFile:
+    if is_folder(file) or archive_kind(file.name) in ("tar", "zip"):
         return read_pairs(file, avoid=gallery)
     return read_captions(file)
 
@@ -280,7 +281,7 @@ def _plan(
 
 def _require_roots(plan: Plan) -> None:
     """What was to be read while a disk went away is tried again by the next run; that it went has to be said."""
-    if gone := [str(root.folder) for root in plan.roots if not root.folder.is_dir()]:
+    if gone := [str(root.folder) for root in plan.roots if not is_folder(root.folder)]:
         raise SourceError(
             f"{', '.join(gone)} went away during the run. What was embedded until then is kept; mount it again and run "
             "the same command"

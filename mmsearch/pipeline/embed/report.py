@@ -1,10 +1,10 @@
 """What `embed` is asked for, and what it answers."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmsearch.images import MAX_PIXELS
 from mmsearch.loader import DECODE_SECONDS
+from mmsearch.locations import Location
 from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.records import EncoderIdentity, Parity
 
@@ -109,7 +109,7 @@ class EmbedReport:
     encoded in the fast way.
     """
 
-    gallery: Path
+    gallery: Location
     version: int
     encoder: EncoderIdentity
     device: str | None

@@ -13,6 +13,7 @@ from mmsearch.errors import StoreError
 from mmsearch.executors import Share
 from mmsearch.gallery import write_images
 from mmsearch.loader import Loaded
+from mmsearch.locations import Location
 from mmsearch.pipeline.embed.batches import BatchSize
 from mmsearch.pipeline.embed.carrying import carry_out
 from mmsearch.pipeline.embed.parity import Compared, ParityCheck
@@ -67,13 +68,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that a worker is made of. gallery: its folder; proof: a name that stands in it. route: see `Provenance`."""
+    """All that a worker is made of. route: see `Provenance`."""
 
     encoder: str | Encoder
     options: EmbedOptions
     route: str
-    gallery: Path
-    proof: str
+    gallery: Location
     dtype: str
 
     def __call__(self, share: Share) -> "Worker":
@@ -86,7 +86,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, share: Share) -> None:
         self._recipe, self._threads = recipe, share.threads
-        if not (recipe.gallery / recipe.proof).exists():
+        if isinstance(recipe.gallery, Path) and not (recipe.gallery / "lock").exists():
             raise StoreError(
                 f"the gallery {recipe.gallery} is not there; it has to be on storage that every machine of the cluster "
                 "has at the same path"
@@ -178,7 +178,10 @@ class _Drawer:
             self.copies += 1
 
     def skipped(self, entries: Sequence[Entry]) -> None:
-        self.unread += [(self._places[id(entry.task)], entry.picture) for entry in entries]
+        for task, picture in ((entry.task, entry.picture) for entry in entries):
+            # What was fetched ahead stays here.
+            plain = replace(picture, file=replace(picture.file, ahead=None))
+            self.unread.append((self._places[id(task)], plain))
 
     def abandon(self) -> None:
         """Nothing of it was written yet."""

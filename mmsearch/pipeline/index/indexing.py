@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -224,7 +223,7 @@ class _Run:
             lost = self._lost(record, before, entry) if self.plan.training_rows else None
             if lost is None:
                 return self._tuned(record, "added", f"{new:,} rows came, and its recall holds with them")
-            shutil.rmtree(folder, ignore_errors=True)
+            self.gallery.drop_index_folder(name)
         return self._built("rebuilt", lost)
 
     def _lost(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
@@ -313,7 +312,7 @@ class _Run:
             yield name, folder
         except BaseException:
             if not any(entry.name == name for entry in self.gallery.newest().manifest.indexes):
-                shutil.rmtree(folder, ignore_errors=True)
+                self.gallery.drop_index_folder(name)
             raise
 
     def _vectors(self, folder: Path, rows: int) -> VectorFile:
