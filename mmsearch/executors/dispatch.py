@@ -225,7 +225,7 @@ class Dispatch(Generic[Piece, Outcome]):
         given.attempted.errors += 1
         if given.attempted.errors >= _ERRORS:
             raise _located(error, where)
-        self._announce(f"a worker on {where} failed ({error}); its work is tried again")
+        self._announce(f"a worker on {where} failed; what it was doing is done again ({error})")
         self._again.appendleft(given.attempted)
         if not isinstance(error, MmsearchError):  # a device that broke, say
             self._crew.dismiss(event.worker)
@@ -235,8 +235,11 @@ class Dispatch(Generic[Piece, Outcome]):
         """A worker is no more. What it was doing is under suspicion, unless its machine went away."""
         was_ready = event.worker in self._ready
         held = self._forget(event.worker)
+        again = "what it was doing is done again"
         if event.what == "gone":
+            self._announce(f"lost the machine {self._crew.where(event.worker)}; {again}")
             return
+        self._announce(f"a worker on {self._crew.where(event.worker)} ended; {again} ({event.value})")
         if not was_ready:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN and not self._ready:

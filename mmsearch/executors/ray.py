@@ -49,6 +49,7 @@ class RayCrew:
         self._ray, self._own = _connected(address, announce)
         self._make, self._threads, self._gpus = make, threads, gpus
         self._members: dict[int, _Member] = {}
+        self._where: dict[int, str] = {}
         self._hired = 0
         self._pending: dict[Any, tuple[int, int]] = {}  # future -> worker, token
         self._shared: Any = self._ray.put(None)
@@ -98,6 +99,7 @@ class RayCrew:
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         ).remote()
         self._members[number] = _Member(actor, node, place)
+        self._where[number] = str(self._nodes[node]["NodeManagerAddress"])
         self._pending[actor.begin.remote(self._make, share)] = (number, -1)
         return number
 
@@ -142,9 +144,7 @@ class RayCrew:
 
     def where(self, worker: int) -> str:
         """See `Crew`."""
-        member = self._members.get(worker)
-        facts = self._nodes.get(member.node, {}) if member else {}
-        return str(facts.get("NodeManagerAddress", "a machine that left"))
+        return self._where[worker]
 
     def close(self) -> None:
         """See `Crew`. Leaves the cluster, and ends it where it was started here."""
@@ -195,6 +195,8 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
             if address is None and where == "auto" and isinstance(error, ConnectionError):
                 continue
             raise ClusterError(f"no Ray cluster at {where}: {_in_a_line(error)}") from error
+        # Ray prints what befalls its machines to stdout, which is for results; there is no public way to ask it not to.
+        untyped._private.worker._worker_logs_enabled = False
         announce("started a Ray cluster of this machine" if where == "local" else "connected to a Ray cluster")
         return untyped, True
     raise AssertionError("unreachable")
