@@ -14,6 +14,7 @@
     │   ├── EncoderMismatch     vectors of another encoder than the gallery's
     │   └── ParityError         the quick way to its vectors does not agree with the exact one
     ├── AnnIndexError           the FAISS index: bad factory string, damaged, not for this gallery
+    ├── ClusterError            the machines that were to help: not there, not set up, failing
     ├── QueryError              what was asked: empty, undecodable, nothing to search
     └── BenchmarkError          an annotation file or image folder that does not make a benchmark
 
@@ -37,6 +38,7 @@ __all__ = [
     "EncoderMismatch",
     "ParityError",
     "AnnIndexError",
+    "ClusterError",
     "QueryError",
     "BenchmarkError",
 ]
@@ -93,6 +95,9 @@ class ImageError(MmsearchError):
         self.stage = stage
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        return ImageError, (self.stage, self.reason)  # an exception is pickled by its message alone
+
 
 class EncoderError(MmsearchError):
     """The encoder cannot be loaded or run."""
@@ -108,6 +113,10 @@ class ParityError(EncoderError):
 
 class AnnIndexError(MmsearchError):
     """An index cannot be built, loaded or trusted."""
+
+
+class ClusterError(MmsearchError):
+    """Workers on a cluster cannot be had, or cannot do what they are asked."""
 
 
 class QueryError(MmsearchError):

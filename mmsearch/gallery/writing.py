@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderMismatch, GalleryError
+from mmsearch.errors import EncoderMismatch, GalleryError, StoreError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
 from mmsearch.gallery.places import root_path, root_uri
@@ -31,7 +31,7 @@ from mmsearch.records import (
     SkippedRow,
     Table,
 )
-from mmsearch.stores import Store, open_store
+from mmsearch.stores import Store, exists, open_store
 
 __all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_images"]
 
@@ -44,7 +44,7 @@ _PARTS = {"manifests", "deletes", "index", "lock", "lock.commit", *TABLES}
 
 @contextlib.contextmanager
 def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
-    """Lock the gallery in the folder `place` and write it. What was not committed by the end is dropped.
+    """Lock the gallery at `place` and write it. What was not committed by the end is dropped.
 
     A gallery that does not exist yet begins with the writer's first commit; without one, nothing is left behind.
     Raises GalleryBusy, StoreError, GalleryError.
@@ -72,10 +72,10 @@ def write_images(
     dtype: str,
     provenance: Provenance,
 ) -> tuple[Shard, ...]:
-    """Write images into the gallery at `place`, durably, for its writer to `adopt`; until then they are not in it.
+    """Write images into the gallery at `place`, durably, for its writer to `adopt`.
 
-    Needs no lock. row_ids: (n,), ascending, of a range that the writer reserved. vectors: (n, dim), L2-normalised.
-    Raises StoreError.
+    Until then they are not in it, so that this needs no lock. row_ids: (n,), ascending, of a range that the writer
+    reserved. vectors: (n, dim), L2-normalised. Raises StoreError.
     """
     held = _table("images", row_ids, rows, vectors, vectors.shape[1], dtype)
     return tuple(tables.write_shards(open_store(place), "images", held, provenance))
@@ -237,6 +237,20 @@ class GalleryWriter:
             ((max(low, past), high) for low, high in self._promised),
         )
         self._promised = tuple(sorted(part for parts in kept for part in parts if part[0] < part[1]))
+
+    def release_all(self) -> None:
+        """Take all promises back."""
+        self._promised = ()
+
+    def require_written(self, shards: Sequence[Shard], where: str) -> None:
+        """Raise StoreError unless shards of images that were written on another machine can be seen from here."""
+        place = self._store.location
+        for shard in shards:
+            if not exists(place / "images" / shard.name):
+                raise StoreError(
+                    f"a worker on {where} wrote {shard.name} into {place}, and it is not there: the gallery has to be "
+                    "on storage that every machine of the cluster has under the same name"
+                )
 
     def adopt(self, shards: Sequence[Shard], *, replaces: Mapping[Table, Sequence[int]] = NOTHING) -> None:
         """Add images that others have written with ids that were promised. replaces: as for `append`."""

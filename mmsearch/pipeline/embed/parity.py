@@ -14,7 +14,16 @@ from mmsearch.errors import ParityError
 from mmsearch.loader import Kind
 from mmsearch.records import Agreement, Parity
 
-__all__ = ["COSINE_GATES", "PSNR_GATES", "ParityCheck", "Sample", "centred_cosines", "psnr", "top10_overlap"]
+__all__ = [
+    "COSINE_GATES",
+    "PSNR_GATES",
+    "Compared",
+    "ParityCheck",
+    "Sample",
+    "centred_cosines",
+    "psnr",
+    "top10_overlap",
+]
 
 SAMPLE = 8  # of each kind, before anything of it is committed
 
@@ -42,6 +51,20 @@ class Sample:
     reference: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Pictures that went both ways: kinds, errors as in `Sample`, vectors and references (n, dim).
+
+    anchors: (m, dim), of generated pictures, where those alone would say little.
+    """
+
+    kinds: tuple[Kind, ...]
+    errors: tuple[float, ...]
+    vectors: NDArray[np.float32]
+    references: NDArray[np.float32]
+    anchors: NDArray[np.float32] | None
+
+
 class ParityCheck:
     """Collects samples while a run goes on, and holds them against the exact route whenever it is asked to."""
 
@@ -54,6 +77,7 @@ class ParityCheck:
         self._vectors: list[NDArray[np.float32]] = []
         self._references: list[NDArray[np.float32]] = []
         self._anchors: NDArray[np.float32] | None = None
+        self._told = 0
 
     def wanted(self, kind: Kind) -> bool:
         """Whether the next picture of a kind belongs to the sample: the first eight, the 16th, the 32nd, and so on."""
@@ -79,9 +103,24 @@ class ParityCheck:
             self._kinds += [sample.kind for sample in waiting]
         if self._anchors is None and self._kinds and _little_to_tell(np.stack(self._references)):
             self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
-        return self._compared(encoder.device, encoder.precision)
+        return self.verdict(encoder.device, encoder.precision)
 
-    def _compared(self, device: str, precision: str) -> Parity | None:
+    def compared(self) -> Compared:
+        """What was measured since this was asked for the last time."""
+        new, self._told = slice(self._told, None), len(self._kinds)
+        vectors, references = (np.array(rows[new], np.float32) for rows in (self._vectors, self._references))
+        return Compared(tuple(self._kinds[new]), tuple(self._errors[new]), vectors, references, self._anchors)
+
+    def join(self, others: Compared) -> None:
+        """Take in what another check of the same run has measured."""
+        self._kinds += others.kinds
+        self._errors += others.errors
+        self._vectors += list(others.vectors)
+        self._references += list(others.references)
+        self._anchors = self._anchors if others.anchors is None else others.anchors
+
+    def verdict(self, device: str, precision: str) -> Parity | None:
+        """All that was measured, in one; None where nothing was. Raises ParityError below the gate."""
         if not self._kinds:
             return None
         vectors, references = np.stack(self._vectors), np.stack(self._references)

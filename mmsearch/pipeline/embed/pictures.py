@@ -55,19 +55,10 @@ class Here:
             progress(Progress("embedding", done, len(tasks), skipped))
 
         stages.threads = options.threads or os.cpu_count() or 1
-        try:
+        with book.settling():
             skipped = carry_out(tasks, book, encoder, options, stages, tell=tell)
-            book.settle()
-        except BaseException:
-            try:
-                book.settle()
-            except BaseException:  # Ctrl-C again, or it does not agree
-                book.abandon()
-                raise
-            raise
-        finally:
-            stages.write = book.write_seconds
-            stages.transfer, stages.encode = book.transfer_seconds, book.encode_seconds
+        stages.write = book.write_seconds
+        stages.transfer, stages.encode = book.transfer_seconds, book.encode_seconds
         return skipped
 
 
