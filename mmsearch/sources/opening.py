@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -144,13 +145,20 @@ def archive_of(location: str | os.PathLike[str]) -> str | None:
     return path if mark and archive_kind(path) is not None and not Path(location).exists() else None
 
 
-def read_location(location: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file, or of a member such as `photos/a.tar!/x.jpg`. Raises OSError, ImageError."""
+def read_location(location: str | os.PathLike[str], *, most: int | None = None) -> bytes:
+    """The bytes of a file, or of a member such as `photos/a.tar!/x.jpg`.
+
+    most: where there are more bytes, no more than one beyond these is read. Raises OSError, ImageError.
+    """
+    limit = -1 if most is None else most + 1
     name = os.fspath(location)
     path, inner = archive_of(name), name.partition(MEMBER)[2]
     if path is None:
-        return Path(name).read_bytes()
+        with Path(name).open("rb") as stream:
+            return stream.read(limit)
     status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("read", "its archive is no file any more")
     archive = SourceFile("", path, status.st_size, status.st_mtime_ns)
     try:
         found = _directory(archive).get(inner)
@@ -159,7 +167,7 @@ def read_location(location: str | os.PathLike[str]) -> bytes:
     if found is None:
         raise FileNotFoundError(2, "no such member", name)
     with opened(found) as file:
-        return file.stream.read()
+        return file.stream.read(limit)
 
 
 _directory = lru_cache(_OPEN_ARCHIVES)(member_names)
