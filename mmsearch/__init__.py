@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.questions import Text as Text
     from mmsearch.pipeline.render import contact_sheet as contact_sheet
     from mmsearch.pipeline.render import html_page as html_page
+    from mmsearch.serve.running import ServeOptions as ServeOptions
+    from mmsearch.serve.running import gallery_app as gallery_app
+    from mmsearch.serve.running import serve_gallery as serve_gallery
 
 _HOMES = {
     "embed": "pipeline.embed",
@@ -88,6 +91,9 @@ _HOMES = {
     "forget": "pipeline.maintain",
     "relocate": "pipeline.maintain",
     "compact": "pipeline.maintain",
+    "serve_gallery": "serve.running",
+    "gallery_app": "serve.running",
+    "ServeOptions": "serve.running",
     "Gallery": "gallery",
     "MmsearchError": "errors",
 }

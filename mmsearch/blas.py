@@ -1,8 +1,10 @@
 """How many threads a matrix product uses."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["one_thread"]
@@ -22,12 +24,9 @@ def one_thread() -> Iterator[None]:
     with one.
     """
     global _inside, _limits
-    # Imported late: only what multiplies needs it.
-    import threadpoolctl
-
     with _lock:
         if not _inside:
-            _limits = threadpoolctl.threadpool_limits(1, user_api="blas")
+            _limits = _libraries(tuple(name in sys.modules for name in _BRING_BLAS)).limit(limits=1, user_api="blas")
         _inside += 1
     try:
         yield
@@ -36,3 +35,15 @@ def one_thread() -> Iterator[None]:
             _inside -= 1
             if not _inside:
                 _limits.restore_original_limits()
+
+
+_BRING_BLAS = ("numpy", "faiss", "torch", "scipy")
+
+
+@lru_cache(1)
+def _libraries(_loaded: tuple[bool, ...]) -> Any:
+    """The libraries that multiply, looked for again when more may have been loaded: it takes one to three ms."""
+    # Imported late: only what multiplies needs it.
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()

@@ -5,6 +5,7 @@ of equal scores the lower row id comes first. Blocks are compared in float32, an
 running k-th score that float32 cannot tell is scored again in float64: the answer equals a float64 argsort.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,14 +26,19 @@ _TILE_ELEMENTS = 1 << 18
 _SLAB_SCORES = 1 << 22
 _PAIR_ELEMENTS = 1 << 20
 _RESCORE_ROWS = 1 << 16
+_PIECE_ROWS = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
 class VectorBlock:
-    """Some rows of a table: row_ids (n,) ascending, vectors (n, dim) L2-normalised, as stored."""
+    """Some rows of a table: row_ids (n,) ascending, vectors (n, dim) L2-normalised, as stored.
+
+    live: (n,), which of them count; None: all. Scoring a few dead rows costs less than a copy without them.
+    """
 
     row_ids: NDArray[np.int64]
     vectors: Vectors
+    live: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,13 @@ class Neighbours:
     scores: NDArray[np.float64]
 
 
-def exact_search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int) -> Neighbours:
+def exact_search(
+    blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int, *, threads: int = 1
+) -> Neighbours:
     """The min(k, rows) best rows of all blocks for each query.
 
     queries: (n, dim) float32, L2-normalised. blocks: disjoint in their row ids, in any order; read once.
-    Memory is bounded by one block and by n * k, whatever the number of rows.
+    threads: how many share the blocks. Memory is bounded by one block and n * k for each, whatever the number of rows.
 
     >>> rows = np.eye(3, dtype=np.float16)
     >>> query = np.array([[0.6, 0.8, 0]], np.float32)
@@ -60,6 +68,16 @@ def exact_search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k:
     ([[7, 4]], [[0.8, 0.6]])
     """
     _check(queries, k)
+    if threads == 1:
+        return _search(blocks, queries, k)
+    from concurrent.futures import ThreadPoolExecutor
+
+    pieces = _Shared(piece for block in blocks for piece in _pieces(block))
+    with ThreadPoolExecutor(threads) as pool:
+        return merge([*pool.map(lambda _: _search(pieces, queries, k), range(threads))], k)
+
+
+def _search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int) -> Neighbours:
     n_queries = len(queries)
     margin = MARGIN * np.maximum(1.0, np.linalg.norm(queries, axis=1))
     best = _empty(n_queries)
@@ -68,7 +86,7 @@ def exact_search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k:
     n_pending = 0
     for block in blocks:
         for first, scores in _float32_scores(block.vectors, queries):
-            of_query, column = _contenders(scores, floor, margin, k)
+            of_query, column = _contenders(scores, floor, margin, k, _slice(block.live, first, scores.shape[1]))
             if not len(column):
                 continue
             row = first + column
@@ -82,6 +100,26 @@ def exact_search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k:
                 if best.scores.shape[1] == k:
                     floor = best.scores[:, -1] - margin
     return _best(n_queries, k, [_pairs(best), *pending]) if pending else best
+
+
+class _Shared(Iterator[VectorBlock]):
+    """An iterator for several threads: each block goes to one of them."""
+
+    def __init__(self, blocks: Iterator[VectorBlock]) -> None:
+        self._blocks = blocks
+        self._taking = threading.Lock()
+
+    def __next__(self) -> VectorBlock:
+        with self._taking:
+            return next(self._blocks)
+
+
+def _pieces(block: VectorBlock) -> Iterator[VectorBlock]:
+    """A block in parts that several threads can share."""
+    for start in range(0, len(block.row_ids), _PIECE_ROWS):
+        some = slice(start, start + _PIECE_ROWS)
+        live = None if block.live is None else block.live[some]
+        yield VectorBlock(block.row_ids[some], block.vectors[some], live)
 
 
 def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
@@ -175,10 +213,20 @@ def _best(n_queries: int, k: int, parts: Sequence[_Pairs]) -> Neighbours:
 
 
 def _contenders(
-    scores: NDArray[np.float32], floor: NDArray[np.float64], margin: NDArray[np.float64], k: int
+    scores: NDArray[np.float32],
+    floor: NDArray[np.float64],
+    margin: NDArray[np.float64],
+    k: int,
+    live: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(query, column) of every float32 score that may belong to the k best of everything seen."""
+    """(query, column) of every float32 score that may belong to the k best of everything seen.
+
+    live: (columns,), which of them count; the scores of others are overwritten."""
+    if live is not None:
+        scores[:, ~live] = -np.inf
     above = scores >= floor[:, None].astype(np.float32)
+    if live is not None:
+        above &= live  # while the floor is -inf too
     crowded = np.flatnonzero(np.count_nonzero(above, axis=1) > k)
     if len(crowded):
         among = scores[crowded]
@@ -186,6 +234,10 @@ def _contenders(
         above[crowded] &= among >= (kth - margin[crowded])[:, None].astype(np.float32)
     flat = np.flatnonzero(above)  # three times as fast as nonzero of a matrix
     return flat // scores.shape[1], flat % scores.shape[1]
+
+
+def _slice(live: NDArray[np.bool_] | None, first: int, count: int) -> NDArray[np.bool_] | None:
+    return None if live is None else live[first : first + count]
 
 
 def _float32_scores(vectors: Vectors, queries: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:

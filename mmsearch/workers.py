@@ -58,17 +58,23 @@ class Workers:
         """What a task returned or raised. Raises Overdue where it has been running for longer than `seconds`; then its
         thread is left to itself, and another takes its place."""
         while True:
-            started = self._started.get(future)
-            left = seconds if started is None else started + seconds - time.monotonic()
             try:
-                return future.result(timeout=max(0.0, left))
+                return future.result(timeout=self.left(future, seconds))
             except TimeoutError:
                 if future.done():  # its own, or it came just now
                     return future.result()
-                if started is not None and time.monotonic() - started >= seconds:
-                    self._given_up.add(future)
-                    self._add_thread()
-                    raise Overdue from None
+
+    def left(self, future: "Future[Any]", seconds: float) -> float:
+        """How much longer a task may take: all of `seconds` while it waits for a thread. Raises Overdue as `result`."""
+        started = self._started.get(future)
+        if started is None or future.done():
+            return seconds
+        left = started + seconds - time.monotonic()
+        if left <= 0:
+            self._given_up.add(future)
+            self._add_thread()
+            raise Overdue
+        return left
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)

@@ -1,5 +1,6 @@
 """Showing files in the programs that the desktop has for them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,10 @@ from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.locations import url_of
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.answers import Hit
+    from mmsearch.pipeline.hits import Hit
+    from mmsearch.serve.client import Server
 
-__all__ = ["MOST_WINDOWS", "open_page", "open_pictures", "require_few"]
+__all__ = ["MOST_WINDOWS", "open_address", "open_page", "open_pictures", "open_server", "require_few"]
 
 MOST_WINDOWS = 20
 
@@ -28,10 +30,26 @@ def require_few(k: int) -> None:
 
 def open_page(page: Path) -> None:
     """Show a page in the browser. Raises MmsearchError where there is none."""
+    _browse(page.absolute().as_uri(), str(page))
+
+
+def open_address(address: str) -> None:
+    """Show what a server serves in the browser. Raises MmsearchError where there is none."""
+    _browse(address, "the address above")
+
+
+def _browse(address: str, shown: str) -> None:
     import webbrowser
 
-    if not webbrowser.open(page.absolute().as_uri()):
-        raise MmsearchError(f"no browser was found; open it yourself: {page}")
+    if not webbrowser.open(address):
+        raise MmsearchError(f"no browser was found; open it yourself: {shown}")
+
+
+def open_server(url: str) -> "Server":
+    """A running server, with the token that the environment holds."""
+    from mmsearch.serve.client import Server
+
+    return Server(url, token=os.environ.get("MMSEARCH_TOKEN"))
 
 
 def open_pictures(hits: Sequence["Hit"]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, say_collected
-from mmsearch.cli.opening import open_page, open_pictures, require_few
+from mmsearch.cli.opening import open_page, open_pictures, open_server, require_few
 from mmsearch.cli.options import GalleryOption, TableOption, path, say
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
@@ -109,6 +109,14 @@ def query(
         bool, typer.Option("--open", help="Open the page of --html, or else the pictures.", rich_help_panel=_ANSWER)
     ] = False,
     gallery: GalleryOption = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask a running mmsearch serve. Its token, if it has one, stands in the URL or in MMSEARCH_TOKEN.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Score everything, past the index.", rich_help_panel=_SEARCH)
     ] = False,
@@ -141,11 +149,15 @@ def query(
 
     A filter takes an SQL expression over the columns of the gallery; one that is not understood lists them. The hits
     are exactly the best of what it admits.
+
+    With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
     from mmsearch.pipeline.query import SearchOptions, open_gallery
     from mmsearch.pipeline.questions import NEAR_DUPLICATE, Query, typed
 
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
+    if server is not None and (exact or nprobe or ef_search or model or device != "cpu"):
+        raise typer.BadParameter("the server decides how it searches and encodes", param_hint="--server")
     if show and html is None:
         require_few(k)
     if html is not None or sheet is not None:
@@ -162,8 +174,12 @@ def query(
             )
         from mmsearch.pipeline.batch import answer_all, read_questions
 
-        opened = open_gallery(gallery, encoder=model, device=device, announce=say)
-        answers = answer_all(opened, read_questions(from_file), k=k, table=table, options=options)
+        questions = read_questions(from_file)
+        if server is not None:
+            answers = open_server(server).answer_all(questions, k=k, table=table)
+        else:
+            opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+            answers = answer_all(opened, questions, k=k, table=table, options=options)
         BATCH_FORMATS[output or "jsonl"](answers)
         return
     asked = Query(
@@ -175,8 +191,11 @@ def query(
         min_score=min_score,
         distinct=NEAR_DUPLICATE if distinct else None,
     )
-    opened = open_gallery(gallery, encoder=model, device=device, announce=say)
-    answer = opened.ask(asked, options=options)
+    if server is not None:
+        answer = open_server(server).ask(asked)
+    else:
+        opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+        answer = opened.ask(asked, options=options)
     FORMATS[output or "table"](answer)
     if sheet is not None:
         from mmsearch.pipeline.render import contact_sheet

@@ -10,6 +10,7 @@ No file is ever replaced. `Gallery` reads one version, `open_writer` makes the n
 by `remove_unused`.
 """
 
+from mmsearch.gallery.held import HeldGallery
 from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
 from mmsearch.gallery.reading import FileRows, Gallery, consistently
 from mmsearch.gallery.upkeep import Removed, remove_unused, rewrite_wasteful
@@ -20,6 +21,7 @@ __all__ = [
     "FileRows",
     "Gallery",
     "GalleryWriter",
+    "HeldGallery",
     "Removed",
     "consistently",
     "find_gallery",

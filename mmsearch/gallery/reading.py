@@ -259,6 +259,16 @@ class Gallery:
             found += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
         return found
 
+    def captions_of(self, root_id: int, path: str) -> list[str]:
+        """The live captions of an image."""
+        import pyarrow.compute as pc
+
+        found: list[str] = []
+        for rows in self.scan("captions", ["caption", "root_id", "path"]):
+            own = pc.and_(pc.equal(rows.column("root_id"), root_id), pc.equal(rows.column("path"), path))
+            found += rows.filter(own).column("caption").to_pylist()
+        return found
+
     def _scan_shard(self, table: Table, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows of a shard, dead ones too, in bounded pieces; `row_id` comes along."""
         yield from tables.scan(self.store, table, shard, columns, self.schema(table))

@@ -131,6 +131,8 @@ def row_ids_of(rows: pa.Table) -> NDArray[np.int64]:
 
 
 def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray) and column.num_chunks == 1:  # combining would copy it
+        return column.chunk(0)
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # no chunk, or too many bytes for one
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)

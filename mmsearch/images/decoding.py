@@ -59,6 +59,11 @@ class StoredPicture:
     format: str
     orientation: int
 
+    def upright(self) -> Image.Image:
+        """The picture as a person sees it, at 1 / `scale` of its size."""
+        picture = Image.fromarray(self.pixels)
+        return picture.transpose(exif.TURNS[self.orientation]) if self.orientation in exif.TURNS else picture
+
 
 def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Identify an image from its header; pixels are not decoded.

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.ann import AnnIndex, Effort, open_index
@@ -25,7 +27,7 @@ from mmsearch.errors import (
     QueryError,
 )
 from mmsearch.exact import Neighbours, exact_search, merge
-from mmsearch.gallery import Gallery, consistently, require_same_encoder
+from mmsearch.gallery import Gallery, HeldGallery, consistently, require_same_encoder
 from mmsearch.locations import Location, located
 from mmsearch.pipeline.answers import Answer, Hit, hits_of
 from mmsearch.pipeline.items import vector_of
@@ -53,6 +55,7 @@ class SearchOptions:
 
 # So few are bound by reading the vectors, not by multiplying with them.
 _FEW_QUERIES = 16
+_SEARCHING = min(4, os.cpu_count() or 1)  # threads of an exact search; more wait for the memory
 _KEPT_FILTERS = 8  # each has a connection of its own
 
 DEFAULT = SearchOptions()
@@ -64,16 +67,24 @@ def open_gallery(
     *,
     encoder: str | Encoder | None = None,
     device: str = "cpu",
+    hold: int = 0,
+    filter_seconds: float | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> "OpenGallery":
     """Open a gallery for questions.
 
     encoder: for the queries; by default the one that the gallery names, loaded when it is first needed.
     device: where queries are encoded; a single one is quicker on the CPU than a GPU is to start.
+    hold: bytes of the gallery that may stay in memory, for who asks many questions; else each reads what it needs.
+    filter_seconds: for the questions of strangers: how long a filter may take. It may then use only functions whose
+    work is bounded by the row.
     Raises GalleryNotFound, GalleryError.
     """
     opened = Gallery.open(gallery)
-    return OpenGallery(opened, encoders=QueryEncoders(opened, encoder, device, announce))
+    if hold:
+        opened = HeldGallery.holding(opened, hold)
+    encoders = QueryEncoders(opened, encoder, device, announce)
+    return OpenGallery(opened, encoders=encoders, filter_seconds=filter_seconds)
 
 
 class QueryEncoders:
@@ -127,8 +138,11 @@ class OpenGallery:
     """A gallery that answers, to any number of threads. It stays at the version that it was opened at; `newest` is what
     came since."""
 
-    def __init__(self, gallery: Gallery, *, encoders: "QueryEncoders | None" = None) -> None:
+    def __init__(
+        self, gallery: Gallery, *, encoders: "QueryEncoders | None" = None, filter_seconds: float | None = None
+    ) -> None:
         self.gallery = gallery
+        self._filter_seconds = filter_seconds
         self._encoders = encoders or QueryEncoders(gallery)
         self._indexes: dict[str, AnnIndex | None] = {}
         self._filters: dict[tuple[ItemTable, str], RowFilter] = {}
@@ -200,11 +214,10 @@ class OpenGallery:
         """
         if where is not None:
             admits = self._filter(table, where)
+            row_ids = admits.row_ids if self._filter_seconds is None else _in_time(admits, self._filter_seconds)
             return consistently(
                 self.gallery,
-                lambda gallery: exact_search(
-                    gallery.admitted_blocks(table, admits.columns, admits.row_ids), vectors, k
-                ),
+                lambda gallery: exact_search(gallery.admitted_blocks(table, admits.columns, row_ids), vectors, k),
             )
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
             return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
@@ -230,7 +243,7 @@ class OpenGallery:
             return self
         same = gallery.manifest.encoder.fingerprint == self.gallery.manifest.encoder.fingerprint
         encoders = self._encoders if same else self._encoders.of(gallery)
-        opened = OpenGallery(gallery, encoders=encoders)
+        opened = OpenGallery(gallery, encoders=encoders, filter_seconds=self._filter_seconds)
         opened._indexes = {
             entry.name: self._indexes[entry.name] for entry in gallery.manifest.indexes if entry.name in self._indexes
         }
@@ -262,15 +275,16 @@ class OpenGallery:
     def _search(
         self, gallery: Gallery, vectors: NDArray[np.float32], k: int, table: ItemTable, options: SearchOptions
     ) -> Neighbours:
+        threads = _SEARCHING if isinstance(gallery, HeldGallery) else 1  # what is read comes at the disk's pace
         entry = None if options.exact else gallery.index_for(table)
         index = self._index(gallery, table) if entry is not None else None
         if entry is None or index is None:
-            return exact_search(gallery.vector_blocks(table), vectors, k)
+            return exact_search(gallery.vector_blocks(table), vectors, k, threads=threads)
         from mmsearch.pipeline.index import search_index  # late: exact search needs none of it
 
         effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
         indexed = search_index(index, gallery, table, vectors, k, effort=effort)
-        beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k)
+        beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k, threads=threads)
         return merge([indexed, beside], k)
 
     def _filter(self, table: ItemTable, where: str) -> "RowFilter":
@@ -280,7 +294,7 @@ class OpenGallery:
 
                 columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
                 self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :])
-                self._filters[table, where] = RowFilter(where, columns)
+                self._filters[table, where] = RowFilter(where, columns, bounded=self._filter_seconds is not None)
             return self._filters[table, where]
 
     def _index(self, gallery: Gallery, table: ItemTable) -> AnnIndex | None:
@@ -298,6 +312,18 @@ class OpenGallery:
                     warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
                     self._indexes[entry.name] = None
             return self._indexes[entry.name]
+
+
+def _in_time(admits: "RowFilter", seconds: float) -> Callable[[pa.Table], NDArray[np.int64]]:
+    """What a filter admits of one piece after another, for so long. Raises QueryError when the time is up."""
+    until = time.monotonic() + seconds
+
+    def row_ids(rows: pa.Table) -> NDArray[np.int64]:
+        if time.monotonic() > until:
+            raise QueryError(f"the filter took more than {seconds:g} s, which is as long as it may take here")
+        return admits.row_ids(rows)
+
+    return row_ids
 
 
 def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:

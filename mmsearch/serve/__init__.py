@@ -1,21 +1,21 @@
 """A gallery over HTTP: a page for people, an API for programs.
 
-    running      the server: its socket, its threads, its end
-    app          the routes
-    messages     what goes over the wire
+    running      the server: its socket, its start and its end
+    connections  no connection waits for ever
     safety       who may ask, and how much
-    asking       queries that arrive together are answered together
+    app, routes/ what can be asked
+    messages     what goes over the wire         failures   what goes wrong, as answers
+    service      all that the routes work with
     following    the newest version of the gallery
+    asking       queries that arrive together are answered together, by threads
+    watched      a clock beside them, and a memory for texts
     pictures     pictures that are asked with
-    contents     the files of the gallery, when they still are what it holds
+    contents     the files of the gallery, while they are what it holds
     thumbnails   made once, kept in a bounded cache
+    pools        threads for all else, none of which may take for ever
     metrics      for Prometheus
     client       asking a server as if its gallery were here
     page/        what a browser shows
 
-FastAPI, uvicorn and pydantic are imported by this package and by nothing else.
+FastAPI, uvicorn and pydantic are imported by this package and by nothing else, and not by the client.
 """
-
-from mmsearch.serve.running import ServeOptions, gallery_app, serve_gallery
-
-__all__ = ["ServeOptions", "gallery_app", "serve_gallery"]

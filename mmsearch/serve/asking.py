@@ -1,67 +1,73 @@
 """Queries that arrive together are answered together.
 
 Each thread takes all that wait, up to a bound, and answers them in one go; what arrives meanwhile waits for the next
-thread. One query alone waits for nothing. Filters run in a thread of their own: they may take long.
+thread. One query alone waits for nothing. Filters have a thread of their own: they may take long.
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mmsearch.errors import MmsearchError
-from mmsearch.pipeline.answers import Answer
+from mmsearch.errors import GalleryError, MmsearchError
+from mmsearch.pipeline.query import SearchOptions
 from mmsearch.pipeline.questions import Query
+from mmsearch.pipeline.together import answered
 from mmsearch.serve.following import Following
+from mmsearch.serve.messages import answer_json
+from mmsearch.serve.metrics import Metrics
+from mmsearch.serve.pools import TooBusy
+from mmsearch.serve.watched import TextMemory, Watched
 
-__all__ = ["Answered", "Asking", "TooBusy"]
+__all__ = ["Asking"]
 
 _MOST_TOGETHER = 32
 _MOST_WAITING = 2_000
-
-
-class TooBusy(Exception):
-    """So many queries are waiting that another would wait too long."""
+_TRIES = 3  # on ever newer versions, where one loses its files
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What became of a query. version: of the gallery that answered."""
+class _Waiting:
+    """A query and the place for its answer, a JSON object."""
 
-    result: Answer | MmsearchError
-    version: int
-
-
-_Waiting = tuple[Query, "asyncio.Future[Answered]"]
+    query: Query
+    answer: "asyncio.Future[bytes]"
+    since: float = field(default_factory=time.perf_counter)
 
 
 class Asking:
     """Threads that answer queries."""
 
-    def __init__(self, following: Following, threads: int) -> None:
-        self._following = following
+    def __init__(self, following: Following, metrics: Metrics, threads: int) -> None:
+        self._following, self._metrics = following, metrics
+        self._memory = TextMemory()
         self._quick: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._slow: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._threads = [
-            *(
-                threading.Thread(target=self._work, args=(self._quick, _MOST_TOGETHER), daemon=True)
-                for _ in range(threads)
-            ),
-            threading.Thread(target=self._work, args=(self._slow, 1), daemon=True),
+            threading.Thread(target=self._work, args=each, name="asking", daemon=True)
+            for each in [(self._quick, _MOST_TOGETHER)] * threads + [(self._slow, 1)]
         ]
         for thread in self._threads:
             thread.start()
 
-    async def ask(self, queries: Sequence[Query]) -> list[Answered]:
-        """The answers, in the order of the queries. Raises TooBusy."""
-        if self._quick.qsize() + self._slow.qsize() > _MOST_WAITING:
+    async def ask(self, queries: Sequence[Query]) -> list[bytes | MmsearchError]:
+        """The answers as JSON objects, in the order of the queries. Raises TooBusy."""
+        if self._quick.qsize() + self._slow.qsize() + len(queries) > _MOST_WAITING:
             raise TooBusy
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answered]] = [loop.create_future() for _ in queries]
-        for query, future in zip(queries, futures, strict=True):
-            (self._slow if query.where is not None else self._quick).put((query, future))
-        return await asyncio.gather(*futures)
+        waiting = [_Waiting(query, loop.create_future()) for query in queries]
+        for each in waiting:
+            (self._slow if each.query.where is not None else self._quick).put(each)
+        answers: list[bytes | MmsearchError] = []
+        for each in waiting:
+            try:
+                answers.append(await each.answer)
+            except MmsearchError as error:
+                answers.append(error)
+        return answers
 
     def close(self) -> None:
         """End the threads when what waits is answered."""
@@ -81,29 +87,50 @@ class Asking:
                     waiting.put(None)
                     break
                 together.append(other)
-            self._answer([pair for pair in together if not pair[1].cancelled()])
+            # Of those who have left, nobody waits.
+            self._answer([each for each in together if not each.answer.cancelled()])
 
     def _answer(self, together: Sequence[_Waiting]) -> None:
+        self._metrics.batch.observe(len(together))
         try:
-            opened = self._following.newest()
-            results = opened.ask_all([query for query, _ in together])
-            version = opened.gallery.manifest.version
-            answers: list[Answered] = [Answered(result, version) for result in results]
+            answers = self._answers([each.query for each in together])
         except MmsearchError as error:
-            answers = [Answered(error, -1) for _ in together]
+            answers = [error] * len(together)
         except Exception as error:  # noqa: BLE001 - it is raised to whoever waits
-            for _, future in together:
-                future.get_loop().call_soon_threadsafe(_fail, future, error)
+            if len(together) > 1:  # but not to those beside it
+                for each in together:
+                    self._answer([each])
+                return
+            self._settle(together[0], error)
             return
-        for (_, future), answer in zip(together, answers, strict=True):
-            future.get_loop().call_soon_threadsafe(_finish, future, answer)
+        for each, answer in zip(together, answers, strict=True):
+            self._settle(each, answer)
+
+    def _answers(self, queries: Sequence[Query]) -> list[bytes | MmsearchError]:
+        for left in reversed(range(_TRIES)):
+            opened = self._following.newest()
+            try:
+                results = answered(Watched(opened, self._memory, self._metrics), queries, SearchOptions())
+            except GalleryError:
+                if left and self._following.newest() is not opened:
+                    continue  # a file went between the finding of a row and the reading of it
+                raise
+            version = opened.gallery.manifest.version
+            return [each if isinstance(each, MmsearchError) else answer_json(each, version) for each in results]
+        raise AssertionError("the last try returns or raises")
+
+    def _settle(self, waiting: _Waiting, answer: bytes | Exception) -> None:
+        outcome = "answered" if isinstance(answer, bytes) else type(answer).__name__
+        self._metrics.queries.labels(waiting.query.table, outcome).inc()
+        self._metrics.query_seconds.observe(time.perf_counter() - waiting.since)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: so has whoever asked
+            waiting.answer.get_loop().call_soon_threadsafe(_give, waiting.answer, answer)
 
 
-def _finish(future: "asyncio.Future[Answered]", answer: Answered) -> None:
-    if not future.done():
+def _give(future: "asyncio.Future[bytes]", answer: bytes | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, bytes):
         future.set_result(answer)
-
-
-def _fail(future: "asyncio.Future[Answered]", error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+    else:
+        future.set_exception(answer)

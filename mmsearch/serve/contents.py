@@ -1,22 +1,29 @@
 """The files of a gallery, given only while they are what the gallery holds.
 
 A name says nothing: a file may have been replaced, a folder turned into a link to somewhere else. What is read counts
-only when its hash is that of the row.
+only when its hash is that of the row. Rows of an imported gallery have no hashes: of these, whatever is a picture and
+lies in the folder that the gallery names, links followed, is given.
 """
 
 import hashlib
+import io
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import url_of
 from mmsearch.records import ImageRow
 from mmsearch.sources import archive_of, read_location
 
-__all__ = ["Gone", "NoSuchImage", "file_of", "image_row", "read_content"]
+__all__ = ["Content", "Gone", "NoSuchImage", "file_of", "image_row", "is_gone", "read_content"]
+
+_MOST_BYTES = 1 << 30
 
 
 class NoSuchImage(Exception):
@@ -27,51 +34,84 @@ class Gone(Exception):
     """The file of a row is not there any more, or no longer what the gallery holds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's bytes and their blake2b-128."""
+
+    data: bytes
+    content_hash: bytes
+
+
 def image_row(gallery: Gallery, row_id: int) -> ImageRow:
     """A live row of the pictures. Raises NoSuchImage."""
-    if not consistently(gallery, lambda now: now.is_live("images", row_id)):
+
+    def find(now: Gallery) -> ImageRow | None:
+        return now.image_rows(np.array([row_id], np.int64))[0] if now.is_live("images", row_id) else None
+
+    row = consistently(gallery, find)
+    if row is None:
         raise NoSuchImage(row_id)
-    return consistently(gallery, lambda now: now.image_rows(np.array([row_id], np.int64)))[0]
+    return row
 
 
 def file_of(gallery: Gallery, row: ImageRow) -> str | None:
-    """Where a row's file stands, a file system string."""
+    """Where a row's file stands, a file system string; None where its root is no longer part of the gallery."""
     root = gallery.root_path(row.root_id)
     name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
     return None if root is None else str(root / name)
 
 
-def read_content(gallery: Gallery, row: ImageRow) -> bytes:
-    """The bytes of a row's file. Raises Gone unless they are those that were embedded."""
+def is_gone(file: str | None) -> bool:
+    """Whether a file, or the archive that holds it, is not there. Object stores are not asked."""
+    try:
+        return file is None or (url_of(file) is None and not Path(archive_of(file) or file).exists())
+    except (OSError, ValueError):
+        return False
+
+
+def read_content(gallery: Gallery, row: ImageRow) -> Content:
+    """A row's file. Raises Gone unless it is what was embedded."""
     file = file_of(gallery, row)
     if file is None:
         raise Gone("its folder is no longer a part of the gallery")
-    if row.content_hash is None:
-        raise Gone("the gallery was imported without the content hashes of its files, so that none can be checked")
+    remote = url_of(file) is not None
+    if row.content_hash is None and not remote:
+        file = _inside(Path(gallery.root_path(row.root_id) or ""), file)
+    most = _MOST_BYTES if row.bytes is None else row.bytes
     try:
-        data = _member(file, row) if archive_of(file) else _file(file, row)
+        data = read_location(file, most=most) if remote or archive_of(file) is not None else _read(file, most)
+        content_hash = hashlib.blake2b(data, digest_size=16).digest()
+        if row.content_hash is None:
+            images.probe(io.BytesIO(data))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Gone("the file is gone since it was embedded") from error
-    except OSError as error:
-        raise Gone(f"the file cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file system takes
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise Gone(f"the file cannot be read: {(reason or str(error)).lower()}") from error
     except ImageError as error:
         raise Gone(f"the file cannot be read: {error.reason}") from error
-    if hashlib.blake2b(data, digest_size=16).digest() != row.content_hash:
+    if content_hash != (row.content_hash or content_hash):
         raise Gone("the file was changed since it was embedded")
-    return data
+    return Content(data, content_hash)
 
 
-def _file(file: str, row: ImageRow) -> bytes:
+def _read(file: str, most: int) -> bytes:
+    """A file of at most so many bytes."""
     if not stat.S_ISREG(Path(file).stat().st_mode):  # before it is opened: opening a device may do things
         raise Gone("it is no file any more")
     # Without waiting, should it have become a pipe since.
     handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     with os.fdopen(handle, "rb") as stream:
         state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode) or (row.bytes is not None and state.st_size != row.bytes):
+        if not stat.S_ISREG(state.st_mode) or state.st_size > most:
             raise Gone("the file was changed since it was embedded")
-        return stream.read(state.st_size + 1)
+        return stream.read(most + 1)
 
 
-def _member(file: str, row: ImageRow) -> bytes:
-    return read_location(file)
+def _inside(root: Path, file: str) -> str:
+    """Where a file really is. Raises Gone unless that is below its root."""
+    archive = archive_of(file)
+    real = os.path.realpath(archive or file)
+    if not Path(real).is_relative_to(os.path.realpath(root)):
+        raise Gone("the file lies outside of the folder that the gallery names")
+    return real if archive is None else real + file[len(archive) :]

@@ -2,25 +2,50 @@
 
 import threading
 
+from mmsearch.errors import MmsearchError
 from mmsearch.pipeline.query import OpenGallery
 
 __all__ = ["Following"]
 
+_LOOK_SECONDS = 2.0
+
 
 class Following:
-    """A gallery that is looked up anew for each batch of queries. Whoever has a version keeps it to the end."""
+    """A gallery that is looked up anew for each batch of queries. Whoever has a version keeps it to the end.
+
+    Where nobody asks it is looked up every other second, so that what came is loaded before the next question.
+    """
 
     def __init__(self, opened: OpenGallery) -> None:
         self._opened = opened
         self._opening = threading.Lock()
+        self._closed = threading.Event()
+        self.problem: str | None = None
+        threading.Thread(target=self._look, name="following", daemon=True).start()
 
     @property
     def last(self) -> OpenGallery:
-        """The version that was looked up last."""
+        """The version that was looked up last: for what need not wait."""
         return self._opened
 
     def newest(self) -> OpenGallery:
         """The newest version. Raises GalleryError where the gallery is gone or damaged."""
         with self._opening:
-            self._opened = self._opened.newest()
+            try:
+                self._opened = self._opened.newest()
+            except MmsearchError as error:
+                self.problem = str(error)
+                raise
+            self.problem = None
             return self._opened
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+
+    def _look(self) -> None:
+        while not self._closed.wait(_LOOK_SECONDS):
+            try:
+                self.newest()
+            except MmsearchError:  # `problem` says it, and so does the answer to the next query
+                continue

@@ -1,9 +1,12 @@
 """What goes over the wire: the bodies of requests, checked, and how answers look in the documentation of the API."""
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmsearch.pipeline.answers import Answer
+from mmsearch.pipeline.hits import record
 from mmsearch.pipeline.questions import NEAR_DUPLICATE
 
 __all__ = [
@@ -12,15 +15,22 @@ __all__ = [
     "AnswerBody",
     "AnswersBody",
     "ErrorBody",
+    "GalleryBody",
+    "HealthBody",
+    "ImageBody",
     "PartBody",
+    "PictureBody",
     "QueriesBody",
     "QueryBody",
+    "answer_json",
+    "to_json",
 ]
 
 MOST_HITS = 10_000
 """How far down a ranking a query may look: k + offset."""
 MOST_QUERIES = 256
 """Queries of one request."""
+_MOST_HITS_TOGETHER = 100_000
 _MOST_PARTS = 16
 _MOST_TEMPLATES = 100  # as many as the templates that CLIP was evaluated with
 _LONGEST_TEXT = 10_000
@@ -85,6 +95,12 @@ class QueriesBody(_Message):
 
     queries: list[QueryBody] = Field(min_length=1, max_length=MOST_QUERIES)
 
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "QueriesBody":
+        if sum(each.k for each in self.queries) > _MOST_HITS_TOGETHER:
+            raise ValueError(f"all k together are at most {_MOST_HITS_TOGETHER}; send some of the queries apart")
+        return self
+
 
 class ErrorBody(BaseModel):
     """What is wrong, where, and what to do. code: for programs, where there is one."""
@@ -93,11 +109,26 @@ class ErrorBody(BaseModel):
     code: str | None = None
 
 
+class HitBody(BaseModel):
+    """A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture."""
+
+    rank: int
+    score: float
+    row_id: int
+    caption: str | None = None
+    path: str | None
+    file: str | None
+    width: int | None = None
+    height: int | None = None
+    taken_at: str | None = None
+    gone: bool
+
+
 class AnswerBody(BaseModel):
-    """The hits of a query, best first: the objects of `mmsearch query --format jsonl`."""
+    """The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery."""
 
     title: str
-    hits: list[dict[str, Any]]
+    hits: list[HitBody]
     more: bool
     warnings: list[str]
     version: int
@@ -107,3 +138,102 @@ class AnswersBody(BaseModel):
     """An answer a query, in their order."""
 
     answers: list[AnswerBody | ErrorBody]
+
+
+class PictureBody(BaseModel):
+    """A picture that was sent, to be asked with by its content hash."""
+
+    picture: str
+    width: int
+    height: int
+    in_gallery: bool
+
+
+class EncoderBody(BaseModel):
+    """What made the vectors. declared: nobody has checked that it did."""
+
+    spec: str
+    dim: int
+    declared: bool
+
+
+class IndexBody(BaseModel):
+    """An index of a table."""
+
+    table: str
+    factory: str
+    rows: int
+
+
+class RootBody(BaseModel):
+    """A folder whose pictures the gallery holds."""
+
+    id: int
+    path: str
+
+
+class ColumnBody(BaseModel):
+    """A column that a filter may use."""
+
+    name: str
+    type: str
+
+
+class GalleryBody(BaseModel):
+    """What is served. answers_text: false where the model of its queries could not be loaded; text_problem: why."""
+
+    name: str
+    version: int
+    images: int
+    captions: int
+    encoder: EncoderBody
+    indexes: list[IndexBody]
+    roots: list[RootBody]
+    columns: list[ColumnBody]
+    answers_text: bool
+    text_problem: str | None
+    mmsearch: str
+
+
+class ImageBody(BaseModel):
+    """All that the gallery holds of a picture, but its vector."""
+
+    row_id: int
+    root_id: int
+    path: str
+    path_bytes: str | None
+    file: str | None
+    bytes: int | None
+    mtime_ns: int | None
+    etag: str | None
+    content_hash: str | None
+    width: int | None
+    height: int | None
+    taken_at: str | None
+    gone: bool
+    captions: list[str]
+
+
+class HealthBody(BaseModel):
+    """Whether queries are answered, and by which version."""
+
+    status: str
+    version: int
+
+
+def answer_json(answer: Answer, version: int) -> bytes:
+    """An `AnswerBody` as it goes out."""
+    return to_json(
+        {
+            "title": answer.query.title,
+            "hits": [record(hit) for hit in answer.hits],
+            "more": answer.more,
+            "warnings": list(answer.remarks),
+            "version": version,
+        }
+    )
+
+
+def to_json(value: object) -> bytes:
+    """A message as it goes out; names that are no text have been made valid before, and what has not is escaped."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")

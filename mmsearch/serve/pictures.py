@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.pipeline.items import vector_of
 from mmsearch.pipeline.query import OpenGallery
+from mmsearch.serve.pools import Pool
 
-__all__ = ["Pictures", "Sent", "UnknownPicture"]
+__all__ = ["Pictures", "SentPicture", "UnknownPicture"]
 
-_MOST_PIXELS = 100_000_000
+_MOST_PIXELS = 100_000_000  # 0.3 GB as RGB, and as much again while it is converted; one is decoded at a time
 _KEPT = 1_024
+_DECODE_SECONDS = 20.0
+_LOAD_SECONDS = 600.0  # a model may have to be loaded first
 
 
 class UnknownPicture(QueryError):
@@ -24,8 +28,8 @@ class UnknownPicture(QueryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A picture that was sent. in_gallery: whether the gallery holds it."""
+class SentPicture:
+    """A picture that was sent. picture: its content hash. width, height: upright. in_gallery: whether that holds it."""
 
     picture: str
     width: int
@@ -34,38 +38,52 @@ class Sent:
 
 
 class Pictures:
-    """The vectors of the pictures that were sent last."""
+    """The vectors of the pictures that were sent last, by what encoded them."""
 
     def __init__(self) -> None:
         self._vectors: OrderedDict[tuple[str, bytes], NDArray[np.float32]] = OrderedDict()
         self._keeping = threading.Lock()
+        self._decoding = Pool(1, "decoding", seconds=_DECODE_SECONDS, most_waiting=32)
+        self._encoding = Pool(1, "encoding", seconds=_LOAD_SECONDS, most_waiting=32)
 
-    def take(self, opened: OpenGallery, data: bytes) -> Sent:
-        """Encode a picture and keep its vector. Raises QueryError, EncoderError."""
+    async def take(self, opened: OpenGallery, data: bytes) -> SentPicture:
+        """Encode a picture and keep its vector. Raises QueryError, EncoderError, TooBusy, TooSlow."""
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
-        try:
-            picture = images.decode(data, max_pixels=_MOST_PIXELS)
-        except ImageError as error:
-            raise QueryError(f"this is no picture that can be read: {error.reason}") from error
-        held = vector_of(opened.gallery, content_hash) is not None
-        if not held:
-            encoder = opened.encoder()
-            vector: NDArray[np.float32] = encoder.encode_images(encoder.preprocess(picture.image)[None])[0]
-            with self._keeping:
-                self._vectors[encoder.identity.fingerprint, content_hash] = vector
-                while len(self._vectors) > _KEPT:
-                    self._vectors.popitem(last=False)
-        return Sent(content_hash.hex(), picture.width, picture.height, held)
+        if await self._encoding.run(vector_of, opened.gallery, content_hash) is not None:
+            width, height, _ = await self._decoding.run(_pixels, data, None)
+            return SentPicture(content_hash.hex(), width, height, in_gallery=True)
+        encoder = await self._encoding.run(opened.encoder)
+        width, height, pixels = await self._decoding.run(_pixels, data, encoder)
+        vector = (await self._encoding.run(encoder.encode_images, pixels))[0]
+        with self._keeping:
+            self._vectors[opened.gallery.manifest.encoder.fingerprint, content_hash] = vector
+            while len(self._vectors) > _KEPT:
+                self._vectors.popitem(last=False)
+        return SentPicture(content_hash.hex(), width, height, in_gallery=False)
 
     def vector(self, opened: OpenGallery, picture: str) -> NDArray[np.float32]:
-        """The vector of a picture. Raises UnknownPicture."""
-        content_hash = bytes.fromhex(picture)
+        """The vector (dim,) of a picture by its content hash. Raises UnknownPicture."""
+        key = (opened.gallery.manifest.encoder.fingerprint, bytes.fromhex(picture))
         with self._keeping:
-            for (fingerprint, known), vector in self._vectors.items():
-                if known == content_hash:
-                    self._vectors.move_to_end((fingerprint, known))
-                    return vector
-        held = vector_of(opened.gallery, content_hash)
+            if (sent := self._vectors.get(key)) is not None:
+                self._vectors.move_to_end(key)
+                return sent
+        held = vector_of(opened.gallery, key[1])
         if held is None:
             raise UnknownPicture(f"the picture {picture} is not known here any more; send it again: POST /api/pictures")
         return held
+
+    def close(self) -> None:
+        self._decoding.close()
+        self._encoding.close()
+
+
+def _pixels(data: bytes, encoder: Encoder | None) -> tuple[int, int, NDArray[np.float32]]:
+    """Width, height and what the encoder takes, (1, 3, H, W). Raises QueryError."""
+    try:
+        picture = images.decode(data, max_pixels=_MOST_PIXELS)
+    except ImageError as error:
+        reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
+        raise QueryError(f"this is no picture that can be read: {reason}") from error
+    pixels = np.empty((0,), np.float32) if encoder is None else encoder.preprocess(picture.image)[None]
+    return picture.width, picture.height, pixels

@@ -1,57 +1,66 @@
 """The server: its socket, its start and its end."""
 
 import asyncio
+import contextlib
 import errno
 import os
+import re
 import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from mmsearch.cache import cache_dir
 from mmsearch.errors import MmsearchError
 from mmsearch.pipeline.query import OpenGallery, open_gallery
 from mmsearch.serve.app import make_app
-from mmsearch.serve.following import Following
+from mmsearch.serve.connections import BoundedProtocol
 from mmsearch.serve.safety import Access, Guard
-from mmsearch.serve.thumbnails import Thumbnails
+from mmsearch.serve.service import Service
 
-__all__ = ["ServeOptions", "gallery_app", "serve_gallery"]
+__all__ = ["LOOPBACK", "ServeOptions", "gallery_app", "read_token", "serve_gallery"]
 
 _Path = str | os.PathLike[str]
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Addresses that only this machine reaches."""
+_SHORTEST_TOKEN = 16
+_FILTER_SECONDS = 30.0
+_MOST_CONNECTIONS = 512
+_IDLE_SECONDS = 15
+_END_SECONDS = 30  # for what is in flight when the server is stopped
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """Where and to whom a gallery is served.
 
-    host, port: where to listen; port 0 takes any that is free. token: what every request must bring; made where it is
-    needed and none is given. allow_hosts: names by which others reach the server. thumbnail_bytes: of the cache.
-    upload_bytes: the largest body of a request. access_log: a line a request on stderr.
+    host, port: where to listen; port 0 takes any that is free. token: what every request must bring; for any address
+    but those of loopback one is needed, and made where none is given. allow_hosts: names by which others reach the
+    server. hold_bytes: of the gallery that may stay in memory. thumbnail_bytes: of their cache on the disk.
+    upload_bytes: the largest picture that is taken. access_log: a line a request on stderr.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = None
     allow_hosts: Sequence[str] = ()
+    hold_bytes: int = 2 << 30
     thumbnail_bytes: int = 1 << 30
-    upload_bytes: int = 64 << 20
+    upload_bytes: int = 32 << 20
     access_log: bool = False
 
 
-def gallery_app(opened: OpenGallery, options: ServeOptions, *, port: int, token: str | None) -> Any:
-    """The page and the API of a gallery as an ASGI application."""
-    thumbnails = Thumbnails(cache_dir() / "thumbnails", options.thumbnail_bytes)
-    hosts = [*options.allow_hosts, options.host]
-    access = Access.of(token, hosts, port)
-    app = make_app(Following(opened), thumbnails)
-    return Guard(app, access, most_bytes=options.upload_bytes, log=options.access_log)
+def gallery_app(gallery: _Path | None = None, *, options: ServeOptions = ServeOptions(), **opening: Any) -> ASGIApp:
+    """The page and the API as an ASGI application, for a server of your own. options: host, port are those it will be
+    reached by. opening: as `open_gallery` takes it. Raises GalleryNotFound, GalleryError."""
+    return _app(_opened(gallery, options, **opening), options, options.port)[0]
 
 
 def serve_gallery(
@@ -65,22 +74,73 @@ def serve_gallery(
 ) -> None:
     """Serve a gallery until Ctrl-C or SIGTERM; requests in flight are finished.
 
-    ready: gets the address, with the token where there is one, when requests are taken.
+    encoder, device: of queries, as for `open_gallery`. ready: gets the address, with the token where there is one, when
+    requests are taken.
     Raises GalleryNotFound, GalleryError, MmsearchError (the port is taken).
     """
-    opened = open_gallery(gallery, encoder=encoder, device=device, announce=announce)
-    token = options.token
-    if token is None and options.host not in _LOOPBACK:
-        token = secrets.token_urlsafe(24)
+    if options.token is None and options.host not in LOOPBACK:
+        options = replace(options, token=secrets.token_urlsafe(24))
+    opened = _opened(gallery, options, encoder=encoder, device=device, announce=announce)
     with _listening(options.host, options.port) as (listener, port):
-        app = gallery_app(opened, options, port=port, token=token)
+        app, service = _app(opened, options, port)
+        service.warm_up()
+        if service.text_problem is not None:
+            announce(f"warning: texts cannot be asked, pictures of the gallery can: {service.text_problem}")
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20, lifespan="on"
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=_END_SECONDS,
         )
-        server = _Server(config)
         host = f"[{options.host}]" if ":" in options.host else options.host
-        address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
-        asyncio.run(server.run_until_stopped(listener, lambda: ready(address)))
+        address = f"http://{host}:{port}/" + (f"?token={options.token}" if options.token else "")
+        asyncio.run(_Server(config).run_until_stopped(listener, lambda: ready(address)))
+
+
+def read_token(file: _Path) -> str:
+    """The token in a file, without the white space around it. Raises MmsearchError."""
+    try:
+        return Path(file).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is no text"
+        raise MmsearchError(f"cannot read the token {file}: {reason}") from error
+
+
+def _opened(gallery: _Path | None, options: ServeOptions, **opening: Any) -> OpenGallery:
+    return open_gallery(gallery, hold=options.hold_bytes, filter_seconds=_FILTER_SECONDS, **opening)
+
+
+def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp, Service]:
+    if options.token is None and options.host not in LOOPBACK:
+        raise MmsearchError(
+            f"{options.host} is an address that others reach: they would see every picture. Give a token, which each "
+            "request must bring (--token, MMSEARCH_TOKEN), or stay on this machine: --host 127.0.0.1"
+        )
+    if options.token is not None and len(options.token) < _SHORTEST_TOKEN:
+        raise MmsearchError(f"the token has fewer than {_SHORTEST_TOKEN} characters; a short one can be guessed")
+    if options.token is not None and not re.fullmatch(r"[\w.~+/=-]+", options.token, re.ASCII):
+        raise MmsearchError("the token holds characters that no header may; use letters, digits and . _ ~ + / = -")
+    service = Service(
+        opened,
+        threads=min(4, os.cpu_count() or 1),
+        thumbnails=cache_dir() / "thumbnails",
+        thumbnail_bytes=options.thumbnail_bytes,
+    )
+
+    def count(method: str, status: int) -> None:
+        service.metrics.requests.labels(method, str(status)).inc()
+
+    access = Access.of(options.token, [*options.allow_hosts, options.host], port)
+    guard = Guard(make_app(service), access, upload_bytes=options.upload_bytes, count=count, log=options.access_log)
+    return guard, service
 
 
 class _Server(uvicorn.Server):
@@ -93,7 +153,9 @@ class _Server(uvicorn.Server):
     async def run_until_stopped(self, listener: socket.socket, ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            # A second Ctrl-C does not wait for what is in flight. Windows' loops take no handlers.
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, self.handle_exit, number, None)
         serving = loop.create_task(self.serve(sockets=[listener]))
         while not self.started and not serving.done():
             await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -29,6 +29,10 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 _OPEN = {"/health"}
+_UPLOADS = "/api/pictures"
+_MESSAGE_BYTES = 2 << 20
+_METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
+_DIGITS = 20  # of a length: more would take long to read as a number
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _BODY_SECONDS = 30.0
 _SEND_SECONDS = 60.0
@@ -67,8 +71,11 @@ class Access:
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, access: Access, *, most_bytes: int, log: bool = False) -> None:
-        self._app, self._access, self._most_bytes, self._log = app, access, most_bytes, log
+    def __init__(
+        self, app: ASGIApp, access: Access, *, upload_bytes: int, count: Callable[[str, int], None], log: bool = False
+    ) -> None:
+        """count: gets the method and the status of each answer. log: a line on stderr for each."""
+        self._app, self._access, self._upload_bytes, self._count, self._log = app, access, upload_bytes, count, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -83,10 +90,10 @@ class Guard:
             if refusal is not None:
                 await refusal(answer)
             else:
-                await self._app(scope, _Receiving(receive, self._most_bytes), answer)
+                await self._app(scope, _Receiving(receive, self._most_bytes(scope)), answer)
         except _TooLarge:
-            await _error(413, f"the body has more than {self._most_bytes:,} bytes")(answer)
-        except TimeoutError:
+            await _error(413, f"the body has more than {self._most_bytes(scope):,} bytes")(answer)
+        except _TooLate:
             await _error(408, f"the body did not arrive within {_BODY_SECONDS:g} seconds")(answer)
         except _Left:
             pass
@@ -97,10 +104,15 @@ class Guard:
                     answer
                 )
         finally:
+            self._count(scope["method"] if scope["method"] in _METHODS else "other", answer.status)
             if self._log:
+                # Without the query, in which a token may stand.
                 took = (time.perf_counter() - started) * 1e3
-                path = scope["path"].encode("unicode_escape").decode()
-                print(f"mmsearch: {scope['method']} {path} {answer.status} {took:.1f} ms", file=sys.stderr)
+                method, path = (text.encode("unicode_escape").decode() for text in (scope["method"], scope["path"]))
+                print(f"mmsearch: {method} {path} {answer.status} {took:.1f} ms", file=sys.stderr, flush=True)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        return self._upload_bytes if scope["path"] == _UPLOADS else _MESSAGE_BYTES
 
     def _refusal(self, scope: Scope) -> "_Response | None":
         """What to answer instead of the application; None where it may answer."""
@@ -110,8 +122,8 @@ class Guard:
         if (problem := _cross_site(scope, headers)) is not None:
             return _error(403, problem)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most_bytes:
-            return _error(413, f"the body has {length} bytes; at most {self._most_bytes:,} are read")
+        if not length.isdecimal() or len(length) > _DIGITS or int(length) > (most := self._most_bytes(scope)):
+            return _error(413, f"the body has {length[:_DIGITS]} bytes; at most {most:,} are read")
         if scope["path"] in _OPEN:
             return None
         return self._stranger(scope, headers)
@@ -170,6 +182,10 @@ class _TooLarge(Exception):
     """A body that goes on beyond the bound."""
 
 
+class _TooLate(Exception):
+    """A body that does not come."""
+
+
 class _Left(Exception):
     """The client does not take the answer."""
 
@@ -179,13 +195,18 @@ class _Receiving:
 
     def __init__(self, receive: Receive, most_bytes: int) -> None:
         self._receive, self._left = receive, most_bytes
-        self._until = time.monotonic() + _BODY_SECONDS
+        self._until: float | None = None
         self._whole = False
 
     async def __call__(self) -> Message:
         if self._whole:  # then it waits for the client to leave, for which there is no limit
             return await self._receive()
-        message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
+        if self._until is None:  # from here on: before, the client may have had to wait for its turn
+            self._until = time.monotonic() + _BODY_SECONDS
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
+        except TimeoutError:
+            raise _TooLate from None
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:

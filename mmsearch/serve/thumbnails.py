@@ -2,64 +2,91 @@
 
 import asyncio
 import io
-import os
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 from pathlib import Path
 
 from PIL import Image
 
 from mmsearch import images
+from mmsearch.errors import ImageError
+from mmsearch.images import StoredPicture
+from mmsearch.serve.pools import Pool
 
-__all__ = ["EDGES", "Thumbnails"]
+__all__ = ["Edge", "Thumbnails", "drawn"]
 
-EDGES = (320, 640, 1280)
-"""Pixels of the longer side, at most."""
+
+class Edge(IntEnum):
+    """Pixels of the longer side, at most."""
+
+    SMALL = 320
+    MEDIUM = 640
+    LARGE = 1280
+
+
+_QUALITY = 82
+_LARGE_PIXELS = 40_000_000  # whose decoding takes so much memory that one is done at a time
 
 
 class Thumbnails:
-    """JPEGs by content hash and edge, in a folder of at most so many bytes; what was used longest ago goes first."""
+    """JPEGs by content hash and edge, in a folder of at most so many bytes; what was used longest ago goes first.
 
-    def __init__(self, folder: Path, most_bytes: int, threads: int = 2) -> None:
-        self._folder, self._most = folder, most_bytes
+    Several servers may share the folder: what one has thrown away, another makes again.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int, pool: Pool, count: Callable[[str], None]) -> None:
+        """count: gets "cached" or "made" for each that was asked for."""
+        self._folder, self._most, self._pool, self._count = folder, most_bytes, pool, count
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._bytes = 0
         self._keeping = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads, "thumbnails")
-        self._making: dict[str, asyncio.Task[bytes]] = {}
+        self._making: dict[str, asyncio.Future[bytes]] = {}
         self._open()
 
     async def get(self, content_hash: bytes, edge: int, read: Callable[[], bytes]) -> bytes:
-        """The thumbnail of what `read` gives. Raises what `read` raises, ImageError."""
-        name = f"{content_hash.hex()}-{edge}.jpg"
-        if name not in self._making:
-            task = asyncio.get_running_loop().create_task(self._get(name, edge, read))
-            self._making[name] = task
-            task.add_done_callback(lambda _: self._making.pop(name, None))
-        return await asyncio.shield(self._making[name])
+        """The thumbnail of what `read` gives, called where there is none yet; once, however many ask at a time.
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        Raises what `read` raises, ImageError, TooSlow.
+        """
+        name = f"{content_hash.hex()}-{edge:d}.jpg"
+        making = self._making.get(name)
+        if making is None:
+            making = asyncio.ensure_future(self._pool.run(self._kept_or_made, name, edge, read))
+            self._making[name] = making
+            making.add_done_callback(lambda done: self._made(name, done))
+        return await asyncio.shield(making)  # one who leaves does not take it from the others
 
-    async def _get(self, name: str, edge: int, read: Callable[[], bytes]) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._kept_or_made, name, edge, read)
+    @property
+    def kept_bytes(self) -> int:
+        """How much is kept."""
+        return self._bytes
+
+    def _made(self, name: str, done: "asyncio.Future[bytes]") -> None:
+        self._making.pop(name, None)
+        if not done.cancelled():
+            done.exception()  # whoever asked has it; if all have left, nobody has to hear of it
 
     def _kept_or_made(self, name: str, edge: int, read: Callable[[], bytes]) -> bytes:
-        with self._keeping:
-            known = name in self._sizes
-            if known:
-                self._sizes.move_to_end(name)
-        if known:
-            try:
-                return (self._folder / name).read_bytes()
-            except FileNotFoundError:  # somebody emptied the cache
-                pass
+        if (kept := self._kept(name)) is not None:
+            self._count("cached")
+            return kept
         data = drawn(read(), edge)
+        self._count("made")
         self._keep(name, data)
         return data
+
+    def _kept(self, name: str) -> bytes | None:
+        with self._keeping:
+            if name not in self._sizes:
+                return None
+            self._sizes.move_to_end(name)
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError:  # somebody emptied the cache
+            return None
 
     def _keep(self, name: str, data: bytes) -> None:
         if len(data) > self._most:
@@ -68,36 +95,58 @@ class Thumbnails:
         try:
             temporary.write_bytes(data)
             temporary.replace(self._folder / name)
-        except OSError:  # a full disk: nothing is kept
+        except OSError:  # a full disk, a folder taken away: nothing is kept
             temporary.unlink(missing_ok=True)
             return
         with self._keeping:
             self._bytes += len(data) - self._sizes.pop(name, 0)
             self._sizes[name] = len(data)
-            while self._bytes > self._most:
-                oldest, size = self._sizes.popitem(last=False)
-                (self._folder / oldest).unlink(missing_ok=True)
-                self._bytes -= size
+            self._shrink()
+
+    def _shrink(self) -> None:
+        while self._bytes > self._most:
+            oldest, size = self._sizes.popitem(last=False)
+            (self._folder / oldest).unlink(missing_ok=True)
+            self._bytes -= size
 
     def _open(self) -> None:
+        """Take up what an earlier run has left."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".tmp"):
-                    Path(entry.path).unlink(missing_ok=True)
-                elif entry.name.endswith(".jpg"):
-                    state = entry.stat()
-                    found.append((state.st_mtime_ns, entry.name, state.st_size))
+        for file in self._folder.iterdir():
+            try:
+                if file.suffix == ".tmp":
+                    file.unlink()
+                elif file.suffix == ".jpg":
+                    state = file.stat()
+                    found.append((state.st_mtime_ns, file.name, state.st_size))
+            except FileNotFoundError:  # another server's
+                continue
         for _, name, size in sorted(found):
             self._sizes[name] = size
             self._bytes += size
+        self._shrink()
+
+
+_one_large = threading.Lock()
 
 
 def drawn(data: bytes, edge: int) -> bytes:
-    """A picture as a JPEG that fits into a square, upright, without EXIF. Raises ImageError."""
-    picture = images.decode(data).image
+    """A picture as a JPEG that fits into a square, upright and without EXIF. Raises ImageError."""
+    header = images.probe(io.BytesIO(data))
+    if header.width * header.height > _LARGE_PIXELS:
+        with _one_large:
+            return _drawn(data, edge)
+    return _drawn(data, edge)
+
+
+def _drawn(data: bytes, edge: int) -> bytes:
+    found = images.decode_fast(data, edge)
+    picture = found.upright() if isinstance(found, StoredPicture) else found.image
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=82)
+    try:
+        picture.save(file, "JPEG", quality=_QUALITY)
+    except (OSError, ValueError) as error:
+        raise ImageError("resize", f"no thumbnail can be drawn: {error}") from error
     return file.getvalue()

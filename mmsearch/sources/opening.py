@@ -184,12 +184,18 @@ def _located(location: str) -> Location:
     return url_of(location) or Path(location)
 
 
-def read_location(location: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file, or of a member such as `photos/a.tar!/x.jpg`. Raises OSError, ImageError."""
+def read_location(location: str | os.PathLike[str], *, most: int | None = None) -> bytes:
+    """The bytes of a file, or of a member such as `photos/a.tar!/x.jpg`.
+
+    most: where there are more bytes, no more than one beyond these is read. Raises OSError, ImageError.
+    """
+    limit = None if most is None else most + 1
     name = os.fspath(location)
     path, inner = archive_of(name), name.partition(MEMBER)[2]
     if path is None:
-        return read_bytes(_located(name))
+        return read_bytes(_located(name), 0, limit)
+    if Path(path).exists() and not Path(path).is_file():
+        raise ImageError("read", "its archive is no file any more")
     state = file_state(_located(path))
     archive = SourceFile("", path, state.size, state.mtime_ns, version=state.etag)
     try:
@@ -199,7 +205,7 @@ def read_location(location: str | os.PathLike[str]) -> bytes:
     if found is None:
         raise FileNotFoundError(2, "no such member", name)
     with opened(found) as file:
-        return file.stream.read()
+        return file.stream.read(-1 if limit is None else limit)
 
 
 _directory = lru_cache(_OPEN_ARCHIVES)(member_names)

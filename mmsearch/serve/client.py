@@ -1,0 +1,164 @@
+"""Asking a server as if its gallery were here."""
+
+import ipaddress
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+
+from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
+from mmsearch.pipeline.answers import Answer
+from mmsearch.pipeline.batch import Answered, Question
+from mmsearch.pipeline.hits import Hit
+from mmsearch.pipeline.questions import Like, Part, Picture, Query, Text
+from mmsearch.records import ItemTable
+from mmsearch.sources import read_location
+
+__all__ = ["Server"]
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 600.0  # a server may have to load its model first
+_TOGETHER = 256
+_HITS_TOGETHER = 100_000
+
+
+class Server:
+    """A gallery behind `mmsearch serve`. A context manager.
+
+    url: as the server prints it, with or without its token. token: as `--token` of the server.
+    Raises MmsearchError where it is no address.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise MmsearchError(f"{url} is no address of a server; write it as in http://127.0.0.1:8765")
+        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        token = next(iter(parse_qs(parts.query).get("token", [])), None) or token
+        self._client = httpx2.Client(
+            base_url=self.address,
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            trust_env=not _is_here(parts.hostname),  # a proxy does not lead to this machine
+        )
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def ask(self, query: Query) -> Answer:
+        """As `OpenGallery.ask`. Raises QueryError, EncoderError, GalleryError, and MmsearchError where none answers."""
+        found = self._post("/api/query", json.dumps(self._message(query)).encode(), "application/json")
+        shown = [part for part in query.parts if isinstance(part, Picture) and part.weight > 0]
+        files = [os.path.abspath(part.file) for part in shown]  # noqa: PTH100
+        hits = [_hit(each, query.table) for each in found["hits"]]
+        answer = Answer(query, hits, files, found["more"], tuple(found["warnings"]))
+        for remark in answer.remarks:
+            warnings.warn(remark, MmsearchWarning, stacklevel=2)
+        return answer
+
+    def answer_all(
+        self, questions: Sequence[Question], *, k: int = 10, table: ItemTable = "images"
+    ) -> Iterator[Answered]:
+        """As `mmsearch.pipeline.batch.answer_all`."""
+        together = max(1, min(_TOGETHER, _HITS_TOGETHER // k))
+        for start in range(0, len(questions), together):
+            some = questions[start : start + together]
+            messages = [{"parts": [{"text": each.text}], "k": k, "table": table} for each in some]
+            body = json.dumps({"queries": messages}).encode()
+            found = self._post("/api/queries", body, "application/json")["answers"]
+            for question, each in zip(some, found, strict=True):
+                if "error" in each:
+                    raise QueryError(f"query {question.id}: {each['error']}")
+                yield Answered(question, [_hit(hit, table) for hit in each["hits"]])
+
+    def _message(self, query: Query) -> dict[str, Any]:
+        return {
+            "parts": [self._part(part) | {"weight": part.weight} for part in query.parts],
+            "k": query.k,
+            "offset": query.offset,
+            "table": query.table,
+            "where": query.where,
+            "min_score": query.min_score,
+            "distinct": query.distinct,
+            "templates": list(query.templates),
+        }
+
+    def _part(self, part: Part) -> dict[str, Any]:
+        if isinstance(part, Text):
+            return {"text": part.text}
+        if isinstance(part, Picture):
+            return {"picture": self._send(Path(os.fspath(part.file)).expanduser())}
+        if isinstance(part, Like):
+            return {"like": part.path if isinstance(part.path, int) else _named(part.path)}
+        raise QueryError("a server cannot be asked with a vector")
+
+    def _send(self, file: Path) -> str:
+        """The content hash of a picture that the server now knows."""
+        try:
+            data = read_location(file)
+        except OSError as error:
+            raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
+        except ImageError as error:
+            raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
+        try:
+            return str(self._post("/api/pictures", data, "application/octet-stream")["picture"])
+        except QueryError as error:
+            raise QueryError(f"{file}: {error}") from error
+
+    def _post(self, path: str, body: bytes, kind: str) -> dict[str, Any]:
+        try:
+            response = self._client.post(path, content=body, headers={"content-type": kind})
+        except httpx2.TimeoutException as error:
+            raise MmsearchError(f"the server {self.address} does not answer in time") from error
+        except httpx2.HTTPError as error:
+            raise MmsearchError(
+                f"no server answers at {self.address} ({error or type(error).__name__}). Start one: mmsearch serve"
+            ) from error
+        try:
+            found = response.json()
+            if not isinstance(found, dict) or not (response.is_success or "error" in found):
+                raise ValueError
+        except ValueError:
+            raise MmsearchError(f"what answers at {self.address} is no server of mmsearch") from None
+        if not response.is_success:
+            raise _failure(response.status_code, str(found["error"]))
+        return found
+
+
+def _failure(status: int, message: str) -> MmsearchError:
+    if status in (401, 403, 421):
+        more = " Give it by MMSEARCH_TOKEN, or as the server prints it: http://…/?token=…" if status == 401 else ""
+        return MmsearchError(f"the server refuses: {message}.{more}")
+    kinds: dict[int, type[MmsearchError]] = {409: EncoderError, 503: GalleryError, 500: MmsearchError}
+    return kinds.get(status, QueryError)(message)
+
+
+def _hit(found: dict[str, Any], table: ItemTable) -> Hit:
+    known = {field.name for field in fields(Hit)}
+    values: dict[str, Any] = {"caption": None, "root": None, "table": table}
+    values |= {name: value for name, value in found.items() if name in known}
+    taken_at = values.get("taken_at")
+    return Hit(**values | {"taken_at": datetime.fromisoformat(taken_at) if taken_at else None})
+
+
+def _named(path: str | os.PathLike[str]) -> str:
+    """A picture of the gallery as the server knows it: a file that is here by its whole path, else as it was typed."""
+    file = Path(os.fspath(path)).expanduser()
+    return os.path.abspath(file) if file.exists() else os.fspath(path)  # noqa: PTH100
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

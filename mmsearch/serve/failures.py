@@ -1,0 +1,90 @@
+"""What goes wrong, as answers: a status, and a message that says what, where and what to do."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from mmsearch.errors import EncoderError, GalleryError, MmsearchError
+from mmsearch.serve.contents import Gone, NoSuchImage
+from mmsearch.serve.messages import ErrorBody, to_json
+from mmsearch.serve.pictures import UnknownPicture
+from mmsearch.serve.pools import TooBusy, TooSlow
+
+__all__ = ["BAD_REQUEST", "GONE", "NOT_FOUND", "answer_failures", "error_json"]
+
+_Responses = dict[int | str, dict[str, Any]]
+
+
+def _documented(status: int, description: str) -> _Responses:
+    return {status: {"model": ErrorBody, "description": description}}
+
+
+NOT_FOUND = _documented(404, "There is no such thing.")
+GONE = _documented(410, "The file is gone, or no longer what the gallery holds.")
+BAD_REQUEST: _Responses = {
+    **_documented(400, "The body is no JSON."),
+    **_documented(404, "A picture that is asked with is not known."),
+    **_documented(409, "The gallery's model cannot be loaded here; items of the gallery can still be asked with."),
+    **_documented(413, "The body is too large."),
+    **_documented(422, "What is asked has no answer as asked."),
+    **_documented(503, "The gallery is gone or damaged, or too much is waiting."),
+}
+
+
+def error_json(error: MmsearchError) -> bytes:
+    """An `ErrorBody` as it goes out."""
+    code = "unknown_picture" if isinstance(error, UnknownPicture) else None
+    return to_json({"error": str(error)} | ({"code": code} if code else {}))
+
+
+def answer_failures(app: FastAPI) -> None:
+    """Have an application answer what its routes raise."""
+    app.exception_handlers |= {
+        RequestValidationError: _invalid,
+        HTTPException: _refused,
+        MmsearchError: _failed,
+        NoSuchImage: _no_such_image,
+        Gone: _gone,
+        TooBusy: _too_busy,
+        TooSlow: _too_slow,
+    }
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json({"error": message}), status, headers, media_type="application/json")
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
+    return _error(422, "; ".join(problems[:5]))
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, MmsearchError)
+    statuses = {UnknownPicture: 404, GalleryError: 503, EncoderError: 409}
+    status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 422)
+    return Response(error_json(error), status, media_type="application/json")
+
+
+async def _no_such_image(_: Request, error: Exception) -> Response:
+    return _error(404, f"the gallery holds no picture with the row id {error}")
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    return _error(410, str(error))
+
+
+async def _too_busy(_: Request, __: Exception) -> Response:
+    return _error(503, "too much is waiting here; ask again in a moment", {"retry-after": "1"})
+
+
+async def _too_slow(_: Request, error: Exception) -> Response:
+    return _error(422, f"this was given up: {error}")

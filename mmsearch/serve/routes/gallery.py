@@ -1,0 +1,85 @@
+"""What is served: the gallery, the page, and how the server is doing."""
+
+import mimetypes
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from mmsearch.errors import GalleryError
+from mmsearch.records import ITEM_TABLES
+from mmsearch.serve.failures import NOT_FOUND
+from mmsearch.serve.messages import GalleryBody, HealthBody, to_json
+from mmsearch.serve.metrics import CONTENT_TYPE
+from mmsearch.serve.service import Service
+from mmsearch.version import __version__
+
+__all__ = ["gallery_routes"]
+
+
+def gallery_routes(service: Service) -> APIRouter:
+    """GET /, /static/{name}, /health, /metrics, /api/gallery."""
+    router = APIRouter(tags=["gallery"])
+    page = _page()
+
+    @router.get("/", include_in_schema=False)
+    @router.get("/static/{name}", include_in_schema=False, responses=NOT_FOUND)
+    async def static(name: str = "index.html") -> Response:
+        if name not in page:
+            return Response(to_json({"error": f"the page has no {name}"}), 404, media_type="application/json")
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return Response(page[name], media_type=kind, headers={"cache-control": "no-cache"})
+
+    @router.get("/health", response_model=HealthBody, summary="Whether queries are answered")
+    async def health() -> Response:
+        if service.following.problem is not None:
+            raise GalleryError(service.following.problem)
+        version = service.following.last.gallery.manifest.version
+        return Response(to_json({"status": "ok", "version": version}), media_type="application/json")
+
+    @router.get("/metrics", response_class=Response, summary="Counters, as Prometheus reads them")
+    async def metrics() -> Response:
+        return Response(await service.reading.run(service.metrics.text), media_type=CONTENT_TYPE)
+
+    @router.get("/api/gallery", response_model=GalleryBody, summary="What is served")
+    async def gallery() -> Response:
+        return Response(to_json(await service.reading.run(_gallery, service)), media_type="application/json")
+
+    return router
+
+
+def _page() -> dict[str, bytes]:
+    """The files of the page, by name."""
+    folder = files("mmsearch.serve") / "page"
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()} if folder.is_dir() else {}
+
+
+def _gallery(service: Service) -> dict[str, Any]:
+    gallery = service.following.newest().gallery
+    encoder = gallery.manifest.encoder
+    problem = service.text_problem
+    return {
+        "name": gallery.path.parent.name if gallery.path.name == ".mmsearch" else gallery.path.name,
+        "version": gallery.manifest.version,
+        "images": gallery.live_rows("images"),
+        "captions": gallery.live_rows("captions"),
+        "encoder": {"spec": encoder.spec, "dim": encoder.dim, "declared": encoder.declared},
+        "indexes": [
+            {"table": entry.table, "factory": entry.factory, "rows": entry.rows}
+            for table in ITEM_TABLES
+            if (entry := gallery.index_for(table)) is not None
+        ],
+        "roots": [{"id": root.id, "path": _text(str(gallery.root_path(root.id)))} for root in gallery.manifest.roots],
+        "columns": [
+            {"name": field.name, "type": str(field.type)}
+            for field in gallery.schema("images")
+            if field.name != "embedding"
+        ],
+        "answers_text": problem is None,
+        "text_problem": problem,
+        "mmsearch": __version__,
+    }
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

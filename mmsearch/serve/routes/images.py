@@ -1,0 +1,106 @@
+"""The pictures of the gallery by their row ids: what is known of them, thumbnails, the files themselves."""
+
+import io
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from PIL import Image
+
+from mmsearch import images
+from mmsearch.errors import ImageError
+from mmsearch.gallery import Gallery, consistently
+from mmsearch.serve.contents import Gone, file_of, image_row, is_gone, read_content
+from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
+from mmsearch.serve.messages import ImageBody, to_json
+from mmsearch.serve.service import Service
+from mmsearch.serve.thumbnails import Edge
+
+__all__ = ["image_routes"]
+
+_RowId = Annotated[int, Path(ge=0, le=2**63 - 1)]
+# A row id is never reused and its content never changes; but a row may go.
+_KEPT_BY_BROWSERS = "private, max-age=86400, immutable"
+_SHOWN = {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/bmp"}
+
+
+def image_routes(service: Service) -> APIRouter:
+    """GET /api/images/{row_id}, …/thumbnail, …/original."""
+    router = APIRouter(prefix="/api/images", tags=["images"], responses=BAD_REQUEST | NOT_FOUND)
+
+    def newest() -> Gallery:
+        return service.following.newest().gallery
+
+    @router.get("/{row_id}", response_model=ImageBody, summary="What the gallery knows of a picture")
+    async def image(row_id: _RowId) -> Response:
+        return Response(
+            to_json(await service.reading.run(lambda: _image(newest(), row_id))), media_type="application/json"
+        )
+
+    @router.get(
+        "/{row_id}/thumbnail",
+        response_class=Response,
+        responses=GONE | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It is as it was."}},
+        summary="A picture as a JPEG of at most so many pixels a side",
+    )
+    async def thumbnail(request: Request, row_id: _RowId, edge: Annotated[Edge, Query()] = Edge.SMALL) -> Response:
+        gallery, row = await service.reading.run(lambda: _row(newest(), row_id))
+        content_hash = row.content_hash
+        if content_hash is None:  # an imported gallery: its files are what they are
+            content_hash = (await service.reading.run(read_content, gallery, row)).content_hash
+        headers = {"etag": f'"{content_hash.hex()}-{edge.value}"', "cache-control": _KEPT_BY_BROWSERS}
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        try:
+            data = await service.thumbnails.get(content_hash, edge, lambda: read_content(gallery, row).data)
+        except ImageError as error:
+            raise Gone(f"the file cannot be shown: {error.reason}") from error
+        return Response(data, media_type="image/jpeg", headers=headers)
+
+    @router.get(
+        "/{row_id}/original",
+        response_class=Response,
+        responses=GONE | {200: {"content": {"image/*": {}}}},
+        summary="A picture's file as it is",
+    )
+    async def original(row_id: _RowId) -> Response:
+        gallery, row = await service.reading.run(lambda: _row(newest(), row_id))
+        content = await service.reading.run(read_content, gallery, row)
+        kind = await service.reading.run(_media_type, content.data)
+        headers = {
+            "etag": f'"{content.content_hash.hex()}"',
+            "cache-control": "private, no-cache",
+            # No name from the gallery: it may hold anything. What a browser would not show as a picture is saved.
+            "content-disposition": "inline" if kind in _SHOWN else f'attachment; filename="picture-{row_id}"',
+        }
+        return Response(content.data, media_type=kind, headers=headers)
+
+    return router
+
+
+def _row(gallery: Gallery, row_id: int) -> Any:
+    return gallery, image_row(gallery, row_id)
+
+
+def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
+    """The `ImageBody` of a row. Raises NoSuchImage."""
+    row = image_row(gallery, row_id)
+    file = file_of(gallery, row)
+    values = asdict(row)
+    return values | {
+        "row_id": row_id,
+        "path_bytes": None if row.path_bytes is None else row.path_bytes.hex(),
+        "file": None if file is None else file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        "content_hash": None if row.content_hash is None else row.content_hash.hex(),
+        "taken_at": row.taken_at.isoformat() if row.taken_at else None,
+        "gone": is_gone(file),
+        "captions": consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
+    }
+
+
+def _media_type(data: bytes) -> str:
+    """By what it is, not by what it is called."""
+    try:
+        return Image.MIME.get(images.probe(io.BytesIO(data)).format, "application/octet-stream")
+    except ImageError:
+        return "application/octet-stream"

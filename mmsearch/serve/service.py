@@ -1,0 +1,68 @@
+"""All that the routes work with."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from mmsearch.errors import EncoderError
+from mmsearch.gallery import HeldGallery
+from mmsearch.pipeline.query import OpenGallery
+from mmsearch.pipeline.questions import Query
+from mmsearch.records import ITEM_TABLES, ItemTable
+from mmsearch.serve.asking import Asking
+from mmsearch.serve.following import Following
+from mmsearch.serve.metrics import Metrics
+from mmsearch.serve.pictures import Pictures
+from mmsearch.serve.pools import Pool
+from mmsearch.serve.thumbnails import Thumbnails
+
+__all__ = ["Service"]
+
+_RECEIVED_AT_ONCE = 8  # pictures, each up to the bound on a body
+_DRAW_SECONDS = 60.0
+_READ_SECONDS = 60.0  # a disk may have to spin up
+
+
+class Service:
+    """A gallery that is served: its newest version, its queues and its caches."""
+
+    def __init__(self, opened: OpenGallery, *, threads: int, thumbnails: Path, thumbnail_bytes: int) -> None:
+        self.metrics = Metrics()
+        self.following = Following(opened)
+        self.asking = Asking(self.following, self.metrics, threads)
+        self.reading = Pool(8, "reading", seconds=_READ_SECONDS)
+        self.pictures = Pictures()
+        self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
+        self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
+        self.receiving = asyncio.Semaphore(_RECEIVED_AT_ONCE)
+        self.text_problem: str | None = None
+        self._watch()
+
+    def warm_up(self) -> None:
+        """Load what the first query needs: the encoder of texts and the vectors. What fails, fails again for whoever
+        asks."""
+        (answer,) = self.following.last.ask_all([Query.of("warm up")])
+        self.text_problem = str(answer) if isinstance(answer, EncoderError) else None
+
+    def close(self) -> None:
+        """Begin nothing new; whoever waits for a query gets its answer."""
+        self.following.close()
+        self.asking.close()
+        self.pictures.close()
+        for pool in (self.reading, self._drawing):
+            pool.close()
+
+    def _watch(self) -> None:
+        def held() -> float:
+            gallery = self.following.last.gallery
+            return gallery.held_bytes if isinstance(gallery, HeldGallery) else 0
+
+        def live(table: ItemTable) -> float:
+            return self.following.last.gallery.live_rows(table)
+
+        watch, following, thumbnails = self.metrics.watch, self.following, self.thumbnails
+        watch("mmsearch_gallery_version", "The version that answers.", lambda: following.last.gallery.manifest.version)
+        for table in ITEM_TABLES:
+            watch(f"mmsearch_gallery_{table}", f"Live {table}.", partial(live, table))
+        watch("mmsearch_gallery_held_bytes", "Of the gallery in memory.", held)
+        watch("mmsearch_thumbnails_kept_bytes", "Of thumbnails in the cache.", lambda: thumbnails.kept_bytes)

@@ -1,0 +1,98 @@
+"""A gallery that answers, with a clock beside it, and a memory for texts: the next page of hits asks the same again."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders import EncodedTexts, TextEncoder
+from mmsearch.exact import Neighbours
+from mmsearch.gallery import Gallery
+from mmsearch.pipeline.query import OpenGallery
+from mmsearch.records import EncoderIdentity, ItemTable
+from mmsearch.serve.metrics import Metrics
+
+__all__ = ["TextMemory", "Watched"]
+
+_REMEMBERED = 1_024
+
+
+class TextMemory:
+    """The vectors of the texts that were asked last, by the fingerprint of what encoded them. For any number of
+    threads."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], tuple[NDArray[np.float32], bool]] = OrderedDict()
+        self._keeping = threading.Lock()
+
+    def get(self, fingerprint: str, text: str) -> tuple[NDArray[np.float32], bool] | None:
+        """A text's vector, and whether its end was cut; None for one that is not remembered."""
+        with self._keeping:
+            found = self._known.get((fingerprint, text))
+            if found is not None:
+                self._known.move_to_end((fingerprint, text))
+            return found
+
+    def put(self, fingerprint: str, text: str, vector: NDArray[np.float32], truncated: bool) -> None:
+        """Remember a text; the one that was asked longest ago is forgotten."""
+        with self._keeping:
+            self._known[fingerprint, text] = vector.copy(), truncated
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+
+
+class _Remembering:
+    """A `TextEncoder` that encodes only what it does not remember."""
+
+    def __init__(self, encoder: TextEncoder, memory: TextMemory, metrics: Metrics) -> None:
+        self._encoder, self._memory, self._metrics = encoder, memory, metrics
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        return self._encoder.identity
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        fingerprint = self.identity.fingerprint
+        known = {text: self._memory.get(fingerprint, text) for text in texts}
+        new = [text for text, found in known.items() if found is None]
+        if new:
+            with self._metrics.encode_seconds.time():
+                encoded = self._encoder.encode_texts(new)
+            for text, vector, truncated in zip(new, encoded.vectors, encoded.truncated.tolist(), strict=True):
+                self._memory.put(fingerprint, text, vector, truncated)
+                known[text] = vector, truncated
+        found = [pair for text in texts if (pair := known[text]) is not None]
+        return EncodedTexts(np.stack([vector for vector, _ in found]), np.array([cut for _, cut in found]))
+
+
+class Watched:
+    """An `OpenGallery` as `mmsearch.pipeline.together` wants one."""
+
+    def __init__(self, opened: OpenGallery, memory: TextMemory, metrics: Metrics) -> None:
+        self._opened, self._memory, self._metrics = opened, memory, metrics
+
+    @property
+    def gallery(self) -> Gallery:
+        return self._opened.gallery
+
+    def require_items(self, table: ItemTable) -> None:
+        self._opened.require_items(table)
+
+    def require_filter(self, table: ItemTable, where: str) -> None:
+        self._opened.require_filter(table, where)
+
+    def text_encoder(self) -> TextEncoder:
+        return _Remembering(self._opened.text_encoder(), self._memory, self._metrics)
+
+    def picture_vector(self, file: str | os.PathLike[str]) -> NDArray[np.float32]:
+        return self._opened.picture_vector(file)
+
+    def search(
+        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: Any
+    ) -> Neighbours:
+        with self._metrics.search_seconds.time():
+            return self._opened.search(vectors, k=k, table=table, where=where, options=options)
