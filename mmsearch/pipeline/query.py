@@ -251,9 +251,9 @@ class OpenGallery:
 
     def picture_vector(self, file: _Path) -> NDArray[np.float32]:
         """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
-        file = located(file)
+        file = os.fspath(file)
         try:
-            data = read_location(file)
+            data = read_location(located(file))
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         except ImageError as error:
