@@ -1,5 +1,7 @@
 """Galleries and pictures in an S3 (moto's, on loopback): every command, every way in which a store can fail."""
 
+import filecmp
+import http.client
 import io
 import json
 import os
@@ -26,7 +28,8 @@ from mmsearch.locations import Url, joined, located, redacted
 from mmsearch.pipeline.embed import EmbedOptions, embed
 from mmsearch.pipeline.maintain import relocate
 from mmsearch.pipeline.query import open_gallery
-from mmsearch.stores import copies, objects, open_store
+from mmsearch.records import EncoderIdentity, ImageRow
+from mmsearch.stores import Ranged, copies, objects, open_store
 from mmsearch.stores.copies import Copies
 from scripts.s3_server import CREDENTIALS, Proxy
 from tests.conftest import Command
@@ -238,6 +241,39 @@ def test_a_source_that_is_not_there_erases_nothing(
     assert Gallery.open(bucket / "g").live_rows("images") == 12
 
 
+def test_a_folder_that_may_not_be_listed_is_unknown(
+    remote: Url, bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed([remote], gallery=bucket / "g", encoder=FakeEncoder())
+    files_of("s3").rm_file((remote / "d.png").key)
+
+    def denied(_: str, path: str) -> int | None:
+        return 403 if "prefix=photos%2Fdeep%2F" in path else None
+
+    with Proxy(server, fault=denied) as proxy, through(proxy.address, monkeypatch):
+        images = embed([], gallery=bucket / "g", encoder=FakeEncoder()).images
+    ((folder, reason),) = images.unreadable
+    assert (folder, "access denied" in reason, images.deleted, images.unchanged) == (f"{remote}/deep", True, 1, 9)
+    assert Gallery.open(bucket / "g").live_rows("images") == 11
+
+
+def test_a_changed_archive_is_read_again(bucket: Url, tmp_path: Path) -> None:
+    def zipped(*names: str) -> bytes:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for place, name in enumerate(names):
+                archive.writestr(name, picture("red", place, tmp_path))
+        return stream.getvalue()
+
+    put(bucket / "packed/a.zip", zipped("x.png", "y.png"))
+    embed([bucket / "packed"], gallery=bucket / "g", encoder=FakeEncoder())
+    put(bucket / "packed/a.zip", zipped("x.png", "y.png", "z.png"))
+    fake = FakeEncoder()
+    counts = embed([], gallery=bucket / "g", encoder=fake).images
+    assert (counts.added, counts.updated, counts.reused, fake.images_encoded) == (1, 2, 2, 1)
+    assert sorted(remote_contents(bucket / "g")) == ["a.zip!/x.png", "a.zip!/y.png", "a.zip!/z.png"]
+
+
 def test_the_guard_against_deletes_holds(bucket: Url, tmp_path: Path) -> None:
     for place in range(120):
         put(bucket / f"photos/{place}.png", picture("red", place, tmp_path))
@@ -434,6 +470,31 @@ def test_killed_in_the_middle_of_an_upload_and_run_again(
     }
 
 
+@pytest.mark.soak
+def test_a_large_file_is_seen_when_its_last_part_is_there(
+    bucket: Url, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over 100 MB s3fs uploads in parts; one of them fails, and so does putting them together."""
+    seen: list[bool] = []
+    fails = flaky(1, 503, lambda method, path: "partNumber=2" in path or (method == "POST" and "uploadId" in path))
+
+    def fault(method: str, path: str) -> int | str | None:
+        if method in ("PUT", "POST"):
+            listed = http.client.HTTPConnection(server.removeprefix("http://"))
+            listed.request("GET", f"/{bucket.key}?list-type=2")
+            seen.append(b"vectors.npy" in listed.getresponse().read())
+        return fails(method, path)
+
+    file = tmp_path / "vectors.npy"
+    file.write_bytes(os.urandom(1 << 20) * 120)
+    with Proxy(server, fault=fault) as proxy, through(proxy.address, monkeypatch):
+        objects.objects_of("s3").upload(file, bucket / "vectors.npy")
+    assert (len(seen) > 6, any(seen)) == (True, False)
+    copy = tmp_path / "copy"
+    objects.objects_of("s3").download(bucket / "vectors.npy", copy, file.stat().st_size)
+    assert filecmp.cmp(file, copy, shallow=False)
+
+
 # Speed, as requests
 
 
@@ -475,6 +536,30 @@ def test_of_large_shards_only_the_rows_that_are_shown_are_fetched(
         assert Gallery.open(bucket / "g").image_rows(np.array([3, 5])) == expected
         assert proxy.requests.total() - first == 2
         assert first < 8
+
+
+def test_what_is_fetched_at_once_is_what_arrow_asks_for(
+    bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else it would be fetched twice. A row group's metadata is one piece; between them stand vectors."""
+    identity = EncoderIdentity("tests", "sha256:0", 64)
+    vectors = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    with open_writer(bucket / "g", command="test") as writer:
+        writer.begin(identity)
+        row = ImageRow(1, "a.png", None, 1, 1, None, b"0123456789abcdef", 1, 1, None)
+        writer.append("images", [row] * len(vectors), vectors)
+        writer.commit()
+    monkeypatch.setattr("mmsearch.stores.remote._FETCHED_WHOLE", 0)
+    counts = []
+    with Proxy(server) as proxy, through(proxy.address, monkeypatch):
+        for fetch in (Ranged.fetch, lambda *_: None):
+            monkeypatch.setattr(Ranged, "fetch", fetch)
+            monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / f"machine {len(counts)}"))
+            gallery = Gallery.open(bucket / "g")
+            proxy.requests.clear()
+            assert len(list(gallery.image_names())) == len(vectors)
+            counts.append(proxy.requests.total())
+    assert counts == [6, 6]  # the footer, and five row groups
 
 
 def test_a_bucket_that_is_not_there_is_said_before_any_work(photos: Path, bucket: Url) -> None:

@@ -78,7 +78,7 @@ class ObjectStore:
         with _reading_errors(self.location / name):
             return self._objects.read(self.location / name)
 
-    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | BinaryIO:
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | Ranged:
         url = self.location / name
 
         def part(start: int, end: int) -> bytes:
