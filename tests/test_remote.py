@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmsearch as library
-from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, PruneRefused, StoreError
+from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, MmsearchWarning, PruneRefused, StoreError
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.locations import Url, joined, located, redacted
 from mmsearch.pipeline.embed import EmbedOptions, embed
@@ -36,6 +36,7 @@ from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents
 from tests.s3 import bucket, files_of, server, through
+from tests.test_import import vectors, write_output
 
 __all__ = ["bucket", "server"]  # fixtures
 
@@ -170,6 +171,15 @@ def test_the_etag_decides_about_change(remote: Url, bucket: Url, tmp_path: Path)
     fake = FakeEncoder()
     counts = embed([], gallery=bucket / "g", encoder=fake).images
     assert (counts.updated, counts.unchanged, fake.images_encoded) == (1, 11, 1)
+
+
+def test_an_import_into_a_store(bucket: Url, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"image_path": f"/data/{place}.jpg", "caption": str(place)} for place in range(5)]
+    write_output(tmp_path / "output", 0, rows, vectors(5))
+    with pytest.warns(MmsearchWarning, match="declared"):
+        report = library.import_vectors(tmp_path / "output", model="ViT-B/32", gallery=bucket / "g")
+    assert (report.images, report.captions, str(report.gallery)) == (5, 5, f"{bucket}/g")
+    assert library.info(bucket / "g").images == 5
 
 
 def test_odd_keys(bucket: Url, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class Objects:
         return bytes(data)
 
     def download(self, url: Url, target: Path, size: int) -> None:
-        """Write an object into a file, durably. Raises Torn where it has not `size` bytes."""
+        """Write an object into a file. Raises Torn where it has not `size` bytes."""
         writing = Lock()
 
         def part(start: int) -> int:
@@ -137,8 +137,6 @@ class Objects:
             else:
                 with ThreadPoolExecutor(_AT_ONCE) as readers:
                     written = sum(readers.map(part, starts))
-            file.flush()
-            os.fsync(file.fileno())
         if written != size:
             raise Torn(errno.EIO, f"{written:,} bytes came instead of {size:,}", str(url))
 
