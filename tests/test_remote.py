@@ -24,13 +24,16 @@ import pytest
 import mmsearch as library
 from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, MmsearchWarning, PruneRefused, StoreError
 from mmsearch.gallery import Gallery, open_writer
+from mmsearch.loader import load
 from mmsearch.locations import Url, joined, located, redacted
 from mmsearch.pipeline.embed import EmbedOptions, embed
 from mmsearch.pipeline.maintain import relocate
 from mmsearch.pipeline.query import open_gallery
 from mmsearch.records import EncoderIdentity, ImageRow
+from mmsearch.sources import FolderWalk
 from mmsearch.stores import Ranged, copies, objects, open_store
 from mmsearch.stores.copies import Copies
+from mmsearch.workers import Workers
 from scripts.s3_server import CREDENTIALS, Proxy
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -582,6 +585,15 @@ def test_a_bucket_that_is_not_there_is_said_before_any_work(photos: Path, bucket
 def test_a_dry_run_writes_nothing(remote: Url, bucket: Url) -> None:
     found = library.preview([remote], gallery=bucket / "g", encoder=FakeEncoder())
     assert (found.new, files_of("s3").exists((bucket / "g").key)) == (12, False)
+
+
+def test_what_was_read_ahead_is_not_kept(remote: Url) -> None:
+    """A skipped file waits to be written with many others; its megabytes must not."""
+    put(remote / "broken.png", b"no picture")
+    with Workers(2, "test") as workers:
+        found = list(load(FolderWalk(remote), FakeEncoder, workers, 2))
+    assert (len(found), sum(each.error is not None for each in found)) == (13, 1)
+    assert all(each.file.ahead is None for each in found)
 
 
 def test_latency_is_hidden_by_reading_many_at_a_time(
