@@ -1,5 +1,7 @@
 """Galleries and pictures in an S3 (moto's, on loopback): every command, every way in which a store can fail."""
 
+import filecmp
+import http.client
 import io
 import json
 import os
@@ -20,19 +22,24 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmsearch as library
-from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, PruneRefused, StoreError
+from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, MmsearchWarning, PruneRefused, StoreError
 from mmsearch.gallery import Gallery, open_writer
+from mmsearch.loader import load
 from mmsearch.locations import Url, joined, located, redacted
 from mmsearch.pipeline.embed import EmbedOptions, embed
 from mmsearch.pipeline.maintain import relocate
 from mmsearch.pipeline.query import open_gallery
-from mmsearch.stores import copies, objects, open_store
+from mmsearch.records import EncoderIdentity, ImageRow
+from mmsearch.sources import FolderWalk
+from mmsearch.stores import Ranged, copies, objects, open_store
 from mmsearch.stores.copies import Copies
+from mmsearch.workers import Workers
 from scripts.s3_server import CREDENTIALS, Proxy
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents
 from tests.s3 import bucket, files_of, server, through
+from tests.test_import import vectors, write_output
 
 __all__ = ["bucket", "server"]  # fixtures
 
@@ -169,6 +176,15 @@ def test_the_etag_decides_about_change(remote: Url, bucket: Url, tmp_path: Path)
     assert (counts.updated, counts.unchanged, fake.images_encoded) == (1, 11, 1)
 
 
+def test_an_import_into_a_store(bucket: Url, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"image_path": f"/data/{place}.jpg", "caption": str(place)} for place in range(5)]
+    write_output(tmp_path / "output", 0, rows, vectors(5))
+    with pytest.warns(MmsearchWarning, match="declared"):
+        report = library.import_vectors(tmp_path / "output", model="ViT-B/32", gallery=bucket / "g")
+    assert (report.images, report.captions, str(report.gallery)) == (5, 5, f"{bucket}/g")
+    assert library.info(bucket / "g").images == 5
+
+
 def test_odd_keys(bucket: Url, tmp_path: Path) -> None:
     """What cannot be a path is said and left; markers of folders are no pictures."""
     root = bucket / "photos"
@@ -236,6 +252,39 @@ def test_a_source_that_is_not_there_erases_nothing(
         with pytest.raises(MmsearchError, match=message):
             embed(asked, gallery=bucket / "g", encoder=FakeEncoder())
     assert Gallery.open(bucket / "g").live_rows("images") == 12
+
+
+def test_a_folder_that_may_not_be_listed_is_unknown(
+    remote: Url, bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed([remote], gallery=bucket / "g", encoder=FakeEncoder())
+    files_of("s3").rm_file((remote / "d.png").key)
+
+    def denied(_: str, path: str) -> int | None:
+        return 403 if "prefix=photos%2Fdeep%2F" in path else None
+
+    with Proxy(server, fault=denied) as proxy, through(proxy.address, monkeypatch):
+        images = embed([], gallery=bucket / "g", encoder=FakeEncoder()).images
+    ((folder, reason),) = images.unreadable
+    assert (folder, "access denied" in reason, images.deleted, images.unchanged) == (f"{remote}/deep", True, 1, 9)
+    assert Gallery.open(bucket / "g").live_rows("images") == 11
+
+
+def test_a_changed_archive_is_read_again(bucket: Url, tmp_path: Path) -> None:
+    def zipped(*names: str) -> bytes:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for place, name in enumerate(names):
+                archive.writestr(name, picture("red", place, tmp_path))
+        return stream.getvalue()
+
+    put(bucket / "packed/a.zip", zipped("x.png", "y.png"))
+    embed([bucket / "packed"], gallery=bucket / "g", encoder=FakeEncoder())
+    put(bucket / "packed/a.zip", zipped("x.png", "y.png", "z.png"))
+    fake = FakeEncoder()
+    counts = embed([], gallery=bucket / "g", encoder=fake).images
+    assert (counts.added, counts.updated, counts.reused, fake.images_encoded) == (1, 2, 2, 1)
+    assert sorted(remote_contents(bucket / "g")) == ["a.zip!/x.png", "a.zip!/y.png", "a.zip!/z.png"]
 
 
 def test_the_guard_against_deletes_holds(bucket: Url, tmp_path: Path) -> None:
@@ -434,6 +483,31 @@ def test_killed_in_the_middle_of_an_upload_and_run_again(
     }
 
 
+@pytest.mark.soak
+def test_a_large_file_is_seen_when_its_last_part_is_there(
+    bucket: Url, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over 100 MB s3fs uploads in parts; one of them fails, and so does putting them together."""
+    seen: list[bool] = []
+    fails = flaky(1, 503, lambda method, path: "partNumber=2" in path or (method == "POST" and "uploadId" in path))
+
+    def fault(method: str, path: str) -> int | str | None:
+        if method in ("PUT", "POST"):
+            listed = http.client.HTTPConnection(server.removeprefix("http://"))
+            listed.request("GET", f"/{bucket.key}?list-type=2")
+            seen.append(b"vectors.npy" in listed.getresponse().read())
+        return fails(method, path)
+
+    file = tmp_path / "vectors.npy"
+    file.write_bytes(os.urandom(1 << 20) * 120)
+    with Proxy(server, fault=fault) as proxy, through(proxy.address, monkeypatch):
+        objects.objects_of("s3").upload(file, bucket / "vectors.npy")
+    assert (len(seen) > 6, any(seen)) == (True, False)
+    copy = tmp_path / "copy"
+    objects.objects_of("s3").download(bucket / "vectors.npy", copy, file.stat().st_size)
+    assert filecmp.cmp(file, copy, shallow=False)
+
+
 # Speed, as requests
 
 
@@ -477,6 +551,30 @@ def test_of_large_shards_only_the_rows_that_are_shown_are_fetched(
         assert first < 8
 
 
+def test_what_is_fetched_at_once_is_what_arrow_asks_for(
+    bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else it would be fetched twice. A row group's metadata is one piece; between them stand vectors."""
+    identity = EncoderIdentity("tests", "sha256:0", 64)
+    vectors = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    with open_writer(bucket / "g", command="test") as writer:
+        writer.begin(identity)
+        row = ImageRow(1, "a.png", None, 1, 1, None, b"0123456789abcdef", 1, 1, None)
+        writer.append("images", [row] * len(vectors), vectors)
+        writer.commit()
+    monkeypatch.setattr("mmsearch.stores.remote._FETCHED_WHOLE", 0)
+    counts = []
+    with Proxy(server) as proxy, through(proxy.address, monkeypatch):
+        for fetch in (Ranged.fetch, lambda *_: None):
+            monkeypatch.setattr(Ranged, "fetch", fetch)
+            monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / f"machine {len(counts)}"))
+            gallery = Gallery.open(bucket / "g")
+            proxy.requests.clear()
+            assert len(list(gallery.image_names())) == len(vectors)
+            counts.append(proxy.requests.total())
+    assert counts == [6, 6]  # the footer, and five row groups
+
+
 def test_a_bucket_that_is_not_there_is_said_before_any_work(photos: Path, bucket: Url) -> None:
     fake = FakeEncoder()
     with pytest.raises(StoreError, match="cannot write s3://no-such-bucket-here/g: nothing is there"):
@@ -487,6 +585,15 @@ def test_a_bucket_that_is_not_there_is_said_before_any_work(photos: Path, bucket
 def test_a_dry_run_writes_nothing(remote: Url, bucket: Url) -> None:
     found = library.preview([remote], gallery=bucket / "g", encoder=FakeEncoder())
     assert (found.new, files_of("s3").exists((bucket / "g").key)) == (12, False)
+
+
+def test_what_was_read_ahead_is_not_kept(remote: Url) -> None:
+    """A skipped file waits to be written with many others; its megabytes must not."""
+    put(remote / "broken.png", b"no picture")
+    with Workers(2, "test") as workers:
+        found = list(load(FolderWalk(remote), FakeEncoder, workers, 2))
+    assert (len(found), sum(each.error is not None for each in found)) == (13, 1)
+    assert all(each.file.ahead is None for each in found)
 
 
 def test_latency_is_hidden_by_reading_many_at_a_time(

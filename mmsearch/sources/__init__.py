@@ -1,4 +1,4 @@
-"""What can be embedded: folders of image files, single files, archives, lists of files, and captions."""
+"""What can be embedded, on disks and in object stores: folders, single files, archives, lists of files, captions."""
 
 from mmsearch.sources.ahead import reading_ahead
 from mmsearch.sources.archives import Listing, archive_kind, list_archive, refused_archive

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from mmsearch.locations import Location, Url
@@ -87,6 +87,10 @@ class SourceFile:
     def etag(self) -> str | None:
         """What else than size and time says whether it is unchanged."""
         return self.version
+
+    def without_bytes(self) -> "SourceFile":
+        """The same without what was read of it: that is for whoever decodes, and would fill the memory."""
+        return self if self.ahead is None else replace(self, ahead=None)
 
 
 @dataclass(frozen=True, slots=True)

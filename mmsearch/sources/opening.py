@@ -43,7 +43,7 @@ def opened(file: SourceFile) -> Iterator[OpenFile]:
             yield found
         return
     if (url := url_of(file.location)) is not None:
-        yield OpenFile(_object(file, url), lambda: replace(file, ahead=None))
+        yield OpenFile(_object(file, url), file.without_bytes)
         return
     with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         yield OpenFile(stream, lambda: _state(file, stream))

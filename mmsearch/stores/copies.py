@@ -86,7 +86,7 @@ class Copies:
 
     def adopt(self, temporary: Path, name: str) -> None:
         """Make a finished file or folder the copy of `name`."""
-        size = sum(file.stat().st_size for file in _files(temporary))
+        size = sum(map(_synced, _files(temporary)))  # else a crash could leave a copy of the right size, full of zeros
         with contextlib.suppress(OSError):  # a folder that another process has put there meanwhile
             temporary.replace(self.path(name))
         Copies._fetched += size
@@ -116,6 +116,13 @@ def _trim() -> None:
 
 def _files(place: Path) -> list[Path]:
     return [file for file in place.rglob("*") if file.is_file()] if place.is_dir() else [place]
+
+
+def _synced(file: Path) -> int:
+    """The bytes of a file, which are on the disk now."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+        return os.fstat(stream.fileno()).st_size
 
 
 def _remove(place: Path) -> None:

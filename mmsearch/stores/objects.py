@@ -42,6 +42,7 @@ _FIRST_WAIT = 0.5  # seconds; doubled each time, and between half and all of it 
 _MOST_SECONDS = 60.0  # after which no further try is begun
 _PART = 1 << 24  # bytes of a file that are fetched by one request
 _AT_ONCE = 8  # parts
+_IN_PARTS = 50_000_000  # from this size on s3fs may upload a file in parts, each by a request
 
 # What packages call the lack of credentials, none of them an OSError.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
@@ -120,7 +121,7 @@ class Objects:
         return bytes(data)
 
     def download(self, url: Url, target: Path, size: int) -> None:
-        """Write an object into a file, durably. Raises Torn where it has not `size` bytes."""
+        """Write an object into a file. Raises Torn where it has not `size` bytes."""
         writing = Lock()
 
         def part(start: int) -> int:
@@ -136,14 +137,14 @@ class Objects:
             else:
                 with ThreadPoolExecutor(_AT_ONCE) as readers:
                     written = sum(readers.map(part, starts))
-            file.flush()
-            os.fsync(file.fileno())
         if written != size:
             raise Torn(errno.EIO, f"{written:,} bytes came instead of {size:,}", str(url))
 
     def upload(self, file: Path, url: Url) -> None:
         """Make an object of a file. It can be seen when it is whole."""
-        self._asked(url, lambda path: self._files.put_file(str(file), path), most_seconds=math.inf)
+        # What goes in parts would have to begin anew for each part that fails, were these not tried again on their own.
+        files = self._files if file.stat().st_size < _IN_PARTS else _filesystem(url.scheme, attempts=_TRIES)
+        self._asked(url, lambda path: files.put_file(str(file), path), most_seconds=math.inf)
 
     def create(self, url: Url, data: bytes) -> None:
         """Make an object, if there is none of that name. Raises FileExistsError, also where an earlier try of this call
@@ -185,11 +186,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=objects_of.cache_clear)
 
 
-def _filesystem(scheme: str) -> Any:
+def _filesystem(scheme: str, attempts: int = 1) -> Any:
+    """The file system of a scheme, as one of ours. attempts: how often it may try a single request by itself."""
     import fsspec
 
     try:
-        files = fsspec.filesystem(scheme, use_listings_cache=False, **_options(scheme))
+        files = fsspec.filesystem(scheme, use_listings_cache=False, **_options(scheme, attempts))
     except ImportError:
         package, extra = _PACKAGES.get(scheme, (f"the package that fsspec takes for {scheme}", ""))
         how = f"pip install 'mmsearch[{extra}]'" if extra else "see fsspec's list of implementations"
@@ -197,18 +199,18 @@ def _filesystem(scheme: str) -> Any:
     except ValueError:
         raise StoreError(f"{scheme}:// is no scheme that fsspec knows; s3://, gs:// and az:// are") from None
     if scheme in ("s3", "s3a"):
-        files.retries = 1  # or its tries would multiply with ours
+        files.retries = attempts  # or its tries would multiply with ours
     return files
 
 
-def _options(scheme: str) -> dict[str, Any]:
+def _options(scheme: str, attempts: int) -> dict[str, Any]:
     if scheme not in ("s3", "s3a"):
         return {}
     from fsspec.config import conf
 
     own = {
         "max_pool_connections": CONNECTIONS,
-        "retries": {"mode": "standard", "total_max_attempts": 1},
+        "retries": {"mode": "standard", "total_max_attempts": attempts},
         "connect_timeout": 10,
         "read_timeout": 20,
     }

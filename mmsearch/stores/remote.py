@@ -11,7 +11,7 @@ from mmsearch.errors import StoreError
 from mmsearch.locations import Url
 from mmsearch.stores.anywhere import exists
 from mmsearch.stores.copies import Copies
-from mmsearch.stores.names import Entry, Found, NameTaken
+from mmsearch.stores.names import Entry, Found, Listed, NameTaken
 from mmsearch.stores.objects import Objects, Torn, objects_of
 from mmsearch.stores.ranged import Ranged
 
@@ -56,29 +56,28 @@ class ObjectStore:
         return exists(self.location)
 
     def names(self, folder: str) -> list[str]:
-        with _reading_errors(self.location / folder):
-            try:
-                listed = self._objects.list(self.location / folder)
-            except FileNotFoundError:
-                return []
+        listed = self._listed(folder)
         return sorted([*(file.name for file in listed.files), *listed.folders])
 
     def entries(self, folder: str) -> list[Entry]:
-        with _reading_errors(self.location / folder):
-            try:
-                listed = self._objects.list(self.location / folder)
-            except FileNotFoundError:
-                return []
-            inside = {name: self._objects.list(self.location / folder / name).files for name in listed.folders}
+        listed = self._listed(folder)
+        inside = {name: self._listed(f"{folder}/{name}").files for name in listed.folders}
         found = [_entry(file.name, [file], is_folder=False) for file in listed.files]
         found += [_entry(name, files, is_folder=True) for name, files in inside.items() if files]
         return sorted(found, key=lambda entry: entry.name)
+
+    def _listed(self, folder: str) -> Listed:
+        with _reading_errors(self.location / folder):
+            try:
+                return self._objects.list(self.location / folder)
+            except FileNotFoundError:
+                return Listed((), (), ())
 
     def read(self, name: str) -> bytes:
         with _reading_errors(self.location / name):
             return self._objects.read(self.location / name)
 
-    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | BinaryIO:
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | Ranged:
         url = self.location / name
 
         def part(start: int, end: int) -> bytes:
@@ -173,14 +172,10 @@ class ObjectStore:
         self._copies.drop(name)
 
     def remove_folder(self, name: str) -> None:
-        url = self.location / name
-        with _storage_errors(url):
-            try:
-                files = self._objects.list(url).files
-            except FileNotFoundError:
-                files = ()
-            for file in files:
-                self._objects.delete(url / file.name)
+        for file in self._listed(name).files:
+            url = self.location / name / file.name
+            with _storage_errors(url):
+                self._objects.delete(url)
         self._copies.drop(name)
 
     @contextlib.contextmanager
