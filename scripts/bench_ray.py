@@ -100,6 +100,8 @@ def cluster() -> None:
         object_store_memory=256 << 20,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        # By default workers make room for everybody else, which this process does not.
+        _system_config={"worker_niceness": 0},
     )
 
 
