@@ -4,7 +4,8 @@
 
 On the same generated JPEGs, in one run, all of it on two processors, medians of --rounds:
 
-    local x 2      `mmsearch.embed` in this process, two threads
+    local x 1      `mmsearch.embed` in this process, one thread
+    local x 2      two threads
     1 worker x 2   one worker of two threads
     1 worker x 1   one worker of one thread
     2 workers x 1  two of them
@@ -60,13 +61,14 @@ def bench(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     cluster()
     starts: list[float] = []
     ways: dict[str, Callable[[], float]] = {
-        "local x 2": lambda: local(photos, scratch / "g", encoder),
+        "local x 1": lambda: local(photos, scratch / "g", encoder, 1),
+        "local x 2": lambda: local(photos, scratch / "g", encoder, 2),
         "1 worker x 2": lambda: spread(photos, scratch / "g", model, 1, 2, starts),
         "1 worker x 1": lambda: spread(photos, scratch / "g", model, 1, 1, starts),
         "2 workers x 1": lambda: spread(photos, scratch / "g", model, 2, 1, starts),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    local(photos, scratch / "g", encoder)  # files into the page cache
+    local(photos, scratch / "g", encoder, 2)  # files into the page cache
     for _ in range(options.rounds):
         for name, way in ways.items():
             seconds[name].append(way())
@@ -75,9 +77,10 @@ def bench(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     for name, times in seconds.items():
         print(f"    {name:16}{rate[name]:8.1f}  ({count / max(times):.1f} to {count / min(times):.1f})")
     ratios = {
+        "1 worker x 1 / local x 1": rate["1 worker x 1"] / rate["local x 1"],
         "1 worker x 2 / local x 2": rate["1 worker x 2"] / rate["local x 2"],
         "2 workers x 1 / 1 worker x 1": rate["2 workers x 1"] / rate["1 worker x 1"],
-        "2 workers x 1 / local x 2": rate["2 workers x 1"] / rate["local x 2"],
+        "local x 2 / local x 1": rate["local x 2"] / rate["local x 1"],
     }
     for name, ratio in ratios.items():
         print(f"    {name:32}{ratio:5.2f}")
@@ -105,12 +108,12 @@ def cluster() -> None:
     )
 
 
-def local(photos: Path, gallery: Path, encoder: Any) -> float:
+def local(photos: Path, gallery: Path, encoder: Any, threads: int) -> float:
     from mmsearch.pipeline.embed import EmbedOptions, embed
 
     shutil.rmtree(gallery, ignore_errors=True)
     started = time.perf_counter()
-    embed([photos], gallery=gallery, encoder=encoder, options=EmbedOptions(threads=PROCESSORS))
+    embed([photos], gallery=gallery, encoder=encoder, options=EmbedOptions(threads=threads))
     return time.perf_counter() - started
 
 
