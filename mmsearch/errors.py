@@ -5,7 +5,7 @@
     │   ├── GalleryNotFound
     │   ├── GalleryBusy         somebody else is writing it
     │   └── CommitConflict      another writer committed first and the change cannot be replayed on top
-    ├── StoreError              the disk: full, read-only, gone
+    ├── StoreError              the disk: full, read-only, gone; or the object store: denied, no answer
     ├── SourceError             what was to be embedded: missing or empty root, root inside a root, bad caption file
     │   ├── PruneRefused        a run would delete suspiciously much
     │   └── FilesSkipped        files could not be embedded, and the caller said that this is an error
@@ -69,7 +69,7 @@ class CommitConflict(GalleryError):
 
 
 class StoreError(MmsearchError):
-    """Storage failed: disk full, permission denied, read-only."""
+    """Storage failed: disk full, permission denied, read-only, no answer; or a place that is none."""
 
 
 class SourceError(MmsearchError):

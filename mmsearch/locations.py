@@ -19,15 +19,16 @@ _WEB = ("http", "https", "ftp")
 _LOCAL = ("file", "local")
 # What a URL becomes in a Path.
 _MANGLED = re.compile(r"(s3a?|gs|gcs|az|abfss?|memory):/[^/]")
-# name:secret@… as in s3://KEY:SECRET@bucket. A user's name alone (sftp://anna@host, abfs://container@account) is none.
-_USERINFO = re.compile(r"(://)[^/@\s]*:[^/@\s]*@")
+# name:secret@… as in s3://KEY:SECRET@bucket, where secrets may hold slashes. A user's name alone (sftp://anna@host,
+# abfs://container@account) is none.
+_USERINFO = re.compile(r"(://)[^/@\s:]*:[^@\s]*@")
 # What signed URLs carry, and what people append to addresses.
 _SIGNED = re.compile(
     r"([?&](?:x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|signature|sig|[a-z_-]*(?:secret|token|password|key))=)[^&\s\"'<>]+",
     re.IGNORECASE,
 )
 _SECRET_NAMES = re.compile(
-    r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|STORAGE_KEY|CONNECTION_STRING|SAS", re.IGNORECASE
+    r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|STORAGE_KEY|CONNECTION_STRING|_SAS|SAS_", re.IGNORECASE
 )
 _SHORTEST_SECRET = 8
 

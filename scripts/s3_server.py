@@ -61,7 +61,8 @@ class Proxy:
 
     seconds: how long each waits first. fault: told the method and the path of each; answers None to hand it on, a
     status to answer with instead, "drop" to close the connection, or "lose" to hand it on and close without an answer.
-    requests: how many came, by method.
+    without: a header that it does not hand on, as servers do that do not know it. requests: how many came, by method.
+    most_at_once: how many of them were under way together.
     """
 
     def __init__(
@@ -70,9 +71,12 @@ class Proxy:
         *,
         seconds: float = 0.0,
         fault: Callable[[str, str], int | str | None] = lambda _method, _path: None,
+        without: str = "",
     ) -> None:
-        self.seconds, self.fault = seconds, fault
+        self.seconds, self.fault, self._without = seconds, fault, without.lower()
         self.requests: Counter[str] = Counter()
+        self.at_once = self.most_at_once = 0
+        self._counting = threading.Lock()
         self._server = urlsplit(server)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
@@ -93,7 +97,17 @@ class Proxy:
             protocol_version = "HTTP/1.1"
 
             def _handle(self) -> None:
-                proxy.requests[self.command] += 1
+                with proxy._counting:
+                    proxy.requests[self.command] += 1
+                    proxy.at_once += 1
+                    proxy.most_at_once = max(proxy.most_at_once, proxy.at_once)
+                try:
+                    self._passed_on()
+                finally:
+                    with proxy._counting:
+                        proxy.at_once -= 1
+
+            def _passed_on(self) -> None:
                 body = self._body()
                 if proxy.seconds:
                     time.sleep(proxy.seconds)
@@ -120,7 +134,8 @@ class Proxy:
 
             def _forwarded(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
                 connection = http.client.HTTPConnection(proxy._server.hostname or "", proxy._server.port)
-                headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+                left_out = ("expect", proxy._without)
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
                 connection.request(self.command, self.path, body, headers)
                 answer = connection.getresponse()
                 data = answer.read()

@@ -33,13 +33,12 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Url]:
 @contextmanager
 def through(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have s3:// mean the server at an address."""
-    for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": address}).items():
-        monkeypatch.setenv(name, value)
-    forget_connections()
-    try:
-        yield
-    finally:
+    with monkeypatch.context() as patch:
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": address}).items():
+            patch.setenv(name, value)
         forget_connections()
+        yield
+    forget_connections()
 
 
 def forget_connections() -> None:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmsearch.locations import redacted
+
 __all__ = ["Device", "GalleryOption", "Precision", "TableOption", "path", "location", "say"]
 
 
@@ -12,6 +14,8 @@ def path(text: str) -> Path:
     """A path that was typed. An empty one (an unset variable in a script) would mean the current folder."""
     if not text:
         raise typer.BadParameter("an empty path; is a variable not set?")
+    if "://" in text:
+        raise typer.BadParameter(f"{redacted(text)} is a URL, and this takes a path on this machine")
     return Path(text)
 
 

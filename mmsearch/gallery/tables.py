@@ -22,7 +22,7 @@ from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
 from mmsearch.locations import Location
 from mmsearch.records import Provenance, RowIdFile, Shard, Table
-from mmsearch.stores import Store, open_store
+from mmsearch.stores import Ranged, Source, Store, open_store
 
 __all__ = [
     "ROW_GROUP_ROWS",
@@ -50,6 +50,8 @@ ROW_GROUP_ROWS = 4_096
 _SCAN_GROUPS = 4
 # Up to so many rows are picked one by one, which needs no pyarrow.compute.
 _FEW_ROWS = 256
+# Arrow reads pieces that are no further apart than this together, up to so many bytes (CacheOptions' defaults).
+_ARROWS_HOLE, _ARROWS_RANGE = 8_192, 1 << 25
 
 _FILE_COLUMNS = [
     pa.field("root_id", pa.int64(), nullable=False),
@@ -200,10 +202,12 @@ def write_file(pieces: Iterator[pa.Table], columns: pa.Schema, target: Location)
 
 def scan(store: Store, table: Table, shard: Shard, columns: Sequence[str], expected: pa.Schema) -> Iterator[pa.Table]:
     """All rows of a shard, some row groups at a time. Raises FileNotFoundError, GalleryError (damaged)."""
-    with _parquet(store, table, shard, whole="embedding" in columns) as file:
-        for start in range(0, file.num_row_groups, _SCAN_GROUPS):
-            groups = range(start, min(start + _SCAN_GROUPS, file.num_row_groups))
-            yield _read_groups(file, list(groups), columns, expected, shard)
+    with _parquet(store, table, shard, whole="embedding" in columns) as (file, source):
+        groups = list(range(file.num_row_groups))
+        pieces = [groups[start : start + _SCAN_GROUPS] for start in range(0, len(groups), _SCAN_GROUPS)]
+        _fetch(source, file, pieces, columns)
+        for piece in pieces:
+            yield _read_groups(file, piece, columns, expected, shard)
 
 
 def read_rows(
@@ -215,7 +219,7 @@ def read_rows(
     expected: pa.Schema,
 ) -> pa.Table:
     """The rows of a shard whose ids are among `row_ids` (ascending), reading only the row groups that may hold them."""
-    with _parquet(store, table, shard) as file:
+    with _parquet(store, table, shard) as (file, source):
         column = file.schema_arrow.get_field_index("row_id")
         groups = []
         for group in range(file.num_row_groups):
@@ -225,12 +229,15 @@ def read_rows(
             )
             if np.searchsorted(row_ids, low) < np.searchsorted(row_ids, high, side="right"):
                 groups.append(group)
+        _fetch(source, file, [groups], columns)
         rows = _read_groups(file, groups, columns, expected, shard)
     return picked(rows, places_of(rows, row_ids))
 
 
 @contextlib.contextmanager
-def _parquet(store: Store, table: Table, shard: Shard, *, whole: bool = False) -> Iterator[pq.ParquetFile]:
+def _parquet(
+    store: Store, table: Table, shard: Shard, *, whole: bool = False
+) -> Iterator[tuple[pq.ParquetFile, Source]]:
     name = f"{table}/{shard.name}"
     try:
         source = store.open(name, size=shard.file_bytes, whole=whole)
@@ -240,7 +247,35 @@ def _parquet(store: Store, table: Table, shard: Shard, *, whole: bool = False) -
     except (pa.ArrowException, OSError) as error:
         raise _damaged(shard.name, error) from error
     with file:
-        yield file
+        yield file, source
+
+
+def _fetch(source: Source, file: pq.ParquetFile, pieces: Sequence[Sequence[int]], columns: Sequence[str]) -> None:
+    """Have all that some pieces (lists of row groups) hold of some columns on its way at once, where it is far away."""
+    if not isinstance(source, Ranged):
+        return
+    wanted = {"row_id", *columns}
+    ranges: list[tuple[int, int]] = []
+    for piece in pieces:
+        chunks = []
+        for group in map(file.metadata.row_group, piece):
+            for chunk in map(group.column, range(group.num_columns)):
+                if chunk.path_in_schema.partition(".")[0] in wanted:
+                    start = chunk.dictionary_page_offset or chunk.data_page_offset
+                    chunks.append((start, start + chunk.total_compressed_size))
+        ranges += _joined(chunks)
+    source.fetch(ranges)
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges with their neighbours, as Arrow's reader joins them: what was fetched otherwise would be fetched again."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start - found[-1][1] <= _ARROWS_HOLE and end - found[-1][0] <= _ARROWS_RANGE:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def _read_groups(

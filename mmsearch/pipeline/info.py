@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from mmsearch.ann import open_index
-from mmsearch.errors import AnnIndexError
+from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.locations import Location
 from mmsearch.records import ITEM_TABLES, EncoderIdentity, IndexEntry, ItemTable, Parity, SkippedRow
@@ -107,7 +107,7 @@ def _roots(gallery: Gallery) -> list[RootInfo]:
 def _is_there(folder: Location) -> bool:
     try:
         return is_folder(folder)
-    except OSError:  # a store that does not answer, or not to us
+    except StoreError:  # one that does not answer, or not to us
         return False
 
 

@@ -4,53 +4,62 @@ A request takes tens of milliseconds in which a core has nothing to do; so there
 cores.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import replace
 
 from mmsearch.locations import Url, url_of
-from mmsearch.sources.files import Member, SourceFile
+from mmsearch.sources.files import READ_WHOLE, Ahead, Member, SourceFile
 from mmsearch.stores import read_bytes
+from mmsearch.workers import Workers
 
-__all__ = ["READ_AT_ONCE", "reading_ahead"]
+__all__ = ["reading_ahead"]
 
-READ_AT_ONCE = 48
-_MOST_FILES = 2 * READ_AT_ONCE
+_AT_ONCE = 48
+_MOST_FILES = 2 * _AT_ONCE
 _FIRST_FILES = 4  # few at the start, since whoever begins may begin again, once the model is loaded
 _MOST_BYTES = 1 << 28  # of files on their way and not yet asked for
 
 
 def reading_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
-    """The same files in their order; those in object stores with their bytes on the way."""
-    ahead: deque[SourceFile] = deque()
+    """The same files in their order; small ones in object stores with what was read of them, see `SourceFile.ahead`."""
+    pending: deque[tuple[SourceFile, Future[bytes] | None]] = deque()
     held, most = 0, _FIRST_FILES
-    readers: ThreadPoolExecutor | None = None
-    try:
+    with ExitStack() as stack:
+        readers: Workers | None = None
         for file in files:
             url = _worth_it(file)
-            if url is None and not ahead:
+            if url is None and not pending:
                 yield file
                 continue
-            if url is not None:
-                readers = readers or ThreadPoolExecutor(READ_AT_ONCE, "mmsearch-read")
-                file = replace(file, ahead=readers.submit(read_bytes, url))
+            if url is None:
+                pending.append((file, None))
+            else:
+                # Not an executor, whose threads the program waits for at its end, Ctrl-C or not.
+                readers = readers or stack.enter_context(Workers(_AT_ONCE, "mmsearch-read"))
+                pending.append((file, readers.submit(read_bytes, url)))
                 held += file.size or 0
-            ahead.append(file)
-            while len(ahead) >= most or held > _MOST_BYTES:
-                held, most = held - _held(ahead[0]), min(_MOST_FILES, most + 2)
-                yield ahead.popleft()
-        yield from ahead
-    finally:
-        if readers is not None:
-            readers.shutdown(wait=False, cancel_futures=True)
+            while len(pending) >= most or held > _MOST_BYTES:
+                first, data = pending.popleft()
+                held, most = held - ((first.size or 0) if data else 0), min(_MOST_FILES, most + 2)
+                yield _with(first, data)
+        while pending:
+            yield _with(*pending.popleft())
 
 
 def _worth_it(file: SourceFile) -> Url | None:
-    if file.refused is not None or isinstance(file, Member) or file.size is None or file.size > file.READ_WHOLE:
+    if file.refused is not None or isinstance(file, Member) or file.size is None or file.size > READ_WHOLE:
         return None
     return url_of(file.location)
 
 
-def _held(file: SourceFile) -> int:
-    return (file.size or 0) if file.ahead is not None else 0
+def _with(file: SourceFile, data: Future[bytes] | None) -> SourceFile:
+    if data is None:
+        return file
+    # Waited for here and not by whoever decodes, whose time is limited.
+    began = time.perf_counter()
+    wait([data])
+    return replace(file, ahead=Ahead(data, time.perf_counter() - began))

@@ -1,11 +1,13 @@
 """Folders in object stores, as a walk sees them: listed ahead, since each listing takes a while."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from mmsearch.locations import Url
 from mmsearch.stores import Found, Listed, list_folder
+from mmsearch.workers import Workers
 
 __all__ = ["FolderListings", "ObjectEntry"]
 
@@ -37,14 +39,15 @@ class FolderListings:
     def __init__(self, root: Url) -> None:
         self._root = root
         self._listed: dict[str, Future[Listed]] = {}
-        self._listers = ThreadPoolExecutor(_AT_ONCE)
+        self._stack = ExitStack()
+        self._listers = self._stack.enter_context(Workers(_AT_ONCE, "mmsearch-list"))
         self.odd: list[tuple[str, str]] = []
 
     def __enter__(self) -> "FolderListings":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listers.shutdown(wait=False, cancel_futures=True)
+        self._stack.close()
 
     def scan(self, folder: str, following: Sequence[str]) -> list[ObjectEntry]:
         """What stands in a folder; of those that will be asked for next, the last first. Raises OSError."""

@@ -4,13 +4,25 @@ import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 from mmsearch.locations import Location, Url
 from mmsearch.stores import file_state
 
-__all__ = ["MEMBER", "Archive", "ArchiveKind", "Member", "SourceFile", "file_in", "is_hidden", "shown", "sidecars"]
+__all__ = [
+    "MEMBER",
+    "READ_WHOLE",
+    "Ahead",
+    "Archive",
+    "ArchiveKind",
+    "Member",
+    "SourceFile",
+    "file_in",
+    "is_hidden",
+    "shown",
+    "sidecars",
+]
 
 MEMBER = "!/"
 """Between an archive and its member: `a.tar!/x.jpg`."""
@@ -25,6 +37,18 @@ _PICTURES = (
 _SIDECARS = (".txt", ".caption", ".json", ".cls", ".xmp", ".aae")
 
 
+READ_WHOLE = 1 << 23
+"""Of an object with so many bytes the header is not looked at first: two requests take longer than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was read of a file ahead of time. data: done, perhaps with an OSError. waited: seconds, until it was."""
+
+    data: Future[bytes]
+    waited: float
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file below a root.
@@ -33,7 +57,7 @@ class SourceFile:
     size, mtime_ns: None where the file could not be asked (a broken link).
     refused: why it is not to be opened, where that is known from the outside.
     version: what an object store says of its content, its ETag; that alone then tells whether it changed.
-    ahead: its bytes, on their way, see `reading_ahead`.
+    ahead: its bytes, where they were read before they were asked for.
     """
 
     root: str
@@ -42,10 +66,7 @@ class SourceFile:
     mtime_ns: int | None
     refused: str | None = None
     version: str | None = None
-    ahead: Future[bytes] | None = field(default=None, compare=False, repr=False)
-
-    READ_WHOLE: ClassVar = 1 << 23
-    """Of an object with so many bytes the header is not looked at first: two requests take longer than one."""
+    ahead: "Ahead | None" = field(default=None, compare=False, repr=False)
 
     @property
     def location(self) -> str:
@@ -66,6 +87,10 @@ class SourceFile:
     def etag(self) -> str | None:
         """What else than size and time says whether it is unchanged."""
         return self.version
+
+    def without_bytes(self) -> "SourceFile":
+        """The same without what was read of it: that is for whoever decodes, and would fill the memory."""
+        return self if self.ahead is None else replace(self, ahead=None)
 
 
 @dataclass(frozen=True, slots=True)

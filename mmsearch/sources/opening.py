@@ -16,7 +16,7 @@ from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location, Url, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import archive_kind, member_names
-from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile
+from mmsearch.sources.files import MEMBER, READ_WHOLE, Archive, Member, SourceFile
 from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes
 
 __all__ = ["OpenFile", "opened", "read_location"]
@@ -43,7 +43,7 @@ def opened(file: SourceFile) -> Iterator[OpenFile]:
             yield found
         return
     if (url := url_of(file.location)) is not None:
-        yield OpenFile(_object(file, url), lambda: replace(file, ahead=None))
+        yield OpenFile(_object(file, url), file.without_bytes)
         return
     with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         yield OpenFile(stream, lambda: _state(file, stream))
@@ -53,9 +53,9 @@ def _object(file: SourceFile, url: Url) -> BinaryIO:
     """An object, whole, or in pieces so that what is no picture is not fetched. One that is not as it was listed by now
     has another size than it should."""
     if file.ahead is not None:
-        return io.BytesIO(file.ahead.result())
+        return io.BytesIO(file.ahead.data.result())
     size = file.size
-    if size is None or size <= file.READ_WHOLE:
+    if size is None or size <= READ_WHOLE:
         return io.BytesIO(read_bytes(url))
     head = read_bytes(url, 0, _HEAD)
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location
@@ -11,7 +10,7 @@ from mmsearch.sources.captions import CAPTION_COLUMNS, CaptionFile, CaptionLine
 from mmsearch.sources.files import MEMBER, file_in, is_hidden, stem
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.opening import opened
-from mmsearch.stores import is_folder
+from mmsearch.stores import is_folder, read_bytes
 
 __all__ = ["read_pairs"]
 
@@ -58,12 +57,12 @@ def _folder(folder: Location, avoid: Location | None, problems: list[str]) -> It
     walk = FolderWalk(folder, avoid=avoid, sidecars_too=True)
     for file in walk:
         if archive_kind(file.name) in ("tar", "zip"):
-            yield from _archive(Path(file.location), f"{file.name}{MEMBER}", problems)
+            yield from _archive(folder / file.name, f"{file.name}{MEMBER}", problems)
         elif _suffix(file.name) in _SUFFIXES:
             try:
                 if (file.size or 0) > _MOST_BYTES:
                     raise OSError(f"{file.size:,} bytes, too many for a caption")
-                yield file.name, Path(file.location).read_bytes()
+                yield file.name, read_bytes(folder / file.name)
             except OSError as error:
                 problems.append(f"{file.path}: {error.strerror or error}")
     problems += [f"{name or folder}: {reason}" for name, reason in walk.unreadable]

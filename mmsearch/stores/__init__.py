@@ -8,7 +8,7 @@ follows from these two.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 from mmsearch.locations import Location
 from mmsearch.stores.anywhere import FileState, exists, file_state, is_folder, list_folder, local_copy, read_bytes, real
@@ -24,6 +24,7 @@ __all__ = [
     "LocalStore",
     "NameTaken",
     "Ranged",
+    "Source",
     "Store",
     "exists",
     "file_state",
@@ -34,6 +35,10 @@ __all__ = [
     "read_bytes",
     "real",
 ]
+
+
+Source: TypeAlias = Path | Ranged
+"""A file that is open for reading parts of it."""
 
 
 class Store(Protocol):
@@ -58,8 +63,8 @@ class Store(Protocol):
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
 
-    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | BinaryIO:
-        """A file for reading parts of it: its path where it lies on this machine, else a seekable stream.
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Source:
+        """A file for reading parts of it: its path where it lies on this machine, else a stream.
 
         size: its bytes, where the caller knows. whole: most of it will be read. Raises OSError for another size.
         """

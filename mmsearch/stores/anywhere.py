@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmsearch.errors import StoreError
 from mmsearch.locations import Location, Url
 from mmsearch.stores.names import Found, Listed
 
@@ -36,12 +37,12 @@ def file_state(file: Location) -> FileState:
 
 
 def exists(location: Location) -> bool:
-    """Whether a file or a folder stands there. Raises OSError where a store does not say."""
+    """Whether a file or a folder stands there. Raises StoreError where a store does not say."""
     return location.exists() if isinstance(location, Path) else _found(location)[0]
 
 
 def is_folder(location: Location) -> bool:
-    """Whether a folder stands there. Raises OSError where a store does not say."""
+    """Whether a folder stands there. Raises StoreError where a store does not say."""
     return location.is_dir() if isinstance(location, Path) else _found(location) == (True, None)
 
 
@@ -81,6 +82,9 @@ def _found(url: Url) -> tuple[bool, Found | None]:
         return True, _objects(url).find(url)
     except FileNotFoundError:
         return False, None
+    except OSError as error:
+        failure = StoreError(f"cannot look at {url}: {error.strerror or error}")
+    raise failure
 
 
 def _objects(url: Url) -> "Objects":

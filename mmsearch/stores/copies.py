@@ -30,7 +30,7 @@ _LOOK_AFTER = 1 << 26  # bytes fetched between two looks at the bound
 class Copies:
     """Copies of what lies below one URL. Names are relative to it. Thread-safe; processes may share them."""
 
-    _locks: dict[Path, Lock] = {}  # noqa: RUF012 - one lock a file, for all threads
+    _locks = tuple(Lock() for _ in range(64))  # a file has one of them, so that threads do not fetch it twice
     _fetched = _LOOK_AFTER
 
     def __init__(self, url: Url) -> None:
@@ -56,7 +56,7 @@ class Copies:
         fill: makes a file or a folder at a path in a folder that is there. Raises what it raises, and StoreError.
         """
         path = self.path(name)
-        with self._locks.setdefault(path, Lock()):
+        with self._locks[hash(path) % len(self._locks)]:
             if (present := self.present(name)) is not None:
                 return present
             temporary = self.temporary(name)
@@ -86,7 +86,7 @@ class Copies:
 
     def adopt(self, temporary: Path, name: str) -> None:
         """Make a finished file or folder the copy of `name`."""
-        size = sum(file.stat().st_size for file in _files(temporary))
+        size = sum(map(_synced, _files(temporary)))  # else a crash could leave a copy of the right size, full of zeros
         with contextlib.suppress(OSError):  # a folder that another process has put there meanwhile
             temporary.replace(self.path(name))
         Copies._fetched += size
@@ -116,6 +116,13 @@ def _trim() -> None:
 
 def _files(place: Path) -> list[Path]:
     return [file for file in place.rglob("*") if file.is_file()] if place.is_dir() else [place]
+
+
+def _synced(file: Path) -> int:
+    """The bytes of a file, which are on the disk now."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+        return os.fstat(stream.fileno()).st_size
 
 
 def _remove(place: Path) -> None:

@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What stands directly in a folder. odd: names that fsspec cannot address (an empty part, as in "a//b")."""
+    """What stands directly in a folder. odd: what cannot be addressed, as people may be shown it: "a//…"."""
 
     files: tuple[Found, ...]
     folders: tuple[str, ...]

@@ -3,7 +3,9 @@
 Everything is asked anew: fsspec's own cache of listings would show a gallery as it was.
 """
 
+import contextlib
 import errno
+import math
 import os
 import random
 import time
@@ -37,8 +39,10 @@ _CREATES = (*_PACKAGES, "memory")
 
 _TRIES = 6
 _FIRST_WAIT = 0.5  # seconds; doubled each time, and between half and all of it is waited
+_MOST_SECONDS = 60.0  # after which no further try is begun
 _PART = 1 << 24  # bytes of a file that are fetched by one request
 _AT_ONCE = 8  # parts
+_IN_PARTS = 50_000_000  # from this size on s3fs may upload a file in parts, each by a request
 
 # What packages call the lack of credentials, none of them an OSError.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
@@ -68,12 +72,20 @@ class Objects:
 
     def __init__(self, scheme: str) -> None:
         self.creates = scheme in _CREATES
+        self._buckets = scheme in _PACKAGES
         self._files = _filesystem(scheme)
 
     def find(self, url: Url) -> Found | None:
         """An object; None for a folder."""
         said = self._asked(url, lambda path: self._files.info(path))
         return None if said["type"] == "directory" else _found(url.name, said)
+
+    def require_bucket(self, url: Url) -> None:
+        """Raise FileNotFoundError where the store says that the bucket of a URL is not there."""
+        bucket = Url(url.anchor)
+        if self._buckets:
+            with contextlib.suppress(PermissionError):  # who may write to a part of a bucket may not look at all of it
+                self._asked(bucket, lambda path: self._files.info(path))
 
     def list(self, url: Url) -> Listed:
         """What stands directly in a folder, sorted by name. Raises FileNotFoundError where there is nothing."""
@@ -86,12 +98,12 @@ class Objects:
         before = self._files._strip_protocol(url.text) + "/"
         for said in self._asked(url, listing):
             is_folder = said["type"] == "directory"
-            name = said["name"][len(before) :]
-            if not said["name"].startswith(before) or (not name and not is_folder):
+            if not said["name"].startswith(before) or (said["name"] == before and not said["size"] and not is_folder):
                 continue  # the object that marks a folder
+            name = said["name"][len(before) :]
             name = name.removesuffix("/") if is_folder else name
             if not name or "/" in name or name in (".", ".."):
-                odd.append(name)
+                odd.append(f"{name}/…")
             elif is_folder:
                 folders.append(name)
             else:
@@ -109,7 +121,7 @@ class Objects:
         return bytes(data)
 
     def download(self, url: Url, target: Path, size: int) -> None:
-        """Write an object into a file, durably. Raises Torn where it has not `size` bytes."""
+        """Write an object into a file. Raises Torn where it has not `size` bytes."""
         writing = Lock()
 
         def part(start: int) -> int:
@@ -125,14 +137,14 @@ class Objects:
             else:
                 with ThreadPoolExecutor(_AT_ONCE) as readers:
                     written = sum(readers.map(part, starts))
-            file.flush()
-            os.fsync(file.fileno())
         if written != size:
             raise Torn(errno.EIO, f"{written:,} bytes came instead of {size:,}", str(url))
 
     def upload(self, file: Path, url: Url) -> None:
         """Make an object of a file. It can be seen when it is whole."""
-        self._asked(url, lambda path: self._files.put_file(str(file), path))
+        # What goes in parts would have to begin anew for each part that fails, were these not tried again on their own.
+        files = self._files if file.stat().st_size < _IN_PARTS else _filesystem(url.scheme, attempts=_TRIES)
+        self._asked(url, lambda path: files.put_file(str(file), path), most_seconds=math.inf)
 
     def create(self, url: Url, data: bytes) -> None:
         """Make an object, if there is none of that name. Raises FileExistsError, also where an earlier try of this call
@@ -146,20 +158,21 @@ class Objects:
         except FileNotFoundError:
             return
 
-    def _asked(self, url: Url, ask: Callable[[str], _T]) -> _T:
+    def _asked(self, url: Url, ask: Callable[[str], _T], *, most_seconds: float = _MOST_SECONDS) -> _T:
         path = self._files._strip_protocol(url.text)
         began, reason = time.monotonic(), ""
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1))
+        for tries in range(1, _TRIES + 1):
             try:
                 return ask(path)
             except Exception as error:  # noqa: BLE001 - each package raises its own
                 failure, reason = _failure(error, url), _reason(error)
             if failure is not None:
                 raise failure  # here, where nothing of the cause clings to it
+            if tries == _TRIES or time.monotonic() - began > most_seconds:
+                break
+            time.sleep(_FIRST_WAIT * 2 ** (tries - 1) * random.uniform(0.5, 1))
         seconds = time.monotonic() - began
-        raise Unavailable(errno.EIO, f"no answer in {_TRIES} tries over {seconds:.0f} s ({reason})", str(url))
+        raise Unavailable(errno.EIO, f"no answer in {tries} tries over {seconds:.0f} s ({reason})", str(url))
 
 
 @lru_cache
@@ -169,14 +182,16 @@ def objects_of(scheme: str) -> Objects:
 
 
 # A forked process may not go on with the connections of its parent.
-os.register_at_fork(after_in_child=objects_of.cache_clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=objects_of.cache_clear)
 
 
-def _filesystem(scheme: str) -> Any:
+def _filesystem(scheme: str, attempts: int = 1) -> Any:
+    """The file system of a scheme, as one of ours. attempts: how often it may try a single request by itself."""
     import fsspec
 
     try:
-        files = fsspec.filesystem(scheme, use_listings_cache=False, **_options(scheme))
+        files = fsspec.filesystem(scheme, use_listings_cache=False, **_options(scheme, attempts))
     except ImportError:
         package, extra = _PACKAGES.get(scheme, (f"the package that fsspec takes for {scheme}", ""))
         how = f"pip install 'mmsearch[{extra}]'" if extra else "see fsspec's list of implementations"
@@ -184,20 +199,20 @@ def _filesystem(scheme: str) -> Any:
     except ValueError:
         raise StoreError(f"{scheme}:// is no scheme that fsspec knows; s3://, gs:// and az:// are") from None
     if scheme in ("s3", "s3a"):
-        files.retries = 1  # or its tries would multiply with ours
+        files.retries = attempts  # or its tries would multiply with ours
     return files
 
 
-def _options(scheme: str) -> dict[str, Any]:
+def _options(scheme: str, attempts: int) -> dict[str, Any]:
     if scheme not in ("s3", "s3a"):
         return {}
     from fsspec.config import conf
 
     own = {
         "max_pool_connections": CONNECTIONS,
-        "retries": {"mode": "standard", "total_max_attempts": 1},
+        "retries": {"mode": "standard", "total_max_attempts": attempts},
         "connect_timeout": 10,
-        "read_timeout": 30,
+        "read_timeout": 20,
     }
     return {"config_kwargs": {**own, **conf.get(scheme, {}).get("config_kwargs", {})}}
 
@@ -222,6 +237,8 @@ def _nanoseconds(moment: Any) -> int:
 def _failure(error: Exception, url: Url) -> Exception | None:
     """What to raise for an error; None where it is worth another try."""
     reason, place, status = _reason(error), str(url), _status(error)
+    if isinstance(error, TimeoutError):
+        return None
     if isinstance(error, FileExistsError) or status == 412:
         return FileExistsError(errno.EEXIST, reason, place)
     if isinstance(error, (FileNotFoundError, KeyError)) or status == 404:
@@ -237,7 +254,7 @@ def _failure(error: Exception, url: Url) -> Exception | None:
         return None if worth else OSError(errno.EINVAL, reason, place)
     if isinstance(error, OSError):
         return OSError(error.errno, reason, place) if error.errno in _FINAL else None
-    if isinstance(error, TimeoutError) or type(error).__module__.partition(".")[0] in _OF_REQUESTS:
+    if type(error).__module__.partition(".")[0] in _OF_REQUESTS:
         return None
     if isinstance(error, ValueError):  # what cannot be a bucket, or a key
         return OSError(errno.EINVAL, reason, place)

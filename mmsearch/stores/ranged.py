@@ -1,17 +1,27 @@
 """An object as a file that can be read from any place in it."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 __all__ = ["Ranged"]
 
 
+_AT_ONCE = 16
+
+
 class Ranged(io.RawIOBase, BinaryIO):
-    """`size` bytes, of which `read_range(start, end)` gives any piece."""
+    """`size` bytes, of which `read_range(start, end)` gives any piece. `fetch` helps where it keeps what it gave."""
 
     def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
         self._size, self._read_range, self._at = size, read_range, 0
+
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Have these pieces, which will be read one after the other, fetched at the same time."""
+        if len(ranges) > 1:
+            with ThreadPoolExecutor(_AT_ONCE) as readers:
+                list(readers.map(lambda piece: self._read_range(*piece), ranges))
 
     def readable(self) -> bool:
         return True

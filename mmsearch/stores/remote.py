@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
+from mmsearch.stores.anywhere import exists
 from mmsearch.stores.copies import Copies
-from mmsearch.stores.names import Entry, Found, NameTaken
+from mmsearch.stores.names import Entry, Found, Listed, NameTaken
 from mmsearch.stores.objects import Objects, Torn, objects_of
 from mmsearch.stores.ranged import Ranged
 
@@ -24,9 +25,9 @@ _PROBED = "store/creates"  # the copy of a note that the store was found to keep
 def _storage_errors(place: Url) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, FileExistsError):
+    except FileExistsError:
         raise
-    except OSError as error:
+    except OSError as error:  # also where there is no such bucket
         failure = StoreError(f"cannot write {place}: {error.strerror or error}. Nothing committed before is lost.")
     else:
         return
@@ -52,37 +53,31 @@ class ObjectStore:
         return Copies(self.location)
 
     def exists(self) -> bool:
-        with _storage_errors(self.location):
-            try:
-                self._objects.find(self.location)
-            except FileNotFoundError:
-                return False
-        return True
+        return exists(self.location)
 
     def names(self, folder: str) -> list[str]:
-        with _reading_errors(self.location / folder):
-            try:
-                listed = self._objects.list(self.location / folder)
-            except FileNotFoundError:
-                return []
+        listed = self._listed(folder)
         return sorted([*(file.name for file in listed.files), *listed.folders])
 
     def entries(self, folder: str) -> list[Entry]:
+        listed = self._listed(folder)
+        inside = {name: self._listed(f"{folder}/{name}").files for name in listed.folders}
+        found = [_entry(file.name, [file], is_folder=False) for file in listed.files]
+        found += [_entry(name, files, is_folder=True) for name, files in inside.items() if files]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _listed(self, folder: str) -> Listed:
         with _reading_errors(self.location / folder):
             try:
-                listed = self._objects.list(self.location / folder)
+                return self._objects.list(self.location / folder)
             except FileNotFoundError:
-                return []
-            inside = {name: self._objects.list(self.location / folder / name).files for name in listed.folders}
-        found = [_entry(file.name, [file], is_folder=False) for file in listed.files]
-        found += [_entry(name, files, is_folder=True) for name, files in inside.items()]
-        return sorted(found, key=lambda entry: entry.name)
+                return Listed((), (), ())
 
     def read(self, name: str) -> bytes:
         with _reading_errors(self.location / name):
             return self._objects.read(self.location / name)
 
-    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | BinaryIO:
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | Ranged:
         url = self.location / name
 
         def part(start: int, end: int) -> bytes:
@@ -105,6 +100,12 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
+        self._require_creates()
+        with self._written(name) as file:
+            yield file
+
+    @contextlib.contextmanager
+    def _written(self, name: str) -> Iterator[BinaryIO]:
         # Written here first: fsspec's own files upload what there is when their block fails.
         copies, url = self._copies, self.location / name
         temporary = copies.temporary(name)
@@ -120,7 +121,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def replace(self, name: str) -> Iterator[BinaryIO]:
-        with self.create(name) as file:
+        with self._written(name) as file:
             yield file
         self._copies.drop(name)  # it may be replaced again
 
@@ -171,20 +172,18 @@ class ObjectStore:
         self._copies.drop(name)
 
     def remove_folder(self, name: str) -> None:
-        url = self.location / name
-        with _storage_errors(url):
-            try:
-                files = self._objects.list(url).files
-            except FileNotFoundError:
-                files = ()
-            for file in files:
-                self._objects.delete(url / file.name)
+        for file in self._listed(name).files:
+            url = self.location / name / file.name
+            with _storage_errors(url):
+                self._objects.delete(url)
         self._copies.drop(name)
 
     @contextlib.contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Nothing keeps others out; that the store will tell them is made sure of before any work is done."""
-        self._require_creates()
+        """Nothing keeps others out; whether the store will tell them is tried before the first file is written."""
+        self._require_scheme()
+        with _storage_errors(self.location):
+            self._objects.require_bucket(self.location)
         yield
 
     def abandon(self, folders: Sequence[str]) -> None:
@@ -192,13 +191,16 @@ class ObjectStore:
 
     def _require_creates(self) -> None:
         """Raise StoreError unless the store refuses a second object of one name. Tried once for each gallery."""
+        self._require_scheme()
+        self._copies.keep(_PROBED, self._probe)
+
+    def _require_scheme(self) -> None:
         if not self._objects.creates:
             raise StoreError(
                 f"{self.location} cannot be written: fsspec has no way to create an object only if it is absent in "
                 f"{self.location.scheme}:// stores, and without it two writers would overwrite each other. Make the "
                 "gallery elsewhere and copy it; it can be read from there"
             )
-        self._copies.keep(_PROBED, self._probe)
 
     def _probe(self, note: Path) -> None:
         url = self.location / f"manifests/.probe-{secrets.token_hex(8)}"

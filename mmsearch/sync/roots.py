@@ -43,7 +43,7 @@ def choose_roots(
         return [RootPlan(root, _present(writer.root_path(root)), None) for root in writer.roots]
     chosen: dict[int, RootPlan] = {}
     named = [_existing(path) for path in paths]
-    folders = dict.fromkeys(place for place in named if _answered(is_folder, place))
+    folders = dict.fromkeys(place for place in named if is_folder(place))
     for folder in folders:
         root = _root_for_folder(writer, folder)
         chosen[root.id] = RootPlan(root, writer.root_path(root), None)
@@ -152,16 +152,9 @@ def _common_folder(files: Sequence[Location]) -> Location:
 
 def _existing(path: str | os.PathLike[str]) -> Location:
     place = located(path)
-    if not _answered(exists, place):
+    if not exists(place):
         raise SourceError(f"no such file or folder: {place}")
     return place
-
-
-def _answered(ask: Callable[[Location], bool], place: Location) -> bool:
-    try:
-        return ask(place)
-    except OSError as error:
-        raise SourceError(f"cannot look at {place}: {error.strerror or error}") from None
 
 
 def _why(folder: Location) -> str:
@@ -169,7 +162,7 @@ def _why(folder: Location) -> str:
 
 
 def _present(folder: Location) -> Location:
-    if not _answered(is_folder, folder):
+    if not is_folder(folder):
         raise SourceError(
             f"the root {folder} is not there. {_why(folder)} If it was moved: mmsearch relocate {folder} NEW; "
             f"if it is gone for good: mmsearch forget {folder}"

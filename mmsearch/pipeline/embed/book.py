@@ -103,11 +103,11 @@ class Book:
                 continue
             self.reasons[error.reason] += 1
             file = task.file
-            state: tuple[int | None, int | None] = picture.file.size, picture.file.mtime_ns
+            state: tuple[int | None, int | None, str | None] = picture.file.size, picture.file.mtime_ns, file.etag
             if error.stage == "read":
                 # A failing disk or a lost mount says nothing of the file: without its state every run tries it again.
-                state = None, None
-            row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, file.etag, error.stage, error.reason)
+                state = None, None, None
+            row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, error.stage, error.reason)
             if task.replaces_image is not None:
                 self.broken.append((task, row))
                 continue
