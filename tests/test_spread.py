@@ -26,6 +26,7 @@ from mmsearch.errors import (
 )
 from mmsearch.executors import dispatch, ray
 from mmsearch.gallery import Gallery, find_gallery, writing
+from mmsearch.locations import Url
 from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.pipeline.embed.pieces import Piece, Pieces, parts_of
 from mmsearch.pipeline.index import index
@@ -39,8 +40,9 @@ from tests.crews import Fault, PretendedCrew, crew
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents
 from tests.models import write_tiny_model
+from tests.s3 import bucket, files_of, server
 
-__all__ = ["crew"]
+__all__ = ["bucket", "crew", "server"]
 
 FILES = 40
 
@@ -287,6 +289,21 @@ def test_ctrl_c_keeps_what_is_done(folder: Path, crew: type[PretendedCrew]) -> N
     assert report.images.unchanged == len(kept)
     local(folder)
     assert_equal(folder / "g", folder / "local")
+
+
+def test_pictures_and_gallery_in_an_object_store(folder: Path, crew: type[PretendedCrew], bucket: Url) -> None:
+    for file in (folder / "photos").iterdir():
+        if file.exists():
+            files_of("s3").pipe_file(f"{bucket.key}/photos/{file.name}", file.read_bytes())
+    options = EmbedOptions(ray="auto")
+    for _ in range(2):
+        embed([f"{bucket}/photos"], gallery=f"{bucket}/g", encoder=FakeEncoder(), options=options)
+        embed([f"{bucket}/photos"], gallery=folder / "local", encoder=FakeEncoder())
+        assert_equal(f"{bucket}/g", folder / "local")  # type: ignore[arg-type]
+        files_of("s3").rm_file(f"{bucket.key}/photos/05.png")
+        files_of("s3").pipe_file(f"{bucket.key}/photos/06.png", b"no picture any more")
+        files_of("s3").pipe_file(f"{bucket.key}/photos/05.png", (folder / "photos" / "07.png").read_bytes())
+    assert crew.last.done > 0
 
 
 def test_an_index_built_meanwhile_does_not_answer_for_rows_to_come(

@@ -179,9 +179,7 @@ class _Drawer:
 
     def skipped(self, entries: Sequence[Entry]) -> None:
         for task, picture in ((entry.task, entry.picture) for entry in entries):
-            # What was fetched ahead stays here.
-            plain = replace(picture, file=replace(picture.file, ahead=None))
-            self.unread.append((self._places[id(task)], plain))
+            self.unread.append((self._places[id(task)], replace(picture, file=picture.file.without_bytes())))
 
     def abandon(self) -> None:
         """Nothing of it was written yet."""
