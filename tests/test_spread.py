@@ -196,6 +196,21 @@ def test_workers_that_end_whatever_they_do(
     assert not find_gallery(folder / "g") or not list(Gallery.open(folder / "g").skipped_rows())
 
 
+def test_that_there_is_no_worker_is_said(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+    right, calls, said = PretendedCrew.hire, [0], list[str]()
+
+    def hire(self: PretendedCrew) -> Any:
+        calls[0] += 1
+        return right(self) if calls[0] > 5 else []
+
+    monkeypatch.setattr(PretendedCrew, "hire", hire)
+    monkeypatch.setattr(dispatch, "_SILENCE", 0.0)
+    options = EmbedOptions(ray="auto")
+    embed([folder / "photos"], gallery=folder / "g", encoder=FakeEncoder(), options=options, announce=said.append)
+    assert said[0].startswith("no worker is ready")
+    assert said[1:] == ["encoding with fake on a Ray cluster, cpu, fp32"]
+
+
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), RuntimeError("CUDA error: device-side assert")])
 def test_what_fails_for_every_worker_is_raised(
     error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: Any
