@@ -10,6 +10,9 @@ On the same generated JPEGs, in one run, all of it on two processors, medians of
     1 worker x 1   one worker of one thread
     2 workers x 1  two of them
 
+and of each what processors worked for an image, this process and the workers together, which depends less on what else
+runs on the machine.
+
 The model is loaded and the workers are there before the clocks start, as they are but for the first moments of a run
 that takes hours; what that takes is printed apart. The model has random weights; "small" is so quick that decoding
 decides.
@@ -60,7 +63,7 @@ def bench(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     write_photos(photos, options.size, count)
     cluster()
     starts: list[float] = []
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], tuple[float, float]]] = {
         "local x 1": lambda: local(photos, scratch / "g", encoder, 1),
         "local x 2": lambda: local(photos, scratch / "g", encoder, 2),
         "1 worker x 2": lambda: spread(photos, scratch / "g", model, 1, 2, starts),
@@ -68,14 +71,18 @@ def bench(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         "2 workers x 1": lambda: spread(photos, scratch / "g", model, 2, 1, starts),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    work: dict[str, list[float]] = {name: [] for name in ways}
     local(photos, scratch / "g", encoder, 2)  # files into the page cache
     for _ in range(options.rounds):
         for name, way in ways.items():
-            seconds[name].append(way())
+            for figures, figure in zip((seconds, work), way(), strict=True):
+                figures[name].append(figure)
     rate = {name: count / statistics.median(times) for name, times in seconds.items()}
+    worked = {name: 1000 * statistics.median(times) / count for name, times in work.items()}
     print(f"{count} JPEGs of {options.size}; {options.model} on cpu; {PROCESSORS} processors; images/s")
     for name, times in seconds.items():
-        print(f"    {name:16}{rate[name]:8.1f}  ({count / max(times):.1f} to {count / min(times):.1f})")
+        spread_of = f"({count / max(times):.1f} to {count / min(times):.1f})"
+        print(f"    {name:16}{rate[name]:8.1f}  {spread_of:20}{worked[name]:8.2f} ms of work an image")
     ratios = {
         "1 worker x 1 / local x 1": rate["1 worker x 1"] / rate["local x 1"],
         "1 worker x 2 / local x 2": rate["1 worker x 2"] / rate["local x 2"],
@@ -87,7 +94,7 @@ def bench(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"    until the workers are ready     {statistics.median(starts):5.1f} s")
     shutil.rmtree(photos)
     facts = {**circumstances(), "size": options.size, "model": options.model, "processors": PROCESSORS}
-    return {**facts, "images_per_s": rate, "ratios": ratios, "start_s": starts}
+    return {**facts, "images_per_s": rate, "ratios": ratios, "start_s": starts, "work_ms": worked}
 
 
 def cluster() -> None:
@@ -108,21 +115,38 @@ def cluster() -> None:
     )
 
 
-def local(photos: Path, gallery: Path, encoder: Any, threads: int) -> float:
+def local(photos: Path, gallery: Path, encoder: Any, threads: int) -> tuple[float, float]:
+    """Seconds, and seconds that processors worked."""
     from mmsearch.pipeline.embed import EmbedOptions, embed
 
     shutil.rmtree(gallery, ignore_errors=True)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     embed([photos], gallery=gallery, encoder=encoder, options=EmbedOptions(threads=threads))
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - worked
 
 
-def spread(photos: Path, gallery: Path, model: Path, workers: int, threads: int, starts: list[float]) -> float:
-    """Seconds from when so many workers are ready to the end of the run."""
+def worked_by_workers() -> float:
+    """Processor seconds of all workers that there are."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                times = (process / "stat").read_text().rpartition(")")[2].split()
+                ticks += int(times[11]) + int(times[12])
+        except OSError:  # it has ended
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def spread(
+    photos: Path, gallery: Path, model: Path, workers: int, threads: int, starts: list[float]
+) -> tuple[float, float]:
+    """Seconds from when so many workers are ready to the end of the run, and seconds that processors worked."""
     from mmsearch.executors import Happened, ray
     from mmsearch.pipeline.embed import EmbedOptions, embed
 
     ready: list[float] = []
+    work: list[float] = []
 
     class Together(ray.RayCrew):
         """Has no more workers than these, and lets none begin before all can."""
@@ -136,7 +160,12 @@ def spread(photos: Path, gallery: Path, model: Path, workers: int, threads: int,
                 news += super().happened(seconds)
             if not ready:
                 ready.append(time.perf_counter())
+                work.append(-worked_by_workers() - time.process_time())
             return news
+
+        def close(self) -> None:
+            work.append(worked_by_workers() + time.process_time())
+            super().close()
 
     shutil.rmtree(gallery, ignore_errors=True)
     right, ray.RayCrew = ray.RayCrew, Together  # type: ignore[misc]
@@ -146,7 +175,7 @@ def spread(photos: Path, gallery: Path, model: Path, workers: int, threads: int,
     finally:
         ray.RayCrew = right  # type: ignore[misc]
     starts.append(ready[0] - started)
-    return time.perf_counter() - ready[0]
+    return time.perf_counter() - ready[0], sum(work)
 
 
 if __name__ == "__main__":
