@@ -188,7 +188,7 @@ class OpenGallery:
             if isinstance(part, Like):
                 vectors[part] = self._vector_at(own[part])
             elif isinstance(part, Picture):
-                vectors[part] = self._encode_image(located(part.file))
+                vectors[part] = self._encode_image(os.fspath(part.file))
         texts = [part for part in query.parts if isinstance(part, Text)]
         if texts:
             forms = query.templates or [SLOT]
@@ -204,9 +204,9 @@ class OpenGallery:
             warnings.warn("the query is longer than the model reads; its end was cut", MmsearchWarning, stacklevel=2)
         return encoded.vectors
 
-    def _encode_image(self, file: Location) -> NDArray[np.float32]:
+    def _encode_image(self, file: str) -> NDArray[np.float32]:
         try:
-            data = read_location(file)
+            data = read_location(located(file))
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         except ImageError as error:
