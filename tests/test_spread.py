@@ -358,6 +358,8 @@ def test_options_count_as_they_do_here(folder: Path, crew: type[PretendedCrew]) 
     assert (report.images.added, report.images.skipped) == (0, 2)
     with pytest.raises(EncoderError, match=r"--device cuda:1: on a cluster"):
         spread(folder, device="cuda:1")
+    with pytest.raises(EncoderError, match="on node0: --device cuda: the cluster has no GPU to give"):
+        spread(folder, device="cuda", selection=Selection(retry_skipped=True))
     with pytest.raises(EncoderError, match="--exact computes in fp32"):
         spread(folder, exact=True, precision="bf16")
 
@@ -508,3 +510,29 @@ def test_without_ray_the_error_says_what_to_install(folder: Path, mmsearch: Comm
 def test_what_is_an_address() -> None:
     assert all(map(ray.is_address, ("auto", "local", "127.0.0.1:6379", "ray://head.example:10001", "[::1]:6379")))
     assert not any(map(ray.is_address, ("photos", "/data/photos", "./auto", "a/b:3", "C:\\photos", "x:y", "", ":1")))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "threads", "gpus", "expected"),
+    [
+        # (CPUs, GPUs) of each machine -> (threads, whether it has a GPU) of each worker of each machine
+        ([(32, 4), (64, 0)], None, True, [[(8, True)] * 4, []]),
+        ([(2, 4)], None, True, [[(1, True)] * 4]),
+        ([(32, 4), (64, 0)], 3, True, [[(3, True)] * 4, []]),
+        ([(12, 4), (9, 0)], None, False, [[(6, False), (6, False)], [(5, False), (4, False)]]),
+        ([(20, 0), (1, 0), (0, 0)], None, True, [[(7, False), (7, False), (6, False)], [(1, False)], []]),
+        ([(5, 0), (1, 0)], 2, True, [[(2, False), (2, False)], [(1, False)]]),
+    ],
+)
+def test_who_works_on_a_machine(
+    nodes: list[tuple[int, int]], threads: int | None, gpus: bool, expected: list[list[tuple[int, bool]]]
+) -> None:
+    """A worker for each GPU where there are any, else for each eight processors; nothing is given out twice."""
+    found = ray.RayCrew.__new__(ray.RayCrew)
+    found._threads, found._gpus = threads, gpus
+    found._nodes = {
+        str(place): {"Resources": {"CPU": float(cpus), **({"GPU": float(count)} if count else {})}}
+        for place, (cpus, count) in enumerate(nodes)
+    }
+    shares = [[(share.threads, share.gpu) for share in found._shares(node)] for node in found._nodes.values()]
+    assert shares == expected

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedImages, Encoder, load_encoder
-from mmsearch.errors import StoreError
+from mmsearch.errors import EncoderError, StoreError
 from mmsearch.executors import Share
 from mmsearch.gallery import write_images
 from mmsearch.loader import Loaded
@@ -91,6 +91,8 @@ class Worker:
                 f"the gallery {recipe.gallery} is not there; it has to be on storage that every machine of the cluster "
                 "has at the same path"
             )
+        if recipe.options.device == "cuda" and not share.gpu:
+            raise EncoderError("--device cuda: the cluster has no GPU to give; leave it out to work on processors")
         said: list[str] = []
         encoder = recipe.encoder
         if isinstance(encoder, str):
