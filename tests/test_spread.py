@@ -26,6 +26,7 @@ from mmsearch.errors import (
 )
 from mmsearch.executors import dispatch, ray
 from mmsearch.gallery import Gallery, find_gallery, writing
+from mmsearch.locations import Url
 from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.pipeline.embed.pieces import Piece, Pieces, parts_of
 from mmsearch.pipeline.index import index
@@ -39,8 +40,9 @@ from tests.crews import Fault, PretendedCrew, crew
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents
 from tests.models import write_tiny_model
+from tests.s3 import bucket, files_of, server
 
-__all__ = ["crew"]
+__all__ = ["bucket", "crew", "server"]
 
 FILES = 40
 
@@ -194,6 +196,21 @@ def test_workers_that_end_whatever_they_do(
     assert not find_gallery(folder / "g") or not list(Gallery.open(folder / "g").skipped_rows())
 
 
+def test_that_there_is_no_worker_is_said(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+    right, calls, said = PretendedCrew.hire, [0], list[str]()
+
+    def hire(self: PretendedCrew) -> Any:
+        calls[0] += 1
+        return right(self) if calls[0] > 5 else []
+
+    monkeypatch.setattr(PretendedCrew, "hire", hire)
+    monkeypatch.setattr(dispatch, "_SILENCE", 0.0)
+    options = EmbedOptions(ray="auto")
+    embed([folder / "photos"], gallery=folder / "g", encoder=FakeEncoder(), options=options, announce=said.append)
+    assert said[0].startswith("no worker is ready")
+    assert said[1:] == ["encoding with fake on a Ray cluster, cpu, fp32"]
+
+
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), RuntimeError("CUDA error: device-side assert")])
 def test_what_fails_for_every_worker_is_raised(
     error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: Any
@@ -289,6 +306,21 @@ def test_ctrl_c_keeps_what_is_done(folder: Path, crew: type[PretendedCrew]) -> N
     assert_equal(folder / "g", folder / "local")
 
 
+def test_pictures_and_gallery_in_an_object_store(folder: Path, crew: type[PretendedCrew], bucket: Url) -> None:
+    for file in (folder / "photos").iterdir():
+        if file.exists():
+            files_of("s3").pipe_file(f"{bucket.key}/photos/{file.name}", file.read_bytes())
+    options = EmbedOptions(ray="auto")
+    for _ in range(2):
+        embed([f"{bucket}/photos"], gallery=f"{bucket}/g", encoder=FakeEncoder(), options=options)
+        embed([f"{bucket}/photos"], gallery=folder / "local", encoder=FakeEncoder())
+        assert_equal(f"{bucket}/g", folder / "local")  # type: ignore[arg-type]
+        files_of("s3").rm_file(f"{bucket.key}/photos/05.png")
+        files_of("s3").pipe_file(f"{bucket.key}/photos/06.png", b"no picture any more")
+        files_of("s3").pipe_file(f"{bucket.key}/photos/05.png", (folder / "photos" / "07.png").read_bytes())
+    assert crew.last.done > 0
+
+
 def test_an_index_built_meanwhile_does_not_answer_for_rows_to_come(
     folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +358,8 @@ def test_options_count_as_they_do_here(folder: Path, crew: type[PretendedCrew]) 
     assert (report.images.added, report.images.skipped) == (0, 2)
     with pytest.raises(EncoderError, match=r"--device cuda:1: on a cluster"):
         spread(folder, device="cuda:1")
+    with pytest.raises(EncoderError, match="on node0: --device cuda: the cluster has no GPU to give"):
+        spread(folder, device="cuda", selection=Selection(retry_skipped=True))
     with pytest.raises(EncoderError, match="--exact computes in fp32"):
         spread(folder, exact=True, precision="bf16")
 
@@ -476,3 +510,29 @@ def test_without_ray_the_error_says_what_to_install(folder: Path, mmsearch: Comm
 def test_what_is_an_address() -> None:
     assert all(map(ray.is_address, ("auto", "local", "127.0.0.1:6379", "ray://head.example:10001", "[::1]:6379")))
     assert not any(map(ray.is_address, ("photos", "/data/photos", "./auto", "a/b:3", "C:\\photos", "x:y", "", ":1")))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "threads", "gpus", "expected"),
+    [
+        # (CPUs, GPUs) of each machine -> (threads, whether it has a GPU) of each worker of each machine
+        ([(32, 4), (64, 0)], None, True, [[(8, True)] * 4, []]),
+        ([(2, 4)], None, True, [[(1, True)] * 4]),
+        ([(32, 4), (64, 0)], 3, True, [[(3, True)] * 4, []]),
+        ([(12, 4), (9, 0)], None, False, [[(6, False), (6, False)], [(5, False), (4, False)]]),
+        ([(20, 0), (1, 0), (0, 0)], None, True, [[(7, False), (7, False), (6, False)], [(1, False)], []]),
+        ([(5, 0), (1, 0)], 2, True, [[(2, False), (2, False)], [(1, False)]]),
+    ],
+)
+def test_who_works_on_a_machine(
+    nodes: list[tuple[int, int]], threads: int | None, gpus: bool, expected: list[list[tuple[int, bool]]]
+) -> None:
+    """A worker for each GPU where there are any, else for each eight processors; nothing is given out twice."""
+    found = ray.RayCrew.__new__(ray.RayCrew)
+    found._threads, found._gpus = threads, gpus
+    found._nodes = {
+        str(place): {"Resources": {"CPU": float(cpus), **({"GPU": float(count)} if count else {})}}
+        for place, (cpus, count) in enumerate(nodes)
+    }
+    shares = [[(share.threads, share.gpu) for share in found._shares(node)] for node in found._nodes.values()]
+    assert shares == expected

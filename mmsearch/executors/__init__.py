@@ -6,6 +6,6 @@
 Nothing here knows what the work is.
 """
 
-from mmsearch.executors.dispatch import Crew, Dispatch, Done, Given, Happened, Lost, Share
+from mmsearch.executors.dispatch import Crew, Dispatch, Done, Happened, Lost, Share
 
-__all__ = ["Crew", "Dispatch", "Done", "Given", "Happened", "Lost", "Share"]
+__all__ = ["Crew", "Dispatch", "Done", "Happened", "Lost", "Share"]

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from mmsearch.errors import ClusterError, MmsearchError
 
-__all__ = ["Crew", "Dispatch", "Done", "Given", "Happened", "Lost", "Share"]
+__all__ = ["Crew", "Dispatch", "Done", "Happened", "Lost", "Share"]
 
 Piece = TypeVar("Piece")
 Outcome = TypeVar("Outcome")
@@ -25,6 +25,7 @@ _FRUITLESS = 10  # workers that may end, beside one of each that there is, with 
 _LATE = 3.0  # times the average that a piece may take before an idle worker does it too
 _LATE_SECONDS = 20.0
 _POLL = 1.0  # seconds between two looks at whether there is room for more workers
+_SILENCE = 30.0  # seconds without any worker, until that is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class _Attempted(Generic[Piece]):
 
 
 @dataclass(slots=True)
-class Given(Generic[Piece]):
+class _Given(Generic[Piece]):
     """A piece in the hands of a worker."""
 
     attempted: _Attempted[Piece]
@@ -134,7 +135,7 @@ class Dispatch(Generic[Piece, Outcome]):
         self._crew, self._cut, self._split = crew, cut, split
         self._on_ready, self._fatal, self._announce = ready, fatal, announce
         self._again: deque[_Attempted[Piece]] = deque()
-        self._given: dict[int, Given[Piece]] = {}
+        self._given: dict[int, _Given[Piece]] = {}
         self._tokens = itertools.count()
         self._workers: set[int] = set()
         self._ready: set[int] = set()
@@ -144,16 +145,22 @@ class Dispatch(Generic[Piece, Outcome]):
         self._seconds = 0.0
 
     def __iter__(self) -> Iterator[Result[Piece, Outcome]]:
+        waiting_since = time.monotonic()
         while True:
             self._workers.update(self._crew.hire())
             self._deal()
+            if self._ready:
+                waiting_since = time.monotonic()
+            elif time.monotonic() - waiting_since > _SILENCE:
+                self._announce("no worker is ready: the cluster has no room, or a model is being fetched and loaded")
+                waiting_since = float("inf")
             if self._exhausted and not self._again and not self._open():
                 yield from self._condemned
                 return
             for event in self._crew.happened(_POLL):
                 yield from self._take(event)
 
-    def _open(self) -> list[Given[Piece]]:
+    def _open(self) -> list[_Given[Piece]]:
         return [given for given in self._given.values() if not given.attempted.settled]
 
     def _deal(self) -> None:
@@ -169,7 +176,7 @@ class Dispatch(Generic[Piece, Outcome]):
                     return
                 token = next(self._tokens)
                 attempted.handed = time.monotonic()
-                self._given[token] = Given(attempted, worker)
+                self._given[token] = _Given(attempted, worker)
                 self._crew.hand(worker, token, attempted.piece)
                 holding[worker] += 1
 

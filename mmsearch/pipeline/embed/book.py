@@ -70,7 +70,8 @@ class Book:
         """Take in what a worker made of some files, whose rows it has written with ids from `first_row_id` on."""
         started = time.perf_counter()
         mine = [tasks[place] for place in outcome.places.tolist()]
-        self.writer.adopt(outcome.shards, replaces=_replaced(mine))
+        if outcome.shards:
+            self.writer.adopt(outcome.shards, replaces=_replaced(mine))
         self.writer.release(first_row_id, len(tasks))
         for task, content_hash, place in zip(mine, outcome.content, outcome.places.tolist(), strict=True):
             self.known.setdefault(content_hash, first_row_id + place)

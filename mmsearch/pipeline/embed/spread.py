@@ -104,6 +104,7 @@ class _Run:
         self._admit, self._announce = admit, announce
         self._pieces = Pieces(tasks, book.writer.reserve)
         self._workers: dict[int, Introduction] = {}
+        self._lanes: dict[int, int] = {}
         self._told = -1
         self.skipped = 0
 
@@ -129,7 +130,7 @@ class _Run:
         self._book.writer.release_all()
         workers, stages = list(self._workers.values()), self._stages
         stages.threads = max(1, sum(each.threads for each in workers))
-        stages.lanes = sum(each.provenance.device != "cpu" for each in workers)
+        stages.lanes = sum(self._lanes.values())
         stages.writers, stages.commit = max(1, len(workers)), self._book.write_seconds
 
     def _on_ready(self, worker: int, introduction: Introduction) -> None:
@@ -142,6 +143,7 @@ class _Run:
         _require_sources(piece, outcome, where)
         self._pieces.took(len(piece.tasks), outcome.seconds)
         self._stages.join(outcome.stages)
+        self._lanes[done.worker] = outcome.stages.lanes
         way = self._workers[done.worker].provenance
         self._book.checks.setdefault(way, ParityCheck()).join(outcome.compared)
         self._book.adopted(piece.tasks, piece.first_row_id, outcome)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedImages, Encoder, load_encoder
-from mmsearch.errors import StoreError
+from mmsearch.errors import EncoderError, StoreError
 from mmsearch.executors import Share
 from mmsearch.gallery import write_images
 from mmsearch.loader import Loaded
@@ -91,6 +91,8 @@ class Worker:
                 f"the gallery {recipe.gallery} is not there; it has to be on storage that every machine of the cluster "
                 "has at the same path"
             )
+        if recipe.options.device == "cuda" and not share.gpu:
+            raise EncoderError("--device cuda: the cluster has no GPU to give; leave it out to work on processors")
         said: list[str] = []
         encoder = recipe.encoder
         if isinstance(encoder, str):
@@ -179,9 +181,7 @@ class _Drawer:
 
     def skipped(self, entries: Sequence[Entry]) -> None:
         for task, picture in ((entry.task, entry.picture) for entry in entries):
-            # What was fetched ahead stays here.
-            plain = replace(picture, file=replace(picture.file, ahead=None))
-            self.unread.append((self._places[id(task)], plain))
+            self.unread.append((self._places[id(task)], replace(picture, file=picture.file.without_bytes())))
 
     def abandon(self) -> None:
         """Nothing of it was written yet."""
