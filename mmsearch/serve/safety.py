@@ -1,6 +1,7 @@
 """Who may ask, and how much: everything that is decided before a request reaches its route."""
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -32,6 +33,7 @@ _HEADERS = {
 _OPEN = {"/health"}
 _UPLOADS = "/api/pictures"
 _MESSAGE_BYTES = 2 << 20
+_DRAINED_BYTES = 256 << 20
 _METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 # Where a body is not read to its end, the connection cannot be used again.
 _CLOSE = {"connection": "close"}
@@ -91,6 +93,7 @@ class Guard:
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
+                await _drained(receive)
                 await refusal(answer)
             else:
                 await self._app(scope, _Receiving(receive, self._most_bytes(scope)), answer)
@@ -197,8 +200,20 @@ class _Receiving:
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
+            await _drained(self._receive)
             raise HTTPException(413, f"the body has more than {self._most:,} bytes", _CLOSE)
         return message
+
+
+async def _drained(receive: Receive) -> None:
+    """Take the rest of a body and throw it away, within bounds: who is cut off while sending never sees the answer."""
+    left, until = _DRAINED_BYTES, time.monotonic() + _BODY_SECONDS
+    with contextlib.suppress(TimeoutError):
+        while left > 0:
+            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
 
 
 class _Sending:
