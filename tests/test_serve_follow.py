@@ -20,6 +20,7 @@ from mmsearch.pipeline.maintain import compact, forget
 from mmsearch.pipeline.query import open_gallery
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import ImageRow
+from mmsearch.serve.running import ServeOptions
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running
 
@@ -131,7 +132,8 @@ def asked_meanwhile(server: Running, gone: set[str], check: Callable[[list[Any],
     assert min(count) > 0
 
 
-def test_no_answer_is_wrong_or_lacks_anything_while_the_gallery_is_written(folder: Path) -> None:
+@pytest.mark.parametrize("hold_bytes", [0, 1 << 30])
+def test_no_answer_is_wrong_or_lacks_anything_while_the_gallery_is_written(hold_bytes: int, folder: Path) -> None:
     """Pictures come, go and are put elsewhere; what stays all the time is in every answer, what is gone in none."""
     gallery, photos = folder / "g", folder / "photos"
     stay = {f"{number}.png" for number in range(30)}
@@ -144,7 +146,8 @@ def test_no_answer_is_wrong_or_lacks_anything_while_the_gallery_is_written(folde
         assert not gone_before & set(found)
         assert [hit["rank"] for hit in hits] == list(range(1, len(found) + 1))
 
-    with running(gallery) as server, asked_meanwhile(server, gone, check):
+    options = ServeOptions(hold_bytes=hold_bytes)
+    with running(gallery, options=options) as server, asked_meanwhile(server, gone, check):
         for number in range(6):
             write_picture(photos / f"new{number}.png", "red", seed=300 + number)
             embed([photos], gallery=gallery, encoder=FakeEncoder())
@@ -189,11 +192,14 @@ def test_what_is_held_answers_as_what_is_read(most_bytes: int, tmp_path: Path) -
         writer.commit()
     read = Gallery.open(tmp_path / "g")
     held = HeldGallery.holding(read, most_bytes)
-    for skip in ((), ((100, 900),), ((0, 1_400), (1_500, 1_501))):
+    everything: list[tuple[tuple[tuple[int, int], ...], int]] = [
+        (skip, k) for skip in ((), ((100, 900),), ((0, 1_400), (1_500, 1_501))) for k in (1, 5, 2_000)
+    ]
+    for skip, k in everything:  # a dead row is the best for its own vector
         one, other = (
-            exact_search(gallery.vector_blocks("images", skip=skip), vectors[:20], 2_000) for gallery in (read, held)
+            exact_search(gallery.vector_blocks("images", skip=skip), vectors[:20], k) for gallery in (read, held)
         )
-        three = exact_search(held.vector_blocks("images", skip=skip), vectors[:20], 2_000, threads=3)
+        three = exact_search(held.vector_blocks("images", skip=skip), vectors[:20], k, threads=3)
         for found in (other, three):
             assert np.array_equal(one.row_ids, found.row_ids)
             assert np.array_equal(one.scores, found.scores)
