@@ -176,11 +176,11 @@ def query(
 
         questions = read_questions(from_file)
         if server is not None:
-            answers = open_server(server).answer_all(questions, k=k, table=table)
-        else:
-            opened = open_gallery(gallery, encoder=model, device=device, announce=say)
-            answers = answer_all(opened, questions, k=k, table=table, options=options)
-        BATCH_FORMATS[output or "jsonl"](answers)
+            with open_server(server) as remote:
+                BATCH_FORMATS[output or "jsonl"](remote.answer_all(questions, k=k, table=table))
+            return
+        opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+        BATCH_FORMATS[output or "jsonl"](answer_all(opened, questions, k=k, table=table, options=options))
         return
     asked = Query(
         typed(text, also=also or (), away=away or (), pictures=image or (), like=like or ()),
@@ -192,7 +192,8 @@ def query(
         distinct=NEAR_DUPLICATE if distinct else None,
     )
     if server is not None:
-        answer = open_server(server).ask(asked)
+        with open_server(server) as remote:
+            answer = remote.ask(asked)
     else:
         opened = open_gallery(gallery, encoder=model, device=device, announce=say)
         answer = opened.ask(asked, options=options)

@@ -34,6 +34,7 @@ class Holding:
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
         self._parts: dict[_Part, pa.Table] = {}
+        self._no_room: set[_Part] = set()
         self._bytes = 0
         self._locks: dict[_Part, threading.Lock] = {}
         self._keeping = threading.Lock()
@@ -49,7 +50,7 @@ class Holding:
         with self._keeping:
             if (found := self._parts.get(key)) is not None:
                 return found
-            if not self._room(gallery, shard, vectors=vectors):
+            if key in self._no_room or not self._room(gallery, shard, vectors=vectors):
                 return None
             reading = self._locks.setdefault(key, threading.Lock())
         with reading:
@@ -59,9 +60,12 @@ class Holding:
             pieces = tables.scan(gallery.store, table, shard, names, gallery.schema(table))
             rows = pa.concat_tables(pieces).combine_chunks()
             with self._keeping:
+                self._locks.pop(key, None)
+                if self._bytes + rows.nbytes > self._most:  # more than the file let one expect
+                    self._no_room.add(key)
+                    return None
                 self._parts[key] = rows
                 self._bytes += rows.nbytes
-                self._locks.pop(key, None)
             return rows
 
     def keep_only(self, manifest: Manifest) -> None:
@@ -70,6 +74,7 @@ class Holding:
         with self._keeping:
             for key in [key for key in self._parts if key[:2] not in named]:
                 self._bytes -= self._parts.pop(key).nbytes
+            self._no_room.clear()
 
     def _room(self, gallery: Gallery, shard: Shard, *, vectors: bool) -> bool:
         value = np.dtype(gallery.manifest.dtype).itemsize

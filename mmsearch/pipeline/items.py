@@ -21,7 +21,10 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
     if isinstance(named, int):
         return _live(gallery, named)
     asked = os.fspath(named)
-    absolute = located(asked)
+    try:
+        absolute = located(asked)
+    except RuntimeError:  # the home of nobody
+        absolute = Path(asked)
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     places = [
         (root_id, absolute.relative_to(folder))

@@ -133,7 +133,7 @@ def _encode(by: Answering, asked: Sequence[_Asked]) -> None:
                 elif isinstance(part, Picture):
                     each.vectors[part] = by.picture_vector(part.file)
                 elif isinstance(part, Known):
-                    each.vectors[part] = part.vector
+                    each.vectors[part] = _of_length(part, by.gallery.manifest.encoder.dim)
     wordy = [each for each in _good(asked) if each.texts]
     if not wordy:
         return
@@ -150,6 +150,14 @@ def _encode(by: Answering, asked: Sequence[_Asked]) -> None:
         if encoded.truncated[some].any():
             each.remarks.append("the query is longer than the model reads; its end was cut")
         first = some.stop
+
+
+def _of_length(part: Known, dim: int) -> NDArray[np.float32]:
+    if part.vector.shape != (dim,):
+        raise QueryError(
+            f"{part.name} has a vector of shape {part.vector.shape}; those of the gallery have {dim} values"
+        )
+    return part.vector
 
 
 def _take_texts(asked: _Asked, vectors: NDArray[np.float32]) -> None:

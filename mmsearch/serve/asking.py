@@ -1,7 +1,8 @@
 """Queries that arrive together are answered together.
 
 Each thread takes all that wait, up to a bound, and answers them in one go; what arrives meanwhile waits for the next
-thread. One query alone waits for nothing. Filters have a thread of their own: they may take long.
+thread. One query alone waits for nothing. Filters, and the search for what is no near-duplicate, have a thread of their
+own: they may take long.
 """
 
 import asyncio
@@ -60,7 +61,8 @@ class Asking:
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(query, loop.create_future()) for query in queries]
         for each in waiting:
-            (self._slow if each.query.where is not None else self._quick).put(each)
+            may_take_long = each.query.where is not None or each.query.distinct is not None
+            (self._slow if may_take_long else self._quick).put(each)
         answers: list[bytes | MmsearchError] = []
         for each in waiting:
             try:

@@ -27,6 +27,7 @@ BAD_REQUEST: _Responses = {
     **_documented(400, "The body is no JSON."),
     **_documented(404, "A picture that is asked with is not known."),
     **_documented(409, "The gallery's model cannot be loaded here; items of the gallery can still be asked with."),
+    **_documented(408, "The body did not come in time."),
     **_documented(413, "The body is too large."),
     **_documented(422, "What is asked has no answer as asked."),
     **_documented(503, "The gallery is gone or damaged, or too much is waiting."),
@@ -49,6 +50,7 @@ def answer_failures(app: FastAPI) -> None:
         Gone: _gone,
         TooBusy: _too_busy,
         TooSlow: _too_slow,
+        Exception: _bug,
     }
 
 
@@ -80,6 +82,11 @@ async def _no_such_image(_: Request, error: Exception) -> Response:
 
 async def _gone(_: Request, error: Exception) -> Response:
     return _error(410, str(error))
+
+
+async def _bug(_: Request, __: Exception) -> Response:
+    # Its traceback goes to stderr (see `safety.Guard`), not to whoever asks.
+    return _error(500, "something went wrong in the server; its standard error says more")
 
 
 async def _too_busy(_: Request, __: Exception) -> Response:

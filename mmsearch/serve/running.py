@@ -25,7 +25,7 @@ from mmsearch.serve.connections import BoundedProtocol
 from mmsearch.serve.safety import Access, Guard
 from mmsearch.serve.service import Service
 
-__all__ = ["LOOPBACK", "ServeOptions", "gallery_app", "read_token", "serve_gallery"]
+__all__ = ["LOOPBACK", "ServeOptions", "gallery_app", "read_token", "serve_gallery", "server_config"]
 
 _Path = str | os.PathLike[str]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -86,23 +86,9 @@ def serve_gallery(
         service.warm_up()
         if service.text_problem is not None:
             announce(f"warning: texts cannot be asked, pictures of the gallery can: {service.text_problem}")
-        config = uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=_MOST_CONNECTIONS,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_END_SECONDS,
-        )
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{host}:{port}/" + (f"?token={options.token}" if options.token else "")
-        asyncio.run(_Server(config).run_until_stopped(listener, lambda: ready(address)))
+        asyncio.run(_Server(server_config(app)).run_until_stopped(listener, lambda: ready(address)))
 
 
 def read_token(file: _Path) -> str:
@@ -112,6 +98,24 @@ def read_token(file: _Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is no text"
         raise MmsearchError(f"cannot read the token {file}: {reason}") from error
+
+
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the application: bounded in connections and time, trusting no proxy's word."""
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_END_SECONDS,
+    )
 
 
 def _opened(gallery: _Path | None, options: ServeOptions, **opening: Any) -> OpenGallery:

@@ -1,6 +1,7 @@
 """Who may ask, and how much: everything that is decided before a request reaches its route."""
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -14,6 +15,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Access", "Guard"]
@@ -31,7 +33,10 @@ _HEADERS = {
 _OPEN = {"/health"}
 _UPLOADS = "/api/pictures"
 _MESSAGE_BYTES = 2 << 20
+_DRAINED_BYTES = 256 << 20
 _METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
+# Where a body is not read to its end, the connection cannot be used again.
+_CLOSE = {"connection": "close"}
 _DIGITS = 20  # of a length: more would take long to read as a number
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _BODY_SECONDS = 30.0
@@ -88,21 +93,14 @@ class Guard:
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
+                await _drained(receive)
                 await refusal(answer)
             else:
                 await self._app(scope, _Receiving(receive, self._most_bytes(scope)), answer)
-        except _TooLarge:
-            await _error(413, f"the body has more than {self._most_bytes(scope):,} bytes")(answer)
-        except _TooLate:
-            await _error(408, f"the body did not arrive within {_BODY_SECONDS:g} seconds")(answer)
         except _Left:
             pass
         except Exception:  # noqa: BLE001 - a bug is this server's, and no concern of who asks
             traceback.print_exc(file=sys.stderr)
-            if not answer.started:
-                await _error(500, "something went wrong inside the server, which says more on its standard error")(
-                    answer
-                )
         finally:
             self._count(scope["method"] if scope["method"] in _METHODS else "other", answer.status)
             if self._log:
@@ -178,23 +176,15 @@ def _is_address(host: str) -> bool:
     return True
 
 
-class _TooLarge(Exception):
-    """A body that goes on beyond the bound."""
-
-
-class _TooLate(Exception):
-    """A body that does not come."""
-
-
 class _Left(Exception):
     """The client does not take the answer."""
 
 
 class _Receiving:
-    """A body of bounded size and time."""
+    """A body of bounded size and time. Raises HTTPException, which the application answers."""
 
     def __init__(self, receive: Receive, most_bytes: int) -> None:
-        self._receive, self._left = receive, most_bytes
+        self._receive, self._most, self._left = receive, most_bytes, most_bytes
         self._until: float | None = None
         self._whole = False
 
@@ -206,12 +196,24 @@ class _Receiving:
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
         except TimeoutError:
-            raise _TooLate from None
+            raise HTTPException(408, f"the body did not come within {_BODY_SECONDS:g} seconds", _CLOSE) from None
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _TooLarge
+            await _drained(self._receive)
+            raise HTTPException(413, f"the body has more than {self._most:,} bytes", _CLOSE)
         return message
+
+
+async def _drained(receive: Receive) -> None:
+    """Take the rest of a body and throw it away, within bounds: who is cut off while sending never sees the answer."""
+    left, until = _DRAINED_BYTES, time.monotonic() + _BODY_SECONDS
+    with contextlib.suppress(TimeoutError):
+        while left > 0:
+            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
 
 
 class _Sending:
@@ -244,8 +246,6 @@ class _Response:
     headers: Mapping[str, str]
 
     async def __call__(self, send: Any) -> None:
-        if getattr(send, "started", False):
-            return
         headers = {**self.headers, "content-length": str(len(self.body))}
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": pairs})
@@ -254,6 +254,4 @@ class _Response:
 
 def _error(status: int, what: str, headers: Mapping[str, str] | None = None) -> _Response:
     body = json.dumps({"error": what}).encode()
-    # The rest of the body is not read: the connection cannot be used again.
-    closing = {"connection": "close"} if status in (408, 413) else {}
-    return _Response(status, body, {"content-type": "application/json", **closing, **(headers or {})})
+    return _Response(status, body, {"content-type": "application/json", **_CLOSE, **(headers or {})})

@@ -2,7 +2,9 @@
 
 from dataclasses import asdict
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
+from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
 from mmsearch.pipeline.questions import NEAR_DUPLICATE, Known, Like, Part, Query, Text
@@ -63,6 +65,10 @@ def query_routes(service: Service) -> APIRouter:
     return router
 
 
+def _vector(service: Service, picture: str) -> NDArray[np.float32]:
+    return service.pictures.vector(service.following.newest(), picture)
+
+
 async def _query(service: Service, body: QueryBody) -> Query:
     """What is asked. Raises QueryError."""
     parts: list[Part] = []
@@ -72,8 +78,7 @@ async def _query(service: Service, body: QueryBody) -> Query:
         elif part.like is not None:
             parts.append(Like(part.like, part.weight))
         else:
-            vector = await service.reading.run(service.pictures.vector, service.following.last, part.picture)
-            parts.append(Known(vector, "a picture", part.weight))
+            parts.append(Known(await service.reading.run(_vector, service, part.picture), "a picture", part.weight))
     return Query(
         parts,
         k=body.k,
