@@ -1,5 +1,6 @@
 """What many tests share: a clean home and cache, pictures, and the real data where it stands beside the project."""
 
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -43,6 +44,15 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real data is not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that shows pages as people see them. Nothing is downloaded for it."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    return browser
 
 
 @dataclass(frozen=True)

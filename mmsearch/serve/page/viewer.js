@@ -10,6 +10,7 @@ import { nameOf, pictureOf } from "./grid.js";
 import { toast } from "./notices.js";
 import { count, score, sentence, shown, size, split, when } from "./text.js";
 
+const ENLARGED = 640; // pixels to which a small picture is enlarged, at most threefold
 const SWIPE = 48; // pixels that a finger moves aside
 
 export class Viewer {
@@ -153,7 +154,7 @@ export class Viewer {
     this.#picture.hidden = row === null || hit.gone;
     if (row === null || hit.gone) return this.#picture.removeAttribute("src");
     this.#picture.alt = hit.caption ? sentence(hit.caption) : nameOf(hit);
-    this.#picture.style.setProperty("--wide", hit.width ? `${hit.width}px` : "100cqw");
+    this.#picture.style.setProperty("--wide", hit.width ? `${Math.max(hit.width, Math.min(3 * hit.width, ENLARGED))}px` : "100cqw");
     this.#picture.style.setProperty("--ratio", String(hit.width && hit.height ? hit.width / hit.height : 1.5));
     this.#picture.src = api.thumbnail(row, 320); // it is there already, or soon
     void this.#swap([api.thumbnail(row, this.#edge())], this.#waiting.signal);
