@@ -3,13 +3,19 @@
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes import COLOURS, FakeEncoder, write_picture
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browsing import Visit
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -53,6 +59,42 @@ def chromium() -> str:
     if browser is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
     return browser
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> "Iterator[Browser]":
+    from tests.browsing import browsing
+
+    with browsing(chromium) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A gallery to look at: see `make_gallery`."""
+    from tests.browsing import make_gallery
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield make_gallery(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def site(colours: Path) -> Iterator[str]:
+    """The address at which that gallery is served."""
+    from tests.browsing import serving
+
+    with serving(colours, FakeEncoder()) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser: "Browser", site: str) -> "Iterator[Visit]":
+    """Somebody in front of that page."""
+    from tests.browsing import visiting
+
+    with visiting(browser, site) as one:
+        yield one
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
  * @typedef {import("./api.js").Gallery} Gallery
  */
 import { byId, element, say } from "./elements.js";
-import { NO_FILTER, filtersSet } from "./question.js";
+import { NO_FILTER, filtersSet, toAddress } from "./question.js";
 import { shown } from "./text.js";
 
 const PAUSE = 450; // milliseconds after the last letter
@@ -134,9 +134,9 @@ export class Filters {
       other?.remove();
       field.value = String(value);
       if (field.value !== String(value)) field.append(element("option", { value: String(value), selected: true, "data-other": "" }, `${value} pixels`));
-    } else if (field instanceof RadioNodeList || (field instanceof Element && "value" in field && field !== document.activeElement)) {
-      field.value = String(value);
-    }
+    } else if (field instanceof RadioNodeList) {
+      for (const one of field) if (one instanceof HTMLInputElement) one.checked = one.value === value;
+    } else if (field && field !== document.activeElement && "value" in field) field.value = String(value);
   }
 
   #read() {
@@ -155,7 +155,8 @@ export class Filters {
       where: text("where"),
     };
     const table = text("table") === "captions" ? "captions" : "images";
-    this.on.changed({ ...this.#question, table, filter });
+    const question = /** @type {Question} */ ({ ...this.#question, table, filter });
+    if (toAddress(question) !== toAddress(this.#question)) this.on.changed(question); // leaving a field tells of it again
   }
 
   #reset() {

@@ -129,8 +129,10 @@ async function searchWith(files) {
 const search = new Search({
   asking(asked) {
     clearTimeout(slow);
-    if (asked) slow = window.setTimeout(() => busy(true), SLOW);
-    else busy(false);
+    main.setAttribute("aria-busy", String(asked !== null));
+    const spinner = byId("busy", HTMLElement);
+    if (asked) slow = window.setTimeout(() => (spinner.hidden = false), SLOW);
+    else spinner.hidden = true;
   },
   answered(shown) {
     settle();
@@ -160,12 +162,6 @@ const search = new Search({
   },
 });
 
-/** @param {boolean} is */
-function busy(is) {
-  byId("busy", HTMLElement).hidden = !is;
-  main.setAttribute("aria-busy", String(is));
-}
-
 /**
  * Says what went wrong, in its place.
  * @param {unknown} error
@@ -184,6 +180,7 @@ async function tryAgain() {
   settle();
   if (!gallery) return start();
   grid.retry();
+  viewer.again();
   await search.again();
 }
 

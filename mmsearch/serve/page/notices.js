@@ -24,6 +24,7 @@ export function complain(error, action = "Dismiss", act = settle) {
   button.textContent = action;
   pressed = act;
   banner.hidden = false;
+  if (document.querySelector("dialog[open]")) toast(error);
 }
 
 /** Takes the complaint away. */
@@ -37,6 +38,7 @@ export function settle() {
  * @param {string} text
  */
 export function toast(text) {
+  (document.querySelector("dialog[open]") ?? document.body).append(passing); // what is outside of a dialog is inert
   passing.textContent = text;
   passing.classList.add("there");
   clearTimeout(toastEnds);

@@ -48,7 +48,7 @@ export class Viewer {
       event.preventDefault();
       on.closed();
     });
-    this.#dialog.addEventListener("keydown", (event) => this.#key(event));
+    addEventListener("keydown", (event) => this.isOpen && this.#key(event)); // the focus may be in the browser's own bar
     this.#stage.addEventListener("click", (event) => {
       if (event.target === this.#picture) this.zoom();
       else if (event.target === this.#stage) on.closed();
@@ -122,6 +122,11 @@ export class Viewer {
   /** Further hits have come. */
   refresh() {
     if (this.isOpen && this.place >= 0) this.#next.disabled = !this.on.at(this.place + 1);
+  }
+
+  /** Asks again for what did not come. */
+  again() {
+    if (this.hit && this.isOpen) this.show(this.hit, this.place);
   }
 
   like() {
