@@ -17,8 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 from mmsearch.encoders import Encoder
 from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.serve import ServeOptions, gallery_app
+from mmsearch.serve.running import ServeOptions, gallery_app
 from tests.fakes import FakeEncoder
 
 RED, GREEN, BLUE, YELLOW, WHITE = (220, 30, 30), (30, 180, 60), (40, 60, 220), (240, 220, 40), (250, 250, 250)
@@ -69,7 +68,7 @@ def serving(gallery: Path, encoder: Encoder, *, token: str | None = None, port: 
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         port = listener.getsockname()[1]
-        app = gallery_app(open_gallery(gallery, encoder=encoder), ServeOptions(token=token), port=port, token=token)
+        app = gallery_app(gallery, options=ServeOptions(port=port, token=token), encoder=encoder)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
