@@ -49,7 +49,7 @@ let unknown = null;
  */
 async function ask(asked, how = "push", remembered = false) {
   clearTimeout(typingEnds);
-  typing = typing && how === "replace";
+  typing = false;
   const changed = toAddress(asked) !== toAddress(question);
   question = asked;
   if (how !== "stay") {
@@ -363,16 +363,14 @@ words.addEventListener("compositionend", () => (typingEnds = window.setTimeout(t
 
 function typed() {
   if (words.value.trim() === question.words.trim()) return;
-  const how = typing ? "replace" : "push";
+  void ask({ ...question, words: words.value }, typing ? "replace" : "push");
   typing = true;
-  void ask({ ...question, words: words.value }, how);
 }
 
 byId("box", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(typingEnds);
   if (matchMedia("(pointer: coarse)").matches) words.blur(); // the keyboard makes room for the pictures
-  typing = false;
   void ask({ ...question, words: words.value });
 });
 words.addEventListener("keydown", (event) => {
@@ -429,7 +427,6 @@ addEventListener("popstate", async () => {
   const asked = fromAddress(location.search);
   if (toAddress(asked) !== toAddress(question)) {
     if (viewer.isOpen) viewer.hide();
-    typing = false;
     await ask(asked, "stay", true);
   }
   followView();
