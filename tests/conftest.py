@@ -84,7 +84,7 @@ def site(colours: Path) -> Iterator[str]:
     """The address at which that gallery is served."""
     from tests.browsing import serving
 
-    with serving(colours, FakeEncoder()) as address:
+    with serving(colours) as address:
         yield address
 
 

@@ -1,7 +1,6 @@
 """The page of a server, used as a person would: in Chromium, with keys, pointer, files and fingers."""
 
 import base64
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -635,7 +634,7 @@ def test_a_file_that_is_gone_leaves_a_quiet_placeholder(browser: Browser, tmp_pa
     embed([photos], gallery=tmp_path / "g", encoder=FakeEncoder())
     (photos / "a.png").unlink()
     (photos / "b.png").write_bytes(png(WHITE))  # something else, under the same name
-    with serving(tmp_path / "g", FakeEncoder()) as address, visiting(browser, address) as visit:
+    with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
         page = visit.go("?q=red")
         expect(page.locator(".tile.absent")).to_have_count(2)
         gone = page.locator(".tile.absent", has_text="a.png")
@@ -653,22 +652,22 @@ def test_a_file_that_is_gone_leaves_a_quiet_placeholder(browser: Browser, tmp_pa
 
 
 def test_a_token_is_asked_for_once(browser: Browser, colours: Path) -> None:
-    with serving(colours, FakeEncoder(), token="open sesame") as address, visiting(browser, address) as visit:
+    with serving(colours, token="open-sesame-and-enter") as address, visiting(browser, address) as visit:
         page = visit.page
         page.goto(f"{address}?q=red")
         expect(page.locator("#token")).to_be_visible()
         page.fill("#token-field", "wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#token-error")).to_have_text("That is not the token of this server.")
-        page.fill("#token-field", "open sesame")
+        page.fill("#token-field", "open-sesame-and-enter")
         page.keyboard.press("Enter")
         reds(page)
         expect(page.locator("#token")).to_be_hidden()
         assert "sesame" not in page.url
         page.reload()
         reds(page)
-    with serving(colours, FakeEncoder(), token="sesame") as address, visiting(browser, address) as visit:
-        visit.page.goto(f"{address}?token=sesame&q=red")
+    with serving(colours, token="open-sesame-and-enter") as address, visiting(browser, address) as visit:
+        visit.page.goto(f"{address}?token=open-sesame-and-enter&q=red")
         reds(visit.page)
         assert visit.page.url == f"{address}?q=red"
 
@@ -707,7 +706,7 @@ def test_ten_thousand_pictures_scrolled_through(browser: Browser, tmp_path: Path
     for place in range(6_000):
         photo(photos / f"{place:05}.png", tuple(rng.integers(0, 255, 3).tolist()), SHAPES[place % 4])  # type: ignore[arg-type]
     embed([photos], gallery=tmp_path / "g", encoder=FakeEncoder())
-    with serving(tmp_path / "g", FakeEncoder()) as address, visiting(browser, address) as visit:
+    with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
         page = visit.go("?q=red")
         devtools = visit.context.new_cdp_session(page)
         most = 0
