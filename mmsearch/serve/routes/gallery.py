@@ -71,7 +71,11 @@ def _gallery(service: Service) -> dict[str, Any]:
         ],
         "roots": [{"id": root.id, "path": _text(str(gallery.root_path(root.id)))} for root in gallery.manifest.roots],
         "columns": {
-            table: [{"name": each.name, "type": str(each.type)} for each in gallery.schema(table) if each.name != "embedding"]
+            table: [
+                {"name": each.name, "type": str(each.type)}
+                for each in gallery.schema(table)
+                if each.name != "embedding"
+            ]
             for table in ITEM_TABLES
         },
         "limits": {"upload_bytes": service.upload_bytes, "hits": MOST_HITS},
