@@ -16,6 +16,7 @@
     ├── AnnIndexError           the FAISS index: bad factory string, damaged, not for this gallery
     ├── ClusterError            the machines that were to help: not there, not set up, failing
     ├── QueryError              what was asked: empty, undecodable, nothing to search
+    │   └── FilterError         its filter: no expression over the columns, or one that takes too long
     └── BenchmarkError          an annotation file or image folder that does not make a benchmark
 
 A message says what, where, and the next command. `mmsearch.cli` catches `MmsearchError` once, prints it and exits with
@@ -40,6 +41,7 @@ __all__ = [
     "AnnIndexError",
     "ClusterError",
     "QueryError",
+    "FilterError",
     "BenchmarkError",
 ]
 
@@ -121,6 +123,10 @@ class ClusterError(MmsearchError):
 
 class QueryError(MmsearchError):
     """A query that has no answer as asked."""
+
+
+class FilterError(QueryError):
+    """A filter that cannot be used."""
 
 
 class BenchmarkError(MmsearchError):

@@ -3,23 +3,18 @@
 import io
 import json
 import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from mmsearch.encoders import Encoder
 from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.serve import ServeOptions, gallery_app
+from mmsearch.serve.running import ServeOptions
 from tests.fakes import FakeEncoder
+from tests.servers import running
 
 RED, GREEN, BLUE, YELLOW, WHITE = (220, 30, 30), (30, 180, 60), (40, 60, 220), (240, 220, 40), (250, 250, 250)
 SHAPES = ((64, 48), (48, 64), (50, 50), (120, 50))
@@ -63,23 +58,10 @@ def make_gallery(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(gallery: Path, encoder: Encoder, *, token: str | None = None, port: int = 0) -> Iterator[str]:
+def serving(gallery: Path, *, token: str | None = None) -> Iterator[str]:
     """The address of a gallery that is served by a thread of this process, without a model."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        port = listener.getsockname()[1]
-        app = gallery_app(open_gallery(gallery, encoder=encoder), ServeOptions(token=token), port=port, token=token)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=2))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with running(gallery, options=ServeOptions(token=token)) as server:
+        yield f"{server.url}/"
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def chromium() -> str:
     return browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(chromium: str) -> "Iterator[Browser]":
     from tests.browsing import browsing
 
@@ -69,7 +69,7 @@ def browser(chromium: str) -> "Iterator[Browser]":
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A gallery to look at: see `make_gallery`."""
     from tests.browsing import make_gallery
@@ -79,12 +79,12 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield make_gallery(tmp_path_factory.mktemp("site"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(colours: Path) -> Iterator[str]:
     """The address at which that gallery is served."""
     from tests.browsing import serving
 
-    with serving(colours, FakeEncoder()) as address:
+    with serving(colours) as address:
         yield address
 
 

@@ -8,7 +8,7 @@
  * @typedef {{hits: Hit[], more: boolean, warnings: string[], version: number}} Answer
  * @typedef {{name: string, type: string}} Column
  * @typedef {{name: string, version: number, images: number, captions: number, skipped?: number,
- *   encoder: {spec: string, dim: number, declared: boolean}, answers_text?: boolean, mmsearch: string,
+ *   encoder: {spec: string, dim: number, declared: boolean}, answers_text?: boolean, text_problem?: string | null, mmsearch: string,
  *   indexes?: {table: string, factory: string, recall?: number | null}[], roots?: {id: number, path: string}[],
  *   columns?: {images?: Column[], captions?: Column[]}, limits?: {upload_bytes?: number, hits?: number}}} Gallery
  * @typedef {Hit & {bytes?: number | null, captions?: string[], format?: string | null, mtime?: string | null}} Item
@@ -140,7 +140,7 @@ export async function whyNot(source) {
   }
 }
 
-const EDGES = [320, 640, 1280, 2560];
+const EDGES = [320, 640, 1280];
 
 /**
  * The address of a thumbnail whose longer side has at least so many pixels.

@@ -127,16 +127,14 @@ export class Filters {
 
   /** @param {string} name @param {string | boolean} value */
   #set(name, value) {
-    const field = this.#form.elements.namedItem(name);
-    if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = Boolean(value);
-    else if (field instanceof HTMLSelectElement) {
-      const other = field.querySelector("[data-other]");
-      other?.remove();
-      field.value = String(value);
-      if (field.value !== String(value)) field.append(element("option", { value: String(value), selected: true, "data-other": "" }, `${value} pixels`));
-    } else if (field instanceof RadioNodeList) {
-      for (const one of field) if (one instanceof HTMLInputElement) one.checked = one.value === value;
-    } else if (field && field !== document.activeElement && "value" in field) field.value = String(value);
+    for (const field of this.#form.querySelectorAll(`[name="${name}"]`)) {
+      if (field instanceof HTMLSelectElement) choose(field, String(value));
+      else if (field instanceof HTMLInputElement && field.type === "radio") field.checked = field.value === value;
+      else if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = Boolean(value);
+      else if (field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement) {
+        if (field !== document.activeElement) field.value = String(value);
+      }
+    }
   }
 
   #read() {
@@ -165,4 +163,15 @@ export class Filters {
     this.complain("");
     this.on.changed({ ...this.#question, table: "images", filter: NO_FILTER });
   }
+}
+
+/**
+ * Chooses a value, which an address may name though it is not on offer.
+ * @param {HTMLSelectElement} field
+ * @param {string} value
+ */
+function choose(field, value) {
+  field.querySelector("[data-other]")?.remove();
+  field.value = value;
+  if (field.value !== value) field.append(element("option", { value, selected: true, "data-other": "" }, `${value} pixels`));
 }

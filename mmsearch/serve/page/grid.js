@@ -9,7 +9,7 @@
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
 import { inRows, rowHeight } from "./layout.js";
-import { score, sentence, shown, split } from "./text.js";
+import { absence, score, sentence, shown, split } from "./text.js";
 
 const AROUND = "1200px 0px"; // how far from the screen images are held
 
@@ -176,7 +176,7 @@ export class Grid {
       tile.stuck = true;
       return this.on.failed(why);
     }
-    this.#absent(tile, why.status === 410 ? "The file is gone" : why.status === 404 ? "No longer in the gallery" : "It cannot be shown");
+    this.#absent(tile, absence(why));
   }
 
   /** @param {Tile} tile @param {string} words */

@@ -49,7 +49,7 @@ let unknown = null;
  */
 async function ask(asked, how = "push", remembered = false) {
   clearTimeout(typingEnds);
-  typing = typing && how === "replace";
+  typing = false;
   const changed = toAddress(asked) !== toAddress(question);
   question = asked;
   if (how !== "stay") {
@@ -137,6 +137,7 @@ const search = new Search({
   answered(shown) {
     settle();
     filters.complain("");
+    if (gallery && gallery.version < shown.version) keepUp();
     grid.show(shown.hits);
     scrollTo(0, shown.scroll);
     describe(shown);
@@ -198,7 +199,9 @@ async function forgotten(error, asked) {
   }
   unknown = hash;
   chips.mark(hash, true);
-  complain("The server no longer knows the picture that was asked with. Choose the file again, or drop it here.", "Choose the picture", () => pictures.choosePictures());
+  const words = "The server no longer knows the picture that was asked with.";
+  if (grid.length) return complain(`${words} Choose the file again, or drop it here.`, "Choose the picture", pictures.choosePictures);
+  sayNothing("The picture is needed again", `${words} Choose the file, drop it here, or take it out of the question.`, ["Choose the picture", pictures.choosePictures]);
 }
 
 /** @param {Shown} shown */
@@ -235,12 +238,29 @@ function warn(warnings) {
 function emptiness(shown_, what) {
   nothing.hidden = shown_.hits.length > 0;
   if (!nothing.hidden) {
-    const empty = gallery && !(what === "caption" ? gallery.captions : gallery.images);
-    byId("nothing-words", HTMLElement).textContent = empty ? `This gallery holds no ${what}s yet.` : "Nothing was found.";
-    const why = empty ? "Add some: mmsearch embed FOLDER" : shown_.warnings.map(shown).join(" ");
-    byId("nothing-why", HTMLElement).textContent = why || (filtersSet(question) ? "The filters admit nothing." : "");
+    if (gallery && !(what === "caption" ? gallery.captions : gallery.images)) {
+      return sayNothing(`This gallery holds no ${what}s yet`, "Add some: mmsearch embed FOLDER", null);
+    }
+    const filtered = filtersSet(shown_.question);
+    const why = shown_.warnings.map((one) => shown(one.charAt(0).toUpperCase() + one.slice(1))).join(". ");
+    const without = () => void ask({ ...question, filter: NOTHING.filter });
+    sayNothing("Nothing was found", why || (filtered ? "The filters admit nothing." : ""), filtered ? ["Take the filters away", without] : null);
   }
-  byId("nothing-button", HTMLElement).hidden = nothing.hidden || !filtersSet(question);
+}
+
+/**
+ * Says in the middle of the page why there are no pictures.
+ * @param {string} words
+ * @param {string} why
+ * @param {[string, () => void] | null} way out of it
+ */
+function sayNothing(words, why, way) {
+  nothing.hidden = false;
+  byId("nothing-words", HTMLElement).textContent = words;
+  byId("nothing-why", HTMLElement).textContent = why;
+  const button = byId("nothing-button", HTMLButtonElement);
+  say(button, way?.[0] ?? "");
+  button.onclick = way?.[1] ?? null;
 }
 
 /** @param {Shown} shown */
@@ -343,16 +363,14 @@ words.addEventListener("compositionend", () => (typingEnds = window.setTimeout(t
 
 function typed() {
   if (words.value.trim() === question.words.trim()) return;
-  const how = typing ? "replace" : "push";
+  void ask({ ...question, words: words.value }, typing ? "replace" : "push");
   typing = true;
-  void ask({ ...question, words: words.value }, how);
 }
 
 byId("box", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(typingEnds);
   if (matchMedia("(pointer: coarse)").matches) words.blur(); // the keyboard makes room for the pictures
-  typing = false;
   void ask({ ...question, words: words.value });
 });
 words.addEventListener("keydown", (event) => {
@@ -381,8 +399,6 @@ byId("home", HTMLAnchorElement).addEventListener("click", (event) => {
   void ask(NOTHING);
   words.focus();
 });
-byId("nothing-button", HTMLButtonElement).textContent = "Take the filters away";
-byId("nothing-button", HTMLButtonElement).addEventListener("click", () => void ask({ ...question, filter: NOTHING.filter }));
 
 // --- moving about
 
@@ -411,7 +427,6 @@ addEventListener("popstate", async () => {
   const asked = fromAddress(location.search);
   if (toAddress(asked) !== toAddress(question)) {
     if (viewer.isOpen) viewer.hide();
-    typing = false;
     await ask(asked, "stay", true);
   }
   followView();
@@ -461,7 +476,7 @@ function introduce(known) {
   const name = shown(known.name);
   const caution = spec === "demo"
     ? "The bundled demo model knows drawn postcards and nothing else: on other pictures its answers mean nothing."
-    : declared ? `That these are vectors of ${shown(spec)} was declared and is not checked.` : "";
+    : declared ? `That these are vectors of ${shown(spec)} was declared and is not checked.` : shown(known.text_problem ?? "");
   byId("home-name", HTMLElement).textContent = name;
   byId("start-name", HTMLElement).textContent = name;
   byId("start-lead", HTMLElement).textContent = known.answers_text === false
@@ -483,6 +498,11 @@ function introduce(known) {
   ]).filter(([, value]) => value));
   filters.describe(known);
   show(question);
+}
+
+/** The gallery has changed: what is said of it, too. */
+function keepUp() {
+  api.gallery().then(introduce, () => {}); // no matter: the next answer tells again
 }
 
 async function start() {

@@ -104,11 +104,6 @@ export class Search {
     await again?.();
   }
 
-  /** Nothing remembered holds any more. */
-  forget() {
-    this.#remembered.clear();
-  }
-
   /** @param {string} key @param {Shown} shown */
   #answered(key, shown) {
     this.#remembered.delete(key);

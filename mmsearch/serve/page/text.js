@@ -73,3 +73,13 @@ export const score = (score) => score.toFixed(3);
 
 /** @param {number} weight */
 export const times = (weight) => `${weight < 0 ? "−" : "×"}${Math.abs(weight) === 0.5 ? "½" : Math.abs(weight)}`;
+
+/**
+ * Why a picture is not there, by what the server answered.
+ * @param {import("./api.js").ApiError | null} why
+ */
+export function absence(why) {
+  if (why?.status === 404) return "No longer in the gallery";
+  if (why?.status !== 410) return "It cannot be shown";
+  return shown(why.message.charAt(0).toUpperCase() + why.message.slice(1));
+}

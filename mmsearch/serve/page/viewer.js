@@ -8,7 +8,7 @@ import * as api from "./api.js";
 import { byId, element, say } from "./elements.js";
 import { nameOf, pictureOf } from "./grid.js";
 import { toast } from "./notices.js";
-import { count, score, sentence, shown, size, split, when } from "./text.js";
+import { absence, count, score, sentence, shown, size, split, when } from "./text.js";
 
 const ENLARGED = 640; // pixels to which a small picture is enlarged, at most threefold
 const SWIPE = 48; // pixels that a finger moves aside
@@ -145,7 +145,7 @@ export class Viewer {
     const row = pictureOf(this.hit);
     if (!zoomed || row === null) return;
     this.#stage.scrollTo((this.#stage.scrollWidth - this.#stage.clientWidth) / 2, (this.#stage.scrollHeight - this.#stage.clientHeight) / 2);
-    void this.#swap([api.original(row), api.thumbnail(row, 2560)], this.#waiting.signal);
+    void this.#swap([api.original(row), this.#picture.src], this.#waiting.signal);
   }
 
   #edge() {
@@ -185,7 +185,7 @@ export class Viewer {
     if (signal.aborted) return;
     if (why?.passes) return this.on.failed(why);
     this.#picture.hidden = true;
-    say(this.#absent, why?.status === 410 ? "The file is gone" : why?.status === 404 ? "No longer in the gallery" : "It cannot be shown");
+    say(this.#absent, absence(why));
   }
 
   /** @param {Hit} hit @param {AbortSignal} signal */
