@@ -3,6 +3,7 @@
 import threading
 
 from mmsearch.errors import MmsearchError
+from mmsearch.locations import Url
 from mmsearch.pipeline.query import OpenGallery
 
 __all__ = ["Following"]
@@ -13,11 +14,13 @@ _LOOK_SECONDS = 2.0
 class Following:
     """A gallery that is looked up anew for each batch of queries. Whoever has a version keeps it to the end.
 
-    Where nobody asks it is looked up every other second, so that what came is loaded before the next question.
+    Where nobody asks it is looked up every other second, so that what came is loaded before the next question. One in
+    an object store is only looked up so: no question waits for a request to it.
     """
 
     def __init__(self, opened: OpenGallery) -> None:
         self._opened = opened
+        self._remote = isinstance(opened.gallery.path, Url)
         self._opening = threading.Lock()
         self._closed = threading.Event()
         self.problem: str | None = None
@@ -29,7 +32,13 @@ class Following:
         return self._opened
 
     def newest(self) -> OpenGallery:
-        """The newest version. Raises GalleryError where the gallery is gone or damaged."""
+        """The newest version, of an object store that of two seconds ago. Raises GalleryError where the gallery is gone
+        or damaged."""
+        if self._remote and self.problem is None:
+            return self._opened
+        return self._looked_up()
+
+    def _looked_up(self) -> OpenGallery:
         with self._opening:
             try:
                 self._opened = self._opened.newest()
@@ -46,6 +55,6 @@ class Following:
     def _look(self) -> None:
         while not self._closed.wait(_LOOK_SECONDS):
             try:
-                self.newest()
+                self._looked_up()
             except MmsearchError:  # `problem` says it, and so does the answer to the next query
                 continue
