@@ -15,6 +15,7 @@
     │   └── ParityError         the quick way to its vectors does not agree with the exact one
     ├── AnnIndexError           the FAISS index: bad factory string, damaged, not for this gallery
     ├── QueryError              what was asked: empty, undecodable, nothing to search
+    │   └── FilterError         its filter: no expression over the columns, or one that takes too long
     └── BenchmarkError          an annotation file or image folder that does not make a benchmark
 
 A message says what, where, and the next command. `mmsearch.cli` catches `MmsearchError` once, prints it and exits with
@@ -38,6 +39,7 @@ __all__ = [
     "ParityError",
     "AnnIndexError",
     "QueryError",
+    "FilterError",
     "BenchmarkError",
 ]
 
@@ -112,6 +114,10 @@ class AnnIndexError(MmsearchError):
 
 class QueryError(MmsearchError):
     """A query that has no answer as asked."""
+
+
+class FilterError(QueryError):
+    """A filter that cannot be used."""
 
 
 class BenchmarkError(MmsearchError):

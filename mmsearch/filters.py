@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import QueryError
+from mmsearch.errors import FilterError
 
 __all__ = ["RowFilter"]
 
@@ -100,7 +100,7 @@ class RowFilter:
     """
 
     def __init__(self, expression: str, columns: Iterable[pa.Field], *, bounded: bool = False) -> None:
-        """columns: those that may be used, `row_id` among them. Raises QueryError, which lists them.
+        """columns: those that may be used, `row_id` among them. Raises FilterError, which lists them.
 
         bounded: take only functions whose work is bounded by the row, as for a stranger's filter.
         """
@@ -120,13 +120,13 @@ class RowFilter:
     def row_ids(self, rows: pa.Table) -> NDArray[np.int64]:
         """The ids of those rows for which the expression is true, ascending. rows: `row_id` and `columns`.
 
-        Where it is neither true nor false (NULL), a row is not admitted. Raises QueryError.
+        Where it is neither true nor false (NULL), a row is not admitted. Raises FilterError.
         """
         admitted = self._run(self._sql, rows, lambda found: found.fetchnumpy()["row_id"])
         return np.sort(np.asarray(admitted, np.int64))
 
     def _parsed(self) -> dict[str, Any]:
-        """The expression as DuckDB parses it. Raises QueryError unless it is exactly one."""
+        """The expression as DuckDB parses it. Raises FilterError unless it is exactly one."""
         if not self._expression.strip():
             raise self._bad("it is empty")
         sql = "SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)"
@@ -183,12 +183,12 @@ class RowFilter:
             except duckdb.Error as error:
                 raise self._bad(str(error)) from error
 
-    def _bad(self, reason: str) -> QueryError:
+    def _bad(self, reason: str) -> FilterError:
         # DuckDB's first line says what is wrong; the rest repeats the SQL around it, which nobody typed.
         first = reason.split("\n", 1)[0].split(" Error: ", 1)[-1].strip(" .!")
         columns = ", ".join(f"{field.name} ({_type(field.type)})" for field in self._schema)
         shown = self._expression if len(self._expression) <= _SHOWN else f"{self._expression[:_SHOWN]}…"
-        return QueryError(f"the filter {shown!r} cannot be used: {first}. Columns: {columns}")
+        return FilterError(f"the filter {shown!r} cannot be used: {first}. Columns: {columns}")
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

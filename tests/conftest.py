@@ -1,14 +1,21 @@
 """What many tests share: a clean home and cache, pictures, and the real data where it stands beside the project."""
 
+import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes import COLOURS, FakeEncoder, write_picture
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browsing import Visit
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -43,6 +50,51 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real data is not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that shows pages as people see them. Nothing is downloaded for it."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    return browser
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> "Iterator[Browser]":
+    from tests.browsing import browsing
+
+    with browsing(chromium) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A gallery to look at: see `make_gallery`."""
+    from tests.browsing import make_gallery
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield make_gallery(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def site(colours: Path) -> Iterator[str]:
+    """The address at which that gallery is served."""
+    from tests.browsing import serving
+
+    with serving(colours) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser: "Browser", site: str) -> "Iterator[Visit]":
+    """Somebody in front of that page."""
+    from tests.browsing import visiting
+
+    with visiting(browser, site) as one:
+        yield one
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -204,15 +203,12 @@ def test_the_options_of_query(photos: Path, mmsearch: Command, monkeypatch: pyte
 
 
 @pytest.mark.soak
-def test_a_browser_shows_the_page_as_it_is_meant(opened: OpenGallery, tmp_path: Path) -> None:
+def test_a_browser_shows_the_page_as_it_is_meant(opened: OpenGallery, tmp_path: Path, chromium: str) -> None:
     """In Chromium, without a network: nothing runs, every picture shows, light and dark differ, nothing is cut off."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
     pictures = opened.ask(Query([Text("red")], k=8))
     captions = opened.ask(Query([Text("red")], table="captions"))
     file, _ = page_of(tmp_path, pictures, captions)
-    plain = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
+    plain = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
     plain += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
 
     def run(*arguments: str) -> str:

@@ -69,7 +69,9 @@ def test_hits_are_the_objects_of_the_command_lines_json_lines(
     printed = mmsearch("query", "red", "--gallery", gallery, "--format", "jsonl", *arguments)
     with running(gallery, encoder=FakeEncoder("fake")) as server:
         answer = server.ask("red", **more)
-    assert answer["hits"] == [json.loads(line) for line in printed.out.splitlines()]
+    beside = ("image", "width", "height") if more.get("table") == "captions" else ()  # of the captions' pictures
+    hits = [{name: value for name, value in hit.items() if name not in beside} for hit in answer["hits"]]
+    assert hits == [json.loads(line) for line in printed.out.splitlines()]
     assert answer["hits"]
     assert answer["version"] == Gallery.open(gallery).manifest.version
 
@@ -113,7 +115,7 @@ def test_several_queries_have_each_their_answer_or_their_error(still: Running) -
         {"parts": [{"text": "blue"}], "k": 2},
     ]
     answers = still.post("/api/queries", {"queries": queries}).json()["answers"]
-    assert [sorted(each)[0] for each in answers] == ["hits", "error", "code", "error", "hits"]
+    assert [sorted(each)[0] for each in answers] == ["hits", "error", "code", "code", "hits"]
     assert answers[0] == still.ask("red", k=1)
     assert answers[4] == still.ask("blue", k=2)
     assert answers[2]["code"] == "unknown_picture"
@@ -204,8 +206,7 @@ def test_an_upload_is_bounded_before_it_is_read(gallery: Path) -> None:
 
 def test_what_the_gallery_is(server: Running, gallery: Path, photos: Path) -> None:
     found = server.get("/api/gallery").json()
-    columns = [column["name"] for column in found.pop("columns")]
-    assert {"path", "width", "taken_at"} <= set(columns)
+    assert list(found.pop("columns")) == ["images", "captions"]
     assert found == {
         "name": "g",
         "version": 2,
@@ -214,6 +215,7 @@ def test_what_the_gallery_is(server: Running, gallery: Path, photos: Path) -> No
         "encoder": {"spec": "fake", "dim": 49, "declared": False},
         "indexes": [],
         "roots": [{"id": 1, "path": str(photos)}],
+        "limits": {"upload_bytes": 32 << 20, "hits": 10_000},
         "answers_text": True,
         "text_problem": None,
         "mmsearch": found["mmsearch"],
@@ -291,7 +293,7 @@ def test_a_gallery_whose_model_cannot_be_loaded_still_answers_by_its_pictures(
 
 
 def test_the_page_and_what_it_needs_are_served_and_nothing_else(still: Running) -> None:
-    for path in ("/static/nothing.js", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/", "/nothing", "//"):
+    for path in ("/static/nothing.js", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/", "/nothing"):
         response = still.get(path)
         assert (response.status_code, list(response.json())) == (404, ["error"]), path
     assert still.client.put("/api/query").status_code == 405

@@ -61,13 +61,13 @@ def row_of(gallery: Path, name: str) -> int:
 # --- who is let in ----------------------------------------------------------------------------------------------------
 
 EVERYTHING = [
-    "/",
     "/api/gallery",
     "/api/images/1",
     "/api/images/1/original",
     "/api/openapi.json",
+    "/api/sample",
+    "/api/pictures/0123456789abcdef0123456789abcdef/thumbnail",
     "/metrics",
-    "/static/x",
 ]
 
 
@@ -96,6 +96,19 @@ def test_the_token_opens_by_header_and_by_a_cookie_that_the_address_sets(guarded
     assert guarded.get("/api/gallery", headers={"cookie": f"a=b; mmsearch_8765={TOKEN}"}).status_code == 200
     assert guarded.get(f"/api/gallery?token={TOKEN}").status_code == 401  # an address ends up in logs
     assert guarded.get("/health").status_code == 200  # which watchers ask
+    guarded.client.cookies.clear()
+    session = guarded.post("/api/session", headers={"authorization": f"Bearer {TOKEN}"})
+    assert (session.status_code, session.headers["set-cookie"]) == (204, visit.headers["set-cookie"])
+    guarded.client.cookies.clear()
+    refused = guarded.post("/api/session", headers={"authorization": f"Bearer {TOKEN}x"})
+    assert (refused.status_code, "set-cookie" in refused.headers) == (401, False)
+
+
+def test_the_page_itself_holds_nothing_of_the_gallery_and_may_ask_for_the_token(
+    guarded: Running, open_to_all: Running
+) -> None:
+    assert guarded.get("/").text == open_to_all.get("/").text
+    assert guarded.get("/static/main.js").status_code == 200
 
 
 def test_every_wrong_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +188,13 @@ def test_no_log_and_no_error_holds_the_token(gallery: Path, capfd: pytest.Captur
         server.get(f"/?token={TOKEN}")
         server.get("/a%0Ab%1b[31m", headers={"authorization": f"Bearer {TOKEN}"})
         server.client.cookies.clear()
-        server.get("/", headers={"authorization": f"Bearer {TOKEN}x"})
+        server.get("/metrics", headers={"authorization": f"Bearer {TOKEN}x"})
     err = capfd.readouterr().err
     assert TOKEN not in err
     assert [line.split(" ")[1:4] for line in err.splitlines()] == [
         ["GET", "/", "303"],
         ["GET", "/a\\nb\\x1b[31m", "404"],
-        ["GET", "/", "401"],
+        ["GET", "/metrics", "401"],
     ]
 
 

@@ -255,6 +255,18 @@ class Gallery:
             found += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
         return found
 
+    def images_at(self, paths: Sequence[str]) -> list[tuple[int, int, str, int | None, int | None]]:
+        """(row id, root id, path, width, height) of the live images under these paths, below any root; in one pass."""
+        import pyarrow.compute as pc
+
+        wanted = pa.array(sorted(set(paths)), pa.string())
+        found: list[tuple[int, int, str, int | None, int | None]] = []
+        for rows in self.scan("images", ["root_id", "path", "width", "height"]):
+            those = rows.filter(pc.is_in(rows.column("path"), wanted))
+            columns = (those.column(name).to_pylist() for name in ("root_id", "path", "width", "height"))
+            found += zip(tables.row_ids_of(those).tolist(), *columns, strict=True)
+        return found
+
     def captions_of(self, root_id: int, path: str) -> list[str]:
         """The live captions of an image."""
         import pyarrow.compute as pc

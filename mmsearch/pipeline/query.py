@@ -22,6 +22,7 @@ from mmsearch.errors import (
     AnnIndexError,
     EncoderError,
     EncoderMismatch,
+    FilterError,
     ImageError,
     MmsearchError,
     MmsearchWarning,
@@ -37,6 +38,8 @@ from mmsearch.records import EncoderIdentity, ItemTable
 from mmsearch.sources import read_location
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mmsearch.filters import RowFilter
 
 __all__ = ["EXACT", "OpenGallery", "SearchOptions", "open_gallery"]
@@ -213,14 +216,21 @@ class OpenGallery:
         where: an SQL expression; then all that it admits is scored exactly. Raises QueryError where it is none.
         """
         if where is not None:
-            admits = self._filter(table, where)
-            row_ids = admits.row_ids if self._filter_seconds is None else _in_time(admits, self._filter_seconds)
+            columns, row_ids = self.admitting(table, where)
             return consistently(
                 self.gallery,
-                lambda gallery: exact_search(gallery.admitted_blocks(table, admits.columns, row_ids), vectors, k),
+                lambda gallery: exact_search(gallery.admitted_blocks(table, columns, row_ids), vectors, k),
             )
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
             return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
+
+    def admitting(self, table: ItemTable, where: str) -> tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]:
+        """A filter: the columns that it reads, and what gives the ids that it admits of some rows with these and
+        `row_id`. Raises FilterError; so does what is given."""
+        admits = self._filter(table, where)
+        return admits.columns, admits.row_ids if self._filter_seconds is None else _in_time(
+            admits, self._filter_seconds
+        )
 
     def hits(self, found: Neighbours, table: ItemTable) -> list[list[Hit]]:
         """What was found, with the metadata of each row: a list a query."""
@@ -315,12 +325,12 @@ class OpenGallery:
 
 
 def _in_time(admits: "RowFilter", seconds: float) -> Callable[[pa.Table], NDArray[np.int64]]:
-    """What a filter admits of one piece after another, for so long. Raises QueryError when the time is up."""
+    """What a filter admits of one piece after another, for so long. Raises FilterError when the time is up."""
     until = time.monotonic() + seconds
 
     def row_ids(rows: pa.Table) -> NDArray[np.int64]:
         if time.monotonic() > until:
-            raise QueryError(f"the filter took more than {seconds:g} s, which is as long as it may take here")
+            raise FilterError(f"the filter took more than {seconds:g} s, which is as long as it may take here")
         return admits.row_ids(rows)
 
     return row_ids

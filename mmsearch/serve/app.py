@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from mmsearch.serve.failures import answer_failures
 from mmsearch.serve.routes.gallery import gallery_routes
 from mmsearch.serve.routes.images import image_routes
+from mmsearch.serve.routes.looking import looking_routes
 from mmsearch.serve.routes.queries import query_routes
 from mmsearch.serve.service import Service
 from mmsearch.version import __version__
@@ -33,6 +34,6 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     answer_failures(app)
-    for routes in (gallery_routes, query_routes, image_routes):
+    for routes in (gallery_routes, query_routes, image_routes, looking_routes):
         app.include_router(routes(service))
     return app

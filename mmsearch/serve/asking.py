@@ -117,8 +117,7 @@ class Asking:
                 if left and self._following.newest() is not opened:
                     continue  # a file went between the finding of a row and the reading of it
                 raise
-            version = opened.gallery.manifest.version
-            return [each if isinstance(each, MmsearchError) else answer_json(each, version) for each in results]
+            return [each if isinstance(each, MmsearchError) else answer_json(each, opened.gallery) for each in results]
         raise AssertionError("the last try returns or raises")
 
     def _settle(self, waiting: _Waiting, answer: bytes | Exception) -> None:

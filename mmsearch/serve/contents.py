@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,21 @@ import numpy as np
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.pipeline.hits import Hit
 from mmsearch.records import ImageRow
 from mmsearch.sources import archive_of, read_location
 
-__all__ = ["Content", "Gone", "NoSuchImage", "file_of", "image_row", "is_gone", "read_content"]
+__all__ = [
+    "CaptionImage",
+    "Content",
+    "Gone",
+    "NoSuchImage",
+    "file_of",
+    "image_row",
+    "images_of",
+    "is_gone",
+    "read_content",
+]
 
 _MOST_BYTES = 1 << 30
 
@@ -66,6 +78,28 @@ def is_gone(file: str | None) -> bool:
         return file is None or not Path(archive_of(file) or file).exists()
     except (OSError, ValueError):
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionImage:
+    """The picture that a caption stands with: its row, and its size where that is known."""
+
+    row_id: int
+    width: int | None
+    height: int | None
+
+
+def images_of(gallery: Gallery, hits: Sequence[Hit]) -> list[CaptionImage | None]:
+    """For each of some captions the picture of the gallery that it stands with, or None."""
+    paths = [hit.path for hit in hits if hit.path is not None]
+    if not paths:
+        return [None] * len(hits)
+    folders = {root.id: str(gallery.root_path(root.id)) for root in gallery.manifest.roots}
+    found = {
+        (folders.get(root_id), path): CaptionImage(row_id, width, height)
+        for row_id, root_id, path, width, height in consistently(gallery, lambda now: now.images_at(paths))
+    }
+    return [found.get((hit.root, hit.path or "")) for hit in hits]
 
 
 def read_content(gallery: Gallery, row: ImageRow) -> Content:

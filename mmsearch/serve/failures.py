@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from mmsearch.errors import EncoderError, GalleryError, MmsearchError
+from mmsearch.errors import EncoderError, FilterError, GalleryError, MmsearchError
 from mmsearch.serve.contents import Gone, NoSuchImage
 from mmsearch.serve.messages import ErrorBody, to_json
 from mmsearch.serve.pictures import UnknownPicture
@@ -36,8 +36,12 @@ BAD_REQUEST: _Responses = {
 
 def error_json(error: MmsearchError) -> bytes:
     """An `ErrorBody` as it goes out."""
-    code = "unknown_picture" if isinstance(error, UnknownPicture) else None
-    return to_json({"error": str(error)} | ({"code": code} if code else {}))
+    more = {}
+    if isinstance(error, UnknownPicture):
+        more = {"code": "unknown_picture", "picture": error.picture}
+    elif isinstance(error, FilterError):
+        more = {"code": "bad_filter"}
+    return to_json({"error": str(error)} | more)
 
 
 def answer_failures(app: FastAPI) -> None:

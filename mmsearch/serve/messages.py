@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmsearch.gallery import Gallery
 from mmsearch.pipeline.answers import Answer
 from mmsearch.pipeline.hits import record
 from mmsearch.pipeline.questions import NEAR_DUPLICATE
+from mmsearch.serve.contents import images_of
 
 __all__ = [
+    "LONGEST_FILTER",
     "MOST_HITS",
     "MOST_QUERIES",
     "AnswerBody",
@@ -22,6 +25,7 @@ __all__ = [
     "PictureBody",
     "QueriesBody",
     "QueryBody",
+    "SampleBody",
     "answer_json",
     "to_json",
 ]
@@ -34,7 +38,7 @@ _MOST_HITS_TOGETHER = 100_000
 _MOST_PARTS = 16
 _MOST_TEMPLATES = 100  # as many as the templates that CLIP was evaluated with
 _LONGEST_TEXT = 10_000
-_LONGEST_FILTER = 4_000
+LONGEST_FILTER = 4_000
 _LONGEST_PATH = 4_096
 
 RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -73,7 +77,7 @@ class QueryBody(_Message):
     offset: int = Field(0, ge=0, lt=MOST_HITS, description="Pass over so many of the best.")
     table: Literal["images", "captions"] = "images"
     where: str | None = Field(
-        None, max_length=_LONGEST_FILTER, description="An SQL expression over the columns of the table."
+        None, max_length=LONGEST_FILTER, description="An SQL expression over the columns of the table."
     )
     min_score: float | None = Field(None, ge=-1, le=1)
     distinct: bool | float | None = Field(
@@ -103,14 +107,18 @@ class QueriesBody(_Message):
 
 
 class ErrorBody(BaseModel):
-    """What is wrong, where, and what to do. code: for programs, where there is one."""
+    """What is wrong, where, and what to do. code: for programs, where there is one: unknown_picture (`picture` is its
+    content hash), bad_filter."""
 
     error: str
     code: str | None = None
+    picture: str | None = None
 
 
 class HitBody(BaseModel):
-    """A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture."""
+    """A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture.
+
+    image: of a caption, the row id of its picture; null where the gallery holds none."""
 
     rank: int
     score: float
@@ -122,6 +130,7 @@ class HitBody(BaseModel):
     height: int | None = None
     taken_at: str | None = None
     gone: bool
+    image: int | None = None
 
 
 class AnswerBody(BaseModel):
@@ -131,6 +140,20 @@ class AnswerBody(BaseModel):
     hits: list[HitBody]
     more: bool
     warnings: list[str]
+    version: int
+
+
+class SampledBody(HitBody):
+    """A picture that nobody asked for."""
+
+    score: None  # type: ignore[assignment]
+
+
+class SampleBody(BaseModel):
+    """Pictures from all over the gallery, and some of its captions: examples of what can be asked."""
+
+    hits: list[SampledBody]
+    captions: list[str]
     version: int
 
 
@@ -179,8 +202,16 @@ class ColumnBody(BaseModel):
     type: str
 
 
+class LimitsBody(BaseModel):
+    """How much may be asked for: bytes of a picture that is sent, and how far down a ranking (k + offset)."""
+
+    upload_bytes: int
+    hits: int
+
+
 class GalleryBody(BaseModel):
-    """What is served. answers_text: false where the model of its queries could not be loaded; text_problem: why."""
+    """What is served. columns: by table. answers_text: false where the model of its queries could not be loaded;
+    text_problem: why."""
 
     name: str
     version: int
@@ -189,7 +220,8 @@ class GalleryBody(BaseModel):
     encoder: EncoderBody
     indexes: list[IndexBody]
     roots: list[RootBody]
-    columns: list[ColumnBody]
+    columns: dict[str, list[ColumnBody]]
+    limits: LimitsBody
     answers_text: bool
     text_problem: str | None
     mmsearch: str
@@ -221,15 +253,20 @@ class HealthBody(BaseModel):
     version: int
 
 
-def answer_json(answer: Answer, version: int) -> bytes:
-    """An `AnswerBody` as it goes out."""
+def answer_json(answer: Answer, gallery: Gallery) -> bytes:
+    """An `AnswerBody` as it goes out. gallery: the version that gave it."""
+    hits = [record(hit) for hit in answer.hits]
+    if answer.query.table == "captions":
+        for hit, image in zip(hits, images_of(gallery, answer.hits), strict=True):
+            hit["image"] = image and image.row_id
+            hit["width"], hit["height"] = (image.width, image.height) if image else (None, None)
     return to_json(
         {
             "title": answer.query.title,
-            "hits": [record(hit) for hit in answer.hits],
+            "hits": hits,
             "more": answer.more,
             "warnings": list(answer.remarks),
-            "version": version,
+            "version": gallery.manifest.version,
         }
     )
 

@@ -14,6 +14,7 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.pipeline.items import vector_of
 from mmsearch.pipeline.query import OpenGallery
 from mmsearch.serve.pools import Pool
+from mmsearch.serve.thumbnails import Edge, drawn
 
 __all__ = ["Pictures", "SentPicture", "UnknownPicture"]
 
@@ -25,6 +26,10 @@ _LOAD_SECONDS = 600.0  # a model may have to be loaded first
 
 class UnknownPicture(QueryError):
     """A content hash of which neither the gallery nor the server has a vector."""
+
+    def __init__(self, picture: str) -> None:
+        super().__init__(f"the picture {picture} is not known here any more; send it again: POST /api/pictures")
+        self.picture = picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._vectors: OrderedDict[tuple[str, bytes], NDArray[np.float32]] = OrderedDict()
+        self._thumbnails: OrderedDict[bytes, bytes] = OrderedDict()
         self._keeping = threading.Lock()
         self._decoding = Pool(1, "decoding", seconds=_DECODE_SECONDS, most_waiting=32)
         self._encoding = Pool(1, "encoding", seconds=_LOAD_SECONDS, most_waiting=32)
@@ -54,11 +60,14 @@ class Pictures:
             return SentPicture(content_hash.hex(), width, height, in_gallery=True)
         encoder = await self._encoding.run(opened.encoder)
         width, height, pixels = await self._decoding.run(_pixels, data, encoder)
+        thumbnail = await self._decoding.run(drawn, data, Edge.SMALL)
         vector = (await self._encoding.run(encoder.encode_images, pixels))[0]
         with self._keeping:
             self._vectors[opened.gallery.manifest.encoder.fingerprint, content_hash] = vector
-            while len(self._vectors) > _KEPT:
-                self._vectors.popitem(last=False)
+            self._thumbnails[content_hash] = thumbnail
+            for kept in (self._vectors, self._thumbnails):
+                while len(kept) > _KEPT:
+                    kept.popitem(last=False)
         return SentPicture(content_hash.hex(), width, height, in_gallery=False)
 
     def vector(self, opened: OpenGallery, picture: str) -> NDArray[np.float32]:
@@ -70,8 +79,13 @@ class Pictures:
                 return sent
         held = vector_of(opened.gallery, key[1])
         if held is None:
-            raise UnknownPicture(f"the picture {picture} is not known here any more; send it again: POST /api/pictures")
+            raise UnknownPicture(picture)
         return held
+
+    def thumbnail(self, picture: str) -> bytes | None:
+        """A small JPEG of a picture that was sent and is none of the gallery's; None for one that is not remembered."""
+        with self._keeping:
+            return self._thumbnails.get(bytes.fromhex(picture))
 
     def close(self) -> None:
         self._decoding.close()

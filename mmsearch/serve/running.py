@@ -137,6 +137,7 @@ def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp
         threads=min(4, os.cpu_count() or 1),
         thumbnails=cache_dir() / "thumbnails",
         thumbnail_bytes=options.thumbnail_bytes,
+        upload_bytes=options.upload_bytes,
     )
 
     def count(method: str, status: int) -> None:

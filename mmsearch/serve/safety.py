@@ -30,7 +30,9 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-_OPEN = {"/health"}
+# The page holds nothing of the gallery, and asks for the token where it is wanted.
+_OPEN = {"/", "/health"}
+_PAGE = "/static/"
 _UPLOADS = "/api/pictures"
 _MESSAGE_BYTES = 2 << 20
 _DRAINED_BYTES = 256 << 20
@@ -65,6 +67,10 @@ class Access:
         if host in self.hosts:
             return True
         return self.token is not None and _is_address(host)
+
+    def kept(self, token: str) -> str:
+        """The cookie with which a browser keeps the token."""
+        return f"{self.cookie}={token}; HttpOnly; SameSite=Strict; Path=/"
 
     def admits(self, given: str | None) -> bool:
         """Whether this is the token. Takes as long for every wrong one."""
@@ -122,8 +128,6 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > _DIGITS or int(length) > (most := self._most_bytes(scope)):
             return _error(413, f"the body has {length[:_DIGITS]} bytes; at most {most:,} are read")
-        if scope["path"] in _OPEN:
-            return None
         return self._stranger(scope, headers)
 
     def _stranger(self, scope: Scope, headers: Mapping[str, str]) -> "_Response | None":
@@ -133,10 +137,14 @@ class Guard:
         given = dict(asked).get("token")
         if scope["path"] == "/" and given is not None and self._access.admits(given):
             rest = urlencode([pair for pair in asked if pair[0] != "token"])
-            cookie = f"{self._access.cookie}={given}; HttpOnly; SameSite=Strict; Path=/"
-            return _Response(303, b"", {"location": f"/?{rest}" if rest else "/", "set-cookie": cookie})
+            location = f"/?{rest}" if rest else "/"
+            return _Response(303, b"", {"location": location, "set-cookie": self._access.kept(given)})
+        if scope["path"] in _OPEN or scope["path"].startswith(_PAGE):
+            return None
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._access.admits(bearer.strip()):
+            if scope["path"] == "/api/session" and scope["method"] == "POST":
+                return _Response(204, b"", {"set-cookie": self._access.kept(bearer.strip())})
             return None
         if self._access.admits(_cookie(headers.get("cookie", ""), self._access.cookie)):
             return None

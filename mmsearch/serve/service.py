@@ -26,7 +26,10 @@ _READ_SECONDS = 60.0  # a disk may have to spin up
 class Service:
     """A gallery that is served: its newest version, its queues and its caches."""
 
-    def __init__(self, opened: OpenGallery, *, threads: int, thumbnails: Path, thumbnail_bytes: int) -> None:
+    def __init__(
+        self, opened: OpenGallery, *, threads: int, thumbnails: Path, thumbnail_bytes: int, upload_bytes: int
+    ) -> None:
+        self.upload_bytes = upload_bytes
         self.metrics = Metrics()
         self.following = Following(opened)
         self.asking = Asking(self.following, self.metrics, threads)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from mmsearch.errors import GalleryError
 from mmsearch.records import ITEM_TABLES
 from mmsearch.serve.failures import NOT_FOUND
-from mmsearch.serve.messages import GalleryBody, HealthBody, to_json
+from mmsearch.serve.messages import MOST_HITS, GalleryBody, HealthBody, to_json
 from mmsearch.serve.metrics import CONTENT_TYPE
 from mmsearch.serve.service import Service
 from mmsearch.version import __version__
@@ -70,11 +70,15 @@ def _gallery(service: Service) -> dict[str, Any]:
             if (entry := gallery.index_for(table)) is not None
         ],
         "roots": [{"id": root.id, "path": _text(str(gallery.root_path(root.id)))} for root in gallery.manifest.roots],
-        "columns": [
-            {"name": field.name, "type": str(field.type)}
-            for field in gallery.schema("images")
-            if field.name != "embedding"
-        ],
+        "columns": {
+            table: [
+                {"name": each.name, "type": str(each.type)}
+                for each in gallery.schema(table)
+                if each.name != "embedding"
+            ]
+            for table in ITEM_TABLES
+        },
+        "limits": {"upload_bytes": service.upload_bytes, "hits": MOST_HITS},
         "answers_text": problem is None,
         "text_problem": problem,
         "mmsearch": __version__,

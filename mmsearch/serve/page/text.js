@@ -1,0 +1,85 @@
+/** Values as people read them. Whatever comes from names and captions goes through `shown`. */
+
+// What would steer the line it stands in: controls, and marks that turn the direction of what follows. Joiners stay:
+// without them emoji and several scripts fall apart.
+const UNSHOWABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]/g;
+
+/**
+ * Text with nothing hidden in it: controls as escapes.
+ * @param {string} text
+ */
+export function shown(text) {
+  return text.replace(UNSHOWABLE, (mark) => {
+    if (mark === "\n") return "\\n";
+    const code = mark.codePointAt(0) ?? 0;
+    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+/**
+ * A caption: white space as a single blank, the rest as `shown`.
+ * @param {string} text
+ */
+export function sentence(text) {
+  return shown(text.replace(/\s+/g, " ").trim());
+}
+
+/**
+ * The last part of a path, and what stands before it.
+ * @param {string | null} path
+ * @returns {[string, string]}
+ */
+export function split(path) {
+  const whole = shown(path ?? "");
+  const cut = whole.lastIndexOf("/");
+  return [whole.slice(cut + 1), cut < 0 ? "" : whole.slice(0, cut)];
+}
+
+const NUMBERS = new Intl.NumberFormat("en");
+
+/** @param {number} value */
+export const count = (value) => NUMBERS.format(value);
+
+/**
+ * "1 picture", "2,000 pictures".
+ * @param {number} value
+ * @param {string} what
+ */
+export const counted = (value, what) => `${count(value)} ${what}${value === 1 ? "" : "s"}`;
+
+/** @param {number} bytes */
+export function size(bytes) {
+  const units = ["bytes", "kB", "MB", "GB"];
+  let place = 0;
+  while (bytes >= 1000 && place < units.length - 1) {
+    bytes /= 1000;
+    place += 1;
+  }
+  return `${place && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[place]}`;
+}
+
+/**
+ * A time of the gallery, which has no zone: as it stands in the file.
+ * @param {string} time ISO 8601
+ */
+export function when(time) {
+  const at = new Date(/[zZ]|[+-]\d\d:?\d\d$/.test(time) ? time : `${time}Z`);
+  if (Number.isNaN(at.getTime())) return shown(time);
+  return at.toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
+}
+
+/** @param {number} score */
+export const score = (score) => score.toFixed(3);
+
+/** @param {number} weight */
+export const times = (weight) => `${weight < 0 ? "−" : "×"}${Math.abs(weight) === 0.5 ? "½" : Math.abs(weight)}`;
+
+/**
+ * Why a picture is not there, by what the server answered.
+ * @param {import("./api.js").ApiError | null} why
+ */
+export function absence(why) {
+  if (why?.status === 404) return "No longer in the gallery";
+  if (why?.status !== 410) return "It cannot be shown";
+  return shown(why.message.charAt(0).toUpperCase() + why.message.slice(1));
+}

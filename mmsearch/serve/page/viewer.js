@@ -1,0 +1,295 @@
+/**
+ * The large view: one picture, what is known of it, and the way to the ones beside it.
+ *
+ * @typedef {import("./api.js").Hit} Hit
+ * @typedef {import("./api.js").Item} Item
+ */
+import * as api from "./api.js";
+import { byId, element, say } from "./elements.js";
+import { nameOf, pictureOf } from "./grid.js";
+import { toast } from "./notices.js";
+import { absence, count, score, sentence, shown, size, split, when } from "./text.js";
+
+const ENLARGED = 640; // pixels to which a small picture is enlarged, at most threefold
+const SWIPE = 48; // pixels that a finger moves aside
+
+export class Viewer {
+  #dialog = byId("viewer", HTMLDialogElement);
+  #stage = byId("stage", HTMLElement);
+  #picture = byId("viewer-picture", HTMLImageElement);
+  #absent = byId("viewer-absent", HTMLElement);
+  #name = byId("viewer-name", HTMLElement);
+  #caption = byId("viewer-caption", HTMLElement);
+  #facts = byId("viewer-facts", HTMLElement);
+  #captions = byId("viewer-captions", HTMLElement);
+  #original = byId("viewer-original", HTMLAnchorElement);
+  #previous = byId("previous", HTMLButtonElement);
+  #next = byId("next", HTMLButtonElement);
+  #waiting = new AbortController();
+  /** @type {Hit | null} */
+  hit = null;
+  /** In the grid; -1 where it is not there. */
+  place = -1;
+  #path = "";
+
+  /**
+   * @param {{at: (place: number) => Hit | null, moved: (hit: Hit, place: number) => void, closed: () => void,
+   *   like: (hit: Hit) => void, failed: (error: api.ApiError) => void}} on
+   *   at: a hit of the grid. moved: to another one. closed: by the person, who sees nothing happen until `hide`.
+   */
+  constructor(on) {
+    this.on = on;
+    byId("viewer-close", HTMLButtonElement).addEventListener("click", () => on.closed());
+    byId("viewer-like", HTMLButtonElement).addEventListener("click", () => this.like());
+    byId("viewer-copy", HTMLButtonElement).addEventListener("click", () => this.copy());
+    this.#previous.addEventListener("click", () => this.step(-1));
+    this.#next.addEventListener("click", () => this.step(1));
+    this.#dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      on.closed();
+    });
+    addEventListener("keydown", (event) => this.isOpen && this.#key(event)); // the focus may be in the browser's own bar
+    this.#stage.addEventListener("click", (event) => {
+      if (event.target === this.#picture) this.zoom();
+      else if (event.target === this.#stage) on.closed();
+    });
+    this.#swipes();
+  }
+
+  get isOpen() {
+    return this.#dialog.open;
+  }
+
+  /**
+   * Shows a hit.
+   * @param {Hit} hit
+   * @param {number} place in the grid, or -1
+   */
+  show(hit, place) {
+    this.hit = hit;
+    this.place = place;
+    if (!this.#dialog.open) {
+      this.#dialog.showModal();
+      this.#name.focus();
+    }
+    this.#waiting.abort();
+    this.#waiting = new AbortController();
+    this.#describe(hit, null);
+    this.#draw(hit, pictureOf(hit));
+    this.#previous.disabled = !this.on.at(place - 1) || place < 0;
+    this.#next.disabled = !this.on.at(place + 1) || place < 0;
+    void this.#complete(hit, this.#waiting.signal);
+    for (const near of [1, -1]) {
+      const beside = place < 0 ? null : this.on.at(place + near);
+      const row = beside && !beside.gone ? pictureOf(beside) : null;
+      if (row !== null) new Image().src = api.thumbnail(row, this.#edge());
+    }
+  }
+
+  /**
+   * Shows a picture of the gallery by its row.
+   * @param {number} row
+   */
+  async showRow(row) {
+    try {
+      const item = await api.item(row);
+      this.show({ ...item, rank: 0, caption: null, score: null }, -1);
+    } catch (error) {
+      if (error instanceof api.ApiError) this.on.failed(error);
+      else throw error;
+    }
+  }
+
+  hide() {
+    this.#waiting.abort();
+    this.#dialog.close();
+    this.#picture.removeAttribute("src");
+    this.hit = null;
+  }
+
+  /**
+   * Goes to the one before or after.
+   * @param {1 | -1} by
+   */
+  step(by) {
+    const place = this.place + by;
+    const hit = this.place < 0 ? null : this.on.at(place);
+    if (!hit) return;
+    this.show(hit, place);
+    this.on.moved(hit, place);
+  }
+
+  /** Further hits have come. */
+  refresh() {
+    if (this.isOpen && this.place >= 0) this.#next.disabled = !this.on.at(this.place + 1);
+  }
+
+  /** Asks again for what did not come. */
+  again() {
+    if (this.hit && this.isOpen) this.show(this.hit, this.place);
+  }
+
+  like() {
+    if (this.hit) this.on.like(this.hit);
+  }
+
+  async copy() {
+    const copied = (await toClipboard(this.#path)) || byHand(this.#dialog, this.#path);
+    toast(copied ? "Path copied" : "The browser does not let the path be copied; mark it below");
+  }
+
+  /** Between the whole picture and its own pixels. */
+  zoom() {
+    if (!this.hit || this.#picture.hidden) return;
+    const zoomed = this.#stage.classList.toggle("zoomed");
+    const row = pictureOf(this.hit);
+    if (!zoomed || row === null) return;
+    this.#stage.scrollTo((this.#stage.scrollWidth - this.#stage.clientWidth) / 2, (this.#stage.scrollHeight - this.#stage.clientHeight) / 2);
+    void this.#swap([api.original(row), this.#picture.src], this.#waiting.signal);
+  }
+
+  #edge() {
+    return Math.max(this.#stage.clientWidth, this.#stage.clientHeight, 640) * (window.devicePixelRatio || 1);
+  }
+
+  /** @param {Hit} hit @param {number | null} row */
+  #draw(hit, row) {
+    this.#stage.classList.remove("zoomed");
+    say(this.#absent, row === null ? "This caption has no picture in the gallery" : hit.gone ? "The file is gone" : "");
+    this.#picture.hidden = row === null || hit.gone;
+    if (row === null || hit.gone) return this.#picture.removeAttribute("src");
+    this.#picture.alt = hit.caption ? sentence(hit.caption) : nameOf(hit);
+    this.#picture.style.setProperty("--wide", hit.width ? `${Math.max(hit.width, Math.min(3 * hit.width, ENLARGED))}px` : "100cqw");
+    this.#picture.style.setProperty("--ratio", String(hit.width && hit.height ? hit.width / hit.height : 1.5));
+    this.#picture.src = api.thumbnail(row, 320); // it is there already, or soon
+    void this.#swap([api.thumbnail(row, this.#edge())], this.#waiting.signal);
+  }
+
+  /**
+   * Puts the first source that loads in the place of what is shown.
+   * @param {string[]} sources
+   * @param {AbortSignal} signal
+   */
+  async #swap(sources, signal) {
+    for (const source of sources) {
+      const sharp = new Image();
+      sharp.src = source;
+      const came = await sharp.decode().then(() => true, () => false);
+      if (signal.aborted) return;
+      if (came) {
+        this.#picture.src = source;
+        return;
+      }
+    }
+    const why = await api.whyNot(sources.at(-1) ?? "");
+    if (signal.aborted) return;
+    if (why?.passes) return this.on.failed(why);
+    this.#picture.hidden = true;
+    say(this.#absent, absence(why));
+  }
+
+  /** @param {Hit} hit @param {AbortSignal} signal */
+  async #complete(hit, signal) {
+    const row = pictureOf(hit);
+    if (row === null) return;
+    try {
+      this.#describe(hit, await api.item(row, signal));
+    } catch (error) {
+      if (error instanceof api.ApiError && error.passes) this.on.failed(error);
+      else if (!(error instanceof api.ApiError) && !api.isAbort(error)) throw error;
+    }
+  }
+
+  /** @param {Hit} hit @param {Item | null} item */
+  #describe(hit, item) {
+    const [name, folder] = split(hit.path);
+    const row = pictureOf(hit);
+    this.#path = hit.file ?? hit.path ?? "";
+    this.#name.textContent = name || (row === null ? "A caption" : `Picture ${row}`);
+    say(this.#caption, hit.caption ? sentence(hit.caption) : "");
+    const width = item?.width ?? hit.width;
+    const height = item?.height ?? hit.height;
+    const taken = item?.taken_at ?? hit.taken_at;
+    const facts = /** @type {[string, string][]} */ ([
+      ["Folder", folder],
+      ["Taken", taken ? when(taken) : ""],
+      ["Dimensions", width && height ? `${count(width)} × ${count(height)} pixels` : ""],
+      ["Size", item?.bytes ? size(item.bytes) : ""],
+      ["Format", item?.format ? shown(item.format) : ""],
+      ["Score", hit.score === null ? "" : `${score(hit.score)}, rank ${count(hit.rank)}`],
+      ["Path", shown(this.#path)],
+    ]).filter(([, value]) => value);
+    this.#facts.replaceChildren(
+      ...facts.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", { dir: "auto" }, value))),
+    );
+    const captions = (item?.captions ?? []).filter((one) => one !== hit.caption);
+    this.#captions.hidden = !captions.length;
+    byId("viewer-captions-list", HTMLElement).replaceChildren(
+      ...captions.map((one) => element("li", { dir: "auto" }, sentence(one))),
+    );
+    const openable = row !== null && !hit.gone && !item?.gone;
+    this.#original.toggleAttribute("inert", !openable);
+    if (openable) this.#original.href = api.original(row);
+    else this.#original.removeAttribute("href");
+    byId("viewer-copy", HTMLButtonElement).disabled = !this.#path;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const does = {
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      m: () => this.like(),
+      c: () => void this.copy(),
+      z: () => this.zoom(),
+      o: () => this.#original.click(),
+    }[event.key];
+    if (!does) return;
+    event.preventDefault();
+    event.stopPropagation();
+    does();
+  }
+
+  #swipes() {
+    /** @type {{x: number, y: number} | null} */
+    let from = null;
+    this.#stage.addEventListener("pointerdown", (event) => {
+      const one = event.pointerType === "touch" && event.isPrimary && !this.#stage.classList.contains("zoomed");
+      from = one ? { x: event.clientX, y: event.clientY } : null;
+    });
+    this.#stage.addEventListener("pointerup", (event) => {
+      const across = from ? event.clientX - from.x : 0;
+      const down = from ? Math.abs(event.clientY - from.y) : 0;
+      from = null;
+      if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * down) this.step(across > 0 ? -1 : 1);
+    });
+  }
+}
+
+/** @param {string} text */
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text); // there on https and on this machine alone
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The way before there was a clipboard to ask.
+ * @param {HTMLElement} inside
+ * @param {string} text
+ */
+function byHand(inside, text) {
+  const field = element("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
+  field.value = text;
+  const focused = document.activeElement;
+  inside.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  if (focused instanceof HTMLElement) focused.focus();
+  return copied;
+}

@@ -1,0 +1,76 @@
+"""What there is to look at beside the hits: some of the gallery, and the pictures that are asked with."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from mmsearch.errors import ImageError
+from mmsearch.gallery import Gallery, consistently
+from mmsearch.pipeline.hits import record
+from mmsearch.pipeline.samples import sample, sample_captions
+from mmsearch.records import ImageRow
+from mmsearch.serve.contents import Gone, image_row, read_content
+from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
+from mmsearch.serve.messages import LONGEST_FILTER, SampleBody, to_json
+from mmsearch.serve.pictures import UnknownPicture
+from mmsearch.serve.service import Service
+from mmsearch.serve.thumbnails import Edge
+
+__all__ = ["looking_routes"]
+
+_CAPTIONS = 6
+
+_Hash = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The content hash of a picture.")]
+_Where = Annotated[
+    str | None, Query(max_length=LONGEST_FILTER, description="An SQL expression over the columns of the pictures.")
+]
+
+
+def looking_routes(service: Service) -> APIRouter:
+    """GET /api/sample, /api/pictures/{picture}/thumbnail."""
+    router = APIRouter(prefix="/api", tags=["looking"])
+
+    @router.get(
+        "/sample", response_model=SampleBody, responses=BAD_REQUEST, summary="Pictures from all over the gallery"
+    )
+    async def some(n: Annotated[int, Query(ge=1, le=200)] = 60, where: _Where = None) -> Response:
+        return Response(to_json(await service.reading.run(_sample, service, n, where)), media_type="application/json")
+
+    @router.get(
+        "/pictures/{picture}/thumbnail",
+        response_class=Response,
+        responses=BAD_REQUEST | NOT_FOUND | GONE | {200: {"content": {"image/jpeg": {}}}},
+        summary="A picture that was sent to ask with, as a small JPEG",
+    )
+    async def thumbnail(picture: _Hash) -> Response:
+        data = service.pictures.thumbnail(picture)
+        if data is None:
+            gallery, row = await service.reading.run(_held, service, picture)
+            try:
+                data = await service.thumbnails.get(
+                    bytes.fromhex(picture), Edge.SMALL, lambda: read_content(gallery, row).data
+                )
+            except ImageError as error:
+                raise Gone(f"the file cannot be shown: {error.reason}") from error
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+    return router
+
+
+def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
+    """The `SampleBody` of a gallery. Raises FilterError."""
+    opened = service.following.newest()
+    return {
+        "hits": [record(hit) | {"score": None} for hit in sample(opened, n, where=where)],
+        "captions": sample_captions(opened, _CAPTIONS) if where is None else [],
+        "version": opened.gallery.manifest.version,
+    }
+
+
+def _held(service: Service, picture: str) -> tuple[Gallery, ImageRow]:
+    """The row of the gallery with this content. Raises UnknownPicture."""
+    gallery = service.following.newest().gallery
+    row_id = consistently(gallery, lambda now: now.row_with_content(bytes.fromhex(picture)))
+    if row_id is None:
+        raise UnknownPicture(picture)
+    return gallery, image_row(gallery, row_id)

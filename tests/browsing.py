@@ -1,0 +1,162 @@
+"""A served gallery and a browser in front of it, for tests that use the page as a person would."""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from mmsearch.pipeline.embed import embed
+from mmsearch.serve.running import ServeOptions
+from tests.fakes import FakeEncoder
+from tests.servers import running
+
+RED, GREEN, BLUE, YELLOW, WHITE = (220, 30, 30), (30, 180, 60), (40, 60, 220), (240, 220, 40), (250, 250, 250)
+SHAPES = ((64, 48), (48, 64), (50, 50), (120, 50))
+HOSTILE = (
+    "<img src=x onerror=document.title='run'>.png",
+    "\" onerror=\"document.title='run'.png",
+    "javascript:alert(1).png",
+    "日本の猫 🐈 \u202egnp.png",
+    "new\nline\x1b[31m.png",
+    f"{'long name ' * 24}.png",
+    os.fsdecode(b"caf\xe9.png"),
+)
+CAPTION = "</span><script>document.title='run'</script> \u202e & <img src=x onerror=\"document.title='run'\"> 👨‍👩‍👧"
+ALL = 180 + 3 + 3 + len(HOSTILE)
+
+
+def make_gallery(folder: Path) -> Path:
+    """180 pictures in three colours, ranked by their shade, three of known days, three odd ones, and hostile names."""
+    photos = folder / "Photos"
+    for colour, name, many in ((RED, "red", 90), (GREEN, "green", 60), (BLUE, "blue", 30)):
+        for place in range(many):
+            less = place + 8 if place else 0  # the first is the colour itself
+            shade = [one if one == max(colour) else one + less for one in colour]
+            photo(photos / name / f"{name}-{place:03}.png", tuple(shade), SHAPES[place % 4])
+    for day in ("2023:06:01 08:00:00", "2024:05:01 12:30:00", "2024:12:31 23:59:00"):
+        photo(photos / "dated" / f"{day[:10].replace(':', '-')}.jpg", YELLOW, (80, 60), day)
+    photo(photos / "odd" / "large.png", (200, 200, 60), (1400, 900))
+    photo(photos / "odd" / "scan.tiff", (10, 90, 90), (200, 100))
+    photo(photos / "odd" / "100%_sure.png", (90, 10, 90), (60, 60))
+    for place, name in enumerate(HOSTILE):
+        photo(photos / "<b>" / name, (250, 250, 250 - place), SHAPES[place % 4])
+    captions = folder / "captions.jsonl"
+    lines = [{"image": f"red/red-{place:03}.png", "caption": f"a red picture, number {place}"} for place in range(30)]
+    lines += [
+        {"image": f"<b>/{HOSTILE[0]}", "caption": CAPTION},
+        {"image": None, "caption": "a red caption of nothing"},
+    ]
+    captions.write_text("\n".join(map(json.dumps, lines)))
+    embed([photos], captions=[captions], gallery=photos / ".mmsearch", encoder=FakeEncoder())
+    return photos / ".mmsearch"
+
+
+@contextmanager
+def serving(gallery: Path, *, token: str | None = None) -> Iterator[str]:
+    """The address of a gallery that is served by a thread of this process, without a model."""
+    with running(gallery, options=ServeOptions(token=token)) as server:
+        yield f"{server.url}/"
+
+
+@contextmanager
+def browsing(chromium: str) -> Iterator[Browser]:
+    """The browser that is installed."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Visit:
+    """A page in a browser, and what happened in it that a person does not see."""
+
+    page: Page
+    context: BrowserContext
+    address: str
+    errors: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def go(self, query: str = "") -> Page:
+        """Open the page, at a question, and wait for what it shows."""
+        self.page.goto(self.address + query)
+        self.settled()
+        return self.page
+
+    def settled(self) -> Page:
+        """The page, once no question is on its way."""
+        self.page.wait_for_selector("main[aria-busy=false]")
+        return self.page
+
+    def ask(self, words: str) -> Page:
+        """Type into the box, press Enter, and wait for the pictures."""
+        self.page.fill("#words", words)
+        with self.page.expect_response("**/api/query"):
+            self.page.press("#words", "Enter")
+        return self.settled()
+
+    def bodies(self) -> list[dict[str, object]]:
+        """What was asked of the server, in order."""
+        return [request.post_data_json for request in self.requests if request.url.endswith("/api/query")]
+
+    def names(self) -> list[str]:
+        """The pictures on the page, in their order, as a screen reader names them."""
+        return self.page.eval_on_selector_all(".tile .well img", "all => all.map((one) => one.alt)")
+
+
+@contextmanager
+def visiting(browser: Browser, address: str, **options: object) -> Iterator[Visit]:
+    """A fresh visitor. At the end nothing may have broken, been refused by the policy or gone elsewhere."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})  # type: ignore[arg-type]
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    visit = Visit(page, context, address)
+    page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    page.on("console", lambda message: _note(visit, message))
+    page.on("request", lambda request: visit.requests.append(request))
+    try:
+        yield visit
+        assert visit.errors == []
+        elsewhere = [each.url for each in visit.requests if not each.url.startswith((address, "blob:", "about:"))]
+        assert elsewhere == []
+    finally:
+        context.close()
+
+
+def _note(visit: Visit, message: ConsoleMessage) -> None:
+    # What the network refuses (a 404, a server that is gone) the browser logs by itself; tests look at what is shown.
+    if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+        visit.errors.append(message.text)
+
+
+def photo(file: Path, colour: tuple[int, ...], size: tuple[int, int], taken: str | None = None) -> Path:
+    """A picture of one colour, with the moment when a camera took it (2024:05:01 12:00:00)."""
+    exif = Image.Exif()
+    if taken is not None:
+        exif[0x0132] = taken
+        exif.get_ifd(0x8769)[0x9003] = taken
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(file, exif=exif)
+    return file
+
+
+def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> bytes:
+    """A picture as the bytes of a file."""
+    data = io.BytesIO()
+    Image.new("RGB", size, colour).save(data, "PNG")
+    return data.getvalue()
+
+
+def reds(page: Page, count: int = 3) -> None:
+    """The reddest pictures stand first."""
+    expect(page.locator(".tile .well img").first).to_have_attribute("alt", "red-000.png")
+    names = page.eval_on_selector_all(".tile .well img", "all => all.map((one) => one.alt)")
+    assert all(name.startswith("red-") for name in names[:count])
