@@ -5,7 +5,7 @@
     │   ├── GalleryNotFound
     │   ├── GalleryBusy         somebody else is writing it
     │   └── CommitConflict      another writer committed first and the change cannot be replayed on top
-    ├── StoreError              the disk: full, read-only, gone
+    ├── StoreError              the disk: full, read-only, gone; or the object store: denied, no answer
     ├── SourceError             what was to be embedded: missing or empty root, root inside a root, bad caption file
     │   ├── PruneRefused        a run would delete suspiciously much
     │   └── FilesSkipped        files could not be embedded, and the caller said that this is an error
@@ -14,6 +14,7 @@
     │   ├── EncoderMismatch     vectors of another encoder than the gallery's
     │   └── ParityError         the quick way to its vectors does not agree with the exact one
     ├── AnnIndexError           the FAISS index: bad factory string, damaged, not for this gallery
+    ├── ClusterError            the machines that were to help: not there, not set up, failing
     ├── QueryError              what was asked: empty, undecodable, nothing to search
     │   └── FilterError         its filter: no expression over the columns, or one that takes too long
     └── BenchmarkError          an annotation file or image folder that does not make a benchmark
@@ -38,6 +39,7 @@ __all__ = [
     "EncoderMismatch",
     "ParityError",
     "AnnIndexError",
+    "ClusterError",
     "QueryError",
     "FilterError",
     "BenchmarkError",
@@ -69,7 +71,7 @@ class CommitConflict(GalleryError):
 
 
 class StoreError(MmsearchError):
-    """Storage failed: disk full, permission denied, read-only."""
+    """Storage failed: disk full, permission denied, read-only, no answer; or a place that is none."""
 
 
 class SourceError(MmsearchError):
@@ -95,6 +97,9 @@ class ImageError(MmsearchError):
         self.stage = stage
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        return ImageError, (self.stage, self.reason)  # an exception is pickled by its message alone
+
 
 class EncoderError(MmsearchError):
     """The encoder cannot be loaded or run."""
@@ -110,6 +115,10 @@ class ParityError(EncoderError):
 
 class AnnIndexError(MmsearchError):
     """An index cannot be built, loaded or trusted."""
+
+
+class ClusterError(MmsearchError):
+    """Workers on a cluster cannot be had, or cannot do what they are asked."""
 
 
 class QueryError(MmsearchError):

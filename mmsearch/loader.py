@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.encoders import Encoder, FastPreprocessing
 from mmsearch.errors import ImageError
-from mmsearch.sources import SourceFile, opened
+from mmsearch.sources import SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def load(
             return Loaded(file, error=ImageError("decode", f"not decoded within {options.seconds:g} seconds"))
 
     try:
-        for file in files:
-            pending.append((file, workers.submit(reader.load, file)))
+        for file in reading_ahead(files):
+            pending.append((file.without_bytes(), workers.submit(reader.load, file)))
             if len(pending) > threads * _AHEAD:
                 yield first()
         while pending:
@@ -154,11 +154,11 @@ class _Reader:
         self._options = options
 
     def load(self, file: SourceFile) -> Loaded:
-        started = time.perf_counter()
+        started = time.perf_counter() - (file.ahead.waited if file.ahead else 0)
         try:
             file, data = _read(file, self._options.max_pixels)
         except ImageError as error:
-            return Loaded(file, error=error)
+            return Loaded(file.without_bytes(), error=error)
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
         read = time.perf_counter() - started
         if self._known(content_hash):

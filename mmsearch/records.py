@@ -164,6 +164,7 @@ class Manifest:
     next_row_ids: per table the smallest row id never used. next_root_id: likewise.
     dtype: of stored embeddings, "float16" or "float32".
     parity: for each device and precision that pictures were encoded with, what the last such run measured.
+    promised: ids of images, below the next one, whose rows others may be writing: an index does not answer for them.
     """
 
     version: int
@@ -178,6 +179,7 @@ class Manifest:
     deletes: dict[Table, tuple[RowIdFile, ...]]
     indexes: tuple[IndexEntry, ...]
     parity: tuple[Parity, ...] = ()
+    promised: Coverage = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import circumstances
 from PIL import Image
 
 SMALL = {
@@ -100,7 +101,9 @@ def bench(scratch: Path, model: Path, size: str, options: argparse.Namespace) ->
     for name, ratio in ratios.items():
         print(f"    {name:24}{ratio:6.2f}")
     shutil.rmtree(scratch / size)
-    return {"size": size, "model": options.model, "device": encoder.device, "images_per_s": rate, "ratios": ratios}
+    facts = {**circumstances(), "size": size, "kilobytes": kilobytes, "model": options.model}
+    facts |= {"device": encoder.device, "precision": encoder.precision}
+    return {**facts, "images_per_s": rate, "ratios": ratios}
 
 
 # --- the plain way --------------------------------------------------------------------------------------------------

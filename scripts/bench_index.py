@@ -28,6 +28,7 @@ from mmsearch.exact import Neighbours, exact_search
 from mmsearch.gallery import Gallery
 from mmsearch.metrics import ann_recall_at_k
 from mmsearch.pipeline.index.questions import general_captions
+from scripts.measuring import circumstances
 from scripts.synthetic_gallery import Synthetic, write_gallery
 
 K = 10
@@ -170,7 +171,7 @@ def measure(
               f"{text['ms']:.2f} ms{times}; opened and first answer {text['first_s']:.2f} s; "
               f"search {text['peak'] / 2**20:,.0f} MiB anonymous")  # fmt: skip
         figures[rule] = {"effort": effort, **found}
-    return {**figures, "report": built}
+    return {**circumstances(), **figures, "report": built}
 
 
 def tuned_on_images(built: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import random_gallery, random_model, seconds, seconds_and_work, the_project
+from measuring import circumstances, random_gallery, random_model, seconds, seconds_and_work, the_project
 from PIL import Image
 
 PLAIN_TEXT = """
@@ -94,7 +94,8 @@ def main() -> None:
 def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     model, vectors = random_model(folder / "model"), folder / "vectors.npy"
     gallery = random_gallery(folder / "queried", model, options.rows, vectors)
-    figures: dict[str, Any] = {"rows": options.rows, "runs": options.runs}
+    figures: dict[str, Any] = {**circumstances(), "rows": options.rows, "large_rows": options.large}
+    figures["runs"] = options.runs
 
     def measure(
         name: str, what: str, command: list[object], plain: list[object] | None = None, runs: int = options.runs

@@ -1,6 +1,6 @@
 """How a sync scales: the walk, a first run, a run over unchanged files, and a run that was killed, with their memory.
 
-python scripts/bench_sync.py [--files 100000] [--folder DIR]
+python scripts/bench_sync.py [--files 100000] [--folder DIR] [--json out.json]
 
 Makes that many pictures of 4 x 4 pixels, 1,000 to a folder, and embeds them with an encoder that costs next to nothing,
 so that what remains is mmsearch's own work. Each step runs in a process of its own; memory is its peak resident size.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import circumstances
 from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedImages
@@ -149,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="where to make the files; by default the temporary folder")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--gallery", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -160,12 +162,14 @@ def main() -> None:
         return
     work = Path(tempfile.mkdtemp(prefix="bench-sync-", dir=asked.folder))
     try:
-        measure(work, asked.files)
+        figures = measure(work, asked.files)
     finally:
         shutil.rmtree(work)
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def measure(work: Path, count: int) -> None:
+def measure(work: Path, count: int) -> dict[str, Any]:
     folder, gallery = work / "files", work / "gallery"
     make_files(folder, count)
     print(f"{count:,} files of 59 bytes, {PER_FOLDER:,} to a folder; page cache warm\n")
@@ -181,6 +185,7 @@ def measure(work: Path, count: int) -> None:
     show(f"after kill -9 at {held:,} rows", rest, f"{rest['unchanged']:,} kept, {rest['added']:,} added")
     if rest["unchanged"] + rest["added"] != count:
         sys.exit("the continued gallery is not complete")
+    return {**circumstances(), "files": count, "first": first, "again": again, "continued": rest}
 
 
 if __name__ == "__main__":

@@ -11,13 +11,27 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["median_of", "python", "random_gallery", "random_model", "seconds", "seconds_and_work", "the_project"]
+__all__ = [
+    *("circumstances", "median_of", "python", "random_gallery", "random_model"),
+    *("seconds", "seconds_and_work", "the_project"),
+]
 
 
 def the_project() -> None:
     """Let scripts find the tests' models and encoders; and let programs that are started find compiled bytecode."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def circumstances() -> dict[str, str | int]:
+    """What belongs beside every figure that is written down: the command, the processor, and how many cores of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    return {"command": command, "processor": model, "cores": os.cpu_count() or 1}
 
 
 def median_of(runs: int, work: Callable[[], float]) -> float:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders import find_text_encoder, laying_out, load_encoder
 from mmsearch.encoders.laying_out import Unsuited, lay_out
 from mmsearch.encoders.tokens import _ClipTokenizer
-from mmsearch.pipeline.embed import embed
+from mmsearch.pipeline.embed import EmbedOptions, embed
 from mmsearch.pipeline.query import open_gallery
 from mmsearch.records import EncoderIdentity
 from mmsearch.text_tower import files
@@ -502,3 +502,18 @@ def test_the_first_query_on_a_machine_says_why_it_is_slow(tiny: Path, photos: Pa
     ]
     second = open_gallery(gallery, announce=pytest.fail).query("a red picture")
     assert [hit.path for hit in second] == [hit.path for hit in first]
+
+
+def test_an_index_is_measured_with_texts_without_torch(tiny: Path, photos: Path) -> None:
+    """What the model's first load laid out asks the general captions too."""
+    gallery = photos.parent / "g"
+    embed([photos], gallery=gallery, encoder=f"local-dir:{tiny}", options=EmbedOptions(device="cpu"))
+    code = (
+        "import sys, mmsearch\n"
+        "from mmsearch.pipeline.index import IndexOptions\n"
+        f"report = mmsearch.index({str(gallery)!r}, options=IndexOptions(factory='IVF4,Flat', k=3))\n"
+        "assert 'torch' not in sys.modules\n"
+        "print([recall.source for recall in report.recall if recall.mean is not None])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['general captions']\n", "")

@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("embed")(embed.embed)
+app.command("embed", cls=embed.EmbedCommand)(embed.embed)
 app.command("index")(index.index)
 app.command("query")(query.query)
 app.add_typer(evaluate.app, name="eval")

@@ -2,34 +2,47 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from mmsearch.cli.agreement import agreement
-from mmsearch.cli.options import Device, GalleryOption, Precision, path, say
+from mmsearch.cli.options import Device, GalleryOption, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.embed import EmbedReport, Estimate
 
 
+class EmbedCommand(TyperCommand):
+    """Takes `--ray` with an address or without one: what follows it may as well be the first path."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare `--ray` its value."""
+        if "--ray" in args:
+            from mmsearch.executors.ray import is_address
+
+            after = [*args[1:], ""]
+            args = ["--ray=any" if arg == "--ray" and not is_address(after[i]) else arg for i, arg in enumerate(args)]
+        return super().parse_args(ctx, args)
+
+
 def embed(
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="[PATH]...",
-            parser=path,
+            parser=location,
             help="Folders, mirrored in full; files, archives (.tar, .zip, .parquet) and lists of files (.csv, .jsonl, "
-            ".parquet, .txt). None: all roots of the gallery.",
+            ".parquet, .txt); also s3://BUCKET/FOLDER and the like. None: all roots of the gallery.",
         ),
     ] = None,
     captions: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             metavar="PATH",
-            parser=path,
+            parser=location,
             help="A file of captions (CSV, JSON, Parquet, or a caption a line), or a folder or archive with a .txt or "
             ".json beside each picture. Repeatable.",
         ),
@@ -84,6 +97,15 @@ def embed(
             "--exact", help="Decode with Pillow, preprocess with open_clip's own transform, encode in fp32. Slower."
         ),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Have a Ray cluster embed the pictures: auto (the one this machine belongs to), local (started for "
+            "it), host:port; without an address the first of these that there is.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Literal["text", "jsonl"],
         typer.Option("--format", help="For people, or for programs: progress and report as JSON lines on stdout."),
@@ -109,9 +131,12 @@ def embed(
         prune=prune,
         exact=exact,
         strict=strict,
+        ray=ray,
     )
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped)
     if dry_run:
+        if ray:
+            raise typer.BadParameter("it times a sample on this machine; leave --ray out", param_hint="--dry-run")
         if captions:
             raise typer.BadParameter("it looks at pictures only; leave --captions out", param_hint="--dry-run")
         with display(interrupted="nothing was written", output=output) as shown:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.figures import print_evaluation, print_zeroshot
-from mmsearch.cli.options import Device, Precision, path, say
+from mmsearch.cli.options import Device, Precision, location, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
@@ -180,10 +180,10 @@ def vectors(
 
 def galleries(
     places: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="[GALLERY]...",
-            parser=path,
+            parser=location,
             help="Galleries; compared with the first. None: .mmsearch here or in the nearest parent folder.",
         ),
     ] = None,

@@ -1,15 +1,14 @@
 """`mmsearch export`"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, TableOption
+from mmsearch.cli.options import GalleryOption, TableOption, location
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file to write.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", parser=location, help="The Parquet file to write.")],
     table: TableOption = "images",
     gallery: GalleryOption = None,
 ) -> None:

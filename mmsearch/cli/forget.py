@@ -1,15 +1,16 @@
 """`mmsearch forget`"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, say
+from mmsearch.cli.options import GalleryOption, location, say
 
 
 def forget(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A root of the gallery, or a file of captions.")],
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", parser=location, help="A root of the gallery, or a file of captions.")
+    ],
     gallery: GalleryOption = None,
 ) -> None:
     """Drop a root and its pictures (or a file's captions) from the gallery. The files themselves are not touched."""

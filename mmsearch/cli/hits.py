@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mmsearch.cli.options import say
+from mmsearch.locations import url_of
 from mmsearch.pipeline.hits import COLUMNS, record, shown_file
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def _shown(hit: "Hit") -> str:
     """A caption, or the file by the shortest path that opens it from here."""
     if hit.caption is not None:
         return hit.caption
+    if hit.file is not None and url_of(hit.file) is not None:
+        return hit.file
     file = Path(hit.file or hit.path or "")
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
@@ -58,15 +61,18 @@ def _table(answer: "Answer") -> None:
         table.add_column("of", overflow="fold", style="dim")
     for hit in answer.hits:
         # A terminal that knows links opens the picture on a click.
-        cell = Text(
-            printable(_shown(hit)), style=f"link {Path(hit.file).as_uri()}" if hit.file and not hit.gone else ""
-        )
+        cell = Text(printable(_shown(hit)), style=_link(hit))
         of = Text(printable(hit.path or ""))
         if hit.gone:
             (of if captions else cell).append("  gone", style="bold red")
         table.add_row(str(hit.rank), f"{hit.score:.4f}", *([cell, of] if captions else [cell]))
     if answer.hits:
         Console().print(table)
+
+
+def _link(hit: "Hit") -> str:
+    openable = hit.file is not None and not hit.gone and url_of(hit.file) is None
+    return f"link {Path(str(hit.file)).as_uri()}" if openable else ""
 
 
 def _jsonl(answer: "Answer") -> None:

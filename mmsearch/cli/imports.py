@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, path
+from mmsearch.cli.options import GalleryOption, location, path
 from mmsearch.cli.progress import display
 
 
@@ -19,7 +19,7 @@ def import_(
         ),
     ],
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=path, help="Where the pictures stand now. Default: as then.")
+        str | None, typer.Option(metavar="DIR", parser=location, help="Where the pictures stand now. Default: as then.")
     ] = None,
     gallery: GalleryOption = None,
 ) -> None:
@@ -38,5 +38,5 @@ def import_(
         + (f"; {report.held:,} rows were there" if report.held else "")
         + (f"; {report.skipped:,} vectors are empty or not finite" if report.skipped else "")
     )
-    missing = "" if report.root.is_dir() else " (not there now: mmsearch relocate, or --images)"
+    missing = "" if report.present else " (not there now: mmsearch relocate, or --images)"
     print(f"pictures  below {report.root}{missing}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mmsearch.errors import MmsearchError, QueryError
+from mmsearch.locations import url_of
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.hits import Hit
@@ -54,5 +55,9 @@ def open_server(url: str) -> "Server":
 def open_pictures(hits: Sequence["Hit"]) -> None:
     """Show the picture of each hit in the desktop's viewer. Raises MmsearchError where there is none."""
     for file in dict.fromkeys(hit.file for hit in hits if hit.file and not hit.gone):
+        if url_of(file) is not None:
+            raise MmsearchError(
+                f"{file} is in an object store, which viewers do not read; --html FILE makes a page of it"
+            )
         if typer.launch(file) != 0:
             raise MmsearchError(f"no viewer was found to open {file}; --html FILE makes a page to look at elsewhere")

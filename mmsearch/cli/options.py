@@ -5,25 +5,35 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["Device", "GalleryOption", "Precision", "TableOption", "path", "say"]
+from mmsearch.locations import redacted
+
+__all__ = ["Device", "GalleryOption", "Precision", "TableOption", "path", "location", "say"]
 
 
 def path(text: str) -> Path:
     """A path that was typed. An empty one (an unset variable in a script) would mean the current folder."""
     if not text:
         raise typer.BadParameter("an empty path; is a variable not set?")
+    if "://" in text:
+        raise typer.BadParameter(f"{redacted(text)} is a URL, and this takes a path on this machine")
     return Path(text)
 
 
+def location(text: str) -> str:
+    """The place of a folder or a file, a path or a URL (s3://…), that was typed."""
+    return text if "://" in text else str(path(text))
+
+
 GalleryOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--gallery",
         "-g",
         envvar="MMSEARCH_GALLERY",
         metavar="DIR",
-        parser=path,
-        help="The gallery. By default .mmsearch here or in the nearest parent folder.",
+        parser=location,
+        help="The gallery: a folder, or s3://BUCKET/FOLDER and the like. By default .mmsearch here or in the nearest "
+        "parent folder.",
         show_default=False,
     ),
 ]

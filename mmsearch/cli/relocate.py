@@ -1,16 +1,15 @@
 """`mmsearch relocate`"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import GalleryOption
+from mmsearch.cli.options import GalleryOption, location
 
 
 def relocate(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where the root was.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where it is now.")],
+    root: Annotated[str, typer.Argument(metavar="ROOT", parser=location, help="Where the root was.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", parser=location, help="Where it is now.")],
     gallery: GalleryOption = None,
 ) -> None:
     """Say that a folder of pictures was moved. Nothing is encoded again."""

@@ -14,7 +14,7 @@ from mmsearch.gallery.held import HeldGallery
 from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
 from mmsearch.gallery.reading import FileRows, Gallery, consistently
 from mmsearch.gallery.upkeep import Removed, remove_unused, rewrite_wasteful
-from mmsearch.gallery.writing import GalleryWriter, open_writer, require_same_encoder
+from mmsearch.gallery.writing import GalleryWriter, open_writer, require_same_encoder, write_images
 
 __all__ = [
     "GALLERY_NAME",
@@ -30,4 +30,5 @@ __all__ = [
     "remove_unused",
     "require_same_encoder",
     "rewrite_wasteful",
+    "write_images",
 ]

@@ -14,7 +14,7 @@ from mmsearch.exact import VectorBlock
 from mmsearch.gallery import tables
 from mmsearch.gallery.reading import Gallery
 from mmsearch.records import Coverage, ItemTable, Manifest, Shard, Table
-from mmsearch.stores import LocalStore
+from mmsearch.stores import Store
 
 __all__ = ["HeldGallery", "Holding"]
 
@@ -86,7 +86,7 @@ class Holding:
 class HeldGallery(Gallery):
     """A version of a gallery that reads each shard once."""
 
-    def __init__(self, store: LocalStore, manifest: Manifest, holding: Holding) -> None:
+    def __init__(self, store: Store, manifest: Manifest, holding: Holding) -> None:
         super().__init__(store, manifest)
         self._holding = holding
         self._live_rows: dict[tuple[Table, str, Coverage], NDArray[np.bool_] | None] = {}

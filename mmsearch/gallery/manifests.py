@@ -16,6 +16,7 @@ from mmsearch.records import (
     ITEM_TABLES,
     TABLES,
     Agreement,
+    Coverage,
     EncoderIdentity,
     IndexEntry,
     Manifest,
@@ -25,25 +26,30 @@ from mmsearch.records import (
     RowIdFile,
     Shard,
 )
-from mmsearch.stores import LocalStore, NameTaken
+from mmsearch.stores import NameTaken, Store
 from mmsearch.version import __version__
 
-__all__ = ["FORMAT_VERSION", "commit", "first", "named_files", "newest", "read", "versions"]
+__all__ = ["FOLDER", "FORMAT_VERSION", "commit", "first", "name_of", "named_files", "newest", "read", "versions"]
 
 FORMAT_VERSION = 1
-_FOLDER = "manifests"
+FOLDER = "manifests"
 _NAME = re.compile(r"(\d{8,})\.json")
 # Each lost race means that somebody else's commit landed; more than this in a row is not a race but a loop.
 _MOST_REPLAYS = 50
 
 
+def name_of(version: int) -> str:
+    """The file of a version, in FOLDER."""
+    return f"{version:08d}.json"
+
+
 def _name(version: int) -> str:
-    return f"{_FOLDER}/{version:08d}.json"
+    return f"{FOLDER}/{name_of(version)}"
 
 
-def versions(store: LocalStore) -> list[int]:
+def versions(store: Store) -> list[int]:
     """The version numbers present, ascending."""
-    return sorted(int(found[1]) for name in store.names(_FOLDER) if (found := _NAME.fullmatch(name)))
+    return sorted(int(found[1]) for name in store.names(FOLDER) if (found := _NAME.fullmatch(name)))
 
 
 def first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
@@ -63,14 +69,14 @@ def first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
     )
 
 
-def read(store: LocalStore, version: int) -> Manifest:
+def read(store: Store, version: int) -> Manifest:
     """One version. Raises FileNotFoundError, GalleryError (another format), ValueError (torn: not JSON to its end)."""
     document = json.loads(store.read(_name(version)))
     if not isinstance(document, dict) or "format_version" not in document:
-        raise GalleryError(f"{store.path(_name(version))} is not a manifest of a gallery")
+        raise GalleryError(f"{store.location / _name(version)} is not a manifest of a gallery")
     if document["format_version"] != FORMAT_VERSION:
         raise GalleryError(
-            f"{store.folder} has gallery format {document['format_version']}; this mmsearch reads format "
+            f"{store.location} has gallery format {document['format_version']}; this mmsearch reads format "
             f"{FORMAT_VERSION}. Install the mmsearch that wrote it ({document.get('created_by', 'unknown')}), "
             "or embed into a new gallery with --gallery."
         )
@@ -78,12 +84,12 @@ def read(store: LocalStore, version: int) -> Manifest:
         return _from_document(document, version)
     except (KeyError, TypeError, ValueError) as error:
         raise GalleryError(
-            f"{store.path(_name(version))} is damaged ({error!r}); restore it from a backup, or delete it to go back "
-            "to the version before"
+            f"{store.location / _name(version)} is damaged ({error!r}); restore it from a backup, or delete it to go "
+            "back to the version before"
         ) from error
 
 
-def newest(store: LocalStore) -> Manifest | None:
+def newest(store: Store) -> Manifest | None:
     """The gallery as it stands, or None where nothing was ever committed.
 
     A torn manifest (a crash on a file system without hard links) was never acknowledged to anyone; the one before it
@@ -96,20 +102,20 @@ def newest(store: LocalStore) -> Manifest | None:
             return newest(store)
         except ValueError:
             warnings.warn(
-                f"{store.path(_name(version))} is incomplete (an interrupted commit) and is passed over",
+                f"{store.location / _name(version)} is incomplete (an interrupted commit) and is passed over",
                 MmsearchWarning,
                 stacklevel=2,
             )
     if present := versions(store):
         raise GalleryError(
-            f"none of the {len(present)} versions of {store.folder} can be read; restore its folder manifests from a "
+            f"none of the {len(present)} versions of {store.location} can be read; restore its folder manifests from a "
             "backup. Its shards are still there: do not begin a new gallery in the same place."
         )
     return None
 
 
 def commit(
-    store: LocalStore,
+    store: Store,
     base: Manifest,
     change: Callable[[Manifest], Manifest],
     *,
@@ -129,7 +135,7 @@ def commit(
             if current is not None and current.version != base.version:
                 if not onto_any and _without_indexing(current) != _without_indexing(base):
                     raise CommitConflict(
-                        f"{store.folder} was changed by another writer (version {current.version}: "
+                        f"{store.location} was changed by another writer (version {current.version}: "
                         f"{current.created_by}) while this one worked on version {base.version}. "
                         "Nothing is damaged; run the same command again."
                     )
@@ -142,7 +148,7 @@ def commit(
             continue
         return proposed
     raise CommitConflict(
-        f"{store.folder} is being changed faster than a commit can follow; run the same command again."
+        f"{store.location} is being changed faster than a commit can follow; run the same command again."
     )
 
 
@@ -186,6 +192,7 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         deletes={table: tuple(RowIdFile(**file) for file in document["deletes"][table]) for table in TABLES},
         indexes=tuple(map(_index, document["indexes"])),
         parity=tuple(map(_parity, document.get("parity", []))),
+        promised=_ranges(document.get("promised", [])),
     )
 
 
@@ -199,8 +206,12 @@ def _parity(fields: dict[str, Any]) -> Parity:
     return Parity(**fields, agreements=agreements)
 
 
+def _ranges(pairs: list[list[int]]) -> Coverage:
+    return tuple((int(low), int(high)) for low, high in pairs)
+
+
 def _index(fields: dict[str, Any]) -> IndexEntry:
-    covers = tuple((int(low), int(high)) for low, high in fields.pop("covers"))
+    covers = _ranges(fields.pop("covers"))
     if fields["table"] not in ITEM_TABLES:
         raise ValueError(f"index of unknown table {fields['table']!r}")
     return IndexEntry(**fields, covers=covers)

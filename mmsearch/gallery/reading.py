@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
-from mmsearch.gallery.places import find_gallery, root_path
+from mmsearch.gallery.places import candidates, root_path
+from mmsearch.locations import Location
 from mmsearch.records import (
     CaptionRow,
     Coverage,
@@ -28,7 +29,7 @@ from mmsearch.records import (
     SkippedRow,
     Table,
 )
-from mmsearch.stores import LocalStore
+from mmsearch.stores import Store, open_store
 
 __all__ = ["FileRows", "Gallery", "consistently", "missing"]
 
@@ -56,7 +57,7 @@ class Gallery:
     path: its folder. manifest: what this version consists of. Live rows are those in shards and not in deletes.
     """
 
-    def __init__(self, store: LocalStore, manifest: Manifest) -> None:
+    def __init__(self, store: Store, manifest: Manifest) -> None:
         self.store = store
         self.manifest = manifest
         self._dead: dict[Table, NDArray[np.int64]] = {}
@@ -64,26 +65,29 @@ class Gallery:
     @classmethod
     def open(cls, gallery: str | os.PathLike[str] | None = None) -> "Gallery":
         """The newest version of the gallery that `find_gallery` finds. Raises GalleryNotFound, GalleryError."""
-        folder = find_gallery(gallery)
-        manifest = manifests.newest(LocalStore(folder)) if folder else None
-        if folder is None or manifest is None:
-            named = gallery or os.environ.get("MMSEARCH_GALLERY")
-            where = f"at {Path(named).absolute()}" if named else f"in {Path.cwd()} or any folder above it"
-            raise GalleryNotFound(
-                f"no gallery {where}. Make one with: mmsearch embed PICTURES" + (f" --gallery {named}" if named else "")
-            )
-        return cls(LocalStore(folder), manifest)
+        for place in candidates(gallery):
+            store = open_store(place)
+            if (manifest := manifests.newest(store)) is not None:
+                return cls(store, manifest)
+        named = gallery or os.environ.get("MMSEARCH_GALLERY")
+        where = f"at {place}" if named else f"in {Path.cwd()} or any folder above it"
+        raise GalleryNotFound(
+            f"no gallery {where}. Make one with: mmsearch embed PICTURES" + (f" --gallery {named}" if named else "")
+        )
 
     @property
-    def path(self) -> Path:
-        return self.store.folder
+    def path(self) -> Location:
+        return self.store.location
 
     def newest(self) -> "Gallery":
         """The newest version: this object when nothing was committed since."""
         present = manifests.versions(self.store)
         if present and present[-1] == self.manifest.version:
             return self
-        return Gallery.open(self.path)
+        current = manifests.newest(self.store)
+        if current is None:
+            raise GalleryNotFound(f"the gallery {self.path} is gone")
+        return Gallery(self.store, current)
 
     def schema(self, table: Table) -> pa.Schema:
         """The columns of a table of this gallery."""
@@ -293,7 +297,7 @@ class Gallery:
         """The stored vectors (n, dim) of these rows, in the order asked."""
         return tables.matrix(self.rows(table, row_ids, ["embedding"]).column("embedding"))
 
-    def root_path(self, root_id: int) -> Path | None:
+    def root_path(self, root_id: int) -> Location | None:
         """The folder of a root, or None for a root that the gallery does not have."""
         found = [root for root in self.manifest.roots if root.id == root_id]
         return root_path(self.path, found[0]) if found else None
@@ -304,16 +308,29 @@ class Gallery:
         return found[-1] if found else None
 
     def index_folder(self, name: str) -> Path:
-        """The folder of an index."""
-        return self.store.path(f"index/{name}")
+        """The folder of an index, on this machine."""
+        return self.store.local_folder(f"index/{name}")
+
+    def coverage(self, table: ItemTable) -> Coverage:
+        """The row ids that an index of all rows of this version answers for: no row will come that has one of them."""
+        first, covers = 0, []
+        for low, high in sorted(self.manifest.promised) if table == "images" else ():
+            covers.append((first, low))
+            first = high
+        covers.append((first, self.manifest.next_row_ids[table]))
+        return tuple(part for part in covers if part[0] < part[1])
 
     def new_index_folder(self) -> tuple[str, Path]:
         """A fresh name and its folder, created. It belongs to the gallery once `commit_index` names it."""
         name = secrets.token_hex(12)
-        return name, self.store.make_folder(f"index/{name}")
+        return name, self.store.new_folder(f"index/{name}")
+
+    def drop_index_folder(self, name: str) -> None:
+        """Remove the folder of an index that no version names."""
+        self.store.remove_folder(f"index/{name}")
 
     def commit_index(self, entry: IndexEntry, *, replaces: Sequence[str] = ()) -> "Gallery":
-        """Add an index of this version's rows (its files durable already), drop the named ones, return the new version.
+        """Add an index of this version's rows, whose folder is complete, drop the named ones, return the new version.
 
         Needs no lock: what others committed meanwhile stays, since rows that the index does not cover are scored beside
         it.
@@ -329,6 +346,7 @@ class Gallery:
                 deletes = (*deletes, tables.write_row_ids(self.store, gone, in_shards=0))
             return replace(current, indexes=(*kept, entry), deletes={**current.deletes, entry.table: deletes})
 
+        self.store.publish(f"index/{entry.name}")
         return Gallery(self.store, manifests.commit(self.store, self.manifest, add, command="index", onto_any=True))
 
     def dropped_since(self, current: Manifest, table: Table) -> NDArray[np.int64]:
@@ -342,8 +360,8 @@ class Gallery:
             ids += [tables.row_ids_of(rows) for rows in tables.scan(self.store, table, shard, [], self.schema(table))]
         return np.concatenate(ids)
 
-    def write_rows(self, table: ItemTable, target: Path) -> int:
-        """Write the live rows, ordered by row id, as one Parquet file; returns how many. Raises StoreError."""
+    def write_rows(self, table: ItemTable, target: Location) -> tuple[int, int]:
+        """Write the live rows, ordered by row id, as one Parquet file; how many, and its bytes. Raises StoreError."""
         return tables.write_file(self._ordered(table), self.schema(table), target)
 
     def _ordered(self, table: ItemTable) -> Iterator[pa.Table]:
@@ -360,16 +378,16 @@ class Gallery:
     def data_bytes(self) -> int:
         """Bytes of all that this version names: shards and indexes."""
         shards = sum(shard.file_bytes for group in self.manifest.shards.values() for shard in group)
-        folders = [self.index_folder(entry.name) for entry in self.manifest.indexes]
-        return shards + sum(file.stat().st_size for folder in folders for file in folder.glob("*"))
+        named = {entry.name for entry in self.manifest.indexes}
+        return shards + sum(entry.bytes for entry in self.store.entries("index") if entry.name in named)
 
     def shards(self, table: Table) -> tuple[Shard, ...]:
         """The shards of a table."""
         return self.manifest.shards[table]
 
-    def shard_path(self, table: Table, shard: Shard) -> Path:
+    def shard_path(self, table: Table, shard: Shard) -> Location:
         """The Parquet file of a shard."""
-        return self.store.path(f"{table}/{shard.name}")
+        return self.store.location / f"{table}/{shard.name}"
 
 
 def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
@@ -386,7 +404,7 @@ def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
         return work(newest)
 
 
-def missing(error: FileNotFoundError, folder: Path) -> GalleryError:
+def missing(error: FileNotFoundError, folder: Location) -> GalleryError:
     """The error for a file that the newest version of the gallery in `folder` names and that is not there."""
     return GalleryError(
         f"{error.filename or error} is missing from {folder}, which names it: the gallery is damaged. "

@@ -6,6 +6,7 @@ What a query reads avoids pyarrow.compute, and the conversions of pyarrow that l
 longer than the reading.
 """
 
+import contextlib
 import errno
 import secrets
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
+from mmsearch.locations import Location
 from mmsearch.records import Provenance, RowIdFile, Shard, Table
-from mmsearch.stores import LocalStore
+from mmsearch.stores import Ranged, Source, Store, open_store
 
 __all__ = [
     "ROW_GROUP_ROWS",
@@ -48,6 +50,8 @@ ROW_GROUP_ROWS = 4_096
 _SCAN_GROUPS = 4
 # Up to so many rows are picked one by one, which needs no pyarrow.compute.
 _FEW_ROWS = 256
+# Arrow reads pieces that are no further apart than this together, up to so many bytes (CacheOptions' defaults).
+_ARROWS_HOLE, _ARROWS_RANGE = 8_192, 1 << 25
 
 _FILE_COLUMNS = [
     pa.field("root_id", pa.int64(), nullable=False),
@@ -157,7 +161,7 @@ def kept(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
     return rows.filter(pa.Array.from_buffers(pa.bool_(), len(keep), [None, bits]))
 
 
-def write_shards(store: LocalStore, table: Table, rows: pa.Table, provenance: Provenance | None) -> list[Shard]:
+def write_shards(store: Store, table: Table, rows: pa.Table, provenance: Provenance | None) -> list[Shard]:
     """Write rows (ascending row_id) as shards of at most SHARD_ROWS, durable on return. Raises StoreError."""
     return [
         _write_shard(store, table, rows.slice(start, SHARD_ROWS), provenance)
@@ -165,12 +169,13 @@ def write_shards(store: LocalStore, table: Table, rows: pa.Table, provenance: Pr
     ]
 
 
-def _write_shard(store: LocalStore, table: Table, rows: pa.Table, provenance: Provenance | None) -> Shard:
+def _write_shard(store: Store, table: Table, rows: pa.Table, provenance: Provenance | None) -> Shard:
     name = f"{secrets.token_hex(12)}.parquet"
-    with store.create(f"{table}/{name}") as file, pq.ParquetWriter(file, rows.schema, **_layout(rows.schema)) as writer:
-        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    with store.create(f"{table}/{name}") as file:
+        with pq.ParquetWriter(file, rows.schema, **_layout(rows.schema)) as writer:
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        size = file.tell()
     ids = row_ids_of(rows)
-    size = store.path(f"{table}/{name}").stat().st_size
     return Shard(name, rows.num_rows, int(ids[0]), int(ids[-1]), size, provenance)
 
 
@@ -184,34 +189,31 @@ def _layout(columns: pa.Schema) -> dict[str, Any]:
     }
 
 
-def write_file(pieces: Iterator[pa.Table], columns: pa.Schema, target: Path) -> int:
-    """Write pieces of a table as one Parquet file anywhere; it appears under its name when whole. Returns its rows."""
+def write_file(pieces: Iterator[pa.Table], columns: pa.Schema, target: Location) -> tuple[int, int]:
+    """Write pieces of a table as one Parquet file anywhere; it appears under its name when whole.
+
+    Returns how many rows and bytes it has."""
     count = 0
-    store = LocalStore(target.parent)
-    temporary = f".{secrets.token_hex(8)}.tmp"
-    try:
-        with store.create(temporary) as file, pq.ParquetWriter(file, columns, **_layout(columns)) as writer:
+    with open_store(target.parent).replace(target.name) as file:
+        with pq.ParquetWriter(file, columns, **_layout(columns)) as writer:
             for rows in pieces:
                 writer.write_table(rows.cast(columns), row_group_size=ROW_GROUP_ROWS)
                 count += rows.num_rows
-        store.rename(temporary, target.name)
-    finally:
-        store.delete(temporary)
-    return count
+        return count, file.tell()
 
 
-def scan(
-    store: LocalStore, table: Table, shard: Shard, columns: Sequence[str], expected: pa.Schema
-) -> Iterator[pa.Table]:
+def scan(store: Store, table: Table, shard: Shard, columns: Sequence[str], expected: pa.Schema) -> Iterator[pa.Table]:
     """All rows of a shard, some row groups at a time. Raises FileNotFoundError, GalleryError (damaged)."""
-    with _parquet(store, table, shard) as file:
-        for start in range(0, file.num_row_groups, _SCAN_GROUPS):
-            groups = range(start, min(start + _SCAN_GROUPS, file.num_row_groups))
-            yield _read_groups(file, list(groups), columns, expected, shard)
+    with _parquet(store, table, shard, whole="embedding" in columns) as (file, source):
+        groups = list(range(file.num_row_groups))
+        pieces = [groups[start : start + _SCAN_GROUPS] for start in range(0, len(groups), _SCAN_GROUPS)]
+        _fetch(source, file, pieces, columns)
+        for piece in pieces:
+            yield _read_groups(file, piece, columns, expected, shard)
 
 
 def read_rows(
-    store: LocalStore,
+    store: Store,
     table: Table,
     shard: Shard,
     row_ids: NDArray[np.int64],
@@ -219,7 +221,7 @@ def read_rows(
     expected: pa.Schema,
 ) -> pa.Table:
     """The rows of a shard whose ids are among `row_ids` (ascending), reading only the row groups that may hold them."""
-    with _parquet(store, table, shard) as file:
+    with _parquet(store, table, shard) as (file, source):
         column = file.schema_arrow.get_field_index("row_id")
         groups = []
         for group in range(file.num_row_groups):
@@ -229,18 +231,53 @@ def read_rows(
             )
             if np.searchsorted(row_ids, low) < np.searchsorted(row_ids, high, side="right"):
                 groups.append(group)
+        _fetch(source, file, [groups], columns)
         rows = _read_groups(file, groups, columns, expected, shard)
     return picked(rows, places_of(rows, row_ids))
 
 
-def _parquet(store: LocalStore, table: Table, shard: Shard) -> pq.ParquetFile:
-    path = store.path(f"{table}/{shard.name}")
+@contextlib.contextmanager
+def _parquet(
+    store: Store, table: Table, shard: Shard, *, whole: bool = False
+) -> Iterator[tuple[pq.ParquetFile, Source]]:
+    name = f"{table}/{shard.name}"
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        source = store.open(name, size=shard.file_bytes, whole=whole)
+        file = pq.ParquetFile(source, memory_map=True, pre_buffer=not isinstance(source, Path))
     except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "missing", str(path)) from None  # Arrow's own names no file
+        raise FileNotFoundError(errno.ENOENT, "missing", str(store.location / name)) from None  # Arrow's names no file
     except (pa.ArrowException, OSError) as error:
         raise _damaged(shard.name, error) from error
+    with file:
+        yield file, source
+
+
+def _fetch(source: Source, file: pq.ParquetFile, pieces: Sequence[Sequence[int]], columns: Sequence[str]) -> None:
+    """Have all that some pieces (lists of row groups) hold of some columns on its way at once, where it is far away."""
+    if not isinstance(source, Ranged):
+        return
+    wanted = {"row_id", *columns}
+    ranges: list[tuple[int, int]] = []
+    for piece in pieces:
+        chunks = []
+        for group in map(file.metadata.row_group, piece):
+            for chunk in map(group.column, range(group.num_columns)):
+                if chunk.path_in_schema.partition(".")[0] in wanted:
+                    start = chunk.dictionary_page_offset or chunk.data_page_offset
+                    chunks.append((start, start + chunk.total_compressed_size))
+        ranges += _joined(chunks)
+    source.fetch(ranges)
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges with their neighbours, as Arrow's reader joins them: what was fetched otherwise would be fetched again."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start - found[-1][1] <= _ARROWS_HOLE and end - found[-1][0] <= _ARROWS_RANGE:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def _read_groups(
@@ -265,7 +302,7 @@ def _damaged(name: str, error: Exception) -> GalleryError:
     )
 
 
-def write_row_ids(store: LocalStore, row_ids: NDArray[np.int64], in_shards: int) -> RowIdFile:
+def write_row_ids(store: Store, row_ids: NDArray[np.int64], in_shards: int) -> RowIdFile:
     """Write a list of row ids as deletes/<random>.parquet, durable on return."""
     name = f"{secrets.token_hex(12)}.parquet"
     with store.create(f"deletes/{name}") as file:
@@ -273,16 +310,16 @@ def write_row_ids(store: LocalStore, row_ids: NDArray[np.int64], in_shards: int)
     return RowIdFile(name, len(row_ids), in_shards)
 
 
-def read_row_ids(store: LocalStore, files: Sequence[RowIdFile]) -> NDArray[np.int64]:
+def read_row_ids(store: Store, files: Sequence[RowIdFile]) -> NDArray[np.int64]:
     """The ids of several lists, ascending and unique."""
     lists = [np.empty(0, np.int64)]
     for file in files:
-        path = store.path(f"deletes/{file.name}")
+        name = f"deletes/{file.name}"
         try:
-            with pq.ParquetFile(path) as parquet:
+            with pq.ParquetFile(store.open(name, whole=True)) as parquet:
                 lists.append(row_ids_of(parquet.read(columns=["row_id"])))
         except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, "missing", str(path)) from None
+            raise FileNotFoundError(errno.ENOENT, "missing", str(store.location / name)) from None
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(f"deletes/{file.name}", error) from error
+            raise _damaged(name, error) from error
     return ascending(np.concatenate(lists))

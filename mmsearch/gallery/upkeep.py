@@ -4,7 +4,6 @@ Row ids never change, so no index is ever invalidated.
 """
 
 import contextlib
-import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.gallery import manifests, tables
 from mmsearch.records import TABLES, Manifest, Provenance, RowIdFile, Shard, Table
-from mmsearch.stores import LocalStore
+from mmsearch.stores import Store
 
 __all__ = ["Removed", "merge_small", "remove_unused", "rewrite_wasteful"]
 
@@ -36,7 +35,7 @@ class Removed:
     bytes: int
 
 
-def merge_small(store: LocalStore, manifest: Manifest) -> Manifest:
+def merge_small(store: Store, manifest: Manifest) -> Manifest:
     """The manifest with its small shards merged and its delete lists joined, where there are too many of them."""
     for table in TABLES:
         small = [shard for shard in manifest.shards[table] if shard.rows < SMALL_SHARD_ROWS]
@@ -45,7 +44,7 @@ def merge_small(store: LocalStore, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def rewrite_wasteful(store: LocalStore, manifest: Manifest) -> Manifest:
+def rewrite_wasteful(store: Store, manifest: Manifest) -> Manifest:
     """The manifest with every small or largely dead shard rewritten; itself where there is nothing to gain."""
     for table in TABLES:
         dead = tables.read_row_ids(store, manifest.deletes[table])
@@ -60,7 +59,7 @@ def rewrite_wasteful(store: LocalStore, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _dead_share(store: LocalStore, table: Table, shard: Shard, manifest: Manifest, dead: NDArray[np.int64]) -> float:
+def _dead_share(store: Store, table: Table, shard: Shard, manifest: Manifest, dead: NDArray[np.int64]) -> float:
     if not np.any((dead >= shard.min_row_id) & (dead <= shard.max_row_id)):
         return 0.0
     expected = tables.schema(table, manifest.encoder.dim, manifest.dtype)
@@ -68,7 +67,7 @@ def _dead_share(store: LocalStore, table: Table, shard: Shard, manifest: Manifes
     return float(tables.contains(dead, np.concatenate(ids)).mean())
 
 
-def _rewritten(store: LocalStore, manifest: Manifest, table: Table, chosen: Sequence[Shard]) -> Manifest:
+def _rewritten(store: Store, manifest: Manifest, table: Table, chosen: Sequence[Shard]) -> Manifest:
     dead = tables.read_row_ids(store, manifest.deletes[table])
     shards = [shard for shard in manifest.shards[table] if shard not in chosen]
     dropped = [np.empty(0, np.int64)]
@@ -89,7 +88,7 @@ def _rewritten(store: LocalStore, manifest: Manifest, table: Table, chosen: Sequ
 
 
 def _merged(
-    store: LocalStore,
+    store: Store,
     manifest: Manifest,
     table: Table,
     shards: Sequence[Shard],
@@ -119,7 +118,7 @@ def _merged(
 
 
 def _joined_deletes(
-    store: LocalStore, manifest: Manifest, table: Table, dead: NDArray[np.int64], dropped: NDArray[np.int64]
+    store: Store, manifest: Manifest, table: Table, dead: NDArray[np.int64], dropped: NDArray[np.int64]
 ) -> tuple[RowIdFile, ...]:
     """One list of the dead rows that stand in shards, and one of those that only an index may still return."""
     out_before = tables.read_row_ids(store, [file for file in manifest.deletes[table] if file.in_shards == 0])
@@ -138,7 +137,7 @@ def _joined_deletes(
     return tuple(lists)
 
 
-def remove_unused(store: LocalStore, manifest: Manifest, *, grace_seconds: float) -> Removed:
+def remove_unused(store: Store, manifest: Manifest, *, grace_seconds: float) -> Removed:
     """Remove the files that no version names which was current within the last `grace_seconds`.
 
     A version is current until the next is committed; a file that no version names (an interrupted run left it) goes
@@ -148,10 +147,11 @@ def remove_unused(store: LocalStore, manifest: Manifest, *, grace_seconds: float
     # An index may have been committed since, by a process that needs no lock.
     kept = [manifest, manifests.newest(store) or manifest]
     expired = []
+    written = {entry.name: entry.modified for entry in store.entries(manifests.FOLDER)}
     for version, following in pairwise(manifests.versions(store)):
         if version == manifest.version:
             continue
-        if now - store.path(f"manifests/{following:08d}.json").stat().st_mtime >= grace_seconds:
+        if now - written.get(manifests.name_of(following), now) >= grace_seconds:
             expired.append(version)
             continue
         with contextlib.suppress(ValueError):  # a torn manifest names nothing
@@ -159,25 +159,20 @@ def remove_unused(store: LocalStore, manifest: Manifest, *, grace_seconds: float
     needed = set().union(*(manifests.named_files(version) for version in kept))
     # Names leave before what they name, so that no reader finds a version whose files are gone.
     for version in expired:
-        store.delete(f"manifests/{version:08d}.json")
+        store.remove(f"{manifests.FOLDER}/{manifests.name_of(version)}")
     return _remove(store, needed, now - grace_seconds)
 
 
-def _remove(store: LocalStore, needed: set[str], before: float) -> Removed:
+def _remove(store: Store, needed: set[str], before: float) -> Removed:
     files = size = 0
-    for folder in (*TABLES, "deletes", "index", "manifests"):
-        for name in store.names(folder):
-            path = store.path(f"{folder}/{name}")
-            temporary = name.startswith(".")
-            if f"{folder}/{name}" in needed or (folder == "manifests" and not temporary):
+    for folder in (*TABLES, "deletes", "index", manifests.FOLDER):
+        for entry in store.entries(folder):
+            temporary = entry.name.startswith(".")
+            if f"{folder}/{entry.name}" in needed or (folder == manifests.FOLDER and not temporary):
                 continue
-            members = [path, *path.glob("*")] if path.is_dir() else [path]
-            if max(member.stat().st_mtime for member in members) > before:
-                continue
-            size += sum(member.stat().st_size for member in members if member.is_file())
-            files += 1
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                store.delete(f"{folder}/{name}")
+            if entry.modified <= before:
+                remove = store.remove_folder if entry.is_folder else store.remove
+                remove(f"{folder}/{entry.name}")
+                size += entry.bytes
+                files += 1
     return Removed(files, size)

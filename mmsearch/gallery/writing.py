@@ -4,109 +4,145 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderMismatch, GalleryError
+from mmsearch.errors import EncoderMismatch, GalleryError, StoreError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables, upkeep
 from mmsearch.gallery.places import root_path, root_uri
 from mmsearch.gallery.reading import Gallery, missing
+from mmsearch.locations import Location
 from mmsearch.records import (
     TABLES,
     CaptionRow,
+    Coverage,
     EncoderIdentity,
     ImageRow,
     Manifest,
     Parity,
     Provenance,
     Root,
+    Shard,
     SkippedRow,
     Table,
 )
-from mmsearch.stores import LocalStore
+from mmsearch.stores import Store, exists, open_store
 
-__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer"]
+__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_images"]
 
 COMMIT_SECONDS = 60.0
 NOTHING: Mapping[Table, Sequence[int]] = MappingProxyType({})
 _NOBODY = EncoderIdentity("", "", 0)
+_Row = ImageRow | CaptionRow | SkippedRow
 _PARTS = {"manifests", "deletes", "index", "lock", "lock.commit", *TABLES}
 
 
 @contextlib.contextmanager
-def open_writer(folder: Path, *, command: str) -> Iterator["GalleryWriter"]:
-    """Lock the gallery in `folder` and write it. What was not committed by the end is dropped.
+def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
+    """Lock the gallery at `place` and write it. What was not committed by the end is dropped.
 
     A gallery that does not exist yet begins with the writer's first commit; without one, nothing is left behind.
     Raises GalleryBusy, StoreError, GalleryError.
     """
-    store = LocalStore(folder)
-    fresh = not folder.exists()
-    _require_ours(store)
+    store = open_store(place)
+    fresh = _require_ours(store)
     with store.lock(command):
         writer = GalleryWriter(store, manifests.newest(store) or manifests.first(_NOBODY, "float16", command), command)
         try:
             yield writer
         except FileNotFoundError as error:
-            if str(error.filename).startswith(str(folder)):
-                raise missing(error, folder) from error
+            if str(error.filename).startswith(str(place)):
+                raise missing(error, place) from error
             raise
         finally:
             if fresh and writer.manifest.version == 0:
-                _remove_empty(folder)
+                store.abandon(TABLES)
 
 
-def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+def write_images(
+    place: Location,
+    row_ids: NDArray[np.int64],
+    rows: Sequence[ImageRow],
+    vectors: NDArray[np.floating],
+    dtype: str,
+    provenance: Provenance,
+) -> tuple[Shard, ...]:
+    """Write images into the gallery at `place`, durably, for its writer to `adopt`.
+
+    Until then they are not in it, so that this needs no lock. row_ids: (n,), ascending, of a range that the writer
+    reserved. vectors: (n, dim), L2-normalised. Raises StoreError.
+    """
+    held = _table("images", row_ids, rows, vectors, vectors.shape[1], dtype)
+    return tuple(tables.write_shards(open_store(place), "images", held, provenance))
+
+
+def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, place: Location) -> None:
     """Raise EncoderMismatch, naming both, unless the two are the same encoder."""
     if gallery.fingerprint != other.fingerprint:
         raise EncoderMismatch(
-            f"{folder} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
+            f"{place} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
             f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
             f"Use --model {gallery.spec}, or another gallery with --gallery."
         )
 
 
-def _require_ours(store: LocalStore) -> None:
-    """Raise GalleryError for a folder that holds other things: a gallery is not strewn among somebody's files."""
-    if store.folder.exists() and not store.folder.is_dir():
-        raise GalleryError(f"{store.folder} is a file; name a folder with --gallery")
+def _require_ours(store: Store) -> bool:
+    """Whether nothing stands there yet.
+
+    Raises GalleryError for a folder that holds other things: a gallery is not strewn among somebody's files.
+    """
+    if manifests.versions(store):
+        return False
+    if not store.exists():
+        return True
     others = [name for name in store.names(".") if name not in _PARTS]
-    if others and not manifests.versions(store):
+    if others:
         raise GalleryError(
-            f"{store.folder} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no "
+            f"{store.location} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no "
             "gallery; name a folder that is empty or not there yet"
         )
+    return False
 
 
-def _remove_empty(folder: Path) -> None:
-    # Still under the lock, so that whoever comes next starts from an empty folder too.
-    with contextlib.suppress(OSError):
-        for name in TABLES:
-            if (folder / name).is_dir():
-                (folder / name).rmdir()
-        (folder / "lock").unlink(missing_ok=True)
-        folder.rmdir()
+def _table(
+    table: Table, row_ids: NDArray[np.int64], rows: Sequence[_Row], vectors: Any, dim: int, dtype: str
+) -> pa.Table:
+    expected = tables.schema(table, dim, dtype)
+    columns: list[pa.Array] = []
+    for field in expected:
+        if field.name == "row_id":
+            columns.append(pa.array(row_ids))
+        elif field.name == "embedding":
+            columns.append(tables.embedding_column(np.asarray(vectors), dtype))
+        else:
+            columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
+    return pa.table(columns, schema=expected)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """Rows that wait for the next commit, and live rows that die in it."""
+    """Rows that wait for the next commit, and live rows that die in it. shards: of rows that are written already."""
 
     table: Table
     provenance: Provenance | None
     rows: pa.Table | None
     replaces: Mapping[Table, Sequence[int]]
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return (self.rows.num_rows if self.rows is not None else 0) + sum(shard.rows for shard in self.shards)
 
 
 class GalleryWriter:
     """Rows and deletes on their way into the next version. Made by `open_writer`, which holds the lock."""
 
-    def __init__(self, store: LocalStore, manifest: Manifest, command: str) -> None:
+    def __init__(self, store: Store, manifest: Manifest, command: str) -> None:
         self._store = store
         self._command = command
         self._opened = manifest
@@ -116,6 +152,7 @@ class GalleryWriter:
         self._roots = manifest.roots
         self._next_root_id = manifest.next_root_id
         self._parity = manifest.parity
+        self._promised: Coverage = ()  # what an earlier run was promised, it will never write
         self._last_commit = time.monotonic()
         self.manifest = manifest
 
@@ -124,7 +161,7 @@ class GalleryWriter:
         if self.manifest.version == 0:
             self.manifest = manifests.first(encoder, dtype, self._command)
         else:
-            require_same_encoder(self.manifest.encoder, encoder, self._store.folder)
+            require_same_encoder(self.manifest.encoder, encoder, self._store.location)
 
     @property
     def gallery(self) -> Gallery:
@@ -136,20 +173,20 @@ class GalleryWriter:
         """The roots as the next commit will have them."""
         return self._roots
 
-    def root_path(self, root: Root) -> Path:
+    def root_path(self, root: Root) -> Location:
         """The folder that a root names."""
-        return root_path(self._store.folder, root)
+        return root_path(self._store.location, root)
 
-    def add_root(self, folder: Path, *, whole: bool = True) -> Root:
+    def add_root(self, folder: Location, *, whole: bool = True) -> Root:
         """A new root for `folder` (absolute). whole: all that is in it, or only files that are named."""
-        root = Root(self._next_root_id, root_uri(self._store.folder, folder), whole)
+        root = Root(self._next_root_id, root_uri(self._store.location, folder), whole)
         self._roots = (*self._roots, root)
         self._next_root_id += 1
         return root
 
-    def uri(self, file: Path) -> str:
-        """How an absolute path is written down in this gallery."""
-        return root_uri(self._store.folder, file)
+    def uri(self, file: Location) -> str:
+        """How a file is written down in this gallery."""
+        return root_uri(self._store.location, file)
 
     def set_roots(self, roots: Sequence[Root]) -> None:
         """Put these in the place of all roots (`relocate`, `forget`)."""
@@ -167,7 +204,7 @@ class GalleryWriter:
     def append(
         self,
         table: Table,
-        rows: Sequence[ImageRow] | Sequence[CaptionRow] | Sequence[SkippedRow],
+        rows: Sequence[_Row],
         vectors: NDArray[np.floating] | None = None,
         provenance: Provenance | None = None,
         *,
@@ -178,18 +215,46 @@ class GalleryWriter:
         vectors: (n, dim), L2-normalised, stored in the gallery's dtype; None for skipped rows.
         replaces: live rows, by table, that die in the same commit, whatever interrupts the program.
         """
-        expected = tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype)
         first = self._next_row_ids[table]
         self._next_row_ids[table] += len(rows)
         ids = np.arange(first, first + len(rows), dtype=np.int64)
-        columns: list[pa.Array] = [pa.array(ids)]
-        for field in expected:
-            if field.name == "embedding":
-                columns.append(tables.embedding_column(np.asarray(vectors), self.manifest.dtype))
-            elif field.name != "row_id":
-                columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
-        self._pending.append(_Pending(table, provenance, pa.table(columns, schema=expected), replaces))
+        held = _table(table, ids, rows, vectors, self.manifest.encoder.dim, self.manifest.dtype)
+        self._pending.append(_Pending(table, provenance, held, replaces))
         return ids
+
+    def reserve(self, count: int) -> int:
+        """Promise so many ids of images, from the one returned, to whoever writes them later with `write_images`."""
+        first = self._next_row_ids["images"]
+        self._next_row_ids["images"] += count
+        self._promised = (*self._promised, (first, first + count))
+        return first
+
+    def release(self, first: int, count: int) -> None:
+        """Take a promise, or a part of one, back: what was to come of these ids is adopted, or will never come."""
+        past = first + count
+        kept = (
+            ((low, min(high, first)) for low, high in self._promised),
+            ((max(low, past), high) for low, high in self._promised),
+        )
+        self._promised = tuple(sorted(part for parts in kept for part in parts if part[0] < part[1]))
+
+    def release_all(self) -> None:
+        """Take all promises back."""
+        self._promised = ()
+
+    def require_written(self, shards: Sequence[Shard], where: str) -> None:
+        """Raise StoreError unless shards of images that were written on another machine can be seen from here."""
+        place = self._store.location
+        for shard in shards:
+            if not exists(place / "images" / shard.name):
+                raise StoreError(
+                    f"a worker on {where} wrote {shard.name} into {place}, and it is not there: the gallery has to be "
+                    "on storage that every machine of the cluster has under the same name"
+                )
+
+    def adopt(self, shards: Sequence[Shard], *, replaces: Mapping[Table, Sequence[int]] = NOTHING) -> None:
+        """Add images that others have written with ids that were promised. replaces: as for `append`."""
+        self._pending.append(_Pending("images", None, None, replaces, tuple(shards)))
 
     def delete(self, table: Table, row_ids: Sequence[int] | NDArray[np.int64]) -> None:
         """Mark live rows as dead, in the same commit as whatever else is pending."""
@@ -202,9 +267,15 @@ class GalleryWriter:
         names = tables.schema("images", self.manifest.encoder.dim, self.manifest.dtype).names
         pending = [part.rows for part in self._pending if part.table == "images" and part.rows is not None]
         parts = [tables.picked(rows, tables.places_of(rows, wanted)) for rows in pending]
+        expected = self.gallery.schema("images")
+        for shard in (shard for part in self._pending for shard in part.shards):
+            inside = wanted[(wanted >= shard.min_row_id) & (wanted <= shard.max_row_id)]
+            if inside.size:
+                parts.append(tables.read_rows(self._store, "images", shard, inside, names, expected).select(names))
         # A row of the first version may have been replaced and merged away since; there it still stands.
         begun = self._opened.next_row_ids["images"]
-        committed = wanted[(wanted >= begun) & (wanted < self.manifest.next_row_ids["images"])]
+        waiting = np.sort(np.concatenate([np.empty(0, np.int64), *map(tables.row_ids_of, parts)]))
+        committed = wanted[(wanted >= begun) & ~tables.contains(waiting, wanted)]
         for gallery, ids in ((Gallery(self._store, self._opened), wanted[wanted < begun]), (self.gallery, committed)):
             if ids.size:
                 parts.append(gallery.rows("images", ids, names).select(names))
@@ -216,7 +287,7 @@ class GalleryWriter:
     @property
     def due(self) -> bool:
         """Whether it is time to commit: a full shard is pending, or a minute has passed."""
-        pending = sum(part.rows.num_rows for part in self._pending if part.rows is not None)
+        pending = sum(part.count for part in self._pending)
         waited = time.monotonic() - self._last_commit > COMMIT_SECONDS
         return pending >= tables.SHARD_ROWS or (waited and self.dirty)
 
@@ -252,6 +323,7 @@ class GalleryWriter:
         for part in self._pending:
             if part.rows is not None:
                 groups.setdefault((part.table, part.provenance), []).append(part.rows)
+            shards[part.table] += part.shards
             for table, row_ids in part.replaces.items():
                 dead[table].update(row_ids)
         for (table, provenance), rows in groups.items():
@@ -267,11 +339,12 @@ class GalleryWriter:
             next_root_id=self._next_root_id,
             parity=self._parity,
             next_row_ids=dict(self._next_row_ids),
+            promised=self._promised,
             shards={table: tuple(shards[table]) for table in TABLES},
             deletes={table: tuple(deletes[table]) for table in TABLES},
         )
 
-    def rewrite(self, rewritten: Callable[[LocalStore, Manifest], Manifest]) -> Manifest:
+    def rewrite(self, rewritten: Callable[[Store, Manifest], Manifest]) -> Manifest:
         """Commit a manifest that holds the same live rows in other files, where `rewritten` gives another one."""
         proposed = rewritten(self._store, self.manifest)
         if proposed != self.manifest:

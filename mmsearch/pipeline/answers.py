@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import Location, url_of
 from mmsearch.pipeline.hits import Hit
 from mmsearch.pipeline.questions import Query
 from mmsearch.records import CaptionRow, ImageRow, ItemTable
@@ -130,11 +131,13 @@ _Row = ImageRow | CaptionRow
 
 
 def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dict[int, _Row]:
+    if not len(row_ids):
+        return {}  # pyarrow imports pandas to make a table of no rows
     rows: list[_Row] = [*(gallery.image_rows(row_ids) if table == "images" else gallery.caption_rows(row_ids))]
     return dict(zip(row_ids.tolist(), rows, strict=True))
 
 
-def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Path | None]) -> Hit:
+def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Location | None]) -> Hit:
     root = folders.get(row.root_id) if row.root_id is not None else None
     name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
     file = None if root is None or name is None else str(root / name)
@@ -146,6 +149,8 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Pat
 
 
 def _is_gone(file: str) -> bool:
+    if url_of(file) is not None:  # a request each, for what who opens it learns anyway
+        return False
     try:
         Path(archive_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import ImageError, StoreError
+from mmsearch.locations import Location, url_of
 from mmsearch.pipeline.answers import Hit
 from mmsearch.sources import archive_of, read_location
 
@@ -53,7 +54,8 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
     first = {hit.file: hit.rank for hit in reversed(hits) if hit.file}
     for file, rank in sorted(first.items(), key=lambda pair: pair[1]):
         try:
-            with _opened(Path(file)):
+            source = url_of(file) or Path(file)
+            with _opened(source):
                 pass
         except ImageError as error:  # an archive that is damaged by now
             failed.append((file, error.reason))
@@ -64,23 +66,25 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
             )
             failed.append((file, gone))
             continue
-        copy, is_new = _copy(Path(file), target, f"{rank:0{digits}}-")
+        copy, is_new = _copy(source, target, f"{rank:0{digits}}-")
         (copied if is_new else present).append(copy)
     return Collected(target, copied, present, failed)
 
 
-def _opened(source: Path) -> BinaryIO:
-    """A file, or a member of an archive. Raises OSError, ImageError."""
-    return source.open("rb") if archive_of(source) is None else io.BytesIO(read_location(source))
+def _opened(source: Location) -> BinaryIO:
+    """A file, an object, or a member of an archive. Raises OSError, ImageError."""
+    if isinstance(source, Path) and archive_of(source) is None:
+        return source.open("rb")
+    return io.BytesIO(read_location(source))
 
 
-def _is_same(source: Path, copy: Path) -> bool:
-    if archive_of(source) is not None:
-        return read_location(source) == copy.read_bytes()
-    return filecmp.cmp(source, copy, shallow=False)
+def _is_same(source: Location, copy: Path) -> bool:
+    if isinstance(source, Path) and archive_of(source) is None:
+        return filecmp.cmp(source, copy, shallow=False)
+    return read_location(source) == copy.read_bytes()
 
 
-def _copy(source: Path, folder: Path, prefix: str) -> tuple[Path, bool]:
+def _copy(source: Location, folder: Path, prefix: str) -> tuple[Path, bool]:
     """The copy, and whether it is new."""
     stem = os.fsdecode(os.fsencode(source.stem)[:_LONGEST])
     for number in count(1):

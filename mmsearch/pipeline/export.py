@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmsearch.errors import QueryError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import Location, located
 from mmsearch.records import ItemTable
 
 __all__ = ["ExportReport", "export"]
@@ -17,7 +17,7 @@ _Path = str | os.PathLike[str]
 class ExportReport:
     """What was written where."""
 
-    file: Path
+    file: Location
     table: ItemTable
     rows: int
     bytes: int
@@ -31,6 +31,6 @@ def export(file: _Path, *, table: ItemTable = "images", gallery: _Path | None = 
     opened = Gallery.open(gallery)
     if not opened.live_rows(table):
         raise QueryError(f"{opened.path} holds no {table}; nothing to export")
-    target = Path(file).expanduser().absolute()
-    rows = consistently(opened, lambda current: current.write_rows(table, target))
-    return ExportReport(target, table, rows, target.stat().st_size)
+    target = located(file)
+    rows, size = consistently(opened, lambda current: current.write_rows(table, target))
+    return ExportReport(target, table, rows, size)

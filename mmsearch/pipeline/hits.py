@@ -15,7 +15,7 @@ class Hit:
 
     rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
     text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
-    gone: the file was not there any more when the answer was given.
+    gone: the file was not there any more when the answer was given. Object stores are not asked.
     """
 
     rank: int

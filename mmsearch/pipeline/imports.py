@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders.declared import declared_encoder
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, SourceError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.locations import Location, located
 from mmsearch.records import (
     CaptionRow,
     EncoderIdentity,
@@ -26,6 +27,7 @@ from mmsearch.records import (
     SkippedRow,
     quiet,
 )
+from mmsearch.stores import is_folder
 
 __all__ = ["ImportReport", "import_vectors"]
 
@@ -39,16 +41,17 @@ _COLUMNS = ("image_path", "caption", "width", "height", "original_width", "origi
 class ImportReport:
     """What was imported. held: rows that an earlier run had imported. skipped: rows whose vector is none.
 
-    root: where the pictures are taken to be.
+    root: where the pictures are taken to be. present: whether that is there now.
     """
 
-    gallery: Path
+    gallery: Location
     encoder: EncoderIdentity
-    root: Path
+    root: Location
     images: int
     captions: int
     held: int
     skipped: int
+    present: bool
 
 
 def import_vectors(
@@ -78,7 +81,7 @@ def import_vectors(
     with open_writer(place_for_gallery(gallery), command="import") as writer:
         _require_importable(writer, identity)
         writer.begin(identity, parts[0].dtype)
-        place = Path(os.path.abspath(Path(images).expanduser())) if images else base or source  # noqa: PTH100
+        place = located(images) if images else base or source
         work = _Import(writer, str(base) if base else "", _root(writer, place))
         for part in parts:
             work.take(part, progress)
@@ -87,7 +90,9 @@ def import_vectors(
             f"that these are vectors of {identity.spec} was declared and is not checked", MmsearchWarning, stacklevel=2
         )
         pictures, captions = work.counts["images"], work.counts["captions"]
-        return ImportReport(writer.gallery.path, identity, place, pictures, captions, work.held, work.skipped)
+        return ImportReport(
+            writer.gallery.path, identity, place, pictures, captions, work.held, work.skipped, is_folder(place)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ def _require_importable(writer: GalleryWriter, identity: EncoderIdentity) -> Non
         )
 
 
-def _root(writer: GalleryWriter, place: Path) -> Root:
+def _root(writer: GalleryWriter, place: Location) -> Root:
     for root in writer.roots:
         if writer.root_path(root) == place:
             return root

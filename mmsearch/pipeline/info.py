@@ -2,12 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmsearch.ann import open_index
-from mmsearch.errors import AnnIndexError
+from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import Location
 from mmsearch.records import ITEM_TABLES, EncoderIdentity, IndexEntry, ItemTable, Parity, SkippedRow
+from mmsearch.stores import is_folder
 
 __all__ = ["GalleryInfo", "IndexInfo", "RootInfo", "info", "skipped"]
 
@@ -46,7 +47,7 @@ class IndexInfo:
 class GalleryInfo:
     """What a gallery holds. bytes: of all files of this version. shards: of images and captions."""
 
-    path: Path
+    path: Location
     version: int
     created_at: str
     created_by: str
@@ -98,9 +99,16 @@ def _roots(gallery: Gallery) -> list[RootInfo]:
     found = []
     for root in gallery.manifest.roots:
         path = gallery.root_path(root.id)
-        present = path is not None and path.is_dir()
+        present = path is not None and _is_there(path)
         found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present, root.whole))
     return found
+
+
+def _is_there(folder: Location) -> bool:
+    try:
+        return is_folder(folder)
+    except StoreError:  # one that does not answer, or not to us
+        return False
 
 
 def _indexes(gallery: Gallery) -> list[IndexInfo]:

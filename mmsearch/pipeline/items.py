@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import located
 
 __all__ = ["row_named", "vector_at", "vector_of"]
 
@@ -21,7 +22,7 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
         return _live(gallery, named)
     asked = os.fspath(named)
     try:
-        absolute = Path(os.path.abspath(Path(asked).expanduser()))  # noqa: PTH100 - as roots are written down
+        absolute = located(asked)
     except RuntimeError:  # the home of nobody
         absolute = Path(asked)
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}

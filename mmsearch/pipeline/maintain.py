@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 
 from mmsearch.errors import SourceError
 from mmsearch.gallery import (
@@ -14,8 +13,10 @@ from mmsearch.gallery import (
     remove_unused,
     rewrite_wasteful,
 )
+from mmsearch.locations import Location, located
 from mmsearch.records import Root
 from mmsearch.sources import MEMBER
+from mmsearch.stores import is_folder, real
 from mmsearch.sync import require_apart
 
 __all__ = ["CompactReport", "ForgetReport", "RelocateReport", "compact", "forget", "relocate"]
@@ -28,7 +29,7 @@ _Path = str | os.PathLike[str]
 class ForgetReport:
     """What left a gallery. unlinked: captions that stay and name a picture which left."""
 
-    gallery: Path
+    gallery: Location
     forgotten: str
     images: int
     captions: int
@@ -39,16 +40,16 @@ class ForgetReport:
 class RelocateReport:
     """Where a root stands now."""
 
-    gallery: Path
-    old: Path
-    new: Path
+    gallery: Location
+    old: Location
+    new: Location
 
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
     """What `compact` did. shards: how many there were and are. removed: files out of use, and their bytes."""
 
-    gallery: Path
+    gallery: Location
     shards_before: int
     shards_after: int
     removed_files: int
@@ -60,11 +61,11 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
 
     Raises SourceError where the gallery has no such root, listing those that it has.
     """
-    path = _absolute(root)
+    path = located(root)
     with open_writer(Gallery.open(gallery).path, command="forget") as writer:
         found = _find_root(writer, path)
         if found is None:
-            source = writer.uri(Path(os.path.realpath(path)))
+            source = writer.uri(real(path))
             inside = f"{source}{MEMBER}"  # captions that stand beside pictures in a folder or an archive
             captions = [
                 row_id
@@ -95,8 +96,8 @@ def relocate(root: _Path, new: _Path, *, gallery: _Path | None = None) -> Reloca
 
     Raises SourceError: no such root, no such folder, or one that overlaps another root.
     """
-    old_path, new_path = _absolute(root), _absolute(new)
-    if not new_path.is_dir():
+    old_path, new_path = located(root), located(new)
+    if not is_folder(new_path):
         raise SourceError(f"no such folder: {new}")
     with open_writer(Gallery.open(gallery).path, command="relocate") as writer:
         found = _find_root(writer, old_path)
@@ -125,18 +126,13 @@ def _shard_count(gallery: Gallery) -> int:
     return sum(len(shards) for shards in gallery.manifest.shards.values())
 
 
-def _absolute(path: _Path) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-
-
-def _find_root(writer: GalleryWriter, path: Path) -> Root | None:
+def _find_root(writer: GalleryWriter, path: Location) -> Root | None:
     by_name = [root for root in writer.roots if writer.root_path(root) == path]
-    real = os.path.realpath(path)
-    by_place = [root for root in writer.roots if os.path.realpath(writer.root_path(root)) == real]
+    by_place = [root for root in writer.roots if real(writer.root_path(root)) == real(path)]
     return next(iter([*by_name, *by_place]), None)
 
 
-def _no_such_root(writer: GalleryWriter, path: Path) -> str:
+def _no_such_root(writer: GalleryWriter, path: Location) -> str:
     sources = sorted({row.source for _, row in writer.gallery.all_captions()})
     return (
         f"{writer.gallery.path} has no root {path}. "

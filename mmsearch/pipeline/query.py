@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +29,7 @@ from mmsearch.errors import (
 )
 from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, HeldGallery, consistently, require_same_encoder
+from mmsearch.locations import Location, located
 from mmsearch.pipeline.answers import Answer, Hit, hits_of
 from mmsearch.pipeline.items import vector_of
 from mmsearch.pipeline.questions import Part, Picture, Query, Text
@@ -261,9 +261,9 @@ class OpenGallery:
 
     def picture_vector(self, file: _Path) -> NDArray[np.float32]:
         """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
-        file = Path(os.fspath(file)).expanduser()
+        file = os.fspath(file)
         try:
-            data = read_location(file)
+            data = read_location(located(file))
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         except ImageError as error:
@@ -336,7 +336,7 @@ def _in_time(admits: "RowFilter", seconds: float) -> Callable[[pa.Table], NDArra
     return row_ids
 
 
-def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Path) -> None:
+def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:
     if gallery.dim != other.dim:
         raise EncoderMismatch(
             f"{folder} holds imported vectors of {gallery.dim} values, declared as those of {gallery.spec}; "

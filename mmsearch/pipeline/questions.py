@@ -47,7 +47,7 @@ SLOT = "{}"
 # As Lucene writes boosts. Only a number at the very end counts, so that "x^2 + y^2 = r" needs nothing, and "x^2" is
 # asked for as "x^2^1".
 _WEIGHTED = re.compile(r"(?P<what>.*)\^(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_URL = re.compile(r"(https?|ftp|file|data):", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Ask with a picture, a file anywhere. One whose content the gallery holds needs no model."""
+    """Ask with a picture, a file or an object (s3://…) anywhere. One whose content the gallery holds needs no model."""
 
     file: _Path
     weight: float = 1.0

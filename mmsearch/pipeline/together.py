@@ -14,6 +14,7 @@ from mmsearch.encoders import TextEncoder
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours, Vectors
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import located
 from mmsearch.pipeline.answers import Answer, Hit, distinct, hits_of, kept, side_by_side, why_gone, why_nothing
 from mmsearch.pipeline.items import row_named, vector_at
 from mmsearch.pipeline.questions import SLOT, Known, Like, Part, Picture, Query, Text, combined
@@ -231,9 +232,7 @@ def _show(gallery: Gallery, asked: Sequence[_Asked]) -> None:
     own = hits_of(gallery, side_by_side([Neighbours(row, np.zeros(row.shape)) for row in rows]), "images")
     for each in asked:
         files: dict[Part, str] = {
-            part: os.path.abspath(part.file)  # noqa: PTH100
-            for part in each.query.parts
-            if isinstance(part, Picture)
+            part: str(located(part.file)) for part in each.query.parts if isinstance(part, Picture)
         }
         if each.own:
             shown = own[alike.index(each)]

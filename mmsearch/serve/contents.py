@@ -18,6 +18,7 @@ import numpy as np
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.locations import url_of
 from mmsearch.pipeline.hits import Hit
 from mmsearch.records import ImageRow
 from mmsearch.sources import archive_of, read_location
@@ -73,9 +74,9 @@ def file_of(gallery: Gallery, row: ImageRow) -> str | None:
 
 
 def is_gone(file: str | None) -> bool:
-    """Whether a file, or the archive that holds it, is not there."""
+    """Whether a file, or the archive that holds it, is not there. Object stores are not asked."""
     try:
-        return file is None or not Path(archive_of(file) or file).exists()
+        return file is None or (url_of(file) is None and not Path(archive_of(file) or file).exists())
     except (OSError, ValueError):
         return False
 
@@ -107,11 +108,12 @@ def read_content(gallery: Gallery, row: ImageRow) -> Content:
     file = file_of(gallery, row)
     if file is None:
         raise Gone("its folder is no longer a part of the gallery")
-    if row.content_hash is None:
-        file = _inside(gallery.root_path(row.root_id) or Path(), file)
+    remote = url_of(file) is not None
+    if row.content_hash is None and not remote:
+        file = _inside(Path(gallery.root_path(row.root_id) or ""), file)
     most = _MOST_BYTES if row.bytes is None else row.bytes
     try:
-        data = _read(file, most) if archive_of(file) is None else read_location(file, most=most)
+        data = read_location(file, most=most) if remote or archive_of(file) is not None else _read(file, most)
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
         if row.content_hash is None:
             images.probe(io.BytesIO(data))

@@ -1,5 +1,6 @@
-"""What can be embedded: folders of image files, single files, archives, lists of files, and captions."""
+"""What can be embedded, on disks and in object stores: folders, single files, archives, lists of files, captions."""
 
+from mmsearch.sources.ahead import reading_ahead
 from mmsearch.sources.archives import Listing, archive_kind, list_archive, refused_archive
 from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
@@ -33,6 +34,7 @@ __all__ = [
     "read_list",
     "read_location",
     "read_pairs",
+    "reading_ahead",
     "refused_archive",
     "shown",
 ]

@@ -10,11 +10,14 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import SourceError
+from mmsearch.locations import url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.files import MEMBER, Archive, ArchiveKind, Member, SourceFile, is_hidden, shown, sidecars
+from mmsearch.stores import local_copy
 
 __all__ = ["Listing", "archive_kind", "list_archive", "member_names", "refused_archive"]
 
@@ -74,8 +77,9 @@ def list_archive(file: SourceFile, *, hidden: bool = False) -> Listing:
     found: dict[str, _Entry] = {}
     repeated = passed_over = 0
     damaged = None
+    here = _here(file)
     try:
-        for entry in _LISTERS[kind](file):
+        for entry in _LISTERS[kind](here):
             if is_hidden(entry.name) and not hidden:
                 passed_over += 1
                 continue
@@ -86,7 +90,9 @@ def list_archive(file: SourceFile, *, hidden: bool = False) -> Listing:
     beside = sidecars(found)
     entries = [entry for name, entry in found.items() if name not in beside]
     size, mtime_ns = file.size or 0, file.mtime_ns or 0
-    archive = Archive(file.location, kind, size, mtime_ns, len(entries), complete=damaged is None)
+    archive = Archive(
+        file.location, kind, size, mtime_ns, len(entries), complete=damaged is None, copy=_copy(file, here)
+    )
     members = tuple(_member(file, archive, entry) for entry in entries)
     return Listing(archive, members, damaged, repeated, passed_over)
 
@@ -96,11 +102,23 @@ def member_names(file: SourceFile) -> dict[str, Member]:
     kind = archive_kind(file.name)
     if kind is None:
         raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_KINDS)}")
-    archive = Archive(file.location, kind, file.size or 0, file.mtime_ns or 0, 0, complete=True)
+    here = _here(file)
+    archive = Archive(file.location, kind, file.size or 0, file.mtime_ns or 0, 0, complete=True, copy=_copy(file, here))
     try:
-        return {entry.name: _member(file, archive, entry) for entry in _LISTERS[kind](file)}
+        return {entry.name: _member(file, archive, entry) for entry in _LISTERS[kind](here)}
     except Damaged as error:
         raise SourceError(f"{file.location}: {error}") from error
+
+
+def _here(file: SourceFile) -> str:
+    """Where the bytes of an archive are on this machine. One in an object store is fetched whole: to list the members
+    of a tar alone takes a request for each."""
+    url = url_of(file.location)
+    return file.location if url is None else str(local_copy(url))
+
+
+def _copy(file: SourceFile, here: str) -> str | None:
+    return None if here == file.location else here
 
 
 class Damaged(Exception):
@@ -112,7 +130,7 @@ def _member(file: SourceFile, archive: Archive, entry: _Entry) -> Member:
     if refused is None and archive.kind != "parquet" and (archive_kind(entry.name) or refused_archive(entry.name)):
         refused = "an archive inside of an archive is not opened"
     name = f"{file.name}{MEMBER}{entry.name}"
-    return Member(file.root, name, entry.size, archive.mtime_ns, refused, archive, entry.place)
+    return Member(file.root, name, entry.size, archive.mtime_ns, refused=refused, archive=archive, place=entry.place)
 
 
 def _cleaned(name: str) -> tuple[str, str | None]:
@@ -134,9 +152,9 @@ class _HeaderReader:
         return self._stream.read(size)
 
 
-def _tar(file: SourceFile) -> Iterator[_Entry]:
+def _tar(file: str) -> Iterator[_Entry]:
     names: dict[str, tuple[int, int]] = {}  # for hard links, which say where the bytes stand
-    with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
+    with open(file, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         end = os.fstat(stream.fileno()).st_size
         try:
             with tarfile.open(fileobj=_HeaderReader(stream), mode="r:") as archive:  # type: ignore[call-overload]
@@ -182,9 +200,9 @@ def _tar_reason(error: Exception, end: int) -> str:
     return "not a tar archive" if "not a tar" in text or "invalid header" in text else f"damaged tar: {text}"
 
 
-def _zip(file: SourceFile) -> Iterator[_Entry]:
+def _zip(file: str) -> Iterator[_Entry]:
     try:
-        with zipfile.ZipFile(file.location) as archive:
+        with zipfile.ZipFile(file) as archive:
             for number, info in enumerate(archive.infolist()):
                 if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
                     continue
@@ -195,12 +213,14 @@ def _zip(file: SourceFile) -> Iterator[_Entry]:
                     refused = f"compressed by a method that is not read ({info.compress_type})"
                 yield _Entry(name, info.file_size, number, refused)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, MemoryError) as error:
-        raise Damaged("empty file" if not file.size else f"truncated, or not a zip archive ({error})") from error
+        raise Damaged(
+            "empty file" if not Path(file).stat().st_size else f"truncated, or not a zip archive ({error})"
+        ) from error
 
 
-def _parquet(file: SourceFile) -> Iterator[_Entry]:
+def _parquet(file: str) -> Iterator[_Entry]:
     try:
-        rows = parquet.image_rows(file.location)
+        rows = parquet.image_rows(file)
     except parquet.Unreadable as error:
         raise Damaged(str(error)) from error
     for row in range(rows):

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import SourceError
+from mmsearch.locations import Location
 from mmsearch.sources import parquet
 from mmsearch.sources.files import MEMBER
+from mmsearch.stores import local_copy
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
 
@@ -44,7 +45,7 @@ class CaptionFile:
     kind: str = "captions"
 
 
-def read_captions(file: Path) -> CaptionFile:
+def read_captions(file: Location) -> CaptionFile:
     """Read a file of captions; its kind is told by its content rather than its name.
 
     - JSON: a list of objects, or an object a line, with "caption" and optionally "image".
@@ -58,7 +59,7 @@ def read_captions(file: Path) -> CaptionFile:
     if file.suffix.lower() == ".parquet":
         return _collected(file, "a Parquet table", _from_parquet(file))
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with local_copy(file).open(encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
     except FileNotFoundError:
         raise SourceError(f"no such file: {file}") from None
@@ -69,7 +70,7 @@ def read_captions(file: Path) -> CaptionFile:
     return _collected(file, *_parsed(file, text))
 
 
-def _collected(file: Path, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
+def _collected(file: Location, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
     lines: list[CaptionLine] = []
     problems: list[str] = []
     for number, caption, image, problem in rows:
@@ -99,7 +100,7 @@ def _split(text: str) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
-def _parsed(file: Path, text: str) -> tuple[str, Iterator[_Row]]:
+def _parsed(file: Location, text: str) -> tuple[str, Iterator[_Row]]:
     first = next((line for line in _split(text) if line.strip()), "")
     if first.lstrip().startswith("[") and (records := _list_of_records(text)) is not None:
         return "a JSON list", (_from_record(number, record) for number, record in enumerate(records, 1))
@@ -121,10 +122,11 @@ def _parsed(file: Path, text: str) -> tuple[str, Iterator[_Row]]:
     return "a caption a line", plain
 
 
-def _from_parquet(file: Path) -> Iterator[_Row]:
+def _from_parquet(file: Location) -> Iterator[_Row]:
     try:
-        own = parquet.is_image_table(str(file))
-        for row, fields in parquet.columns(str(file), (*CAPTION_COLUMNS, *IMAGE_COLUMNS)):
+        here = str(local_copy(file))
+        own = parquet.is_image_table(here)
+        for row, fields in parquet.columns(here, (*CAPTION_COLUMNS, *IMAGE_COLUMNS)):
             caption = next((fields[name] for name in CAPTION_COLUMNS if fields.get(name)), None)
             image = next((fields[name] for name in IMAGE_COLUMNS if isinstance(fields.get(name), str)), "")
             for each in caption if isinstance(caption, list) else [caption]:
@@ -180,7 +182,7 @@ def _from_tokens(text: str) -> Iterator[_Row]:
             yield number, "", "", "not name.jpg#0<TAB>caption"
 
 
-def _from_csv(file: Path, text: str, delimiter: str, caption: int, image: int | None) -> Iterator[_Row]:
+def _from_csv(file: Location, text: str, delimiter: str, caption: int, image: int | None) -> Iterator[_Row]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:

@@ -3,11 +3,26 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-__all__ = ["MEMBER", "Archive", "ArchiveKind", "Member", "SourceFile", "file_in", "is_hidden", "shown", "sidecars"]
+from mmsearch.locations import Location, Url
+from mmsearch.stores import file_state
+
+__all__ = [
+    "MEMBER",
+    "READ_WHOLE",
+    "Ahead",
+    "Archive",
+    "ArchiveKind",
+    "Member",
+    "SourceFile",
+    "file_in",
+    "is_hidden",
+    "shown",
+    "sidecars",
+]
 
 MEMBER = "!/"
 """Between an archive and its member: `a.tar!/x.jpg`."""
@@ -22,6 +37,18 @@ _PICTURES = (
 _SIDECARS = (".txt", ".caption", ".json", ".cls", ".xmp", ".aae")
 
 
+READ_WHOLE = 1 << 23
+"""Of an object with so many bytes the header is not looked at first: two requests take longer than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was read of a file ahead of time. data: done, perhaps with an OSError. waited: seconds, until it was."""
+
+    data: Future[bytes]
+    waited: float
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file below a root.
@@ -29,6 +56,8 @@ class SourceFile:
     name: relative to the root, "/" between parts, a file system string (undecodable bytes as surrogates).
     size, mtime_ns: None where the file could not be asked (a broken link).
     refused: why it is not to be opened, where that is known from the outside.
+    version: what an object store says of its content, its ETag; that alone then tells whether it changed.
+    ahead: its bytes, where they were read before they were asked for.
     """
 
     root: str
@@ -36,6 +65,8 @@ class SourceFile:
     size: int | None
     mtime_ns: int | None
     refused: str | None = None
+    version: str | None = None
+    ahead: "Ahead | None" = field(default=None, compare=False, repr=False)
 
     @property
     def location(self) -> str:
@@ -55,14 +86,19 @@ class SourceFile:
     @property
     def etag(self) -> str | None:
         """What else than size and time says whether it is unchanged."""
-        return None
+        return self.version
+
+    def without_bytes(self) -> "SourceFile":
+        """The same without what was read of it: that is for whoever decodes, and would fill the memory."""
+        return self if self.ahead is None else replace(self, ahead=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
     """An archive as it was when its members were listed.
 
-    members: how many were found. complete: whether it could be read to its end.
+    members: how many were found. complete: whether it could be read to its end. copy: where its bytes were found on
+    this machine, if that is not its location.
     """
 
     location: str
@@ -71,6 +107,7 @@ class Archive:
     mtime_ns: int
     members: int
     complete: bool
+    copy: str | None = None
 
     @property
     def etag(self) -> str:
@@ -102,14 +139,14 @@ def shown(name: str) -> str:
     return name
 
 
-def file_in(root: Path, file: Path) -> SourceFile:
+def file_in(root: Location, file: Location) -> SourceFile:
     """A file that was named rather than found; without size and time where there is none."""
-    name = os.path.relpath(file, root).replace(os.sep, "/")
+    name = str(file.relative_to(root)) if isinstance(file, Url) else os.path.relpath(file, root).replace(os.sep, "/")
     try:
-        status = file.stat()
+        state = file_state(file)
     except OSError:
         return SourceFile(str(root), name, None, None)
-    return SourceFile(str(root), name, status.st_size, status.st_mtime_ns)
+    return SourceFile(str(root), name, state.size, state.mtime_ns, version=state.etag)
 
 
 def is_hidden(name: str) -> bool:

@@ -1,9 +1,11 @@
 """Folders: every regular file below a root, with what `stat` says of it."""
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
+from mmsearch.locations import Location, Url
+from mmsearch.sources.buckets import FolderListings, ObjectEntry
 from mmsearch.sources.files import SourceFile, sidecars
 
 __all__ = ["FolderWalk"]
@@ -22,15 +24,16 @@ class FolderWalk:
 
     def __init__(
         self,
-        root: Path,
+        root: Location,
         *,
-        avoid: Path | None = None,
+        avoid: Location | None = None,
         hidden: bool = False,
         enters: Callable[[str], bool] = lambda _: True,
         sidecars_too: bool = False,
     ) -> None:
+        self._url = root if isinstance(root, Url) else None
         self._root = str(root)
-        self._avoid = os.path.realpath(avoid) if avoid else None
+        self._avoid = None if avoid is None else str(avoid) if isinstance(avoid, Url) else os.path.realpath(avoid)
         self._with_hidden = hidden
         self._enters = enters
         self._sidecars_too = sidecars_too
@@ -40,13 +43,22 @@ class FolderWalk:
         self.beside = 0
 
     def __iter__(self) -> Iterator[SourceFile]:
+        with ExitStack() as stack:
+            listings = stack.enter_context(FolderListings(self._url)) if self._url else None
+            yield from self._walk(listings.scan if listings else self._scan)
+            self.unreadable += listings.odd if listings else []
+
+    def _scan(self, folder: str, _: Sequence[str]) -> list["os.DirEntry[str]"]:
+        with os.scandir(f"{self._root}/{folder}" if folder else self._root) as listing:
+            return sorted(listing, key=lambda entry: entry.name)
+
+    def _walk(self, scan: "_Scan") -> Iterator[SourceFile]:
         # A stack of names rather than recursion: folders can be nested deeper than Python's stack.
         pending = [""]
         while pending:
             current = pending.pop()
             try:
-                with os.scandir(f"{self._root}/{current}" if current else self._root) as listing:
-                    entries = sorted(listing, key=lambda entry: entry.name)
+                entries = scan(current, pending)
             except OSError as error:
                 self.unreadable.append((current, error.strerror or str(error)))
                 continue
@@ -58,14 +70,23 @@ class FolderWalk:
                 if entry.name.startswith(".") and not self._with_hidden:
                     self.hidden += 1
                 elif entry.is_dir(follow_symlinks=False):
-                    avoided = self._avoid is not None and os.path.realpath(entry.path) == self._avoid
-                    if not avoided and self._enters(name):
+                    if not self._avoided(entry.path) and self._enters(name):
                         folders.append(name)
                 elif entry.name not in beside and (found := self._file(entry, name)) is not None:
                     yield found
             pending.extend(reversed(folders))
 
-    def _file(self, entry: "os.DirEntry[str]", name: str) -> SourceFile | None:
+    def _avoided(self, path: str) -> bool:
+        if self._avoid is None:
+            return False
+        return (path if self._url else os.path.realpath(path)) == self._avoid
+
+    def _file(self, entry: "os.DirEntry[str] | ObjectEntry", name: str) -> SourceFile | None:
+        if isinstance(entry, ObjectEntry):
+            found = entry.found
+            if found is None:
+                return None
+            return SourceFile(self._root, name, found.size, found.modified_ns, version=found.etag)
         try:
             if entry.is_file():
                 status = entry.stat()
@@ -78,3 +99,6 @@ class FolderWalk:
         except OSError:  # vanished, or a link into a folder that may not be entered
             return SourceFile(self._root, name, None, None)
         return None  # a socket, a device, a pipe: never an image
+
+
+_Scan = Callable[[str, Sequence[str]], "Sequence[os.DirEntry[str] | ObjectEntry]"]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import SourceError
+from mmsearch.errors import SourceError, StoreError
+from mmsearch.locations import Location, joined, located
 from mmsearch.sources import parquet
 from mmsearch.sources.captions import CAPTION_COLUMNS, IMAGE_COLUMNS
+from mmsearch.stores import local_copy
 
 __all__ = ["FileList", "is_list", "read_list"]
 
@@ -19,7 +21,7 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
 _LINES = (".txt", ".lst", ".list")
 _COLUMNS = tuple(dict.fromkeys((*parquet.PATH_COLUMNS, *IMAGE_COLUMNS, "url")))
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_WEB = re.compile(r"(https?|ftp)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,21 @@ class FileList:
     them. problems: lines that name nothing, as "line 7: ...".
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
     urls: int
     captions: bool
     problems: tuple[str, ...]
 
 
-def is_list(file: Path) -> bool:
+def is_list(file: Location) -> bool:
     """Whether a file that was named is a list of files rather than a picture or an archive. Raises OSError."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         try:
-            return not parquet.is_image_table(str(file))
+            return not parquet.is_image_table(str(local_copy(file)))
         except parquet.Unreadable:
             return False
-    return suffix in (*_TABLES, *_JSON, *_LINES) and _is_text(file)
+    return suffix in (*_TABLES, *_JSON, *_LINES) and _is_text(local_copy(file))
 
 
 def _is_text(file: Path) -> bool:
@@ -57,7 +59,7 @@ def _is_text(file: Path) -> bool:
     return b"\0" not in start
 
 
-def read_list(file: Path) -> FileList:
+def read_list(file: Location) -> FileList:
     """The files that a list names; relative paths are relative to the list's own folder.
 
     - `.csv`, `.tsv`: a header that names a column such as path, image, file or filename.
@@ -67,20 +69,23 @@ def read_list(file: Path) -> FileList:
 
     Raises SourceError: nothing in it names a file, not text, damaged.
     """
-    folder = os.path.abspath(file.parent)  # noqa: PTH100 - resolve() would follow links
-    found: dict[str, None] = {}
+    folder = str(file.parent)
+    found: dict[Location, None] = {}
     problems: list[str] = []
     urls, captions = 0, False
     try:
-        for number, named, has_caption in _rows(file):
+        for number, named, has_caption in _rows(local_copy(file)):
             captions |= has_caption
             if named is None or not named.strip():
                 problems.append(f"line {number}: names no file")
-            elif _URL.match(named) and not named.startswith("file://"):
+            elif _WEB.match(named):
                 urls += 1
             else:
                 path = named.strip().removeprefix("file://")
-                found[os.path.normpath(os.path.join(folder, os.path.expanduser(path)))] = None  # noqa: PTH111, PTH118
+                try:
+                    found[located(joined(folder, os.path.expanduser(path)))] = None  # noqa: PTH111
+                except StoreError as error:
+                    problems.append(f"line {number}: {error}")
     except UnicodeDecodeError as error:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except (csv.Error, parquet.Unreadable, OSError) as error:
@@ -91,7 +96,7 @@ def read_list(file: Path) -> FileList:
             f"{file} names no file ({reason or 'it is empty'}). Expected a path a line, or a column such as "
             f"{', '.join(_COLUMNS[:4])}."
         )
-    return FileList(tuple(map(Path, found)), urls, captions, tuple(problems))
+    return FileList(tuple(found), urls, captions, tuple(problems))
 
 
 _Row = tuple[int, str | None, bool]  # line number, path, whether there is a caption column

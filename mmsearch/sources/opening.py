@@ -1,9 +1,8 @@
-"""The bytes of a file, wherever it lies: on the disk, or in an archive that is read in place."""
+"""The bytes of a file, wherever it lies: on a disk, in an object store, or in an archive that is read in place."""
 
 import errno
 import io
 import os
-import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,12 +13,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmsearch.errors import ImageError, SourceError
+from mmsearch.locations import Location, Url, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import archive_kind, member_names
-from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile
+from mmsearch.sources.files import MEMBER, READ_WHOLE, Archive, Member, SourceFile
+from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes
 
 __all__ = ["OpenFile", "opened", "read_location"]
 
+_HEAD = 1 << 18  # bytes of a large object that are looked at first
 _OPEN_ARCHIVES = 4  # files are read in the order of their archives, so that few are in use at a time
 
 
@@ -40,8 +42,30 @@ def opened(file: SourceFile) -> Iterator[OpenFile]:
         with _member(file, file.archive) as found:
             yield found
         return
+    if (url := url_of(file.location)) is not None:
+        yield OpenFile(_object(file, url), file.without_bytes)
+        return
     with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         yield OpenFile(stream, lambda: _state(file, stream))
+
+
+def _object(file: SourceFile, url: Url) -> BinaryIO:
+    """An object, whole, or in pieces so that what is no picture is not fetched. One that is not as it was listed by now
+    has another size than it should."""
+    if file.ahead is not None:
+        return io.BytesIO(file.ahead.data.result())
+    size = file.size
+    if size is None or size <= READ_WHOLE:
+        return io.BytesIO(read_bytes(url))
+    head = read_bytes(url, 0, _HEAD)
+
+    def piece(start: int, end: int) -> bytes:
+        if end <= len(head):
+            return head[start:end]
+        rest = read_bytes(url, max(start, len(head)), None if end == size else end)
+        return head[start:] + rest if start < len(head) else rest
+
+    return Ranged(size, piece)
 
 
 def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
@@ -51,9 +75,11 @@ def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
 
 @contextmanager
 def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
-    with open(archive.location, "rb") as whole:  # noqa: PTH123
+    with open(_place(archive), "rb") as whole:  # noqa: PTH123
 
         def state() -> SourceFile:
+            if archive.copy is not None:  # which does not change
+                return file
             status = os.fstat(whole.fileno())
             if (status.st_size, status.st_mtime_ns) != (archive.size, archive.mtime_ns):
                 raise ImageError("read", "its archive changed since it was listed")
@@ -72,6 +98,15 @@ def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
+
+
+def _place(archive: Archive) -> str:
+    """Where an archive's bytes are on this machine."""
+    if archive.copy is None:
+        return archive.location
+    if Path(archive.copy).exists():
+        return archive.copy
+    return str(local_copy(Url(archive.location)))  # it made room for others
 
 
 class _Range(io.RawIOBase, BinaryIO):
@@ -130,8 +165,8 @@ _MEMBERS: dict[str, Callable[[Member, Archive, BinaryIO], Any]] = {
 # The directory of a zip and the position in a table are expensive to find: they are kept while they are used, and close
 # themselves when the last user is done.
 _opening = threading.Lock()
-_zip = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(archive.location))
-_rows = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.Rows(archive.location))
+_zip = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(_place(archive)))
+_rows = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.Rows(_place(archive)))
 
 
 def _once(find: Callable[[Archive], Any], archive: Archive) -> Any:
@@ -142,7 +177,11 @@ def _once(find: Callable[[Archive], Any], archive: Archive) -> Any:
 def archive_of(location: str | os.PathLike[str]) -> str | None:
     """The archive that holds `photos/a.tar!/x.jpg`; None where a location is that of a file."""
     path, mark, _ = os.fspath(location).partition(MEMBER)
-    return path if mark and archive_kind(path) is not None and not Path(location).exists() else None
+    return path if mark and archive_kind(path) is not None and not exists(_located(os.fspath(location))) else None
+
+
+def _located(location: str) -> Location:
+    return url_of(location) or Path(location)
 
 
 def read_location(location: str | os.PathLike[str], *, most: int | None = None) -> bytes:
@@ -150,16 +189,15 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
 
     most: where there are more bytes, no more than one beyond these is read. Raises OSError, ImageError.
     """
-    limit = -1 if most is None else most + 1
+    limit = None if most is None else most + 1
     name = os.fspath(location)
     path, inner = archive_of(name), name.partition(MEMBER)[2]
     if path is None:
-        with Path(name).open("rb") as stream:
-            return stream.read(limit)
-    status = Path(path).stat()
-    if not stat.S_ISREG(status.st_mode):
+        return read_bytes(_located(name), 0, limit)
+    if Path(path).exists() and not Path(path).is_file():
         raise ImageError("read", "its archive is no file any more")
-    archive = SourceFile("", path, status.st_size, status.st_mtime_ns)
+    state = file_state(_located(path))
+    archive = SourceFile("", path, state.size, state.mtime_ns, version=state.etag)
     try:
         found = _directory(archive).get(inner)
     except SourceError as error:
@@ -167,7 +205,7 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
     if found is None:
         raise FileNotFoundError(2, "no such member", name)
     with opened(found) as file:
-        return file.stream.read(limit)
+        return file.stream.read(-1 if limit is None else limit)
 
 
 _directory = lru_cache(_OPEN_ARCHIVES)(member_names)

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmsearch.errors import ImageError, SourceError
+from mmsearch.locations import Location
 from mmsearch.sources.archives import archive_kind, member_names
 from mmsearch.sources.captions import CAPTION_COLUMNS, CaptionFile, CaptionLine
 from mmsearch.sources.files import MEMBER, file_in, is_hidden, stem
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.opening import opened
+from mmsearch.stores import is_folder, read_bytes
 
 __all__ = ["read_pairs"]
 
@@ -17,7 +18,7 @@ _SUFFIXES = (".txt", ".caption", ".json")  # preferred first, where a picture ha
 _MOST_BYTES = 1 << 20  # in one file of captions: more is no caption
 
 
-def read_pairs(source: Path, *, avoid: Path | None = None) -> CaptionFile:
+def read_pairs(source: Location, *, avoid: Location | None = None) -> CaptionFile:
     """The captions in a folder or an archive, each a file that has its picture's name with another suffix.
 
     `.txt` and `.caption` hold a caption a line, `.json` an object with "caption" (img2dataset, webdataset). Archives in
@@ -27,7 +28,7 @@ def read_pairs(source: Path, *, avoid: Path | None = None) -> CaptionFile:
     """
     texts: dict[str, tuple[str, str, bytes]] = {}  # stem -> suffix, name, content
     problems: list[str] = []
-    for name, data in _archive(source, "", problems) if source.is_file() else _folder(source, avoid, problems):
+    for name, data in _folder(source, avoid, problems) if is_folder(source) else _archive(source, "", problems):
         base, suffix = stem(name), _suffix(name)
         known = texts.get(base)
         if known is None or _SUFFIXES.index(suffix) < _SUFFIXES.index(known[0]):
@@ -52,22 +53,22 @@ def _suffix(name: str) -> str:
     return name[len(stem(name)) :].lower()
 
 
-def _folder(folder: Path, avoid: Path | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+def _folder(folder: Location, avoid: Location | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
     walk = FolderWalk(folder, avoid=avoid, sidecars_too=True)
     for file in walk:
         if archive_kind(file.name) in ("tar", "zip"):
-            yield from _archive(Path(file.location), f"{file.name}{MEMBER}", problems)
+            yield from _archive(folder / file.name, f"{file.name}{MEMBER}", problems)
         elif _suffix(file.name) in _SUFFIXES:
             try:
                 if (file.size or 0) > _MOST_BYTES:
                     raise OSError(f"{file.size:,} bytes, too many for a caption")
-                yield file.name, Path(file.location).read_bytes()
+                yield file.name, read_bytes(folder / file.name)
             except OSError as error:
                 problems.append(f"{file.path}: {error.strerror or error}")
     problems += [f"{name or folder}: {reason}" for name, reason in walk.unreadable]
 
 
-def _archive(archive: Path, prefix: str, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+def _archive(archive: Location, prefix: str, problems: list[str]) -> Iterator[tuple[str, bytes]]:
     try:
         members = member_names(file_in(archive.parent, archive))
     except (OSError, SourceError) as error:

@@ -1,10 +1,10 @@
 """An unmounted disk must not erase a gallery: what has to be said aloud before much is deleted."""
 
 from collections.abc import Container, Sequence
-from pathlib import Path
 
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import Gallery
+from mmsearch.locations import Location
 
 __all__ = ["check_prune", "count_lost", "suspicious"]
 
@@ -32,7 +32,7 @@ def count_lost(gallery: Gallery, vanished: Sequence[int], written: Container[byt
     return sum(content_hash not in kept and content_hash not in written for content_hash in missing)
 
 
-def check_prune(folder: Path, deletes: int, live: int) -> None:
+def check_prune(folder: Location, deletes: int, live: int) -> None:
     """Raise PruneRefused where a run would delete suspiciously much of what a root holds."""
     if suspicious(deletes, live):
         raise PruneRefused(

@@ -29,6 +29,8 @@ class KnownFiles:
         if place is None:
             return None, False
         self._seen[place] = True
+        if file.version is not None:
+            return int(self._rows.row_ids[place]), self._rows.etags[place] == file.version
         same = self._rows.sizes[place] == _number(file.size) and self._rows.times[place] == _number(file.mtime_ns)
         if same and file.etag is not None:
             same = _archive_size(self._rows.etags[place]) == _archive_size(file.etag)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
+from mmsearch.locations import Location
 from mmsearch.records import Progress, ProgressCallback
 from mmsearch.sources import (
     EVERYTHING,
@@ -42,7 +42,7 @@ class RootState:
     """A root that was looked at: how many live images it had, and which of them have no file any more."""
 
     root_id: int
-    folder: Path
+    folder: Location
     live: int
     vanished: list[int]
 
@@ -224,7 +224,7 @@ class _Look:
         self.unknown.append((file.name, reason))
 
 
-def _refuse_empty(folder: Path, walk: FolderWalk, live: int, selection: Selection) -> None:
+def _refuse_empty(folder: Location, walk: FolderWalk, live: int, selection: Selection) -> None:
     hints = []
     if selection.include or selection.exclude:
         options = [f"--include {each!r}" for each in selection.include]

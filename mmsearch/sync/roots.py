@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 from mmsearch.errors import SourceError
 from mmsearch.gallery import GalleryWriter
+from mmsearch.locations import Location, Url, located
 from mmsearch.records import Root
 from mmsearch.sources import FileList, is_list, read_list
+from mmsearch.stores import exists, is_folder, real
 
 __all__ = ["RootPlan", "choose_roots", "require_apart"]
 
@@ -19,8 +20,8 @@ class RootPlan:
     """A root that this run looks at: all of it (files None), or the files that were named."""
 
     root: Root
-    folder: Path
-    files: tuple[Path, ...] | None
+    folder: Location
+    files: tuple[Location, ...] | None
 
 
 def choose_roots(
@@ -42,11 +43,12 @@ def choose_roots(
         return [RootPlan(root, _present(writer.root_path(root)), None) for root in writer.roots]
     chosen: dict[int, RootPlan] = {}
     named = [_existing(path) for path in paths]
-    for folder in dict.fromkeys(path for path in named if path.is_dir()):
+    folders = dict.fromkeys(place for place in named if is_folder(place))
+    for folder in folders:
         root = _root_for_folder(writer, folder)
         chosen[root.id] = RootPlan(root, writer.root_path(root), None)
     files = _Files(writer)
-    for file in (path for path in named if not path.is_dir()):
+    for file in (place for place in named if place not in folders):
         if _is_list(file):
             files.add_list(file, _announced(file, read_list(file), announce))
         else:
@@ -56,14 +58,14 @@ def choose_roots(
     return list(chosen.values())
 
 
-def _is_list(file: Path) -> bool:
+def _is_list(file: Location) -> bool:
     try:
         return is_list(file)
     except OSError:
         return False  # as a picture that cannot be read it becomes a skipped row that says why
 
 
-def _announced(file: Path, listed: FileList, announce: Callable[[str], None]) -> FileList:
+def _announced(file: Location, listed: FileList, announce: Callable[[str], None]) -> FileList:
     announce(f"{file.name}: a list of {len(listed.files):,} files")
     if listed.urls:
         announce(f"{file.name}: {listed.urls:,} addresses are not downloaded; img2dataset makes files of them")
@@ -79,11 +81,11 @@ class _Files:
     """Named files on their way to the roots that hold them."""
 
     writer: GalleryWriter
-    roots: dict[Path, Root] = field(default_factory=dict)
-    _held: dict[Path, Root | None] = field(default_factory=dict)
-    _real: Callable[[Path], Path] = field(default_factory=lambda: lru_cache(1 << 16)(_real))
+    roots: dict[Location, Root] = field(default_factory=dict)
+    _held: dict[Location, Root | None] = field(default_factory=dict)
+    _real: Callable[[Location], Location] = field(default_factory=lambda: lru_cache(1 << 16)(real))
 
-    def add(self, files: Iterable[Path], folder: Path | None = None) -> None:
+    def add(self, files: Iterable[Location], folder: Location | None = None) -> None:
         """Add files; those that no root holds make a root of `folder`, or of the folder that each is in."""
         for file in files:
             root = self._holding(file.parent)
@@ -92,69 +94,86 @@ class _Files:
                 self._held.clear()
             self.roots[self._below(file, root)] = root
 
-    def add_list(self, file: Path, listed: FileList) -> None:
+    def add_list(self, file: Location, listed: FileList) -> None:
         """Add the files of a list; those that no root holds share one: the list's folder, or what they are all in."""
         loose = [found for found in listed.files if self._holding(found.parent) is None]
-        if not loose:
-            self.add(listed.files)
-            return
-        folder = Path(os.path.commonpath([found.parent for found in loose]))
-        if folder.is_relative_to(file.parent):
-            folder = file.parent
-        if folder == Path(folder.anchor) or self._holds_a_root(folder):
-            # Neither may the whole disk become a root, nor what holds one: each folder is one, the outer ones first.
-            self.add(sorted(loose, key=lambda found: (len(found.parts), found)))
-            self.add(listed.files)
-        else:
-            self.add(listed.files, folder)
+        for group in _apart(loose):
+            folder = _common_folder(group)
+            if folder.is_relative_to(file.parent):
+                folder = file.parent
+            if folder.parent == folder or self._holds_a_root(folder):
+                # Neither may the whole disk become a root, nor what holds one: each folder is one, outer ones first.
+                self.add(sorted(group, key=lambda found: (len(found.parts), str(found))))
+            else:
+                self.add(group, folder)
+        self.add(listed.files)
 
-    def by_root(self) -> list[tuple[Root, tuple[Path, ...]]]:
-        found: dict[Root, list[Path]] = {}
+    def by_root(self) -> list[tuple[Root, tuple[Location, ...]]]:
+        found: dict[Root, list[Location]] = {}
         for file, root in self.roots.items():
             found.setdefault(root, []).append(file)
         return [(root, tuple(files)) for root, files in found.items()]
 
-    def _holding(self, folder: Path) -> Root | None:
+    def _holding(self, folder: Location) -> Root | None:
         if folder not in self._held:
-            real = self._real(folder)
-            found = (root for root in self.writer.roots if real.is_relative_to(self._real(self.writer.root_path(root))))
-            self._held[folder] = next(found, None)
+            place = self._real(folder)
+            self._held[folder] = next(
+                (root for root in self.writer.roots if place.is_relative_to(self._real(self.writer.root_path(root)))),
+                None,
+            )
         return self._held[folder]
 
-    def _holds_a_root(self, folder: Path) -> bool:
-        real = self._real(folder)
-        return any(self._real(self.writer.root_path(root)).is_relative_to(real) for root in self.writer.roots)
+    def _holds_a_root(self, folder: Location) -> bool:
+        place = self._real(folder)
+        return any(self._real(self.writer.root_path(root)).is_relative_to(place) for root in self.writer.roots)
 
-    def _below(self, file: Path, root: Root) -> Path:
+    def _below(self, file: Location, root: Root) -> Location:
         """`file` as a path below its root, by the one way to it that goes through no link."""
         folder = self.writer.root_path(root)
         return folder / (self._real(file.parent) / file.name).relative_to(self._real(folder))
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
-    absolute = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    if not absolute.exists():
-        raise SourceError(f"no such file or folder: {path}")
-    return absolute
+def _apart(files: Sequence[Location]) -> Iterable[Sequence[Location]]:
+    """Files by the disk or the bucket that they are on."""
+    groups: dict[str, list[Location]] = {}
+    for file in files:
+        groups.setdefault(file.anchor, []).append(file)
+    return groups.values()
 
 
-def _present(folder: Path) -> Path:
-    if not folder.is_dir():
+def _common_folder(files: Sequence[Location]) -> Location:
+    """The innermost folder that holds all of some files of one disk or bucket."""
+    folders = list(dict.fromkeys(file.parent for file in files))
+    inmost = folders[0]
+    while not all(folder.is_relative_to(inmost) for folder in folders):
+        inmost = inmost.parent
+    return inmost
+
+
+def _existing(path: str | os.PathLike[str]) -> Location:
+    place = located(path)
+    if not exists(place):
+        raise SourceError(f"no such file or folder: {place}")
+    return place
+
+
+def _why(folder: Location) -> str:
+    return "Is a disk not mounted?" if not isinstance(folder, Url) else "Is it the right account and endpoint?"
+
+
+def _present(folder: Location) -> Location:
+    if not is_folder(folder):
         raise SourceError(
-            f"the root {folder} is not there. Is a disk not mounted? If it was moved: mmsearch relocate {folder} NEW; "
+            f"the root {folder} is not there. {_why(folder)} If it was moved: mmsearch relocate {folder} NEW; "
             f"if it is gone for good: mmsearch forget {folder}"
         )
     return folder
 
 
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
-
-
-def _root_for_folder(writer: GalleryWriter, folder: Path, *, whole: bool = True) -> Root:
-    real = _real(folder)
+def _root_for_folder(writer: GalleryWriter, folder: Location, *, whole: bool = True) -> Root:
+    place = real(folder)
     for root in writer.roots:
-        if _real(writer.root_path(root)) == real:
+        if real(writer.root_path(root)) == place:
             if whole and not root.whole:
                 root = _made_whole(writer, root)
             return root
@@ -168,25 +187,25 @@ def _made_whole(writer: GalleryWriter, root: Root) -> Root:
     return whole
 
 
-def require_apart(writer: GalleryWriter, folder: Path, *, but: Root | None = None) -> None:
+def require_apart(writer: GalleryWriter, folder: Location, *, but: Root | None = None) -> None:
     """Raise SourceError where `folder` lies in a root (other than `but`), holds one, or lies in the gallery."""
-    real = _real(folder)
-    if real.is_relative_to(_real(writer.gallery.path)):
+    place = real(folder)
+    if place.is_relative_to(real(writer.gallery.path)):
         raise SourceError(f"{folder} is the gallery itself or inside it; name another place for it with --gallery")
     for root in writer.roots:
         other = writer.root_path(root)
         if root == but:
             continue
-        if real == _real(other):
+        if place == real(other):
             raise SourceError(f"{folder} is a root of this gallery already; drop it first: mmsearch forget {other}")
-        if real.is_relative_to(_real(other)):
+        if place.is_relative_to(real(other)):
             if root.whole:
                 raise SourceError(f"{folder} lies inside the root {other}. Embed that one: mmsearch embed {other}")
             raise SourceError(
                 f"{folder} lies inside the root {other}, of which single files were named. Embed that one: mmsearch "
                 f"embed {other}; or drop it first: mmsearch forget {other}"
             )
-        if _real(other).is_relative_to(real):
+        if real(other).is_relative_to(place):
             raise SourceError(
                 f"the root {other} lies inside {folder}; a picture belongs to one root. "
                 f"Drop the inner one first: mmsearch forget {other}"

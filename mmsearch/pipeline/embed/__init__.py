@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
 from mmsearch.errors import (
@@ -19,14 +18,18 @@ from mmsearch.errors import (
     SourceError,
     StoreError,
 )
-from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery, require_same_encoder
+from mmsearch.locations import Location, located
 from mmsearch.pipeline.embed.captions import embed_captions
 from mmsearch.pipeline.embed.estimate import Estimate, Timing, estimate
-from mmsearch.pipeline.embed.pictures import embed_pictures
+from mmsearch.pipeline.embed.pictures import embed_pictures, route
 from mmsearch.pipeline.embed.report import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.pipeline.embed.spread import Spread
 from mmsearch.pipeline.embed.stages import StageTimes
-from mmsearch.records import ProgressCallback, quiet
+from mmsearch.pipeline.embed.worker import Introduction, Recipe
+from mmsearch.records import EncoderIdentity, ProgressCallback, quiet
 from mmsearch.sources import EVERYTHING, CaptionFile, Selection, archive_kind, read_captions, read_pairs
+from mmsearch.stores import is_folder, real
 from mmsearch.sync import Plan, choose_roots, plan_root
 
 __all__ = [
@@ -74,7 +77,7 @@ def embed(
     """
     started = time.monotonic()
     options = options or EmbedOptions()
-    named = dict.fromkeys(Path(os.path.realpath(Path(file).expanduser())) for file in captions)
+    named = dict.fromkeys(real(located(file)) for file in captions)
     place = place_for_gallery(gallery)
     files = [(file, _read_captions(file, place)) for file in named]
     for file, lines in files:
@@ -90,7 +93,8 @@ def embed(
         source.check()
         try:
             if plan is not None:
-                image_counts, stages = embed_pictures(writer, source.load, plan, options, progress)
+                executor = source.on_ray() if options.ray else None
+                image_counts, stages = embed_pictures(writer, source.load, plan, options, progress, executor)
                 writer.commit()  # captions find their pictures among committed rows
                 _require_roots(plan)
                 _require_pictures(plan, image_counts)
@@ -116,6 +120,14 @@ def _require_fp32(precision: str) -> str:
     if precision not in ("auto", "fp32"):
         raise EncoderError(f"--exact computes in fp32, not in {precision}; leave one of the two out")
     return "fp32"
+
+
+def _require_for_workers(device: str) -> None:
+    """Raise EncoderError for a device that a worker on a cluster cannot be told to use."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise EncoderError(
+            f"--device {device}: on a cluster, which device a worker gets is decided there; use auto, cuda or cpu"
+        )
 
 
 def preview(
@@ -156,6 +168,7 @@ class _EncoderSource:
         self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
         self._loading = threading.Lock()
         self._failure: MmsearchError | None = None
+        self._workers: list[Introduction] = []
         self.loaded: Encoder | None = None
 
     def check(self) -> None:
@@ -182,15 +195,57 @@ class _EncoderSource:
         encoder = self._wanted
         if isinstance(encoder, str):
             self._announce(f"loading {encoder}")
-            device, precision = self._options.device, self._options.precision
-            if self._options.exact:
-                precision = _require_fp32(precision)
-            encoder = load_encoder(encoder, device=device, precision=precision, announce=self._announce)
+            device = self._options.device
+            encoder = load_encoder(encoder, device=device, precision=self._precision(), announce=self._announce)
         self._writer.begin(encoder.identity, self._options.dtype)
-        if encoder.identity.spec == "demo":
-            warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
-        self._announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
+        self._say(encoder.identity, encoder.device, encoder.precision)
         return encoder
+
+    def _precision(self) -> str:
+        return _require_fp32(self._options.precision) if self._options.exact else self._options.precision
+
+    def _say(self, identity: EncoderIdentity, device: str, precision: str) -> None:
+        if identity.spec == "demo":
+            warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
+        self._announce(f"encoding with {identity.spec} on {device}, {precision}")
+
+    def on_ray(self) -> Spread:
+        """An executor whose workers load the encoder, each for itself. Raises ClusterError where there is no Ray."""
+        from mmsearch.executors.ray import RayCrew
+
+        options, writer = self._options, self._writer
+        _require_for_workers(options.device)
+        wanted = parse_spec(self._wanted).spec if isinstance(self._wanted, str) else self._wanted
+        dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
+        made = replace(options, precision=self._precision())
+        recipe = Recipe(wanted, made, route(options), writer.gallery.path, dtype)
+
+        def crew() -> RayCrew:
+            address = None if options.ray == "any" else options.ray
+            gpus = options.device != "cpu"
+            return RayCrew(address, recipe, threads=options.threads, gpus=gpus, announce=self._announce)
+
+        return Spread(crew, introduced=self._introduced, announce=self._announce)
+
+    def _introduced(self, worker: Introduction) -> None:
+        if self._workers:
+            require_same_encoder(self._workers[0].identity, worker.identity, self._writer.gallery.path)
+        else:
+            self._writer.begin(worker.identity, self._options.dtype)
+            self._say(worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision)
+        self._workers.append(worker)
+
+    @property
+    def used(self) -> tuple[str | None, str | None]:
+        """(device, precision) of whatever encoded; None where nothing had to be."""
+        ways = sorted({(each.provenance.device, each.provenance.precision) for each in self._workers})
+        if self.loaded is not None and not ways:
+            return self.loaded.device, self.loaded.precision
+        if not ways:
+            return None, None
+        devices, precisions = (" and ".join(dict.fromkeys(part)) for part in zip(*ways, strict=True))
+        workers = "1 worker" if len(self._workers) == 1 else f"{len(self._workers)} workers"
+        return f"{workers} on Ray, {devices}", precisions
 
 
 def _require_own_vectors(writer: GalleryWriter) -> None:
@@ -202,8 +257,8 @@ def _require_own_vectors(writer: GalleryWriter) -> None:
         )
 
 
-def _read_captions(file: Path, gallery: Path) -> CaptionFile:
-    if file.is_dir() or archive_kind(file.name) in ("tar", "zip"):
+def _read_captions(file: Location, gallery: Location) -> CaptionFile:
+    if is_folder(file) or archive_kind(file.name) in ("tar", "zip"):
         return read_pairs(file, avoid=gallery)
     return read_captions(file)
 
@@ -226,7 +281,7 @@ def _plan(
 
 def _require_roots(plan: Plan) -> None:
     """What was to be read while a disk went away is tried again by the next run; that it went has to be said."""
-    if gone := [str(root.folder) for root in plan.roots if not root.folder.is_dir()]:
+    if gone := [str(root.folder) for root in plan.roots if not is_folder(root.folder)]:
         raise SourceError(
             f"{', '.join(gone)} went away during the run. What was embedded until then is kept; mount it again and run "
             "the same command"
@@ -263,8 +318,8 @@ def _report(
         gallery=gallery.path,
         version=writer.manifest.version,
         encoder=writer.manifest.encoder,
-        device=source.loaded.device if source.loaded else None,
-        precision=source.loaded.precision if source.loaded else None,
+        device=source.used[0],
+        precision=source.used[1],
         images=images,
         captions=captions,
         total_images=gallery.live_rows("images"),

@@ -1,8 +1,9 @@
 """What a run writes, in the order of its files: rows, skipped rows, and what they take the place of."""
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,30 +12,20 @@ from numpy.typing import NDArray
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
-from mmsearch.loader import Loaded
-from mmsearch.pipeline.embed.parity import ParityCheck, Sample
+from mmsearch.pipeline.embed.parity import ParityCheck
+from mmsearch.pipeline.embed.sink import Entry, row_of, samples_of
+from mmsearch.pipeline.embed.worker import Outcome
 from mmsearch.records import ImageRow, Provenance, SkippedRow, Table
 from mmsearch.sync import Task
 
-__all__ = ["Book", "Entry"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file and what was read of it."""
-
-    task: Task
-    picture: Loaded
-
-    def without_pixels(self) -> "Entry":
-        """Pixels are only for the encoder; until a row is written they would fill the memory."""
-        return Entry(self.task, replace(self.picture, pixels=None))
+__all__ = ["Book"]
 
 
 @dataclass(slots=True)
 class Book:
     """Rows on their way into the writer. Used by one thread at a time.
 
+    checks: what workers elsewhere have compared, by how they encode.
     known: content hash -> row id of every vector that can be reused. written: hashes of this run's rows.
     broken: files whose picture the gallery holds and that no longer decode; they leave it at the end, if allowed.
     unknown: (file, reason) of files that could not be read at all; their pictures stay, as do those of a folder that
@@ -44,6 +35,7 @@ class Book:
     writer: GalleryWriter
     route: str
     parity: ParityCheck
+    checks: dict[Provenance, ParityCheck] = field(default_factory=dict)
     encoder: Encoder | None = None
     known: dict[bytes, int] = field(default_factory=dict)
     written: set[bytes] = field(default_factory=set)
@@ -57,23 +49,45 @@ class Book:
     unknown: list[tuple[str, str]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
+    def knows(self, content_hash: bytes) -> bool:
+        """Whether some row has this content."""
+        return content_hash in self.known
+
+    def abandon(self) -> None:
+        """Commit no more of it."""
+        self.writer.abandon()
+
     def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
         """Write rows with new vectors (n, dim)."""
         self.transfer_seconds += images.transfer_seconds
         self.encode_seconds += images.encode_seconds
-        for entry, vector in zip(entries, images.vectors, strict=True):
-            picture = entry.picture
-            if picture.reference is not None and picture.kind is not None:
-                self.parity.add(Sample(picture.kind, picture.pixel_error, vector, picture.reference))
-        self._write(entries, [_row(entry) for entry in entries], images.vectors, self._own_provenance())
+        for sample in samples_of(entries, images.vectors):
+            self.parity.add(sample)
+        self._write(entries, [row_of(entry) for entry in entries], images.vectors, self._own_provenance())
         self._commit_if_due()
+
+    def adopted(self, tasks: Sequence[Task], first_row_id: int, outcome: Outcome) -> None:
+        """Take in what a worker made of some files, whose rows it has written with ids from `first_row_id` on."""
+        started = time.perf_counter()
+        mine = [tasks[place] for place in outcome.places.tolist()]
+        if outcome.shards:
+            self.writer.adopt(outcome.shards, replaces=_replaced(mine))
+        self.writer.release(first_row_id, len(tasks))
+        for task, content_hash, place in zip(mine, outcome.content, outcome.places.tolist(), strict=True):
+            self.known.setdefault(content_hash, first_row_id + place)
+            self._count(task, content_hash)
+        self.copied += outcome.copies
+        self.write_seconds += time.perf_counter() - started
+        if outcome.known:
+            self.reused([Entry(tasks[place], picture) for place, picture in outcome.known])
+        self.skipped([Entry(tasks[place], picture) for place, picture in outcome.skipped])
 
     def reused(self, entries: Sequence[Entry]) -> None:
         """Write rows whose content is known, with the vectors that it has."""
         ids = np.array([self.known[entry.picture.content_hash] for entry in entries])
         old, vectors = self.writer.stored_images(ids)
         rows = [
-            replace(_row(entry), width=row.width, height=row.height, taken_at=row.taken_at)
+            replace(row_of(entry), width=row.width, height=row.height, taken_at=row.taken_at)
             for entry, row in zip(entries, old, strict=True)
         ]
         self._write(entries, rows, vectors, self._copied_provenance())
@@ -90,11 +104,11 @@ class Book:
                 continue
             self.reasons[error.reason] += 1
             file = task.file
-            state: tuple[int | None, int | None] = picture.file.size, picture.file.mtime_ns
+            state: tuple[int | None, int | None, str | None] = picture.file.size, picture.file.mtime_ns, file.etag
             if error.stage == "read":
                 # A failing disk or a lost mount says nothing of the file: without its state every run tries it again.
-                state = None, None
-            row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, file.etag, error.stage, error.reason)
+                state = None, None, None
+            row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, error.stage, error.reason)
             if task.replaces_image is not None:
                 self.broken.append((task, row))
                 continue
@@ -111,10 +125,28 @@ class Book:
             replaces = _replaced([task for task, _ in self.broken])
             self.writer.append("skipped", [row for _, row in self.broken], replaces=replaces)
 
+    @contextlib.contextmanager
+    def settling(self) -> Iterator[None]:
+        """Settle what the block writes, also where it is cut off; commit no more where that fails."""
+        try:
+            yield
+            self.settle()
+        except BaseException:
+            # Ctrl-C, a failing device: what is encoded is kept, if it agrees.
+            try:
+                self.settle()
+            except BaseException:  # Ctrl-C again, or it does not agree
+                self.abandon()
+                raise
+            raise
+
     def settle(self) -> None:
         """Hold what has been written since the last time against the exact route. Raises ParityError."""
         if self.encoder is not None and (parity := self.parity.measure(self.encoder)) is not None:
             self.writer.set_parity(parity)
+        for way, check in self.checks.items():
+            if (parity := check.verdict(way.device, way.precision)) is not None:
+                self.writer.set_parity(parity)
 
     def _write(
         self,
@@ -129,19 +161,23 @@ class Book:
         for entry, row_id in zip(entries, ids.tolist(), strict=True):
             content_hash = entry.picture.content_hash
             self.known[content_hash] = row_id
-            self.written.add(content_hash)
-            if entry.task.replaces_image is None:
-                self.added += 1
-            else:
-                self.updated += 1
+            self._count(entry.task, content_hash)
         self.write_seconds += time.perf_counter() - started
+
+    def _count(self, task: Task, content_hash: bytes) -> None:
+        self.written.add(content_hash)
+        if task.replaces_image is None:
+            self.added += 1
+        else:
+            self.updated += 1
 
     def _own_provenance(self) -> Provenance | None:
         return Provenance(self.encoder.device, self.encoder.precision, self.route) if self.encoder else None
 
     def _copied_provenance(self) -> Provenance:
         """Of vectors that another row has had: where they all came the same way, that one."""
-        ways = {shard.provenance for shard in self.writer.manifest.shards["images"]} | {self._own_provenance()}
+        ways = {shard.provenance for shard in self.writer.manifest.shards["images"]}
+        ways |= {self._own_provenance(), *self.checks}
         known = [way for way in ways if way is not None]
         return known[0] if len(known) == 1 else Provenance("several", "several", "copied")
 
@@ -158,20 +194,3 @@ def _replaced(tasks: Sequence[Task]) -> dict[Table, list[int]]:
         "images": [task.replaces_image for task in tasks if task.replaces_image is not None],
         "skipped": [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],
     }
-
-
-def _row(entry: Entry) -> ImageRow:
-    task, picture = entry.task, entry.picture
-    file = picture.file
-    return ImageRow(
-        root_id=task.root_id,
-        path=file.path,
-        path_bytes=file.path_bytes,
-        bytes=file.size,
-        mtime_ns=file.mtime_ns,
-        etag=file.etag,
-        content_hash=picture.content_hash,
-        width=picture.width,
-        height=picture.height,
-        taken_at=picture.taken_at,
-    )

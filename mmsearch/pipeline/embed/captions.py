@@ -3,15 +3,16 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
+from mmsearch.locations import Location, joined
 from mmsearch.pipeline.embed.report import CaptionCounts
 from mmsearch.records import CaptionRow, Progress, ProgressCallback, Provenance
 from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown
+from mmsearch.stores import is_folder
 
 __all__ = ["embed_captions"]
 
@@ -22,7 +23,7 @@ _CHUNK = 2_048  # captions between two looks at the clock: seconds of work on a 
 def embed_captions(
     writer: GalleryWriter,
     encoder: Callable[[], Encoder],
-    file: Path,
+    file: Location,
     captions: CaptionFile,
     progress: ProgressCallback,
 ) -> CaptionCounts:
@@ -116,8 +117,8 @@ _Picture = tuple[int, str]  # root id, name
 class _Images:
     """Finds the picture that a source of captions means, by its path or by its path without the suffix."""
 
-    def __init__(self, writer: GalleryWriter, source: Path) -> None:
-        self._writer, self._source = writer, source
+    def __init__(self, writer: GalleryWriter, source: Location) -> None:
+        self._writer, self._source, self._is_folder = writer, source, is_folder(source)
         self._by_location: dict[str, _Picture] = {}
         self._by_name: dict[str, _Picture | None] = {}
         self._found: set[_Picture] = set()
@@ -131,11 +132,11 @@ class _Images:
         if not self._by_location:
             self._by_location = self._locations(stems=line.stem)
         image = line.image or ""
-        beside = str(self._source if self._source.is_dir() else self._source.parent)
-        if line.stem and not self._source.is_dir():
+        beside = str(self._source if self._is_folder else self._source.parent)
+        if line.stem and not self._is_folder:
             image = f"{self._source.name}{MEMBER}{image}"
         for base in (beside, *self._folders.values()):
-            location = os.path.normpath(os.path.join(base, image))  # noqa: PTH118
+            location = joined(base, image)
             if location in self._by_location:
                 self._found.add(self._by_location[location])
                 return self._by_location[location]

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError
 from mmsearch.loader import LoadOptions, load
+from mmsearch.locations import Location
 from mmsearch.pipeline.embed.report import EmbedOptions
 from mmsearch.sync import Plan, Task
 from mmsearch.workers import Workers
@@ -48,7 +48,7 @@ class Estimate:
     embedded, or where the model cannot be loaded; `untimed` says why.
     """
 
-    gallery: Path
+    gallery: Location
     new: int
     changed: int
     retried: int
@@ -59,7 +59,7 @@ class Estimate:
     untimed: str | None = None
 
 
-def estimate(plan: Plan, gallery: Path, encoder: Callable[[], Encoder], options: EmbedOptions) -> Estimate:
+def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], options: EmbedOptions) -> Estimate:
     """What carrying out `plan` would mean. Reads and encodes a sample of it; writes nothing."""
     timing, untimed = None, None
     if plan.tasks:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.loader import Loaded
 from mmsearch.pipeline.embed.batches import BatchSize
-from mmsearch.pipeline.embed.book import Book, Entry
+from mmsearch.pipeline.embed.sink import Entry, Sink
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 
@@ -43,12 +43,11 @@ class Flow:
     Used from one thread. `finish` waits until all is written; `stop` leaves out what no lane has begun.
     """
 
-    def __init__(self, book: Book, workers: Workers, threads: int, batch_size: int | None) -> None:
-        self._book = book
+    def __init__(self, sink: Sink, workers: Workers, threads: int, sizes: BatchSize | None) -> None:
+        self._sink = sink
         self._workers = workers
         self._threads = threads
-        self._batch_size = batch_size
-        self._sizes = BatchSize(batch_size or 1)
+        self._given_sizes = sizes
         self._open = ExitStack()
         self._writer = self._open.enter_context(Workers(1, "mmsearch-write"))
         self._written: deque[Future[None]] = deque()
@@ -71,7 +70,7 @@ class Flow:
         cpu = encoder.device == "cpu"
         self._encoders = self._workers if cpu else self._open.enter_context(Workers(len(lanes), "mmsearch-encode"))
         self._room = threading.Semaphore(_READY * len(lanes) + len(lanes))
-        self._sizes = BatchSize(self._batch_size) if self._batch_size else BatchSize.on("cpu" if cpu else "gpu")
+        self._sizes = self._given_sizes or BatchSize.on("cpu" if cpu else "gpu")
         return 0 if cpu else len(lanes)
 
     def take(self, task: Task, picture: Loaded) -> None:
@@ -108,7 +107,7 @@ class Flow:
         self._open.close()
 
     def _is_known(self, content_hash: bytes) -> bool:
-        return content_hash in self._claimed or content_hash in self._book.known
+        return content_hash in self._claimed or self._sink.knows(content_hash)
 
     def _encode(self) -> None:
         if not self._fresh:
@@ -120,7 +119,7 @@ class Flow:
         future = self._encoders.submit(self._on_a_lane, pixels)
         future.add_done_callback(lambda _: self._room.release())
         self._encoding.append(future)
-        self._write(lambda: self._book.encoded(entries, future.result()))
+        self._write(lambda: self._sink.encoded(entries, future.result()))
 
     def _on_a_lane(self, pixels: Pixels) -> EncodedImages:
         lane = self._lanes.get()
@@ -136,9 +135,9 @@ class Flow:
         known, skips, self._known, self._skips = self._known, self._skips, [], []
         if known:
             self._encode()  # what they are copies of may be in it
-            self._write(lambda: self._book.reused(known))
+            self._write(lambda: self._sink.reused(known))
         if skips:
-            self._write(lambda: self._book.skipped(skips))
+            self._write(lambda: self._sink.skipped(skips))
 
     def _write(self, write: Callable[[], None]) -> None:
         self._written.append(self._writer.submit(write))

@@ -14,7 +14,16 @@ from mmsearch.errors import ParityError
 from mmsearch.loader import Kind
 from mmsearch.records import Agreement, Parity
 
-__all__ = ["COSINE_GATES", "PSNR_GATES", "ParityCheck", "Sample", "centred_cosines", "psnr", "top10_overlap"]
+__all__ = [
+    "COSINE_GATES",
+    "PSNR_GATES",
+    "Compared",
+    "ParityCheck",
+    "Sample",
+    "centred_cosines",
+    "psnr",
+    "top10_overlap",
+]
 
 SAMPLE = 8  # of each kind, before anything of it is committed
 
@@ -42,6 +51,20 @@ class Sample:
     reference: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Pictures that went both ways: kinds, errors as in `Sample`, vectors and references (n, dim).
+
+    anchors: (m, dim), of generated pictures, where those alone would say little.
+    """
+
+    kinds: tuple[Kind, ...]
+    errors: tuple[float, ...]
+    vectors: NDArray[np.float32]
+    references: NDArray[np.float32]
+    anchors: NDArray[np.float32] | None
+
+
 class ParityCheck:
     """Collects samples while a run goes on, and holds them against the exact route whenever it is asked to."""
 
@@ -54,6 +77,7 @@ class ParityCheck:
         self._vectors: list[NDArray[np.float32]] = []
         self._references: list[NDArray[np.float32]] = []
         self._anchors: NDArray[np.float32] | None = None
+        self._told = 0
 
     def wanted(self, kind: Kind) -> bool:
         """Whether the next picture of a kind belongs to the sample: the first eight, the 16th, the 32nd, and so on."""
@@ -77,19 +101,39 @@ class ParityCheck:
             self._vectors += [sample.vector for sample in waiting]
             self._errors += [sample.error for sample in waiting]
             self._kinds += [sample.kind for sample in waiting]
+        if self._anchors is None and self._kinds and _little_to_tell(np.stack(self._references)):
+            self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
+        return self.verdict(encoder.device, encoder.precision)
+
+    def compared(self) -> Compared:
+        """What was measured since this was asked for the last time."""
+        new, self._told = slice(self._told, None), len(self._kinds)
+        vectors, references = (np.array(rows[new], np.float32) for rows in (self._vectors, self._references))
+        return Compared(tuple(self._kinds[new]), tuple(self._errors[new]), vectors, references, self._anchors)
+
+    def join(self, others: Compared) -> None:
+        """Take in what another check of the same run has measured."""
+        self._kinds += others.kinds
+        self._errors += others.errors
+        self._vectors += list(others.vectors)
+        self._references += list(others.references)
+        self._anchors = self._anchors if others.anchors is None else others.anchors
+
+    def verdict(self, device: str, precision: str) -> Parity | None:
+        """All that was measured, in one; None where nothing was. Raises ParityError below the gate."""
         if not self._kinds:
             return None
         vectors, references = np.stack(self._vectors), np.stack(self._references)
-        cosines = centred_cosines(vectors, references, self._centre(references, encoder))
+        cosines = centred_cosines(vectors, references, self._centre(references))
         members: dict[Kind, list[int]] = defaultdict(list)
         for place, kind in enumerate(self._kinds):
             members[kind].append(place)
         agreements = tuple(self._agreement(kind, np.array(members[kind]), cosines) for kind in sorted(members))
         for agreement in agreements:
-            _require(agreement, encoder.precision)
+            _require(agreement, precision)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         overlap = top10_overlap(vectors, references)
-        return Parity(now, encoder.device, encoder.precision, len(references), overlap, agreements)
+        return Parity(now, device, precision, len(references), overlap, agreements)
 
     def _agreement(self, kind: Kind, places: NDArray[np.int64], cosines: NDArray[np.float64]) -> Agreement:
         decibels = psnr(np.array(self._errors)[places])
@@ -105,16 +149,22 @@ class ParityCheck:
             cosine_lowest=float(cosines[places].min()),
         )
 
-    def _centre(self, references: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float64]:
-        """(dim,): the mean of the sample. Of a handful of pictures, or of pictures that are all alike, little would be
-        left after subtracting it but rounding; so there generated ones take part in it."""
-        mean: NDArray[np.float64] = references.mean(axis=0, dtype=np.float64)
-        if len(references) >= _FEW and np.sqrt(np.square(references - mean).sum(axis=1).mean()) >= _NARROW:
-            return mean
-        if self._anchors is None:
-            self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
-        both: NDArray[np.float64] = np.concatenate([references, self._anchors]).mean(axis=0, dtype=np.float64)
-        return both
+    def _centre(self, references: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(dim,): the mean of the sample, and of generated pictures too where it alone would say little."""
+        together = [references]
+        if self._anchors is not None and _little_to_tell(references):
+            together.append(self._anchors)
+        centre: NDArray[np.float64] = np.concatenate(together).mean(axis=0, dtype=np.float64)
+        return centre
+
+
+def _little_to_tell(references: NDArray[np.float32]) -> bool:
+    """Of a handful of pictures, or of pictures that are all alike, little is left after subtracting the mean but
+    rounding."""
+    if len(references) < _FEW:
+        return True
+    mean = references.mean(axis=0, dtype=np.float64)
+    return bool(np.sqrt(np.square(references - mean).sum(axis=1).mean()) < _NARROW)
 
 
 def psnr(error: NDArray[np.float64]) -> NDArray[np.float64]:

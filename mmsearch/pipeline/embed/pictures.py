@@ -2,20 +2,64 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
-from mmsearch.loader import LoadOptions, load
 from mmsearch.pipeline.embed.book import Book
-from mmsearch.pipeline.embed.flow import Flow
+from mmsearch.pipeline.embed.carrying import carry_out
 from mmsearch.pipeline.embed.parity import ParityCheck
 from mmsearch.pipeline.embed.report import EmbedOptions, ImageCounts
 from mmsearch.pipeline.embed.stages import Stages, StageTimes
 from mmsearch.records import Progress, ProgressCallback
 from mmsearch.sync import Plan, Task, check_prune, count_lost, suspicious
-from mmsearch.workers import Workers
 
-__all__ = ["embed_pictures"]
+__all__ = ["Executor", "Here", "embed_pictures", "route"]
+
+
+class Executor(Protocol):
+    """Has files embedded, by this process or by others."""
+
+    def carry_out(
+        self,
+        tasks: Sequence[Task],
+        book: Book,
+        encoder: Callable[[], Encoder],
+        options: EmbedOptions,
+        stages: Stages,
+        progress: ProgressCallback,
+    ) -> int:
+        """Bring everything of `tasks` into `book` and settle it; returns how many were skipped.
+
+        encoder: loads it, in this process. stages: gets where the time went. Where this raises, `book` holds what was
+        done until then, or has been abandoned.
+        """
+        ...
+
+
+class Here:
+    """The executor that works in this process: rows go into the book as they are encoded."""
+
+    def carry_out(
+        self,
+        tasks: Sequence[Task],
+        book: Book,
+        encoder: Callable[[], Encoder],
+        options: EmbedOptions,
+        stages: Stages,
+        progress: ProgressCallback,
+    ) -> int:
+        """See `Executor`."""
+
+        def tell(done: int, skipped: int) -> None:
+            progress(Progress("embedding", done, len(tasks), skipped))
+
+        stages.threads = options.threads or os.cpu_count() or 1
+        with book.settling():
+            skipped = carry_out(tasks, book, encoder, options, stages, tell=tell)
+        stages.write = book.write_seconds
+        stages.transfer, stages.encode = book.transfer_seconds, book.encode_seconds
+        return skipped
 
 
 def embed_pictures(
@@ -24,76 +68,25 @@ def embed_pictures(
     plan: Plan,
     options: EmbedOptions,
     progress: ProgressCallback,
+    executor: Executor | None = None,
 ) -> tuple[ImageCounts, StageTimes]:
-    """Embed the tasks of a plan, committing as it goes, and leave the deletes of what vanished pending."""
-    book = Book(writer, _route(options), ParityCheck())
-    stages = Stages(options.threads or os.cpu_count() or 1)
+    """Embed the tasks of a plan, committing as it goes, and leave the deletes of what vanished pending.
+
+    executor: who does it; by default this process.
+    """
+    book = Book(writer, route(options), ParityCheck())
+    stages = Stages()
     skipped = 0
     if plan.tasks:
         book.known = writer.gallery.content_hashes()
-        skipped = _carry_out(book, encoder, plan.tasks, options, stages, progress)
-    stages.write = book.write_seconds
-    stages.transfer, stages.encode = book.transfer_seconds, book.encode_seconds
+        executor = executor or Here()
+        skipped = executor.carry_out(plan.tasks, book, encoder, options, stages, progress)
     return _counts(plan, book, skipped, _delete_vanished(book, plan, options)), stages.times()
 
 
-def _route(options: EmbedOptions) -> str:
+def route(options: EmbedOptions) -> str:
+    """How files become pixels, as provenance says it."""
     return "benchmark" if options.benchmark else "exact" if options.exact else "fast"
-
-
-def _carry_out(
-    book: Book,
-    encoder: Callable[[], Encoder],
-    tasks: Sequence[Task],
-    options: EmbedOptions,
-    stages: Stages,
-    progress: ProgressCallback,
-) -> int:
-    """Everything of `tasks` into the writer; returns how many were skipped."""
-    writer = book.writer
-    load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
-    threads = options.threads or os.cpu_count() or 1
-    done = skipped = 0
-
-    def loaded() -> Encoder:
-        if book.encoder is None:
-            raise _EncoderWanted
-        return book.encoder
-
-    with Workers(threads, "mmsearch-load") as workers:
-        flow = Flow(book, workers, threads, options.batch_size)
-        try:
-            while done < len(tasks):
-                files = (task.file for task in tasks[done:])
-                pictures = load(
-                    *(files, loaded, workers, threads),
-                    known=book.known.__contains__,
-                    sampled=book.parity.wanted,
-                    options=load_options,
-                )
-                try:
-                    for picture in pictures:
-                        flow.take(tasks[done], picture)
-                        stages.add(picture.seconds)
-                        done += 1
-                        skipped += picture.error is not None
-                        progress(Progress("embedding", done, len(tasks), skipped))
-                except _EncoderWanted:
-                    # Here and not in a decoder's thread: a download must answer to Ctrl-C. A few files are read again.
-                    book.encoder = encoder()
-                    stages.lanes = flow.begin(book.encoder)
-            flow.finish()
-            book.settle()
-        except BaseException:
-            # Ctrl-C, a failing device: what is encoded is kept, if it agrees.
-            try:
-                flow.stop()
-                book.settle()
-            except BaseException:  # Ctrl-C again, or it does not agree
-                writer.abandon()
-                raise
-            raise
-    return skipped
 
 
 def _delete_vanished(book: Book, plan: Plan, options: EmbedOptions) -> int:
@@ -125,7 +118,3 @@ def _counts(plan: Plan, book: Book, skipped: int, deleted: int) -> ImageCounts:
         unreadable=(*plan.unreadable, *book.unknown),
         linked_folders=tuple(plan.linked_folders),
     )
-
-
-class _EncoderWanted(Exception):
-    """A picture is to be encoded, and the encoder is not loaded yet."""

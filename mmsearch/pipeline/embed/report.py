@@ -1,10 +1,10 @@
 """What `embed` is asked for, and what it answers."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmsearch.images import MAX_PIXELS
 from mmsearch.loader import DECODE_SECONDS
+from mmsearch.locations import Location
 from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.records import EncoderIdentity, Parity
 
@@ -20,13 +20,15 @@ class EmbedOptions:
 
     device: "auto", "cpu", "cuda" (all GPUs), "cuda:1", "mps". precision: "auto", "fp32", "fp16", "bf16", "int8".
     batch_size: images encoded together; None for what suits the device, found by trial on GPUs.
-    threads: that decode, and on a CPU encode; None for one a core.
+    threads: that decode, and on a CPU encode; None for one a core. On a cluster: of each worker.
     max_pixels: larger images are skipped. seconds: what takes longer to decode is skipped.
     prune: deletes are meant, however many.
     strict: files that cannot be embedded are an error, raised when all others are embedded.
     dtype: of the vectors in a new gallery, "float16" or "float32".
     benchmark: open images as the published benchmarks do (no EXIF orientation).
     exact: decode with Pillow, preprocess with open_clip's own transform, encode in fp32: what else is measured against.
+    ray: the Ray cluster that embeds the pictures: "auto" for the one that this machine belongs to, "local" for one that
+    is started for it, "any" for the first of these that there is, or an address; None for this process.
     """
 
     device: str = "auto"
@@ -40,6 +42,7 @@ class EmbedOptions:
     benchmark: bool = False
     exact: bool = False
     seconds: float = DECODE_SECONDS
+    ray: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class EmbedReport:
     encoded in the fast way.
     """
 
-    gallery: Path
+    gallery: Location
     version: int
     encoder: EncoderIdentity
     device: str | None

@@ -18,8 +18,8 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """read, decode, resize, transfer, encode and write, in this order, and the one that would have to be faster for the
-    run to be; None where no picture was encoded."""
+    """read, decode, resize, transfer, encode and write, in this order, and commit where others wrote; and the one that
+    would have to be faster for the run to be, None where no picture was encoded."""
 
     stages: tuple[StageTime, ...] = ()
     bottleneck: str | None = None
@@ -27,16 +27,24 @@ class StageTimes:
 
 @dataclass(slots=True)
 class Stages:
-    """Adds up. threads: that load. lanes: that encode; 0 where both are done by the same threads (CPU)."""
+    """Adds up. threads: that load. lanes: that encode; 0 where both are done by the same threads (CPU). writers: of
+    shards. commit: by the one that commits, where others write the shards."""
 
-    threads: int
+    threads: int = 1
     lanes: int = 0
+    writers: int = 1
     read: float = 0.0
     decode: float = 0.0
     resize: float = 0.0
     transfer: float = 0.0
     encode: float = 0.0
     write: float = 0.0
+    commit: float = 0.0
+
+    def join(self, other: "Stages") -> None:
+        """Add the seconds of another, who works at the same time."""
+        for name in ("read", "decode", "resize", "transfer", "encode", "write"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def add(self, seconds: LoadSeconds) -> None:
         """One file's."""
@@ -49,13 +57,14 @@ class Stages:
         loading = {"read": self.read, "decode": self.decode, "resize": self.resize}
         encoding = {"transfer": self.transfer, "encode": self.encode}
         writing = {"write": self.write}
+        committing = {"commit": self.commit} if self.commit else {}
         if self.encode <= 0:
             return StageTimes()
-        teams = [(loading, self.threads), (encoding, self.lanes), (writing, 1)]
+        teams = [(loading, self.threads), (encoding, self.lanes), (writing, self.writers), (committing, 1)]
         if not self.lanes:
-            teams = [(loading | encoding, self.threads), (writing, 1)]
+            teams = [(loading | encoding, self.threads), (writing, self.writers), (committing, 1)]
         busiest, _ = max(teams, key=lambda team: sum(team[0].values()) / team[1])
-        all_of_them = loading | encoding | writing
+        all_of_them = loading | encoding | writing | committing
         total = sum(all_of_them.values())
         stages = tuple(StageTime(name, seconds, seconds / total) for name, seconds in all_of_them.items())
         return StageTimes(stages, max(busiest, key=lambda name: busiest[name]))

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -110,7 +109,7 @@ def _held(gallery: Gallery) -> _Held:
     names = tuple(name if len(roots) == 1 else f"{root_id}/{name}" for root_id, name in used)
     items = Items(
         images=names,
-        files=tuple(str(Path(str(roots[root_id])) / name) if roots[root_id] else None for root_id, name in used),
+        files=tuple(str(root / name) if (root := roots[root_id]) else None for root_id, name in used),
         captions=tuple(caption for _, caption, *_ in asking),
         caption_ids=tuple(f"caption{number}" for number in range(len(asking))),
         asking_captions=np.arange(len(asking)),

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
-from pathlib import Path
 
 import numpy as np
 
+from mmsearch.locations import Location
 from mmsearch.metrics import (
     Direction,
     DirectionResult,
@@ -101,7 +101,7 @@ def as_system(
     preprocessing: str | None = None,
     templates: tuple[str, ...] = (),
     truncated: int = 0,
-    gallery: Path | None = None,
+    gallery: Location | None = None,
     encode_seconds: float = 0.0,
 ) -> SystemResult:
     """What was measured, with what is known of where the vectors come from."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmsearch.ann import Effort, MeasuredRecall
+from mmsearch.locations import Location
 from mmsearch.metrics import (
     Difference,
     Direction,
@@ -148,7 +149,7 @@ class SystemResult:
     health: SpaceHealth
     hubness: dict[Direction, Hubness]
     truncated: int
-    gallery: Path | None
+    gallery: Location | None
     via_index: tuple[ViaIndex, ...]
     published: tuple[PublishedFigure, ...]
     encode_seconds: float

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -224,7 +223,7 @@ class _Run:
             lost = self._lost(record, before, entry) if self.plan.training_rows else None
             if lost is None:
                 return self._tuned(record, "added", f"{new:,} rows came, and its recall holds with them")
-            shutil.rmtree(folder, ignore_errors=True)
+            self.gallery.drop_index_folder(name)
         return self._built("rebuilt", lost)
 
     def _lost(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
@@ -313,14 +312,14 @@ class _Run:
             yield name, folder
         except BaseException:
             if not any(entry.name == name for entry in self.gallery.newest().manifest.indexes):
-                shutil.rmtree(folder, ignore_errors=True)
+                self.gallery.drop_index_folder(name)
             raise
 
     def _vectors(self, folder: Path, rows: int) -> VectorFile:
         return VectorFile(folder, rows, self.encoder.dim, self.gallery.manifest.dtype)
 
     def _entry(self, record: IndexRecord) -> IndexEntry:
-        covers = ((0, self.gallery.manifest.next_row_ids[self.table]),)
+        covers = self.gallery.coverage(self.table)
         return IndexEntry(record.name, self.table, covers, record.rows, record.factory)
 
     def _reported(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:

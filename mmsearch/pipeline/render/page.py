@@ -19,6 +19,7 @@ from PIL import Image
 
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.locations import url_of
 from mmsearch.pipeline.answers import Answer, Hit
 from mmsearch.pipeline.render.places import place_for, saved
 from mmsearch.sources import read_location
@@ -89,7 +90,7 @@ def _section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
 
 def _card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
     folder, _, name = _shown(hit.path or "").rpartition("/")
-    link = Path(hit.file).as_uri() if hit.file and not hit.gone else None
+    link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
     return _Card(hit, name, folder, thumbnail, absent, link)
 
 

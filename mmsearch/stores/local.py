@@ -1,23 +1,21 @@
-"""Durable files: where a gallery's bytes live, and the three operations that its crash safety rests on.
-
-A file is written once under a name of its own, synced, and never changed. A version is committed by creating a name
-that must not exist yet. Everything else (resume, racing writers, consistent readers) follows from these two.
-"""
+"""A gallery's folder on a file system: files are synced before they can be seen, a name is created by a hard link."""
 
 import contextlib
 import errno
 import json
 import os
 import secrets
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from mmsearch.errors import GalleryBusy, StoreError
+from mmsearch.errors import GalleryBusy, GalleryError, StoreError
+from mmsearch.stores.names import Entry, NameTaken
 
-__all__ = ["LocalStore", "NameTaken", "fsync_folder"]
+__all__ = ["LocalStore"]
 
 # Reasons that an operating system gives and a person can act on.
 _ADVICE = {
@@ -28,10 +26,6 @@ _ADVICE = {
     errno.EPERM: "permission denied; put the gallery elsewhere with --gallery",
     errno.ENOTDIR: "a part of that path is a file, not a folder; name another with --gallery",
 }
-
-
-class NameTaken(Exception):
-    """The name that was to be created exists already: somebody else committed first."""
 
 
 @contextlib.contextmanager
@@ -45,7 +39,7 @@ def _storage_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot write {path}: {reason}. Nothing committed before is lost.") from error
 
 
-def fsync_folder(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     """Make the names in `folder` durable, as fsync of a file does for its bytes."""
     if os.name == "nt":  # Windows cannot open folders and syncs names with the file.
         return
@@ -57,29 +51,56 @@ def fsync_folder(folder: Path) -> None:
 
 
 class LocalStore:
-    """A gallery's folder on a local file system. Names are POSIX paths relative to it."""
+    """A folder on a file system, see `Store`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, location: Path) -> None:
+        self.location = location
 
-    def path(self, name: str) -> Path:
-        """Where the file `name` stands."""
-        return self.folder / name
+    def _path(self, name: str) -> Path:
+        return self.location / name
 
-    def names(self, prefix: str) -> list[str]:
-        """Names directly in the folder `prefix`, sorted; empty where there is no such folder."""
+    def exists(self) -> bool:
+        if self.location.exists() and not self.location.is_dir():
+            raise GalleryError(f"{self.location} is a file; name a folder with --gallery")
+        return self.location.exists()
+
+    def names(self, folder: str) -> list[str]:
         try:
-            return sorted(os.listdir(self.folder / prefix))
+            return sorted(os.listdir(self._path(folder)))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one file. Raises FileNotFoundError."""
-        return self.path(name).read_bytes()
+    def entries(self, folder: str) -> list[Entry]:
+        found = []
+        for name in self.names(folder):
+            path = self._path(f"{folder}/{name}")
+            inside = [path, *path.rglob("*")] if path.is_dir() else [path]
+            try:
+                states = [each.stat() for each in inside]
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            sizes = [state.st_size for each, state in zip(inside, states, strict=True) if each.is_file()]
+            found.append(Entry(name, path.is_dir(), len(sizes), sum(sizes), max(state.st_mtime for state in states)))
+        return found
 
-    def make_folder(self, name: str) -> Path:
+    def read(self, name: str) -> bytes:
+        return self._path(name).read_bytes()
+
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path:
+        return self._path(name)
+
+    def local_folder(self, name: str) -> Path:
+        return self._path(name)
+
+    def new_folder(self, name: str) -> Path:
+        return self._make_folder(name)
+
+    def publish(self, name: str) -> None:
+        """Nothing: it lies where it belongs."""
+
+    def _make_folder(self, name: str) -> Path:
         """Create the folder `name` and its parents, durably; one that exists is left alone."""
-        folder = self.path(name)
+        folder = self._path(name)
         with _storage_errors(folder):
             missing = []
             while not folder.is_dir():
@@ -92,17 +113,13 @@ class LocalStore:
                     new.mkdir(exist_ok=True)
                 except FileNotFoundError as error:  # in /proc, say, where nothing can be made
                     raise OSError(errno.EPERM, "cannot be made", str(new)) from error
-                fsync_folder(new.parent)
-        return self.path(name)
+                _fsync_folder(new.parent)
+        return self._path(name)
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
-        """Write the new file `name`; it is durable when the block ends, and gone when the block fails.
-
-        Raises StoreError (disk full, read-only, ...).
-        """
-        path = self.path(name)
-        self.make_folder(str(Path(name).parent))
+        path = self._path(name)
+        self._make_folder(str(Path(name).parent))
         with _storage_errors(path):
             stream = path.open("xb")
             try:
@@ -110,29 +127,42 @@ class LocalStore:
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
-                fsync_folder(path.parent)
+                _fsync_folder(path.parent)
             except BaseException:
                 # Best effort: no manifest names this file, so a leftover is waste and never wrong.
                 with contextlib.suppress(OSError):
                     path.unlink()
                 raise
 
+    @contextlib.contextmanager
+    def replace(self, name: str) -> Iterator[BinaryIO]:
+        path = self._path(name)
+        temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
+        try:
+            with self.create(temporary) as file:
+                yield file
+            with _storage_errors(path):
+                self._path(temporary).replace(path)
+                _fsync_folder(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                self._path(temporary).unlink(missing_ok=True)
+
     def create_if_absent(self, name: str, data: bytes) -> None:
-        """Create `name` holding all of `data`, atomically and durably. Raises NameTaken if it exists, StoreError."""
-        path = self.path(name)
+        path = self._path(name)
         temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
         with self.create(temporary) as file:
             file.write(data)
         try:
             with _storage_errors(path):
-                self._link(self.path(temporary), path)
+                self._link(self._path(temporary), path)
         except FileExistsError:
             raise NameTaken(name) from None
         finally:
             with contextlib.suppress(OSError):
-                self.path(temporary).unlink()
+                self._path(temporary).unlink()
         with _storage_errors(path):
-            fsync_folder(path.parent)
+            _fsync_folder(path.parent)
 
     def _link(self, temporary: Path, path: Path) -> None:
         try:
@@ -146,38 +176,48 @@ class LocalStore:
                 raise
             import filelock
 
-            with filelock.FileLock(self.path("lock.commit")):
+            with filelock.FileLock(self._path("lock.commit")):
                 if path.exists():
                     raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
                 temporary.rename(path)
 
     def rename(self, name: str, new: str) -> None:
         """Give a file another name, in the place of what has it. For files outside of a gallery, such as an export."""
-        path = self.path(new)
+        path = self._path(new)
         with _storage_errors(path):
-            self.path(name).replace(path)
-            fsync_folder(path.parent)
+            self._path(name).replace(path)
+            _fsync_folder(path.parent)
 
-    def delete(self, name: str) -> None:
-        """Remove one file; one that is gone already is fine."""
-        path = self.path(name)
+    def remove(self, name: str) -> None:
+        path = self._path(name)
         with _storage_errors(path):
             path.unlink(missing_ok=True)
 
+    def remove_folder(self, name: str) -> None:
+        shutil.rmtree(self._path(name), ignore_errors=True)
+
+    def abandon(self, folders: Sequence[str]) -> None:
+        # Still under the lock, so that whoever comes next starts from an empty folder too.
+        with contextlib.suppress(OSError):
+            for name in folders:
+                if self._path(name).is_dir():
+                    self._path(name).rmdir()
+            self._path("lock").unlink(missing_ok=True)
+            self.location.rmdir()
+
     @contextlib.contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Hold the advisory write lock. Raises GalleryBusy, at once, naming who holds it."""
         import filelock
 
-        self.make_folder(".")
-        path = self.path("lock")
+        self._make_folder(".")
+        path = self._path("lock")
         with _storage_errors(path):
             lock = filelock.FileLock(path)
             try:
                 lock.acquire(blocking=False)
             except filelock.Timeout:
                 raise GalleryBusy(
-                    f"{self.folder} is being written by {_holder(path)}. Readers are not affected; "
+                    f"{self.location} is being written by {_holder(path)}. Readers are not affected; "
                     "wait for it to end, or stop it, and run the same command again."
                 ) from None
         try:

@@ -1,0 +1,65 @@
+"""Reading ahead: what lies in an object store is on its way before anybody waits for it.
+
+A request takes tens of milliseconds in which a core has nothing to do; so there are many at a time, many more than
+cores.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from dataclasses import replace
+
+from mmsearch.locations import Url, url_of
+from mmsearch.sources.files import READ_WHOLE, Ahead, Member, SourceFile
+from mmsearch.stores import read_bytes
+from mmsearch.workers import Workers
+
+__all__ = ["reading_ahead"]
+
+_AT_ONCE = 48
+_MOST_FILES = 2 * _AT_ONCE
+_FIRST_FILES = 4  # few at the start, since whoever begins may begin again, once the model is loaded
+_MOST_BYTES = 1 << 28  # of files on their way and not yet asked for
+
+
+def reading_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+    """The same files in their order; small ones in object stores with what was read of them, see `SourceFile.ahead`."""
+    pending: deque[tuple[SourceFile, Future[bytes] | None]] = deque()
+    held, most = 0, _FIRST_FILES
+    with ExitStack() as stack:
+        readers: Workers | None = None
+        for file in files:
+            url = _worth_it(file)
+            if url is None and not pending:
+                yield file
+                continue
+            if url is None:
+                pending.append((file, None))
+            else:
+                # Not an executor, whose threads the program waits for at its end, Ctrl-C or not.
+                readers = readers or stack.enter_context(Workers(_AT_ONCE, "mmsearch-read"))
+                pending.append((file, readers.submit(read_bytes, url)))
+                held += file.size or 0
+            while len(pending) >= most or held > _MOST_BYTES:
+                first, data = pending.popleft()
+                held, most = held - ((first.size or 0) if data else 0), min(_MOST_FILES, most + 2)
+                yield _with(first, data)
+        while pending:
+            yield _with(*pending.popleft())
+
+
+def _worth_it(file: SourceFile) -> Url | None:
+    if file.refused is not None or isinstance(file, Member) or file.size is None or file.size > READ_WHOLE:
+        return None
+    return url_of(file.location)
+
+
+def _with(file: SourceFile, data: Future[bytes] | None) -> SourceFile:
+    if data is None:
+        return file
+    # Waited for here and not by whoever decodes, whose time is limited.
+    began = time.perf_counter()
+    wait([data])
+    return replace(file, ahead=Ahead(data, time.perf_counter() - began))

@@ -1,0 +1,66 @@
+"""Folders in object stores, as a walk sees them: listed ahead, since each listing takes a while."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from mmsearch.locations import Url
+from mmsearch.stores import Found, Listed, list_folder
+from mmsearch.workers import Workers
+
+__all__ = ["FolderListings", "ObjectEntry"]
+
+_AT_ONCE = 16
+_ODD = "names with an empty part, '.' or '..' cannot be read; rename these objects"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """An object or a folder, in the manner of `os.DirEntry`."""
+
+    name: str
+    path: str
+    found: Found | None
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return self.found is None
+
+    def is_file(self) -> bool:
+        return self.found is not None
+
+    def is_symlink(self) -> bool:
+        return False
+
+
+class FolderListings:
+    """Lists folders below a root. A context manager. odd: (name, reason) of what was listed and cannot be addressed."""
+
+    def __init__(self, root: Url) -> None:
+        self._root = root
+        self._listed: dict[str, Future[Listed]] = {}
+        self._stack = ExitStack()
+        self._listers = self._stack.enter_context(Workers(_AT_ONCE, "mmsearch-list"))
+        self.odd: list[tuple[str, str]] = []
+
+    def __enter__(self) -> "FolderListings":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def scan(self, folder: str, following: Sequence[str]) -> list[ObjectEntry]:
+        """What stands in a folder; of those that will be asked for next, the last first. Raises OSError."""
+        for name in (folder, *reversed(following[-_AT_ONCE:])):
+            if name not in self._listed:
+                self._listed[name] = self._listers.submit(list_folder, self._root / name)
+        listed = self._listed.pop(folder).result()
+        self.odd += [(f"{folder}/{name}" if folder else name, _ODD) for name in listed.odd]
+        place = str(self._root / folder)
+        return sorted(
+            [
+                *(ObjectEntry(file.name, f"{place}/{file.name}", file) for file in listed.files),
+                *(ObjectEntry(name, f"{place}/{name}", None) for name in listed.folders),
+            ],
+            key=lambda entry: entry.name,
+        )

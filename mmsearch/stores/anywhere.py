@@ -1,0 +1,93 @@
+"""What stands at a location, wherever it is, and its bytes."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import StoreError
+from mmsearch.locations import Location, Url
+from mmsearch.stores.names import Found, Listed
+
+if TYPE_CHECKING:
+    from mmsearch.stores.objects import Objects
+
+__all__ = ["FileState", "exists", "file_state", "is_folder", "list_folder", "local_copy", "read_bytes", "real"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What says whether a file has changed. etag: what an object store gives as the mark of its content."""
+
+    size: int
+    mtime_ns: int
+    etag: str | None = None
+
+
+def file_state(file: Location) -> FileState:
+    """The state of a file. Raises OSError."""
+    if isinstance(file, Path):
+        status = file.stat()
+        return FileState(status.st_size, status.st_mtime_ns)
+    found = _objects(file).find(file)
+    if found is None:
+        raise IsADirectoryError(21, "is a folder", str(file))
+    return FileState(found.size, found.modified_ns, found.etag)
+
+
+def exists(location: Location) -> bool:
+    """Whether a file or a folder stands there. Raises StoreError where a store does not say."""
+    return location.exists() if isinstance(location, Path) else _found(location)[0]
+
+
+def is_folder(location: Location) -> bool:
+    """Whether a folder stands there. Raises StoreError where a store does not say."""
+    return location.is_dir() if isinstance(location, Path) else _found(location) == (True, None)
+
+
+def read_bytes(file: Location, start: int = 0, end: int | None = None) -> bytes:
+    """The bytes [start, end) of a file, as far as it has them; of an object by one request. Raises OSError."""
+    if isinstance(file, Url):
+        return _objects(file).read(file, start, end)
+    with file.open("rb") as stream:
+        stream.seek(start)
+        return stream.read(-1 if end is None else end - start)
+
+
+def list_folder(url: Url) -> Listed:
+    """What stands directly in a folder of an object store. Raises OSError."""
+    return _objects(url).list(url)
+
+
+def local_copy(file: Location) -> Path:
+    """A file as one on this machine: itself, or a copy of what it is now. Raises OSError."""
+    if isinstance(file, Path):
+        return file
+    from mmsearch.stores.copies import Copies
+
+    state = file_state(file)
+    mark = hashlib.blake2b(f"{state.etag or state.mtime_ns} {state.size}".encode(), digest_size=8).hexdigest()
+    name = f"sources/{mark}{file.suffix}"
+    return Copies(file).keep(name, lambda path: _objects(file).download(file, path, state.size))
+
+
+def real(location: Location) -> Location:
+    """The same place by the one way to it that goes through no link."""
+    return Path(os.path.realpath(location)) if isinstance(location, Path) else location
+
+
+def _found(url: Url) -> tuple[bool, Found | None]:
+    try:
+        return True, _objects(url).find(url)
+    except FileNotFoundError:
+        return False, None
+    except OSError as error:
+        failure = StoreError(f"cannot look at {url}: {error.strerror or error}")
+    raise failure
+
+
+def _objects(url: Url) -> "Objects":
+    from mmsearch.stores.objects import objects_of  # late: what lies on a disk needs none of it
+
+    return objects_of(url.scheme)

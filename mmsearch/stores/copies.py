@@ -1,0 +1,133 @@
+"""Copies, on this machine, of files that lie in object stores. What is copied never changes, so no copy is ever stale.
+
+CACHE/objects/<hash of a folder's URL>/<folder>/<name>    a file, or a folder of files, each whole
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from mmsearch.cache import cache_dir
+from mmsearch.errors import StoreError
+from mmsearch.locations import Url
+
+__all__ = ["MOST_BYTES", "Copies"]
+
+MOST_BYTES = 20_000_000_000
+"""What all copies together may take; those unused for longest go first."""
+
+_IN_USE = 600  # seconds after its last use in which a copy stays, whatever the bound
+_LOOK_AFTER = 1 << 26  # bytes fetched between two looks at the bound
+
+
+class Copies:
+    """Copies of what lies below one URL. Names are relative to it. Thread-safe; processes may share them."""
+
+    _locks = tuple(Lock() for _ in range(64))  # a file has one of them, so that threads do not fetch it twice
+    _fetched = _LOOK_AFTER
+
+    def __init__(self, url: Url) -> None:
+        digest = hashlib.blake2b(url.text.encode("utf-8", "surrogateescape"), digest_size=16)
+        self._folder = cache_dir() / "objects" / digest.hexdigest()
+
+    def path(self, name: str) -> Path:
+        """Where a copy is, or would be."""
+        return self._folder / name
+
+    def present(self, name: str) -> Path | None:
+        """A copy that is there; this is a use of it."""
+        path = self.path(name)
+        try:
+            os.utime(path)
+        except OSError:
+            return None
+        return path
+
+    def keep(self, name: str, fill: Callable[[Path], None]) -> Path:
+        """The copy of `name`, filled by `fill(path)` where there is none. It appears when it is whole.
+
+        fill: makes a file or a folder at a path in a folder that is there. Raises what it raises, and StoreError.
+        """
+        path = self.path(name)
+        with self._locks[hash(path) % len(self._locks)]:
+            if (present := self.present(name)) is not None:
+                return present
+            temporary = self.temporary(name)
+            try:
+                fill(temporary)
+                self.adopt(temporary, name)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise StoreError(
+                        f"no space for copies in {cache_dir()}; free some, or name another place: MMSEARCH_CACHE"
+                    ) from error
+                raise
+            finally:
+                _remove(temporary)
+        return path
+
+    def temporary(self, name: str) -> Path:
+        """A path beside that of `name` at which nothing is yet."""
+        path = self.path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path.parent}: {error.strerror or error}. Name another place: MMSEARCH_CACHE"
+            ) from error
+        return path.with_name(f".{secrets.token_hex(8)}.tmp")
+
+    def adopt(self, temporary: Path, name: str) -> None:
+        """Make a finished file or folder the copy of `name`."""
+        size = sum(map(_synced, _files(temporary)))  # else a crash could leave a copy of the right size, full of zeros
+        with contextlib.suppress(OSError):  # a folder that another process has put there meanwhile
+            temporary.replace(self.path(name))
+        Copies._fetched += size
+        if Copies._fetched >= _LOOK_AFTER:
+            Copies._fetched = 0
+            _trim()
+
+    def drop(self, name: str) -> None:
+        """Remove a copy."""
+        _remove(self.path(name))
+
+
+def _trim() -> None:
+    """Remove what was not used for longest until all fits."""
+    now = time.time()
+    copies: list[tuple[float, int, Path]] = []
+    for place in (cache_dir() / "objects").glob("*/*/*"):
+        with contextlib.suppress(OSError):  # removed by somebody else meanwhile
+            copies.append((place.stat().st_mtime, sum(file.stat().st_size for file in _files(place)), place))
+    total = sum(size for _, size, _ in copies)
+    for used, size, place in sorted(copies):
+        if total <= MOST_BYTES or now - used < _IN_USE:
+            break
+        _remove(place)
+        total -= size
+
+
+def _files(place: Path) -> list[Path]:
+    return [file for file in place.rglob("*") if file.is_file()] if place.is_dir() else [place]
+
+
+def _synced(file: Path) -> int:
+    """The bytes of a file, which are on the disk now."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+        return os.fstat(stream.fileno()).st_size
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            place.unlink()

@@ -1,0 +1,54 @@
+"""An object as a file that can be read from any place in it."""
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO
+
+__all__ = ["Ranged"]
+
+
+_AT_ONCE = 16
+
+
+class Ranged(io.RawIOBase, BinaryIO):
+    """`size` bytes, of which `read_range(start, end)` gives any piece. `fetch` helps where it keeps what it gave."""
+
+    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
+        self._size, self._read_range, self._at = size, read_range, 0
+
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Have these pieces, which will be read one after the other, fetched at the same time."""
+        if len(ranges) > 1:
+            with ThreadPoolExecutor(_AT_ONCE) as readers:
+                list(readers.map(lambda piece: self._read_range(*piece), ranges))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        data = self._read_range(self._at, end) if end > self._at else b""
+        self._at += len(data)
+        return data
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,239 @@
+"""A gallery's folder in an object store: an object can be seen when it is whole, a name is created by the store."""
+
+import contextlib
+import errno
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from mmsearch.errors import StoreError
+from mmsearch.locations import Url
+from mmsearch.stores.anywhere import exists
+from mmsearch.stores.copies import Copies
+from mmsearch.stores.names import Entry, Found, Listed, NameTaken
+from mmsearch.stores.objects import Objects, Torn, objects_of
+from mmsearch.stores.ranged import Ranged
+
+__all__ = ["ObjectStore"]
+
+_FETCHED_WHOLE = 1 << 22  # a file of so few bytes costs a request, and parts of it would cost several
+_PROBED = "store/creates"  # the copy of a note that the store was found to keep its word
+
+
+@contextlib.contextmanager
+def _storage_errors(place: Url) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:  # also where there is no such bucket
+        failure = StoreError(f"cannot write {place}: {error.strerror or error}. Nothing committed before is lost.")
+    else:
+        return
+    raise failure
+
+
+class ObjectStore:
+    """A folder in an object store, see `Store`.
+
+    What is read of it is kept on this machine, see `Copies`: files that are read in full as files, parts as parts.
+    There is no lock: of two writers the one whose commit comes second fails.
+    """
+
+    def __init__(self, location: Url) -> None:
+        self.location = location
+
+    @property
+    def _objects(self) -> Objects:
+        return objects_of(self.location.scheme)  # not held: connections cannot be pickled
+
+    @property
+    def _copies(self) -> Copies:
+        return Copies(self.location)
+
+    def exists(self) -> bool:
+        return exists(self.location)
+
+    def names(self, folder: str) -> list[str]:
+        listed = self._listed(folder)
+        return sorted([*(file.name for file in listed.files), *listed.folders])
+
+    def entries(self, folder: str) -> list[Entry]:
+        listed = self._listed(folder)
+        inside = {name: self._listed(f"{folder}/{name}").files for name in listed.folders}
+        found = [_entry(file.name, [file], is_folder=False) for file in listed.files]
+        found += [_entry(name, files, is_folder=True) for name, files in inside.items() if files]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _listed(self, folder: str) -> Listed:
+        with _reading_errors(self.location / folder):
+            try:
+                return self._objects.list(self.location / folder)
+            except FileNotFoundError:
+                return Listed((), (), ())
+
+    def read(self, name: str) -> bytes:
+        with _reading_errors(self.location / name):
+            return self._objects.read(self.location / name)
+
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | Ranged:
+        url = self.location / name
+
+        def part(start: int, end: int) -> bytes:
+            place = f"parts/{name.replace('/', '-')}-{start}-{end}"
+            with _reading_errors(url):
+                return self._copies.keep(place, lambda path: self._fetch(url, path, start, end)).read_bytes()
+
+        if size is not None and size > _FETCHED_WHOLE and not whole and self._copies.present(name) is None:
+            return Ranged(size, part)
+        with _reading_errors(url):
+            if size is None:
+                return self._copies.keep(name, lambda path: self._fetch(url, path, 0, None))
+            return self._copies.keep(name, lambda path: self._objects.download(url, path, size))
+
+    def _fetch(self, url: Url, path: Path, start: int, end: int | None) -> None:
+        data = self._objects.read(url, start, end)
+        if end is not None and len(data) != end - start:
+            raise Torn(errno.EIO, f"it ends before byte {end:,}", str(url))
+        path.write_bytes(data)
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        self._require_creates()
+        with self._written(name) as file:
+            yield file
+
+    @contextlib.contextmanager
+    def _written(self, name: str) -> Iterator[BinaryIO]:
+        # Written here first: fsspec's own files upload what there is when their block fails.
+        copies, url = self._copies, self.location / name
+        temporary = copies.temporary(name)
+        try:
+            with temporary.open("xb") as file:
+                yield file
+            with _storage_errors(url):
+                self._objects.upload(temporary, url)
+            copies.adopt(temporary, name)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def replace(self, name: str) -> Iterator[BinaryIO]:
+        with self._written(name) as file:
+            yield file
+        self._copies.drop(name)  # it may be replaced again
+
+    def create_if_absent(self, name: str, data: bytes) -> None:
+        self._require_creates()
+        url = self.location / name
+        failure: StoreError | None = None
+        try:
+            with _storage_errors(url):
+                self._objects.create(url, data)
+                return
+        except FileExistsError:
+            pass
+        except StoreError as error:
+            failure = error
+        # Either way an earlier try may have come through whose answer was lost.
+        with contextlib.suppress(FileNotFoundError, StoreError):
+            if self.read(name) == data:
+                return
+        raise failure or NameTaken(name)
+
+    def local_folder(self, name: str) -> Path:
+        url = self.location / name
+
+        def fetch(folder: Path) -> None:
+            folder.mkdir()
+            for file in self._objects.list(url).files:
+                self._objects.download(url / file.name, folder / file.name, file.size)
+
+        with _reading_errors(url):
+            return self._copies.keep(name, fetch)
+
+    def new_folder(self, name: str) -> Path:
+        folder = self._copies.temporary(name).with_name(Path(name).name)
+        folder.mkdir()
+        return folder
+
+    def publish(self, name: str) -> None:
+        folder = self._copies.path(name)
+        for file in sorted(folder.iterdir()):
+            url = self.location / name / file.name
+            with _storage_errors(url):
+                self._objects.upload(file, url)
+
+    def remove(self, name: str) -> None:
+        with _storage_errors(self.location / name):
+            self._objects.delete(self.location / name)
+        self._copies.drop(name)
+
+    def remove_folder(self, name: str) -> None:
+        for file in self._listed(name).files:
+            url = self.location / name / file.name
+            with _storage_errors(url):
+                self._objects.delete(url)
+        self._copies.drop(name)
+
+    @contextlib.contextmanager
+    def lock(self, purpose: str) -> Iterator[None]:
+        """Nothing keeps others out; whether the store will tell them is tried before the first file is written."""
+        self._require_scheme()
+        with _storage_errors(self.location):
+            self._objects.require_bucket(self.location)
+        yield
+
+    def abandon(self, folders: Sequence[str]) -> None:
+        """Nothing: folders are but names of objects."""
+
+    def _require_creates(self) -> None:
+        """Raise StoreError unless the store refuses a second object of one name. Tried once for each gallery."""
+        self._require_scheme()
+        self._copies.keep(_PROBED, self._probe)
+
+    def _require_scheme(self) -> None:
+        if not self._objects.creates:
+            raise StoreError(
+                f"{self.location} cannot be written: fsspec has no way to create an object only if it is absent in "
+                f"{self.location.scheme}:// stores, and without it two writers would overwrite each other. Make the "
+                "gallery elsewhere and copy it; it can be read from there"
+            )
+
+    def _probe(self, note: Path) -> None:
+        url = self.location / f"manifests/.probe-{secrets.token_hex(8)}"
+        with _storage_errors(url):
+            try:
+                with contextlib.suppress(FileExistsError):  # a try of ours whose answer was lost
+                    self._objects.create(url, b"1")
+                self._objects.create(url, b"2")
+            except FileExistsError:
+                note.write_text("this store creates objects only if they are absent\n")
+                return
+            finally:
+                self._objects.delete(url)
+        raise StoreError(
+            f"{self.location} cannot be written: the store took a second object of one name although it was told to "
+            "create it only if absent (If-None-Match), so that two writers would overwrite each other. Make the "
+            "gallery elsewhere and copy it; it can be read from there"
+        )
+
+
+def _entry(name: str, files: Sequence[Found], *, is_folder: bool) -> Entry:
+    newest = max((file.modified_ns for file in files), default=0)
+    return Entry(name, is_folder, len(files), sum(file.size for file in files), newest / 1e9)
+
+
+@contextlib.contextmanager
+def _reading_errors(place: Url) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, Torn):
+        raise
+    except OSError as error:
+        failure = StoreError(f"cannot read {place}: {error.strerror or error}")
+    else:
+        return
+    raise failure

@@ -1,0 +1,194 @@
+"""A real Ray cluster of three nodes on this machine, and what can befall it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmsearch.gallery import Gallery, find_gallery
+from mmsearch.pipeline.embed import embed
+from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.galleries import assert_equal, contents, skipped
+
+PROJECT = Path(__file__).parents[1]
+POSTCARDS = PROJECT / "data" / "postcards" / "images"
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
+
+
+class Cluster:
+    """Three nodes with a processor each. They live in a process of their own, as those of a cluster do."""
+
+    PROGRAM = """
+import os, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+cluster.wait_for_nodes()
+print("ADDRESS", cluster.address, flush=True)
+for line in sys.stdin:
+    if line.strip() == "remove":
+        cluster.remove_node(others.pop(), allow_graceful=False)
+    if line.strip() == "add":
+        others.append(cluster.add_node(num_cpus=1))
+    print("DONE", flush=True)
+cluster.shutdown()
+"""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.address = self._answer("ADDRESS")
+
+    def _answer(self, word: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
+        raise AssertionError("the cluster ended")
+
+    def change(self, what: str) -> None:
+        """ "remove" a node as if its power failed, or "add" one."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        self._answer("DONE")
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    found = Cluster()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The postcards, embedded by this process."""
+    gallery = tmp_path_factory.mktemp("whole") / "g"
+    command = [sys.executable, "-m", "mmsearch", "embed", str(POSTCARDS), "--model", "demo", "-g", str(gallery)]
+    subprocess.run(command, check=True, capture_output=True, cwd=gallery.parent)
+    return gallery
+
+
+def events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None
+    return (json.loads(line) for line in process.stdout)
+
+
+def start(cluster: Cluster, gallery: Path) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "mmsearch",
+        "embed",
+        POSTCARDS,
+        "--model",
+        "demo",
+        "-g",
+        gallery,
+        "--format",
+        "jsonl",
+    ]
+    return subprocess.Popen(
+        [*map(str, command), "--ray", cluster.address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=gallery.parent,
+    )
+
+
+def test_a_node_that_dies(cluster: Cluster, whole: Path, tmp_path: Path) -> None:
+    """Its work is done by the others, and what it was doing twice is there once."""
+    process = start(cluster, tmp_path / "g")
+    report: dict[str, Any] = {}
+    removed = False
+    for event in events(process):
+        if event["event"] == "progress" and event["task"] == "embedding" and event["done"] > 150 and not removed:
+            cluster.change("remove")
+            removed = True
+        report = event
+    _, err = process.communicate()
+    cluster.change("add")
+    assert (process.returncode, removed) == (0, True), err
+    assert report["event"] == "report"
+    assert (report["images"]["added"], report["device"]) == (1000, "3 workers on Ray, cpu")
+    assert "Traceback" not in err
+    assert_equal(tmp_path / "g", whole)
+
+
+OFTEN = """
+import sys
+from mmsearch.gallery import writing
+from mmsearch.pipeline.embed import EmbedOptions, embed
+writing.COMMIT_SECONDS = -1.0
+embed([sys.argv[1]], gallery=sys.argv[2], encoder="demo", options=EmbedOptions(ray=sys.argv[3]))
+"""
+
+
+def test_a_driver_that_is_killed_and_started_again(cluster: Cluster, whole: Path, tmp_path: Path) -> None:
+    """What it committed is not embedded again; what its workers were still writing is in nobody's way."""
+    driver = subprocess.Popen([sys.executable, "-W", "ignore", "-c", OFTEN, POSTCARDS, tmp_path / "g", cluster.address])
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and driver.poll() is None:
+        if find_gallery(tmp_path / "g") and Gallery.open(tmp_path / "g").live_rows("images") >= 100:
+            break
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    kept = len(contents(tmp_path / "g"))
+    assert 100 <= kept < 1000
+    process = start(cluster, tmp_path / "g")
+    *_, report = events(process)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert (report["images"]["unchanged"], report["images"]["added"]) == (kept, 1000 - kept)
+    assert Gallery.open(tmp_path / "g").manifest.promised == ()
+    assert_equal(tmp_path / "g", whole)
+
+
+class Deadly(FakeEncoder):
+    """Ends its process at a picture that is 7 pixels high, as a decoder with a fault in its C code would."""
+
+    def preprocess(self, image: Any) -> Any:
+        if image.height == 7:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().preprocess(image)
+
+
+DEADLY = """
+import sys
+from mmsearch.pipeline.embed import EmbedOptions, embed
+from tests.test_ray import Deadly
+options = EmbedOptions(ray=sys.argv[3])
+embed([sys.argv[1]], gallery=sys.argv[2], encoder=Deadly(), options=options, announce=print)
+"""
+
+
+def test_a_picture_that_ends_its_workers(cluster: Cluster, tmp_path: Path) -> None:
+    for place in range(300):
+        write_picture(tmp_path / "photos" / f"{place:03d}.png", list(COLOURS)[place % 6], seed=place)
+    write_picture(tmp_path / "photos" / "100x.png", "red", size=(9, 7))
+    arguments = [tmp_path / "photos", tmp_path / "g", cluster.address]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-W", "ignore", "-c", DEADLY, *map(str, arguments)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "100x.png ended every worker that read it, and is skipped" in done.stdout
+    assert skipped(tmp_path / "g") == {("100x.png", "decode", "ended every worker that read it")}
+    (tmp_path / "photos" / "100x.png").unlink()
+    embed([tmp_path / "photos"], gallery=tmp_path / "local", encoder=FakeEncoder())
+    assert contents(tmp_path / "g").keys() == contents(tmp_path / "local").keys()
