@@ -581,8 +581,9 @@ def test_back_forward_and_reload_reproduce_the_question(visit: Visit) -> None:
     visit.ask("red")
     page.evaluate("scrollTo(0, 700)")
     page.wait_for_timeout(100)
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
-    assert page.evaluate("scrollY") == 700  # the box is where the eyes are, and nothing moves
+    assert page.evaluate("[scrollY, document.activeElement.id]") == [700, "words"]  # nothing moves
     visit.ask("blue")
     assert page.evaluate("scrollY") == 0
     asked = len(visit.bodies())
