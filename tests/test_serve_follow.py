@@ -78,7 +78,7 @@ def test_a_version_is_followed_without_a_question(folder: Path) -> None:
 def test_a_gallery_that_is_gone_is_said_to_be_and_comes_back(folder: Path) -> None:
     with running(folder / "g") as server:
         (folder / "g").rename(folder / "away")
-        assert "no gallery" in server.error({"parts": [{"text": "red"}]}, 503)
+        assert "is gone" in server.error({"parts": [{"text": "red"}]}, 503)
         assert server.get("/health").status_code == 503
         (folder / "away").rename(folder / "g")
         assert len(server.ask("red", k=5)["hits"]) == 5

@@ -475,6 +475,24 @@ def test_the_large_view(visit: Visit) -> None:
     reds(page)
 
 
+def test_a_large_view_outlives_the_answer_that_it_came_from(visit: Visit) -> None:
+    page = visit.go("?q=red")
+    held: list[Route] = []
+    page.route("**/api/query", lambda route: held.append(route))
+    page.fill("#words", "blue")
+    page.press("#words", "Enter")
+    name = visit.names()[2]
+    page.locator(".tile-open").nth(2).click()
+    for route in held:
+        route.continue_()
+    visit.settled()
+    expect(page.locator("#viewer-name")).to_have_text(name)
+    expect(page.locator("#next")).to_be_disabled()
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    assert page.url.endswith("?q=blue")
+
+
 def test_the_path_is_copied_with_and_without_a_clipboard_to_ask(visit: Visit) -> None:
     visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visit.go("?q=red&path=red-00")
@@ -563,8 +581,9 @@ def test_back_forward_and_reload_reproduce_the_question(visit: Visit) -> None:
     visit.ask("red")
     page.evaluate("scrollTo(0, 700)")
     page.wait_for_timeout(100)
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
-    assert page.evaluate("scrollY") == 700  # the box is where the eyes are, and nothing moves
+    assert page.evaluate("[scrollY, document.activeElement.id]") == [700, "words"]  # nothing moves
     visit.ask("blue")
     assert page.evaluate("scrollY") == 0
     asked = len(visit.bodies())

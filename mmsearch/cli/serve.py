@@ -1,5 +1,6 @@
 """`mmsearch serve`"""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -78,6 +79,10 @@ def serve(
     printed holds it, and the browser keeps it as a cookie. There is no encryption: across networks that you do not
     trust, put it behind a proxy that speaks HTTPS, or use ssh -L.
     """
+    # Before numpy is loaded. Questions are answered beside each other, each on one thread: with BLAS's own threads,
+    # which wait for each other by spinning, a text took 460 ms of the processors on a busy machine instead of 55, and
+    # limiting them later (see `mmsearch.blas`) was seen to fail in threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from mmsearch.serve.running import ServeOptions, read_token, serve_gallery
 
     if token is not None and token_file is not None:

@@ -140,6 +140,7 @@ const search = new Search({
     if (gallery && gallery.version < shown.version) keepUp();
     grid.show(shown.hits);
     scrollTo(0, shown.scroll);
+    viewer.refresh();
     describe(shown);
     announce(isAsked(shown.question) ? spoken(shown) : "");
     if (focusPictures) grid.focus(0);

@@ -76,8 +76,7 @@ export class Viewer {
     this.#waiting = new AbortController();
     this.#describe(hit, null);
     this.#draw(hit, pictureOf(hit));
-    this.#previous.disabled = !this.on.at(place - 1) || place < 0;
-    this.#next.disabled = !this.on.at(place + 1) || place < 0;
+    this.#reach();
     void this.#complete(hit, this.#waiting.signal);
     for (const near of [1, -1]) {
       const beside = place < 0 ? null : this.on.at(place + near);
@@ -119,9 +118,17 @@ export class Viewer {
     this.on.moved(hit, place);
   }
 
-  /** Further hits have come. */
+  /** The grid has further hits, or others. */
   refresh() {
-    if (this.isOpen && this.place >= 0) this.#next.disabled = !this.on.at(this.place + 1);
+    if (!this.isOpen || this.place < 0) return;
+    if (this.on.at(this.place)?.row_id !== this.hit?.row_id) this.place = -1;
+    this.#reach();
+  }
+
+  /** Which ways lead on. */
+  #reach() {
+    this.#previous.disabled = this.place < 0 || !this.on.at(this.place - 1);
+    this.#next.disabled = this.place < 0 || !this.on.at(this.place + 1);
   }
 
   /** Asks again for what did not come. */
