@@ -149,7 +149,7 @@ def from_embed(rates: Rates, document: list[dict[str, Any]]) -> Rates:
 
 
 def from_ray(rates: Rates, document: dict[str, Any]) -> Rates:
-    return replace(rates, efficiency=measured(document["ratios"]["2 workers x 1 / 1 worker x 1"] / 2, document))
+    return replace(rates, efficiency=measured(document["ratios"]["2 workers x 1 / 1 worker x 1"] - 1, document))
 
 
 def from_sync(rates: Rates, document: dict[str, Any]) -> Rates:

@@ -31,7 +31,7 @@ def test_every_command_is_documented_and_every_documented_one_exists(mmsearch: C
 
 def test_every_option_in_the_readme_exists(mmsearch: Command) -> None:
     # Of other programs, and of scripts.
-    others = {"--local-dir", "--group", "--embed", "--sync", "--query", "--index", "--json"}
+    others = {"--local-dir", "--group", "--embed", "--sync", "--query", "--index", "--json", "--sizes", "--rounds"}
     generated = README[README.index("<!-- commands") :]
     prose = README[: README.index("<!-- commands")]
     known = set(re.findall(r"--[a-z][a-z-]+", generated))

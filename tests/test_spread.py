@@ -4,6 +4,7 @@ import io
 import os
 import random
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -505,6 +506,15 @@ def test_without_ray_the_error_says_what_to_install(folder: Path, mmsearch: Comm
     assert (done.code, done.out) == (1, "")
     assert "pip install 'mmsearch[ray]'" in done.err
     assert not (folder / "g").exists()
+
+
+def test_an_address_where_nobody_answers() -> None:
+    """It is said at once; nothing is tried for minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ClusterError, match=rf"no Ray cluster at {address}: .*refused"):
+        ray.RayCrew(address, lambda share: None)
 
 
 def test_what_is_an_address() -> None:

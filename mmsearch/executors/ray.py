@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ __all__ = ["RayCrew", "is_address"]
 # More threads than this wait for Python's lock rather than decode; a machine with more cores gets several workers.
 _MOST_THREADS = 8
 _LOOK_EVERY = 5.0  # seconds between two looks at which machines there are
+_ANSWER_SECONDS = 10.0
 _OWN_STORE = 256 << 20  # bytes for objects of a cluster that is started here: pieces are small
 
 
@@ -190,6 +192,7 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
     own = {"include_dashboard": False, "object_store_memory": _OWN_STORE}
     for where in [address] if address else ["auto", "local"]:
         try:
+            _require_answer(where)
             untyped.init(address=where, **quietly, **(own if where == "local" else {}))
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             if address is None and where == "auto" and isinstance(error, ConnectionError):
@@ -200,6 +203,14 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
         announce("started a Ray cluster of this machine" if where == "local" else "connected to a Ray cluster")
         return untyped, True
     raise AssertionError("unreachable")
+
+
+def _require_answer(address: str) -> None:
+    """Raise OSError where nobody answers at host:port: Ray itself would go on trying for ten minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS):
+            pass
 
 
 def _actor(ray: Any) -> Any:
