@@ -23,8 +23,8 @@ def one_thread() -> Iterator[None]:
     each other: where other programs kept both cores busy, a query took 2.4 to 3 s with two threads and 0.6 to 1.1 s
     with one.
 
-    numpy's OpenBLAS (0.3.31) was seen to ignore this in threads other than the main one; a process that multiplies
-    there is better started with OPENBLAS_NUM_THREADS=1, as `mmsearch serve` does for itself.
+    numpy's OpenBLAS (0.3.31) was seen to ignore this in threads other than the main one: a process that multiplies in
+    those is better started with OPENBLAS_NUM_THREADS=1, as `mmsearch serve` does for itself.
     """
     global _inside, _limits
     with _lock:
