@@ -208,7 +208,8 @@ class _Receiving:
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            await _drained(self._receive)
+            if not self._whole:
+                await _drained(self._receive)
             raise HTTPException(413, f"the body has more than {self._most:,} bytes", _CLOSE)
         return message
 
