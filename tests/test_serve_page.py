@@ -238,6 +238,16 @@ def test_a_picture_that_is_still_here_is_sent_again_by_itself(visit: Visit) -> N
 # --- parts and filters
 
 
+def test_a_chip_can_be_pressed_while_a_field_is_being_filled_in(visit: Visit) -> None:
+    """Its press is not lost to what leaving the field would change, nor is what was typed."""
+    page = visit.go("?q=red&and=sky")
+    page.fill("[aria-label^='Avoid']", "green")
+    page.click("[aria-label='Remove “sky”']")
+    visit.settled()
+    assert page.url.endswith("?q=red")
+    assert page.input_value("[aria-label^='Avoid']") == "green"
+
+
 def test_what_to_avoid_and_weights(visit: Visit) -> None:
     page = visit.go("?q=red")
     page.fill("[aria-label^='Avoid']", "green")

@@ -54,7 +54,14 @@ export class Chips {
     this.#avoid.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#avoid.value = "";
     });
-    this.#avoid.addEventListener("blur", () => this.#avoid.value.trim() && form.requestSubmit());
+    // Leaving a field changes the question and so draws the chips anew, which must not happen between press and click.
+    this.#list.addEventListener("mousedown", (event) => {
+      if (event.target instanceof Element && event.target.closest("button")) event.preventDefault();
+    });
+    this.#avoid.addEventListener("blur", ({ relatedTarget }) => {
+      const toChip = relatedTarget instanceof Node && this.#list.contains(relatedTarget);
+      if (this.#avoid.value.trim() && !toChip) form.requestSubmit();
+    });
   }
 
   /** @type {Question | null} */
