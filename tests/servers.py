@@ -50,7 +50,7 @@ class Running:
 def running(gallery: Path, *, options: ServeOptions | None = None, **opening: Any) -> Iterator[Running]:
     """Serve a gallery until the block ends."""
     opening = {"encoder": FakeEncoder()} | opening
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         server = uvicorn.Server(server_config(gallery_app(gallery, options=options or ServeOptions(), **opening)))

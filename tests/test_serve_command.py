@@ -61,6 +61,13 @@ def test_it_says_where_it_is_answers_and_ends_well(number: signal.Signals, galle
     assert "warning: texts cannot be asked, pictures of the gallery can" in err
 
 
+def test_no_answer_waits_for_an_acknowledgement(gallery: Path) -> None:
+    """A kept connection whose small packets are held back (Nagle's algorithm) costs 40 ms an answer."""
+    with started("-g", gallery) as (_, address), httpx2.Client(base_url=address, trust_env=False) as client:
+        seconds = [client.get("health").elapsed.total_seconds() for _ in range(40)]
+    assert sorted(seconds)[10] < 0.03
+
+
 def test_what_is_in_flight_is_finished(gallery: Path, tmp_path: Path) -> None:
     """A body is still on its way when the server is told to stop; its answer comes, and then the end."""
     content = write_picture(tmp_path / "asked.png", "red", seed=0).read_bytes()
