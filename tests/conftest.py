@@ -113,14 +113,15 @@ Command = Callable[..., Result]
 def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
     """Runs the command line in this process, with the fake encoder under every model name."""
     from mmsearch.cli import main
-    from mmsearch.pipeline import embed, query
+    from mmsearch.pipeline import query
+    from mmsearch.pipeline.embed import encoder_source
     from mmsearch.pipeline.evaluate import encoding
     from mmsearch.pipeline.index import questions
 
     def fake_encoder(spec: str, **_: object) -> FakeEncoder:
         return FakeEncoder(spec)
 
-    for module in (embed, encoding, questions, query):
+    for module in (encoder_source, encoding, questions, query):
         monkeypatch.setattr(module, "load_encoder", fake_encoder)
     monkeypatch.setattr(query, "find_text_encoder", lambda *_, **__: None)
 

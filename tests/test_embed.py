@@ -292,7 +292,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_once(
 ) -> None:
     """Also though several decoders ask for it: each attempt may cost a time-out of the network."""
     from mmsearch.errors import EncoderError
-    from mmsearch.pipeline import embed as module
+    from mmsearch.pipeline.embed import encoder_source as module
 
     attempts = []
 
@@ -531,7 +531,7 @@ def test_the_model_is_loaded_in_the_main_thread(photos: Path, monkeypatch: pytes
     """So that Ctrl-C ends a download."""
     import threading
 
-    from mmsearch.pipeline import embed as module
+    from mmsearch.pipeline.embed import encoder_source as module
 
     loaded_in = []
 

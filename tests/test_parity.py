@@ -16,8 +16,7 @@ from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
 from mmsearch.loader import Kind
-from mmsearch.pipeline import embed as embed_module
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed
+from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed, encoder_source
 from mmsearch.pipeline.embed.parity import ParityCheck, centred_cosines, psnr, top10_overlap
 from mmsearch.pipeline.info import info
 from tests.models import write_tiny_model
@@ -243,7 +242,7 @@ def test_other_precisions_agree_within_their_gates(
     precision: str, photos: Path, model: str, tmp_path: Path, mmsearch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And say how well on the way out."""
-    monkeypatch.setattr(embed_module, "load_encoder", load_encoder)
+    monkeypatch.setattr(encoder_source, "load_encoder", load_encoder)
     done = mmsearch(
         "embed", photos, "--model", model, "--precision", precision, "--device", "cpu", "-g", tmp_path / "g"
     )

@@ -145,7 +145,7 @@ def test_a_model_that_is_not_there_leaves_the_counts(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mmsearch.errors import EncoderError
-    from mmsearch.pipeline import embed as module
+    from mmsearch.pipeline.embed import encoder_source as module
 
     def missing(*_: object, **__: object) -> None:
         raise EncoderError("no weights")

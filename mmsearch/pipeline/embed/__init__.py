@@ -1,33 +1,29 @@
 """`embed`: bring a gallery in line with folders of pictures and files of captions."""
 
 import os
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
+from mmsearch.encoders import Encoder
 from mmsearch.errors import (
-    EncoderError,
     EncoderMismatch,
     FilesSkipped,
-    MmsearchError,
     MmsearchWarning,
     ParityError,
     SourceError,
     StoreError,
 )
-from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery, require_same_encoder
+from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.locations import Location, located
 from mmsearch.pipeline.embed.captions import embed_captions
+from mmsearch.pipeline.embed.encoder_source import EncoderSource
 from mmsearch.pipeline.embed.estimate import Estimate, Timing, estimate
-from mmsearch.pipeline.embed.pictures import embed_pictures, route
+from mmsearch.pipeline.embed.pictures import embed_pictures
 from mmsearch.pipeline.embed.report import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
-from mmsearch.pipeline.embed.spread import Spread
 from mmsearch.pipeline.embed.stages import StageTimes
-from mmsearch.pipeline.embed.worker import Introduction, Recipe
-from mmsearch.records import EncoderIdentity, ProgressCallback, quiet
+from mmsearch.records import ProgressCallback, quiet
 from mmsearch.sources import EVERYTHING, CaptionFile, Selection, archive_kind, read_captions, read_pairs
 from mmsearch.stores import is_folder, real
 from mmsearch.sync import Plan, choose_roots, plan_root
@@ -45,9 +41,6 @@ __all__ = [
 ]
 
 _Path = str | os.PathLike[str]
-_DEMO_WARNING = (
-    "the demo model knows drawn postcards (data/postcards) and nothing else; on other pictures its answers mean nothing"
-)
 
 
 def embed(
@@ -84,7 +77,7 @@ def embed(
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
     with open_writer(place, command="embed") as writer:
         _require_own_vectors(writer)
-        source = _EncoderSource(encoder, writer, options, announce)
+        source = EncoderSource(encoder, writer, options, announce)
         image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
         measured = writer.manifest.parity
         plan = None
@@ -115,21 +108,6 @@ def embed(
         return replace(report, stages=stages, parity=parity)
 
 
-def _require_fp32(precision: str) -> str:
-    """The precision of the exact route. Raises EncoderError where another one was asked for."""
-    if precision not in ("auto", "fp32"):
-        raise EncoderError(f"--exact computes in fp32, not in {precision}; leave one of the two out")
-    return "fp32"
-
-
-def _require_for_workers(device: str) -> None:
-    """Raise EncoderError for a device that a worker on a cluster cannot be told to use."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise EncoderError(
-            f"--device {device}: on a cluster, which device a worker gets is decided there; use auto, cuda or cpu"
-        )
-
-
 def preview(
     paths: Sequence[_Path] = (),
     *,
@@ -147,105 +125,10 @@ def preview(
     options = options or EmbedOptions()
     with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
         _require_own_vectors(writer)
-        source = _EncoderSource(encoder, writer, options, announce)
+        source = EncoderSource(encoder, writer, options, announce)
         plan = _plan(writer, paths, options, selection, progress, announce)
         source.check()
         return estimate(plan, writer.gallery.path, source.load, options)
-
-
-class _EncoderSource:
-    """Loads the encoder when something has to be encoded, and not before: a run that only looks stays quick."""
-
-    def __init__(
-        self,
-        wanted: str | Encoder | None,
-        writer: GalleryWriter,
-        options: EmbedOptions,
-        announce: Callable[[str], None],
-    ) -> None:
-        self._writer, self._options, self._announce = writer, options, announce
-        self._own = writer.manifest.encoder if writer.manifest.version else None
-        self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
-        self._loading = threading.Lock()
-        self._failure: MmsearchError | None = None
-        self._workers: list[Introduction] = []
-        self.loaded: Encoder | None = None
-
-    def check(self) -> None:
-        """Refuse another model than the gallery's, even where nothing is to be encoded."""
-        if self._own is None or self._wanted == self._own.spec:
-            return
-        if not isinstance(self._wanted, str) or parse_spec(self._wanted).spec != self._own.spec:
-            self.load()
-
-    def load(self) -> Encoder:
-        """The encoder, loaded once by whichever thread comes first; what prevented it is raised in all of them."""
-        with self._loading:
-            if self._failure is not None:
-                raise self._failure
-            if self.loaded is None:
-                try:
-                    self.loaded = self._load()
-                except MmsearchError as error:
-                    self._failure = error
-                    raise
-            return self.loaded
-
-    def _load(self) -> Encoder:
-        encoder = self._wanted
-        if isinstance(encoder, str):
-            self._announce(f"loading {encoder}")
-            device = self._options.device
-            encoder = load_encoder(encoder, device=device, precision=self._precision(), announce=self._announce)
-        self._writer.begin(encoder.identity, self._options.dtype)
-        self._say(encoder.identity, encoder.device, encoder.precision)
-        return encoder
-
-    def _precision(self) -> str:
-        return _require_fp32(self._options.precision) if self._options.exact else self._options.precision
-
-    def _say(self, identity: EncoderIdentity, device: str, precision: str) -> None:
-        if identity.spec == "demo":
-            warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
-        self._announce(f"encoding with {identity.spec} on {device}, {precision}")
-
-    def on_ray(self) -> Spread:
-        """An executor whose workers load the encoder, each for itself. Raises ClusterError where there is no Ray."""
-        from mmsearch.executors.ray import RayCrew
-
-        options, writer = self._options, self._writer
-        _require_for_workers(options.device)
-        wanted = parse_spec(self._wanted).spec if isinstance(self._wanted, str) else self._wanted
-        dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
-        made = replace(options, precision=self._precision())
-        recipe = Recipe(wanted, made, route(options), writer.gallery.path, dtype)
-
-        def crew() -> RayCrew:
-            address = None if options.ray == "any" else options.ray
-            gpus = options.device != "cpu"
-            return RayCrew(address, recipe, threads=options.threads, gpus=gpus, announce=self._announce)
-
-        return Spread(crew, introduced=self._introduced, announce=self._announce)
-
-    def _introduced(self, worker: Introduction) -> None:
-        if self._workers:
-            require_same_encoder(self._workers[0].identity, worker.identity, self._writer.gallery.path)
-        else:
-            self._writer.begin(worker.identity, self._options.dtype)
-            self._say(worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision)
-        self._workers.append(worker)
-
-    @property
-    def used(self) -> tuple[str | None, str | None]:
-        """(device, precision) of whatever encoded; None where nothing had to be."""
-        ways = sorted({(each.provenance.device, each.provenance.precision) for each in self._workers})
-        if self.loaded is not None and not ways:
-            return self.loaded.device, self.loaded.precision
-        if not ways:
-            return None, None
-        devices, precisions = (" and ".join(dict.fromkeys(part)) for part in zip(*ways, strict=True))
-        workers = "1 worker" if len(self._workers) == 1 else f"{len(self._workers)} workers"
-        return f"{workers} on Ray, {devices}", precisions
 
 
 def _require_own_vectors(writer: GalleryWriter) -> None:
@@ -311,7 +194,7 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
 
 
 def _report(
-    writer: GalleryWriter, source: _EncoderSource, images: ImageCounts, captions: CaptionCounts, seconds: float
+    writer: GalleryWriter, source: EncoderSource, images: ImageCounts, captions: CaptionCounts, seconds: float
 ) -> EmbedReport:
     gallery = writer.gallery
     return EmbedReport(
