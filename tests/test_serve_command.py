@@ -177,8 +177,8 @@ def test_what_a_server_refuses_is_an_error_of_the_command(
     ):
         result = mmsearch("query", *arguments, "--server", server.url)
         assert (result.code, result.out, message in result.err) == (1, "", True), result.err
-    result = mmsearch("query", "red", "--exact", "--server", server.url)
-    assert result.code == 2
+    for arguments in ["--exact"], ["-g", gallery]:
+        assert mmsearch("query", "red", *arguments, "--server", server.url).code == 2
 
 
 def test_what_is_no_server_is_said_to_be_none(

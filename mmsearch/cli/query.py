@@ -14,6 +14,7 @@ _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searc
 
 
 def query(
+    ctx: typer.Context,
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What to look for, in words.")] = None,
     also: Annotated[
         list[str] | None,
@@ -158,6 +159,9 @@ def query(
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     if server is not None and (exact or nprobe or ef_search or model or device != "cpu"):
         raise typer.BadParameter("the server decides how it searches and encodes", param_hint="--server")
+    named = ctx.get_parameter_source("gallery")
+    if server is not None and named is not None and named.name == "COMMANDLINE":  # and not in the environment
+        raise typer.BadParameter("the server answers for its own gallery; leave --gallery out", param_hint="--server")
     if show and html is None:
         require_few(k)
     if html is not None or sheet is not None:
