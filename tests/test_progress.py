@@ -42,9 +42,9 @@ def test_only_a_summary_without_a_terminal(photos: Path, tmp_path: Path, mmsearc
 
 EMBED_WITHOUT_TORCH = """
 from mmsearch.cli import main
-from mmsearch.pipeline import embed
+from mmsearch.pipeline.embed import encoder_source
 from tests.fakes import FakeEncoder
-embed.load_encoder = lambda spec, **_: FakeEncoder(spec)
+encoder_source.load_encoder = lambda spec, **_: FakeEncoder(spec)
 main()
 """
 
