@@ -109,39 +109,12 @@ def _place(archive: Archive) -> str:
     return str(local_copy(Url(archive.location)))  # it made room for others
 
 
-class _Range(io.RawIOBase, BinaryIO):
-    """A part of a file, as a file."""
-
-    def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
-        self._stream, self._start, self._size, self._at = stream, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"negative seek position {base + offset}")
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any, /) -> int:
-        wanted = max(0, min(len(buffer), self._size - self._at))
-        self._stream.seek(self._start + self._at)
-        data = self._stream.read(wanted)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
 def _tar_member(file: Member, _: Archive, whole: BinaryIO) -> BinaryIO:
-    return _Range(whole, file.place, file.size or 0)
+    def read_range(start: int, end: int) -> bytes:
+        whole.seek(file.place + start)
+        return whole.read(end - start)
+
+    return Ranged(file.size or 0, read_range)
 
 
 def _zip_member(file: Member, archive: Archive, _: BinaryIO) -> Any:
