@@ -12,9 +12,10 @@ from PIL import Image, ImageFile
 from mmsearch.errors import ImageError
 from mmsearch.images import exif, turbo
 from mmsearch.images.colours import to_rgb
-from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image
+from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened
 from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
+from mmsearch.images.truncated import read_truncated
 
 __all__ = ["Header", "Picture", "StoredPicture", "decode", "decode_fast", "decode_for_benchmark", "probe"]
 
@@ -34,7 +35,8 @@ class Picture:
     """An image as a person sees it: upright, mode RGB, transparent parts white.
 
     width, height: of `image`. taken_at: when the camera says, without a time zone; None where it does not,
-    or nonsense. format: Pillow's name. orientation: the EXIF orientation, 1 to 8, that made it upright."""
+    or nonsense. format: Pillow's name. orientation: the EXIF orientation, 1 to 8, that made it upright.
+    damaged: the file ends too early; `image` is what is there, and width and height are what the file says."""
 
     image: Image.Image
     width: int
@@ -42,6 +44,7 @@ class Picture:
     taken_at: datetime | None
     format: str
     orientation: int
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,10 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a file's bytes to an upright RGB picture; of an animation the first frame.
 
     Raises ImageError: stage "identify" as `probe` does, stage "decode" where pixels are missing or damaged.
-    A truncated file is an error, never a picture with a grey rest."""
+    A truncated file is an error, never a picture with a grey rest; of a JPEG what is there is a picture that says that
+    it is damaged."""
     with quietly():
-        return _decode(open_image(io.BytesIO(data), max_pixels))
+        return _decode(open_image(io.BytesIO(data), max_pixels), data)
 
 
 def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> Picture | StoredPicture:
@@ -99,7 +103,7 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
                 width, height = (image.height, image.width) if orientation >= 5 else image.size
                 taken_at = exif.taken_at(tags)
                 return StoredPicture(*found, width, height, taken_at, image.format, orientation)
-        return _decode(image)
+        return _decode(image, data)
 
 
 def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -108,34 +112,59 @@ def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.
     Neither EXIF orientation nor transparency is honoured, 16-bit images are clipped. Raises ImageError as
     `decode` does."""
     with quietly():
-        image = open_image(io.BytesIO(data), max_pixels)
-        _load(image)
+        image = _loaded(open_image(io.BytesIO(data), max_pixels), data)
         try:
             return image.convert("RGB")
-        except Exception as error:  # see _load
+        except Exception as error:  # see _loaded
             raise ImageError("decode", reason(error, image.format)) from error
 
 
-def _decode(image: ImageFile.ImageFile) -> Picture:
-    _load(image)
+def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
+    image, part = _all_or_part(opened, data)
     # Read before any conversion: a converted image has lost its tags. TIFF and HEIF have turned themselves by now, and
     # say so by having no orientation left.
     tags = exif.read_exif(image)
     orientation = exif.orientation(tags)
     try:
-        rgb = to_rgb(image)
+        rgb = to_rgb(image if part is None else part)
         if orientation in exif.TURNS:
             rgb = rgb.transpose(exif.TURNS[orientation])
-    except Exception as error:  # any codec, any exception: see _load
+    except Exception as error:  # any codec, any exception: see _loaded
         raise ImageError("decode", reason(error, image.format)) from error
-    return Picture(rgb, rgb.width, rgb.height, exif.taken_at(tags), str(image.format), orientation)
+    size = rgb.size if part is None else image.size[::-1] if orientation >= 5 else image.size
+    return Picture(rgb, *size, exif.taken_at(tags), str(image.format), orientation, part is not None)
 
 
-def _load(image: ImageFile.ImageFile) -> None:
-    """Decode the pixels. A codec may raise anything at all on damaged input (struct.error, SyntaxError,
-    MemoryError, RecursionError, zlib.error ...); for whoever embeds a folder all of it means that this one
-    file has no picture."""
+def _all_or_part(image: ImageFile.ImageFile, data: bytes) -> tuple[ImageFile.ImageFile, Image.Image | None]:
+    """The image with its pixels; where some are missing, without them and beside it what is there of it."""
+    try:
+        return _loaded(image, data), None
+    except ImageError:
+        if image.format not in turbo.FORMATS:
+            raise
+        try:
+            found = read_truncated(data)
+        except Exception:  # noqa: BLE001  see _loaded; what was wrong at first is what is told
+            found = None
+        if found is None:
+            raise
+        return found
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
+    """The image with its pixels decoded, mended where it cannot be read as it is.
+
+    A codec may raise anything at all on damaged input (struct.error, SyntaxError, MemoryError, RecursionError,
+    zlib.error ...); for whoever embeds a folder all of it means that this one file has no picture."""
     try:
         image.load()
+        return image
     except Exception as error:
+        try:
+            mended = reopened(str(image.format), data)
+            if mended is not None:
+                mended.load()
+                return mended
+        except Exception:  # noqa: BLE001  what was wrong at first is what is told
+            mended = None
         raise ImageError("decode", reason(error, image.format)) from error

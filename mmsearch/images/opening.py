@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile
 
 from mmsearch.errors import ImageError
+from mmsearch.images.contents import HEAD_BYTES, described, unsupported
+from mmsearch.images.mending import MENDERS
 from mmsearch.images.reasons import header_reason
 
-__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image"]
+__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened"]
 
 MAX_PIXELS = 200_000_000
 """Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
@@ -26,6 +28,9 @@ FORMATS = frozenset(
 )
 """Formats that are read. Left out: those that start another program (EPS runs Ghostscript), those that Pillow names
 but cannot decode (MPEG, WMF, HDF5 ...), and those of which noise passes for a member (IPTC, PCD, SPIDER)."""
+
+_COMMON = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")  # what Pillow loads first
+_OTHERS = tuple(sorted(FORMATS.difference(_COMMON)))
 
 # A header lies in the first bytes of a file or is reached by seeking. WebP, AVIF and HEIF files are read
 # whole by their decoders even to learn the size; none that a camera writes comes near this, and a film that
@@ -44,29 +49,61 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
 
     Does what `Image.open` does, over the same registry, but with our limit in place of its bomb check: that
     one refuses 179 megapixels, and its limit can only be moved for the whole process, importing programs
-    included."""
-    prefix = file.read(_SIGNATURE_BYTES)
-    if not prefix:
+    included. And in an order of our own: that of the registry depends on what was imported first, in whichever thread,
+    and the reason for a file that cannot be read would with it."""
+    head = file.read(HEAD_BYTES)
+    if not head:
         raise ImageError("identify", "empty file")
-    if prefix[4:8] == b"ftyp":  # the container of HEIC and AVIF, and of MP4
+    if head[4:8] == b"ftyp":  # the container of HEIC and AVIF, and of MP4
         _register_heif()
+    image = _opened(file, head)
+    _check_size(image.width, image.height, max_pixels)
+    return image
+
+
+def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
     damaged = ""
-    for load_plugins in (Image.preinit, Image.init):  # first the five common formats, then all
+    for load_plugins, names in ((Image.preinit, _COMMON), (Image.init, _OTHERS)):
         load_plugins()
-        for name in [name for name in Image.ID if name in FORMATS]:
-            factory, accept = Image.OPEN[name]
-            if accept is not None and not _accepts(accept, prefix):
+        for name in _in_order(names, head):
+            factory, accept = Image.OPEN.get(name, (None, None))
+            if factory is None or (accept is not None and not _accepts(accept, head[:_SIGNATURE_BYTES])):
                 continue
             try:
-                file.seek(0)
-                image = factory(file, "")
+                return _made(factory, name, file)
             except Exception as error:  # noqa: BLE001  plugins raise anything on hostile bytes
                 if accept is not None and not damaged:
                     damaged = header_reason(error, name)
-                continue
-            _check_size(image.width, image.height, max_pixels)
-            return image
-    raise ImageError("identify", damaged or "not an image")
+    raise ImageError("identify", unsupported(head) or damaged or described(head) or "not an image")
+
+
+def _in_order(names: tuple[str, ...], head: bytes) -> tuple[str, ...]:
+    """AVIF and HEIC share a container and some of its brands: the one that it names comes first."""
+    if head[4:8] != b"ftyp" or "AVIF" not in names:
+        return names
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    return ("AVIF", "HEIF") if b"avif" in brands or b"avis" in brands else ("HEIF", "AVIF")
+
+
+def _made(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO) -> ImageFile.ImageFile:
+    """The image that a plugin makes of a file, mended where it refuses the file as it is."""
+    file.seek(0)
+    try:
+        return factory(file, "")
+    except Exception:
+        if name not in MENDERS:
+            raise
+        file.seek(0)
+        mended = reopened(name, file.read())
+        if mended is None:
+            raise
+        return mended
+
+
+def reopened(name: str, data: bytes) -> ImageFile.ImageFile | None:
+    """A file of a format, in Pillow's words, opened after it was mended; None where nothing is known that mends it."""
+    mended = MENDERS[name](data) if name in MENDERS else None
+    return None if mended is None else Image.OPEN[name][0](io.BytesIO(mended), "")
 
 
 def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:

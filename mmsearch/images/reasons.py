@@ -12,11 +12,20 @@ _TRUNCATED = re.compile(
     re.IGNORECASE,
 )
 
+_UNSUPPORTED = re.compile(
+    r"unsupported|not supported|unimplemented|not implemented|cannot handle"
+    r"|unknown (pixel mode|data organization|raw mode)|decoder .* not available|unknown image mode",
+    re.IGNORECASE,
+)
+_BITS = re.compile(r"cannot handle (\d+)-bit layers")
+
 
 def header_reason(error: Exception, format_name: str) -> str:
     """As `reason`, for a file that begins like an image of this format and goes on otherwise."""
     if isinstance(error, (Image.DecompressionBombError, MemoryError)) or _is_truncated(error):
         return reason(error, format_name)
+    if (text := _unsupported(error)) is not None:
+        return f"{format_name} of a kind that is not supported: {text}"
     text = _one_line(error)
     if text == "could not create decoder object":  # all that the WebP decoder says
         return f"truncated or damaged {format_name}"
@@ -32,11 +41,22 @@ def reason(error: Exception, format_name: str | None) -> str:
         return "declares more pixels than Pillow decodes at once"
     if _is_truncated(error):
         return f"truncated {format_name}"
+    if (text := _unsupported(error)) is not None:
+        return f"{format_name} of a kind that is not supported: {text}"
     return f"damaged {format_name}: {_one_line(error) or type(error).__name__}"
 
 
 def _is_truncated(error: Exception) -> bool:
     return isinstance(error, (EOFError, IndexError)) or _TRUNCATED.search(str(error)) is not None
+
+
+def _unsupported(error: Exception) -> str | None:
+    """What a decoder says that it cannot do; None where it finds fault with the file."""
+    text = _one_line(error)
+    bits = _BITS.search(text)
+    if bits:
+        return f"{bits[1]} bits per sample"
+    return text if _UNSUPPORTED.search(text) else None
 
 
 def _one_line(error: Exception) -> str:

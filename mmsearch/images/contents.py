@@ -1,0 +1,141 @@
+"""What a file is that is no picture to us: by its first bytes, never by its name."""
+
+import re
+import struct
+
+__all__ = ["HEAD_BYTES", "described", "unsupported"]
+
+HEAD_BYTES = 4096
+"""How much of a file's beginning is looked at."""
+
+_RAW = "RAW ({}), a camera's raw data"
+_FILM = "not an image: a film ({})"
+_SOUND = "not an image: sound ({})"
+_ARCHIVE = "not an image: an archive ({})"
+_DOCUMENT = "not an image: a document ({})"
+
+_STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"FUJIFILMCCD-RAW", _RAW.format("Fujifilm RAF")),
+    (b"FOVb", _RAW.format("Sigma X3F")),
+    (b"II\x1a\0\0\0HEAPCCDR", _RAW.format("Canon CRW")),
+    (b"IIU\0", _RAW.format("Panasonic RW2")),
+    (b"IIRO", _RAW.format("Olympus ORF")),
+    (b"IIRS", _RAW.format("Olympus ORF")),
+    (b"MMOR", _RAW.format("Olympus ORF")),
+    (b"\0MRM", _RAW.format("Minolta MRW")),
+    (b"\x1aE\xdf\xa3", _FILM.format("Matroska or WebM")),
+    (b"\0\0\1\xba", _FILM.format("MPEG")),
+    (b"\0\0\1\xb3", _FILM.format("MPEG")),
+    (b"FLV\1", _FILM.format("Flash video")),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _FILM.format("Windows Media")),
+    (b".RMF", _FILM.format("RealMedia")),
+    (b"OggS", _SOUND.format("Ogg")),
+    (b"fLaC", _SOUND.format("FLAC")),
+    (b"ID3", _SOUND.format("MP3")),
+    (b"MThd", _SOUND.format("MIDI")),
+    (b"%PDF-", _DOCUMENT.format("PDF")),
+    (b"%!PS", "not an image: a drawing (PostScript)"),
+    (b"\xc5\xd0\xd3\xc6", "not an image: a drawing (EPS)"),
+    (b"{\\rtf", _DOCUMENT.format("RTF")),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _DOCUMENT.format("Microsoft Office, before 2007")),
+    (b"\xd7\xcd\xc6\x9a", "not an image: a drawing (Windows metafile)"),
+    (b"gimp xcf", "not an image that is read: a project of GIMP (XCF)"),
+    (b"\x1f\x8b", _ARCHIVE.format("gzip")),
+    (b"BZh", _ARCHIVE.format("bzip2")),
+    (b"\xfd7zXZ\0", _ARCHIVE.format("xz")),
+    (b"\x28\xb5\x2f\xfd", _ARCHIVE.format("Zstandard")),
+    (b"7z\xbc\xaf\x27\x1c", _ARCHIVE.format("7-Zip")),
+    (b"Rar!\x1a\x07", _ARCHIVE.format("RAR")),
+    (b"SQLite format 3\0", "not an image: a database (SQLite)"),
+    (b"PAR1", "not an image: a table (Parquet)"),
+    (b"\x7fELF", "not an image: a program"),
+    (b"MZ", "not an image: a program"),
+    (b"\0\x05\x16\x07", "not an image: what macOS keeps beside a file (AppleDouble)"),
+)
+
+_RIFF = {
+    b"AVI ": _FILM.format("AVI"),
+    b"WAVE": _SOUND.format("WAV"),
+    b"CDR": "not an image: a drawing (CorelDRAW)",
+}
+
+_BRANDS: tuple[tuple[bytes, str], ...] = (
+    (b"crx ", _RAW.format("Canon CR3")),
+    (b"M4A ", _SOUND.format("MPEG-4")),
+    (b"M4B ", _SOUND.format("MPEG-4")),
+    (b"qt  ", _FILM.format("QuickTime")),
+    (b"3gp", _FILM.format("3GPP")),
+    (b"3g2", _FILM.format("3GPP")),
+)
+_IMAGE_BRANDS = frozenset((b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"avif", b"avis"))
+
+_ZIPPED = (
+    (b"word/", _DOCUMENT.format("Word")),
+    (b"xl/", _DOCUMENT.format("Excel")),
+    (b"ppt/", _DOCUMENT.format("PowerPoint")),
+    (b"mimetypeapplication/vnd.oasis.opendocument", _DOCUMENT.format("OpenDocument")),
+    (b"mimetypeapplication/epub", _DOCUMENT.format("EPUB")),
+    (b"[Content_Types].xml", _DOCUMENT.format("Microsoft Office")),
+)
+
+_SVG = re.compile(rb"^\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*(\[.*?\]\s*)?>|\s)*<(\w+:)?svg[\s>]", re.DOTALL)
+_HTML = re.compile(rb"^\s*(<!--.*?-->|\s)*<(!doctype\s+html|html)[\s>]", re.DOTALL | re.IGNORECASE)
+
+
+def described(head: bytes) -> str | None:
+    """What begins so, as the reason why it is no picture; None where that is not known.
+
+    head: HEAD_BYTES of the file. The answer depends on nothing else."""
+    for start, what in _STARTS:
+        if head.startswith(start):
+            return what
+    if head[:4] == b"RIFF":
+        return next((what for name, what in _RIFF.items() if head[8:].startswith(name)), None)
+    if head[4:8] == b"ftyp":
+        return _in_boxes(head)
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
+        return _FILM.format("QuickTime")
+    if head[:4] in (b"PK\3\4", b"PK\5\6"):
+        return next((what for name, what in _ZIPPED if name in head), _ARCHIVE.format("ZIP"))
+    if head[257:262] == b"ustar":
+        return _ARCHIVE.format("tar")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _SOUND.format("AIFF")
+    if head[:1] == b"\x47" and head[188:189] == b"\x47" and head[376:377] == b"\x47":
+        return _FILM.format("MPEG transport stream")
+    if len(head) > 3 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return _SOUND.format("AAC")
+    if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08 and head[2] >> 4 != 15:
+        return _SOUND.format("MP3")
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if _SVG.match(text):
+        return "not an image of pixels: a drawing (SVG)"
+    return "not an image: a web page" if _HTML.match(text) else None
+
+
+def _in_boxes(head: bytes) -> str | None:
+    """Of the family of MP4, to which HEIC and AVIF belong too."""
+    (size,) = struct.unpack_from(">I", head)
+    major, brands = head[8:12], {head[place : place + 4] for place in (8, *range(16, min(size, len(head)), 4))}
+    for brand, what in _BRANDS:
+        if major.startswith(brand):
+            return what
+    return None if brands & _IMAGE_BRANDS else _FILM.format("MP4")
+
+
+def unsupported(head: bytes) -> str | None:
+    """Why a file of a format that is read is none that can be; None where nothing speaks against it."""
+    if head[:4] == b"8BPS" and len(head) >= 26:
+        bits, mode = struct.unpack_from(">HH", head, 22)
+        if bits not in (1, 8):
+            return f"PSD of {bits} bits per sample is not supported"
+        if mode not in _PSD_MODES:
+            return f"PSD of this colour mode ({mode}) is not supported"
+    if head[4:8] == b"ftyp" and b"unci" in head:
+        return "HEIF without compression (unci) is not supported"
+    return None
+
+
+_PSD_MODES = frozenset((0, 1, 2, 3, 4, 7, 8, 9))

@@ -1,0 +1,68 @@
+"""Real files that were once read wrongly, held to what is right."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsearch import images
+from mmsearch.errors import ImageError
+
+
+@pytest.fixture
+def found(shared_data: Path) -> Path:
+    return shared_data / "found"
+
+
+def reason(file: Path) -> str:
+    """Why a file is no picture."""
+    with pytest.raises(ImageError) as caught:
+        images.decode(file.read_bytes())
+    with pytest.raises(ImageError) as probed, file.open("rb") as opened:
+        images.probe(opened)
+    assert str(probed.value) == str(caught.value)
+    return caught.value.reason
+
+
+def test_pngs_are_read_without_their_bad_metadata(found: Path) -> None:
+    """A text that inflates without end, a wrong checksum beside the pixels."""
+    pictures = [images.decode((found / name).read_bytes()) for name in ("m_bigztxt.png", "m_crc_anc.png")]
+    assert [(picture.format, picture.width, picture.height) for picture in pictures] == [("PNG", 384, 288)] * 2
+    assert all(np.asarray(picture.image).std() > 20 for picture in pictures)
+
+
+def test_a_bitmap_with_unusual_masks_is_read(found: Path) -> None:
+    """The picture of the suite it comes from: red, green and blue fade from left to right over each other."""
+    picture = images.decode((found / "rgb32bf.bmp").read_bytes())
+    assert (picture.format, picture.width, picture.height) == ("BMP", 127, 64)
+    shades = np.asarray(picture.image).reshape(-1, 3)
+    assert shades.max(axis=0).tolist() == [255, 255, 255]
+    assert len(np.unique(shades, axis=0)) > 100
+
+
+def test_what_is_not_supported_is_not_called_damaged(found: Path) -> None:
+    """Twelve bits per sample, HEIF without compression: nothing is wrong with such a file."""
+    assert "12 bits per sample" in reason(found / "m_12.jpg")
+    assert "not supported" in reason(found / "m_12.jpg")
+    unci = reason(found / "uncompressed_comp_RGB.heif")
+    avif = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(avif, "AVIF")
+    images.decode(avif.getvalue())
+    assert reason(found / "uncompressed_comp_RGB.heif") == unci
+    assert "without compression" in unci
+
+
+def test_of_a_truncated_jpeg_there_is_what_is_there(found: Path) -> None:
+    """Of 2,225 rows the file holds 32 that are whole; the rest would be grey."""
+    picture = images.decode((found / "sharp_truncated.jpg").read_bytes())
+    assert picture.damaged
+    assert (picture.width, picture.height, picture.image.size) == (2725, 2225, (2725, 32))
+    assert not (np.asarray(picture.image) == 128).all(axis=(1, 2)).any()
+
+
+def test_a_jpeg_without_its_end_marker_is_whole(found: Path) -> None:
+    """Nothing that can be seen is missing, so it is not called damaged."""
+    picture = images.decode((found / "m_noeoi.jpg").read_bytes())
+    assert (picture.damaged, picture.image.size) == (False, (384, 288))
