@@ -78,6 +78,7 @@ class Loaded:
     """One file, read.
 
     file: as it was when it was read (size and mtime may be newer than the walk's).
+    damaged: part of the picture is missing in the file; None where that was not looked at.
     pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
     already, or with an error. kind: None likewise, and by the exact route.
     reference: what the exact route makes of it, where that was asked for; (3, H, W) float32.
@@ -90,6 +91,7 @@ class Loaded:
     width: int = 0
     height: int = 0
     taken_at: datetime | None = None
+    damaged: bool | None = None
     pixels: Pixels | None = field(default=None, repr=False)
     kind: Kind | None = None
     reference: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -175,29 +177,31 @@ class _Reader:
         fast = None if self._options.exact or self._options.benchmark else encoder.fast
         started = time.perf_counter()
         if fast is None:
-            image, taken_at = self._exact(data)
+            image, size, taken_at, damaged = self._exact(data)
             decoded = time.perf_counter()
             pixels = _resized(lambda: encoder.preprocess(image))
             seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
-            return Loaded(file, content_hash, image.width, image.height, taken_at, pixels, seconds=seconds)
+            return Loaded(file, content_hash, *size, taken_at, damaged, pixels, seconds=seconds)
         picture = images.decode_fast(data, _MARGIN * max(fast.size), max_pixels=limit)
         decoded = time.perf_counter()
         small = _resized(lambda: _fit(fast, picture))
         seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
         kind = Kind(picture.format, picture.orientation, _route(picture))
-        size, taken_at = (picture.width, picture.height), picture.taken_at
+        told = (picture.width, picture.height, picture.taken_at, picture.damaged)
         if not self._sampled(kind):
-            return Loaded(file, content_hash, *size, taken_at, small, kind, seconds=seconds)
+            return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
         whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=limit)
         reference = _resized(lambda: encoder.preprocess(whole.image))
         error = fast.error(small, reference)
-        return Loaded(file, content_hash, *size, taken_at, small, kind, reference, error, seconds=seconds)
+        return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
 
-    def _exact(self, data: bytes) -> tuple["Image", datetime | None]:
+    def _exact(self, data: bytes) -> tuple["Image", tuple[int, int], datetime | None, bool | None]:
+        """The picture, its width and height, when it was taken and whether it is damaged."""
         if self._options.benchmark:
-            return images.decode_for_benchmark(data, max_pixels=self._options.max_pixels), None
+            image = images.decode_for_benchmark(data, max_pixels=self._options.max_pixels)
+            return image, image.size, None, None
         picture = images.decode(data, max_pixels=self._options.max_pixels)
-        return picture.image, picture.taken_at
+        return picture.image, (picture.width, picture.height), picture.taken_at, picture.damaged
 
 
 def _fit(fast: FastPreprocessing, picture: images.Picture | images.StoredPicture) -> NDArray[np.uint8]:

@@ -187,7 +187,8 @@ class ImageRow:
     """One image of a gallery, all but its embedding.
 
     path: relative to the root, valid text; path_bytes: the real name where `path` is not it.
-    content_hash: blake2b-128 of the file. width, height: as seen, after orientation.
+    content_hash: blake2b-128 of the file. width, height: as seen, after orientation. damaged: whether part of the
+    picture is missing in the file; None where that was not looked at.
     """
 
     root_id: int
@@ -200,6 +201,7 @@ class ImageRow:
     width: int | None
     height: int | None
     taken_at: datetime | None
+    damaged: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

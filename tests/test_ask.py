@@ -124,7 +124,7 @@ def as_jsonl(world: World, hits: Sequence[tuple[int, float]]) -> list[dict[str, 
             width, height = picture.size
         path = str(file.relative_to(file.parents[1]))
         found = {"rank": rank, "score": pytest.approx(score, abs=2e-6), "row_id": row, "path": path, "file": str(file)}
-        records.append({**found, "width": width, "height": height, "taken_at": None, "gone": False})
+        records.append({**found, "width": width, "height": height, "taken_at": None, "gone": False, "damaged": False})
     return records
 
 
@@ -257,10 +257,10 @@ def test_each_format_whole(world: World, ask: Callable[..., str]) -> None:
     assert whole("trec") == "".join(lines)
     lines = [
         f"{record['rank']},{score},{record['row_id']},{record['path']},{record['file']},"
-        f"{record['width']},{record['height']},,false\n"
+        f"{record['width']},{record['height']},,false,false\n"
         for record, score in zip(records, scores, strict=True)
     ]
-    assert whole("csv") == "rank,score,row_id,path,file,width,height,taken_at,gone\n" + "".join(lines)
+    assert whole("csv") == "rank,score,row_id,path,file,width,height,taken_at,gone,damaged\n" + "".join(lines)
     lines = [json.dumps(record | {"score": score}) + "\n" for record, score in zip(records, scores, strict=True)]
     assert whole("jsonl") == "".join(lines)
 
@@ -347,7 +347,7 @@ def test_a_picture_that_is_gone_is_shown_and_marked(photos: Path, mmsearch: Comm
     found = mmsearch("query", "red", "-k", 3, "-g", gallery, "--format", "jsonl").out
     assert [hit["gone"] for hit in parsed(found)] == [True, True, False]
     liked = mmsearch("query", "--like", "red.png", "-k", 1, "-g", gallery, "--format", "csv").out
-    assert liked.splitlines()[1].endswith(",true")
+    assert liked.splitlines()[1].endswith(",true,false")
     shutil.rmtree(photos)
     done = mmsearch("query", "red", "-g", gallery)
     assert done.code == 0

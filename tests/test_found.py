@@ -1,6 +1,7 @@
 """Real files that were once read wrongly, held to what is right."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from mmsearch import images
 from mmsearch.errors import ImageError
+from tests.conftest import Command
 
 
 @pytest.fixture
@@ -66,3 +68,25 @@ def test_a_jpeg_without_its_end_marker_is_whole(found: Path) -> None:
     """Nothing that can be seen is missing, so it is not called damaged."""
     picture = images.decode((found / "m_noeoi.jpg").read_bytes())
     assert (picture.damaged, picture.image.size) == (False, (384, 288))
+
+
+def test_a_damaged_picture_is_found_and_said_to_be_damaged(found: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """In the row, in a hit, in `info`, and a filter leaves it out or lists it; so is a second copy of it."""
+    for name in ("sharp_truncated.jpg", "m_noeoi.jpg"):
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).write_bytes((found / name).read_bytes())
+    gallery = tmp_path / "gallery"
+    for folder in ("one", "two"):
+        assert mmsearch("embed", tmp_path / folder, "-g", gallery, "--model", "fake").code == 0
+    lines = mmsearch("query", "red", "-g", gallery, "--format", "jsonl").out.splitlines()
+    hits = {json.loads(line)["file"]: json.loads(line) for line in lines}
+    assert {Path(file).name: hit["damaged"] for file, hit in hits.items()} == {
+        "sharp_truncated.jpg": True,
+        "m_noeoi.jpg": False,
+    }
+    assert {(hit["width"], hit["height"]) for hit in hits.values()} == {(2725, 2225), (384, 288)}
+    assert len(hits) == 4
+    wanted = mmsearch("query", "red", "-g", gallery, "--where", "damaged", "--format", "paths").out.split()
+    assert [Path(file).name for file in wanted] == ["sharp_truncated.jpg"] * 2
+    assert "damaged   2 images" in mmsearch("info", "-g", gallery).out

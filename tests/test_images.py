@@ -677,3 +677,30 @@ with ThreadPoolExecutor(1 + 3 * (int(sys.argv[1]) % 2)) as pool: print(json.dump
     assert found[0].count("HEIF") >= 3
     assert found[0].count("AVIF") >= 3
     assert len(set(found)) == 1
+
+
+def test_libtiff_writes_nothing_to_stderr() -> None:
+    """It writes a nameless line for each damaged strip, below Python, also in a server; our own lines still get
+    through."""
+    script = """
+import io, random, sys
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from mmsearch.errors import ImageError
+from mmsearch.images import decode
+def damaged(seed):
+    chance, file = random.Random(seed), io.BytesIO()
+    kind = ["tiff_lzw", "group4", "tiff_adobe_deflate", "packbits", "jpeg"][seed % 5]
+    image = Image.effect_noise((64, 64), 50).convert("1" if kind == "group4" else "L")
+    image.save(file, "TIFF", compression=kind)
+    data = bytearray(file.getvalue())
+    for _ in range(8): data[chance.randrange(8, len(data))] = chance.randrange(256)
+    try: decode(bytes(data), max_pixels=1_000_000)
+    except ImageError: return 1
+    return 0
+with ThreadPoolExecutor(4) as pool: print(sum(pool.map(damaged, range(200))))
+print("our own", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 20
+    assert done.stderr == "our own\n"

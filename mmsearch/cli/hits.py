@@ -83,7 +83,10 @@ def _jsonl(answer: "Answer") -> None:
 def _csv(answer: "Answer") -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS[answer.query.table], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(record(hit) | {"gone": str(hit.gone).lower()} for hit in answer.hits)
+    writer.writerows(
+        {name: str(value).lower() if isinstance(value, bool) else value for name, value in record(hit).items()}
+        for hit in answer.hits
+    )
 
 
 def _files(answer: "Answer", end: bytes) -> None:

@@ -212,6 +212,12 @@ class Gallery:
                 found[count["values"]] += count["counts"]
         return found
 
+    def damaged_images(self) -> int:
+        """How many live images are damaged."""
+        import pyarrow.compute as pc
+
+        return sum(pc.sum(rows.column("damaged")).as_py() or 0 for rows in self.scan("images", ["damaged"]))
+
     def image_names(self) -> Iterator[tuple[int, int, str]]:
         """(row id, root id, name) of every live image; the name is a file system string relative to its root."""
         for rows in self.scan("images", ["root_id", "path", "path_bytes"]):

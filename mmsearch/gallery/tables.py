@@ -76,6 +76,7 @@ def schema(table: Table, dim: int, dtype: str) -> pa.Schema:
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("taken_at", pa.timestamp("us")),
+            pa.field("damaged", pa.bool_()),
             embedding,
         ]
     elif table == "captions":

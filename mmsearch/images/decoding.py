@@ -61,6 +61,7 @@ class StoredPicture:
     taken_at: datetime | None
     format: str
     orientation: int
+    damaged: bool = False  # what libjpeg finds anything wrong with is a `Picture`
 
     def upright(self) -> Image.Image:
         """The picture as a person sees it, at 1 / `scale` of its size."""

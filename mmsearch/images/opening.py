@@ -12,6 +12,7 @@ from mmsearch.errors import ImageError
 from mmsearch.images.contents import HEAD_BYTES, described, unsupported
 from mmsearch.images.mending import MENDERS
 from mmsearch.images.reasons import header_reason
+from mmsearch.images.silence import silence_libtiff
 
 __all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened"]
 
@@ -88,6 +89,8 @@ def _in_order(names: tuple[str, ...], head: bytes) -> tuple[str, ...]:
 def _made(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO) -> ImageFile.ImageFile:
     """The image that a plugin makes of a file, mended where it refuses the file as it is."""
     file.seek(0)
+    if name == "TIFF":
+        silence_libtiff()
     try:
         return factory(file, "")
     except Exception:

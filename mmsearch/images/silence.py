@@ -1,11 +1,15 @@
-"""Pillow's warnings, silenced where this package decodes and nowhere else."""
+"""What decoders say beside the point: Pillow's warnings, silenced where this package decodes and nowhere else, and what
+libtiff writes to stderr."""
 
+import ctypes
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["quietly"]
+from PIL import _imaging
+
+__all__ = ["quietly", "silence_libtiff"]
 
 _decoding = threading.local()
 
@@ -37,3 +41,28 @@ def quietly() -> Iterator[None]:
         yield
     finally:
         _decoding.depth -= 1
+
+
+_libtiff_lock = threading.Lock()
+_libtiff_is_silent = False
+
+
+def silence_libtiff() -> None:
+    """Stop libtiff from writing a line to stderr for each strip that it finds damaged, without a word of which file.
+
+    It does so below Python, for the whole process, past every redirection of `sys.stderr`; Pillow silences its warnings
+    and leaves its errors. What is wrong with a file is in the ImageError. Where Pillow was built so that the library
+    cannot be reached, the lines stay."""
+    global _libtiff_is_silent
+    with _libtiff_lock:
+        if _libtiff_is_silent:
+            return
+        _libtiff_is_silent = True
+        try:
+            pillow = ctypes.CDLL(_imaging.__file__)  # already loaded: names are looked up in it and what it links
+            setters = [pillow.TIFFSetErrorHandler, pillow.TIFFSetWarningHandler]
+        except (AttributeError, OSError):
+            return
+        for setter in setters:
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)

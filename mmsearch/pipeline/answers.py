@@ -145,7 +145,8 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Loc
     gone = file is not None and _is_gone(file)
     if isinstance(row, CaptionRow):
         return Hit(rank, score, row_id, "captions", row.caption, where, row.path, file, gone=gone)
-    return Hit(rank, score, row_id, "images", None, where, row.path, file, row.width, row.height, row.taken_at, gone)
+    seen = (row.width, row.height, row.taken_at, gone, row.damaged)
+    return Hit(rank, score, row_id, "images", None, where, row.path, file, *seen)
 
 
 def _is_gone(file: str) -> bool:

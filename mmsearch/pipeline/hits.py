@@ -15,6 +15,7 @@ class Hit:
 
     rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
     text. file: where to open it, a file system string. For a caption, path and file are those of its image, if any.
+    damaged: of an image, whether part of it is missing in the file; None where that was not looked at.
     gone: the file was not there any more when the answer was given. Object stores are not asked.
     """
 
@@ -30,10 +31,11 @@ class Hit:
     height: int | None = None
     taken_at: datetime | None = None
     gone: bool = False
+    damaged: bool | None = None
 
 
 COLUMNS = {
-    "images": ["rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone"],
+    "images": ["rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone", "damaged"],
     "captions": ["rank", "score", "row_id", "caption", "path", "file", "gone"],
 }
 """What programs are told of a hit, by table."""

@@ -45,7 +45,11 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class GalleryInfo:
-    """What a gallery holds. bytes: of all files of this version. shards: of images and captions."""
+    """What a gallery holds.
+
+    damaged: images of which a part is missing in the file. bytes: of all files of this version. shards: of images and
+    captions.
+    """
 
     path: Location
     version: int
@@ -56,6 +60,7 @@ class GalleryInfo:
     images: int
     captions: int
     skipped: int
+    damaged: int
     shards: int
     bytes: int
     roots: tuple[RootInfo, ...]
@@ -80,6 +85,7 @@ def _info(opened: Gallery) -> GalleryInfo:
         images=opened.live_rows("images"),
         captions=opened.live_rows("captions"),
         skipped=opened.live_rows("skipped"),
+        damaged=opened.damaged_images(),
         shards=sum(len(manifest.shards[table]) for table in ITEM_TABLES),
         bytes=opened.data_bytes(),
         roots=tuple(_roots(opened)),

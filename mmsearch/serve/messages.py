@@ -130,6 +130,7 @@ class HitBody(BaseModel):
     height: int | None = None
     taken_at: str | None = None
     gone: bool
+    damaged: bool | None = None
     image: int | None = None
 
 
@@ -243,6 +244,7 @@ class ImageBody(BaseModel):
     height: int | None
     taken_at: str | None
     gone: bool
+    damaged: bool | None
     captions: list[str]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.pipeline.embed.parity import ParityCheck
-from mmsearch.pipeline.embed.sink import Entry, row_of, samples_of
+from mmsearch.pipeline.embed.sink import Entry, copy_of, row_of, samples_of
 from mmsearch.pipeline.embed.worker import Outcome
 from mmsearch.records import ImageRow, Provenance, SkippedRow, Table
 from mmsearch.sync import Task
@@ -86,10 +86,7 @@ class Book:
         """Write rows whose content is known, with the vectors that it has."""
         ids = np.array([self.known[entry.picture.content_hash] for entry in entries])
         old, vectors = self.writer.stored_images(ids)
-        rows = [
-            replace(row_of(entry), width=row.width, height=row.height, taken_at=row.taken_at)
-            for entry, row in zip(entries, old, strict=True)
-        ]
+        rows = [copy_of(entry, row) for entry, row in zip(entries, old, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
         self._commit_if_due()

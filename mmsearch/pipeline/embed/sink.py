@@ -13,7 +13,7 @@ from mmsearch.pipeline.embed.parity import ParityCheck, Sample
 from mmsearch.records import ImageRow
 from mmsearch.sync import Task
 
-__all__ = ["Entry", "Sink", "row_of", "samples_of"]
+__all__ = ["Entry", "Sink", "copy_of", "row_of", "samples_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +81,11 @@ def row_of(entry: Entry) -> ImageRow:
         width=picture.width,
         height=picture.height,
         taken_at=picture.taken_at,
+        damaged=picture.damaged,
     )
+
+
+def copy_of(entry: Entry, row: ImageRow) -> ImageRow:
+    """The row that a picture becomes whose content `row` holds: what the pixels tell is taken from there."""
+    own = row_of(entry)
+    return replace(own, width=row.width, height=row.height, taken_at=row.taken_at, damaged=row.damaged)

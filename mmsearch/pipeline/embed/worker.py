@@ -19,7 +19,7 @@ from mmsearch.pipeline.embed.carrying import carry_out
 from mmsearch.pipeline.embed.parity import Compared, ParityCheck
 from mmsearch.pipeline.embed.pieces import Piece
 from mmsearch.pipeline.embed.report import EmbedOptions
-from mmsearch.pipeline.embed.sink import Entry, row_of, samples_of
+from mmsearch.pipeline.embed.sink import Entry, copy_of, row_of, samples_of
 from mmsearch.pipeline.embed.stages import Stages
 from mmsearch.records import EncoderIdentity, ImageRow, Provenance, Shard
 from mmsearch.version import __version__
@@ -175,8 +175,7 @@ class _Drawer:
                 self.known.append((place, entry.picture))
                 continue
             row, vector = self._rows[original]
-            copy = replace(row_of(entry), width=row.width, height=row.height, taken_at=row.taken_at)
-            self._rows[place] = copy, vector
+            self._rows[place] = copy_of(entry, row), vector
             self.copies += 1
 
     def skipped(self, entries: Sequence[Entry]) -> None:
