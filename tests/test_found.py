@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,14 @@ def test_a_damaged_picture_is_found_and_said_to_be_damaged(found: Path, tmp_path
     wanted = mmsearch("query", "red", "-g", gallery, "--where", "damaged", "--format", "paths").out.split()
     assert [Path(file).name for file in wanted] == ["sharp_truncated.jpg"] * 2
     assert "damaged   2 images" in mmsearch("info", "-g", gallery).out
+
+
+def test_dates_are_those_of_the_camera_and_not_of_editing(found: Path) -> None:
+    """In XMP, in the wrong part of Exif, in a raw profile of PNG; beside a GPS block that cannot be read."""
+    dates = {
+        "pp_image-2011.jpg": datetime(2011, 7, 19, 11, 36, 38),
+        "pillow_exif_gps_typeerror.jpg": datetime(2010, 7, 11, 13, 53),
+        "paris_icc_exif_xmp.png": datetime(2022, 8, 22, 20, 30, 46),
+    }
+    for name, taken in dates.items():
+        assert images.decode((found / name).read_bytes()).taken_at == taken

@@ -4,7 +4,7 @@
 of the time, `decode_for_benchmark` what the published retrieval numbers were computed from. Whatever a file contains,
 they return or raise `ImageError`.
 
-    opening    which files are images, within limits     exif       orientation and date
+    opening    which files are images, within limits     exif       orientation and dates
     decoding   the four ways in                          reasons    why a file gave no picture
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from mmsearch.errors import ImageError
-from mmsearch.images import exif, turbo
+from mmsearch.images import dates, exif, turbo
 from mmsearch.images.colours import to_rgb
 from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened
 from mmsearch.images.reasons import reason
@@ -102,7 +102,7 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
                 tags = exif.read_exif(image)
                 orientation = exif.orientation(tags)
                 width, height = (image.height, image.width) if orientation >= 5 else image.size
-                taken_at = exif.taken_at(tags)
+                taken_at = dates.taken_at(image, tags, data)
                 return StoredPicture(*found, width, height, taken_at, image.format, orientation)
         return _decode(image, data)
 
@@ -133,7 +133,7 @@ def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
     except Exception as error:  # any codec, any exception: see _loaded
         raise ImageError("decode", reason(error, image.format)) from error
     size = rgb.size if part is None else image.size[::-1] if orientation >= 5 else image.size
-    return Picture(rgb, *size, exif.taken_at(tags), str(image.format), orientation, part is not None)
+    return Picture(rgb, *size, dates.taken_at(image, tags, data), str(image.format), orientation, part is not None)
 
 
 def _all_or_part(image: ImageFile.ImageFile, data: bytes) -> tuple[ImageFile.ImageFile, Image.Image | None]:

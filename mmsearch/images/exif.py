@@ -1,12 +1,13 @@
 """What a camera noted: which way is up, and when."""
 
-import re
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import ExifTags, Image
 
-__all__ = ["TURNS", "orientation", "read_exif", "taken_at"]
+from mmsearch.images.raw_profiles import raw_profile
+
+__all__ = ["TURNS", "orientation", "read_exif"]
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,40 +27,44 @@ def orientation(tags: dict[int, Any]) -> int:
     return found if isinstance(found, int) and found in TURNS else 1
 
 
-_DATE = re.compile(r"\s*(\d{4})[:/.-](\d\d?)[:/.-](\d\d?)[ T]+(\d\d?):(\d\d?)(?::(\d\d?))?")
-_FIRST_PHOTOGRAPH = 1826
+_DATES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime)
 
 
 def read_exif(image: Image.Image) -> dict[int, Any]:
-    """The tags of orientation and dates; whatever of them can be read. Damaged EXIF does not spoil a good
-    picture."""
-    found: dict[int, Any] = {}
+    """The tags of orientation and dates; whatever of them can be read. Damaged EXIF does not spoil a good picture.
+
+    Some programs write the dates of the Exif IFD beside the others: those count where that IFD has none."""
+    exif = _opened(image)
+    found = _tags(exif, (ExifTags.Base.Orientation, *_DATES))
+    try:
+        photo = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001  see _opened
+        return found
+    return found | {tag: value for tag in _DATES[:2] if (value := photo.get(tag)) is not None}
+
+
+def _opened(image: Image.Image) -> Image.Exif:
+    """Pillow parses EXIF late, and damaged EXIF raises anything."""
     try:
         exif = image.getexif()
-        found.update({tag: exif.get(tag) for tag in (ExifTags.Base.Orientation, ExifTags.Base.DateTime)})
-        photo = exif.get_ifd(ExifTags.IFD.Exif)
-        found.update({tag: photo.get(tag) for tag in _PHOTO_DATES})
-    except Exception:  # noqa: BLE001  Pillow parses EXIF late, and damaged EXIF raises anything
-        return found
-    return found
+    except Exception:  # noqa: BLE001
+        exif = Image.Exif()
+    # Of the raw profiles in PNG Pillow knows only one name, and reads it only where nothing stands behind the digits.
+    block = raw_profile(image.info, "exif") or raw_profile(image.info, "APP1")
+    if block is None or len(exif):
+        return exif
+    try:
+        exif.load(block)
+    except Exception:  # noqa: BLE001
+        return Image.Exif()
+    return exif
 
 
-_PHOTO_DATES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
-
-
-def taken_at(exif: dict[int, Any]) -> datetime | None:
-    """The first plausible of the dates: taken, digitised, changed."""
-    for tag in (*_PHOTO_DATES, ExifTags.Base.DateTime):
-        text = exif.get(tag)
-        if isinstance(text, bytes):
-            text = text.decode("ascii", "replace")
-        match = _DATE.match(text) if isinstance(text, str) else None
-        if match is None:
-            continue
+def _tags(exif: Image.Exif, tags: Sequence[int]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for tag in tags:
         try:
-            taken = datetime(*(int(part or 0) for part in match.groups()))  # type: ignore[arg-type]
-        except ValueError:  # month 0, hour 25: cameras write them
+            found[tag] = exif.get(tag)
+        except Exception:  # noqa: BLE001  one damaged value does not cost the others
             continue
-        if taken.year >= _FIRST_PHOTOGRAPH:
-            return taken
-    return None
+    return found
