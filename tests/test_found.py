@@ -93,6 +93,13 @@ def test_a_damaged_picture_is_found_and_said_to_be_damaged(found: Path, tmp_path
     assert "damaged   2 images" in mmsearch("info", "-g", gallery).out
 
 
+def test_wide_colours_are_shown_as_what_they_are(found: Path) -> None:
+    """Display P3 as sRGB, within what JPEG does to it."""
+    red = np.asarray(images.make_thumbnail((found / "P3-sRGB-red.jpg").read_bytes(), 320)).astype(int)
+    assert np.abs(np.median(red, axis=(0, 1)) - (255, 2, 2)).max() <= 3
+    assert np.abs(red[5, 5] - (255, 2, 2)).max() <= 3
+
+
 def test_dates_are_those_of_the_camera_and_not_of_editing(found: Path) -> None:
     """In XMP, in the wrong part of Exif, in a raw profile of PNG; beside a GPS block that cannot be read."""
     dates = {

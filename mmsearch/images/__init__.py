@@ -1,16 +1,18 @@
 """Image files of every kind and age, as upright RGB pictures (Pillow, simplejpeg for JPEG, pillow-heif for HEIC).
 
 `probe` reads a header, `decode` gives the picture as a person sees it, `decode_fast` the same from JPEG in a fraction
-of the time, `decode_for_benchmark` what the published retrieval numbers were computed from. Whatever a file contains,
-they return or raise `ImageError`.
+of the time, `decode_for_benchmark` what the published retrieval numbers were computed from; `make_thumbnail` gives a
+small one for a screen. Whatever a file contains, they return or raise `ImageError`.
 
     opening    which files are images, within limits     exif       orientation and dates
     decoding   the four ways in                          reasons    why a file gave no picture
+    dates, xmp, raw_profiles   when it was taken          showing    small, in the colours of its profile
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """
 
 from mmsearch.images.decoding import Header, Picture, StoredPicture, decode, decode_fast, decode_for_benchmark, probe
 from mmsearch.images.opening import FORMATS, MAX_PIXELS
+from mmsearch.images.showing import make_thumbnail
 
 __all__ = [
     "FORMATS",
@@ -22,4 +24,5 @@ __all__ = [
     "decode_fast",
     "decode_for_benchmark",
     "probe",
+    "make_thumbnail",
 ]

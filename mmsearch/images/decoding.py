@@ -36,7 +36,8 @@ class Picture:
 
     width, height: of `image`. taken_at: when the camera says, without a time zone; None where it does not,
     or nonsense. format: Pillow's name. orientation: the EXIF orientation, 1 to 8, that made it upright.
-    damaged: the file ends too early; `image` is what is there, and width and height are what the file says."""
+    damaged: the file ends too early; `image` is what is there, and width and height are what the file says.
+    icc_profile: what the numbers of `image` mean, as the file has it; a model is given them as they are."""
 
     image: Image.Image
     width: int
@@ -45,6 +46,7 @@ class Picture:
     format: str
     orientation: int
     damaged: bool = False
+    icc_profile: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class StoredPicture:
     """A JPEG as it is stored, to be made upright by `orientation` (EXIF, 1 to 8).
 
     pixels: uint8 (h, w, 3), RGB: the stored picture at 1 / `scale` of its size. width, height, taken_at: as of a
-    `Picture`, so upright and at full size. scale: 1, 2, 4 or 8."""
+    `Picture`, so upright and at full size. scale: 1, 2, 4 or 8. icc_profile: as of a `Picture`."""
 
     pixels: NDArray[np.uint8]
     scale: int
@@ -62,6 +64,7 @@ class StoredPicture:
     format: str
     orientation: int
     damaged: bool = False  # what libjpeg finds anything wrong with is a `Picture`
+    icc_profile: bytes | None = None
 
     def upright(self) -> Image.Image:
         """The picture as a person sees it, at 1 / `scale` of its size."""
@@ -103,7 +106,9 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
                 orientation = exif.orientation(tags)
                 width, height = (image.height, image.width) if orientation >= 5 else image.size
                 taken_at = dates.taken_at(image, tags, data)
-                return StoredPicture(*found, width, height, taken_at, image.format, orientation)
+                return StoredPicture(
+                    *found, width, height, taken_at, image.format, orientation, icc_profile=_profile(image)
+                )
         return _decode(image, data)
 
 
@@ -133,7 +138,13 @@ def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
     except Exception as error:  # any codec, any exception: see _loaded
         raise ImageError("decode", reason(error, image.format)) from error
     size = rgb.size if part is None else image.size[::-1] if orientation >= 5 else image.size
-    return Picture(rgb, *size, dates.taken_at(image, tags, data), str(image.format), orientation, part is not None)
+    taken_at = dates.taken_at(image, tags, data)
+    return Picture(rgb, *size, taken_at, str(image.format), orientation, part is not None, _profile(image))
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    found = image.info.get("icc_profile")
+    return found if isinstance(found, bytes) else None
 
 
 def _all_or_part(image: ImageFile.ImageFile, data: bytes) -> tuple[ImageFile.ImageFile, Image.Image | None]:

@@ -9,14 +9,11 @@ from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
-from PIL import Image
-
 from mmsearch import images
 from mmsearch.errors import ImageError
-from mmsearch.images import StoredPicture
 from mmsearch.serve.pools import Pool
 
-__all__ = ["Edge", "Thumbnails", "drawn"]
+__all__ = ["DRAWING", "Edge", "Thumbnails", "drawn"]
 
 
 class Edge(IntEnum):
@@ -26,6 +23,9 @@ class Edge(IntEnum):
     MEDIUM = 640
     LARGE = 1280
 
+
+DRAWING = 2
+"""How pictures are drawn; another number where that changes, so that what caches keep of before is not shown."""
 
 _QUALITY = 82
 _LARGE_PIXELS = 40_000_000  # whose decoding takes so much memory that one is done at a time
@@ -51,7 +51,7 @@ class Thumbnails:
 
         Raises what `read` raises, ImageError, TooSlow.
         """
-        name = f"{content_hash.hex()}-{edge:d}.jpg"
+        name = f"{content_hash.hex()}-{edge:d}-{DRAWING}.jpg"
         making = self._making.get(name)
         if making is None:
             making = asyncio.ensure_future(self._pool.run(self._kept_or_made, name, edge, read))
@@ -132,7 +132,7 @@ _one_large = threading.Lock()
 
 
 def drawn(data: bytes, edge: int) -> bytes:
-    """A picture as a JPEG that fits into a square, upright and without EXIF. Raises ImageError."""
+    """A picture as a JPEG that fits into a square, upright, in sRGB and without EXIF. Raises ImageError."""
     header = images.probe(io.BytesIO(data))
     if header.width * header.height > _LARGE_PIXELS:
         with _one_large:
@@ -141,9 +141,7 @@ def drawn(data: bytes, edge: int) -> bytes:
 
 
 def _drawn(data: bytes, edge: int) -> bytes:
-    found = images.decode_fast(data, edge)
-    picture = found.upright() if isinstance(found, StoredPicture) else found.image
-    picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
+    picture = images.make_thumbnail(data, edge)
     file = io.BytesIO()
     try:
         picture.save(file, "JPEG", quality=_QUALITY)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from PIL import Image
-
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.locations import url_of
@@ -99,14 +97,13 @@ def _thumbnail(file: str | None) -> tuple[str | None, str]:
     if file is None:
         return None, "no picture"
     try:
-        picture = images.decode(read_location(file)).image
+        picture = images.make_thumbnail(read_location(file), _THUMBNAIL)
     except FileNotFoundError:
         return None, "gone since it was embedded"
     except OSError as error:
         return None, f"cannot be read: {(error.strerror or str(error)).lower()}"
     except ImageError as error:
         return None, f"cannot be read: {error.reason}"
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=3)
     drawn = io.BytesIO()
     picture.save(drawn, "JPEG", quality=82, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(drawn.getvalue()).decode()}", ""

@@ -78,7 +78,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], label: str) 
 
 def _draw_picture(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
     try:
-        picture = images.decode(read_location(file or "")).image
+        picture = images.make_thumbnail(read_location(file or ""), _TILE)
     except (OSError, ImageError):
         _draw_words(sheet, corner, "the picture is gone or cannot be read")
         return

@@ -166,7 +166,7 @@ def _thumbnail(file: str | None) -> str | None:
     if file is None:
         return None
     try:
-        picture = pictures.decode(Path(file).read_bytes()).image
+        picture = pictures.make_thumbnail(Path(file).read_bytes(), 2 * _SIDE)
     except (OSError, ImageError):
         return None
     out = io.BytesIO()

@@ -14,7 +14,7 @@ from mmsearch.serve.contents import Gone, file_of, image_row, is_gone, read_cont
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import ImageBody, to_json
 from mmsearch.serve.service import Service
-from mmsearch.serve.thumbnails import Edge
+from mmsearch.serve.thumbnails import DRAWING, Edge
 
 __all__ = ["image_routes"]
 
@@ -48,7 +48,7 @@ def image_routes(service: Service) -> APIRouter:
         content_hash = row.content_hash
         if content_hash is None:  # an imported gallery: its files are what they are
             content_hash = (await service.reading.run(read_content, gallery, row)).content_hash
-        headers = {"etag": f'"{content_hash.hex()}-{edge.value}"', "cache-control": _KEPT_BY_BROWSERS}
+        headers = {"etag": f'"{content_hash.hex()}-{edge.value}-{DRAWING}"', "cache-control": _KEPT_BY_BROWSERS}
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         try:

@@ -1,0 +1,56 @@
+"""Pictures as they are shown: small, upright, and in the colours of their profile."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from mmsearch.images.decoding import Picture, decode_fast
+from mmsearch.images.opening import MAX_PIXELS
+
+__all__ = ["make_thumbnail", "to_srgb"]
+
+_MOST_PROFILE_BYTES = 1 << 22  # that of a press is 2 MB
+_MODES = {"RGB ": "RGB", "GRAY": "L"}  # what of a decoded picture a profile of this colour space speaks of
+_ALIKE = 2  # of 255: profiles of sRGB differ by so much from each other
+_CUBE = (np.indices((6, 6, 6)) * 51).astype(np.uint8).reshape(3, 36, 6).transpose(1, 2, 0)  # colours of all kinds
+
+
+def make_thumbnail(data: bytes, edge: int, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A file's picture for a screen: RGB in sRGB, no side longer than `edge`. Raises ImageError as `decode`."""
+    found = decode_fast(data, edge, max_pixels=max_pixels)
+    picture = found.image if isinstance(found, Picture) else found.upright()
+    picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
+    return to_srgb(picture, found.icc_profile)
+
+
+def to_srgb(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
+    """An RGB picture whose numbers mean what a profile says, as sRGB.
+
+    It is returned as it is where the profile is one of sRGB, is damaged, or speaks of ink (CMYK) or of another space
+    that the picture has already left."""
+    if not icc_profile or len(icc_profile) > _MOST_PROFILE_BYTES:
+        return picture
+    from PIL import ImageCms  # late: most pictures have no profile
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+        mode = _MODES[profile.profile.xcolor_space]
+        transform = ImageCms.buildTransform(
+            profile,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        cube = Image.fromarray(np.ascontiguousarray(_CUBE)).convert(mode)
+        if _differ(cube.convert("RGB"), transform.apply(cube)):
+            return transform.apply(picture.convert(mode))
+    except Exception:  # noqa: BLE001  a profile is bytes of a stranger; without it the picture is still a picture
+        return picture
+    return picture
+
+
+def _differ(one: Image.Image, other: Image.Image) -> bool:
+    return bool(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max() > _ALIKE)
