@@ -109,3 +109,13 @@ def test_dates_are_those_of_the_camera_and_not_of_editing(found: Path) -> None:
     }
     for name, taken in dates.items():
         assert images.decode((found / name).read_bytes()).taken_at == taken
+
+
+def test_the_clean_aperture_of_an_avif_is_applied(found: Path) -> None:
+    """Stored are 320 x 280 pixels. Another decoder of the same standard says what is to be seen of them."""
+    import pillow_heif
+
+    data = (found / "blue-and-magenta-crop.avif").read_bytes()
+    picture = images.decode(data)
+    assert picture.image.size == (picture.width, picture.height) == pillow_heif.open_heif(data).size == (180, 100)
+    assert images.probe(io.BytesIO(data)).width == 180

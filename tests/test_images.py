@@ -704,3 +704,58 @@ print("our own", file=sys.stderr)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 20
     assert done.stderr == "our own\n"
+
+
+def with_aperture(data: bytes, *clap: int) -> bytes:
+    """A HEIC or AVIF of one picture, with a property put in that says what is to be seen of it."""
+
+    def grown(data: bytes, name: bytes, more: bytes) -> bytes:
+        """More bytes at the end of a box."""
+        place = data.index(name) - 4
+        size = int.from_bytes(data[place : place + 4], "big")
+        return (
+            data[:place]
+            + (size + len(more)).to_bytes(4, "big")
+            + data[place + 4 : place + size]
+            + more
+            + data[place + size :]
+        )
+
+    moved = data.index(b"mdat") + 4
+    properties = data[data.index(b"ipco") + 4 : data.index(b"ipma") - 4]
+    count, place = 0, 0
+    while place < len(properties):
+        place += int.from_bytes(properties[place : place + 4], "big")
+        count += 1
+    data = grown(data, b"ipma", bytes([0x80 | (count + 1)]))
+    associations = data.index(b"ipma") + 4 + 8 + 2
+    data = data[:associations] + bytes([data[associations] + 1]) + data[associations + 1 :]
+    data = grown(data, b"ipco", struct.pack(">I4sIIIIiIiI", 40, b"clap", *clap))
+    for outer in (b"iprp", b"meta"):
+        place = data.index(outer) - 4
+        data = (
+            data[:place] + (int.from_bytes(data[place : place + 4], "big") + 41).to_bytes(4, "big") + data[place + 4 :]
+        )
+    assert data.count(moved.to_bytes(4, "big")) == 1
+    return data.replace(moved.to_bytes(4, "big"), (moved + 41).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_only_the_clean_aperture_is_seen(kind: str) -> None:
+    """Cameras store what their coder needs, and say which part of it is the picture; offsets are of its centre."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    image = photo(64, 48)
+    data = encoded(image, kind, quality=95)
+    cut = with_aperture(data, 40, 1, 30, 1, 2, 1, -3, 1)  # 40 x 30 pixels, from 14 and 6
+    picture = decode(cut)
+    assert (picture.width, picture.height) == (40, 30)
+    assert np.abs(pixels(picture.image) - pixels(image.crop((14, 6, 54, 36)))).mean() < 6
+    header = probe(io.BytesIO(cut))
+    assert (header.width, header.height) == (40, 30)
+
+
+@pytest.mark.parametrize("clap", [(0, 1, 30, 1, 0, 1, 0, 1), (40, 0, 30, 1, 0, 1, 0, 1), (400, 1, 30, 1, 0, 1, 0, 1)])
+def test_an_aperture_that_makes_no_sense_hides_nothing(clap: tuple[int, ...]) -> None:
+    """None of no pixels, by nothing, or larger than the picture."""
+    assert decode(with_aperture(encoded(photo(64, 48), "AVIF"), *clap)).image.size == (64, 48)

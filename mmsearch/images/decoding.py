@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from mmsearch.errors import ImageError
 from mmsearch.images import dates, exif, turbo
 from mmsearch.images.colours import to_rgb
-from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened
+from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened, seen
 from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
 from mmsearch.images.truncated import read_truncated
@@ -79,7 +79,8 @@ def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
     image, images without pixels and images of more than max_pixels."""
     with quietly():
         image = open_image(HeaderFile(file), max_pixels)
-        return Header(str(image.format), image.width, image.height)
+        left, top, right, bottom = seen(image)
+        return Header(str(image.format), right - left, bottom - top)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -132,7 +133,9 @@ def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
     tags = exif.read_exif(image)
     orientation = exif.orientation(tags)
     try:
-        rgb = to_rgb(image if part is None else part)
+        rgb = to_rgb(
+            part if part is not None else image if seen(image) == (0, 0, *image.size) else image.crop(seen(image))
+        )
         if orientation in exif.TURNS:
             rgb = rgb.transpose(exif.TURNS[orientation])
     except Exception as error:  # any codec, any exception: see _loaded

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile
 
 from mmsearch.errors import ImageError
+from mmsearch.images.aperture import Box, clean_aperture
 from mmsearch.images.contents import HEAD_BYTES, described, unsupported
 from mmsearch.images.mending import MENDERS
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
 
-__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened"]
+__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened", "seen"]
 
 MAX_PIXELS = 200_000_000
 """Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
@@ -38,6 +39,8 @@ _OTHERS = tuple(sorted(FORMATS.difference(_COMMON)))
 # passes for one stops here.
 _MAX_HEADER_BYTES = 1 << 30
 
+_APERTURE = "mmsearch:clean_aperture"  # among what Pillow keeps of a file
+
 _SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
 
 # A program without logging set up would see the error lines of Pillow's TIFF reader on stderr, through
@@ -59,7 +62,15 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         _register_heif()
     image = _opened(file, head)
     _check_size(image.width, image.height, max_pixels)
+    if image.format == "AVIF" and (box := clean_aperture(file, image.width, image.height)):
+        image.info[_APERTURE] = box
     return image
+
+
+def seen(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is to be seen of an opened image, as stored."""
+    box: Box = image.info.get(_APERTURE, (0, 0, image.width, image.height))
+    return box
 
 
 def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
