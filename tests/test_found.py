@@ -119,3 +119,21 @@ def test_the_clean_aperture_of_an_avif_is_applied(found: Path) -> None:
     picture = images.decode(data)
     assert picture.image.size == (picture.width, picture.height) == pillow_heif.open_heif(data).size == (180, 100)
     assert images.probe(io.BytesIO(data)).width == 180
+
+
+def test_raw_data_are_never_a_stamp(found: Path) -> None:
+    """What stands beside the data in these is 8 or 160 pixels wide: not what was photographed, to a model."""
+    pytest.importorskip("rawpy")
+    assert reason(found / "exiftool_DNG.dng").startswith("RAW (DNG, 3516 x 2328) with no picture")
+    assert reason(found / "exiftool_FujiFilm.raf").startswith("RAW (Fujifilm RAF, 3552 x 3551) with 160 x 120")
+    assert reason(found / "exiftool_Panasonic.rw2").startswith("RAW (Panasonic RW2, 3724 x 2754) with 8 x 8")
+
+
+def test_jpeg_xl_is_read(found: Path) -> None:
+    """A ship at sea: grey-blue, and of the size that its tags name."""
+    pytest.importorskip("pillow_jxl")
+    data = (found / "exiv2_Reagan.jxl").read_bytes()
+    picture = images.decode(data)
+    assert (picture.format, picture.width, picture.height) == ("JXL", 200, 130)
+    assert images.probe(io.BytesIO(data)) == images.Header("JXL", 200, 130)
+    assert np.asarray(picture.image).std() > 20

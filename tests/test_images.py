@@ -601,7 +601,6 @@ def test_bitmaps_say_where_their_colours_lie(bits: int, masks: tuple[int, int, i
 
 
 _OTHER_FILES = {
-    b"\xff\x0a\xfa\x07": "JPEG XL",
     b"FUJIFILMCCD-RAW 0201FF": "RAW (Fujifilm RAF)",
     b"IIU\0\x18\0\0\0": "RAW (Panasonic RW2)",
     b"IIRO\x08\0\0\0": "RAW (Olympus ORF)",
@@ -759,3 +758,94 @@ def test_only_the_clean_aperture_is_seen(kind: str) -> None:
 def test_an_aperture_that_makes_no_sense_hides_nothing(clap: tuple[int, ...]) -> None:
     """None of no pixels, by nothing, or larger than the picture."""
     assert decode(with_aperture(encoded(photo(64, 48), "AVIF"), *clap)).image.size == (64, 48)
+
+
+def dng(preview: Image.Image | None, orientation: int, date: str) -> bytes:
+    """A camera's raw data of 640 x 480 and beside them a picture in a directory of its own, as DNG holds them."""
+    sensor = np.random.default_rng(0).integers(0, 4096, (480, 640), dtype=np.uint16).tobytes()
+    beside = b"" if preview is None else encoded(preview, "JPEG", quality=95)
+    text = date.encode() + b"\0"
+    size = preview.size if preview else (0, 0)
+    begin = 8 + 3 * (2 + 30 * 12 + 4)
+
+    def directory(place: int, tags: dict[int, tuple[int, int, int]], following: int = 0) -> bytes:
+        body = struct.pack("<H", len(tags))
+        for tag, (kind, count, value) in sorted(tags.items()):
+            body += struct.pack("<HHII", tag, kind, count, value)
+        return body + struct.pack("<I", following)
+
+    first, second = 8, 8 + 400
+    shared = {
+        254: (4, 1, 0), 256: (4, 1, 640), 257: (4, 1, 480), 258: (3, 1, 16), 259: (3, 1, 1), 262: (3, 1, 32803),
+        271: (2, 4, int.from_bytes(b"Ours", "little")), 272: (2, 4, int.from_bytes(b"One\0", "little")),
+        273: (4, 1, begin), 274: (3, 1, orientation), 277: (3, 1, 1), 278: (4, 1, 480), 279: (4, 1, len(sensor)),
+        306: (2, 20, begin + len(sensor)), 33421: (3, 2, 2 | 2 << 16), 33422: (1, 4, 0x02010100),
+        50706: (1, 4, 0x0401), 50717: (4, 1, 4095),
+    }  # fmt: skip
+    where = begin + len(sensor) + len(text)
+    if preview is not None:
+        shared[330] = (4, 1, second)
+    data = b"II*\0" + struct.pack("<I", first) + directory(first, shared)
+    other = {
+        254: (4, 1, 1), 256: (4, 1, size[0]), 257: (4, 1, size[1]), 258: (3, 1, 8), 259: (3, 1, 7), 262: (3, 1, 6),
+        273: (4, 1, where), 277: (3, 1, 3), 278: (4, 1, size[1]), 279: (4, 1, len(beside)),
+    }  # fmt: skip
+    data = data.ljust(second, b"\0") + directory(second, other)
+    return data.ljust(begin, b"\0") + sensor + text + beside
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_raw_data_are_seen_by_the_picture_beside_them(orientation: int) -> None:
+    """Upright as the data are, of the size of the photograph, with the date of the container."""
+    pytest.importorskip("rawpy")
+    preview = photo(600, 450)
+    data = dng(preview, orientation, "2001:02:03 04:05:06")
+    picture = decode(data)
+    turned = {
+        1: preview,
+        3: preview.rotate(180),
+        6: preview.rotate(-90, expand=True),
+        8: preview.rotate(90, expand=True),
+    }
+    assert picture.format == "RAW"
+    assert np.abs(pixels(picture.image) - pixels(turned[orientation])).mean() < 6
+    assert (picture.width, picture.height) == ((640, 480) if orientation < 5 else (480, 640))
+    assert picture.taken_at == datetime(2001, 2, 3, 4, 5, 6)
+    assert probe(io.BytesIO(data)) == Header("RAW", 640, 480)
+    assert decode_fast(data, 64) == dataclasses.replace(picture, image=picture.image)
+
+
+def test_raw_data_beside_a_stamp_are_skipped_as_raw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a row of 160 x 120; and without the library the reason says how to get it."""
+    pytest.importorskip("rawpy")
+    for preview, text in ((photo(160, 120), "160 x 120 beside"), (None, "no picture beside")):
+        with pytest.raises(ImageError, match=rf"^RAW \(DNG, 640 x 480\) with {text}") as caught:
+            decode(dng(preview, 1, "2001:02:03 04:05:06"))
+        assert caught.value.stage == "identify"
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    with pytest.raises(ImageError, match=r"^RAW \(DNG\), read through: pip install 'mmsearch\[raw\]'$"):
+        decode(dng(photo(600, 450), 1, "2001:02:03 04:05:06"))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (64, 40), (37, 101), (600, 400), (1500, 1000), (301, 7)])
+@pytest.mark.parametrize("container", [False, True])
+def test_jpeg_xl_tells_its_size_before_it_is_decoded(size: tuple[int, int], container: bool) -> None:
+    """Its library decodes as it opens; what is over the limit must not get that far."""
+    pytest.importorskip("pillow_jxl")
+    image = photo(*size)
+    data = encoded(image, "JXL", lossless=True, use_container=container)
+    assert probe(io.BytesIO(data)) == Header("JXL", *size)
+    picture = decode(data)
+    assert np.array_equal(pixels(picture.image), pixels(image))
+    with pytest.raises(ImageError, match="over the limit"):
+        decode(data, max_pixels=size[0] * size[1] - 1)
+    with pytest.raises(ImageError, match=r"damaged|truncated"):
+        decode(data[: len(data) // 2])
+
+
+def test_jpeg_xl_without_its_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pillow_jxl")
+    data = encoded(photo(), "JXL")
+    monkeypatch.setitem(sys.modules, "pillow_jxl.JpegXLImagePlugin", None)
+    with pytest.raises(ImageError, match=r"^JPEG XL, .*pip install 'mmsearch\[jxl\]'$"):
+        decode(data)

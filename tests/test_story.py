@@ -145,7 +145,6 @@ AWKWARD_REASONS = {
     "decompression_bomb.gif": "more pixels",
     "hopper_unknown_pixel_mode.tif": "damaged TIFF",
     "oom-225817ca0f8c663be7ab4b9e717b02c661e66834.tif": "damaged TIFF",
-    "png_decompression_dos.png": "damaged PNG",
     "rclip/not-an-image.txt": "not an image",
     "seek_too_large.tif": "damaged TIFF",
     "timeout-c60a3d7314213624607bfb3e38d551a8b24a7435.dds": "DDS",

@@ -3,28 +3,28 @@
 import re
 import struct
 
-__all__ = ["HEAD_BYTES", "described", "unsupported"]
+__all__ = ["HEAD_BYTES", "described", "raw_kind", "unsupported"]
 
 HEAD_BYTES = 4096
 """How much of a file's beginning is looked at."""
 
-_RAW = "RAW ({}), a camera's raw data"
 _FILM = "not an image: a film ({})"
 _SOUND = "not an image: sound ({})"
 _ARCHIVE = "not an image: an archive ({})"
 _DOCUMENT = "not an image: a document ({})"
 
+_RAW: tuple[tuple[bytes, str], ...] = (
+    (b"FUJIFILMCCD-RAW", "Fujifilm RAF"),
+    (b"FOVb", "Sigma X3F"),
+    (b"II\x1a\0\0\0HEAPCCDR", "Canon CRW"),
+    (b"IIU\0", "Panasonic RW2"),
+    (b"IIRO", "Olympus ORF"),
+    (b"IIRS", "Olympus ORF"),
+    (b"MMOR", "Olympus ORF"),
+    (b"\0MRM", "Minolta MRW"),
+)
+
 _STARTS: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (b"FUJIFILMCCD-RAW", _RAW.format("Fujifilm RAF")),
-    (b"FOVb", _RAW.format("Sigma X3F")),
-    (b"II\x1a\0\0\0HEAPCCDR", _RAW.format("Canon CRW")),
-    (b"IIU\0", _RAW.format("Panasonic RW2")),
-    (b"IIRO", _RAW.format("Olympus ORF")),
-    (b"IIRS", _RAW.format("Olympus ORF")),
-    (b"MMOR", _RAW.format("Olympus ORF")),
-    (b"\0MRM", _RAW.format("Minolta MRW")),
     (b"\x1aE\xdf\xa3", _FILM.format("Matroska or WebM")),
     (b"\0\0\1\xba", _FILM.format("MPEG")),
     (b"\0\0\1\xb3", _FILM.format("MPEG")),
@@ -62,7 +62,6 @@ _RIFF = {
 }
 
 _BRANDS: tuple[tuple[bytes, str], ...] = (
-    (b"crx ", _RAW.format("Canon CR3")),
     (b"M4A ", _SOUND.format("MPEG-4")),
     (b"M4B ", _SOUND.format("MPEG-4")),
     (b"qt  ", _FILM.format("QuickTime")),
@@ -82,6 +81,13 @@ _ZIPPED = (
 
 _SVG = re.compile(rb"^\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*(\[.*?\]\s*)?>|\s)*<(\w+:)?svg[\s>]", re.DOTALL)
 _HTML = re.compile(rb"^\s*(<!--.*?-->|\s)*<(!doctype\s+html|html)[\s>]", re.DOTALL | re.IGNORECASE)
+
+
+def raw_kind(head: bytes) -> str | None:
+    """Which camera's raw data begin so, but for those that are a TIFF at first sight; None for anything else."""
+    if head[4:12] == b"ftypcrx ":
+        return "Canon CR3"
+    return next((kind for start, kind in _RAW if head.startswith(start)), None)
 
 
 def described(head: bytes) -> str | None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from mmsearch.errors import ImageError
 from mmsearch.images import dates, exif, turbo
 from mmsearch.images.colours import to_rgb
-from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened, seen
+from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened, seen, stated_size
 from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
 from mmsearch.images.truncated import read_truncated
@@ -34,9 +34,10 @@ class Header:
 class Picture:
     """An image as a person sees it: upright, mode RGB, transparent parts white.
 
-    width, height: of `image`. taken_at: when the camera says, without a time zone; None where it does not,
+    width, height: of the picture; `image` may be smaller (see `damaged`; raw data of a camera are seen by the smaller
+    picture beside them). taken_at: when the camera says, without a time zone; None where it does not,
     or nonsense. format: Pillow's name. orientation: the EXIF orientation, 1 to 8, that made it upright.
-    damaged: the file ends too early; `image` is what is there, and width and height are what the file says.
+    damaged: the file ends too early, and `image` is what is there.
     icc_profile: what the numbers of `image` mean, as the file has it; a model is given them as they are."""
 
     image: Image.Image
@@ -79,8 +80,7 @@ def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
     image, images without pixels and images of more than max_pixels."""
     with quietly():
         image = open_image(HeaderFile(file), max_pixels)
-        left, top, right, bottom = seen(image)
-        return Header(str(image.format), right - left, bottom - top)
+        return Header(str(image.format), *stated_size(image))
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -140,7 +140,8 @@ def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
             rgb = rgb.transpose(exif.TURNS[orientation])
     except Exception as error:  # any codec, any exception: see _loaded
         raise ImageError("decode", reason(error, image.format)) from error
-    size = rgb.size if part is None else image.size[::-1] if orientation >= 5 else image.size
+    width, height = stated_size(image)
+    size = (height, width) if orientation >= 5 else (width, height)
     taken_at = dates.taken_at(image, tags, data)
     return Picture(rgb, *size, taken_at, str(image.format), orientation, part is not None, _profile(image))
 

@@ -10,12 +10,14 @@ from PIL import Image, ImageFile
 
 from mmsearch.errors import ImageError
 from mmsearch.images.aperture import Box, clean_aperture
-from mmsearch.images.contents import HEAD_BYTES, described, unsupported
+from mmsearch.images.contents import HEAD_BYTES, described, raw_kind, unsupported
+from mmsearch.images.jxl import SIGNATURES, open_jxl
 from mmsearch.images.mending import MENDERS
+from mmsearch.images.raw import open_raw, raw_tiff
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
 
-__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened", "seen"]
+__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened", "seen", "stated_size"]
 
 MAX_PIXELS = 200_000_000
 """Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
@@ -24,7 +26,7 @@ that size needs 0.6 GB as RGB, and up to three times that while it is converted,
 FORMATS = frozenset(
     {
         *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "GIF", "HEIF", "ICNS", "ICO", "IM"),
-        *("JPEG", "JPEG2000", "JXL", "MPO", "MSP", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN"),
+        *("JPEG", "JPEG2000", "JXL", "MPO", "MSP", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "RAW", "SGI", "SUN"),
         *("TGA", "TIFF", "WEBP", "XBM", "XPM"),
     }
 )
@@ -40,6 +42,8 @@ _OTHERS = tuple(sorted(FORMATS.difference(_COMMON)))
 _MAX_HEADER_BYTES = 1 << 30
 
 _APERTURE = "mmsearch:clean_aperture"  # among what Pillow keeps of a file
+
+_STATED_SIZE = "mmsearch:stated_size"
 
 _SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
 
@@ -60,15 +64,30 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         raise ImageError("identify", "empty file")
     if head[4:8] == b"ftyp":  # the container of HEIC and AVIF, and of MP4
         _register_heif()
-    image = _opened(file, head)
+    if head.startswith(SIGNATURES):
+        image: ImageFile.ImageFile = open_jxl(file)
+    elif kind := raw_kind(head) or raw_tiff(file):
+        image, photographed = open_raw(file, kind)
+        image.info[_STATED_SIZE] = photographed
+        _check_size(*photographed, max_pixels)
+    else:
+        image = _opened(file, head)
     _check_size(image.width, image.height, max_pixels)
     if image.format == "AVIF" and (box := clean_aperture(file, image.width, image.height)):
         image.info[_APERTURE] = box
     return image
 
 
+def stated_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Width and height, as stored, of the picture that a file holds; of a camera's raw data those of the photograph,
+    whatever the picture is by which it is seen."""
+    left, top, right, bottom = seen(image)
+    size: tuple[int, int] = image.info.get(_STATED_SIZE, (right - left, bottom - top))
+    return size
+
+
 def seen(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what is to be seen of an opened image, as stored."""
+    """Left, top, right and bottom of what is to be seen of the pixels of an opened image, as stored."""
     box: Box = image.info.get(_APERTURE, (0, 0, image.width, image.height))
     return box
 

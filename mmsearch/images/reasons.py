@@ -14,7 +14,7 @@ _TRUNCATED = re.compile(
 
 _UNSUPPORTED = re.compile(
     r"unsupported|not supported|unimplemented|not implemented|cannot handle"
-    r"|unknown (pixel mode|data organization|raw mode)|decoder .* not available|unknown image mode",
+    r"|decoder .* not available|unknown image mode",
     re.IGNORECASE,
 )
 _BITS = re.compile(r"cannot handle (\d+)-bit layers")

@@ -1,0 +1,127 @@
+"""A camera's raw data, seen by the picture that the camera has put beside them (rawpy and LibRaw, the extra `raw`)."""
+
+import io
+import math
+import struct
+from typing import BinaryIO
+
+from PIL import ExifTags, Image, JpegImagePlugin
+
+from mmsearch.errors import ImageError
+from mmsearch.images.lazy import LazyImage
+
+__all__ = ["LEAST_SIDE", "open_raw", "raw_tiff"]
+
+LEAST_SIDE = 448
+"""Pixels that the shorter side of the picture beside the data has at least: twice what the usual models take. The small
+ones that cameras put there for their own screens (160 x 120) are not what was photographed, to a model."""
+
+_ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's way to say it
+_MOST_DIRECTORIES = 32
+_SUB_DIRECTORIES, _PHOTOMETRIC, _DNG_VERSION, _MAKE = 330, 262, 50706, 271
+_SENSOR = (32803, 34892)  # a colour filter array; linear raw data
+
+
+def raw_tiff(file: BinaryIO) -> str | None:
+    """What kind of raw data a TIFF holds; None for a picture. Many cameras write them so: DNG, CR2, NEF, ARW, PEF …"""
+    file.seek(0)
+    header = file.read(16)
+    if header[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    order = "<" if header[:2] == b"II" else ">"
+    if header[8:10] == b"CR":
+        return "Canon CR2"
+    waiting, seen, make, has_sensor = [struct.unpack_from(order + "I", header, 4)[0]], set[int](), "", False
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        place = waiting.pop(0)
+        if place in seen or place < 8:
+            continue
+        seen.add(place)
+        try:
+            tags, following = _directory(file, place, order)
+        except struct.error:
+            continue
+        if _DNG_VERSION in tags:
+            return "DNG"
+        has_sensor |= any(value in _SENSOR for value in _values(file, tags.get(_PHOTOMETRIC), order))
+        if _MAKE in tags and not make:
+            _, count, value = tags[_MAKE]
+            file.seek(struct.unpack(order + "I", value)[0])
+            make = file.read(min(count, 32)).split(b"\0")[0].decode("ascii", "replace").split(" ")[0].title()
+        waiting += [following, *_values(file, tags.get(_SUB_DIRECTORIES), order)]
+    return (make or "TIFF") if has_sensor else None
+
+
+_Entry = tuple[int, int, bytes]
+
+
+def _directory(file: BinaryIO, place: int, order: str) -> tuple[dict[int, _Entry], int]:
+    """Tag -> type, count and value or offset; and where the next directory is. Raises struct.error."""
+    file.seek(place)
+    (count,) = struct.unpack(order + "H", file.read(2))
+    body = file.read(12 * count + 4)
+    entries = [struct.unpack_from(order + "HHI4s", body, 12 * each) for each in range(count)]
+    (following,) = struct.unpack(order + "I", body[12 * count :][:4].ljust(4, b"\0"))
+    return {tag: (kind, values, value) for tag, kind, values, value in entries}, following
+
+
+def _values(file: BinaryIO, entry: _Entry | None, order: str) -> list[int]:
+    """The whole numbers of an entry; none where there is no entry, or it holds something else."""
+    if entry is None or entry[0] not in (3, 4, 13) or entry[1] > _MOST_DIRECTORIES:
+        return []
+    kind, count, value = entry
+    letter, size = ("H", 2) if kind == 3 else ("I", 4)
+    if count * size > 4:
+        file.seek(struct.unpack(order + "I", value)[0])
+        value = file.read(count * size)
+    return list(struct.unpack(f"{order}{count}{letter}", value[: count * size])) if len(value) >= count * size else []
+
+
+def open_raw(file: BinaryIO, kind: str) -> tuple[LazyImage, tuple[int, int]]:
+    """The picture beside the raw data, and width and height of what was photographed. Raises ImageError."""
+    try:
+        import rawpy
+    except ImportError as error:
+        raise ImageError("identify", f"RAW ({kind}), read through: pip install 'mmsearch[raw]'") from error
+    file.seek(0)
+    data = file.read()
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            sizes = raw.sizes
+            try:
+                thumb = raw.extract_thumb()
+            except (rawpy.LibRawError, ValueError):
+                thumb = None
+    except (rawpy.LibRawError, ValueError, MemoryError) as error:
+        raise ImageError("identify", f"RAW ({kind}) that LibRaw cannot read: {type(error).__name__}") from error
+    across, down = sizes.width or sizes.raw_width, sizes.height or sizes.raw_height
+    beside = None if thumb is None else _beside(thumb.data, thumb.format == rawpy.ThumbFormat.JPEG)
+    if beside is None or min(beside.size) < LEAST_SIDE:
+        has = "no picture beside its data" if beside is None else f"{beside.width} x {beside.height} beside its data"
+        sensor = "{} x {}".format(*max((across, down), (sizes.raw_width, sizes.raw_height), key=math.prod))
+        raise ImageError("identify", f"RAW ({kind}, {sensor}) with {has}; {LEAST_SIDE} pixels a side are needed")
+    return LazyImage("RAW", *beside.size, lambda: beside, _tags(data, beside, sizes.flip)), (across, down)
+
+
+def _beside(thumb: object, is_jpeg: bool) -> Image.Image | None:
+    try:
+        if is_jpeg and isinstance(thumb, bytes):
+            return JpegImagePlugin.JpegImageFile(io.BytesIO(thumb), "")
+        return Image.fromarray(thumb)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001  as any decoder
+        return None
+
+
+def _tags(data: bytes, beside: Image.Image, flip: int) -> Image.Exif:
+    """The tags of the container where it is a TIFF of sorts, else of the picture beside; turned as the data are."""
+    tags = beside.getexif()
+    if data[:2] in (b"II", b"MM") and not data.startswith(b"II\x1a\0"):
+        own = Image.Exif()
+        mark = b"II*\0" if data[:2] == b"II" else b"MM\0*"  # Panasonic and Olympus write marks of their own
+        try:
+            own.load(mark + data[4:])
+            tags = own if len(own) else tags
+        except Exception:  # noqa: BLE001  tags are not the picture
+            tags = beside.getexif()
+    tags[ExifTags.Base.Orientation] = _ORIENTATIONS.get(flip, 1)
+    return tags
