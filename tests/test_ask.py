@@ -104,6 +104,9 @@ def ask(world: World, mmsearch: Command, monkeypatch: pytest.MonkeyPatch) -> Cal
     return run
 
 
+NO_BYTES = {"path_bytes": None, "file_bytes": None}  # of names that are text
+
+
 def unit(vector: Vector) -> Vector:
     return vector / np.linalg.norm(vector)
 
@@ -124,7 +127,9 @@ def as_jsonl(world: World, hits: Sequence[tuple[int, float]]) -> list[dict[str, 
             width, height = picture.size
         path = str(file.relative_to(file.parents[1]))
         found = {"rank": rank, "score": pytest.approx(score, abs=2e-6), "row_id": row, "path": path, "file": str(file)}
-        records.append({**found, "width": width, "height": height, "taken_at": None, "gone": False, "damaged": False})
+        records.append(
+            {**found, "width": width, "height": height, "taken_at": None, "gone": False, "damaged": False, **NO_BYTES}
+        )
     return records
 
 
@@ -230,7 +235,7 @@ def test_captions(world: World, ask: Callable[..., str]) -> None:
             text, file = world.captions[row]
             found = {"rank": rank, "score": pytest.approx(score, abs=2e-6), "row_id": row, "caption": text}
             path = str(file.relative_to(file.parents[1]))
-            expected.append({**found, "path": path, "file": str(file), "gone": False})
+            expected.append({**found, "path": path, "file": str(file), "gone": False, **NO_BYTES})
         assert parsed(out) == expected
 
 
@@ -257,10 +262,12 @@ def test_each_format_whole(world: World, ask: Callable[..., str]) -> None:
     assert whole("trec") == "".join(lines)
     lines = [
         f"{record['rank']},{score},{record['row_id']},{record['path']},{record['file']},"
-        f"{record['width']},{record['height']},,false,false\n"
+        f"{record['width']},{record['height']},,false,false,,\n"
         for record, score in zip(records, scores, strict=True)
     ]
-    assert whole("csv") == "rank,score,row_id,path,file,width,height,taken_at,gone,damaged\n" + "".join(lines)
+    assert whole(
+        "csv"
+    ) == "rank,score,row_id,path,file,width,height,taken_at,gone,damaged,path_bytes,file_bytes\n" + "".join(lines)
     lines = [json.dumps(record | {"score": score}) + "\n" for record, score in zip(records, scores, strict=True)]
     assert whole("jsonl") == "".join(lines)
 
@@ -347,7 +354,7 @@ def test_a_picture_that_is_gone_is_shown_and_marked(photos: Path, mmsearch: Comm
     found = mmsearch("query", "red", "-k", 3, "-g", gallery, "--format", "jsonl").out
     assert [hit["gone"] for hit in parsed(found)] == [True, True, False]
     liked = mmsearch("query", "--like", "red.png", "-k", 1, "-g", gallery, "--format", "csv").out
-    assert liked.splitlines()[1].endswith(",true,false")
+    assert liked.splitlines()[1].endswith(",true,false,,")
     shutil.rmtree(photos)
     done = mmsearch("query", "red", "-g", gallery)
     assert done.code == 0

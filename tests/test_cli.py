@@ -80,7 +80,10 @@ def test_query_formats(gallery: Path, photos: Path, mmsearch: Command) -> None:
         for line in mmsearch("query", "red", "-k", 2, "-g", gallery, "--format", "jsonl").out.splitlines()
     ]
     assert [list(each) for each in objects] == [
-        ["rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone", "damaged"]
+        [
+            *("rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone", "damaged"),
+            *("path_bytes", "file_bytes"),
+        ]
     ] * 2
     assert [f"{each['score']:.4f}" for each in objects] == [line[1] for line in lines]
     assert sorted(each["path"] for each in objects) == ["more/red.png", "red.png"]

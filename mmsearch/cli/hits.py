@@ -1,18 +1,20 @@
 """Ways to print an answer. Each is stable: programs read them. What they hold stands in the README."""
 
 import csv
+import io
 import json
 import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from mmsearch.cli.options import say
 from mmsearch.locations import url_of
+from mmsearch.names import printable
 from mmsearch.pipeline.hits import COLUMNS, record, shown_file
 
 if TYPE_CHECKING:
@@ -20,16 +22,6 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.collect import Collected
 
 __all__ = ["FORMATS", "printable", "say_collected"]
-
-_JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal or break a line: control characters and undecodable bytes shown as escapes."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def _shown(hit: "Hit") -> str:
@@ -81,12 +73,36 @@ def _jsonl(answer: "Answer") -> None:
 
 
 def _csv(answer: "Answer") -> None:
-    writer = csv.DictWriter(sys.stdout, COLUMNS[answer.query.table], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: str(value).lower() if isinstance(value, bool) else value for name, value in record(hit).items()}
-        for hit in answer.hits
-    )
+    for cells in _cells(answer):
+        print(_line(cells, csv.QUOTE_MINIMAL))
+
+
+def _csv_safe(answer: "Answer") -> None:
+    """For spreadsheets. They run a cell that begins like a formula, in quotes too, take bytes without a mark for those
+    of another alphabet, and in half of the world cut lines at semicolons outside of quotes."""
+    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        print("\ufeff", end="")
+    for cells in _cells(answer):
+        safe = [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
+        print(_line(safe, csv.QUOTE_NONNUMERIC))
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with; the last four are = + - @ as wide as a Japanese letter."""
+
+
+def _cells(answer: "Answer") -> Iterator[list[object]]:
+    """The header, then a row a hit."""
+    yield [*COLUMNS[answer.query.table]]
+    for hit in answer.hits:
+        yield [str(value).lower() if isinstance(value, bool) else value for value in record(hit).values()]
+
+
+def _line(cells: list[object], quoting: Literal[0, 2]) -> str:
+    """A line of CSV without its end. Python quotes a carriage return only where it is part of what ends a line."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n", quoting=quoting).writerow(cells)
+    return line.getvalue().removesuffix("\r\n")
 
 
 def _files(answer: "Answer", end: bytes) -> None:
@@ -131,6 +147,7 @@ FORMATS: dict[str, Callable[["Answer"], None]] = {
     "table": _table,
     "jsonl": _jsonl,
     "csv": _csv,
+    "csv-safe": _csv_safe,
     "paths": _paths,
     "paths0": _paths0,
     "trec": _trec,

@@ -75,10 +75,11 @@ def query(
         ),
     ] = False,
     output: Annotated[
-        Literal["table", "jsonl", "csv", "paths", "paths0", "trec"] | None,
+        Literal["table", "jsonl", "csv", "csv-safe", "paths", "paths0", "trec"] | None,
         typer.Option(
             "--format",
-            help="Default: a table on a terminal, tab-separated text elsewhere.",
+            help="Default: a table on a terminal, tab-separated text elsewhere. csv holds names as they are; csv-safe "
+            "is for spreadsheets, which would run a name like =1+1: it gets an apostrophe in front.",
             show_default=False,
             rich_help_panel=_ANSWER,
         ),

@@ -144,8 +144,10 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Loc
     where = None if root is None else str(root)
     gone = file is not None and _is_gone(file)
     if isinstance(row, CaptionRow):
-        return Hit(rank, score, row_id, "captions", row.caption, where, row.path, file, gone=gone)
-    seen = (row.width, row.height, row.taken_at, gone, row.damaged)
+        return Hit(
+            rank, score, row_id, "captions", row.caption, where, row.path, file, gone=gone, path_bytes=row.path_bytes
+        )
+    seen = (row.width, row.height, row.taken_at, gone, row.damaged, row.path_bytes)
     return Hit(rank, score, row_id, "images", None, where, row.path, file, *seen)
 
 

@@ -1,5 +1,6 @@
 """Asking a server as if its gallery were here."""
 
+import base64
 import ipaddress
 import json
 import os
@@ -148,7 +149,12 @@ def _hit(found: dict[str, Any], table: ItemTable) -> Hit:
     values: dict[str, Any] = {"caption": None, "root": None, "table": table}
     values |= {name: value for name, value in found.items() if name in known}
     taken_at = values.get("taken_at")
-    return Hit(**values | {"taken_at": datetime.fromisoformat(taken_at) if taken_at else None})
+    values["taken_at"] = datetime.fromisoformat(taken_at) if taken_at else None
+    if values.get("path_bytes"):
+        values["path_bytes"] = base64.b64decode(values["path_bytes"])
+    if found.get("file_bytes"):  # so that a picture on this machine too can be opened, copied and shown
+        values["file"] = os.fsdecode(base64.b64decode(found["file_bytes"]))
+    return Hit(**values)
 
 
 def _named(path: str | os.PathLike[str]) -> str:

@@ -118,6 +118,7 @@ class ErrorBody(BaseModel):
 class HitBody(BaseModel):
     """A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture.
 
+    path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
     image: of a caption, the row id of its picture; null where the gallery holds none."""
 
     rank: int
@@ -131,6 +132,8 @@ class HitBody(BaseModel):
     taken_at: str | None = None
     gone: bool
     damaged: bool | None = None
+    path_bytes: str | None = None
+    file_bytes: str | None = None
     image: int | None = None
 
 
@@ -229,7 +232,7 @@ class GalleryBody(BaseModel):
 
 
 class ImageBody(BaseModel):
-    """All that the gallery holds of a picture, but its vector."""
+    """All that the gallery holds of a picture, but its vector. path_bytes: as of a hit."""
 
     row_id: int
     root_id: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from mmsearch.locations import Location, Url
+from mmsearch.names import shown
 from mmsearch.stores import file_state
 
 __all__ = [
@@ -128,15 +129,6 @@ class Member(SourceFile):
     @property
     def etag(self) -> str | None:
         return self.archive.etag if self.archive else None
-
-
-def shown(name: str) -> str:
-    """A file system string as text that can be printed and stored: undecodable bytes become \\xNN."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
-    return name
 
 
 def file_in(root: Location, file: Location) -> SourceFile:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.names import printable
 from mmsearch.pipeline.answers import Answer
 from mmsearch.pipeline.render.places import place_for, saved
 from mmsearch.sources import read_location
@@ -53,7 +54,7 @@ def _height(answer: Answer) -> int:
 
 def _draw_answer(sheet: Image.Image, top: int, answer: Answer) -> None:
     draw = ImageDraw.Draw(sheet)
-    title = answer.query.title if answer.hits else f"{answer.query.title}: no hits"
+    title = printable(answer.query.title if answer.hits else f"{answer.query.title}: no hits")
     draw.text((_GAP, top), title, fill=_INK, font=_font(15))
     corners = (
         (_GAP + column * (_TILE + _GAP), top + _LINE + _GAP + row * (_TILE + _LINE + _GAP))
@@ -90,11 +91,12 @@ def _draw_words(sheet: Image.Image, corner: tuple[int, int], words: str) -> None
     draw = ImageDraw.Draw(sheet)
     left, top = corner
     draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=(255, 255, 255), outline=(225, 224, 220))
-    lines = textwrap.wrap(words, 24)[:9]
+    lines = textwrap.wrap(printable(" ".join(words.split())), 24)[:9]
     draw.multiline_text((left + _GAP, top + _GAP), "\n".join(lines), fill=_INK, font=_font(13), spacing=4)
 
 
 def _fitted(label: str) -> str:
+    label = printable(label)
     return label if len(label) <= 28 else f"{label[:27]}…"
 
 

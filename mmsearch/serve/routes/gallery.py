@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from mmsearch.errors import GalleryError
+from mmsearch.names import shown
 from mmsearch.records import ITEM_TABLES
 from mmsearch.serve.failures import NOT_FOUND
 from mmsearch.serve.messages import MOST_HITS, GalleryBody, HealthBody, to_json
@@ -69,7 +70,7 @@ def _gallery(service: Service) -> dict[str, Any]:
             for table in ITEM_TABLES
             if (entry := gallery.index_for(table)) is not None
         ],
-        "roots": [{"id": root.id, "path": _text(str(gallery.root_path(root.id)))} for root in gallery.manifest.roots],
+        "roots": [{"id": root.id, "path": shown(str(gallery.root_path(root.id)))} for root in gallery.manifest.roots],
         "columns": {
             table: [
                 {"name": each.name, "type": str(each.type)}
@@ -83,7 +84,3 @@ def _gallery(service: Service) -> dict[str, Any]:
         "text_problem": problem,
         "mmsearch": __version__,
     }
-
-
-def _text(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -10,6 +10,8 @@ from PIL import Image
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.names import shown
+from mmsearch.pipeline.hits import base64_text
 from mmsearch.serve.contents import Gone, file_of, image_row, is_gone, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import ImageBody, to_json
@@ -89,8 +91,8 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
     values = asdict(row)
     return values | {
         "row_id": row_id,
-        "path_bytes": None if row.path_bytes is None else row.path_bytes.hex(),
-        "file": None if file is None else file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        "path_bytes": base64_text(row.path_bytes),
+        "file": None if file is None else shown(file),
         "content_hash": None if row.content_hash is None else row.content_hash.hex(),
         "taken_at": row.taken_at.isoformat() if row.taken_at else None,
         "gone": is_gone(file),
