@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -137,3 +138,15 @@ def test_jpeg_xl_is_read(found: Path) -> None:
     assert (picture.format, picture.width, picture.height) == ("JXL", 200, 130)
     assert images.probe(io.BytesIO(data)) == images.Header("JXL", 200, 130)
     assert np.asarray(picture.image).std() > 20
+
+
+def test_a_big_tiff_of_the_other_byte_order_is_read(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photograph of 64 x 64 pixels; without the library the reason says BigTIFF."""
+    tifffile = pytest.importorskip("tifffile")
+    file = found / "BigTIFFMotorola.tif"
+    picture = images.decode(file.read_bytes())
+    assert (picture.format, picture.width, picture.height) == ("TIFF", 64, 64)
+    assert np.array_equal(np.asarray(picture.image), tifffile.imread(file))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    assert "BigTIFF" in reason(file)
+    assert "mmsearch[tiff]" in reason(file)

@@ -849,3 +849,36 @@ def test_jpeg_xl_without_its_library_says_how_to_get_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "pillow_jxl.JpegXLImagePlugin", None)
     with pytest.raises(ImageError, match=r"^JPEG XL, .*pip install 'mmsearch\[jxl\]'$"):
         decode(data)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(12, 16), (12, 16, 3)])
+def test_tiffs_of_any_width_and_order(dtype: str, shape: tuple[int, ...]) -> None:
+    """Classic and big, of both byte orders; cut off, no pixel of them is black instead."""
+    tifffile = pytest.importorskip("tifffile")
+    shades = np.linspace(0, 1, int(np.prod(shape))).reshape(shape)
+    top = 1 if dtype.startswith("float") else min(np.iinfo(dtype).max, 2**31 - 1)
+    stored = (np.round(shades * 32767) if dtype == "int16" else shades * top).astype(dtype)
+    expected = np.rint(shades * (255 if dtype != "int16" else 255 * 32767 / 65535))
+    for big in (False, True):
+        for order in "<>":
+            file = io.BytesIO()
+            kind = "minisblack" if len(shape) == 2 else "rgb"
+            tifffile.imwrite(file, stored, bigtiff=big, byteorder=order, photometric=kind)
+            picture = decode(file.getvalue())
+            found = pixels(picture.image)[..., 0] if len(shape) == 2 else pixels(picture.image)
+            assert np.abs(found - expected).max() <= 1, (big, order)
+            assert probe(io.BytesIO(file.getvalue())) == Header("TIFF", 16, 12)
+            with pytest.raises(ImageError):
+                decode(file.getvalue()[:-40])
+
+
+def test_a_tiff_that_needs_a_library_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only not supported is not called damaged."""
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((4, 4, 3), np.float32), photometric="rgb")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ImageError) as caught:
+        decode(file.getvalue())
+    assert caught.value.reason == "TIFF of 3 x 32-bit float samples, read through: pip install 'mmsearch[tiff]'"

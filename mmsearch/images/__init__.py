@@ -1,5 +1,5 @@
 """Image files of every kind and age, as upright RGB pictures (Pillow, simplejpeg for JPEG, pillow-heif for HEIC,
-extras for JPEG XL and RAW).
+extras for JPEG XL, RAW and unusual TIFFs).
 
 `probe` reads a header, `decode` gives the picture as a person sees it, `decode_fast` the same from JPEG in a fraction
 of the time, `decode_for_benchmark` what the published retrieval numbers were computed from; `make_thumbnail` gives a
@@ -10,7 +10,7 @@ small one for a screen. Whatever a file contains, they return or raise `ImageErr
     dates, xmp, raw_profiles   when it was taken          showing    small, in the colours of its profile
     contents   what a file is that is none     mending    files that Pillow refuses, as it takes them
     raw, jxl   by other libraries (lazy)       truncated  of a JPEG what is there
-    aperture   of an AVIF what is to be seen
+    aperture   of an AVIF what is to be seen             tiff, directories   what Pillow does not know of TIFF
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """
 

@@ -1,9 +1,10 @@
 """Any mode of Pillow as 8-bit RGB, as a person would see it on white paper."""
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["to_rgb"]
+__all__ = ["in_eight_bits", "to_rgb", "usual_range"]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -29,7 +30,7 @@ def _scaled(image: Image.Image) -> Image.Image:
     finite = np.isfinite(values)
     values = np.where(finite, values, 0)
     low, high = _range(image, float(values.min()), float(values.max()))
-    grey = np.rint((np.clip(values, low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    grey = in_eight_bits(values, low, high)
     key = image.info.get("transparency")
     if isinstance(key, int):  # a PNG may declare one grey value transparent
         grey[np.asarray(image) == key] = 255
@@ -45,7 +46,18 @@ def _range(image: Image.Image, lowest: float, highest: float) -> tuple[float, fl
         bits = getattr(image, "tag_v2", {}).get(258, (16,))  # TIFF BitsPerSample: 12-bit scans come unscaled
         return 0.0, float(2 ** min(16, int(bits[0])) - 1)
     usual = (65535.0,) if image.mode == "I" else (1.0, 255.0, 65535.0)
-    for top in usual:
+    return usual_range(lowest, highest, usual)
+
+
+def usual_range(lowest: float, highest: float, tops: tuple[float, ...]) -> tuple[float, float]:
+    """0 and the first of `tops` where all values lie between them, else the values' own range."""
+    for top in tops:
         if lowest >= 0 and highest <= top:
             return 0.0, top
     return lowest, highest if highest > lowest else lowest + 1
+
+
+def in_eight_bits(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    """Values of any shape, `low` as 0 and `high` as 255."""
+    shades: NDArray[np.float32] = (np.clip(values, low, high) - low) * (255 / (high - low))
+    return np.rint(shades).astype(np.uint8)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.images.tiff import mended_tiff
+
 __all__ = ["MENDERS"]
 
 
@@ -110,5 +112,5 @@ def _eight_bits(values: NDArray[np.uint32], mask: int) -> NDArray[np.uint8]:
     return np.rint(levels * (255 / most)).clip(0, 255).astype(np.uint8)
 
 
-MENDERS: dict[str, Callable[[bytes], bytes | None]] = {"PNG": mended_png, "BMP": mended_bmp}
+MENDERS: dict[str, Callable[[bytes], bytes | None]] = {"PNG": mended_png, "BMP": mended_bmp, "TIFF": mended_tiff}
 """Format, in Pillow's words -> what makes its files readable."""

@@ -16,6 +16,7 @@ from mmsearch.images.mending import MENDERS
 from mmsearch.images.raw import open_raw, raw_tiff
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
+from mmsearch.images.tiff import unusual_reason, unusual_tiff
 
 __all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened", "seen", "stated_size"]
 
@@ -49,7 +50,8 @@ _SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
 
 # A program without logging set up would see the error lines of Pillow's TIFF reader on stderr, through
 # logging's last resort; a null handler stops only that. What is wrong with a file is in the ImageError.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+for _name in ("PIL", "tifffile"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
@@ -105,6 +107,8 @@ def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
             except Exception as error:  # noqa: BLE001  plugins raise anything on hostile bytes
                 if accept is not None and not damaged:
                     damaged = header_reason(error, name)
+    if head[:2] in (b"II", b"MM") and (kind := unusual_tiff(file)):
+        damaged = unusual_reason(kind)
     raise ImageError("identify", unsupported(head) or damaged or described(head) or "not an image")
 
 

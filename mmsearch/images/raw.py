@@ -8,6 +8,7 @@ from typing import BinaryIO
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from mmsearch.errors import ImageError
+from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.lazy import LazyImage
 
 __all__ = ["LEAST_SIDE", "open_raw", "raw_tiff"]
@@ -38,43 +39,18 @@ def raw_tiff(file: BinaryIO) -> str | None:
             continue
         seen.add(place)
         try:
-            tags, following = _directory(file, place, order)
-        except struct.error:
+            tags, following = read_directory(file, place, order)
+        except ValueError:
             continue
         if _DNG_VERSION in tags:
             return "DNG"
-        has_sensor |= any(value in _SENSOR for value in _values(file, tags.get(_PHOTOMETRIC), order))
+        has_sensor |= any(value in _SENSOR for value in values_of(file, tags.get(_PHOTOMETRIC), order))
         if _MAKE in tags and not make:
             _, count, value = tags[_MAKE]
             file.seek(struct.unpack(order + "I", value)[0])
             make = file.read(min(count, 32)).split(b"\0")[0].decode("ascii", "replace").split(" ")[0].title()
-        waiting += [following, *_values(file, tags.get(_SUB_DIRECTORIES), order)]
+        waiting += [following, *values_of(file, tags.get(_SUB_DIRECTORIES), order)]
     return (make or "TIFF") if has_sensor else None
-
-
-_Entry = tuple[int, int, bytes]
-
-
-def _directory(file: BinaryIO, place: int, order: str) -> tuple[dict[int, _Entry], int]:
-    """Tag -> type, count and value or offset; and where the next directory is. Raises struct.error."""
-    file.seek(place)
-    (count,) = struct.unpack(order + "H", file.read(2))
-    body = file.read(12 * count + 4)
-    entries = [struct.unpack_from(order + "HHI4s", body, 12 * each) for each in range(count)]
-    (following,) = struct.unpack(order + "I", body[12 * count :][:4].ljust(4, b"\0"))
-    return {tag: (kind, values, value) for tag, kind, values, value in entries}, following
-
-
-def _values(file: BinaryIO, entry: _Entry | None, order: str) -> list[int]:
-    """The whole numbers of an entry; none where there is no entry, or it holds something else."""
-    if entry is None or entry[0] not in (3, 4, 13) or entry[1] > _MOST_DIRECTORIES:
-        return []
-    kind, count, value = entry
-    letter, size = ("H", 2) if kind == 3 else ("I", 4)
-    if count * size > 4:
-        file.seek(struct.unpack(order + "I", value)[0])
-        value = file.read(count * size)
-    return list(struct.unpack(f"{order}{count}{letter}", value[: count * size])) if len(value) >= count * size else []
 
 
 def open_raw(file: BinaryIO, kind: str) -> tuple[LazyImage, tuple[int, int]]:
