@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mmsearch.errors import ImageError
-from mmsearch.images import FORMATS, Header, decode, decode_fast, decode_for_benchmark, opening, probe
+from mmsearch.images import FORMATS, Header, decode, decode_fast, decode_for_benchmark, decoding, opening, probe
 from mmsearch.images.colours import to_rgb
 from mmsearch.images.silence import quietly
 
@@ -878,7 +878,50 @@ def test_a_tiff_that_needs_a_library_says_which(monkeypatch: pytest.MonkeyPatch)
     tifffile = pytest.importorskip("tifffile")
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((4, 4, 3), np.float32), photometric="rgb")
+    with pytest.raises(ImageError, match=r"^(damaged|truncated) TIFF"):  # with the library, what is damaged is damaged
+        decode(file.getvalue()[:-1])
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(ImageError) as caught:
         decode(file.getvalue())
     assert caught.value.reason == "TIFF of 3 x 32-bit float samples, read through: pip install 'mmsearch[tiff]'"
+
+
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 200 megapixels takes gigabytes, and each thread may have one. One that hangs is passed by."""
+    from PIL import PngImagePlugin
+
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def load(self: object) -> None:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+        raise OSError("no pixels")
+
+    def read(data: bytes) -> None:
+        with pytest.raises(ImageError, match="no pixels"):
+            decode(data)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    large, small = encoded_header(9000, 8000), encoded_header(900, 800)
+    for data, expected in ((large, 1), (small, 4)):
+        most = 0
+        threads = [threading.Thread(target=read, args=(data,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (most == 1) == (expected == 1)
+    monkeypatch.setattr(decoding, "_SECONDS_IN_TURN", 0.05)
+    with decoding._large:
+        read(large)
+
+
+def encoded_header(width: int, height: int) -> bytes:
+    """A PNG that says a size, and holds nothing."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")

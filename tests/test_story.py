@@ -143,7 +143,6 @@ AWKWARD_REASONS = {
     "broken.png": "damaged PNG",
     "broken_data_stream.png": "damaged PNG",
     "decompression_bomb.gif": "more pixels",
-    "hopper_unknown_pixel_mode.tif": "damaged TIFF",
     "oom-225817ca0f8c663be7ab4b9e717b02c661e66834.tif": "damaged TIFF",
     "rclip/not-an-image.txt": "not an image",
     "seek_too_large.tif": "damaged TIFF",

@@ -1,6 +1,9 @@
 """From a file's bytes to a picture."""
 
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
@@ -18,6 +21,25 @@ from mmsearch.images.silence import quietly
 from mmsearch.images.truncated import read_truncated
 
 __all__ = ["Header", "Picture", "StoredPicture", "decode", "decode_fast", "decode_for_benchmark", "probe"]
+
+
+_LARGE_PIXELS = 50_000_000
+_SECONDS_IN_TURN = 60.0
+_large = threading.Lock()
+
+
+@contextmanager
+def _in_turn(image: ImageFile.ImageFile) -> Iterator[None]:
+    """Large pictures are decoded one at a time, whatever the number of threads.
+
+    One of 200 megapixels takes up to 2.3 GB while it is decoded (HEIC: planes, RGB, and RGB as Pillow keeps it). A
+    decoder that hangs must not keep the others for ever: after a while they go on beside it."""
+    mine = image.width * image.height > _LARGE_PIXELS and _large.acquire(timeout=_SECONDS_IN_TURN)
+    try:
+        yield
+    finally:
+        if mine:
+            _large.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     A truncated file is an error, never a picture with a grey rest; of a JPEG what is there is a picture that says that
     it is damaged."""
     with quietly():
-        return _decode(open_image(io.BytesIO(data), max_pixels), data)
+        image = open_image(io.BytesIO(data), max_pixels)
+        with _in_turn(image):
+            return _decode(image, data)
 
 
 def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> Picture | StoredPicture:
@@ -110,7 +134,8 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
                 return StoredPicture(
                     *found, width, height, taken_at, image.format, orientation, icc_profile=_profile(image)
                 )
-        return _decode(image, data)
+        with _in_turn(image):
+            return _decode(image, data)
 
 
 def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -119,11 +144,13 @@ def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.
     Neither EXIF orientation nor transparency is honoured, 16-bit images are clipped. Raises ImageError as
     `decode` does."""
     with quietly():
-        image = _loaded(open_image(io.BytesIO(data), max_pixels), data)
-        try:
-            return image.convert("RGB")
-        except Exception as error:  # see _loaded
-            raise ImageError("decode", reason(error, image.format)) from error
+        opened = open_image(io.BytesIO(data), max_pixels)
+        with _in_turn(opened):
+            image = _loaded(opened, data)
+            try:
+                return image.convert("RGB")
+            except Exception as error:  # see _loaded
+                raise ImageError("decode", reason(error, image.format)) from error
 
 
 def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
@@ -181,6 +208,8 @@ def _loaded(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
             if mended is not None:
                 mended.load()
                 return mended
+        except ImageError:
+            raise
         except Exception:  # noqa: BLE001  what was wrong at first is what is told
             mended = None
         raise ImageError("decode", reason(error, image.format)) from error

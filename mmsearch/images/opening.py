@@ -16,13 +16,12 @@ from mmsearch.images.mending import MENDERS
 from mmsearch.images.raw import open_raw, raw_tiff
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
-from mmsearch.images.tiff import unusual_reason, unusual_tiff
 
 __all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened", "seen", "stated_size"]
 
 MAX_PIXELS = 200_000_000
 """Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
-that size needs 0.6 GB as RGB, and up to three times that while it is converted, for each thread that decodes."""
+that size takes up to 2.3 GB while it is decoded; such pictures are decoded one at a time."""
 
 FORMATS = frozenset(
     {
@@ -104,11 +103,11 @@ def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
                 continue
             try:
                 return _made(factory, name, file)
+            except ImageError:  # it is read through a library that is not there
+                raise
             except Exception as error:  # noqa: BLE001  plugins raise anything on hostile bytes
                 if accept is not None and not damaged:
                     damaged = header_reason(error, name)
-    if head[:2] in (b"II", b"MM") and (kind := unusual_tiff(file)):
-        damaged = unusual_reason(kind)
     raise ImageError("identify", unsupported(head) or damaged or described(head) or "not an image")
 
 
@@ -131,7 +130,12 @@ def _made(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO
         if name not in MENDERS:
             raise
         file.seek(0)
-        mended = reopened(name, file.read())
+        try:
+            mended = reopened(name, file.read())
+        except ImageError:
+            raise
+        except Exception:  # noqa: BLE001  what was wrong at first is what is told
+            mended = None
         if mended is None:
             raise
         return mended

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmsearch.errors import ImageError
 from mmsearch.images.colours import in_eight_bits, usual_range
 from mmsearch.images.directories import read_directory, values_of
 
-__all__ = ["mended_tiff", "unusual_reason", "unusual_tiff"]
+__all__ = ["mended_tiff"]
 
 _MOST_PIXELS = 200_000_000  # all of them are held at once, as wide as they are stored
 _MOST_SAMPLES = 4
@@ -21,7 +22,7 @@ _FORMATS = {1: "unsigned", 2: "signed", 3: "float"}
 _WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2
 
 
-def unusual_tiff(file: BinaryIO) -> str | None:
+def _unusual(file: BinaryIO) -> str | None:
     """What kind of TIFF a file is, where it is one of those; None for any that Pillow reads, or that is damaged."""
     file.seek(0)
     head = file.read(8)
@@ -42,23 +43,29 @@ def unusual_tiff(file: BinaryIO) -> str | None:
     return None if kind == "unsigned" and bits[0] <= 16 else f"TIFF of {samples} x {bits[0]}-bit {kind} samples"
 
 
-def unusual_reason(kind: str) -> str:
-    """Why there is no picture in a file of such a kind."""
+def mended_tiff(data: bytes) -> bytes | None:
+    """The first page of such a file as a plain TIFF; None where it is none, or pixels of it are missing.
+
+    Raises ImageError where a library is wanted."""
+    kind = _unusual(io.BytesIO(data))
+    if kind is None:
+        return None
+    wanted = ImageError("identify", f"{kind}, read through: pip install 'mmsearch[tiff]'")
     try:
         import tifffile  # noqa: F401
-    except ImportError:
-        return f"{kind}, read through: pip install 'mmsearch[tiff]'"
-    return f"{kind} of a sort that is not supported, or damaged"
-
-
-def mended_tiff(data: bytes) -> bytes | None:
-    """The first page of such a file as a plain TIFF; None where it is none, or pixels of it are missing."""
-    if unusual_tiff(io.BytesIO(data)) is None:
-        return None
+    except ImportError as error:
+        raise wanted from error
     try:
-        import tifffile
-    except ImportError:
-        return None
+        return _plain(data)
+    except ValueError as error:
+        if "imagecodecs" in str(error):  # tifffile's own words for a compression that it leaves to that package
+            raise wanted from error
+        raise
+
+
+def _plain(data: bytes) -> bytes | None:
+    import tifffile
+
     with tifffile.TiffFile(io.BytesIO(data)) as opened:
         page = opened.pages.first
         if page.imagewidth * page.imagelength > _MOST_PIXELS:
