@@ -11,6 +11,7 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
 from mmsearch.errors import StoreError
+from mmsearch.names import on_disk
 
 __all__ = ["Location", "Url", "joined", "located", "redacted", "url_of"]
 
@@ -127,17 +128,20 @@ class Url:
 Location: TypeAlias = Path | Url
 
 
-def located(place: str | os.PathLike[str]) -> Location:
+def located(place: str | os.PathLike[str], listed: dict[str, dict[str, str]] | None = None) -> Location:
     """A place as it is typed: an absolute path, links not resolved ("x/../g" and "g" are one place), or a URL.
 
-    Raises StoreError for a URL that holds credentials, is one of the web, names no bucket, or went through a Path.
+    A name typed in another form of Unicode than the file system has it in is the one that is there. listed: as of
+    `on_disk`. Raises StoreError for a URL that holds credentials, is one of the web, names no bucket, or went through a
+    Path.
     """
     text = os.fspath(place)
     found = _SCHEME.match(text)
     if found is None:
         if _MANGLED.match(text):
             raise StoreError(f"{redacted(text)} is a URL that went through a Path and lost a slash; give it as text")
-        return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - resolve() would follow links
+        path = os.path.abspath(Path(text).expanduser())  # noqa: PTH100 - resolve() would follow links
+        return Path(on_disk(path, listed))
     scheme = found[1].lower()
     if (clean := redacted(text)) != text:
         raise StoreError(
@@ -148,7 +152,7 @@ def located(place: str | os.PathLike[str]) -> Location:
         raise StoreError(f"{text} is an address of the web, which is not read. Download it first: curl -O {text}")
     key = text[found.end() :].strip("/") if scheme not in _LOCAL else ""
     if scheme in _LOCAL:
-        return Path(os.path.abspath(text[found.end() :]))  # noqa: PTH100
+        return Path(on_disk(os.path.abspath(text[found.end() :]), listed))  # noqa: PTH100
     if not key:
         raise StoreError(f"{text} names no bucket; expected {scheme}://BUCKET or {scheme}://BUCKET/FOLDER")
     return Url(f"{scheme}://{key}")

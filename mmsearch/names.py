@@ -2,8 +2,9 @@
 
 import os
 import unicodedata
+from pathlib import Path
 
-__all__ = ["composed", "printable", "shown"]
+__all__ = ["composed", "on_disk", "printable", "shown"]
 
 _JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
 
@@ -29,3 +30,30 @@ def composed(name: str) -> str:
     """The form in which two names are the same to a person: é as keyboards write it, in one character (NFC), and é as a
     Mac's file system has it, in two (NFD)."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def on_disk(path: str, listed: dict[str, dict[str, str]] | None = None) -> str:
+    """An absolute path as the file system spells it; as typed, where nothing there is the same to a person.
+
+    A part that is there as it was typed is that one. listed: what folders hold, kept from call to call by whoever asks
+    many times: folder -> composed name -> name.
+    """
+    if path.isascii() or os.path.lexists(path):
+        return path
+    listed = {} if listed is None else listed
+    spelled, *parts = Path(path).parts
+    for part in parts:
+        exact = os.path.join(spelled, part)  # noqa: PTH118 - a Path would be made for each part
+        if not part.isascii() and not os.path.lexists(exact):
+            if spelled not in listed:
+                listed[spelled] = _composed_names(spelled)
+            exact = os.path.join(spelled, listed[spelled].get(composed(part), part))  # noqa: PTH118
+        spelled = exact
+    return spelled
+
+
+def _composed_names(folder: str) -> dict[str, str]:
+    try:
+        return {composed(name): name for name in sorted(os.listdir(folder))}
+    except (OSError, ValueError):  # ValueError: a null byte
+        return {}

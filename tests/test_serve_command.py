@@ -140,7 +140,7 @@ def server(gallery: Path) -> Running:  # type: ignore[misc]
         yield found
 
 
-@pytest.mark.parametrize("output", ["table", "jsonl", "csv", "paths", "paths0", "trec"])
+@pytest.mark.parametrize("output", ["table", "jsonl", "csv", "csv-safe", "paths", "paths0", "trec"])
 def test_a_server_answers_in_every_format_as_the_gallery_does(
     output: str, server: Running, gallery: Path, photos: Path, tmp_path: Path, mmsearch: Command
 ) -> None:

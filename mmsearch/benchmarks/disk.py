@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from mmsearch.benchmarks.model import DraftImage
 from mmsearch.benchmarks.names import is_image_name, last_part
 from mmsearch.errors import BenchmarkError
+from mmsearch.names import composed
 
 __all__ = ["ImageFolder"]
 
@@ -34,9 +35,13 @@ class ImageFolder:
             inside = self._inside(path)
             if inside is not None and os.path.isfile(self.root / inside):  # noqa: PTH113 (Path.is_file raises on odd names)
                 return inside
-        last = last_part(name)
+        last = composed(last_part(name))
         places = self._index().get(last, [])
-        fitting = [p for p in places if f"/{p}".endswith(f"/{image.folder}/{last}")] if image.folder else places
+        fitting = (
+            [p for p in places if composed(f"/{p}").endswith(composed(f"/{image.folder}/{last}"))]
+            if image.folder
+            else places
+        )
         places = fitting or places
         if len(places) > 1:
             raise BenchmarkError(
@@ -67,7 +72,7 @@ class ImageFolder:
         return None if ".." in plain.parts else plain.as_posix()
 
     def _index(self) -> dict[str, list[str]]:
-        """Every file of the tree by its last name. Links to folders are not followed: they may lead in
+        """Every file of the tree by its last name, composed. Links to folders are not followed: they may lead in
         circles."""
         if self._tree is None:
             self._tree = {}
@@ -76,7 +81,7 @@ class ImageFolder:
                 inner = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
                 for file in files:
                     if _is_image(file):
-                        self._tree.setdefault(file, []).append(str(inner / file))
+                        self._tree.setdefault(composed(file), []).append(str(inner / file))
         return self._tree
 
 

@@ -18,6 +18,7 @@ from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import candidates, root_path
 from mmsearch.locations import Location
+from mmsearch.names import composed
 from mmsearch.records import (
     CaptionRow,
     Coverage,
@@ -256,14 +257,22 @@ class Gallery:
         return False
 
     def rows_at(self, path: str) -> list[tuple[int, int]]:
-        """(row id, root id) of the live images that stand under this path, as valid text, below any root."""
+        """(row id, root id) of the live images that stand under this path, as valid text, below any root.
+
+        Where there is none, those whose path is the same in another form of Unicode."""
         import pyarrow.compute as pc
 
         found: list[tuple[int, int]] = []
+        alike: list[tuple[int, int]] = []
+        wanted = composed(path)
         for rows in self.scan("images", ["root_id", "path"]):
-            same = rows.filter(pc.equal(rows.column("path"), path))
-            found += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
-        return found
+            places = [(rows.column("path"), path, found)]
+            if not path.isascii():
+                places.append((pc.utf8_normalize(rows.column("path"), form="NFC"), wanted, alike))
+            for paths, name, into in places:
+                same = rows.filter(pc.equal(paths, name))
+                into += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
+        return found or alike
 
     def images_at(self, paths: Sequence[str]) -> list[tuple[int, int, str, int | None, int | None]]:
         """(row id, root id, path, width, height) of the live images under these paths, below any root; in one pass."""

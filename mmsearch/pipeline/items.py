@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.locations import located
+from mmsearch.locations import Location, located
+from mmsearch.names import composed, shown
 
 __all__ = ["row_named", "vector_at", "vector_of"]
 
@@ -27,11 +28,11 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
         absolute = Path(asked)
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     places = [
-        (root_id, absolute.relative_to(folder))
+        (root_id, path)
         for root_id, folder in folders.items()
-        if folder is not None and absolute.is_relative_to(folder)
+        if folder is not None and (path := _below(absolute, folder)) is not None
     ]
-    rows = [row for place in places for row in _rows_at(gallery, str(place[1])) if row[1] == place[0]]
+    rows = [row for root_id, path in places for row in _rows_at(gallery, path) if row[1] == root_id]
     rows = rows or _rows_at(gallery, asked)
     if not rows:
         raise QueryError(
@@ -42,6 +43,14 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
         named_by = ", ".join(str((folders.get(root_id) or Path()) / asked) for _, root_id in rows)
         raise QueryError(f"{asked} stands in the gallery {len(rows)} times; name one of them: {named_by}")
     return rows[0][0]
+
+
+def _below(place: Location, folder: Location) -> str | None:
+    """A place relative to a folder that holds it, also where only Unicode tells their names apart."""
+    if place.is_relative_to(folder):
+        return str(place.relative_to(folder))
+    inside, outside = composed(str(place)), f"{composed(str(folder))}/"
+    return inside.removeprefix(outside) if inside.startswith(outside) else None
 
 
 def vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
@@ -66,8 +75,7 @@ def _live(gallery: Gallery, row_id: int) -> int:
 
 
 def _rows_at(gallery: Gallery, path: str) -> list[tuple[int, int]]:
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")  # as the gallery keeps names that are no text
-    return consistently(gallery, lambda now: now.rows_at(text))
+    return consistently(gallery, lambda now: now.rows_at(shown(path)))
 
 
 def _vector(gallery: Gallery, row_id: int) -> NDArray[np.float32]:

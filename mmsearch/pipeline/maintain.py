@@ -14,6 +14,7 @@ from mmsearch.gallery import (
     rewrite_wasteful,
 )
 from mmsearch.locations import Location, located
+from mmsearch.names import composed
 from mmsearch.records import Root
 from mmsearch.sources import MEMBER
 from mmsearch.stores import is_folder, real
@@ -129,7 +130,8 @@ def _shard_count(gallery: Gallery) -> int:
 def _find_root(writer: GalleryWriter, path: Location) -> Root | None:
     by_name = [root for root in writer.roots if writer.root_path(root) == path]
     by_place = [root for root in writer.roots if real(writer.root_path(root)) == real(path)]
-    return next(iter([*by_name, *by_place]), None)
+    alike = [root for root in writer.roots if composed(str(writer.root_path(root))) == composed(str(path))]
+    return next(iter([*by_name, *by_place, *alike]), None)
 
 
 def _no_such_root(writer: GalleryWriter, path: Location) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import MmsearchWarning, QueryError
+from mmsearch.names import on_disk
 from mmsearch.records import ItemTable
 
 __all__ = [
@@ -222,7 +223,7 @@ def _check(part: Part) -> None:
 
 def _is_file(name: str) -> bool:
     try:
-        return Path(name).expanduser().is_file()
+        return Path(on_disk(str(Path(name).expanduser().absolute()))).is_file()
     except (OSError, ValueError, RuntimeError):  # too long for a name, a null byte, a home of nobody
         return False
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
+from mmsearch.locations import Location, located
 from mmsearch.pipeline.answers import Answer
 from mmsearch.pipeline.batch import Answered, Question
 from mmsearch.pipeline.hits import Hit
@@ -98,12 +99,12 @@ class Server:
         if isinstance(part, Text):
             return {"text": part.text}
         if isinstance(part, Picture):
-            return {"picture": self._send(Path(os.fspath(part.file)).expanduser())}
+            return {"picture": self._send(located(part.file))}
         if isinstance(part, Like):
             return {"like": part.path if isinstance(part.path, int) else _named(part.path)}
         raise QueryError("a server cannot be asked with a vector")
 
-    def _send(self, file: Path) -> str:
+    def _send(self, file: Location) -> str:
         """The content hash of a picture that the server now knows."""
         try:
             data = read_location(file)
@@ -159,8 +160,11 @@ def _hit(found: dict[str, Any], table: ItemTable) -> Hit:
 
 def _named(path: str | os.PathLike[str]) -> str:
     """A picture of the gallery as the server knows it: a file that is here by its whole path, else as it was typed."""
-    file = Path(os.fspath(path)).expanduser()
-    return os.path.abspath(file) if file.exists() else os.fspath(path)  # noqa: PTH100
+    try:
+        file = located(path)
+    except (RuntimeError, MmsearchError):  # the home of nobody, a URL of the web: the server says what is wrong
+        return os.fspath(path)
+    return str(file) if isinstance(file, Path) and file.exists() else os.fspath(path)
 
 
 def _is_here(host: str) -> bool:

@@ -71,6 +71,7 @@ def read_list(file: Location) -> FileList:
     """
     folder = str(file.parent)
     found: dict[Location, None] = {}
+    listed: dict[str, dict[str, str]] = {}
     problems: list[str] = []
     urls, captions = 0, False
     try:
@@ -83,7 +84,7 @@ def read_list(file: Location) -> FileList:
             else:
                 path = named.strip().removeprefix("file://")
                 try:
-                    found[located(joined(folder, os.path.expanduser(path)))] = None  # noqa: PTH111
+                    found[located(joined(folder, os.path.expanduser(path)), listed)] = None  # noqa: PTH111
                 except StoreError as error:
                     problems.append(f"line {number}: {error}")
     except UnicodeDecodeError as error:

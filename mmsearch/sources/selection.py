@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmsearch.errors import SourceError
+from mmsearch.names import composed
 
 __all__ = ["EVERYTHING", "Selection"]
 
@@ -52,6 +53,7 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     from pathspec import GitIgnoreSpec
 
     try:
-        return GitIgnoreSpec.from_lines(patterns).match_file
+        spec = GitIgnoreSpec.from_lines(map(composed, patterns))
     except ValueError as error:
         raise SourceError(f"{error}; patterns are those of .gitignore: '*.jpg', '/2019', 'raw/', 'a/**/b'") from error
+    return lambda name: spec.match_file(composed(name))

@@ -9,6 +9,7 @@ import numpy as np
 from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
 from mmsearch.locations import Location, joined
+from mmsearch.names import composed
 from mmsearch.pipeline.embed.report import CaptionCounts
 from mmsearch.records import CaptionRow, Progress, ProgressCallback, Provenance
 from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown
@@ -120,7 +121,8 @@ class _Images:
     def __init__(self, writer: GalleryWriter, source: Location) -> None:
         self._writer, self._source, self._is_folder = writer, source, is_folder(source)
         self._by_location: dict[str, _Picture] = {}
-        self._by_name: dict[str, _Picture | None] = {}
+        self._alike: dict[str, _Picture] = {}  # by the composed location, where that is another
+        self._by_name: dict[str, _Picture | None] = {}  # by the composed name
         self._found: set[_Picture] = set()
         self._folders = {root.id: str(writer.root_path(root)) for root in writer.roots}
 
@@ -137,10 +139,11 @@ class _Images:
             image = f"{self._source.name}{MEMBER}{image}"
         for base in (beside, *self._folders.values()):
             location = joined(base, image)
-            if location in self._by_location:
-                self._found.add(self._by_location[location])
-                return self._by_location[location]
-        picture = self._by_name.get(os.path.basename(image))  # noqa: PTH119
+            known = self._by_location.get(location) or self._alike.get(composed(location))
+            if known is not None:
+                self._found.add(known)
+                return known
+        picture = self._by_name.get(composed(os.path.basename(image)))  # noqa: PTH119
         if picture is None:
             return None, None
         self._found.add(picture)
@@ -164,7 +167,10 @@ class _Images:
         for _, root_id, name in self._writer.gallery.image_names():
             if root_id in self._folders:
                 known = os.path.splitext(name)[0] if stems else name  # noqa: PTH122
-                found.setdefault(f"{self._folders[root_id]}/{known}", (root_id, name))
-                base = known.rpartition("/")[2]
+                location = f"{self._folders[root_id]}/{known}"
+                found.setdefault(location, (root_id, name))
+                if (other := composed(location)) != location:
+                    self._alike.setdefault(other, (root_id, name))
+                base = composed(known.rpartition("/")[2])
                 self._by_name[base] = None if base in self._by_name else (root_id, name)
         return found

@@ -1,0 +1,144 @@
+"""Names typed on a keyboard (NFC) find the files of a Mac (NFD), and the other way round."""
+
+import json
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from mmsearch.benchmarks.disk import ImageFolder
+from mmsearch.benchmarks.model import DraftImage
+from mmsearch.gallery import Gallery
+from mmsearch.locations import located
+from mmsearch.names import on_disk
+from mmsearch.pipeline.items import row_named
+from tests.conftest import Command
+from tests.fakes import write_picture
+
+FORMS = ["NFC", "NFD"]
+
+
+def typed(text: object, form: str) -> str:
+    return unicodedata.normalize(form, str(text))  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=FORMS)
+def stored(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def form(stored: str) -> str:
+    """The form in which it is typed: the other."""
+    return "NFD" if stored == "NFC" else "NFC"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, stored: str) -> Path:
+    folder = tmp_path / typed("Öl und Café", stored)
+    write_picture(folder / typed("été/plage.png", stored), "red")
+    write_picture(folder / typed("été/Ångström.png", stored), "green")
+    write_picture(folder / "plain.png", "blue")
+    return folder
+
+
+@pytest.fixture
+def gallery(photos: Path, tmp_path: Path, mmsearch: Command) -> Path:
+    assert mmsearch("embed", photos, "-g", tmp_path / "g", "--model", "fake").code == 0
+    return tmp_path / "g"
+
+
+def paths(out: str) -> list[str]:
+    return sorted(typed(json.loads(line)["path"], "NFC") for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "path like 'été/%'",
+        "path ilike 'ÉTÉ/%'",
+        "starts_with(path, 'été')",
+        "path in ('été/plage.png', 'été/Ångström.png')",
+        "regexp_matches(path, '^ét.*/')",
+        "length(split_part(path, '/', 1)) = 3",
+    ],
+)
+def test_filters(gallery: Path, form: str, where: str, mmsearch: Command) -> None:
+    asked = mmsearch("query", "red", "-g", gallery, "--where", typed(where, form), "--format", "jsonl")
+    assert asked.code == 0, asked.err
+    assert paths(asked.out) == ["été/plage.png", "été/Ångström.png"]
+
+
+def test_pictures_that_are_named(gallery: Path, photos: Path, form: str, mmsearch: Command) -> None:
+    """By a path of the gallery, by a file, by a file to ask with, also with a weight."""
+    file = typed(photos / "été/plage.png", form)
+    assert not os.path.lexists(file)
+    for options in (
+        ["--like", typed("été/plage.png", form)],
+        ["--like", file],
+        ["--image", file],
+        ["--image", f"{file}^2"],
+    ):
+        asked = mmsearch("query", *options, "-k", 3, "-g", gallery, "--format", "jsonl")
+        assert asked.code == 0, asked.err
+        assert len(paths(asked.out)) == 3 - ("--like" in options)
+
+
+def test_a_folder_that_is_gone_is_found_too(gallery: Path, photos: Path, form: str, mmsearch: Command) -> None:
+    photos.rename(photos.parent / "elsewhere")
+    assert row_named(Gallery.open(gallery), typed(photos / "été/plage.png", form)) >= 0
+    forgotten = mmsearch("forget", typed(photos, form), "-g", gallery)
+    assert forgotten.code == 0, forgotten.err
+    assert Gallery.open(gallery).live_rows("images") == 0
+
+
+def test_what_embed_is_told(photos: Path, tmp_path: Path, form: str, mmsearch: Command) -> None:
+    """Folders, patterns, captions and lists."""
+    captions = tmp_path / "c.csv"
+    captions.write_text(typed("image,caption\nété/plage.png,a beach\nÅngström.png,a man\n", form))
+    again = tmp_path / "list.csv"
+    again.write_text(f"path\n{typed(photos / 'été/plage.png', form)}\n")
+    g = tmp_path / "g"
+    options = ["-g", g, "--model", "fake"]
+    assert mmsearch("embed", typed(photos, form), *options, "--exclude", typed("été/Ång*", form)).code == 0
+    assert Gallery.open(g).live_rows("images") == 2
+    assert mmsearch("embed", typed(photos, form), *options, "--include", typed("/été/", form)).code == 0
+    assert Gallery.open(g).live_rows("images") == 3
+    assert len(Gallery.open(g).manifest.roots) == 1
+    done = mmsearch("embed", photos, *options, "--captions", captions)
+    assert done.code == 0, done.err
+    assert {row.root_id for _, row in Gallery.open(g).all_captions()} == {1}
+    listed = mmsearch("embed", again, *options)
+    assert listed.code == 0, listed.err
+    assert Gallery.open(g).live_rows("images") == 3
+
+
+def test_the_images_of_a_benchmark(photos: Path, form: str, stored: str) -> None:
+    found = ImageFolder(photos).find(DraftImage(typed("Ångström.png", form), "", None))
+    assert found == typed("été/Ångström.png", stored)
+
+
+def test_two_files_that_differ_only_so_stay_two(tmp_path: Path, mmsearch: Command) -> None:
+    """What is typed exactly as it is there is that one."""
+    for place, form in enumerate(FORMS):
+        write_picture(tmp_path / "p" / typed("é.png", form), "red", seed=place)
+    if len(list((tmp_path / "p").iterdir())) == 1:
+        pytest.skip("this file system takes both for one name")
+    assert mmsearch("embed", tmp_path / "p", "-g", tmp_path / "g", "--model", "fake").code == 0
+    gallery = Gallery.open(tmp_path / "g")
+    rows = {row_named(gallery, typed("é.png", form)) for form in FORMS}
+    assert len(rows) == 2
+    for form in FORMS:
+        file = tmp_path / "p" / typed("é.png", form)
+        assert located(file) == file
+
+
+def test_paths_that_are_not_there_stay_as_typed(tmp_path: Path) -> None:
+    for name in ("é/ö.png", "e\u0301", "é\0", "é" * 300):
+        assert on_disk(f"{tmp_path}/{name}") == f"{tmp_path}/{name}"
+    listed: dict[str, dict[str, str]] = {}
+    write_picture(tmp_path / "e\u0301.png", "red")
+    for _ in range(3):
+        assert on_disk(f"{tmp_path}/é.png", listed) == f"{tmp_path}/e\u0301.png"
+    assert [*listed] == [str(tmp_path)]
