@@ -91,7 +91,7 @@ def test_a_damaged_picture_is_found_and_said_to_be_damaged(found: Path, tmp_path
     assert len(hits) == 4
     wanted = mmsearch("query", "red", "-g", gallery, "--where", "damaged", "--format", "paths").out.split()
     assert [Path(file).name for file in wanted] == ["sharp_truncated.jpg"] * 2
-    assert "damaged   2 images" in mmsearch("info", "-g", gallery).out
+    assert "damaged   2 of the images" in mmsearch("info", "-g", gallery).out
 
 
 def test_wide_colours_are_shown_as_what_they_are(found: Path) -> None:

@@ -46,7 +46,7 @@ def _print(found: "GalleryInfo") -> None:
     print(f"          {found.encoder.fingerprint}" + (" (imported, never checked)" if found.encoder.declared else ""))
     print(f"holds     {found.images:,} images, {found.captions:,} captions; {found.skipped:,} files skipped")
     if found.damaged:
-        print(f"damaged   {found.damaged:,} images whose files end too early (mmsearch query … --where damaged)")
+        print(f"damaged   {found.damaged:,} of the images: their files end too early (query … --where damaged)")
     print(f"size      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards and {len(found.indexes)} indexes")
     for parity in found.parity:
         print(f"agrees    on {parity.device} in {parity.precision}, {agreement(parity)}")
