@@ -9,7 +9,7 @@ import pytest
 
 from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.pipeline import batch
-from mmsearch.pipeline.batch import Question, answer_all, read_questions
+from mmsearch.pipeline.batch import Question, answer_all, read_questions, together
 from mmsearch.pipeline.embed import embed
 from mmsearch.pipeline.query import open_gallery
 from tests.conftest import Command
@@ -129,3 +129,18 @@ def test_an_empty_table_is_an_error(gallery: Path, tmp_path: Path, mmsearch: Com
     done = mmsearch("query", "--from-file", written(tmp_path, b"red\n"), "--in", "captions", "-g", gallery)
     assert (done.code, done.out) == (1, "")
     assert "holds no captions" in done.err
+
+
+def test_a_line_that_no_model_reads_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """Megabytes in one line would be taken into tokens whole, and then cut."""
+    file = written(tmp_path, b"red\n" + b"x" * 10_001 + b"\nblue\n")
+    with pytest.raises(QueryError, match=r"line 2 of .* has 10,001 characters; a query has at most 10,000"):
+        read_questions(str(file))
+
+
+def test_what_is_encoded_together_is_bounded() -> None:
+    questions = [Question(str(number), "x" * 9_000) for number in range(100)]
+    batches = [*together(questions, 1_024)]
+    assert [question for batch in batches for question in batch] == questions
+    assert {sum(len(question.text) for question in batch) for batch in batches} == {396_000, 108_000}
+    assert [len(batch) for batch in together([Question(str(n), "red") for n in range(5)], 2)] == [2, 2, 1]

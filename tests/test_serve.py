@@ -2,12 +2,14 @@
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
 from mmsearch.pipeline.embed import embed
 from mmsearch.pipeline.index import index
@@ -125,30 +127,83 @@ def test_several_queries_have_each_their_answer_or_their_error(still: Running) -
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"parts": []}, "parts: List should have at least 1 item"),
+        ({"parts": []}, "parts is a list of 0; it has at least 1 entry"),
         ({"parts": [{"text": "a", "like": 1}]}, "exactly one of text, picture and like"),
         ({"parts": [{}]}, "exactly one of text, picture and like"),
         ({"parts": [{"text": "a", "weight": 0}]}, "a weight of 0"),
-        ({"parts": [{"text": "\ud800"}]}, "parts.0.text"),
-        ({"parts": [{"text": "x" * 10_001}]}, "at most 10000 characters"),
+        ({"parts": [{"text": "\ud800"}]}, "parts[0].text is '\\ud800'; it is text in valid Unicode"),
+        (
+            {"parts": [{"text": "x" * 10_001}]},
+            "parts[0].text is 10,001 characters long; it has at most 10,000 characters",
+        ),
         ({"parts": [{"like": 10**6}]}, "no picture with the row id 1000000"),
-        ({"parts": [{"like": -1}]}, "greater than or equal to 0"),
+        ({"parts": [{"like": -1}]}, "parts[0].like is -1; it is at least 0"),
         ({"parts": [{"like": "no/such.png"}]}, "holds no picture no/such.png"),
         ({"parts": [{"like": "~nobody-of-that-name/x"}]}, "holds no picture"),
         ({"parts": [{"like": "a\0b"}]}, "holds no picture"),
-        ({"parts": [{"picture": "../../etc/passwd"}]}, "pattern"),
-        ({"parts": [{"text": "a"}], "k": 0}, "greater than or equal to 1"),
-        ({"parts": [{"text": "a"}], "k": 6_000, "offset": 6_000}, "k + offset is at most 10000"),
+        ({"parts": [{"picture": "../../etc/passwd"}]}, "it is written as ^[0-9a-f]{32}$"),
+        ({"parts": [{"text": "a"}], "k": 0}, "k is 0; it is at least 1"),
+        ({"parts": [{"text": "a"}], "k": 6_000, "offset": 6_000}, "k + offset is 12,000; it is at most 10,000"),
         ({"parts": [{"text": "a"}], "where": "select 1"}, "cannot be used"),
         ({"parts": [{"text": "a"}], "where": "length(repeat(path, 100000000)) > 3"}, "the function repeat"),
         ({"parts": [{"text": "a"}], "where": "not " * 990 + "true"}, "nested too deeply"),
         ({"parts": [{"text": "a"}], "templates": ["no slot"]}, "has no {}"),
-        ({"parts": [{"text": "a"}], "nonsense": 1}, "nonsense: Extra inputs"),
+        ({"parts": [{"text": "a"}], "nonsense": 1}, "nonsense is not known here"),
         ({"parts": [{"text": "a"}, {"text": "a", "weight": -1}]}, "cancel out"),
+        ([], "the body is a list of 0; it is an object"),
+        ({"parts": [{"text": 1}]}, "parts[0].text is 1; it is a text"),
+        ({"parts": [{"text": "a"}], "table": "photos"}, "table is 'photos'; it is 'images' or 'captions'"),
+        (
+            {"parts": [{"text": "a"}], "distinct": "x"},
+            "distinct is 'x'; it is true or false; distinct is 'x'; it is a number",
+        ),
+        ({"k": 3}, "parts is missing"),
     ],
 )
 def test_what_has_no_answer_says_why(body: dict[str, object], message: str, still: Running) -> None:
     assert message in still.error(body)
+
+
+def test_a_body_without_its_content_type_is_told_so(still: Running) -> None:
+    refused = still.client.post("/api/query", content=b'{"parts": [{"text": "red"}]}')
+    assert refused.status_code == 422
+    assert refused.json() == {
+        "error": "the body is not taken as JSON: send it with the header Content-Type: application/json"
+    }
+
+
+def test_what_is_not_there_is_said_in_words_of_our_own(still: Running) -> None:
+    assert still.get("/api/nothing").json()["error"].startswith("there is nothing at /api/nothing")
+    assert still.get("/api/query").json()["error"].startswith("/api/query does not take GET")
+
+
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ([{"parts": [{"text": LONG}], "templates": ["{}" * 4_990]}], "a text of 49,900,000 characters"),
+        ([{"parts": [{"text": LONG}], "templates": ["{} x"]}], "a text of 10,002 characters"),
+        ([{"parts": [{"text": "x"}] * 16, "templates": ["{}"] * 100}] * 2, "3,200 texts"),
+        ([{"parts": [{"text": LONG}] * 16}] * 3, "480,000 characters"),
+        ([{"parts": [{"text": "x"}], "k": 1, "offset": 9_000}] * 12, "108,012"),
+    ],
+)
+def test_the_work_of_a_request_is_counted_before_it_is_done(
+    queries: list[dict[str, object]], message: str, gallery: Path
+) -> None:
+    encoder = FakeEncoder()
+    with running(gallery, encoder=encoder) as server:
+        response = server.post("/api/queries", {"queries": queries})
+        assert (response.status_code, message in response.json()["error"]) == (422, True), response.json()
+        if len(queries) == 1:
+            assert message in server.error(queries[0])
+        description = server.get("/api/openapi.json").json()["info"]["description"]
+        assert server.get("/api/gallery").json()["limits"]["characters"] == 400_000
+    assert encoder.texts_encoded == 0
+    assert "text characters 10,000" in description
+    assert "hits together 100,000" in description
 
 
 @pytest.mark.parametrize(
@@ -215,7 +270,7 @@ def test_what_the_gallery_is(server: Running, gallery: Path, photos: Path) -> No
         "encoder": {"spec": "fake", "dim": 49, "declared": False},
         "indexes": [],
         "roots": [{"id": 1, "path": str(photos)}],
-        "limits": {"upload_bytes": 32 << 20, "hits": 10_000},
+        "limits": {"upload_bytes": 32 << 20, **asdict(REQUEST)},
         "answers_text": True,
         "text_problem": None,
         "mmsearch": found["mmsearch"],

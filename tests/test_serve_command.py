@@ -126,9 +126,13 @@ def test_beyond_this_machine_a_token_is_made_and_printed(gallery: Path, tmp_path
         assert known.json()["images"] == 12
     (tmp_path / "token").write_text("a-token-from-a-file\n")
     with started("-g", gallery, "--token-file", tmp_path / "token") as (_, address):
-        assert address.endswith("/?token=a-token-from-a-file")
+        known = {"authorization": "Bearer a-token-from-a-file"}
+        assert httpx2.get(f"{address}api/gallery", headers=known, trust_env=False).json()["images"] == 12
     with started("-g", gallery, MMSEARCH_TOKEN="a-token-from-the-environment") as (_, address):
-        assert address.endswith("/?token=a-token-from-the-environment")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)  # what is printed ends up in logs
+        assert httpx2.get(f"{address}api/gallery", trust_env=False).status_code == 401
+        known = {"authorization": "Bearer a-token-from-the-environment"}
+        assert httpx2.get(f"{address}api/gallery", headers=known, trust_env=False).json()["images"] == 12
 
 
 # --- asking it from the command line ----------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def test_what_a_server_refuses_is_an_error_of_the_command(
         (["--like", "no/such.png"], "holds no picture no/such.png"),
         (["--image", tmp_path / "no.png"], "is no picture that can be read: not an image"),
         (["--image", tmp_path / "missing.png"], "cannot read the picture"),
-        (["red", "-k", 100_000], "less than or equal to 10000"),
+        (["red", "-k", 100_000], "k is 100000; it is at most 10,000"),
     ):
         result = mmsearch("query", *arguments, "--server", server.url)
         assert (result.code, result.out, message in result.err) == (1, "", True), result.err

@@ -423,6 +423,62 @@ def test_a_head_without_an_end_is_cut_off(open_to_all: Running) -> None:
     assert open_to_all.ask("red")["hits"]
 
 
+def test_a_head_that_comes_in_one_burst_is_bounded_too(open_to_all: Running) -> None:
+    """Its end comes with its beginning: no time passes in which it could be counted as it comes."""
+    fields = b"".join(b"x-%d: " % number + b"y" * 1_000 + b"\r\n" for number in range(100))
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = talk(open_to_all, head + fields + b"\r\n")
+    assert b" 200 " not in answer[:40]
+    assert b"more than 65,536 bytes" in answer
+    assert b" 200 " not in talk(open_to_all, head.replace(b"/health", b"/?" + b"q" * 70_000) + b"\r\n")[:40]
+    assert b" 200 " in talk(open_to_all, head + fields[:50_000].rpartition(b"x-")[0] + b"\r\n")[:40]
+
+
+def test_a_head_behind_a_request_that_is_being_answered_is_bounded(
+    open_to_all: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmsearch.serve.asking import Asking
+
+    answer = Asking._answers
+    monkeypatch.setattr(Asking, "_answers", lambda *asked: (time.sleep(1.0), answer(*asked))[1])
+    body = b'{"parts": [{"text": "red"}]}'
+    head = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    started = time.monotonic()
+    received = b"?"
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        received = talk(
+            open_to_all, request, b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 50_000 + b"\r\n"] * 20, pause=0.01
+        )
+    assert b" 200 " not in received
+    assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "Content-Type", "Authorization", "Origin"])
+@pytest.mark.parametrize("values", [("localhost", "evil.example"), ("evil.example", "localhost"), ("2", "2")])
+def test_a_header_that_stands_there_twice_has_no_meaning(
+    name: str, values: tuple[str, str], open_to_all: Running
+) -> None:
+    head = b"POST /api/query HTTP/1.1\r\n" + (b"" if name == "Host" else b"Host: localhost\r\n")
+    head += b"Connection: close\r\n"
+    twice = "".join(f"{name}: {value}\r\n" for value in values).encode()
+    assert b" 400 " in talk(open_to_all, head + twice + b"\r\n{}").splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/metrics", "/api/gallery", "/api/sample", "/api/images/0", "/api/images/0/thumbnail"]
+)
+def test_head_is_get_without_the_body(path: str, open_to_all: Running) -> None:
+    asked = open_to_all.client.head(path)
+    wanted = open_to_all.get(path)
+    assert (asked.status_code, asked.content) == (wanted.status_code, b"") == (200, b"")
+    assert asked.headers["content-type"] == wanted.headers["content-type"]
+    if path != "/metrics":  # whose counters count this too
+        assert asked.headers["content-length"] == wanted.headers["content-length"]
+    assert open_to_all.client.head("/api/images/1000000").status_code == 404
+    assert open_to_all.client.head("/api/query").status_code == 405
+
+
 @pytest.mark.parametrize(
     "request_",
     [b"\0\1\2\3\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"\x16\x03\x01" * 99],

@@ -75,8 +75,9 @@ def serve(
     mmsearch query "beach" --server http://127.0.0.1:8765. A gallery that is embedded, indexed or compacted meanwhile is
     followed. Ctrl-C ends it, when what is being answered is answered.
 
-    Only this machine is let in, unless --host says otherwise; then every request needs the token. The address that is
-    printed holds it, and the browser keeps it as a cookie. There is no encryption: across networks that you do not
+    Only this machine is let in, unless --host says otherwise; then every request needs the token. One that
+    is made stands in the address that is printed; one that was given does not: the page asks for it. The browser keeps
+    it as a cookie. There is no encryption: across networks that you do not
     trust, put it behind a proxy that speaks HTTPS, or use ssh -L.
     """
     # Before numpy is loaded. Questions are answered beside each other, each on one thread: with BLAS's own threads,
@@ -88,18 +89,20 @@ def serve(
     if token is not None and token_file is not None:
         raise typer.BadParameter("goes without --token", param_hint="--token-file")
 
+    given = token if token_file is None else read_token(token_file)
+
     def ready(address: str) -> None:
         print(address, flush=True)
         if show:
             try:
-                open_address(address)
+                open_address(address if given is None else f"{address}?token={given}")
             except MmsearchError as error:
                 say(f"warning: {error}")
 
     options = ServeOptions(
         host=host,
         port=port,
-        token=token if token_file is None else read_token(token_file),
+        token=given,
         allow_hosts=allow_host or (),
         hold_bytes=int(hold * (1 << 30)),
         access_log=access_log,

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.pipeline.answers import Hit
 from mmsearch.pipeline.query import OpenGallery, SearchOptions
 from mmsearch.records import ItemTable
 
-__all__ = ["Answered", "Question", "answer_all", "read_questions"]
+__all__ = ["Answered", "Question", "answer_all", "read_questions", "together"]
 
 # Large enough for matrix products at full speed, small enough that the first answers come soon.
 _BATCH = 1024
@@ -59,6 +60,11 @@ def read_questions(file: str) -> list[Question]:
 
 
 def _question(number: int, line: str, shown: str) -> Question:
+    if len(line) > REQUEST.text_characters:
+        raise QueryError(
+            f"line {number} of {shown} has {len(line):,} characters; a query has at most "
+            f"{REQUEST.text_characters:,}, and models read some dozen words"
+        )
     name, tab, text = line.strip("\r").partition("\t")
     if not tab:
         return Question(str(number), line.strip())
@@ -68,6 +74,20 @@ def _question(number: int, line: str, shown: str) -> Question:
             "not be empty, nor the id hold spaces"
         )
     return Question(name.strip(), text.strip())
+
+
+def together(questions: Sequence[Question], most: int) -> Iterator[Sequence[Question]]:
+    """Questions, at most so many together, and with no more characters than one request may ask to encode."""
+    batch: list[Question] = []
+    characters = 0
+    for question in questions:
+        if batch and (len(batch) == most or characters + len(question.text) > REQUEST.characters):
+            yield batch
+            batch, characters = [], 0
+        batch.append(question)
+        characters += len(question.text)
+    if batch:
+        yield batch
 
 
 def answer_all(
@@ -81,8 +101,7 @@ def answer_all(
     """The k best items of a table for each question, in the order asked. Raises as `OpenGallery.query`."""
     opened.require_items(table)
     cut = 0
-    for start in range(0, len(questions), _BATCH):
-        batch = questions[start : start + _BATCH]
+    for batch in together(questions, _BATCH):
         encoded = opened.text_encoder().encode_texts([question.text for question in batch])
         cut += int(encoded.truncated.sum())
         found = opened.search(encoded.vectors, k=k, table=table, options=options)

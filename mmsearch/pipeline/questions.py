@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.names import on_disk
 from mmsearch.records import ItemTable
@@ -30,6 +31,7 @@ __all__ = [
     "Query",
     "Text",
     "combined",
+    "filled_characters",
     "typed",
     "weighted",
 ]
@@ -133,6 +135,10 @@ class Query:
         for template in self.templates:
             if SLOT not in template:
                 raise QueryError(f'the template "{template}" has no {SLOT} where the text should go')
+        for part in self.parts:
+            if isinstance(part, Text):
+                for template in self.templates or [SLOT]:
+                    _require_readable(template, part.text)
         for name, cosine in (("the lowest score", self.min_score), ("the cosine of near-duplicates", self.distinct)):
             if cosine is not None and not -1 <= cosine <= 1:
                 raise QueryError(f"{name} is {cosine}; scores are cosines, between -1 and 1")
@@ -177,6 +183,25 @@ def typed(
         *(Like(*(path, 1.0) if _is_file(path) else weighted(path)) for path in like),
         *(Text(what, -weight) for what, weight in map(weighted, away)),
     ]
+
+
+def filled_characters(template: str, text: str) -> int:
+    """How long a text is in its template, without putting it there.
+
+    >>> filled_characters("{} and {}", "dog") == len("dog and dog")
+    True
+    """
+    slots = template.count(SLOT)
+    return len(template) + slots * (len(text) - len(SLOT))
+
+
+def _require_readable(template: str, text: str) -> None:
+    if (length := filled_characters(template, text)) > REQUEST.text_characters:
+        inside = "" if template == SLOT else ", as it stands in its template"
+        raise QueryError(
+            f"a text of {length:,} characters{inside}; at most {REQUEST.text_characters:,} are encoded, and models "
+            "read some dozen words"
+        )
 
 
 def weighted(what: str) -> tuple[str, float]:

@@ -13,6 +13,7 @@
     contents     the files of the gallery, while they are what it holds
     thumbnails   made once, kept in a bounded cache
     pools        threads for all else, none of which may take for ever
+    wording      what is wrong with a request, in sentences
     metrics      for Prometheus
     client       asking a server as if its gallery were here
     page/        what a browser shows

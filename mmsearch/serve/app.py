@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from mmsearch.budget import REQUEST
 from mmsearch.serve.failures import answer_failures
 from mmsearch.serve.routes.gallery import gallery_routes
 from mmsearch.serve.routes.images import image_routes
@@ -27,6 +28,7 @@ def make_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="mmsearch",
         summary="Search pictures with words and words with pictures.",
+        description=f"{REQUEST.described()} Beyond that the answer is 413 (bytes) or 422.",
         version=__version__,
         openapi_url="/api/openapi.json",
         docs_url=None,  # it would load its parts from elsewhere

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError, MmsearchError
 from mmsearch.pipeline.query import SearchOptions
 from mmsearch.pipeline.questions import Query
@@ -20,7 +21,7 @@ from mmsearch.pipeline.together import answered
 from mmsearch.serve.following import Following
 from mmsearch.serve.messages import answer_json
 from mmsearch.serve.metrics import Metrics
-from mmsearch.serve.pools import TooBusy
+from mmsearch.serve.pools import TooBusy, TooSlow
 from mmsearch.serve.watched import TextMemory, Watched
 
 __all__ = ["Asking"]
@@ -55,7 +56,7 @@ class Asking:
             thread.start()
 
     async def ask(self, queries: Sequence[Query]) -> list[bytes | MmsearchError]:
-        """The answers as JSON objects, in the order of the queries. Raises TooBusy."""
+        """The answers as JSON objects, in the order of the queries. Raises TooBusy, TooSlow."""
         if self._quick.qsize() + self._slow.qsize() + len(queries) > _MOST_WAITING:
             raise TooBusy
         loop = asyncio.get_running_loop()
@@ -64,11 +65,18 @@ class Asking:
             may_take_long = each.query.where is not None or each.query.distinct is not None
             (self._slow if may_take_long else self._quick).put(each)
         answers: list[bytes | MmsearchError] = []
-        for each in waiting:
-            try:
-                answers.append(await each.answer)
-            except MmsearchError as error:
-                answers.append(error)
+        try:
+            async with asyncio.timeout(REQUEST.seconds):
+                for each in waiting:
+                    try:
+                        answers.append(await each.answer)
+                    except MmsearchError as error:
+                        answers.append(error)
+        except TimeoutError:
+            raise TooSlow(f"it took longer than {REQUEST.seconds:g} s") from None
+        finally:
+            for each in waiting:  # what has not begun does not begin
+                each.answer.cancel()
         return answers
 
     def close(self) -> None:

@@ -14,10 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
 from mmsearch.locations import Location, located
 from mmsearch.pipeline.answers import Answer
-from mmsearch.pipeline.batch import Answered, Question
+from mmsearch.pipeline.batch import Answered, Question, together
 from mmsearch.pipeline.hits import Hit
 from mmsearch.pipeline.questions import Like, Part, Picture, Query, Text
 from mmsearch.records import ItemTable
@@ -27,8 +28,6 @@ __all__ = ["Server"]
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 600.0  # a server may have to load its model first
-_TOGETHER = 256
-_HITS_TOGETHER = 100_000
 
 
 class Server:
@@ -72,9 +71,8 @@ class Server:
         self, questions: Sequence[Question], *, k: int = 10, table: ItemTable = "images"
     ) -> Iterator[Answered]:
         """As `mmsearch.pipeline.batch.answer_all`."""
-        together = max(1, min(_TOGETHER, _HITS_TOGETHER // k))
-        for start in range(0, len(questions), together):
-            some = questions[start : start + together]
+        most = max(1, min(REQUEST.queries, REQUEST.hits_together // k))
+        for some in together(questions, most):
             messages = [{"parts": [{"text": each.text}], "k": k, "table": table} for each in some]
             body = json.dumps({"queries": messages}).encode()
             found = self._post("/api/queries", body, "application/json")["answers"]

@@ -5,10 +5,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["BoundedProtocol"]
+__all__ = ["HEAD_BYTES", "BoundedProtocol"]
 
 _HEAD_SECONDS = 10.0
-_HEAD_BYTES = 64 << 10
+HEAD_BYTES = 64 << 10
+"""Of the head of a request: its first line and its headers."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -17,21 +18,34 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _in_head = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
+        went_on = self._in_head  # else a body may stand before the head in what came
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:  # a request is being answered
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering:
             self._head_came()
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > _HEAD_BYTES:
+        if self._in_head or not answering:
+            self._head_bytes += len(data) if went_on or not answering else 0
+        if self._head_bytes > HEAD_BYTES:
             self.transport.abort()
+        elif answering:
+            return
         elif self._deadline is None and not self.transport.is_closing():
             self._await_head()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes, self._in_head = 0, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes, self._in_head = 0, False
+        super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
@@ -41,7 +55,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
 
     def _head_came(self) -> None:
-        self._head_bytes = 0
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

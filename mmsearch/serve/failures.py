@@ -11,6 +11,7 @@ from mmsearch.serve.contents import Gone, NoSuchImage
 from mmsearch.serve.messages import ErrorBody, to_json
 from mmsearch.serve.pictures import UnknownPicture
 from mmsearch.serve.pools import TooBusy, TooSlow
+from mmsearch.serve.wording import problem
 
 __all__ = ["BAD_REQUEST", "GONE", "NOT_FOUND", "answer_failures", "error_json"]
 
@@ -64,13 +65,16 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
-    return _error(422, "; ".join(problems[:5]))
+    problems = dict.fromkeys(problem(each) for each in error.errors())
+    return _error(422, "; ".join([*problems][:5]))
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+    said = {404: f"there is nothing at {request.url.path}; /api/openapi.json lists what there is"}
+    said[405] = f"{request.url.path} does not take {request.method}; /api/openapi.json says what it takes"
+    own = error.detail not in ("Not Found", "Method Not Allowed")
+    return _error(error.status_code, error.detail if own else said[error.status_code], dict(error.headers or {}))
 
 
 async def _failed(_: Request, error: Exception) -> Response:

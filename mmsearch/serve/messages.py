@@ -1,20 +1,19 @@
 """What goes over the wire: the bodies of requests, checked, and how answers look in the documentation of the API."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
 from mmsearch.pipeline.answers import Answer
 from mmsearch.pipeline.hits import record
-from mmsearch.pipeline.questions import NEAR_DUPLICATE
+from mmsearch.pipeline.questions import NEAR_DUPLICATE, SLOT, filled_characters
 from mmsearch.serve.contents import images_of
 
 __all__ = [
-    "LONGEST_FILTER",
-    "MOST_HITS",
-    "MOST_QUERIES",
     "AnswerBody",
     "AnswersBody",
     "ErrorBody",
@@ -30,15 +29,6 @@ __all__ = [
     "to_json",
 ]
 
-MOST_HITS = 10_000
-"""How far down a ranking a query may look: k + offset."""
-MOST_QUERIES = 256
-"""Queries of one request."""
-_MOST_HITS_TOGETHER = 100_000
-_MOST_PARTS = 16
-_MOST_TEMPLATES = 100  # as many as the templates that CLIP was evaluated with
-_LONGEST_TEXT = 10_000
-LONGEST_FILTER = 4_000
 _LONGEST_PATH = 4_096
 
 RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -51,7 +41,7 @@ class _Message(BaseModel):
 class PartBody(_Message):
     """One thing to ask with: exactly one of text, picture and like."""
 
-    text: str | None = Field(None, min_length=1, max_length=_LONGEST_TEXT, description="Words.")
+    text: str | None = Field(None, min_length=1, max_length=REQUEST.text_characters, description="Words.")
     picture: str | None = Field(
         None,
         pattern="^[0-9a-f]{32}$",
@@ -72,38 +62,64 @@ class PartBody(_Message):
 class QueryBody(_Message):
     """A question to the gallery."""
 
-    parts: list[PartBody] = Field(min_length=1, max_length=_MOST_PARTS)
-    k: int = Field(60, ge=1, le=MOST_HITS, description="How many hits.")
-    offset: int = Field(0, ge=0, lt=MOST_HITS, description="Pass over so many of the best.")
+    parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
+    k: int = Field(60, ge=1, le=REQUEST.hits, description="How many hits.")
+    offset: int = Field(0, ge=0, lt=REQUEST.hits, description="Pass over so many of the best.")
     table: Literal["images", "captions"] = "images"
     where: str | None = Field(
-        None, max_length=LONGEST_FILTER, description="An SQL expression over the columns of the table."
+        None, max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the table."
     )
     min_score: float | None = Field(None, ge=-1, le=1)
     distinct: bool | float | None = Field(
         None, description=f"Leave out hits with this cosine to a better one; true for {NEAR_DUPLICATE}."
     )
-    templates: list[Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]] = Field(
-        default_factory=list, max_length=_MOST_TEMPLATES, description="Each text is put in the place of {} in each."
+    templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
+        default_factory=list, max_length=REQUEST.templates, description="Each text is put in the place of {} in each."
     )
 
     @model_validator(mode="after")
     def _not_too_far(self) -> "QueryBody":
-        if self.k + self.offset > MOST_HITS:
-            raise ValueError(f"k + offset is at most {MOST_HITS}; a filter makes an answer shorter")
+        if (looked := self.k + self.offset) > REQUEST.hits:
+            raise ValueError(
+                f"k + offset is {looked:,}; it is at most {REQUEST.hits:,}; a filter makes an answer shorter"
+            )
+        _require_within([self])
         return self
 
 
 class QueriesBody(_Message):
     """Several questions, answered together."""
 
-    queries: list[QueryBody] = Field(min_length=1, max_length=MOST_QUERIES)
+    queries: list[QueryBody] = Field(min_length=1, max_length=REQUEST.queries)
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "QueriesBody":
-        if sum(each.k for each in self.queries) > _MOST_HITS_TOGETHER:
-            raise ValueError(f"all k together are at most {_MOST_HITS_TOGETHER}; send some of the queries apart")
+        _require_within(self.queries)
         return self
+
+
+def _require_within(queries: Sequence[QueryBody]) -> None:
+    """Raise ValueError where queries ask for more work than one request may. Nothing is put together for it."""
+    lengths = [
+        filled_characters(form, part.text)
+        for each in queries
+        for part in each.parts
+        if part.text is not None
+        for form in each.templates or [SLOT]
+    ]
+    longest = max(lengths, default=0)
+    if longest > REQUEST.text_characters:
+        raise ValueError(
+            f"a text of {longest:,} characters, as it stands in its template; at most {REQUEST.text_characters:,} are "
+            "encoded"
+        )
+    for count, most, name in (
+        (len(lengths), REQUEST.texts, "texts (each in each template)"),
+        (sum(lengths), REQUEST.characters, "characters to encode"),
+        (sum(each.k + each.offset for each in queries), REQUEST.hits_together, "hits (k + offset of all queries)"),
+    ):
+        if count > most:
+            raise ValueError(f"{count:,} {name}; one request has at most {most:,}: send some of it apart")
 
 
 class ErrorBody(BaseModel):
@@ -207,10 +223,22 @@ class ColumnBody(BaseModel):
 
 
 class LimitsBody(BaseModel):
-    """How much may be asked for: bytes of a picture that is sent, and how far down a ranking (k + offset)."""
+    """How much one request may ask for: as the description of the API says it, and bytes of a picture that is sent."""
 
     upload_bytes: int
+    body_bytes: int
+    text_characters: int
+    texts: int
+    characters: int
+    parts: int
+    templates: int
+    queries: int
     hits: int
+    hits_together: int
+    filter_characters: int
+    filter_seconds: int
+    pixels: int
+    seconds: int
 
 
 class GalleryBody(BaseModel):

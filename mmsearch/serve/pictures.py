@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.budget import REQUEST
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.pipeline.items import vector_of
@@ -18,7 +19,6 @@ from mmsearch.serve.thumbnails import Edge, drawn
 
 __all__ = ["Pictures", "SentPicture", "UnknownPicture"]
 
-_MOST_PIXELS = 100_000_000  # 0.3 GB as RGB, and as much again while it is converted; one is decoded at a time
 _KEPT = 1_024
 _DECODE_SECONDS = 20.0
 _LOAD_SECONDS = 600.0  # a model may have to be loaded first
@@ -95,7 +95,7 @@ class Pictures:
 def _pixels(data: bytes, encoder: Encoder | None) -> tuple[int, int, NDArray[np.float32]]:
     """Width, height and what the encoder takes, (1, 3, H, W). Raises QueryError."""
     try:
-        picture = images.decode(data, max_pixels=_MOST_PIXELS)
+        picture = images.decode(data, max_pixels=REQUEST.pixels)  # one is decoded at a time
     except ImageError as error:
         reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
         raise QueryError(f"this is no picture that can be read: {reason}") from error

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from mmsearch.budget import REQUEST
 from mmsearch.cache import cache_dir
 from mmsearch.errors import MmsearchError
 from mmsearch.pipeline.query import OpenGallery, open_gallery
@@ -31,7 +32,6 @@ _Path = str | os.PathLike[str]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
 _SHORTEST_TOKEN = 16
-_FILTER_SECONDS = 30.0
 _MOST_CONNECTIONS = 512
 _IDLE_SECONDS = 15
 _END_SECONDS = 30  # for what is in flight when the server is stopped
@@ -74,11 +74,12 @@ def serve_gallery(
 ) -> None:
     """Serve a gallery until Ctrl-C or SIGTERM; requests in flight are finished.
 
-    encoder, device: of queries, as for `open_gallery`. ready: gets the address, with the token where there is one, when
-    requests are taken.
+    encoder, device: of queries, as for `open_gallery`. ready: gets the address when requests are taken: with the token
+    where one was made, which is said nowhere else, and without one that was given, which whoever gave it has.
     Raises GalleryNotFound, GalleryError, MmsearchError (the port is taken).
     """
-    if options.token is None and options.host not in LOOPBACK:
+    made = options.token is None and options.host not in LOOPBACK
+    if made:
         options = replace(options, token=secrets.token_urlsafe(24))
     opened = _opened(gallery, options, encoder=encoder, device=device, announce=announce)
     with _listening(options.host, options.port) as (listener, port):
@@ -87,7 +88,7 @@ def serve_gallery(
         if service.text_problem is not None:
             announce(f"warning: texts cannot be asked, pictures of the gallery can: {service.text_problem}")
         host = f"[{options.host}]" if ":" in options.host else options.host
-        address = f"http://{host}:{port}/" + (f"?token={options.token}" if options.token else "")
+        address = f"http://{host}:{port}/" + (f"?token={options.token}" if made else "")
         asyncio.run(_Server(server_config(app)).run_until_stopped(listener, lambda: ready(address)))
 
 
@@ -119,7 +120,7 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
 
 
 def _opened(gallery: _Path | None, options: ServeOptions, **opening: Any) -> OpenGallery:
-    return open_gallery(gallery, hold=options.hold_bytes, filter_seconds=_FILTER_SECONDS, **opening)
+    return open_gallery(gallery, hold=options.hold_bytes, filter_seconds=REQUEST.filter_seconds, **opening)
 
 
 def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp, Service]:

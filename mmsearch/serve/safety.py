@@ -18,6 +18,9 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mmsearch.budget import REQUEST
+from mmsearch.serve.connections import HEAD_BYTES
+
 __all__ = ["Access", "Guard"]
 
 _HEADERS = {
@@ -34,11 +37,12 @@ _HEADERS = {
 _OPEN = {"/", "/health"}
 _PAGE = "/static/"
 _UPLOADS = "/api/pictures"
-_MESSAGE_BYTES = 2 << 20
 _DRAINED_BYTES = 256 << 20
 _METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 # Where a body is not read to its end, the connection cannot be used again.
 _CLOSE = {"connection": "close"}
+# Of two, one program believes the first and another the last.
+_ONCE = {"host", "content-length", "content-type", "transfer-encoding", "authorization", "origin"}
 _DIGITS = 20  # of a length: more would take long to read as a number
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _BODY_SECONDS = 30.0
@@ -95,14 +99,15 @@ class Guard:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
-        answer = _Sending(send)
+        answer = _Sending(send, bodies=scope["method"] != "HEAD")
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
                 await _drained(receive)
                 await refusal(answer)
             else:
-                await self._app(scope, _Receiving(receive, self._most_bytes(scope)), answer)
+                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(asked, _Receiving(receive, self._most_bytes(scope)), answer)
         except _Left:
             pass
         except Exception:  # noqa: BLE001 - a bug is this server's, and no concern of who asks
@@ -116,10 +121,16 @@ class Guard:
                 print(f"mmsearch: {method} {path} {answer.status} {took:.1f} ms", file=sys.stderr, flush=True)
 
     def _most_bytes(self, scope: Scope) -> int:
-        return self._upload_bytes if scope["path"] == _UPLOADS else _MESSAGE_BYTES
+        return self._upload_bytes if scope["path"] == _UPLOADS else REQUEST.body_bytes
 
     def _refusal(self, scope: Scope) -> "_Response | None":
         """What to answer instead of the application; None where it may answer."""
+        head_bytes = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if head_bytes + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES:
+            return _error(431, f"the head of the request has more than {HEAD_BYTES:,} bytes")
+        names = [name.decode("latin-1") for name, _ in scope["headers"]]
+        if twice := sorted(name for name in _ONCE if names.count(name) > 1):
+            return _error(400, f"the header {twice[0]} stands there more than once")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if not self._access.knows_host(headers.get("host", "")):
             return _error(421, "the Host header names no address of this server; allow a name with --allow-host NAME")
@@ -228,8 +239,9 @@ async def _drained(receive: Receive) -> None:
 class _Sending:
     """A response with the headers that every one has, to a client that takes it."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, *, bodies: bool) -> None:
+        """bodies: whether they are sent; the answer to HEAD is that to GET without its body."""
+        self._send, self._bodies = send, bodies
         self.started = False
         self.status = 0
 
@@ -242,6 +254,8 @@ class _Sending:
                 *message["headers"],
                 *((name.encode(), value.encode()) for name, value in more.items() if name.encode() not in present),
             ]
+        elif not self._bodies:
+            message = {**message, "body": b""}
         try:
             await asyncio.wait_for(self._send(message), _SEND_SECONDS)
         except TimeoutError:

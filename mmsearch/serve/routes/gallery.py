@@ -1,16 +1,18 @@
 """What is served: the gallery, the page, and how the server is doing."""
 
 import mimetypes
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, Response
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError
 from mmsearch.names import shown
 from mmsearch.records import ITEM_TABLES
 from mmsearch.serve.failures import NOT_FOUND
-from mmsearch.serve.messages import MOST_HITS, GalleryBody, HealthBody, to_json
+from mmsearch.serve.messages import GalleryBody, HealthBody, to_json
 from mmsearch.serve.metrics import CONTENT_TYPE
 from mmsearch.serve.service import Service
 from mmsearch.version import __version__
@@ -79,7 +81,7 @@ def _gallery(service: Service) -> dict[str, Any]:
             ]
             for table in ITEM_TABLES
         },
-        "limits": {"upload_bytes": service.upload_bytes, "hits": MOST_HITS},
+        "limits": {"upload_bytes": service.upload_bytes, **asdict(REQUEST)},
         "answers_text": problem is None,
         "text_problem": problem,
         "mmsearch": __version__,

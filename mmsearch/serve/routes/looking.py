@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.pipeline.hits import record
@@ -11,7 +12,7 @@ from mmsearch.pipeline.samples import sample, sample_captions
 from mmsearch.records import ImageRow
 from mmsearch.serve.contents import Gone, image_row, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
-from mmsearch.serve.messages import LONGEST_FILTER, SampleBody, to_json
+from mmsearch.serve.messages import SampleBody, to_json
 from mmsearch.serve.pictures import UnknownPicture
 from mmsearch.serve.service import Service
 from mmsearch.serve.thumbnails import Edge
@@ -22,7 +23,8 @@ _CAPTIONS = 6
 
 _Hash = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The content hash of a picture.")]
 _Where = Annotated[
-    str | None, Query(max_length=LONGEST_FILTER, description="An SQL expression over the columns of the pictures.")
+    str | None,
+    Query(max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the pictures."),
 ]
 
 
