@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 from mmsearch.errors import StoreError
 from mmsearch.names import on_disk
 
-__all__ = ["Location", "Url", "joined", "located", "redacted", "url_of"]
+__all__ = ["Location", "Url", "expanded", "joined", "located", "redacted", "url_of"]
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _WEB = ("http", "https", "ftp")
@@ -140,7 +140,7 @@ def located(place: str | os.PathLike[str], listed: dict[str, dict[str, str]] | N
     if found is None:
         if _MANGLED.match(text):
             raise StoreError(f"{redacted(text)} is a URL that went through a Path and lost a slash; give it as text")
-        path = os.path.abspath(Path(text).expanduser())  # noqa: PTH100 - resolve() would follow links
+        path = os.path.abspath(expanded(text))  # noqa: PTH100 - resolve() would follow links
         return Path(on_disk(path, listed))
     scheme = found[1].lower()
     if (clean := redacted(text)) != text:
@@ -156,6 +156,11 @@ def located(place: str | os.PathLike[str], listed: dict[str, dict[str, str]] | N
     if not key:
         raise StoreError(f"{text} names no bucket; expected {scheme}://BUCKET or {scheme}://BUCKET/FOLDER")
     return Url(f"{scheme}://{key}")
+
+
+def expanded(place: str | os.PathLike[str]) -> Path:
+    """A path with ~ and ~name read as a shell does: where there is no such user, it is the name of a file (~.jpg)."""
+    return Path(os.path.expanduser(place))  # noqa: PTH111 - that of Path raises for the home of nobody
 
 
 def url_of(location: str) -> Url | None:

@@ -215,7 +215,13 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     ("command", "code", "message"),
     [
         ("mmsearch info -g g > /dev/full", 1, "mmsearch: error: cannot write the output: no space left on device"),
-        ("mmsearch info -g g >&-", 0, ""),
+        ("mmsearch info -g g >&-", 1, "mmsearch: error: cannot write the output: bad file descriptor"),
+        ("mmsearch info -g g 2>&-", 0, ""),
+        ("mmsearch query red -g g --from-file - <&-", 2, ""),
+        ("mmsearch query -g g --from-file - <&-", 1, "stdin holds no queries"),
+        ("mmsearch query -g g --image '~.jpg'", 1, "cannot read the picture ~.jpg: no such file"),
+        ("mmsearch query -g '~nosuch/g' red", 1, "no gallery at"),
+        ("mmsearch embed '~nosuch/x' -g g", 1, "~nosuch/x"),
         ("mmsearch info -g g | head -1", 0, ""),
         ("mkdir gone; cd gone; rmdir ../gone; mmsearch info", 1, "the current folder does not exist any more"),
         ('mmsearch embed ""', 2, "an empty path"),
@@ -266,3 +272,14 @@ def test_forget_says_which_captions_lose_their_pictures(gallery: Path, photos: P
     hits = mmsearch("query", "red", "--in", "captions", "-k", 1, "-g", gallery, "--format", "paths").out
     assert hits == f"{photos / 'red.png'}\n"
     assert mmsearch("forget", captions, "-g", gallery).out.startswith(f"{captions}: 0 pictures and 2 captions")
+
+
+def test_names_are_the_same_under_every_locale(photos: Path, mmsearch: Command) -> None:
+    write_picture(photos / "日本語.png", "red", seed=1)
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = shell("mmsearch embed photos --model demo -g g", photos.parent, **plain)
+    assert done.returncode == 0, done.stderr
+    done = shell("mmsearch query --image photos/日本語.png -k 1 -g g --format paths", photos.parent, **plain)
+    assert (done.returncode, done.stdout) == (0, f"{photos}/日本語.png\n"), done.stderr
+    hits = mmsearch("query", "--image", photos / "日本語.png", "-k", 1, "-g", photos.parent / "g", "--format", "paths")
+    assert hits.out == f"{photos}/日本語.png\n"

@@ -61,6 +61,7 @@ def _options(
 
 def main() -> None:
     """Run the program."""
+    _require_utf8_names()
     _prepare_streams()
     # Warnings of our own are for whoever runs the command; those of libraries are for developers.
     warnings.showwarning = _show_warning
@@ -77,10 +78,46 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:
+        if error.filename is not None and error.errno in _OF_A_PLACE:
+            _fail(_place_error(error))
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own last flush succeeds
         _fail(f"cannot write the output: {(error.strerror or str(error)).lower()}")
+
+
+# What a file system answers about a place that was named, and what no command can know before it looks.
+_OF_A_PLACE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.ENODEV,
+)
+
+
+def _place_error(error: OSError) -> str:
+    """One line about a place that the system does not let us use; of a lack of permission also who may give it."""
+    place = os.fsdecode(error.filename)
+    reason = f"cannot use {place}: {(error.strerror or str(error)).lower()}"
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return reason
+    owned = next((above for above in (Path(place), *Path(place).parents) if _owner(above) is not None), None)
+    owner = f"{owned} belongs to {_owner(owned)}; " if owned is not None else ""
+    return f"{reason}. {owner}ask for the right to read it (and to write it, for what writes), or name another place"
+
+
+def _owner(place: Path) -> str | None:
+    try:
+        return place.owner()
+    except KeyError:
+        return f"user {place.stat().st_uid}"
+    except (OSError, NotImplementedError):  # out of sight too; Windows
+        return None
 
 
 def _fail(message: str) -> NoReturn:
@@ -88,10 +125,31 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def _require_utf8_names() -> None:
+    """Start again in UTF-8 mode under a locale that is not UTF-8: paths would be stored as other text than elsewhere.
+
+    How names are decoded cannot be changed later. The bytes of the arguments arrive unchanged.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for workers
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def _prepare_streams() -> None:
-    """Output that cannot fail over a name: what its encoding lacks is escaped, and a closed stream takes anything."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the program
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    """Output that cannot fail over a name: what its encoding lacks is escaped.
+
+    A stream that is closed is opened on nothing: else the next file that is opened, which may be a shard, would have
+    its number, and take what libraries write to it. Nothing to be read is there, errors go nowhere, and an answer for
+    which there is no place is an error.
+    """
+    for number, how in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, how)  # takes the lowest number that is free: this one
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115 - lives as long as the program
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

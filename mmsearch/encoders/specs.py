@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mmsearch.errors import EncoderError
+from mmsearch.locations import expanded
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -95,7 +96,7 @@ def parse_spec(spec: str) -> Spec:
     if colon and scheme == "local-dir":
         if not rest:
             raise EncoderError("local-dir: needs a folder: local-dir:PATH")
-        folder = Path(rest).expanduser().absolute()
+        folder = expanded(rest).absolute()
         return LocalModel(folder, f"local-dir:{folder}")
     if colon and scheme == "hf-hub":
         org, slash, name = rest.partition("/")
@@ -119,7 +120,7 @@ def _parse_named(spec: str) -> Spec:
     if not rest:
         return Tagged(arch, "")
     if "/" in rest or rest.endswith(WEIGHT_SUFFIXES):
-        return CheckpointFile(arch, Path(rest).expanduser().absolute())
+        return CheckpointFile(arch, expanded(rest).absolute())
     return Tagged(arch, rest)
 
 

@@ -4,10 +4,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchWarning, QueryError
+from mmsearch.locations import expanded
 from mmsearch.pipeline.answers import Hit
 from mmsearch.pipeline.query import OpenGallery, SearchOptions
 from mmsearch.records import ItemTable
@@ -41,7 +41,7 @@ def read_questions(file: str) -> list[Question]:
     """
     shown = "stdin" if file == "-" else file
     try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        content = sys.stdin.buffer.read() if file == "-" else expanded(file).read_bytes()
         lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise QueryError(f"cannot read the queries {shown}: {(error.strerror or str(error)).lower()}") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import ImageError, StoreError
-from mmsearch.locations import Location, url_of
+from mmsearch.locations import Location, expanded, url_of
 from mmsearch.pipeline.answers import Hit
 from mmsearch.sources import archive_of, read_location
 
@@ -42,7 +42,7 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
     changes nothing. A file that several hits share (captions) is copied once, under its best rank.
     Raises StoreError where the folder cannot be written.
     """
-    target = Path(folder).expanduser().absolute()
+    target = expanded(folder).absolute()
     try:
         target.mkdir(exist_ok=True)
     except OSError as error:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders.declared import declared_encoder
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, SourceError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
-from mmsearch.locations import Location, located
+from mmsearch.locations import Location, expanded, located
 from mmsearch.records import (
     CaptionRow,
     EncoderIdentity,
@@ -71,7 +71,7 @@ def import_vectors(
 
     Raises SourceError (no such output, parts that do not belong together), EncoderError, EncoderMismatch.
     """
-    source = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
+    source = Path(os.path.abspath(expanded(folder)))  # noqa: PTH100
     parts = _parts(source)
     dims = {part.dim for part in parts}
     if len(dims) != 1:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchWarning, QueryError
+from mmsearch.locations import expanded
 from mmsearch.names import on_disk
 from mmsearch.records import ItemTable
 
@@ -248,7 +249,7 @@ def _check(part: Part) -> None:
 
 def _is_file(name: str) -> bool:
     try:
-        return Path(on_disk(str(Path(name).expanduser().absolute()))).is_file()
+        return Path(on_disk(str(expanded(name).absolute()))).is_file()
     except (OSError, ValueError, RuntimeError):  # too long for a name, a null byte, a home of nobody
         return False
 

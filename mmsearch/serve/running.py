@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp
 from mmsearch.budget import REQUEST
 from mmsearch.cache import cache_dir
 from mmsearch.errors import MmsearchError
+from mmsearch.locations import expanded
 from mmsearch.pipeline.query import OpenGallery, open_gallery
 from mmsearch.serve.app import make_app
 from mmsearch.serve.connections import BoundedProtocol
@@ -95,7 +95,7 @@ def serve_gallery(
 def read_token(file: _Path) -> str:
     """The token in a file, without the white space around it. Raises MmsearchError."""
     try:
-        return Path(file).expanduser().read_text("utf-8").strip()
+        return expanded(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is no text"
         raise MmsearchError(f"cannot read the token {file}: {reason}") from error

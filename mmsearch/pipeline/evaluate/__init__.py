@@ -18,6 +18,7 @@ from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, loa
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
+from mmsearch.locations import expanded
 from mmsearch.pipeline.evaluate.arrays import evaluate_vectors
 from mmsearch.pipeline.evaluate.document import to_json
 from mmsearch.pipeline.evaluate.encoding import Encoded, encode_benchmark, open_encoder
@@ -90,11 +91,11 @@ def evaluate(
     in as they are, unless there are templates. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
     """
     options = options or EvaluateOptions()
-    folder = Path(os.path.abspath(Path(images).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
     loaded = load_benchmark(
         benchmark,
         images=folder,
-        annotations=Path(annotations).expanduser(),
+        annotations=expanded(annotations),
         split=options.split,
         split_file=options.split_file,
         captions_per_image=options.captions_per_image,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.errors import BenchmarkError
+from mmsearch.locations import expanded
 from mmsearch.metrics import Ids, Relevance, Vectors
 from mmsearch.pipeline.evaluate.measuring import as_system, benchmark_hash, compared, hardware, measure, versions
 from mmsearch.pipeline.evaluate.report import EvaluationReport, Items, SystemResult
@@ -90,7 +91,7 @@ def evaluate_vectors(
 def _read(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
     """Vectors, memory-mapped where they can be, and their ids where the file has some."""
     named = re.fullmatch(r"(.+\.npy)(?:\[(\d+)\])?", spec)
-    file = Path(named[1] if named else spec).expanduser()
+    file = expanded(named[1] if named else spec)
     if not file.is_file():
         raise BenchmarkError(f"vectors: there is no file {file}")
     if not named:

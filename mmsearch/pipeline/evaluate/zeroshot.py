@@ -12,6 +12,7 @@ from mmsearch.benchmarks.names import is_image_name
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError, StoreError
+from mmsearch.locations import expanded
 from mmsearch.metrics import Interval, Relevance, intervals, rank_both, recall_at_k
 from mmsearch.pipeline.evaluate.encoding import encode_images, encode_texts, open_encoder
 from mmsearch.pipeline.evaluate.measuring import hardware, versions
@@ -105,7 +106,7 @@ def evaluate_zeroshot(
     the published runs. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
     """
     options = options or ZeroShotOptions()
-    folder = Path(os.path.abspath(Path(images).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
     members = _members(folder)
     names = _class_names(tuple(members), options.classes)
     templates = templates_named(options.templates)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmsearch.errors import QueryError, StoreError
+from mmsearch.locations import expanded
 from mmsearch.pipeline.answers import Answer
 
 __all__ = ["place_for", "saved"]
@@ -15,7 +16,7 @@ def place_for(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Se
 
     Raises QueryError (another suffix, or one of the pictures themselves), StoreError (no such folder).
     """
-    target = Path(file).expanduser().absolute()
+    target = expanded(file).absolute()
     if target.suffix.lower() not in suffixes:
         raise QueryError(f"{target.name}: name a file that ends in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
     if not target.parent.is_dir():

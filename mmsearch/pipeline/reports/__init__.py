@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.errors import StoreError
+from mmsearch.locations import expanded
 from mmsearch.metrics import Ranking, Vectors, scores_of
 from mmsearch.pipeline.evaluate import EvaluationReport, to_json
 from mmsearch.pipeline.reports.page import page
@@ -31,7 +32,7 @@ def require_place(target: _Path) -> Path:
 
     Raises StoreError where it cannot be, before any work is done.
     """
-    place = Path(target).expanduser().absolute()
+    place = expanded(target).absolute()
     if place.suffix.lower() in _KINDS and not place.is_dir():
         if not place.parent.is_dir():
             raise StoreError(f"the report cannot be written: no folder {place.parent}")
