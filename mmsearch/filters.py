@@ -16,7 +16,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.errors import FilterError
-from mmsearch.names import composed
 
 __all__ = ["RowFilter"]
 
@@ -28,6 +27,7 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     "memory_limit": "1GB",  # a piece of rows needs a few megabytes; an expression may ask for any amount
 }
+_BOUNDED_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "256MB"}
 _NOT_ONE_ROW = {
     "SUBQUERY": "a subquery",
     "WINDOW": "a window function",
@@ -38,6 +38,23 @@ _BOUNDED_CLASSES = {
     *("BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION"),
     *("OPERATOR", "TYPE"),
 }
+_BOUNDED_OPERATORS = {
+    *("OPERATOR_NOT", "OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "OPERATOR_COALESCE", "OPERATOR_NULLIF"),
+    *("COMPARE_IN", "COMPARE_NOT_IN", "ARRAY_EXTRACT", "ARRAY_SLICE"),
+}
+_BOUNDED_TYPES = {
+    *("VARCHAR", "TEXT", "STRING", "CHAR", "BPCHAR", "BOOLEAN", "BOOL", "DOUBLE", "FLOAT", "REAL", "DECIMAL"),
+    *("NUMERIC", "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"),
+    *("UBIGINT", "UHUGEINT", "DATE", "TIME", "TIMESTAMP", "DATETIME", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"),
+    *("INTERVAL", "INT1", "INT2", "INT4", "INT8", "FLOAT4", "FLOAT8"),
+}
+"""What a stranger's filter may cast to. A blob, bits or a list as text has several characters for each of its own, and
+so on with each cast."""
+_CONSTANT_PATTERNS = {
+    *("~~", "!~~", "~~*", "!~~*", "~~~", "like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape"),
+    *("regexp_matches", "regexp_full_match", "strftime", "strptime"),
+}
+"""Functions whose second argument is compiled: for a stranger once, and not for each row."""
 _BOUNDED_FUNCTIONS = frozenset(
     {
         *(
@@ -67,7 +84,7 @@ _BOUNDED_FUNCTIONS = frozenset(
         *("substring", "substr", "contains", "starts_with", "ends_with", "prefix", "suffix", "position", "strpos"),
         *("instr", "split_part", "concat", "reverse", "strip_accents", "parse_filename", "parse_dirname", "nullif"),
         *("ifnull", "greatest", "least", "abs", "round", "floor", "ceil", "ceiling", "trunc", "sqrt", "ln", "log"),
-        *("exp", "pow", "power", "mod", "sign", "hex", "md5", "hash", "year", "month", "day", "hour", "minute"),
+        *("exp", "pow", "power", "mod", "sign", "md5", "hash", "year", "month", "day", "hour", "minute"),
         *("second", "quarter", "week", "dayofweek", "isodow", "dayofyear", "dayname", "monthname", "date_part"),
         *(
             "datepart",
@@ -84,10 +101,11 @@ _BOUNDED_FUNCTIONS = frozenset(
         *("to_years", "to_months", "to_weeks", "to_days", "to_hours", "to_minutes", "to_seconds"),
     }
 )
-"""What a filter of a stranger may use: functions whose work and whose result are bounded by what they are given.
+"""What a filter of a stranger may use: functions whose work and whose result are bounded by what they are given, and no
+longer than it: hex() doubles a text, and in hex(hex(…)) again at each level.
 
 DuckDB can neither be interrupted within a piece of rows nor be kept from allocating by its own limit: repeat(path,
-100000000) took 27 s and 4 GB where 3 s and 1 GB were allowed."""
+100000000) took 27 s and 4 GB where 3 s and 1 GB were allowed. `mmsearch.filter_process` does both."""
 _ONE = "it must be one expression, as after WHERE, and nothing else"
 _SHOWN = 200  # characters of an expression that a message repeats
 # Of a parsed `SELECT expression`, all that may be there.
@@ -105,10 +123,10 @@ class RowFilter:
 
         bounded: take only functions whose work is bounded by the row, as for a stranger's filter.
         """
-        self._expression = expression = composed(expression)
+        self._expression = expression
         self._schema = pa.schema(columns)
         self._one_at_a_time = threading.Lock()
-        self._connection = duckdb.connect(":memory:", config=_SETTINGS)
+        self._connection = duckdb.connect(":memory:", config=_SETTINGS | (_BOUNDED_SETTINGS if bounded else {}))
         self._connection.execute("SET lock_configuration = true")
         parsed = self._parsed()
         self.columns = self._columns_of(parsed)
@@ -123,7 +141,7 @@ class RowFilter:
 
         Where it is neither true nor false (NULL), a row is not admitted. Raises FilterError.
         """
-        admitted = self._run(self._sql, _composed(rows), lambda found: found.fetchnumpy()["row_id"])
+        admitted = self._run(self._sql, rows, lambda found: found.fetchnumpy()["row_id"])
         return np.sort(np.asarray(admitted, np.int64))
 
     def _parsed(self) -> dict[str, Any]:
@@ -168,6 +186,14 @@ class RowFilter:
                 raise self._bad(f"a {kind.lower()} is more than filters may use here")
             if kind == "FUNCTION" and node["function_name"].lower() not in _BOUNDED_FUNCTIONS:
                 raise self._bad(f"the function {node['function_name']} is not among those that filters may use here")
+            if kind == "FUNCTION" and node["function_name"].lower() in _CONSTANT_PATTERNS:
+                _, *patterns = [each["expression"] for each in node["arguments"]]
+                if any(each["class"] != "CONSTANT" for each in patterns):
+                    raise self._bad(f"the pattern of {node['function_name']} is not one text for all rows")
+            if kind == "OPERATOR" and node["type"] not in _BOUNDED_OPERATORS:
+                raise self._bad(f"a {node['type'].lower().replace('_', ' ')} is more than filters may use here")
+            if kind == "TYPE" and node["type_name"].upper() not in _BOUNDED_TYPES:
+                raise self._bad(f"the type {node['type_name']} is more than filters may use here")
 
     def _check_type(self) -> None:
         none = self._schema.empty_table()
@@ -201,17 +227,6 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(tree, list):
         for inner in tree:
             yield from _nodes(inner)
-
-
-def _composed(rows: pa.Table) -> pa.Table:
-    """The rows with their text in the form in which a filter is typed: a Mac's file system spells é otherwise."""
-    import pyarrow.compute as pc
-
-    for place, name in enumerate(rows.column_names):
-        texts = rows.column(name)
-        if pa.types.is_string(texts.type) and not pc.all(pc.string_is_ascii(texts)).as_py():
-            rows = rows.set_column(place, name, pc.utf8_normalize(texts, form="NFC"))
-    return rows
 
 
 def _filled(tree: Any) -> bool:

@@ -1,17 +1,25 @@
 """Filters: the best of what an SQL expression admits, exactly, and nothing but an expression."""
 
+import os
 import random
-from collections.abc import Callable, Sequence
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from mmsearch.errors import MmsearchWarning, QueryError
+from mmsearch.errors import FilterError, MmsearchWarning, QueryError
+from mmsearch.filter_process import BoundedFilter, FilterProcesses
+from mmsearch.filters import RowFilter
 from mmsearch.gallery import Gallery, tables
 from mmsearch.pipeline.embed import embed
 from mmsearch.pipeline.index import index
@@ -251,8 +259,6 @@ def test_a_filter_reaches_neither_files_nor_the_network_nor_its_settings() -> No
     """Even without the look at the expression: the connection itself is shut."""
     import duckdb
 
-    from mmsearch.filters import RowFilter
-
     schema = tables.schema("images", 4, "float16")
     connection = RowFilter("width > 3", list(schema)[:-1])._connection
     for statement in (
@@ -294,7 +300,7 @@ def test_captions_have_columns_of_their_own(photos: Path, mmsearch: Command) -> 
     done = mmsearch(*ask, "caption like '%red%' and path is null")
     assert done.err == ""
     rank, _, *rest = done.out.splitlines()[1].split(",")
-    assert (rank, rest) == ("1", ["2", "a red thing", "", "", "false", "", ""])
+    assert (rank, rest) == ("1", ["2", "a red thing", "", "", "false"])
     done = mmsearch(*ask, "width > 3")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
@@ -303,5 +309,100 @@ def test_captions_have_columns_of_their_own(photos: Path, mmsearch: Command) -> 
         "truncated (true or false)\n"
     )
     done = mmsearch(*ask, "ordinal > 3")
-    assert (done.code, done.out) == (0, "rank,score,row_id,caption,path,file,gone,path_bytes,file_bytes\n")
+    assert (done.code, done.out) == (0, "rank,score,row_id,caption,path,file,gone\n")
     assert done.err == "mmsearch: warning: the filter admits none of the 3 captions: ordinal > 3\n"
+
+
+# --- filters of strangers ---------------------------------------------------------------------------------------------
+
+COLUMNS = [pa.field("row_id", pa.int64()), pa.field("path", pa.string()), pa.field("path_bytes", pa.binary())]
+
+
+@pytest.fixture
+def processes() -> Iterator[FilterProcesses]:
+    found = FilterProcesses(1, seconds=20)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("regexp_matches(path, path || row_id || '(.{0,500}){0,2}')", "the pattern of regexp_matches is not one text"),
+        ("regexp_full_match(path, path)", "the pattern of regexp_full_match"),
+        ("path SIMILAR TO path", "the pattern of regexp_full_match"),
+        ("path LIKE '%' || path", "the pattern of ~~"),
+        ("path NOT ILIKE path", "the pattern of !~~*"),
+        ("path GLOB path", "the pattern of ~~~"),
+        ("path LIKE 'x' ESCAPE path", "the pattern of like_escape"),
+        ("strftime(now(), path) = 'x'", "the pattern of strftime"),
+        ("hex(hex(path)) = 'x'", "the function hex"),
+        ("repeat(path, 1000) = 'x'", "the function repeat"),
+        ("replace(path, 'a', path) = 'x'", "the function replace"),
+        ("lpad(path, 1000000000, 'x') = 'x'", "the function lpad"),
+        ("path_bytes::BIT::VARCHAR = 'x'", "the type BIT"),
+        ("path::BLOB::VARCHAR = 'x'", "the type BLOB"),
+        ("[path]::VARCHAR = 'x'", "list"),
+        ("path::VARCHAR[]::VARCHAR = 'x'", "the type list"),
+        ("{'a': path}::VARCHAR = 'x'", "struct"),
+    ],
+)
+def test_a_stranger_gets_nothing_whose_work_or_length_grows(where: str, reason: str) -> None:
+    with pytest.raises(FilterError, match=re.escape(reason)):
+        RowFilter(where, COLUMNS, bounded=True)
+
+
+def test_a_filter_in_a_process_admits_what_it_admits_here(opened: OpenGallery, gallery: Path) -> None:
+    chance = random.Random(12)
+    strangers = open_gallery(gallery, encoder=FakeEncoder(), filter_seconds=20)
+    query = FakeEncoder().encode_texts(["red"]).vectors
+    try:
+        for _ in range(40):
+            where = some_expression(chance, depth=2).sql
+            own, other = (each.search(query, k=1_000, where=where).row_ids for each in (opened, strangers))
+            assert own.tolist() == other.tolist(), where
+        with pytest.raises(FilterError, match=r"no column widht.*Columns: row_id \(integer\)"):
+            strangers.search(query, where="widht > 3")
+    finally:
+        strangers.close()
+
+
+def rows(count: int) -> pa.Table:
+    return pa.table({"row_id": np.arange(count), "path": [f"{number}.jpg" for number in range(count)]})
+
+
+def test_a_filter_that_takes_too_long_is_killed_and_the_next_is_answered(processes: FilterProcesses) -> None:
+    admits = BoundedFilter("path LIKE '1%'", COLUMNS, processes)
+    assert admits.in_time()(rows(20)).tolist() == [1, *range(10, 20)]
+    (stuck,) = processes._running
+    os.kill(stuck._process.pid, signal.SIGSTOP)
+    processes.seconds = 0.3
+    with pytest.raises(FilterError, match=r"took more than 0\.3 s"):
+        admits.in_time()(rows(20))
+    assert stuck.has_ended
+    processes.seconds = 20
+    assert admits.in_time()(rows(3)).tolist() == [1]
+    assert len(processes._running) == 1
+
+
+def test_a_process_that_is_gone_is_replaced(processes: FilterProcesses) -> None:
+    admits = BoundedFilter("path LIKE '1%'", COLUMNS, processes)
+    (gone,) = processes._running
+    gone._process.kill()
+    gone._process.wait()
+    assert admits.in_time()(rows(3)).tolist() == [1]
+
+
+def test_the_memory_of_such_a_process_is_limited() -> None:
+    code = "from mmsearch import filter_process as f; f._limit_memory(); bytearray(f._MEMORY_BYTES)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "MemoryError" in done.stderr
+
+
+def test_processes_end_with_who_started_them(processes: FilterProcesses) -> None:
+    BoundedFilter("path LIKE '1%'", COLUMNS, processes)
+    (process,) = processes._running
+    assert process._process.stdin is not None
+    process._process.stdin.close()
+    assert process._process.wait(timeout=10) == 0

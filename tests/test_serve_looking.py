@@ -1,9 +1,11 @@
 """What the page shows beside the hits: some of the gallery, examples, pictures that were sent, pictures of captions."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
 from mmsearch.pipeline.embed import embed
 from tests.fakes import FakeEncoder, write_picture
@@ -89,4 +91,4 @@ def test_what_may_be_filtered_by_and_how_much_may_be_sent(server: Running) -> No
     assert {"path", "width", "taken_at"} < {column["name"] for column in about["columns"]["images"]}
     assert {"caption", "path"} < {column["name"] for column in about["columns"]["captions"]}
     assert not {"embedding"} & {column["name"] for table in about["columns"].values() for column in table}
-    assert about["limits"] == {"upload_bytes": 32 << 20, "hits": 10_000}
+    assert about["limits"] == {"upload_bytes": 32 << 20, **asdict(REQUEST)}

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -519,3 +520,39 @@ def test_the_cache_of_thumbnails_is_bounded(gallery: Path, photos: Path, tmp_pat
         kept = list((cache_dir() / "thumbnails").iterdir())
         assert 0 < sum(file.stat().st_size for file in kept) <= 100_000
         assert not [file for file in kept if file.suffix == ".tmp"]
+
+
+def test_threads_that_are_lost_make_the_server_unwell(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said that all was well while no picture was given out any more."""
+    monkeypatch.setattr("mmsearch.serve.service._DRAW_SECONDS", 0.1)
+    monkeypatch.setattr("mmsearch.serve.pools._MOST_LOST", 2)
+    going_on = threading.Event()
+    monkeypatch.setattr("mmsearch.serve.thumbnails.drawn", lambda *_: going_on.wait(20) and b"")
+    with running(gallery) as server:
+        assert server.get("/health").status_code == 200
+        for row_id, _, _ in [*Gallery.open(gallery).image_names()][:2]:
+            assert server.get(f"/api/images/{row_id}/thumbnail").status_code == 422
+        unwell = server.get("/health")
+        assert (unwell.status_code, "all threads for thumbnails" in unwell.json()["error"]) == (503, True)
+        going_on.set()
+        until = time.monotonic() + 10
+        while server.get("/health").status_code != 200 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert server.get("/health").json()["status"] == "ok"
+
+
+def test_queries_that_are_never_done_make_the_server_unwell(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmsearch.budget import Budget
+    from mmsearch.serve import asking
+
+    monkeypatch.setattr(asking, "REQUEST", Budget(seconds=1))
+    going_on = threading.Event()
+    monkeypatch.setattr(
+        asking, "answered", lambda *asked: going_on.wait(20) and [MmsearchError("late")] * len(asked[1])
+    )
+    with running(gallery) as server:
+        for _ in range(2):  # one a thread for filters
+            assert "longer than 1 s" in server.error({"parts": [{"text": "red"}], "where": "width > 3"})
+        unwell = server.get("/health")
+        assert (unwell.status_code, "no thread is left that answers filters" in unwell.json()["error"]) == (503, True)
+        going_on.set()

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -21,7 +20,6 @@ from mmsearch.errors import (
     AnnIndexError,
     EncoderError,
     EncoderMismatch,
-    FilterError,
     ImageError,
     MmsearchError,
     MmsearchWarning,
@@ -40,6 +38,7 @@ from mmsearch.sources import read_location
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mmsearch.filter_process import BoundedFilter, FilterProcesses
     from mmsearch.filters import RowFilter
 
 __all__ = ["EXACT", "OpenGallery", "SearchOptions", "open_gallery"]
@@ -59,6 +58,7 @@ class SearchOptions:
 # So few are bound by reading the vectors, not by multiplying with them.
 _FEW_QUERIES = 16
 _SEARCHING = min(4, os.cpu_count() or 1)  # threads of an exact search; more wait for the memory
+_FILTERING = 2  # processes that run the filters of strangers
 _KEPT_FILTERS = 8  # each has a connection of its own
 
 DEFAULT = SearchOptions()
@@ -80,14 +80,20 @@ def open_gallery(
     device: where queries are encoded; a single one is quicker on the CPU than a GPU is to start.
     hold: bytes of the gallery that may stay in memory, for who asks many questions; else each reads what it needs.
     filter_seconds: for the questions of strangers: how long a filter may take. It may then use only functions whose
-    work is bounded by the row.
+    work is bounded by the row, and runs in a process that is killed where it takes longer; `OpenGallery.close` ends
+    these processes.
     Raises GalleryNotFound, GalleryError.
     """
     opened = Gallery.open(gallery)
     if hold:
         opened = HeldGallery.holding(opened, hold)
     encoders = QueryEncoders(opened, encoder, device, announce)
-    return OpenGallery(opened, encoders=encoders, filter_seconds=filter_seconds)
+    processes = None
+    if filter_seconds is not None:
+        from mmsearch.filter_process import FilterProcesses
+
+        processes = FilterProcesses(_FILTERING, seconds=filter_seconds)
+    return OpenGallery(opened, encoders=encoders, filter_processes=processes)
 
 
 class QueryEncoders:
@@ -142,13 +148,17 @@ class OpenGallery:
     came since."""
 
     def __init__(
-        self, gallery: Gallery, *, encoders: "QueryEncoders | None" = None, filter_seconds: float | None = None
+        self,
+        gallery: Gallery,
+        *,
+        encoders: "QueryEncoders | None" = None,
+        filter_processes: "FilterProcesses | None" = None,
     ) -> None:
         self.gallery = gallery
-        self._filter_seconds = filter_seconds
+        self._filter_processes = filter_processes
         self._encoders = encoders or QueryEncoders(gallery)
         self._indexes: dict[str, AnnIndex | None] = {}
-        self._filters: dict[tuple[ItemTable, str], RowFilter] = {}
+        self._filters: dict[tuple[ItemTable, str], RowFilter | BoundedFilter] = {}
         self._opening = threading.RLock()
 
     def query(
@@ -227,10 +237,10 @@ class OpenGallery:
     def admitting(self, table: ItemTable, where: str) -> tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]:
         """A filter: the columns that it reads, and what gives the ids that it admits of some rows with these and
         `row_id`. Raises FilterError; so does what is given."""
+        from mmsearch.filter_process import BoundedFilter
+
         admits = self._filter(table, where)
-        return admits.columns, admits.row_ids if self._filter_seconds is None else _in_time(
-            admits, self._filter_seconds
-        )
+        return admits.columns, admits.in_time() if isinstance(admits, BoundedFilter) else admits.row_ids
 
     def hits(self, found: Neighbours, table: ItemTable) -> list[list[Hit]]:
         """What was found, with the metadata of each row: a list a query."""
@@ -253,11 +263,16 @@ class OpenGallery:
             return self
         same = gallery.manifest.encoder.fingerprint == self.gallery.manifest.encoder.fingerprint
         encoders = self._encoders if same else self._encoders.of(gallery)
-        opened = OpenGallery(gallery, encoders=encoders, filter_seconds=self._filter_seconds)
+        opened = OpenGallery(gallery, encoders=encoders, filter_processes=self._filter_processes)
         opened._indexes = {
             entry.name: self._indexes[entry.name] for entry in gallery.manifest.indexes if entry.name in self._indexes
         }
         return opened
+
+    def close(self) -> None:
+        """End what runs beside this process, of this version and of those opened from it: filters of strangers."""
+        if self._filter_processes is not None:
+            self._filter_processes.close()
 
     def picture_vector(self, file: _Path) -> NDArray[np.float32]:
         """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
@@ -297,15 +312,23 @@ class OpenGallery:
         beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k, threads=threads)
         return merge([indexed, beside], k)
 
-    def _filter(self, table: ItemTable, where: str) -> "RowFilter":
+    def _filter(self, table: ItemTable, where: str) -> "RowFilter | BoundedFilter":
+        if (known := self._filters.get((table, where))) is not None:
+            return known
+        made = self._made_filter(table, where)  # without the lock: one that takes its time holds up no index
         with self._opening:
-            if (table, where) not in self._filters:
-                from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
+            self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :]) | {(table, where): made}
+        return made
 
-                columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
-                self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :])
-                self._filters[table, where] = RowFilter(where, columns, bounded=self._filter_seconds is not None)
-            return self._filters[table, where]
+    def _made_filter(self, table: ItemTable, where: str) -> "RowFilter | BoundedFilter":
+        columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
+        if self._filter_processes is not None:
+            from mmsearch.filter_process import BoundedFilter
+
+            return BoundedFilter(where, columns, self._filter_processes)
+        from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
+
+        return RowFilter(where, columns)
 
     def _index(self, gallery: Gallery, table: ItemTable) -> AnnIndex | None:
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
@@ -322,18 +345,6 @@ class OpenGallery:
                     warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
                     self._indexes[entry.name] = None
             return self._indexes[entry.name]
-
-
-def _in_time(admits: "RowFilter", seconds: float) -> Callable[[pa.Table], NDArray[np.int64]]:
-    """What a filter admits of one piece after another, for so long. Raises FilterError when the time is up."""
-    until = time.monotonic() + seconds
-
-    def row_ids(rows: pa.Table) -> NDArray[np.int64]:
-        if time.monotonic() > until:
-            raise FilterError(f"the filter took more than {seconds:g} s, which is as long as it may take here")
-        return admits.row_ids(rows)
-
-    return row_ids
 
 
 def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:

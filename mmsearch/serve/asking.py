@@ -1,7 +1,7 @@
 """Queries that arrive together are answered together.
 
 Each thread takes all that wait, up to a bound, and answers them in one go; what arrives meanwhile waits for the next
-thread. One query alone waits for nothing. Filters, and the search for what is no near-duplicate, have a thread of their
+thread. One query alone waits for nothing. Filters, and the search for what is no near-duplicate, have threads of their
 own: they may take long.
 """
 
@@ -27,6 +27,7 @@ from mmsearch.serve.watched import TextMemory, Watched
 __all__ = ["Asking"]
 
 _MOST_TOGETHER = 32
+_SLOW_THREADS = 2
 _MOST_WAITING = 2_000
 _TRIES = 3  # on ever newer versions, where one loses its files
 
@@ -50,8 +51,9 @@ class Asking:
         self._slow: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, args=each, name="asking", daemon=True)
-            for each in [(self._quick, _MOST_TOGETHER)] * threads + [(self._slow, 1)]
+            for each in [(self._quick, _MOST_TOGETHER)] * threads + [(self._slow, 1)] * _SLOW_THREADS
         ]
+        self._since: dict[threading.Thread, float] = {}
         for thread in self._threads:
             thread.start()
 
@@ -81,9 +83,19 @@ class Asking:
 
     def close(self) -> None:
         """End the threads when what waits is answered."""
-        for _thread in self._threads[:-1]:
+        for _thread in self._threads[:-_SLOW_THREADS]:
             self._quick.put(None)
-        self._slow.put(None)
+        for _thread in self._threads[-_SLOW_THREADS:]:
+            self._slow.put(None)
+
+    @property
+    def problem(self) -> str | None:
+        """Why queries are not answered; None where they are: a lane of threads is at work on the same for too long."""
+        late = time.monotonic() - REQUEST.seconds
+        for name, lane in (("queries", self._threads[:-_SLOW_THREADS]), ("filters", self._threads[-_SLOW_THREADS:])):
+            if all(not thread.is_alive() or self._since.get(thread, late + 1) < late for thread in lane):
+                return f"no thread is left that answers {name}"
+        return None
 
     def _work(self, waiting: "queue.SimpleQueue[_Waiting | None]", most: int) -> None:
         while (first := waiting.get()) is not None:
@@ -97,8 +109,10 @@ class Asking:
                     waiting.put(None)
                     break
                 together.append(other)
+            self._since[threading.current_thread()] = time.monotonic()
             # Of those who have left, nobody waits.
             self._answer([each for each in together if not each.answer.cancelled()])
+            self._since.pop(threading.current_thread(), None)
 
     def _answer(self, together: Sequence[_Waiting]) -> None:
         self._metrics.batch.observe(len(together))

@@ -13,7 +13,7 @@ from mmsearch.serve.pictures import UnknownPicture
 from mmsearch.serve.pools import TooBusy, TooSlow
 from mmsearch.serve.wording import problem
 
-__all__ = ["BAD_REQUEST", "GONE", "NOT_FOUND", "answer_failures", "error_json"]
+__all__ = ["BAD_REQUEST", "GONE", "NOT_FOUND", "UNWELL", "answer_failures", "error_json"]
 
 _Responses = dict[int | str, dict[str, Any]]
 
@@ -24,6 +24,7 @@ def _documented(status: int, description: str) -> _Responses:
 
 NOT_FOUND = _documented(404, "There is no such thing.")
 GONE = _documented(410, "The file is gone, or no longer what the gallery holds.")
+UNWELL = _documented(503, "The gallery is gone or damaged, or its threads are lost or stuck.")
 BAD_REQUEST: _Responses = {
     **_documented(400, "The body is no JSON."),
     **_documented(404, "A picture that is asked with is not known."),

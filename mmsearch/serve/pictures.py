@@ -87,9 +87,14 @@ class Pictures:
         with self._keeping:
             return self._thumbnails.get(bytes.fromhex(picture))
 
+    @property
+    def pools(self) -> tuple[Pool, Pool]:
+        """The threads that do the work."""
+        return self._decoding, self._encoding
+
     def close(self) -> None:
-        self._decoding.close()
-        self._encoding.close()
+        for pool in self.pools:
+            pool.close()
 
 
 def _pixels(data: bytes, encoder: Encoder | None) -> tuple[int, int, NDArray[np.float32]]:

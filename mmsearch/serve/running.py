@@ -8,6 +8,7 @@ import re
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +35,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SHORTEST_TOKEN = 16
 _MOST_CONNECTIONS = 512
 _IDLE_SECONDS = 15
-_END_SECONDS = 30  # for what is in flight when the server is stopped
+_END_SECONDS = 4  # for what is in flight when the server is stopped
+_LAST_SECONDS = 8  # after which it ends whatever is at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ def serve_gallery(
             announce(f"warning: texts cannot be asked, pictures of the gallery can: {service.text_problem}")
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{host}:{port}/" + (f"?token={options.token}" if made else "")
-        asyncio.run(_Server(server_config(app)).run_until_stopped(listener, lambda: ready(address)))
+        server = _Server(server_config(app))
+        asyncio.run(server.run_until_stopped(listener, lambda: ready(address)))
+        server.ended()
 
 
 def read_token(file: _Path) -> str:
@@ -152,22 +156,38 @@ def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp
 class _Server(uvicorn.Server):
     """uvicorn, ended by signals as any other end, not by raising them again."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._last: list[threading.Timer] = []
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def _end(self, number: int) -> None:
+        """A second Ctrl-C does not wait for what is in flight; nothing keeps the process for long."""
+        last = threading.Timer(_LAST_SECONDS, os._exit, [1])
+        last.daemon = True
+        last.start()
+        self._last.append(last)
+        self.handle_exit(number, None)
+
     async def run_until_stopped(self, listener: socket.socket, ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # A second Ctrl-C does not wait for what is in flight. Windows' loops take no handlers.
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(number, self.handle_exit, number, None)
+            with contextlib.suppress(NotImplementedError):  # Windows' loops take no handlers
+                loop.add_signal_handler(number, self._end, number)
         serving = loop.create_task(self.serve(sockets=[listener]))
         while not self.started and not serving.done():
             await asyncio.sleep(0.01)
         if self.started:
             ready()
         await serving
+
+    def ended(self) -> None:
+        """The process may go on."""
+        for last in self._last:
+            last.cancel()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import HeldGallery
 from mmsearch.pipeline.query import OpenGallery
@@ -34,6 +35,7 @@ class Service:
         self.following = Following(opened)
         self.asking = Asking(self.following, self.metrics, threads)
         self.reading = Pool(8, "reading", seconds=_READ_SECONDS)
+        self.filtering = Pool(2, "filters", seconds=REQUEST.seconds)
         self.pictures = Pictures()
         self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
         self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
@@ -52,8 +54,15 @@ class Service:
         self.following.close()
         self.asking.close()
         self.pictures.close()
-        for pool in (self.reading, self._drawing):
+        for pool in (self.reading, self.filtering, self._drawing):
             pool.close()
+        self.following.last.close()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the server does not answer as it should; None where it does."""
+        workers = self.asking, self.reading, self.filtering, self._drawing, *self.pictures.pools
+        return self.following.problem or next((found for each in workers if (found := each.problem)), None)
 
     def _watch(self) -> None:
         def held() -> float:

@@ -11,7 +11,7 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError
 from mmsearch.names import shown
 from mmsearch.records import ITEM_TABLES
-from mmsearch.serve.failures import NOT_FOUND
+from mmsearch.serve.failures import NOT_FOUND, UNWELL
 from mmsearch.serve.messages import GalleryBody, HealthBody, to_json
 from mmsearch.serve.metrics import CONTENT_TYPE
 from mmsearch.serve.service import Service
@@ -33,10 +33,10 @@ def gallery_routes(service: Service) -> APIRouter:
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         return Response(page[name], media_type=kind, headers={"cache-control": "no-cache"})
 
-    @router.get("/health", response_model=HealthBody, summary="Whether queries are answered")
+    @router.get("/health", response_model=HealthBody, responses=UNWELL, summary="Whether queries are answered")
     async def health() -> Response:
-        if service.following.problem is not None:
-            raise GalleryError(service.following.problem)
+        if (problem := service.problem) is not None:
+            raise GalleryError(problem)
         version = service.following.last.gallery.manifest.version
         return Response(to_json({"status": "ok", "version": version}), media_type="application/json")
 

@@ -36,7 +36,8 @@ def looking_routes(service: Service) -> APIRouter:
         "/sample", response_model=SampleBody, responses=BAD_REQUEST, summary="Pictures from all over the gallery"
     )
     async def some(n: Annotated[int, Query(ge=1, le=200)] = 60, where: _Where = None) -> Response:
-        return Response(to_json(await service.reading.run(_sample, service, n, where)), media_type="application/json")
+        pool = service.reading if where is None else service.filtering  # reading waits for no filter
+        return Response(to_json(await pool.run(_sample, service, n, where)), media_type="application/json")
 
     @router.get(
         "/pictures/{picture}/thumbnail",
