@@ -535,6 +535,32 @@ def test_what_browsers_do_not_show_is_shown_by_the_server(visit: Visit) -> None:
     assert download.value.url.endswith("/original")
 
 
+@pytest.mark.parametrize("kind", ["tiff", "heic"])
+def test_what_browsers_do_not_show_is_zoomed_to_its_own_pixels(kind: str, browser: Browser, tmp_path: Path) -> None:
+    """It ended at the largest thumbnail: a photo of twelve megapixels was a blur."""
+    if kind == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    file = photo(tmp_path / "Photos" / f"wide.{kind}", (200, 30, 30), (2400, 1600))
+    embed([file.parent], gallery=tmp_path / "g", encoder=FakeEncoder("fake"))
+    with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
+        page = visit.go()
+        page.locator(".tile-open").first.click()
+        page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth === 1280")
+        page.keyboard.press("z")
+        page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth === 2400")
+        page.keyboard.press("z")
+        page.keyboard.press("?")
+        expect(page.locator("#help")).to_be_visible()
+        page.keyboard.press("z")  # which is not for the picture behind the keys
+        assert page.locator("#stage.zoomed").count() == 0
+
+        page.keyboard.press("Escape")
+        expect(page.locator("#help")).to_be_hidden()
+        expect(page.locator("#viewer")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("#viewer")).to_be_hidden()
+
+
 def test_scrolling_goes_on_to_the_end_and_memory_stays_bounded(visit: Visit) -> None:
     page = visit.go("?q=red")
     most = 0

@@ -22,6 +22,8 @@ class Edge(IntEnum):
     SMALL = 320
     MEDIUM = 640
     LARGE = 1280
+    WHOLE = 8192
+    """Practically the picture's own: for looking closely at what browsers do not show."""
 
 
 DRAWING = 2
@@ -134,7 +136,7 @@ _one_large = threading.Lock()
 def drawn(data: bytes, edge: int) -> bytes:
     """A picture as a JPEG that fits into a square, upright, in sRGB and without EXIF. Raises ImageError."""
     header = images.probe(io.BytesIO(data))
-    if header.width * header.height > _LARGE_PIXELS:
+    if edge > Edge.LARGE or header.width * header.height > _LARGE_PIXELS:
         with _one_large:
             return _drawn(data, edge)
     return _drawn(data, edge)

@@ -154,5 +154,11 @@ export function thumbnail(row, edge) {
 /** @param {number} row */
 export const original = (row) => `api/images/${row}/original`;
 
+/**
+ * The address of a picture in a format that every browser shows, of practically its own pixels.
+ * @param {number} row
+ */
+export const converted = (row) => `api/images/${row}/thumbnail?edge=8192`;
+
 /** @param {string} hash */
 export const uploaded = (hash) => `api/pictures/${hash}/thumbnail?edge=320`;

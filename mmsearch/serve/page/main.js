@@ -301,6 +301,7 @@ const viewer = new Viewer({
   },
   closed: closeViewer,
   like: moreLike,
+  help: () => help.open(),
   failed,
 });
 

@@ -34,8 +34,8 @@ export class Viewer {
 
   /**
    * @param {{at: (place: number) => Hit | null, moved: (hit: Hit, place: number) => void, closed: () => void,
-   *   like: (hit: Hit) => void, failed: (error: api.ApiError) => void}} on
-   *   at: a hit of the grid. moved: to another one. closed: by the person, who sees nothing happen until `hide`.
+   *   like: (hit: Hit) => void, help: () => void, failed: (error: api.ApiError) => void}} on
+   *   at: a hit of the grid. moved: to another one. closed: by the person, who sees nothing happen until `hide`. help: show the keys.
    */
   constructor(on) {
     this.on = on;
@@ -152,7 +152,7 @@ export class Viewer {
     const row = pictureOf(this.hit);
     if (!zoomed || row === null) return;
     this.#stage.scrollTo((this.#stage.scrollWidth - this.#stage.clientWidth) / 2, (this.#stage.scrollHeight - this.#stage.clientHeight) / 2);
-    void this.#swap([api.original(row), this.#picture.src], this.#waiting.signal);
+    void this.#swap([api.original(row), api.converted(row), this.#picture.src], this.#waiting.signal);
   }
 
   #edge() {
@@ -243,7 +243,7 @@ export class Viewer {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]:not(#viewer)")) return;
     const does = {
       ArrowLeft: () => this.step(-1),
       ArrowRight: () => this.step(1),
@@ -251,6 +251,7 @@ export class Viewer {
       c: () => void this.copy(),
       z: () => this.zoom(),
       o: () => this.#original.click(),
+      "?": () => this.on.help(),
     }[event.key];
     if (!does) return;
     event.preventDefault();
