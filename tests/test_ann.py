@@ -502,3 +502,36 @@ def test_importing_does_not_load_faiss() -> None:
     """`mmsearch --help` and exact search must not pay a quarter of a second for it."""
     code = "import sys, mmsearch.ann; assert 'faiss' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_search_for_one_hit_looks_at_as_many_candidates_as_it_was_tuned_with(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64]
+) -> None:
+    """The codes of a coarse index put the best hit anywhere among the first; fewer hits asked for change nothing."""
+    queries = vectors[::20].astype(np.float32) + np.float32(0.02)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    for factory in ("RaBitQ", "IVF16,PQ16x4fs", "PQ8,RFlat", "HNSW4", "IVF64,Flat"):
+        index = built(factory, vectors, row_ids)
+        tuned = dataclasses.replace(
+            index.record,
+            effort=Effort(nprobe=8, ef_search=10, k_factor=2),
+            recall=(MeasuredRecall("text", 10, 50, 0.9),),
+        )
+        index = AnnIndex(index.faiss_index, index.row_ids, tuned, vectors)
+        ten = index.neighbours(queries, 10)
+        for k in (1, 2, 5):
+            few = index.neighbours(queries, k)
+            np.testing.assert_array_equal(few.row_ids, ten.row_ids[:, :k], err_msg=factory)
+            np.testing.assert_array_equal(few.scores, ten.scores[:, :k], err_msg=factory)
+
+
+def test_a_faiss_that_answers_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    monkeypatch.setattr(faiss, "__version__", "1.13.0")
+    with pytest.raises(
+        AnnIndexError, match=r"faiss-cpu 1\.13\.0 finds the wrong rows .*pip install 'faiss-cpu>=1\.14\.2'"
+    ):
+        parts.load_faiss()
+    monkeypatch.setattr(faiss, "__version__", "1.14.2")
+    assert parts.load_faiss() is faiss

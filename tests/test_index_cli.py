@@ -23,7 +23,7 @@ def test_what_it_says(gallery: Path, mmsearch: Command) -> None:
     lines = [re.sub(r"\d+(\.\d+)? (ms|s|MiB)", r"… \2", line) for line in done.out.splitlines()]
     assert [line.split(";")[0] for line in lines[:2]] == [lines[0].split(";")[0], "built     asked for"]
     assert re.fullmatch(r"index     images: IVF4,Flat, nprobe \d; 12 rows", lines[0])
-    measured = r"recall    \d\.\d{4} \(surely \d\.\d{4}\) at 3 on \d+ text queries \(general captions\)"
+    measured = r"recall    \d\.\d{4} \(surely \d\.\d{4}\) at 3 on \d+ text queries \(general captions\); \d\.\d{4} at 1"
     assert re.fullmatch(measured, lines[2])
     assert lines[3] == "recall    image recall unmeasured: the gallery holds 12 images, and 30 are needed"
     assert lines[4:] == [

@@ -33,6 +33,7 @@ class MeasuredRecall:
 
     mean: over n_queries, None where it was not measured; `unmeasured` then says why. low: the lower bound of the mean's
     one-sided 95 % interval. source: what asked, "captions" or "images" of the gallery, or "general captions".
+    best: the mean of ann_recall_at_k at 1, in the same search; None where it was not measured, and in older records.
     """
 
     kind: QueryKind
@@ -42,6 +43,7 @@ class MeasuredRecall:
     unmeasured: str | None = None
     low: float | None = None
     source: str = ""
+    best: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,11 @@ class IndexRecord:
     milliseconds: float | None = None
     tried: tuple[TriedEffort, ...] = ()
     files: tuple[FileRecord, ...] = ()
+
+    @property
+    def tuned_k(self) -> int:
+        """How many hits the effort was chosen for; 1 where that is not known."""
+        return max((recall.k for recall in self.recall), default=1)
 
     @property
     def bytes(self) -> int:

@@ -60,7 +60,7 @@ class AnnIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """(row_ids, scores of record) of the `count` best rows by the codes, in the order of the codes; -1 and -inf.
 
-        What `neighbours` would score again with a k_factor of f are the first k * f of them.
+        What `neighbours` would score again are the first `candidates` of them.
         """
         gone, effort = self._positions(dead), self._effort(effort)
         positions = self._search(queries, count, gone, effort)[1]
@@ -95,7 +95,12 @@ class AnnIndex:
         return self._ids(positions), scores
 
     def candidates(self, k: int, effort: Effort) -> int:
-        """How many rows are scored again for k hits: k where the codes keep the vectors, else k_factor times k."""
+        """How many rows are scored again for k hits: k where the codes keep the vectors, else k_factor times k.
+
+        Never fewer than for the number of hits that the effort was chosen for: the best hit of all stands as far down
+        in the order of the codes whether one hit is asked for or ten.
+        """
+        k = max(k, self.record.tuned_k)
         return k if self._whole else k * (effort.k_factor or 1)
 
     @property

@@ -109,6 +109,7 @@ def _print(report: "IndexReport") -> None:
             print(
                 f"recall    {recall.mean:.4f} (surely {recall.low:.4f}) at {recall.k} on {recall.n_queries} "
                 f"{recall.kind} queries ({recall.source})"
+                + ("" if recall.best is None else f"; {recall.best:.4f} at 1")
             )
     print(f"latency   {report.milliseconds:.2f} ms for a single query")
     peak = f", {size(report.peak)} at most in this run" if report.peak is not None else ""

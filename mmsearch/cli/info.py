@@ -59,6 +59,10 @@ def _print(found: "GalleryInfo") -> None:
             f"index     {index.table}: {index.factory}, {index.rows:,} rows; covers {index.covered:,} live rows, "
             f"{index.beside:,} are scored beside it, {index.dead:,} of its rows are dead"
         )
+        for recall in index.recall:
+            if recall.mean is not None:
+                best = "" if recall.best is None else f", {recall.best:.4f} at 1"
+                print(f"          recall {recall.mean:.4f} at {recall.k}{best} on {recall.kind} queries")
         if index.damaged:
             print(f"          DAMAGED, queries pass it by: {index.damaged}")
     if not found.indexes:

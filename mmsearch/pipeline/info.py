@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from mmsearch.ann import open_index
+from mmsearch.ann import MeasuredRecall, open_index
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.locations import Location
@@ -31,7 +31,8 @@ class IndexInfo:
     """An index and its state.
 
     covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it
-    holds and that are no longer live. damaged: why it cannot be used (queries pass it by), or None.
+    holds and that are no longer live. damaged: why it cannot be used (queries pass it by), or None. recall: as its
+    record says, empty where it is damaged.
     """
 
     table: ItemTable
@@ -41,6 +42,7 @@ class IndexInfo:
     beside: int
     dead: int
     damaged: str | None
+    recall: tuple[MeasuredRecall, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +125,17 @@ def _indexes(gallery: Gallery) -> list[IndexInfo]:
         if (entry := gallery.index_for(table)) is not None:
             beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
             covered = gallery.live_rows(table) - beside
-            damaged = _damage(gallery, entry)
-            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, entry.rows - covered, damaged))
+            damaged, recall = _state(gallery, entry)
+            dead = entry.rows - covered
+            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, dead, damaged, recall))
     return found
 
 
-def _damage(gallery: Gallery, entry: IndexEntry) -> str | None:
+def _state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, tuple[MeasuredRecall, ...]]:
+    """Why an index cannot be used, or None; and its recall."""
     own = gallery.manifest.encoder
     try:
-        open_index(gallery.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+        ann = open_index(gallery.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
     except AnnIndexError as error:
-        return str(error)
-    return None
+        return str(error), ()
+    return None, ann.record.recall

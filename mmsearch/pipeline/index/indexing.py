@@ -246,6 +246,7 @@ class _Run:
     def _tuned(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
         """Choose the effort, measure it on other queries, and commit."""
         ann = self._open(self._entry(record))
+        ann.record = replace(ann.record, recall=())  # what it was tuned for before has no say in what this finds
         asked, missing = self._questions(ann)
         halves = [part.halves() for part in asked if part.source != NEW_ROWS]
         chosen, tried = self._chosen(ann, [tuning for tuning, _ in halves])
