@@ -1,9 +1,13 @@
 """The user's cache folder: `MMSEARCH_CACHE`, else the platform's own place."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["cache_dir"]
+__all__ = ["cache_dir", "writable_cache"]
 
 
 def cache_dir() -> Path:
@@ -14,3 +18,23 @@ def cache_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("mmsearch"))
+
+
+def writable_cache(*parts: str) -> Path:
+    """A folder of the cache that can be written; not created here.
+
+    A cache never decides whether a command works: where this folder, or what would hold it, is read-only or another
+    user's, a folder for this run alone stands in for it, which is removed at the end.
+    """
+    place = cache_dir().joinpath(*parts)
+    there = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK | os.R_OK):
+        return place
+    return _for_this_run(os.getpid(), cache_dir()).joinpath(*parts)
+
+
+@lru_cache
+def _for_this_run(_process: int, _instead_of: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="mmsearch-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

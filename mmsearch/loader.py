@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.encoders import Encoder, FastPreprocessing
 from mmsearch.errors import ImageError
-from mmsearch.sources import SourceFile, opened, reading_ahead
+from mmsearch.sources import MAX_FILE_BYTES, SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DECODE_SECONDS", "Kind", "LoadOptions", "LoadSeconds", "Loaded", "load"]
 
-# No image under the pixel limit needs more than this; what is larger is not read into memory.
-MAX_FILE_BYTES = 1 << 30
 # Pictures under the pixel limit take seconds, on a busy machine some more; a decoder that needs minutes hangs.
 DECODE_SECONDS = 120.0
 # What is decoded at a fraction of its size stays this many times larger than what it is resized to. At twice, stripes

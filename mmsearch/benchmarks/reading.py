@@ -9,6 +9,7 @@ from mmsearch.benchmarks.model import Draft
 from mmsearch.benchmarks.parquet_files import MAGIC, read_parquet
 from mmsearch.benchmarks.text_files import Line, read_lines
 from mmsearch.errors import BenchmarkError
+from mmsearch.stores import read_whole
 
 __all__ = ["decoded_lines", "read_annotations", "read_bytes"]
 
@@ -50,6 +51,9 @@ def _with_captions(draft: Draft, path: Path) -> Draft:
     return draft
 
 
+_MOST_BYTES = 1 << 32  # of annotations or lists, which are read whole
+
+
 def decoded_lines(data: bytes) -> list[str]:
     """The lines of a text that are not blank, without surrounding whitespace."""
     return [text for line in _decoded(_as_utf8(data), []) if (text := line.strip())]
@@ -60,7 +64,7 @@ def read_bytes(path: Path, what: str) -> bytes:
     if path.is_dir():
         raise BenchmarkError(f"{what}: {path} is a folder; give the file in it.")
     try:
-        return path.read_bytes()
+        return read_whole(path, _MOST_BYTES)
     except FileNotFoundError:
         raise BenchmarkError(f"{what}: there is no file {path}") from None
     except OSError as error:

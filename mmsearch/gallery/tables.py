@@ -297,6 +297,11 @@ def _read_groups(
 
 
 def _damaged(name: str, error: Exception) -> GalleryError:
+    if isinstance(error, PermissionError):
+        return GalleryError(
+            f"{name} cannot be read: permission denied. Nothing is damaged; ask whoever owns the gallery for the right "
+            "to read it (chmod -R a+rX GALLERY)"
+        )
     return GalleryError(
         f"{name} cannot be read ({error}). The disk may be failing: restore the gallery from a backup, "
         "or embed into a new one."

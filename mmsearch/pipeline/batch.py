@@ -1,6 +1,5 @@
 """Many questions at once: read from a file, answered in batches."""
 
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from mmsearch.locations import expanded
 from mmsearch.pipeline.answers import Hit
 from mmsearch.pipeline.query import OpenGallery, SearchOptions
 from mmsearch.records import ItemTable
+from mmsearch.stores import read_whole
 
 __all__ = ["Answered", "Question", "answer_all", "read_questions", "together"]
 
@@ -34,6 +34,9 @@ class Answered:
     hits: list[Hit]
 
 
+_MOST_BYTES = 1 << 26  # of a file of queries: a million of ordinary length
+
+
 def read_questions(file: str) -> list[Question]:
     """The questions of a file, "-" for stdin: a text a line, or an id, a tab and a text. Blank lines are passed over.
 
@@ -41,7 +44,7 @@ def read_questions(file: str) -> list[Question]:
     """
     shown = "stdin" if file == "-" else file
     try:
-        content = sys.stdin.buffer.read() if file == "-" else expanded(file).read_bytes()
+        content = read_whole(None if file == "-" else expanded(file), _MOST_BYTES)
         lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise QueryError(f"cannot read the queries {shown}: {(error.strerror or str(error)).lower()}") from error

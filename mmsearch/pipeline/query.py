@@ -27,13 +27,13 @@ from mmsearch.errors import (
 )
 from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, HeldGallery, consistently, require_same_encoder
-from mmsearch.locations import Location, located
+from mmsearch.locations import Location
 from mmsearch.pipeline.answers import Answer, Hit, hits_of
 from mmsearch.pipeline.items import vector_of
 from mmsearch.pipeline.questions import Part, Picture, Query, Text
 from mmsearch.pipeline.together import answered
 from mmsearch.records import EncoderIdentity, ItemTable
-from mmsearch.sources import read_location
+from mmsearch.sources import read_picture
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -278,7 +278,7 @@ class OpenGallery:
         """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
         file = os.fspath(file)
         try:
-            data = read_location(located(file))
+            data = read_picture(file)
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         except ImageError as error:

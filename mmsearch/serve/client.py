@@ -16,13 +16,13 @@ import httpx2
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
-from mmsearch.locations import Location, located
+from mmsearch.locations import located
 from mmsearch.pipeline.answers import Answer
 from mmsearch.pipeline.batch import Answered, Question, together
 from mmsearch.pipeline.hits import Hit
 from mmsearch.pipeline.questions import Like, Part, Picture, Query, Text
 from mmsearch.records import ItemTable
-from mmsearch.sources import read_location
+from mmsearch.sources import read_picture
 
 __all__ = ["Server"]
 
@@ -97,15 +97,15 @@ class Server:
         if isinstance(part, Text):
             return {"text": part.text}
         if isinstance(part, Picture):
-            return {"picture": self._send(located(part.file))}
+            return {"picture": self._send(part.file)}
         if isinstance(part, Like):
             return {"like": part.path if isinstance(part.path, int) else _named(part.path)}
         raise QueryError("a server cannot be asked with a vector")
 
-    def _send(self, file: Location) -> str:
+    def _send(self, file: str | os.PathLike[str]) -> str:
         """The content hash of a picture that the server now knows."""
         try:
-            data = read_location(file)
+            data = read_picture(file)
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         except ImageError as error:

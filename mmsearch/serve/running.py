@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mmsearch.budget import REQUEST
-from mmsearch.cache import cache_dir
+from mmsearch.cache import writable_cache
 from mmsearch.errors import MmsearchError
 from mmsearch.locations import expanded
 from mmsearch.pipeline.query import OpenGallery, open_gallery
@@ -140,7 +140,7 @@ def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp
     service = Service(
         opened,
         threads=min(4, os.cpu_count() or 1),
-        thumbnails=cache_dir() / "thumbnails",
+        thumbnails=writable_cache("thumbnails"),
         thumbnail_bytes=options.thumbnail_bytes,
         upload_bytes=options.upload_bytes,
     )

@@ -1,6 +1,7 @@
 """Thumbnails: made once, kept in a bounded cache on the disk."""
 
 import asyncio
+import contextlib
 import io
 import secrets
 import threading
@@ -98,7 +99,8 @@ class Thumbnails:
             temporary.write_bytes(data)
             temporary.replace(self._folder / name)
         except OSError:  # a full disk, a folder taken away: nothing is kept
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             return
         with self._keeping:
             self._bytes += len(data) - self._sizes.pop(name, 0)
@@ -108,7 +110,8 @@ class Thumbnails:
     def _shrink(self) -> None:
         while self._bytes > self._most:
             oldest, size = self._sizes.popitem(last=False)
-            (self._folder / oldest).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another user's
+                (self._folder / oldest).unlink(missing_ok=True)
             self._bytes -= size
 
     def _open(self) -> None:
@@ -122,7 +125,7 @@ class Thumbnails:
                 elif file.suffix == ".jpg":
                     state = file.stat()
                     found.append((state.st_mtime_ns, file.name, state.st_size))
-            except FileNotFoundError:  # another server's
+            except (FileNotFoundError, PermissionError):  # another server's
                 continue
         for _, name, size in sorted(found):
             self._sizes[name] = size

@@ -6,11 +6,12 @@ from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
-from mmsearch.sources.opening import OpenFile, archive_of, opened, read_location
+from mmsearch.sources.opening import MAX_FILE_BYTES, OpenFile, archive_of, opened, read_location, read_picture
 from mmsearch.sources.pairs import read_pairs
 from mmsearch.sources.selection import EVERYTHING, Selection
 
 __all__ = [
+    "MAX_FILE_BYTES",
     "EVERYTHING",
     "MEMBER",
     "Archive",
@@ -33,6 +34,7 @@ __all__ = [
     "read_captions",
     "read_list",
     "read_location",
+    "read_picture",
     "read_pairs",
     "reading_ahead",
     "refused_archive",

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmsearch.errors import ImageError, SourceError
-from mmsearch.locations import Location, Url, url_of
+from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import archive_kind, member_names
 from mmsearch.sources.files import MEMBER, READ_WHOLE, Archive, Member, SourceFile
-from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes
+from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes, read_whole
 
-__all__ = ["OpenFile", "opened", "read_location"]
+__all__ = ["MAX_FILE_BYTES", "OpenFile", "archive_of", "opened", "read_location", "read_picture"]
+
+MAX_FILE_BYTES = 1 << 30
+"""No image under the pixel limit needs more than this; what is larger is not read into memory."""
 
 _HEAD = 1 << 18  # bytes of a large object that are looked at first
 _OPEN_ARCHIVES = 4  # files are read in the order of their archives, so that few are in use at a time
@@ -179,6 +182,22 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
         raise FileNotFoundError(2, "no such member", name)
     with opened(found) as file:
         return file.stream.read(-1 if limit is None else limit)
+
+
+def read_picture(name: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture that somebody named: a file, an object, a member of an archive; "-" is stdin.
+
+    At most MAX_FILE_BYTES. Raises OSError, ImageError, StoreError.
+    """
+    if os.fspath(name) == "-":
+        return read_whole(None, MAX_FILE_BYTES)
+    location = located(name)
+    if isinstance(location, Path) and archive_of(location) is None:
+        return read_whole(location, MAX_FILE_BYTES)
+    data = read_location(location, most=MAX_FILE_BYTES)
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError("identify", f"over the limit of {MAX_FILE_BYTES:,} bytes")
+    return data
 
 
 _directory = lru_cache(_OPEN_ARCHIVES)(member_names)

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
 from mmsearch.locations import Location
-from mmsearch.stores.anywhere import FileState, exists, file_state, is_folder, list_folder, local_copy, read_bytes, real
+from mmsearch.stores.anywhere import (
+    FileState,
+    exists,
+    file_state,
+    is_folder,
+    list_folder,
+    local_copy,
+    read_bytes,
+    read_whole,
+    real,
+)
 from mmsearch.stores.local import LocalStore
 from mmsearch.stores.names import Entry, Found, Listed, NameTaken
 from mmsearch.stores.ranged import Ranged
@@ -33,6 +43,7 @@ __all__ = [
     "local_copy",
     "open_store",
     "read_bytes",
+    "read_whole",
     "real",
 ]
 

@@ -1,10 +1,13 @@
 """What stands at a location, wherever it is, and its bytes."""
 
+import errno
 import hashlib
 import os
+import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Location, Url
@@ -13,7 +16,17 @@ from mmsearch.stores.names import Found, Listed
 if TYPE_CHECKING:
     from mmsearch.stores.objects import Objects
 
-__all__ = ["FileState", "exists", "file_state", "is_folder", "list_folder", "local_copy", "read_bytes", "real"]
+__all__ = [
+    "FileState",
+    "exists",
+    "file_state",
+    "is_folder",
+    "list_folder",
+    "local_copy",
+    "read_bytes",
+    "read_whole",
+    "real",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,40 @@ def read_bytes(file: Location, start: int = 0, end: int | None = None) -> bytes:
     with file.open("rb") as stream:
         stream.seek(start)
         return stream.read(-1 if end is None else end - start)
+
+
+def read_whole(file: Path | None, most: int) -> bytes:
+    """A file of at most so many bytes; None is stdin. What it is counts after following links.
+
+    Devices and named pipes are refused, which end never or wait for ever; a pipe that the shell made, as in <(command),
+    is read. Raises OSError, whose strerror says what is wrong.
+    """
+    if file is None:
+        return _at_most(sys.stdin.buffer, most, "stdin")
+    status = file.stat()
+    kind = status.st_mode
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(file))
+    of_shell = stat.S_ISFIFO(kind) and os.path.realpath(file.parent).startswith("/proc/")
+    if not (stat.S_ISREG(kind) or of_shell):
+        what = "a named pipe; send it to - (stdin)" if stat.S_ISFIFO(kind) else "a device or a socket"
+        raise OSError(errno.EINVAL, f"is {what}, not a file", str(file))
+    if status.st_size > most:
+        raise _too_large(str(file), most)
+    handle = os.open(file, os.O_RDONLY | (0 if of_shell else getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        return _at_most(stream, most, str(file))
+
+
+def _at_most(stream: BinaryIO, most: int, name: str) -> bytes:
+    data = stream.read(most + 1)
+    if len(data) > most:
+        raise _too_large(name, most)
+    return data
+
+
+def _too_large(name: str, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"is larger than the {most:,} bytes that are read", name)
 
 
 def list_folder(url: Url) -> Listed:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from mmsearch.cache import cache_dir
+from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
 
@@ -35,7 +35,7 @@ class Copies:
 
     def __init__(self, url: Url) -> None:
         digest = hashlib.blake2b(url.text.encode("utf-8", "surrogateescape"), digest_size=16)
-        self._folder = cache_dir() / "objects" / digest.hexdigest()
+        self._folder = writable_cache("objects", digest.hexdigest())
 
     def path(self, name: str) -> Path:
         """Where a copy is, or would be."""

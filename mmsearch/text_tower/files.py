@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -183,7 +184,10 @@ def _whole_file(target: Path, size: int) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2 * size:
             raise NoTower(f"the disk of {target.parent} has no room for it ({2 * size / 1e6:,.0f} MB)")
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)  # as this user makes files; safetensors makes them private
         yield partial
+        partial.chmod(mode)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(target)
@@ -202,7 +206,7 @@ def _drop_unused(keep: Path) -> None:
                 left.unlink(missing_ok=True)
         found = [(file.stat(), file) for file in keep.parent.glob("*.safetensors") if file != keep]
         room = MOST_BYTES - keep.stat().st_size
-        for stat, file in sorted(found, key=lambda each: each[0].st_mtime, reverse=True):
-            room -= stat.st_size
+        for state, file in sorted(found, key=lambda each: each[0].st_mtime, reverse=True):
+            room -= state.st_size
             if room < 0:
                 file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ continues."""
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.benchmarks import Benchmark
-from mmsearch.cache import cache_dir
+from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
-from mmsearch.errors import BenchmarkError
+from mmsearch.errors import BenchmarkError, MmsearchWarning
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.metrics import Relevance
 from mmsearch.pipeline.embed import EmbedOptions
@@ -194,7 +195,14 @@ def _gallery(
 
 def _place(kind: str, parts: Iterable[str]) -> Path:
     name = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    place = cache_dir() / kind / name
+    place = writable_cache(kind, name)
+    if not place.is_relative_to(cache_dir()):
+        warnings.warn(
+            f"the cache {cache_dir()} cannot be written: what is encoded serves this run alone. Another place: "
+            "MMSEARCH_CACHE",
+            MmsearchWarning,
+            stacklevel=2,
+        )
     with suppress(OSError):
         os.utime(place)  # for `mmsearch cache --prune`: used just now
     return place
