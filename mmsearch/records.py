@@ -165,6 +165,7 @@ class Manifest:
     dtype: of stored embeddings, "float16" or "float32".
     parity: for each device and precision that pictures were encoded with, what the last such run measured.
     promised: ids of images, below the next one, whose rows others may be writing: an index does not answer for them.
+    swept: the version with which files were last removed, see `gallery.upkeep.remove_unused`; 0 for none.
     """
 
     version: int
@@ -180,6 +181,7 @@ class Manifest:
     indexes: tuple[IndexEntry, ...]
     parity: tuple[Parity, ...] = ()
     promised: Coverage = ()
+    swept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

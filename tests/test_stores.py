@@ -219,3 +219,50 @@ def test_a_shard_that_another_process_wrote_is_named_by_whoever_commits(place: L
         table = Gallery.open(place).rows("images", np.array([0]), Gallery.open(place).schema("images").names)
         shards = tables.write_shards(pickle.loads(pickle.dumps(open_store(place))), "images", table, None)
     assert (shards[0].rows, shards[0].file_bytes) == (1, file_state(place / f"images/{shards[0].name}").size)
+
+
+@pytest.mark.parametrize("step", ["before its files", "before its commit", "after its commit"])
+@pytest.mark.parametrize("older", [0, 2])
+def test_a_compaction_at_any_step_of_a_commit_damages_nothing(
+    place: Location, step: str, older: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told of success finds the rows; `older` versions free numbers, which a late commit may take again."""
+    with open_writer(place, command="test") as writer:
+        add(writer, "a")
+        writer.commit()
+    store = open_store(place)
+    late = GalleryWriter(store, Gallery.open(place).manifest, "late")
+
+    def compacted() -> None:
+        for number in range(older):
+            with open_writer(place, command="test") as writer:
+                add(writer, f"b{number}")
+                writer.commit()
+        remove_unused(store, Gallery.open(place).manifest, grace_seconds=-60)
+
+    create, real = type(store).create_if_absent, []
+
+    def delayed(self: Store, name: str, data: bytes) -> None:
+        if name.startswith("manifests/") and b"mmsearch" in data and b" late" in data and not real:
+            real.append(name)
+            if step == "before its commit":
+                compacted()
+            create(self, name, data)
+            if step == "after its commit":
+                compacted()
+            return
+        create(self, name, data)
+
+    monkeypatch.setattr(type(store), "create_if_absent", delayed)
+    add(late, "c")
+    if step == "before its files":
+        compacted()
+    try:
+        late.commit()
+        told = ["c"]
+    except CommitConflict:
+        told = []
+    found = names_in(place)
+    assert set(told) <= set(found)
+    assert {"a", *(f"b{number}" for number in range(older))} <= set(found)
+    assert sum(len(block.row_ids) for block in Gallery.open(place).vector_blocks("images")) == len(found)

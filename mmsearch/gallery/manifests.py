@@ -121,19 +121,23 @@ def commit(
     *,
     command: str,
     onto_any: bool = False,
+    sweeps: bool = False,
 ) -> Manifest:
     """Commit `change(base)` as the next version and return it.
 
     All files that the new manifest names must be durable already. Where another writer was first, the change is
     replayed on the newest version: if only indexes were added since, or, with `onto_any`, whatever happened. Else
-    CommitConflict.
+    CommitConflict. sweeps: files that no version names are removed after this one.
+
+    Also a CommitConflict: files were removed after `base`, whose writer may not count on its own any more.
     """
     for _ in range(_MOST_REPLAYS):
         present = versions(store)
         if present and present[-1] != base.version:
             current = newest(store)
             if current is not None and current.version != base.version:
-                if not onto_any and _without_indexing(current) != _without_indexing(base):
+                swept = current.swept > base.version
+                if swept or (not onto_any and _without_indexing(current) != _without_indexing(base)):
                     raise CommitConflict(
                         f"{store.location} was changed by another writer (version {current.version}: "
                         f"{current.created_by}) while this one worked on version {base.version}. "
@@ -142,14 +146,29 @@ def commit(
                 base = current
         version = (present[-1] if present else 0) + 1
         proposed = replace(change(base), version=version, created_at=_now(), created_by=_signature(command))
+        proposed = replace(proposed, swept=version) if sweeps else proposed
         try:
             store.create_if_absent(_name(version), _to_bytes(proposed))
         except NameTaken:
             continue
+        _require_counted(store, base, proposed)
         return proposed
     raise CommitConflict(
         f"{store.location} is being changed faster than a commit can follow; run the same command again."
     )
+
+
+def _require_counted(store: Store, base: Manifest, proposed: Manifest) -> None:
+    """Raise CommitConflict where a number was created anew that `compact` had freed: newer versions do not hold it."""
+    current = newest(store)
+    if current is None or current.swept <= proposed.version:
+        return
+    new = named_files(proposed) - named_files(base)
+    if not new or not new <= named_files(current):
+        raise CommitConflict(
+            f"{store.location} was compacted while this commit was under way (version {current.version}). "
+            "Nothing is damaged; run the same command again."
+        )
 
 
 def named_files(manifest: Manifest) -> set[str]:
@@ -193,6 +212,7 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         indexes=tuple(map(_index, document["indexes"])),
         parity=tuple(map(_parity, document.get("parity", []))),
         promised=_ranges(document.get("promised", [])),
+        swept=int(document.get("swept", 0)),
     )
 
 

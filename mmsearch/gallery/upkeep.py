@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.gallery import manifests, tables
 from mmsearch.records import TABLES, Manifest, Provenance, RowIdFile, Shard, Table
-from mmsearch.stores import Store
+from mmsearch.stores import Entry, Store
 
 __all__ = ["Removed", "merge_small", "remove_unused", "rewrite_wasteful"]
 
@@ -141,9 +141,34 @@ def remove_unused(store: Store, manifest: Manifest, *, grace_seconds: float) -> 
     """Remove the files that no version names which was current within the last `grace_seconds`.
 
     A version is current until the next is committed; a file that no version names (an interrupted run left it) goes
-    when it was last written longer ago than that. The caller holds the lock.
+    when it was last written longer ago than that. The caller holds the lock. Raises CommitConflict.
+
+    Where no lock keeps writers out, one may have written files whose commit is still to come, and neither grace nor
+    clocks say so. So what may go is listed first, then a version is committed that says so (`swept`), and only then
+    files go: those that were listed and that this version does not name. A writer whose file was listed had read a
+    version before that one. If its commit came first, the version names the file, which stays; else its number is
+    taken, and reading the version that says so is a conflict, whatever it meant to commit. Who begins after that
+    version writes files that were not listed. A number that was freed can be created again by a commit that was
+    delayed; that it does not count is seen by whoever committed it, who looks at the newest version afterwards.
     """
     now = time.time()
+    listed = _unused(store, _needed(store, manifest, grace_seconds, now)[0], now - grace_seconds)
+    if not listed and not _needed(store, manifest, grace_seconds, now)[1]:
+        return Removed(0, 0)
+    swept = manifests.commit(store, manifest, lambda current: current, command="compact", onto_any=True, sweeps=True)
+    needed, expired = _needed(store, swept, grace_seconds, now)
+    # Names leave before what they name, so that no reader finds a version whose files are gone.
+    for version in expired:
+        store.remove(f"{manifests.FOLDER}/{manifests.name_of(version)}")
+    gone = [(folder, entry) for folder, entry in listed if f"{folder}/{entry.name}" not in needed]
+    for folder, entry in gone:
+        remove = store.remove_folder if entry.is_folder else store.remove
+        remove(f"{folder}/{entry.name}")
+    return Removed(len(gone), sum(entry.bytes for _, entry in gone))
+
+
+def _needed(store: Store, manifest: Manifest, grace_seconds: float, now: float) -> tuple[set[str], list[int]]:
+    """The files that versions name which stay, and the versions that do not."""
     # An index may have been committed since, by a process that needs no lock.
     kept = [manifest, manifests.newest(store) or manifest]
     expired = []
@@ -156,23 +181,16 @@ def remove_unused(store: Store, manifest: Manifest, *, grace_seconds: float) -> 
             continue
         with contextlib.suppress(ValueError):  # a torn manifest names nothing
             kept.append(manifests.read(store, version))
-    needed = set().union(*(manifests.named_files(version) for version in kept))
-    # Names leave before what they name, so that no reader finds a version whose files are gone.
-    for version in expired:
-        store.remove(f"{manifests.FOLDER}/{manifests.name_of(version)}")
-    return _remove(store, needed, now - grace_seconds)
+    return set().union(*(manifests.named_files(version) for version in kept)), expired
 
 
-def _remove(store: Store, needed: set[str], before: float) -> Removed:
-    files = size = 0
-    for folder in (*TABLES, "deletes", "index", manifests.FOLDER):
-        for entry in store.entries(folder):
-            temporary = entry.name.startswith(".")
-            if f"{folder}/{entry.name}" in needed or (folder == manifests.FOLDER and not temporary):
-                continue
-            if entry.modified <= before:
-                remove = store.remove_folder if entry.is_folder else store.remove
-                remove(f"{folder}/{entry.name}")
-                size += entry.bytes
-                files += 1
-    return Removed(files, size)
+def _unused(store: Store, needed: set[str], before: float) -> list[tuple[str, Entry]]:
+    """What stands in the folders of a gallery, is not needed, and was last written before a time."""
+    return [
+        (folder, entry)
+        for folder in (*TABLES, "deletes", "index", manifests.FOLDER)
+        for entry in store.entries(folder)
+        if f"{folder}/{entry.name}" not in needed
+        and (folder != manifests.FOLDER or entry.name.startswith("."))
+        and entry.modified <= before
+    ]
