@@ -266,3 +266,14 @@ def test_a_compaction_at_any_step_of_a_commit_damages_nothing(
     assert set(told) <= set(found)
     assert {"a", *(f"b{number}" for number in range(older))} <= set(found)
     assert sum(len(block.row_ids) for block in Gallery.open(place).vector_blocks("images")) == len(found)
+
+
+def test_copies_of_a_bucket_are_for_their_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "cache"))
+    store = open_store(Url(f"memory://{secrets.token_hex(4)}/g"))
+    write(store, "images/x", b"private")
+    (folder,) = (tmp_path / "cache/objects").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)  # as they were made before
+    write(store, "images/y", b"private")
+    assert folder.stat().st_mode & 0o777 == 0o700

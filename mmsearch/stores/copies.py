@@ -77,6 +77,9 @@ class Copies:
         """A path beside that of `name` at which nothing is yet."""
         path = self.path(name)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if self._folder.stat().st_mode & 0o077:  # a bucket that is private stays so; also in caches of before
+                self._folder.chmod(0o700)
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
