@@ -1,4 +1,4 @@
-"""The user's cache folder: `MMSEARCH_CACHE`, else the platform's own place."""
+"""The user's cache folder: `MMSEARCH_CACHE`, else the platform's own place; and what tells that a result is stale."""
 
 import atexit
 import os
@@ -7,7 +7,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["cache_dir", "writable_cache"]
+__all__ = ["cache_dir", "file_identity", "writable_cache"]
 
 
 def cache_dir() -> Path:
@@ -38,3 +38,9 @@ def _for_this_run(_process: int, _instead_of: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="mmsearch-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def file_identity(status: os.stat_result) -> str:
+    """All that a file system tells of a file's content: size, times and inode. A file that was replaced by one of equal
+    size and mtime has another ctime; where there is none (Windows: the time of creation) the rest has to do."""
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"

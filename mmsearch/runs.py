@@ -8,7 +8,7 @@ Names may not hold white space there: it and % are percent-encoded.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError, StoreError
 
-__all__ = ["read_qrels", "strictly_descending", "write_qrels", "write_run"]
+__all__ = ["read_qrels", "run_lines", "strictly_descending", "write_qrels", "write_run"]
 
 
 def write_qrels(file: Path, pairs: Iterable[tuple[str, str]]) -> None:
@@ -25,12 +25,30 @@ def write_qrels(file: Path, pairs: Iterable[tuple[str, str]]) -> None:
     _write(file, (f"{_token(query)} 0 {_token(item)} 1\n" for query, item in pairs))
 
 
-def write_run(file: Path, hits: Iterable[tuple[str, str, int, float]], *, tag: str) -> None:
-    """(query, item, rank, score), those of a query together and best first. Raises StoreError."""
+def write_run(file: Path, lines: Iterable[str]) -> None:
+    """What `run_lines` gives, of one query or of many. Raises StoreError."""
+    _write(file, (f"{line}\n" for line in lines))
+
+
+def run_lines(
+    queries: Sequence[str], items: Sequence[Sequence[str]], scores: NDArray[np.float64], *, tag: str = "mmsearch"
+) -> Iterator[str]:
+    """The lines of a run: of each query its items, best first.
+
+    items, scores: (n_queries, k), in the same order. Names must be unique among the items of a query. Scores are those
+    given, but lowered by last bits where they would tie for trec_eval (see `strictly_descending`).
+
+    >>> list(run_lines(["q 1"], [["a.jpg", "b.jpg"]], np.array([[0.5, 0.5]])))
+    ['q%201 Q0 a.jpg 1 0.5 mmsearch', 'q%201 Q0 b.jpg 2 0.49999997 mmsearch']
+    """
+    lowered = strictly_descending(scores)
+    untouched = scores.astype(np.float32) == lowered
     name = _token(tag) or "mmsearch"
-    _write(
-        file, (f"{_token(query)} Q0 {_token(item)} {rank} {score:.9g} {name}\n" for query, item, rank, score in hits)
-    )
+    for place, query in enumerate(queries):
+        asked = _token(query)
+        columns = zip(items[place], scores[place].tolist(), lowered[place].tolist(), untouched[place], strict=True)
+        for rank, (item, score, below, kept) in enumerate(columns, 1):
+            yield f"{asked} Q0 {_token(item)} {rank} {score if kept else format(below, '.9g')} {name}"
 
 
 def strictly_descending(scores: NDArray[np.float64]) -> NDArray[np.float32]:

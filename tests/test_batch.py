@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmsearch.errors import MmsearchWarning, QueryError
@@ -144,3 +145,28 @@ def test_what_is_encoded_together_is_bounded() -> None:
     assert [question for batch in batches for question in batch] == questions
     assert {sum(len(question.text) for question in batch) for batch in batches} == {396_000, 108_000}
     assert [len(batch) for batch in together([Question(str(n), "red") for n in range(5)], 2)] == [2, 2, 1]
+
+
+def test_one_path_below_two_roots_is_two_documents_for_all_queries(
+    gallery: Path, photos: Path, tmp_path: Path, mmsearch: Command
+) -> None:
+    """And equal scores, which trec_eval would order by name, are lowered by last bits; others stay what they are."""
+    import shutil
+
+    shutil.copytree(photos, tmp_path / "copy")
+    assert mmsearch("embed", tmp_path / "copy", "-g", gallery).code == 0
+    asked = written(tmp_path, b"a\tred\nb\tblue\n")
+    run = [
+        line.split()
+        for line in mmsearch(
+            *("query", "--from-file", asked, "-k", 6, "-g", gallery, "--format", "trec")
+        ).out.splitlines()
+    ]
+    for query, text in (("a", "red"), ("b", "blue")):
+        lines = [line for line in run if line[0] == query]
+        assert len({line[2] for line in lines}) == len(lines) == 6
+        scores = np.array([float(line[4]) for line in lines]).astype(np.float32)
+        assert (np.diff(scores) < 0).all()
+        alone = mmsearch("query", text, "-k", 6, "-g", gallery, "--format", "trec").out.splitlines()
+        assert [line.split()[3:5] for line in alone] == [line[3:5] for line in lines]
+    assert {line[2] for line in run} >= {str(tmp_path / "copy" / "red.png"), str(photos / "red.png")}

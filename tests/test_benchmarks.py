@@ -188,6 +188,27 @@ def test_a_split_in_the_file_that_is_not_the_official_one_is_said(photos, write)
     )
 
 
+def test_what_a_file_says_of_splits_twice_or_not_at_all_is_said(photos, write) -> None:
+    """An image in train and in test counts in both, so that who trains on one sees that it is in the other."""
+    file = write(
+        "captions.json",
+        [
+            {"image": "a.jpg", "caption": "one", "split": "train"},
+            {"image": "a.jpg", "caption": "two", "split": "test"},
+            {"image": "b.jpg", "caption": "three", "split": "test"},
+            {"image": "c.jpg", "caption": "four"},
+        ],
+    )
+    benchmark = load_benchmark("custom", images=photos("a.jpg", "b.jpg", "c.jpg"), annotations=file)
+    assert benchmark.images == ("a.jpg", "b.jpg")
+    assert problems(benchmark)["several_splits"] == ("a.jpg (train, test)",)
+    assert problems(benchmark)["without_split"] == ("c.jpg",)
+    train = load_benchmark("custom", images=photos("a.jpg"), annotations=file, split="train")
+    assert train.images == ("a.jpg",)
+    everything = load_benchmark("custom", images=photos("a.jpg", "b.jpg", "c.jpg"), annotations=file, split="all")
+    assert "without_split" not in problems(everything)
+
+
 def test_the_kept_splits_are_those_of_the_published_runs(real) -> None:
     for name, count in {
         "coco_karpathy_test": 5_000,

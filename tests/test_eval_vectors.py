@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import BenchmarkError
 from mmsearch.pipeline.evaluate import evaluate_vectors, to_json
 from mmsearch.pipeline.reports import write_report
-from mmsearch.runs import read_qrels, strictly_descending, write_qrels, write_run
+from mmsearch.runs import read_qrels, run_lines, strictly_descending, write_qrels, write_run
 from tests.conftest import Command
 from tests.independent import figures_of
 
@@ -46,7 +46,7 @@ def judged(tmp_path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
 
 
 def test_real_vectors_agree_with_the_independent_evaluation(clip: str) -> None:
-    images, captions = np.load(clip).astype(np.float64)
+    images, captions = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in np.load(clip).astype(np.float64))
     document = to_json(evaluate_vectors([(f"{clip}[0]", f"{clip}[1]")]))
     for direction, figures in figures_of(images, captions, np.eye(500, dtype=bool)).items():
         for name, value in figures.items():
@@ -158,7 +158,11 @@ def test_bad_vectors_are_one_line_each(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("hello")
     (tmp_path / "text.parquet").write_text("hello")
     pq.write_table(pa.table({"vector": [[1.0]]}), tmp_path / "other.parquet")
-    pq.write_table(pa.table({"embedding": [[1.0], [1.0, 2.0], [1.0]]}), tmp_path / "ragged.parquet")
+    pq.write_table(
+        pa.table({"embedding": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]}), tmp_path / "ragged.parquet"
+    )  # 6 = 3 * 2
+    pq.write_table(pa.table({"embedding": [[1.0, None], [1.0, 2.0]]}), tmp_path / "holes.parquet")
+    pq.write_table(pa.table({"embedding": [[1.0], None]}), tmp_path / "missing.parquet")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     for name, message in {
         "absent.npy": "there is no file",
@@ -166,7 +170,9 @@ def test_bad_vectors_are_one_line_each(tmp_path: Path) -> None:
         "objects.npy": "no NumPy file of numbers",
         "text.parquet": "no Parquet file",
         "other.parquet": "no column embedding, but vector",
-        "ragged.parquet": "of one length",
+        "ragged.parquet": r"different lengths \(1, 2, 3\)",
+        "holes.parquet": "numbers left out",
+        "missing.parquet": r"different lengths \(none, 1\)",
         "nan.npy": r"1 in .* have NaN, infinity or no length, e\.g\. row 2",
         "zero.npy": r"e\.g\. row 1",
         "few.npy": "4 images and 3 captions: say with --qrels",
@@ -214,10 +220,82 @@ def test_a_run_keeps_the_order_of_record_for_readers_that_sort_by_score(tmp_path
     lowered = strictly_descending(scores)
     assert (np.diff(lowered, axis=1) < 0).all()
     assert np.abs(lowered - scores).max() < 1e-6
-    rows = [
-        ("q", name, rank, float(score)) for rank, (name, score) in enumerate(zip("zyxw", lowered[0], strict=True), 1)
-    ]
-    write_run(tmp_path / "run", rows, tag="a tag")
+    write_run(tmp_path / "run", run_lines(["q"], ["zyxw"], scores[:1], tag="a tag"))
     read = sorted(ir_measures.read_trec_run(str(tmp_path / "run")), key=lambda doc: -np.float32(doc.score))
     assert [doc.doc_id for doc in read] == list("zyxw")
     assert len({np.float32(doc.score) for doc in read}) == 4
+
+
+def test_scores_are_cosines_however_long_the_vectors_are(tmp_path: Path) -> None:
+    """The right image is the shorter by half a per cent, and would lose by dot product."""
+    images = np.array([[1, 0.05], [1, -0.05]], np.float64)
+    images *= np.array([[0.997], [1.004]]) / np.linalg.norm(images, axis=1, keepdims=True)
+    np.save(tmp_path / "images.npy", images.astype(np.float32))
+    np.save(tmp_path / "captions.npy", np.array([[1, 0.001], [1, -0.5]], np.float32))
+    report = evaluate_vectors([(str(tmp_path / "images.npy"), str(tmp_path / "captions.npy"))])
+    assert report.text_to_image.recall[1] == 1.0
+    float16 = (images * 1e-4).astype(np.float32)  # tiny vectors are as good as any
+    np.save(tmp_path / "images.npy", float16)
+    assert (
+        evaluate_vectors([(str(tmp_path / "images.npy"), str(tmp_path / "captions.npy"))]).text_to_image.recall[1] == 1
+    )
+
+
+def test_equal_texts_are_captions_of_their_own(tmp_path: Path) -> None:
+    """24,837 of COCO's 25,010 captions are distinct. In qrels a text speaks for all captions that are it."""
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
+    (tmp_path / "texts").write_text("a dog\na dog\na cat\n")
+    files = [(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))]
+    report = evaluate_vectors(files, caption_ids=tmp_path / "texts")
+    assert report.text_to_image.recall[1] == report.image_to_text.recall[1] == 1.0
+    assert report.items.captions == ("a dog", "a dog", "a cat")
+    assert report.items.caption_ids == ("a dog", "a dog#2", "a cat")
+    (tmp_path / "qrels").write_text("a%20dog 0 0 1\na%20cat 0 2 1\n")
+    report = evaluate_vectors(files, caption_ids=tmp_path / "texts", qrels=tmp_path / "qrels")
+    assert report.text_to_image.recall[1] == pytest.approx(2 / 3)
+    assert report.captions == 3
+    with pytest.raises(BenchmarkError, match="stands twice"):
+        evaluate_vectors(files, image_ids=tmp_path / "texts")
+
+
+def test_a_few_vectors_are_not_called_collapsed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for count in (2, 3, 4, 5, 6, 8):
+        np.save(tmp_path / "v.npy", unit(rng, count, 64))
+        health = evaluate_vectors([(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))]).systems[0].health
+        assert health.collapsed == (), count
+    flat = np.zeros((50, 64), np.float32)
+    flat[:, :2] = unit(rng, 50, 2)
+    np.save(tmp_path / "v.npy", flat)
+    health = evaluate_vectors([(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))]).systems[0].health
+    assert health.collapsed == ("images", "texts")
+
+
+def test_a_report_is_json_for_every_reader(tmp_path: Path) -> None:
+    """One image and one caption have no pairs to average over: null, and not Python's NaN."""
+    np.save(tmp_path / "v.npy", np.ones((1, 4), np.float32))
+    report = evaluate_vectors([(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))])
+    (file,) = write_report(report, tmp_path / "report.json")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    document = json.loads(file.read_text(), parse_constant=refuse)
+    assert document["systems"][0]["health"]["within_images"] is None
+
+
+def test_mean_recall_does_not_depend_on_k_and_certainty_has_a_width(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    np.save(tmp_path / "a.npy", unit(rng, 60, 4))
+    np.save(tmp_path / "b.npy", unit(rng, 60, 4))
+    files = [(str(tmp_path / "a.npy"), str(tmp_path / "b.npy"))]
+    asked = [evaluate_vectors(files, ks=ks) for ks in ((1, 5, 10), (1,), (3, 20))]
+    means = {(report.systems[0].mean_recall, report.systems[0].mean_recall_interval) for report in asked}
+    assert len(means) == 1
+    both = (asked[0].text_to_image, asked[0].image_to_text)
+    assert asked[0].systems[0].mean_recall == pytest.approx(np.mean([r for each in both for r in each.recall.values()]))
+    assert set(asked[1].text_to_image.intervals) >= {"R@1", "MRR"}
+    assert "R@5" not in asked[1].text_to_image.intervals
+    same = to_json(evaluate_vectors([(str(tmp_path / "a.npy"), str(tmp_path / "a.npy"))]))["text_to_image"]
+    assert same["intervals"]["R@1"] == [1.0, 1.0]
+    assert same["wilson"]["R@1"] == [pytest.approx(60 / (60 + 1.959964**2)), 1.0]

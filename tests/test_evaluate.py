@@ -80,6 +80,42 @@ def test_a_changed_image_is_noticed(benchmark: tuple[Path, Path]) -> None:
     assert fake.images_encoded == before + 1
 
 
+def test_an_image_replaced_by_one_of_its_size_and_time_is_noticed(benchmark: tuple[Path, Path]) -> None:
+    """As `cp -p` and `rsync -t` do it: only ctime and inode tell."""
+    import os
+
+    first, second = benchmark[0] / "0.png", benchmark[0] / "1.png"
+    largest = max(first.stat().st_size, second.stat().st_size)
+    for file in (first, second):  # what follows the end of a PNG counts for nothing
+        file.write_bytes(file.read_bytes().ljust(largest, b"\0"))
+        os.utime(file, ns=(3, 3))
+    fake = FakeEncoder()
+    assert_agrees(run(benchmark, fake))
+    aside = benchmark[0] / "aside"
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+    report = run(benchmark, fake)
+    swapped = run(benchmark, FakeEncoder(), fresh=True)
+    np.testing.assert_array_equal(report.systems[0].evidence.images, swapped.systems[0].evidence.images)
+    assert_agrees(report)
+
+
+def test_fresh_encodes_everything_again(benchmark: tuple[Path, Path], mmsearch: Command) -> None:
+    fake = FakeEncoder()
+    first = run(benchmark, fake)
+    images, texts = fake.images_encoded, fake.texts_encoded
+    assert texts == 120
+    second = run(benchmark, fake, fresh=True)
+    assert (fake.images_encoded, fake.texts_encoded) == (2 * images, 240)
+    assert second.text_to_image == first.text_to_image
+    run(benchmark, fake)
+    assert (fake.images_encoded, fake.texts_encoded) == (2 * images, 240)
+    images, annotations = benchmark
+    done = mmsearch("eval", "custom", "--images", images, "--annotations", annotations, "--fresh")
+    assert done.code == 0, done.err
+
+
 def test_images_are_opened_without_exif_rotation(tmp_path: Path) -> None:
     """As in the published runs; the product's own embed rotates."""
     from PIL import Image
@@ -174,7 +210,7 @@ def test_real_clip_vectors_give_their_known_figures(shared_data: Path) -> None:
     """From the vectors to the metrics, as `evaluate` computes them."""
     file = shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy"
     report = evaluate_vectors([(f"{file}[0]", f"{file}[1]")])
-    assert list(report.text_to_image.recall.values()) == [0.506, 0.764, 0.862]
+    assert list(report.text_to_image.recall.values()) == [0.506, 0.766, 0.862]
     assert list(report.image_to_text.recall.values()) == [0.552, 0.808, 0.892]
 
 
@@ -240,6 +276,20 @@ def test_product_preprocessing_is_a_second_column_and_encodes_no_caption_again(t
     plain, turned = (system.evidence.images for system in report.systems)
     np.testing.assert_allclose(plain[0], turned[1], atol=1e-6)
     assert {comparison.direction for comparison in report.comparisons} == {"text_to_image", "image_to_text"}
+
+
+def test_product_preprocessing_of_several_models_is_held_against_their_own(benchmark: tuple[Path, Path]) -> None:
+    images, annotations = benchmark
+    report = evaluate(
+        "custom",
+        images=images,
+        annotations=annotations,
+        encoder=[FakeEncoder("one"), FakeEncoder("two")],
+        options=EvaluateOptions(split="all", product_preprocessing=True),
+    )
+    pairs = [(comparison.first, comparison.second) for comparison in report.comparisons[::2]]
+    product = ", product preprocessing"
+    assert pairs == [("one", f"one{product}"), ("one", "two"), ("two", f"two{product}")]
 
 
 def test_templates_are_filled_averaged_and_named(benchmark: tuple[Path, Path]) -> None:

@@ -115,7 +115,7 @@ def test_what_embed_is_told(photos: Path, tmp_path: Path, form: str, mmsearch: C
 
 
 def test_the_images_of_a_benchmark(photos: Path, form: str, stored: str) -> None:
-    found = ImageFolder(photos).find(DraftImage(typed("Ångström.png", form), "", None))
+    found = ImageFolder(photos).find(DraftImage(typed("Ångström.png", form), "", ()))
     assert found == typed("été/Ångström.png", stored)
 
 

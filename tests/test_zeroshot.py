@@ -88,10 +88,10 @@ def test_bad_input_is_one_line_each(classes: Path, tmp_path: Path) -> None:
     refused("0 folders with pictures", classes / "the_red" / "more")
     few, twice, other = tmp_path / "few.txt", tmp_path / "twice.txt", tmp_path / "other.txt"
     few.write_text("a\nb\n")
-    twice.write_text("a\nb\nc\nd\ne\na\n")
     other.write_text("somewhere\ta name\n")
     refused("2 names for 6 folders", classes=few)
-    refused("two folders are called 'a'", classes=twice)
+    twice.write_text("the_red\ta\nthe_blue\tb\nthe_red\tc\n")
+    refused("names the folder the_red twice", classes=twice)
     refused("no name for the folder the_black", classes=other)
     refused("cannot be read", classes=tmp_path / "absent")
     (classes / "the_red" / "more" / "0.png").write_text("broken")
@@ -99,3 +99,43 @@ def test_bad_input_is_one_line_each(classes: Path, tmp_path: Path) -> None:
     report = evaluate_zeroshot(classes, encoder=FakeEncoder(), options=ZeroShotOptions(allow_missing=True))
     assert (report.images, report.unreadable) == (23, ("the_red/more/0.png",))
     assert np.isfinite(report.mean_per_class)
+
+
+def test_names_may_repeat_and_the_report_says_so(classes: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """As those of ImageNet-1k do; the class that comes first gets what is equal."""
+    names = ["black", "blue", "green", "red", "white", "red"]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    assert sorted(f"the_{colour}" for colour in COLOURS)[3:] == ["the_red", "the_white", "the_yellow"]
+    report = evaluate_zeroshot(
+        classes, encoder=FakeEncoder(), options=ZeroShotOptions(classes=tmp_path / "names.txt", templates=("{}",))
+    )
+    assert [each.name for each in report.classes] == names
+    assert any("1 names stand for several classes: red" in problem for problem in report.problems)
+    assert any("(the_yellow)" in each.actual for each in report.confusions)
+
+
+def test_a_folder_without_pictures_is_said_to_be_no_class_or_is_one(classes: Path, tmp_path: Path) -> None:
+    report = evaluate_zeroshot(classes, encoder=FakeEncoder())
+    assert any("1 folders without pictures are taken for no class: empty" in problem for problem in report.problems)
+    (tmp_path / "n.txt").write_text("empty\ta void\n" + "".join(f"the_{name}\t{name}\n" for name in COLOURS))
+    report = evaluate_zeroshot(classes, encoder=FakeEncoder(), options=ZeroShotOptions(classes=tmp_path / "n.txt"))
+    empty = report.classes[0]
+    assert (empty.folder, empty.name, empty.images, empty.top1) == ("empty", "a void", 0, None)
+    assert report.mean_per_class == np.mean([each.top1 for each in report.classes[1:]])
+    assert any("1 classes have no picture" in problem for problem in report.problems)
+
+
+def test_several_models_are_compared_on_the_same_pictures(classes: Path, tmp_path: Path, mmsearch: Command) -> None:
+    done = mmsearch(
+        *("eval", "zeroshot", "--images", classes, "--model", "one", "--model", "two"),
+        *("--report", tmp_path / "out.json"),
+    )
+    assert done.code == 0, done.err
+    assert done.out.count("zero-shot: 24 images, 6 classes") == 2
+    assert "two against one" in done.out
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["encoder"]["spec"] == "one"
+    assert [other["encoder"]["spec"] for other in document["others"]] == ["two"]
+    assert document["comparisons"][0]["differences"]["top1"]["value"] == 0.0
+    done = mmsearch("eval", "zeroshot", "--images", classes, "--model", "one", "--model", "one")
+    assert (done.code, "named before" in done.err) == (1, True)

@@ -47,6 +47,8 @@ def load_benchmark(
         raise BenchmarkError(_not_annotated(chosen, Path(annotations)))
     for item in chosen.not_annotated:
         draft.report("not_annotated", item)
+    for item in chosen.without_split:
+        draft.report("without_split", item)
     if chosen.unlike:
         draft.report("unlike_official", chosen.unlike)
     if chosen.whole:

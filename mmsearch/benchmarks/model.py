@@ -1,6 +1,6 @@
 """The records of this package, and the draft that the readers of the formats fill."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -24,6 +24,8 @@ ProblemKind: TypeAlias = Literal[
     "not_annotated",
     "fewer_captions",
     "captions_left_out",
+    "several_splits",
+    "without_split",
     "no_split",
     "unlike_official",
 ]
@@ -44,6 +46,8 @@ MEANINGS: dict[ProblemKind, str] = {
     "not_annotated": "names in the split list that have no captions, left out",
     "fewer_captions": "images with fewer captions than asked for, kept",
     "captions_left_out": "captions beyond the number asked for of each image, left out",
+    "several_splits": "images that the file lists in more than one split, taken into each of them",
+    "without_split": "images for which the file names no split, as it does for others, left out",
     "no_split": "the annotation file names no splits and no split list was found: it was used whole",
     "unlike_official": "the split in the annotation file is not the official one",
 }
@@ -108,11 +112,11 @@ class Benchmark:
 @dataclass(frozen=True, slots=True)
 class DraftImage:
     """An annotated image as the file names it. folder: "" or what the file says besides the name, e.g.
-    "val2014"."""
+    "val2014". splits: those that it is listed in; none where the file does not say."""
 
     name: str
     folder: str
-    split: str | None
+    splits: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -133,13 +137,16 @@ class Draft:
         self.found.setdefault(kind, []).append(printable(item))
 
     def image(self, name: str, folder: str = "", split: str | None = None) -> int:
-        """The position of an image, new or known by the same folder and name."""
-        known = self._positions.get((folder, name))
-        if known is not None:
-            return known
-        self._positions[folder, name] = len(self.images)
-        self.images.append(DraftImage(name, folder, split))
-        return len(self.images) - 1
+        """The position of an image, new or known by the same folder and name; `split` is added to those it is in."""
+        position = self._positions.setdefault((folder, name), len(self.images))
+        if position == len(self.images):
+            self.images.append(DraftImage(name, folder, (split,) if split else ()))
+        elif split and split not in self.images[position].splits:
+            known = self.images[position]
+            if known.splits:
+                self.report("several_splits", f"{name} ({', '.join((*known.splits, split))})")
+            self.images[position] = replace(known, splits=(*known.splits, split))
+        return position
 
     def knows(self, name: str, folder: str = "") -> bool:
         """Whether an image of this folder and name was added before."""

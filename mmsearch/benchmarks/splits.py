@@ -24,7 +24,7 @@ class Chosen:
     positions: of the draft's images, ascending. split: what they are, None for the whole file.
     not_annotated: names in the split list that the file does not have. file: the split list that decided, if one did.
     whole: which file was taken whole unasked, or "". unlike: how the split in the file differs from the official one,
-    or "".
+    or "". without_split: names of images that the file gives none.
     """
 
     positions: tuple[int, ...]
@@ -33,6 +33,7 @@ class Chosen:
     file: Path | None = None
     whole: str = ""
     unlike: str = ""
+    without_split: tuple[str, ...] = ()
 
 
 def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, split_file: Path | None) -> Chosen:
@@ -54,7 +55,7 @@ def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, 
         return chosen
     if split is None or split == "all":
         return Chosen(everything, None)
-    counts = Counter(image.split for image in draft.images if image.split)
+    counts = Counter(part for image in draft.images for part in image.splits)
     if counts:
         return _compared(_inside(draft, annotations, split, counts), draft, name, split)
     if beside := _list_beside(draft, annotations, name, split):
@@ -106,13 +107,13 @@ def _no_split(annotations: Path, name: str, split: str, images: int) -> str:
 
 def _inside(draft: Draft, annotations: Path, split: str, counts: Counter[str]) -> Chosen:
     wanted = {alias for part in split.split("+") for alias in _aliases(part)}
-    positions = tuple(n for n, image in enumerate(draft.images) if image.split and image.split.lower() in wanted)
+    positions = tuple(n for n, image in enumerate(draft.images) if any(part.lower() in wanted for part in image.splits))
     if not positions:
         there = ", ".join(f"{name} ({count:,} images)" for name, count in counts.most_common())
         raise BenchmarkError(
             f"{annotations}: no split {split!r}. It has {there}. Choose with --split; train+restval joins two."
         )
-    return Chosen(positions, split)
+    return Chosen(positions, split, without_split=tuple(image.name for image in draft.images if not image.splits))
 
 
 def _aliases(split: str) -> tuple[str, ...]:

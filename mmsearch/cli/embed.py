@@ -1,6 +1,5 @@
 """`mmsearch embed`"""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from typer.core import TyperCommand
 from mmsearch.cli.agreement import agreement
 from mmsearch.cli.options import Device, GalleryOption, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
+from mmsearch.strict_json import json_text
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.embed import EmbedReport, Estimate
@@ -167,7 +167,7 @@ def embed(
 
 
 def _print_json(event: str, fields: dict[str, object]) -> None:
-    print(json.dumps({"event": event, **fields}, default=str))
+    print(json_text({"event": event, **fields}, default=str))
 
 
 def _print(report: "EmbedReport") -> None:

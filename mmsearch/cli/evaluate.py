@@ -46,6 +46,9 @@ AllowMissing = Annotated[
 ]
 
 
+Fresh = Annotated[bool, typer.Option("--fresh", help="Encode everything anew, whatever the cache holds.")]
+
+
 def benchmark(
     context: typer.Context,
     images: Annotated[Path, typer.Option(metavar="DIR", parser=path, help="The folder of its images.")],
@@ -83,6 +86,7 @@ def benchmark(
     factory: Annotated[
         str | None, typer.Option(metavar="STRING", help="FAISS factory string of that index. Default: by size.")
     ] = None,
+    fresh: Fresh = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     report: Reports = None,
@@ -109,6 +113,7 @@ def benchmark(
         precision=precision,
         via_index=via_index,
         factory=factory,
+        fresh=fresh,
     )
     for place in report or []:
         require_place(place)
@@ -231,11 +236,9 @@ def zeroshot(
             help="A template, or openai (80), simple (7): sets by name. Repeatable. Default: a photo of a {}.",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="As for embed. Default: ViT-B-32/laion2b_s34b_b79k.", show_default=False),
-    ] = None,
+    model: Models = None,
     allow_missing: AllowMissing = False,
+    fresh: Fresh = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     report: Annotated[Path | None, typer.Option(metavar="FILE", parser=path, help="Write everything as JSON.")] = None,
@@ -251,6 +254,7 @@ def zeroshot(
         allow_missing=allow_missing,
         device=device,
         precision=precision,
+        fresh=fresh,
     )
     with display(interrupted=RESUMABLE) as shown:
         found = run(images, encoder=model, options=options, progress=shown.progress, announce=shown.announce)

@@ -1,5 +1,6 @@
 """Prints what an evaluation found, for people."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ from mmsearch.cli.options import say
 
 if TYPE_CHECKING:
     from mmsearch.ann import Effort
-    from mmsearch.metrics import DirectionResult
+    from mmsearch.metrics import Difference, DirectionResult
     from mmsearch.pipeline.evaluate import Comparison, EvaluationReport, SystemResult, ViaIndex, ZeroShotReport
 
 __all__ = ["print_evaluation", "print_zeroshot"]
@@ -45,7 +46,10 @@ def _print_system(system: "SystemResult") -> None:
         _print_via_index(part)
     around = system.mean_recall_interval
     low, high = 100 * around.low, 100 * around.high
-    print(f"mean recall    {100 * system.mean_recall:8.2f}   95 % interval {low:.2f} to {high:.2f}")
+    print(
+        f"mean recall    {100 * system.mean_recall:8.2f}   95 % interval {low:.2f} to {high:.2f}; of R@1, "
+        "R@5 and R@10 of both directions"
+    )
     health, hubs = system.health, system.hubness["text_to_image"]
     print(
         f"space          modality gap {health.modality_gap:.3f}; mean cosine image-image {health.within_images:.3f}, "
@@ -71,6 +75,10 @@ def _print_direction(direction: "DirectionResult") -> None:
     for name, ends in (("from", [i.low for i in intervals]), ("to", [i.high for i in intervals])):
         label = f"  95 % {name}" if name == "from" else f"  {'to':>9}"
         print(f"{label:15}" + "".join(f"{100 * value:8.2f}" for value in ends))
+    if any(interval.low == interval.high for interval in intervals):
+        wilson = [direction.wilson[k] for k in direction.recall]
+        for name, ends in (("Wilson from", [i.low for i in wilson]), ("to", [i.high for i in wilson])):
+            print(f"  {name:>11}  " + "".join(f"{100 * value:8.2f}" for value in ends))
     if any(value != direction.relevant_recall[k] for k, value in direction.recall.items()):
         shares = "".join(f"{100 * value:8.2f}" for value in direction.relevant_recall.values())
         print(f"{'  TREC recall':15}{shares}")
@@ -117,7 +125,11 @@ def _spec(system: "SystemResult") -> str:
 
 def _print_comparison(comparison: "Comparison") -> None:
     print(f"\n{comparison.second} against {comparison.first}, {comparison.direction}")
-    for name, found in comparison.differences.items():
+    _print_differences(comparison.differences)
+
+
+def _print_differences(differences: "Mapping[str, Difference]") -> None:
+    for name, found in differences.items():
         if name.startswith("relevant_recall"):
             continue
         scale = 1 if name == "mean_rank" else 100
@@ -126,7 +138,19 @@ def _print_comparison(comparison: "Comparison") -> None:
 
 
 def print_zeroshot(report: "ZeroShotReport") -> None:
-    """Accuracies, the worst classes, and what is taken for what."""
+    """Accuracies, the worst classes, and what is taken for what; of several models one after the other, compared."""
+    for system in (report, *report.others):
+        _print_classified(system)
+    for comparison in report.comparisons:
+        print(f"{comparison.second} against {comparison.first}")
+        _print_differences(comparison.differences)
+        print()
+    print(report.protocol)
+    for problem in report.problems:
+        say(f"note: {problem}")
+
+
+def _print_classified(report: "ZeroShotReport") -> None:
     left_out = f"; {len(report.unreadable):,} UNREADABLE IMAGES LEFT OUT" if report.unreadable else ""
     print(f"zero-shot: {report.images:,} images, {len(report.classes):,} classes{left_out}")
     templates = f"{len(report.templates)} template{'s' if len(report.templates) > 1 else ''}, {report.templates[0]!r}"
@@ -136,12 +160,14 @@ def print_zeroshot(report: "ZeroShotReport") -> None:
         around = report.intervals[name]
         print(f"{name:15}{100 * value:8.2f}   95 % interval {100 * around.low:.2f} to {100 * around.high:.2f}")
     print(f"{'mean_per_class':15}{100 * report.mean_per_class:8.2f}\n")
-    worst = sorted(report.classes, key=lambda found: found.top1)[:_MOST]
+    shares = [
+        (each.top1, each.top5, each) for each in report.classes if each.top1 is not None and each.top5 is not None
+    ]
     print(f"{'worst classes':30}{'top1':>8}{'top5':>8}{'images':>8}")
-    for found in worst:
-        print(f"{found.name:30}{100 * found.top1:8.2f}{100 * found.top5:8.2f}{found.images:8,}")
+    for top1, top5, each in sorted(shares, key=lambda share: share[0])[:_MOST]:
+        print(f"{each.name:30}{100 * top1:8.2f}{100 * top5:8.2f}{each.images:8,}")
     for confusion in report.confusions[:_MOST]:
         print(f"{confusion.images:6,} x {confusion.actual} taken for {confusion.predicted}")
-    print(f"\n{report.protocol}")
+    print()
     if report.truncated:
         say(f"warning: {report.truncated:,} texts are longer than the model reads; their ends were cut")

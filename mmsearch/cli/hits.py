@@ -4,13 +4,10 @@ import csv
 import io
 import json
 import os
-import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from mmsearch.cli.options import say
 from mmsearch.locations import url_of
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from mmsearch.pipeline.answers import Answer, Hit
     from mmsearch.pipeline.collect import Collected
 
-__all__ = ["FORMATS", "printable", "say_collected"]
+__all__ = ["FORMATS", "print_run", "printable", "say_collected"]
 
 
 def _shown(hit: "Hit") -> str:
@@ -122,17 +119,33 @@ def _paths0(answer: "Answer") -> None:
 
 
 def _trec(answer: "Answer") -> None:
-    """`qid Q0 docno rank score tag`, read by trec_eval, ir_measures and their kin, which split at white space."""
-    times = Counter(hit.path for hit in answer.hits)
-    for hit in answer.hits:
-        # A caption has no name of its own; one path below two roots is two documents.
-        path = str(hit.row_id) if hit.table == "captions" else hit.path if times[hit.path] == 1 else shown_file(hit)
-        print(_word(answer.query.id), "Q0", _word(path or ""), hit.rank, hit.score, "mmsearch")
+    print_run([(answer.query.id, answer.hits)])
 
 
-def _word(text: str) -> str:
-    """Text without white space: that and % are percent-encoded."""
-    return re.sub(r"[\s%]", lambda found: quote(found[0]), text)
+def print_run(answers: "Sequence[tuple[str, Sequence[Hit]]]") -> None:
+    """`qid Q0 docno rank score tag`: (id of the query, its hits) as a TREC run.
+
+    A caption has no name of its own and is called by its row id. A picture is called by its path, or, where the run
+    holds that path below two roots, by its file.
+    """
+    import numpy as np
+
+    from mmsearch.runs import run_lines
+
+    roots: dict[str | None, set[str | None]] = {}
+    for _, hits in answers:
+        for hit in hits:
+            roots.setdefault(hit.path, set()).add(hit.root)
+
+    def name(hit: "Hit") -> str:
+        if hit.table == "captions":
+            return str(hit.row_id)
+        return (hit.path if len(roots[hit.path]) == 1 else shown_file(hit)) or str(hit.row_id)
+
+    for query, hits in answers:
+        scores = np.array([[hit.score for hit in hits]])
+        for line in run_lines([query], [[name(hit) for hit in hits]], scores):
+            print(line)
 
 
 def say_collected(collected: "Collected") -> None:

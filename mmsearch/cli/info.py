@@ -9,6 +9,7 @@ import typer
 from mmsearch.cli.agreement import agreement
 from mmsearch.cli.hits import printable
 from mmsearch.cli.options import GalleryOption
+from mmsearch.strict_json import json_text
 
 if TYPE_CHECKING:
     from mmsearch.pipeline.info import GalleryInfo
@@ -34,7 +35,7 @@ def info(
         return
     found = run(gallery)
     if output == "json":
-        print(json.dumps(asdict(found), default=str, indent=1))
+        print(json_text(asdict(found), default=str, indent=1))
     else:
         _print(found)
 

@@ -1,7 +1,7 @@
 """Which encoder made a vector, to the last weight: SHA-256 over config, preprocessing, tokenizer and tensors.
 
 Device, precision, file format and file names are not in it. Hashing costs a second a gigabyte, so the result is cached
-under the identity of the weights file (path, size, time), as `make` and `git` trust it.
+under the identity of the weights file (path, size, times, inode), as `git` trusts it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.cache import cache_dir
+from mmsearch.cache import cache_dir, file_identity
 
 if TYPE_CHECKING:
     import torch
@@ -90,8 +90,7 @@ def _plain(value: Any) -> Any:
 
 def _entry(weights: Path, canonical: bytes) -> Path:
     real = weights.resolve()
-    stat = real.stat()
-    identity = json.dumps([str(real), stat.st_size, stat.st_mtime_ns]).encode()
+    identity = json.dumps([str(real), file_identity(real.stat())]).encode()
     return cache_dir() / "fingerprints" / hashlib.sha256(identity + b"\0" + canonical).hexdigest()
 
 

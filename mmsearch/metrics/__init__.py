@@ -61,7 +61,7 @@ from mmsearch.metrics.ranking import (
     scores_of,
 )
 from mmsearch.metrics.relevance import Direction, Ids, Relevance, Vectors
-from mmsearch.metrics.uncertainty import Difference, Interval, differences, intervals, resampled_means
+from mmsearch.metrics.uncertainty import Difference, Interval, differences, intervals, resampled_means, wilson_interval
 
 __all__ = [
     "Difference",
@@ -92,6 +92,7 @@ __all__ = [
     "recall_at_k",
     "relevant_recall_at_k",
     "resampled_means",
+    "wilson_interval",
     "scores_of",
     "space_health",
     "summarize",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.metrics.ranking import Ranking
 from mmsearch.metrics.relevance import Direction, Ids, Relevance
-from mmsearch.metrics.uncertainty import Interval
+from mmsearch.metrics.uncertainty import Interval, wilson_interval
 
 __all__ = [
     "DirectionResult",
@@ -33,6 +33,7 @@ class DirectionResult:
 
     mean_reciprocal_rank: of the best relevant item. mean_average_precision, ndcg: at 10, over all relevant items.
     intervals: name of a figure as in `per_query` -> its 95 % interval; empty where none was computed.
+    wilson: k -> Wilson's interval of R@k; empty likewise.
     """
 
     direction: Direction
@@ -49,6 +50,7 @@ class DirectionResult:
     ndcg: float
     tied_queries: int
     intervals: dict[str, Interval] = field(default_factory=dict)
+    wilson: dict[int, Interval] = field(default_factory=dict)
 
 
 def per_query(ranking: Ranking, ks: Sequence[int] = (1, 5, 10)) -> dict[str, Figures]:
@@ -74,14 +76,17 @@ def summarize(
     gallery: int,
     ks: Sequence[int] = (1, 5, 10),
     intervals: dict[str, Interval] | None = None,
+    independent: int | None = None,
 ) -> DirectionResult:
-    """All figures of one direction. gallery: the number of items that were ranked."""
+    """All figures of one direction. gallery: the number of items that were ranked. independent: of how many independent
+    draws Wilson's interval is; None for none."""
     bounds, figures = ranking.bounds, per_query(ranking, ks)
+    recall = {k: recall_at_k(bounds.ranks, k) for k in ks}
     return DirectionResult(
         direction=direction,
         queries=len(bounds.ranks),
         gallery=gallery,
-        recall={k: recall_at_k(bounds.ranks, k) for k in ks},
+        recall=recall,
         recall_optimistic={k: recall_at_k(bounds.optimistic, k) for k in ks},
         recall_pessimistic={k: recall_at_k(bounds.pessimistic, k) for k in ks},
         relevant_recall={k: float(np.mean(figures[f"relevant_recall@{k}"])) for k in ks},
@@ -92,6 +97,7 @@ def summarize(
         ndcg=float(np.mean(figures["nDCG@10"])),
         tied_queries=bounds.tied_queries,
         intervals=dict(intervals or {}),
+        wilson={} if independent is None else {k: wilson_interval(share, independent) for k, share in recall.items()},
     )
 
 

@@ -15,6 +15,8 @@ SAMPLE = 3_000
 COLLAPSED_COSINE = 0.95
 """Vectors of one kind with a larger mean cosine than this all but agree. Real CLIP images have 0.5."""
 COLLAPSED_RANK = 4.0
+"""Vectors with a smaller effective rank use next to none of their dimensions. A few vectors cannot have a larger one:
+n of them, centred, span n - 1 directions."""
 _BLOCK = 2_048
 
 
@@ -99,6 +101,7 @@ def space_health(
     rng = np.random.default_rng(seed)
     within = {"images": of_images.within, "texts": of_texts.within}
     ranks = {"images": of_images.effective_rank, "texts": of_texts.effective_rank}
+    possible_ranks = {"images": min(len(images) - 1, images.shape[1]), "texts": min(len(texts) - 1, texts.shape[1])}
     return SpaceHealth(
         modality_gap=float(np.linalg.norm(of_images.mean - of_texts.mean)),
         within_images=within["images"],
@@ -114,7 +117,8 @@ def space_health(
         collapsed=tuple(
             kind
             for kind in within
-            if within[kind] > COLLAPSED_COSINE or (ranks[kind] < COLLAPSED_RANK < images.shape[1])
+            if within[kind] > COLLAPSED_COSINE
+            or (ranks[kind] < COLLAPSED_RANK and possible_ranks[kind] >= 2 * COLLAPSED_RANK)
         ),
     )
 

@@ -1,5 +1,6 @@
 """How sure a figure is: resampling of images, since the captions of one image are not independent of each other."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.metrics.relevance import Ids
 
-__all__ = ["Difference", "Interval", "differences", "intervals", "resampled_means"]
+__all__ = ["Difference", "Interval", "differences", "intervals", "resampled_means", "wilson_interval"]
 
 Figures = Mapping[str, NDArray[np.float64]]
 """Name -> a value a query, float64 (n_queries,)."""
@@ -17,6 +18,7 @@ RESAMPLES = 2_000
 PERMUTATIONS = 10_000
 SEED = 0
 _CHUNK_BYTES = 32 << 20
+_NORMAL_975 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,22 @@ class Difference:
     value: float
     interval: Interval
     p: float
+
+
+def wilson_interval(share: float, draws: int) -> Interval:
+    """Wilson's 95 % score interval of a share that was seen in so many independent draws (Wilson 1927; Agresti and
+    Coull 1998). It has a width where the share is 0 or 1, and a bootstrap interval has none.
+
+    >>> all_of_them = wilson_interval(1.0, 10)
+    >>> round(all_of_them.low, 4), all_of_them.high
+    (0.7225, 1.0)
+    """
+    if draws < 1 or not 0 <= share <= 1:
+        raise ValueError(f"a share of {share} in {draws} draws")
+    z2 = _NORMAL_975**2
+    middle = (share + z2 / (2 * draws)) / (1 + z2 / draws)
+    half = _NORMAL_975 / (1 + z2 / draws) * math.sqrt(share * (1 - share) / draws + z2 / (4 * draws**2))
+    return Interval(0.0 if share == 0 else middle - half, 1.0 if share == 1 else middle + half)
 
 
 def intervals(

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
+from mmsearch.cache import file_identity
 from mmsearch.locations import Location, Url
 from mmsearch.names import shown
 from mmsearch.stores import file_state
@@ -57,7 +58,8 @@ class SourceFile:
     name: relative to the root, "/" between parts, a file system string (undecodable bytes as surrogates).
     size, mtime_ns: None where the file could not be asked (a broken link).
     refused: why it is not to be opened, where that is known from the outside.
-    version: what an object store says of its content, its ETag; that alone then tells whether it changed.
+    version: what an object store says of its content, its ETag, or a file system where size and mtime are not to be
+    trusted (`mmsearch.cache.file_identity`); that alone then tells whether it changed.
     ahead: its bytes, where they were read before they were asked for.
     """
 
@@ -131,14 +133,17 @@ class Member(SourceFile):
         return self.archive.etag if self.archive else None
 
 
-def file_in(root: Location, file: Location) -> SourceFile:
-    """A file that was named rather than found; without size and time where there is none."""
+def file_in(root: Location, file: Location, *, identified: bool = False) -> SourceFile:
+    """A file that was named rather than found; without size and time where there is none.
+
+    identified: with everything that tells whether it changed as its version."""
     name = str(file.relative_to(root)) if isinstance(file, Url) else os.path.relpath(file, root).replace(os.sep, "/")
     try:
         state = file_state(file)
+        version = file_identity(file.stat()) if identified and not isinstance(file, Url) else state.etag
     except OSError:
         return SourceFile(str(root), name, None, None)
-    return SourceFile(str(root), name, state.size, state.mtime_ns, version=state.etag)
+    return SourceFile(str(root), name, state.size, state.mtime_ns, version=version)
 
 
 def is_hidden(name: str) -> bool:

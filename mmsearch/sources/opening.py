@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mmsearch.cache import file_identity
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
@@ -73,7 +74,8 @@ def _object(file: SourceFile, url: Url) -> BinaryIO:
 
 def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
     status = os.fstat(stream.fileno())
-    return replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    version = None if file.version is None else file_identity(status)
+    return replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns, version=version)
 
 
 @contextmanager

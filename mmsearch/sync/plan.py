@@ -148,7 +148,7 @@ class _Look:
         if self.walked:
             yield from self.walk
         elif self._root.files is not None:
-            yield from (file_in(folder, file) for file in self._root.files)
+            yield from (file_in(folder, file, identified=self._root.identified) for file in self._root.files)
         else:  # a root of named files: those, as far as they are still there
             names = dict.fromkeys([*self.images.files(), *self.skipped.files()])
             yield from (file for name in names if (file := file_in(folder, folder / name)).size is not None)

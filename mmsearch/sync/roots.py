@@ -17,11 +17,14 @@ __all__ = ["RootPlan", "choose_roots", "require_apart"]
 
 @dataclass(frozen=True, slots=True)
 class RootPlan:
-    """A root that this run looks at: all of it (files None), or the files that were named."""
+    """A root that this run looks at: all of it (files None), or the files that were named.
+
+    identified: named files are known by all that the file system tells of them, not by size and mtime alone."""
 
     root: Root
     folder: Location
     files: tuple[Location, ...] | None
+    identified: bool = False
 
 
 def choose_roots(

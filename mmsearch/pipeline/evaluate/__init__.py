@@ -43,6 +43,7 @@ from mmsearch.pipeline.evaluate.report import (
 )
 from mmsearch.pipeline.evaluate.through_index import through_index
 from mmsearch.pipeline.evaluate.zeroshot import (
+    ZeroShotComparison,
     ZeroShotOptions,
     ZeroShotReport,
     evaluate_zeroshot,
@@ -59,6 +60,7 @@ __all__ = [
     "PublishedFigure",
     "SystemResult",
     "ViaIndex",
+    "ZeroShotComparison",
     "ZeroShotOptions",
     "ZeroShotReport",
     "evaluate",
@@ -121,6 +123,7 @@ def evaluate(
                 allow_missing=options.allow_missing,
                 # The texts are those of the route before; an index of captions needs them in its own gallery.
                 texts=encoded if product and not options.via_index else None,
+                fresh=options.fresh,
                 progress=progress,
             )
             seconds = time.monotonic() - started

@@ -1,10 +1,12 @@
 """Vectors that somebody else made, and what belongs together: the same figures without an encoder."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError
 from mmsearch.locations import expanded
@@ -18,7 +20,8 @@ __all__ = ["evaluate_vectors"]
 
 _ID_COLUMNS = ("id", "path", "row_id")
 _UNIT = 0.01
-"""Vectors whose lengths differ from 1 by no more than this count as normalised: float16 rounds by a tenth of it."""
+"""Lengths that differ from 1 by no more than this are not worth a remark: float16 rounds by a tenth of it."""
+_BLOCK = 8_192
 
 
 def evaluate_vectors(
@@ -36,7 +39,8 @@ def evaluate_vectors(
     systems: (images, captions), each `FILE.npy` of (n, dim), `FILE.npy[I]` for part I of (parts, n, dim), or
     `FILE.parquet` with a column `embedding`; several are compared with the first. qrels: TREC lines, a caption's id
     first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column `id`, `path`
-    or `row_id`, or the lines of image_ids and caption_ids. Vectors that are not normalised are, and the report says so.
+    or `row_id`, or the lines of image_ids and caption_ids; captions may be equal texts. All vectors are normalised, in
+    float64 (8 bytes a number in memory); the report says so where their lengths were not near 1.
     Raises BenchmarkError.
     """
     results: list[SystemResult] = []
@@ -52,6 +56,7 @@ def evaluate_vectors(
         names = _lines(image_ids) or own_image_ids or tuple(map(str, range(len(images))))
         asked = _lines(caption_ids) or own_caption_ids or tuple(map(str, range(len(captions))))
         _check_ids(names, len(images), image_file)
+        _require_distinct(names, image_file)
         _check_ids(asked, len(captions), caption_file)
         found = _items(names, asked, qrels)
         if items is not None and (found.images, found.captions) != (items.images, items.captions):
@@ -60,8 +65,10 @@ def evaluate_vectors(
         name = f"{Path(image_file).name}, {Path(caption_file).name}"
         if any(result.name == name for result in results):
             name = f"{image_file}, {caption_file}"
-        images, captions = (_normalised(v, f, problems) for v, f in ((images, image_file), (captions, caption_file)))
-        measured = measure(images, captions, items, ks, progress=progress, announce=announce)
+        unit_images, unit_captions = (
+            _normalised(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
+        )
+        measured = measure(unit_images, unit_captions, items, ks, progress=progress, announce=announce)
         results.append(as_system(measured, name, precision=str(images.dtype)))
     if items is None:
         raise BenchmarkError("no vectors: give at least one file of images and one of captions")
@@ -112,6 +119,7 @@ def _read(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
 
 def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
@@ -121,12 +129,18 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
         ids = next((name for name in _ID_COLUMNS if name in names), None)
         table = pq.read_table(file, columns=["embedding", *([ids] if ids else [])])
         column = table.column("embedding").combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-    except (pa.ArrowException, AttributeError) as error:
+        lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
+        flat = column.flatten()
+    except (pa.ArrowException, AttributeError, OSError) as error:
         raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
-    if not len(table) or len(flat) % len(table) or not np.issubdtype(flat.dtype, np.floating):
-        raise BenchmarkError(f"vectors: in {file} not all of embedding are floats of one length")
-    return flat.reshape(len(table), -1), tuple(map(str, table.column(ids).to_pylist())) if ids else None
+    if len(lengths) > 1 or flat.null_count:
+        shown = ", ".join("none" if each is None else str(each) for each in sorted(lengths, key=lambda n: n or 0)[:5])
+        told = f"vectors of different lengths ({shown})" if len(lengths) > 1 else "vectors with numbers left out (null)"
+        raise BenchmarkError(f"vectors: embedding in {file} holds {told}; each row takes one number a dimension")
+    numbers = flat.to_numpy(zero_copy_only=False)
+    if not len(table) or not numbers.size or not np.issubdtype(numbers.dtype, np.floating):
+        raise BenchmarkError(f"vectors: embedding in {file} holds {flat.type} in {len(table):,} rows, not floats")
+    return numbers.reshape(len(table), -1), tuple(map(str, table.column(ids).to_pylist())) if ids else None
 
 
 def _lines(file: Path | None) -> tuple[str, ...] | None:
@@ -141,9 +155,12 @@ def _lines(file: Path | None) -> tuple[str, ...] | None:
 def _check_ids(ids: Sequence[str], expected: int, file: str) -> None:
     if len(ids) != expected:
         raise BenchmarkError(f"{len(ids):,} ids for the {expected:,} vectors in {file}")
+
+
+def _require_distinct(ids: Sequence[str], file: str) -> None:
     if len(set(ids)) != len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise BenchmarkError(f"the id {twice!r} stands twice among those of {file}")
+        twice, _ = Counter(ids).most_common(1)[0]
+        raise BenchmarkError(f"the id {twice!r} stands twice among those of {file}; each image needs its own")
 
 
 def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | None) -> Items:
@@ -151,25 +168,31 @@ def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | Non
         raise BenchmarkError(
             f"{len(images):,} images and {len(captions):,} captions: say with --qrels which belong together"
         )
-    pairs = list(zip(captions, images, strict=True)) if qrels is None else read_qrels(qrels)
-    caption_at = {name: place for place, name in enumerate(captions)}
-    image_at = {name: place for place, name in enumerate(images)}
-    if unknown := [pair for pair in pairs if pair[0] not in caption_at or pair[1] not in image_at]:
+    # Two captions may be the same text: what belongs to a text belongs to both.
+    captions_called: dict[str, list[int]] = {}
+    for row, name in enumerate(captions):
+        captions_called.setdefault(name, []).append(row)
+    image_at = {name: row for row, name in enumerate(images)}
+    pairs = [] if qrels is None else read_qrels(qrels)
+    if unknown := [pair for pair in pairs if pair[0] not in captions_called or pair[1] not in image_at]:
         raise BenchmarkError(
             f"qrels: {len(unknown):,} of {len(pairs):,} lines name a caption or an image without a vector, "
             f"e.g. {unknown[0][0]} {unknown[0][1]}. Captions are called {captions[0]}, …, images {images[0]}, …."
         )
+    positions = [(row, image_at[image]) for caption, image in pairs for row in captions_called[caption]]
     of_caption: dict[int, list[int]] = {}
     of_image: dict[int, list[int]] = {}
-    for caption, image in pairs:
-        of_caption.setdefault(caption_at[caption], []).append(image_at[image])
-        of_image.setdefault(image_at[image], []).append(caption_at[caption])
+    for caption_row, image_row in (
+        positions if qrels is not None else zip(range(len(captions)), range(len(images)), strict=True)
+    ):
+        of_caption.setdefault(caption_row, []).append(image_row)
+        of_image.setdefault(image_row, []).append(caption_row)
     asking_captions, asking_images = sorted(of_caption), sorted(of_image)
     return Items(
         images=images,
         files=(None,) * len(images),
         captions=captions,
-        caption_ids=captions,
+        caption_ids=_distinct_ids(captions),
         asking_captions=np.array(asking_captions, np.int64),
         asking_images=np.array(asking_images, np.int64),
         images_of_caption=Relevance.lists(of_caption[place] for place in asking_captions),
@@ -177,15 +200,39 @@ def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | Non
     )
 
 
-def _normalised(vectors: Vectors, file: str, problems: list[str]) -> Vectors:
-    lengths = np.concatenate(
-        [np.linalg.norm(vectors[n : n + 8_192].astype(np.float32), axis=1) for n in range(0, len(vectors), 8_192)]
-    )
+def _distinct_ids(captions: Sequence[str]) -> tuple[str, ...]:
+    """The captions as names: the second of equal ones is called "text#2", or by the next number that is free."""
+    taken: set[str] = set(captions)
+    seen: set[str] = set()
+    names = []
+    for caption in captions:
+        name, number = caption, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{caption}#{number}"
+        seen.add(name)
+        names.append(name)
+    return tuple(names)
+
+
+def _normalised(vectors: Vectors, file: str, problems: list[str]) -> NDArray[np.float64]:
+    """(n, dim) at unit length, in float64: scores are cosines however the file rounded its vectors, and a length of
+    1.005 would put its vector before others."""
+    unit = np.empty(vectors.shape, np.float64)
+    lengths = np.empty(len(vectors), np.float64)
+    for first in range(0, len(vectors), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        unit[block] = vectors[block]
+        # The largest entry first: squares of float64 could overflow, and those of what is tiny vanish.
+        largest = np.abs(unit[block]).max(axis=1)
+        scaled = unit[block] / np.where(largest > 0, largest, 1)[:, None]
+        norms = np.linalg.norm(scaled, axis=1)
+        lengths[block] = norms * largest
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unit[block] = scaled / norms[:, None]
     if not np.isfinite(lengths).all() or not lengths.all():
         bad: Ids = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
         raise BenchmarkError(f"vectors: {len(bad):,} in {file} have NaN, infinity or no length, e.g. row {bad[0]}")
-    if np.abs(lengths - 1).max() <= _UNIT:
-        return vectors
-    problems.append(f"the vectors in {file} have lengths of {lengths.min():.3g} to {lengths.max():.3g}: normalised")
-    normalised: Vectors = np.divide(vectors, lengths[:, None], dtype=np.float32)
-    return normalised
+    if np.abs(lengths - 1).max() > _UNIT:
+        problems.append(f"the vectors in {file} have lengths of {lengths.min():.3g} to {lengths.max():.3g}: normalised")
+    return unit

@@ -10,7 +10,7 @@ __all__ = ["to_json"]
 
 
 def to_json(report: EvaluationReport, *, per_query: bool = False) -> dict[str, Any]:
-    """The report as a document for `json.dumps(…, default=str)`.
+    """The report as a document for `json_text(…, default=str)`.
 
     The figures of the first system stand first, then everything of every system. per_query: with the rank of the best
     relevant item of each query, in the order of the annotation file.
@@ -62,4 +62,5 @@ def _direction(direction: DirectionResult) -> dict[str, Any]:
         "optimistic": {f"R@{k}": value for k, value in direction.recall_optimistic.items()},
         "pessimistic": {f"R@{k}": value for k, value in direction.recall_pessimistic.items()},
         "intervals": {name: [interval.low, interval.high] for name, interval in direction.intervals.items()},
+        "wilson": {f"R@{k}": [interval.low, interval.high] for k, interval in direction.wilson.items()},
     }

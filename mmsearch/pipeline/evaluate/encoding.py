@@ -4,6 +4,7 @@ continues."""
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -64,13 +65,14 @@ def encode_benchmark(
     product: bool,
     allow_missing: bool,
     texts: "Encoded | None" = None,
+    fresh: bool = False,
     progress: ProgressCallback,
 ) -> Encoded:
     """Images and captions, from the cache as far as they are there.
 
     templates: complete, each with one {}; none for captions as they are. product: prepare images as `embed` does, not
-    as the published runs did. texts: the same captions, encoded before. Raises BenchmarkError where an image
-    cannot be read, unless that is allowed.
+    as the published runs did. texts: the same captions, encoded before. fresh: nothing from the cache. Raises
+    BenchmarkError where an image cannot be read, unless that is allowed.
     """
     plain = CaptionFile(
         tuple(
@@ -80,7 +82,10 @@ def encode_benchmark(
         (),
     )
     gallery = _gallery(
-        folder, benchmark.images, encoder, progress, product=product, captions=() if templates or texts else plain
+        *(folder, benchmark.images, encoder, progress),
+        product=product,
+        captions=() if templates or texts else plain,
+        fresh=fresh,
     )
     rows, unreadable = _readable(gallery, benchmark.images, allow_missing=allow_missing)
     position = np.full(len(benchmark.images), -1, np.int64)
@@ -92,7 +97,7 @@ def encode_benchmark(
     if texts is not None and texts.items.captions == items.captions:
         vectors, truncated, caption_row_ids = texts.captions, texts.truncated, np.empty(0, np.int64)
     elif templates or texts:
-        vectors, truncated = encode_texts(encoder, items.captions, templates or ("{}",), progress)
+        vectors, truncated = encode_texts(encoder, items.captions, templates or ("{}",), progress, fresh=fresh)
         caption_row_ids = np.empty(0, np.int64)
     else:
         by_ordinal = {row.ordinal: (row_id, bool(row.truncated)) for row_id, row in gallery.all_captions()}
@@ -118,10 +123,11 @@ def encode_images(
     *,
     product: bool,
     allow_missing: bool,
+    fresh: bool = False,
     progress: ProgressCallback,
 ) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
     """Images alone: vectors of those that can be read, their names in the order given, and the unreadable ones."""
-    gallery = _gallery(folder, names, encoder, progress, product=product, captions=())
+    gallery = _gallery(folder, names, encoder, progress, product=product, captions=(), fresh=fresh)
     rows, unreadable = _readable(gallery, names, allow_missing=allow_missing)
     read = tuple(name for name in names if name in rows)
     vectors = gallery.vectors("images", np.array([rows[name] for name in read]))
@@ -129,14 +135,20 @@ def encode_images(
 
 
 def encode_texts(
-    encoder: Encoder, texts: Sequence[str], templates: Sequence[str], progress: ProgressCallback
+    encoder: Encoder,
+    texts: Sequence[str],
+    templates: Sequence[str],
+    progress: ProgressCallback,
+    *,
+    fresh: bool = False,
 ) -> tuple[NDArray[np.float32], int]:
     """(n, dim) L2-normalised: of each text the normalised mean over templates, as published zero-shot runs do it; and
     how many of the filled templates were cut."""
     total: NDArray[np.float64] | None = None
     truncated = 0
     for template in templates:
-        vectors, cut = _texts(encoder, [template.replace("{}", text) for text in texts], progress)
+        filled = [template.replace("{}", text) for text in texts]
+        vectors, cut = _texts(encoder, filled, progress, fresh=fresh)
         total = vectors.astype(np.float64) if total is None else total + vectors
         truncated += cut
     assert total is not None
@@ -144,8 +156,11 @@ def encode_texts(
     return (total / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32), truncated
 
 
-def _texts(encoder: Encoder, texts: Sequence[str], progress: ProgressCallback) -> tuple[NDArray[np.float32], int]:
-    place = _place("texts", [encoder.identity.fingerprint, encoder.precision, json.dumps(list(texts))])
+def _texts(
+    encoder: Encoder, texts: Sequence[str], progress: ProgressCallback, *, fresh: bool
+) -> tuple[NDArray[np.float32], int]:
+    parts = [encoder.identity.fingerprint, encoder.precision, json.dumps(list(texts))]
+    place = _place("texts", parts, fresh=fresh)
     lines = tuple(CaptionLine(ordinal, text, None) for ordinal, text in enumerate(texts))
     with open_writer(place, command="eval") as writer:
         writer.begin(encoder.identity, "float32")
@@ -167,6 +182,7 @@ def _gallery(
     *,
     product: bool,
     captions: CaptionFile | tuple[()],
+    fresh: bool,
 ) -> Gallery:
     """The gallery in the cache that holds these images and, if given, these captions and no others.
 
@@ -174,14 +190,15 @@ def _gallery(
     """
     route = "product" if product else "benchmark"
     parts = [encoder.identity.fingerprint, encoder.precision, route, str(folder), json.dumps(list(names))]
-    place = _place("benchmarks", parts)
+    place = _place("benchmarks", parts, fresh=fresh)
     options = EmbedOptions(dtype="float32", benchmark=not product)
     with open_writer(place, command="eval") as writer:
         writer.begin(encoder.identity, "float32")
         root = writer.roots[0] if writer.roots else writer.add_root(folder)
         plan = Plan()
         files = tuple(folder / name for name in names)
-        plan_root(writer.gallery, RootPlan(root, folder, files), plan, prune=True, progress=progress)
+        # Measured is what the files hold now: one may have been replaced by another of its size and mtime.
+        plan_root(writer.gallery, RootPlan(root, folder, files, identified=True), plan, prune=True, progress=progress)
         try:
             embed_pictures(writer, lambda: encoder, plan, options, progress)
             writer.commit()
@@ -193,7 +210,8 @@ def _gallery(
         return writer.gallery
 
 
-def _place(kind: str, parts: Iterable[str]) -> Path:
+def _place(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
+    """The gallery in the cache that these parts name. fresh: emptied, unless somebody writes it: GalleryBusy."""
     name = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     place = writable_cache(kind, name)
     if not place.is_relative_to(cache_dir()):
@@ -205,6 +223,9 @@ def _place(kind: str, parts: Iterable[str]) -> Path:
         )
     with suppress(OSError):
         os.utime(place)  # for `mmsearch cache --prune`: used just now
+    if fresh and place.exists():
+        with open_writer(place, command="eval --fresh"):
+            shutil.rmtree(place)
     return place
 
 

@@ -24,6 +24,7 @@ from mmsearch.metrics import (
     hubness,
     per_query,
     rank_both,
+    recall_at_k,
     resampled_means,
     space_health,
     summarize,
@@ -32,8 +33,10 @@ from mmsearch.pipeline.evaluate.report import Comparison, Evidence, Items, Syste
 from mmsearch.records import EncoderIdentity, Progress, ProgressCallback, quiet
 from mmsearch.version import __version__
 
-__all__ = ["Measured", "as_system", "benchmark_hash", "compared", "hardware", "measure", "versions"]
+__all__ = ["MEAN_RECALL_KS", "Measured", "as_system", "benchmark_hash", "compared", "hardware", "measure", "versions"]
 
+MEAN_RECALL_KS = (1, 5, 10)
+"""The k whose R@k, in both directions, mean recall is the mean of, as papers have it."""
 _LARGE = 1_000_000_000
 """Scores from which on the time is estimated before the work goes on: some ten seconds on two cores."""
 
@@ -66,20 +69,25 @@ def measure(
     started = time.monotonic()
     forward, backward = _ranked(images, captions, items, max(10, *ks), _Told(progress, announce))
     image_of_caption = items.image_of_caption
+    every_k = sorted({*ks, *MEAN_RECALL_KS})
     means = {
-        "text_to_image": resampled_means(per_query(forward, ks), image_of_caption, len(images)),
-        "image_to_text": resampled_means(per_query(backward, ks), items.asking_images, len(images)),
+        "text_to_image": resampled_means(per_query(forward, every_k), image_of_caption, len(images)),
+        "image_to_text": resampled_means(per_query(backward, every_k), items.asking_images, len(images)),
     }
-    intervals = {
-        direction: {name: Interval.of(values) for name, values in found.items()} for direction, found in means.items()
-    }
-    recalls = np.mean([found[f"R@{k}"] for found in means.values() for k in ks], axis=0)
-    text_to_image = summarize("text_to_image", forward, len(images), ks, intervals["text_to_image"])
-    image_to_text = summarize("image_to_text", backward, len(captions), ks, intervals["image_to_text"])
+    asked = per_query(forward, ks).keys()
+    intervals = {direction: {name: Interval.of(found[name]) for name in asked} for direction, found in means.items()}
+    recalls = np.mean([found[f"R@{k}"] for found in means.values() for k in MEAN_RECALL_KS], axis=0)
+    text_to_image = summarize(
+        "text_to_image", forward, len(images), ks, intervals["text_to_image"], len(np.unique(image_of_caption))
+    )
+    image_to_text = summarize(
+        "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.asking_images)
+    )
+    shares = [recall_at_k(side.bounds.ranks, k) for side in (forward, backward) for k in MEAN_RECALL_KS]
     return Measured(
         text_to_image=text_to_image,
         image_to_text=image_to_text,
-        mean_recall=float(np.mean([*text_to_image.recall.values(), *image_to_text.recall.values()])),
+        mean_recall=float(np.mean(shares)),
         mean_recall_interval=Interval.of(recalls),
         health=space_health(images, captions, items.asking_captions, image_of_caption),
         hubness={
@@ -129,16 +137,26 @@ def as_system(
 
 
 def compared(systems: Sequence[SystemResult], items: Items, ks: Sequence[int]) -> tuple[Comparison, ...]:
-    """Every system against the first, in both directions."""
+    """Every system against the first, in both directions; one with product preprocessing against the same encoder
+    without it, since that is the difference which was asked for."""
     clusters = {"text_to_image": items.image_of_caption, "image_to_text": items.asking_images}
     found = []
     for system in systems[1:]:
+        base = _base(system, systems)
         for direction, image_of_query in clusters.items():
-            first, second = (per_query(getattr(one.evidence, direction), ks) for one in (systems[0], system))
+            first, second = (per_query(getattr(one.evidence, direction), ks) for one in (base, system))
             told = differences(first, second, image_of_query, len(items.images))
             name: Direction = "text_to_image" if direction == "text_to_image" else "image_to_text"
-            found.append(Comparison(systems[0].name, system.name, name, told))
+            found.append(Comparison(base.name, system.name, name, told))
     return tuple(found)
+
+
+def _base(system: SystemResult, systems: Sequence[SystemResult]) -> SystemResult:
+    if system.preprocessing == "product":
+        for other in systems:
+            if other.encoder == system.encoder and other.preprocessing == "benchmark":
+                return other
+    return systems[0]
 
 
 def _ranked(images: Vectors, captions: Vectors, items: Items, depth: int, told: "_Told") -> tuple[Ranking, Ranking]:

@@ -35,7 +35,10 @@ DEFINITION = (
     "R@k is the share of queries with at least one relevant item among the k best (what CLIP papers call recall). "
     "text_to_image: a caption asks for its image; image_to_text: an image asks for any of its captions. "
     "Scores are cosines, ranks are exact, equal scores rank in the order of the annotation file. "
-    "Intervals are the middle 95 % of 2,000 bootstrap samples of images, each with all its captions (seed 0)."
+    "Intervals are the middle 95 % of 2,000 bootstrap samples of images, each with all its captions (seed 0). Where "
+    "all queries agree (0 or 100 %) they collapse, and Wilson's interval, of as many independent draws as there are "
+    "asking images, is given. Mean recall is the mean of R@1, R@5 and R@10 of both directions, whatever k was asked for. "
+    "MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less."
 )
 
 
@@ -48,7 +51,8 @@ class EvaluateOptions:
     not there or cannot be read, and say so. ks: the k of R@k. templates: texts with a {} for the caption, whose
     normalised vectors are averaged, or the name of a set (`mmsearch.encoders.prompts`); none for captions as they are.
     product_preprocessing: each encoder once more, on images as `embed` prepares them. compare: set beside what was
-    published. via_index: also through an index, of this `factory` or chosen by size.
+    published. via_index: also through an index, of this `factory` or chosen by size. fresh: encode all anew, whatever
+    the cache holds.
     """
 
     split: str | None = "test"
@@ -63,6 +67,7 @@ class EvaluateOptions:
     precision: str = "fp32"
     via_index: bool = False
     factory: str | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,8 @@ class Evidence:
 class SystemResult:
     """What one encoder, prepared and prompted in one way, scores.
 
-    name: unique within a report. preprocessing: "benchmark" or "product". mean_recall: of the R@k of both directions.
+    name: unique within a report. preprocessing: "benchmark" or "product". mean_recall: of R@1, R@5 and R@10 of both
+    directions.
     hubness: direction -> of the items that are returned. truncated: texts longer than the model reads. gallery: where
     the vectors are cached. published: figures beside ours, where asked for and known.
     """

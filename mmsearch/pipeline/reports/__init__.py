@@ -5,7 +5,6 @@ tables     figures as Markdown
 page       one HTML file with everything, plots and pictures within
 """
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ from mmsearch.pipeline.evaluate import EvaluationReport, to_json
 from mmsearch.pipeline.reports.page import page
 from mmsearch.pipeline.reports.plots import plots
 from mmsearch.pipeline.reports.tables import markdown
-from mmsearch.runs import strictly_descending, write_qrels, write_run
+from mmsearch.runs import run_lines, write_qrels, write_run
+from mmsearch.strict_json import json_text
 
 __all__ = ["markdown", "page", "plots", "require_place", "write_report"]
 
@@ -68,7 +68,7 @@ def _text(report: EvaluationReport, kind: str, per_query: bool) -> str:
         return markdown(report)
     if kind == ".html":
         return page(report)
-    return json.dumps(to_json(report, per_query=per_query), default=str, indent=1, ensure_ascii=False) + "\n"
+    return json_text(to_json(report, per_query=per_query), default=str, indent=1) + "\n"
 
 
 def _write(file: Path, text: str) -> Path:
@@ -101,18 +101,16 @@ def _trec(report: EvaluationReport, place: Path) -> Iterator[Path]:
             ranking: Ranking = getattr(evidence, direction)
             file = place / (f"{direction}.run" if len(report.systems) == 1 else f"{direction}.{number + 1}.run")
             write_run(
-                file, _hits(ranking, vectors[0][asked], vectors[1], asking, returned), tag=f"mmsearch{number + 1}"
+                file, _lines(ranking, vectors[0][asked], vectors[1], asking, returned, tag=f"mmsearch{number + 1}")
             )
             yield file
 
 
-def _hits(
-    ranking: Ranking, queries: Vectors, gallery: Vectors, asking: tuple[str, ...], returned: tuple[str, ...]
-) -> Iterator[tuple[str, str, int, float]]:
+def _lines(
+    ranking: Ranking, queries: Vectors, gallery: Vectors, asking: tuple[str, ...], returned: tuple[str, ...], tag: str
+) -> Iterator[str]:
     width = int((ranking.top >= 0).sum(axis=1).min())
     top = ranking.top[:, :width]
     query = np.repeat(np.arange(len(top)), width)
-    scores = strictly_descending(scores_of(queries, query, gallery, top.ravel()).reshape(top.shape))
-    for q, (positions, values) in enumerate(zip(top.tolist(), scores.tolist(), strict=True)):
-        for rank, (position, value) in enumerate(zip(positions, values, strict=True), 1):
-            yield asking[q], returned[position], rank, value
+    scores = scores_of(queries, query, gallery, top.ravel()).reshape(top.shape)
+    return run_lines(asking, [[returned[item] for item in items] for items in top.tolist()], scores, tag=tag)

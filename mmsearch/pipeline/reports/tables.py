@@ -43,7 +43,11 @@ def result_rows(report: EvaluationReport) -> Table:
 def _result(system: SystemResult, direction: DirectionResult, ks: Sequence[int]) -> list[str]:
     def share(value: float, name: str) -> str:
         interval = direction.intervals.get(name)
+        if interval is not None and interval.low == interval.high and name in wilson:
+            interval = wilson[name]
         return f"{100 * value:.2f}" + (f" [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else "")
+
+    wilson = {f"R@{k}": interval for k, interval in direction.wilson.items()}
 
     around = direction.intervals.get("mean_rank")
     mean = f"{direction.mean_rank:.1f}" + (f" [{around.low:.1f}, {around.high:.1f}]" if around else "")
@@ -158,7 +162,7 @@ def _facts(report: EvaluationReport) -> list[str]:
 
 def _mean_recall(system: SystemResult) -> str:
     around = system.mean_recall_interval
-    return f"{100 * system.mean_recall:.2f} [{100 * around.low:.2f}, {100 * around.high:.2f}]"
+    return f"{100 * system.mean_recall:.2f} [{100 * around.low:.2f}, {100 * around.high:.2f}] (of R@1, R@5, R@10)"
 
 
 def _table(table: Table) -> list[str]:
