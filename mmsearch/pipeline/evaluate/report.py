@@ -37,8 +37,8 @@ DEFINITION = (
     "Scores are cosines, ranks are exact, equal scores rank in the order of the annotation file. "
     "Intervals are the middle 95 % of 2,000 bootstrap samples of images, each with all its captions (seed 0). Where "
     "all queries agree (0 or 100 %) they collapse, and Wilson's interval, of as many independent draws as there are "
-    "asking images, is given. Mean recall is the mean of R@1, R@5 and R@10 of both directions, whatever k was asked for. "
-    "MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less."
+    "asking images, is given. Mean recall is the mean of R@1, R@5 and R@10 of both directions, whatever k is asked "
+    "for. MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less."
 )
 
 
