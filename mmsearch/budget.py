@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-__all__ = ["REQUEST", "Budget"]
+__all__ = ["REQUEST", "TEXT_CHARACTERS", "Budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,6 @@ class Budget:
 
 REQUEST = Budget()
 """What a stranger's request may ask for."""
+
+TEXT_CHARACTERS = 1_000_000
+"""Of a text in its template, of whoever runs the command. What the model does not read of it is cut, with a warning."""

@@ -379,7 +379,7 @@ def test_a_picture_that_is_gone_is_shown_and_marked(photos: Path, mmsearch: Comm
         (["--image", "captions.csv"], "captions.csv is no picture that can be read: not an image"),
         (["--image", "nowhere.jpg^2"], "cannot read the picture nowhere.jpg: no such file or directory"),
         (["--image", ""], "cannot read the picture"),
-        (["--image", "."], "cannot read the picture .: is a directory"),
+        (["--image", "."], "cannot read the picture .: is a folder"),
         (["--like", "nowhere.jpg"], "holds no picture nowhere.jpg"),
         (["--like", "\0"], "holds no picture"),
         (["--like", ".."], "holds no picture .."),
@@ -406,10 +406,16 @@ def test_a_bad_question_is_one_clear_line(photos: Path, mmsearch: Command, argum
 
 def test_long_questions_are_cut_and_say_so(photos: Path, mmsearch: Command) -> None:
     mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g")
-    for arguments in (["red " * 10_000], ["red", "--not", "blue " * 10_000]):
+    for arguments in (["red " * 30_000], ["red", "--not", "blue " * 10_000]):
         done = mmsearch("query", *arguments, "-k", 1, "-g", photos.parent / "g")
         assert (done.code, len(done.out.splitlines())) == (0, 1)
         assert done.err == "mmsearch: warning: the query is longer than the model reads; its end was cut\n"
+
+
+def test_a_text_that_its_template_makes_endless_is_refused() -> None:
+    Query([Text("red " * 10_000)], templates=["{} {}"])
+    with pytest.raises(QueryError, match="a text of 50,000,000 characters, as it stands in its template"):
+        Query([Text("x" * 100_000)], templates=["{}" * 500])
 
 
 def test_a_file_asked_for_by_its_name_is_pointed_out(photos: Path, mmsearch: Command) -> None:

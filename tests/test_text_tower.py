@@ -25,7 +25,7 @@ from mmsearch.encoders.tokens import _ClipTokenizer
 from mmsearch.pipeline.embed import EmbedOptions, embed
 from mmsearch.pipeline.query import open_gallery
 from mmsearch.records import EncoderIdentity
-from mmsearch.text_tower import files
+from mmsearch.text_tower import files, tokens
 from mmsearch.text_tower import tower as tower_module
 from mmsearch.text_tower.files import NoTower, StoredTower, read_tower, write_tower
 from mmsearch.text_tower.tokens import CLEANERS, make_tokenizer
@@ -209,6 +209,34 @@ def test_real_captions_have_open_clips_tokens(shared_data: Path) -> None:
     texts = [line.partition(",")[2] for line in lines]
     ours, theirs = tokenizers_of("lower")
     assert np.array_equal(ours(texts).ids, theirs(texts).numpy())
+
+
+def test_a_long_text_is_tokenised_as_far_as_the_model_reads() -> None:
+    """As open_clip does it, which tokenises all of it: texts of many words, and one word of thousands of letters."""
+    rng = np.random.default_rng(5)
+    word = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 4_000))
+    texts = [word, "snow" * 2_000, f"a dog {word}", "red dog, " * 12_000, " " * 100_000 + "dog", "&amp;" * 20_000]
+    ours, theirs = tokenizers_of("lower")
+    assert np.array_equal(ours(texts).ids, theirs(texts).numpy())
+    reference = _ClipTokenizer({"context_length": 77}, {}, None)(texts)
+    assert np.array_equal(reference.ids, ours(texts).ids)
+    assert reference.truncated.tolist() == ours(texts).truncated.tolist() == [True, True, True, True, False, True]
+
+
+def test_a_word_without_end_costs_no_more_than_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joining its letters is quadratic work, and a stranger may send one."""
+    ours, _ = tokenizers_of("lower")
+    joined = []
+    monkeypatch.setattr(ours, "_parts", lambda letters: joined.append(len(letters)) or [f"{letters[-1]}</w>"])
+    ours(["x" * 1_000_000])
+    assert joined == [77 * 32]
+
+
+def test_words_of_strangers_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = tokenizers_of("lower")
+    monkeypatch.setattr("mmsearch.text_tower.tokens._MOST_KNOWN", len(ours._known) + 5)
+    ours([f"{'abcdefghij'[number]}qxz" for number in range(10)])
+    assert len(ours._known) == tokens._MOST_KNOWN
 
 
 def test_what_does_not_fit_is_reported() -> None:

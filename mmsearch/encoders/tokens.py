@@ -2,7 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,9 +11,12 @@ import numpy as np
 
 from mmsearch.encoders.sources import ModelSource
 from mmsearch.errors import EncoderError
-from mmsearch.text_tower.tokens import CLEANERS, ClipTokens, HubTokens, TokenizerRecord, Tokens
+from mmsearch.text_tower.tokens import CLEANERS, ClipTokens, HubTokens, TokenizerRecord, Tokens, make_tokenizer
 
 __all__ = ["NoRecord", "Tokenizer", "load_tokenizer"]
+
+
+_LONG = 1_000  # characters: a longer text is tokenised only as far as the model reads
 
 
 class NoRecord(Exception):
@@ -71,6 +75,11 @@ class _ClipTokenizer:
         }
         self._clean = str(options.get("clean", "lower"))
 
+    @cached_property
+    def _bounded(self) -> Callable[[Sequence[str]], Tokens]:
+        """The same tokens, without work on what the model does not read: open_clip's time is quadratic in a word."""
+        return make_tokenizer(self.record())
+
     def record(self) -> TokenizerRecord:
         tokenizer = self._tokenizer
         if tokenizer.reduction_fn is not None:
@@ -82,12 +91,17 @@ class _ClipTokenizer:
     def __call__(self, texts: Sequence[str]) -> Tokens:
         tokenizer = self._tokenizer
         if tokenizer.reduction_fn is not None:  # drops words at random or by kind instead of cutting the end
-            lengths = np.array([len(tokenizer.encode(text)) + 2 for text in texts])
-            return Tokens(tokenizer(list(texts)).numpy(), lengths > self._context_length)
+            starts = [text[: _LONG * 10] for text in texts]
+            lengths = np.array([len(tokenizer.encode(text)) + 2 for text in starts])
+            return Tokens(tokenizer(starts).numpy(), lengths > self._context_length)
         # open_clip's own __call__ does this without saying what it cut; tokenising twice to know would double the cost.
         ids = np.zeros((len(texts), self._context_length), dtype=np.int64)
         truncated = np.zeros(len(texts), dtype=np.bool_)
         for row, text in enumerate(texts):
+            if len(text) > _LONG:
+                long = self._bounded([text])
+                ids[row], truncated[row] = long.ids[0], long.truncated[0]
+                continue
             tokens = [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
             if len(tokens) > self._context_length:
                 truncated[row] = True

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.budget import REQUEST
+from mmsearch.budget import TEXT_CHARACTERS
 from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.locations import expanded
 from mmsearch.names import on_disk
@@ -197,10 +197,10 @@ def filled_characters(template: str, text: str) -> int:
 
 
 def _require_readable(template: str, text: str) -> None:
-    if (length := filled_characters(template, text)) > REQUEST.text_characters:
+    if (length := filled_characters(template, text)) > TEXT_CHARACTERS:
         inside = "" if template == SLOT else ", as it stands in its template"
         raise QueryError(
-            f"a text of {length:,} characters{inside}; at most {REQUEST.text_characters:,} are encoded, and models "
+            f"a text of {length:,} characters{inside}; at most {TEXT_CHARACTERS:,} are looked at, and models "
             "read some dozen words"
         )
 

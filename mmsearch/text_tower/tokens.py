@@ -6,7 +6,7 @@ and made into a function again by `make_tokenizer`.
 
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -105,6 +105,8 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
 
 # --- CLIP -------------------------------------------------------------------------------------------------------------
 
+_MOST_KNOWN = 100_000  # words whose ids are remembered: a server asked by strangers must not grow
+
 
 class _ClipTokenizer:
     """Byte-pair encoding, with the lines of the merges as the keys of its tables: making 48,894 pairs of strings, as
@@ -127,8 +129,14 @@ class _ClipTokenizer:
         self._special = "|".join(record.special)
         self._clean = CLEANERS[record.clean]
         self._context_length = record.context_length
+        # No token has more letters: what a word has beyond these the model cannot read.
+        self._word_letters = self._context_length * max(map(len, vocabulary))
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
+        """Tokenise no more of a text than the model reads, so that a long one costs little.
+
+        Exact but for a word of thousands of letters, of which the rest could change how its start is cut.
+        """
         ids = np.zeros((len(texts), self._context_length), dtype=np.int64)
         truncated = np.zeros(len(texts), dtype=np.bool_)
         for row, text in enumerate(texts):
@@ -140,16 +148,21 @@ class _ClipTokenizer:
         return Tokens(ids, truncated)
 
     def _encode(self, text: str) -> list[int]:
+        """The ids of a text, to the end of the word with which they are more than the model reads."""
         ids: list[int] = []
         for word in self._words(text):
-            letters = "".join([self._letters[byte] for byte in word.encode()])
+            letters = "".join([self._letters[byte] for byte in word[: self._word_letters].encode()])
             known = self._known.get(letters)
             if known is None:
-                known = self._known[letters] = [self._ids[part] for part in self._parts(letters)]
+                known = [self._ids[part] for part in self._parts(letters[: self._word_letters])]
+                if len(self._known) < _MOST_KNOWN:
+                    self._known[letters] = known
             ids += known
+            if len(ids) > self._context_length:
+                break
         return ids
 
-    def _words(self, text: str) -> list[str]:
+    def _words(self, text: str) -> Iterator[str]:
         endings = "'s|'t|'re|'ve|'m|'ll|'d"
         engine: Any = re
         if text.isascii():
@@ -158,8 +171,7 @@ class _ClipTokenizer:
             import regex  # late: Python's own re, which is loaded already, has no \p{L}
 
             engine, pattern = regex, rf"{self._special}|{endings}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
-        words: list[str] = engine.findall(pattern, text, engine.IGNORECASE)
-        return words
+        return (found[0] for found in engine.finditer(pattern, text, engine.IGNORECASE))
 
     def _parts(self, word: str) -> list[str]:
         """Join, everywhere in a word, the pair of neighbours that comes first among the merges; until there is none."""
