@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mmsearch.errors import SourceError
+from mmsearch.benchmarks.reading import read_annotations
+from mmsearch.errors import BenchmarkError, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.pipeline.embed import embed
-from mmsearch.sources import read_captions
+from mmsearch.sources import ColumnNames, read_captions
+from tests.conftest import Command
 from tests.fakes import FakeEncoder
 
 TWO = [("a.jpg", "a dog"), ("b.jpg", "two cats")]
@@ -33,6 +37,78 @@ def test_captions_with_pictures(tmp_path: Path, text: str, kind: str) -> None:
     found = read_captions(tmp_path / "captions.txt")
     assert [(line.image, line.caption) for line in found.lines] == TWO
     assert (found.kind, found.problems) == (kind, ())
+
+
+FOUR = [("a.jpg", "a dog, brown"), ("a.jpg", "it's a dog"), ("b.jpg", "two cats"), ("b.jpg", "cats")]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('image,caption1,caption2\na.jpg,"a dog, brown",it\'s a dog\nb.jpg,two cats,cats\n', "a table with commas"),
+        ('image,caption_0,Caption_1\na.jpg,"a dog, brown",it\'s a dog\nb.jpg,two cats,cats\n', "a table with commas"),
+        ("sep=;\r\nimage;caption\r\na.jpg;a dog, brown\r\na.jpg;it's a dog\r\nb.jpg;two cats\r\nb.jpg;cats\r\n",
+         "a table with semicolons"),
+        ("""image,captions\na.jpg,"['a dog, brown', ""it's a dog""]"\nb.jpg,"['two cats', 'cats']"\n""",
+         "a table with commas"),
+        ('image,captions\na.jpg,"[""a dog, brown"", ""it\'s a dog""]"\nb.jpg,"[""two cats"", ""cats""]"\n',
+         "a table with commas"),
+        ("a.jpg,0,a dog, brown\na.jpg,1,it's a dog\nb.jpg,0,two cats\nb.jpg,1,cats\n", "a table without a header"),
+        ("a.jpg\t0\ta dog, brown\na.jpg\t1\tit's a dog\nb.jpg\t0\ttwo cats\nb.jpg\t1\tcats\n",
+         "a table without a header"),
+        ("a.jpg,a dog, brown\na.jpg,it's a dog\nb.jpg,two cats\nb.jpg,cats\n", "a table without a header"),
+        ("IMAGE|Caption\na.jpg|a dog, brown\na.jpg|it's a dog\nb.jpg|two cats\nb.jpg|cats\n", "a table with bars"),
+        (json.dumps([{"Image": "a.jpg", "captions": ["a dog, brown", "it's a dog"]},
+                     {"Image": "b.jpg", "captions": ["two cats", "cats"]}]), "a JSON list"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_as_programs_write_them_are_read_alike_by_embed_and_eval(
+    text: str, kind: str, encoding: str, tmp_path: Path
+) -> None:
+    """Wide tables, lists in cells, numbers between, no header, Excel's first line: right, and not whole rows."""
+    file = tmp_path / "table.txt"
+    file.write_bytes(text.encode(encoding))
+    found = read_captions(file)
+    assert [(line.image, line.caption) for line in found.lines] == FOUR
+    assert (found.kind, found.problems) == (kind, ())
+    draft = read_annotations(file, ColumnNames())
+    assert [(draft.images[image].name, caption) for image, caption in draft.captions] == FOUR
+
+
+def test_columns_with_other_names_are_an_error_that_names_the_options_and_can_be_named(tmp_path: Path) -> None:
+    """By its suffix, or because a column holds names of images; in any case never whole rows as captions."""
+    text = 'foto,beschreibung,mehr\na.jpg,"a dog, brown",it\'s a dog\nb.jpg,two cats,cats\n'
+    for name in ("t.csv", "t.txt"):
+        (tmp_path / name).write_text(text)
+        expected = r"columns foto, beschreibung, mehr, and none.*--image-column and --caption-column"
+        with pytest.raises(SourceError, match=expected):
+            read_captions(tmp_path / name)
+        with pytest.raises(BenchmarkError, match=expected):
+            read_annotations(tmp_path / name, ColumnNames())
+        names = ColumnNames("Foto", ("Beschreibung", "mehr"))
+        assert [(line.image, line.caption) for line in read_captions(tmp_path / name, names).lines] == FOUR
+        draft = read_annotations(tmp_path / name, names)
+        assert [(draft.images[image].name, caption) for image, caption in draft.captions] == FOUR
+        with pytest.raises(SourceError, match="none of them is what was named"):
+            read_captions(tmp_path / name, ColumnNames("photo"))
+    pq.write_table(pa.table({"foto": ["a.jpg"], "wort": ["one"]}), tmp_path / "t.parquet")
+    with pytest.raises(SourceError, match=r"columns foto, wort, and none"):
+        read_captions(tmp_path / "t.parquet")
+    assert read_captions(tmp_path / "t.parquet", ColumnNames("foto", ("wort",))).lines[0].caption == "one"
+
+
+def test_the_options_reach_both_commands(tmp_path: Path, photos: Path, mmsearch: Command) -> None:
+    (tmp_path / "t.csv").write_text("foto,wort\nred.png,all red\nblue.png,all blue\n")
+    plain = mmsearch("embed", photos, "--model", "fake", "-g", tmp_path / "g", "--captions", tmp_path / "t.csv")
+    assert (plain.code, "--caption-column" in plain.err) == (1, True)
+    named = ("--image-column", "foto", "--caption-column", "wort")
+    done = mmsearch("embed", photos, "--model", "fake", "-g", tmp_path / "g", "--captions", tmp_path / "t.csv", *named)
+    assert done.code == 0, done.err
+    assert "captions  2 in the gallery" in done.out
+    done = mmsearch("eval", "custom", "--images", photos, "--annotations", tmp_path / "t.csv", *named)
+    assert done.code == 0, done.err
+    assert "2 images, 2 captions" in done.out
 
 
 def test_a_caption_a_line_keeps_what_is_no_line_end(tmp_path: Path) -> None:

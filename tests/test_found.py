@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from mmsearch import images
-from mmsearch.errors import ImageError
+from mmsearch.errors import ImageError, SourceError
+from mmsearch.pipeline.embed import embed
+from mmsearch.sources import ColumnNames, read_captions
 from tests.conftest import Command
+from tests.fakes import FakeEncoder
 
 
 @pytest.fixture
@@ -150,3 +153,18 @@ def test_a_big_tiff_of_the_other_byte_order_is_read(found: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert "BigTIFF" in reason(file)
     assert "mmsearch[tiff]" in reason(file)
+
+
+def test_other_columns_are_not_whole_rows_of_captions(found: Path) -> None:
+    """A table of captions with German headers: an error that lists the columns and names the options; and readable."""
+    with pytest.raises(SourceError, match=r"columns foto, beschreibung, .*--caption-column"):
+        read_captions(found / "othercols.csv")
+    lines = read_captions(found / "othercols.csv", ColumnNames("foto", ("beschreibung",))).lines
+    assert (lines[1].image, lines[1].caption) == ("postcard_0001.jpg", 'a ship, "big" one')
+
+
+def test_a_dictionary_of_bytes_holds_pictures(found: Path, tmp_path: Path) -> None:
+    """pandas writes a categorical column as a dictionary."""
+    report = embed([found / "dict.parquet"], gallery=tmp_path / "g", encoder=FakeEncoder())
+    assert report.images.added > 0
+    assert report.images.skipped == 0

@@ -350,3 +350,26 @@ def test_a_member_can_be_asked_with_and_shown(photos: Path, tmp_path: Path, fake
     assert collect(hits, tmp_path / "copies").present == copied
     sheet = np.asarray(Image.open(contact_sheet([answer], tmp_path / "sheet.png")).convert("RGB"))
     assert (np.abs(sheet.astype(int) - (220, 30, 30)).max(axis=2) < 40).sum() > 10_000
+
+
+def test_pictures_in_columns_of_any_binary_type(photos: Path, tmp_path: Path, fake: FakeEncoder) -> None:
+    """pandas' categories are dictionaries, polars writes views, datasets nest them; a row may have a path alone."""
+    data = [(photos / f"{colour}.png").read_bytes() for colour in ("red", "blue")]
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    tables = {
+        "dictionary": pa.array(data, pa.binary()).dictionary_encode(),
+        "large": pa.array(data, pa.large_binary()),
+        "view": pa.array(data, pa.binary_view()),
+        "list": pa.array([[each] for each in data], pa.list_(pa.binary())),
+        "structs": pa.array([[{"bytes": each, "path": "x"}] for each in data], pa.list_(struct)),
+        "nested": pa.array([{"image": {"bytes": each, "path": "x"}} for each in data], pa.struct([("image", struct)])),
+        "path only": pa.array([{"bytes": data[0], "path": "x"}, {"bytes": None, "path": "x.jpg"}], struct),
+    }
+    for name, column in tables.items():
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"image": column}), file)
+        report = embed([file], gallery=tmp_path / f"{name}.gallery", encoder=fake)
+        expected = (1, 1) if name == "path only" else (2, 0)
+        assert (report.images.added, report.images.skipped) == expected, name
+        if name == "path only":
+            assert report.images.skipped_reasons == (("no image in this row, or only a path to one", 1),)

@@ -6,31 +6,27 @@ from typing import Any, TypeAlias
 
 from mmsearch.benchmarks.model import Draft, printable
 from mmsearch.errors import BenchmarkError
+from mmsearch.sources.caption_tables import ColumnNames
 
-__all__ = ["CAPTION_COLUMNS", "FOLDER_COLUMNS", "IMAGE_COLUMNS", "read_json", "read_records"]
+__all__ = ["FOLDER_COLUMNS", "read_json", "read_records"]
 
-# What people call these, the most specific first: a record may have "image" beside "image_name".
-IMAGE_COLUMNS = (
-    "image_name", "file_name", "filename", "image_path", "image", "img", "path", "file_path", "filepath",
-)  # fmt: skip
-CAPTION_COLUMNS = ("captions", "caption", "comment", "raw", "text", "sentence", "sentences", "title")
 FOLDER_COLUMNS = ("file_path", "filepath")
 
 Record: TypeAlias = Mapping[str, Any]
 
 
-def read_json(text: str, file: str) -> Draft:
+def read_json(text: str, file: str, names: ColumnNames) -> Draft:
     """The draft of a file whose text starts like JSON. file: its name, for messages."""
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        return _read_json_lines(text, file, error)
+        return _read_json_lines(text, file, error, names)
     except (RecursionError, ValueError):  # nesting, or a number of thousands of digits
         raise BenchmarkError(f"{file}: JSON, but too deeply nested or with too long numbers for annotations") from None
     if isinstance(data, list):
-        return read_records(_numbered(data), "list of records", file)
+        return read_records(_numbered(data), "list of records", file, names)
     if isinstance(data, dict):
-        return _read_object(data, file)
+        return _read_object(data, file, names)
     raise BenchmarkError(f"{file}: JSON, but neither an object nor a list: {text[:80]!r}")
 
 
@@ -38,14 +34,14 @@ def _numbered(data: list[Any], name: str = "") -> Iterator[tuple[str, Any]]:
     return ((f"{name}[{number}]", entry) for number, entry in enumerate(data))
 
 
-def _read_object(data: dict[str, Any], file: str) -> Draft:
+def _read_object(data: dict[str, Any], file: str, names: ColumnNames) -> Draft:
     images, annotations = data.get("images"), data.get("annotations")
     if isinstance(images, list) and isinstance(annotations, list):
         return _read_coco(images, annotations, file)
     if isinstance(images, list) and any(isinstance(i, dict) and "sentences" in i for i in images):
         return _read_karpathy(images)
-    if _first(data, IMAGE_COLUMNS) and _first(data, CAPTION_COLUMNS):
-        return read_records(iter([("line 1", data)]), "JSON lines", file)
+    if _named(data, names.image_names()) and _captioned(data, names.caption_names()):
+        return read_records(iter([("line 1", data)]), "JSON lines", file, names)
     keys = ", ".join(map(repr, list(data)[:8])) or "none"
     raise BenchmarkError(
         f"{file}: JSON, but none of the known kinds. Looked for 'images' and 'annotations' (COCO), 'images' with "
@@ -94,7 +90,7 @@ def _read_coco(images: list[Any], annotations: list[Any], file: str) -> Draft:
     return draft
 
 
-def _read_json_lines(text: str, file: str, error: json.JSONDecodeError) -> Draft:
+def _read_json_lines(text: str, file: str, error: json.JSONDecodeError, names: ColumnNames) -> Draft:
     """JSON lines, where the first line is an object by itself; else the file is broken JSON."""
     lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     try:
@@ -106,7 +102,7 @@ def _read_json_lines(text: str, file: str, error: json.JSONDecodeError) -> Draft
             f"{file}: starts like JSON but is not: {error.msg} at line {error.lineno}, column {error.colno}. "
             "Is the download complete?"
         ) from None
-    return read_records(((where, _parsed(line)) for where, line in lines), "JSON lines", file)
+    return read_records(((where, _parsed(line)) for where, line in lines), "JSON lines", file, names)
 
 
 def _parsed(line: str) -> Any:
@@ -116,15 +112,15 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def read_records(records: Iterator[tuple[str, Any]], source: str, file: str) -> Draft:
+def read_records(records: Iterator[tuple[str, Any]], source: str, file: str, names: ColumnNames) -> Draft:
     """The draft of (where, record) pairs with an image name and a caption, or a list of them, each. source: what kind
     of file it is; file: its name; both for messages."""
     draft = Draft(source)
     first: Any = None
     for where, record in records:
         first = record if first is None else first
-        name_key = _first(record, IMAGE_COLUMNS) if isinstance(record, dict) else None
-        caption_key = _first(record, CAPTION_COLUMNS) if isinstance(record, dict) else None
+        name_key = _named(record, names.image_names()) if isinstance(record, dict) else None
+        caption_key = _captioned(record, names.caption_names()) if isinstance(record, dict) else None
         if name_key is None or caption_key is None:
             draft.report("malformed_row", f"{where}: without image or captions")
             continue
@@ -139,8 +135,9 @@ def read_records(records: Iterator[tuple[str, Any]], source: str, file: str) -> 
     if not draft.images and first is not None:
         seen = f"the keys {', '.join(map(repr, list(first)[:8]))}" if isinstance(first, dict) else repr(first)[:80]
         raise BenchmarkError(
-            f"{file}: {source}, but without an image name (one of {', '.join(IMAGE_COLUMNS)}) and captions "
-            f"(one of {', '.join(CAPTION_COLUMNS)}); the first entry has {seen}."
+            f"{file}: {source}, but without an image name (one of {', '.join(names.image_names())}) and captions "
+            f"(one of {', '.join(names.caption_names())}); the first entry has {seen}. --image-column and "
+            "--caption-column name others."
         )
     return draft
 
@@ -161,11 +158,16 @@ def _add_caption(draft: Draft, image: int, caption: Any, where: str) -> None:
         draft.report("malformed_row", f"{where}: the caption is {caption!r:.60}, not a text")
 
 
-def _first(record: Record, names: tuple[str, ...]) -> str | None:
-    """The first of the names under which the record has a value of the right kind. Captions may be empty, names not."""
-    if names is CAPTION_COLUMNS:
-        return next((name for name in names if isinstance(record.get(name), str | list)), None)
-    return next((name for name in names if _text(record, name)), None)
+def _named(record: Record, names: tuple[str, ...]) -> str | None:
+    """The first key of these, in any case, that holds an image's name."""
+    return next((key for name in names for key in record if key.lower() == name and _text(record, key)), None)
+
+
+def _captioned(record: Record, names: tuple[str, ...]) -> str | None:
+    """The first key of these, in any case, that holds a caption, which may be empty, or a list of them."""
+    return next(
+        (key for name in names for key in record if key.lower() == name and isinstance(record[key], str | list)), None
+    )
 
 
 def _text(record: Record, key: str) -> str:

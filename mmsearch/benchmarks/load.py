@@ -12,6 +12,7 @@ from mmsearch.benchmarks.names import is_image_name, last_part
 from mmsearch.benchmarks.reading import read_annotations
 from mmsearch.benchmarks.splits import Chosen, choose_split
 from mmsearch.errors import BenchmarkError
+from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
 
 __all__ = ["load_benchmark"]
 
@@ -27,21 +28,23 @@ def load_benchmark(
     split_file: Path | None = None,
     captions_per_image: int | None = None,
     allow_missing: bool = False,
+    columns: ColumnNames = USUAL_NAMES,
 ) -> Benchmark:
     """The benchmark in an annotation file of any known kind.
 
     name: "flickr8k", "flickr30k", "coco" or "custom"; it decides which official split list is looked for
     beside the file and how large the official test split is, nothing about the format. split: None or "all"
     for everything. captions_per_image: only the first so many of each image, None for all. allow_missing:
-    leave out images of the split that have no file or no annotation; otherwise they are an error. Everything left out
-    is in the benchmark's problems. Raises BenchmarkError where no honest benchmark can be made.
+    leave out images of the split that have no file or no annotation; otherwise they are an error. columns:
+    what those of a table, or the keys of records, are called. Everything left out is in the benchmark's problems.
+    Raises BenchmarkError where no honest benchmark can be made.
     """
     if name not in NAMES:
         raise BenchmarkError(f"no benchmark {name!r}: choose one of {', '.join(NAMES)}")
     if captions_per_image is not None and captions_per_image < 1:
         raise BenchmarkError(f"captions per image must be at least 1, not {captions_per_image}")
     folder = ImageFolder(Path(images))
-    draft = read_annotations(Path(annotations))
+    draft = read_annotations(Path(annotations), columns)
     chosen = choose_split(draft, name, Path(annotations), split, split_file)
     if chosen.not_annotated and not allow_missing:
         raise BenchmarkError(_not_annotated(chosen, Path(annotations)))

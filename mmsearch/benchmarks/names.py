@@ -2,12 +2,9 @@
 
 from pathlib import PurePosixPath
 
-__all__ = ["ENDINGS", "is_image_name", "last_part", "without_ending"]
+from mmsearch.sources.caption_tables import IMAGE_ENDINGS
 
-ENDINGS = (
-    "jpg", "jpeg", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff",
-    "heic", "heif", "avif", "jp2", "ppm", "pgm", "pbm",
-)  # fmt: skip
+__all__ = ["is_image_name", "last_part", "without_ending"]
 
 
 def is_image_name(name: str) -> bool:
@@ -16,7 +13,7 @@ def is_image_name(name: str) -> bool:
     >>> is_image_name("2258277193_586949ec62.JPG"), is_image_name("2258277193_586949ec62.jpg.1")
     (True, False)
     """
-    return PurePosixPath(name).suffix.lower().lstrip(".") in ENDINGS
+    return PurePosixPath(name).suffix.lower().lstrip(".") in IMAGE_ENDINGS
 
 
 def without_ending(name: str) -> str:

@@ -9,6 +9,7 @@ from mmsearch.benchmarks.model import Draft
 from mmsearch.benchmarks.parquet_files import MAGIC, read_parquet
 from mmsearch.benchmarks.text_files import Line, read_lines
 from mmsearch.errors import BenchmarkError
+from mmsearch.sources.caption_tables import TABLE_SUFFIXES, ColumnNames, UnknownColumns
 from mmsearch.stores import read_whole
 
 __all__ = ["decoded_lines", "read_annotations", "read_bytes"]
@@ -20,11 +21,12 @@ KNOWN = (
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
-def read_annotations(path: Path) -> Draft:
-    """The draft of an annotation file of any known kind. BenchmarkError says what else it is."""
+def read_annotations(path: Path, names: ColumnNames) -> Draft:
+    """The draft of an annotation file of any known kind. names: of its columns or keys, where they are not the usual
+    ones. BenchmarkError says what else it is."""
     data = read_bytes(path, "annotations")
     if data.startswith(MAGIC):
-        return _with_captions(read_parquet(path), path)
+        return _with_captions(read_parquet(path, names), path)
     data = _as_utf8(data)
     if not data.decode("latin-1").strip():  # as text: str.strip knows more kinds of space than bytes.strip
         raise BenchmarkError(f"{path}: empty. An annotation file is {KNOWN}.")
@@ -33,10 +35,13 @@ def read_annotations(path: Path) -> Draft:
     odd: list[str] = []
     if data.lstrip()[:1] in (b"{", b"["):
         # Decoded line by line as well: one bad byte in a caption must not cost the file.
-        draft = read_json("\n".join(_decoded(data, odd)), str(path))
+        draft = read_json("\n".join(_decoded(data, odd)), str(path), names)
     else:
         lines = [Line(n, text) for n, text in enumerate(_decoded(data, odd), 1) if text.strip()]
-        found = read_lines(lines)
+        try:
+            found = read_lines(lines, names, table=path.suffix.lower() in TABLE_SUFFIXES)
+        except UnknownColumns as error:
+            raise BenchmarkError(f"{path}: {error}") from None
         if found is None:
             raise BenchmarkError(_not_annotations(path, lines))
         draft = found

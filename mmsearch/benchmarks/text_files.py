@@ -2,28 +2,28 @@
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmsearch.benchmarks.json_files import CAPTION_COLUMNS, IMAGE_COLUMNS
 from mmsearch.benchmarks.model import Draft
-from mmsearch.benchmarks.names import ENDINGS
+from mmsearch.sources.caption_tables import (
+    LOOKED_AT,
+    BareRows,
+    ColumnNames,
+    Layout,
+    captions_in_cell,
+    find_bare_rows,
+    find_layout,
+    unquoted,
+)
 
 __all__ = ["Line", "read_lines"]
 
-NUMBER_COLUMNS = ("comment_number", "caption_number", "number")
 TOKEN = re.compile(r"(?P<name>[^\t]*[^\t\s])#(?P<number>\d+)[ ]*\t(?P<caption>.*)", re.DOTALL)
-_NAME = rf"(?P<name>[^\t,|;]+?\.(?:{'|'.join(ENDINGS)}))"
-BARE = re.compile(_NAME + r"\s*(?P<delimiter>[\t,|;])(?P<caption>.*\w.*)", re.DOTALL | re.IGNORECASE)
-ANOTHER_NAME = re.compile(r"\s*" + _NAME + r"(#\d+)?(\s|$)", re.IGNORECASE)
 # The one bad row of Kaggle's results.csv lacks the bar between number and comment: `2199200615.jpg| 4   A dog
 # runs…`.
 NUMBER_AND_CAPTION = re.compile(r"\s*(?P<number>\d+)\s+(?P<caption>\D.*)", re.DOTALL)
-
-LOOKED_AT = 20
-"""How many lines decide what a file is: the first may be damaged, and a header stands on the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,16 @@ class Line:
     text: str
 
 
-def read_lines(lines: list[Line]) -> Draft | None:
-    """The draft of a file of lines, None where it is none of the known kinds."""
-    some = lines[:LOOKED_AT]
-    if any(TOKEN.fullmatch(line.text) for line in some):
+def read_lines(lines: list[Line], names: ColumnNames, *, table: bool) -> Draft | None:
+    """The draft of a file of lines, None where it is none of the known kinds. names, table: as of `find_layout`, which
+    raises UnknownColumns."""
+    texts = [line.text for line in lines[:LOOKED_AT]]
+    if any(TOKEN.fullmatch(text) for text in texts):
         return _read_token(lines)
-    if table := _table(lines[0].text):
-        return _read_table(lines, table)
-    if 2 * sum(_is_bare(line.text) for line in some) > len(some):
-        return _read_bare(lines)
+    if layout := find_layout(texts, names, table=table):
+        return _read_table(lines, layout)
+    if bare := find_bare_rows(texts):
+        return _read_bare(lines, bare)
     return None
 
 
@@ -57,78 +58,39 @@ def _read_token(lines: list[Line]) -> Draft:
     return draft
 
 
-def _is_bare(text: str) -> bool:
-    """Whether a line is an image's name and a caption, and not e.g. Flickr8k's judgements: a name and another
-    name."""
-    found = BARE.fullmatch(text)
-    return found is not None and not ANOTHER_NAME.match(found["caption"])
-
-
-def _read_bare(lines: list[Line]) -> Draft:
+def _read_bare(lines: list[Line], bare: BareRows) -> Draft:
     draft = Draft("table without a header")
     rows = _Rows(draft)
     for line in lines:
-        found = BARE.fullmatch(line.text)
-        if found:
-            rows.add(line, found["name"], _unquoted(found["caption"]))
+        if found := bare.split(line.text):
+            name, number, caption = found
+            rows.add(line, name, caption, number)
         else:
             rows.malformed(line)
     return draft
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The header of a table: its delimiter, how many columns, and which of them are what."""
-
-    delimiter: str
-    columns: tuple[str, ...]
-    image: int
-    caption: int
-    number: int | None
-    split: int | None
-
-
-def _table(header: str) -> _Table | None:
-    for delimiter in "\t|;,":
-        columns = tuple(name.strip().strip('"').strip().lower() for name in header.split(delimiter))
-        image, caption = _column(columns, IMAGE_COLUMNS), _column(columns, CAPTION_COLUMNS)
-        if image is not None and caption is not None:
-            number, split = _column(columns, NUMBER_COLUMNS), _column(columns, ("split",))
-            return _Table(delimiter, columns, image, caption, number, split)
-    return None
-
-
-def _column(columns: tuple[str, ...], names: tuple[str, ...]) -> int | None:
-    return next((columns.index(name) for name in names if name in columns), None)
-
-
-def _read_table(lines: list[Line], table: _Table) -> Draft:
+def _read_table(lines: list[Line], table: Layout) -> Draft | None:
+    if table.image is None:
+        return None
     draft = Draft(f"table with the header {table.delimiter.join(table.columns)}")
     rows = _Rows(draft)
+    lines = lines[table.header_lines - 1 :]
+    several = len(table.captions) > 1
     for line, cells in _strict(lines, table) or _tolerant(lines[1:], table):
         if len(cells) != len(table.columns):
             _repair(rows, line, cells, table)
             continue
         split = cells[table.split].strip() or None if table.split is not None else None
-        number = cells[table.number] if table.number is not None else None
-        for caption in _several(cells[table.caption]):
-            rows.add(line, cells[table.image], caption, number, split)
+        number = cells[table.number] if table.number is not None and not several else None
+        for column in table.captions:
+            # In a wide table some images have fewer captions than others.
+            for caption in captions_in_cell(cells[column]) if cells[column].strip() or not several else []:
+                rows.add(line, cells[table.image], caption, number, split)
     return draft
 
 
-def _several(cell: str) -> list[str]:
-    """The captions of a cell: one, or as in flickr_annotations_30k.csv all five of an image, as a JSON list."""
-    if cell.lstrip().startswith('["'):
-        try:
-            captions = json.loads(cell)
-        except ValueError:
-            return [cell]
-        if all(isinstance(caption, str) for caption in captions):
-            return list(captions)
-    return [cell]
-
-
-def _strict(lines: list[Line], table: _Table) -> list[tuple[Line, list[str]]] | None:
+def _strict(lines: list[Line], table: Layout) -> list[tuple[Line, list[str]]] | None:
     """The rows of a table that is proper CSV throughout, where captions may hold delimiters, quotes and line
     ends."""
     reader = csv.reader(
@@ -146,7 +108,7 @@ def _strict(lines: list[Line], table: _Table) -> list[tuple[Line, list[str]]] | 
     return rows if all(len(cells) == len(table.columns) for _, cells in rows) else None
 
 
-def _tolerant(lines: list[Line], table: _Table) -> Iterator[tuple[Line, list[str]]]:
+def _tolerant(lines: list[Line], table: Layout) -> Iterator[tuple[Line, list[str]]]:
     """Row by row: what does not follow CSV's rules is read as it was meant, e.g. bare commas in a last column
     of captions."""
     last = len(table.columns) - 1
@@ -156,29 +118,21 @@ def _tolerant(lines: list[Line], table: _Table) -> Iterator[tuple[Line, list[str
         except csv.Error:
             cells = []
         if len(cells) != last + 1:
-            cells = line.text.split(table.delimiter, last if table.caption == last else -1)
-            cells[-1] = _unquoted(cells[-1])
+            cells = line.text.split(table.delimiter, last if table.captions == (last,) else -1)
+            cells[-1] = unquoted(cells[-1])
         yield line, cells
 
 
-def _repair(rows: "_Rows", line: Line, cells: list[str], table: _Table) -> None:
+def _repair(rows: "_Rows", line: Line, cells: list[str], table: Layout) -> None:
     """A row one column short, whose number and caption run together, can be read; any other is malformed."""
     number = table.number
-    together = number is not None and number + 1 == table.caption and len(cells) == len(table.columns) - 1
+    together = number is not None and (number + 1,) == table.captions and len(cells) == len(table.columns) - 1
     found = NUMBER_AND_CAPTION.fullmatch(cells[number]) if together and number is not None else None
     if found is None:
         rows.malformed(line)
         return
     rows.draft.report("repaired_row", f"line {line.number}: {line.text[:80]}")
-    rows.add(line, cells[table.image], found["caption"], found["number"])
-
-
-def _unquoted(cell: str) -> str:
-    """What a quoted cell stands for; a cell that only has quotes in it is left as it is."""
-    cell = cell.strip()
-    inside = cell[1:-1]
-    quoted = len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inside.replace('""', "")
-    return inside.replace('""', '"') if quoted else cell
+    rows.add(line, cells[table.image or 0], found["caption"], found["number"])
 
 
 class _Rows:

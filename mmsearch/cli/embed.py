@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from mmsearch.cli.agreement import agreement
-from mmsearch.cli.options import Device, GalleryOption, Precision, location, say
+from mmsearch.cli.options import CaptionColumns, Device, GalleryOption, ImageColumn, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
 from mmsearch.strict_json import json_text
 
@@ -47,6 +47,8 @@ def embed(
             ".json beside each picture. Repeatable.",
         ),
     ] = None,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +123,7 @@ def embed(
     from mmsearch.pipeline.embed import EmbedOptions, Selection
     from mmsearch.pipeline.embed import embed as run
     from mmsearch.pipeline.embed import preview as run_dry
+    from mmsearch.sources import ColumnNames
 
     options = EmbedOptions(
         device=device,
@@ -132,6 +135,7 @@ def embed(
         exact=exact,
         strict=strict,
         ray=ray,
+        columns=ColumnNames(image_column, tuple(caption_column or ())),
     )
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped)
     if dry_run:

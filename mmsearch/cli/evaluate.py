@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.figures import print_evaluation, print_zeroshot
-from mmsearch.cli.options import Device, Precision, location, path, say
+from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def benchmark(
     annotations: Annotated[
         Path, typer.Option(metavar="FILE", parser=path, help="Its captions, in any of the formats in use.")
     ],
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
     split: Annotated[str, typer.Option(help="Which split of the annotation file; all for everything.")] = "test",
     split_file: Annotated[
         Path | None, typer.Option(metavar="FILE", parser=path, help="Image names, one a line: these are the split.")
@@ -99,6 +101,7 @@ def benchmark(
     from mmsearch.pipeline.evaluate import EvaluateOptions
     from mmsearch.pipeline.evaluate import evaluate as run
     from mmsearch.pipeline.reports import require_place
+    from mmsearch.sources import ColumnNames
 
     options = EvaluateOptions(
         split=split,
@@ -114,6 +117,7 @@ def benchmark(
         via_index=via_index,
         factory=factory,
         fresh=fresh,
+        columns=ColumnNames(image_column, tuple(caption_column or ())),
     )
     for place in report or []:
         require_place(place)

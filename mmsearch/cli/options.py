@@ -7,7 +7,17 @@ import typer
 
 from mmsearch.locations import redacted
 
-__all__ = ["Device", "GalleryOption", "Precision", "TableOption", "path", "location", "say"]
+__all__ = [
+    "CaptionColumns",
+    "Device",
+    "GalleryOption",
+    "ImageColumn",
+    "Precision",
+    "TableOption",
+    "path",
+    "location",
+    "say",
+]
 
 
 def path(text: str) -> Path:
@@ -46,6 +56,17 @@ Device = Annotated[
 Precision = Annotated[
     Literal["auto", "fp32", "fp16", "bf16", "int8"],
     typer.Option(help="What the model computes in; auto suits the device. int8 is for CPUs."),
+]
+
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The column (or key) of image names in a file of captions. Default: by its name."
+    ),
+]
+CaptionColumns = Annotated[
+    list[str] | None,
+    typer.Option("--caption-column", metavar="NAME", help="Likewise of captions. Repeatable: one or several."),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from mmsearch.sources.ahead import reading_ahead
 from mmsearch.sources.archives import Listing, archive_kind, list_archive, refused_archive
+from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
 from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
 from mmsearch.sources.folders import FolderWalk
@@ -14,9 +15,11 @@ __all__ = [
     "MAX_FILE_BYTES",
     "EVERYTHING",
     "MEMBER",
+    "USUAL_NAMES",
     "Archive",
     "CaptionFile",
     "CaptionLine",
+    "ColumnNames",
     "FileList",
     "FolderWalk",
     "Listing",

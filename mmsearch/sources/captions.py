@@ -1,5 +1,6 @@
 """Files of captions: CSV, JSON, Flickr's token files, or a caption a line."""
 
+import codecs
 import csv
 import io
 import json
@@ -12,13 +13,25 @@ from typing import Any
 from mmsearch.errors import SourceError
 from mmsearch.locations import Location
 from mmsearch.sources import parquet
+from mmsearch.sources.caption_tables import (
+    LOOKED_AT,
+    TABLE_SUFFIXES,
+    USUAL_NAMES,
+    BareRows,
+    ColumnNames,
+    Layout,
+    UnknownColumns,
+    captions_in_cell,
+    find_bare_rows,
+    find_layout,
+)
 from mmsearch.sources.files import MEMBER
-from mmsearch.stores import local_copy
+from mmsearch.stores import local_copy, read_whole
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
 
-CAPTION_COLUMNS = ("caption", "captions", "text", "title")
-IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "image_name", "image_path")
+_NO_CAPTION = "a caption's by its name"
+_MOST_BYTES = 1 << 32  # of a file of captions, which is read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +58,35 @@ class CaptionFile:
     kind: str = "captions"
 
 
-def read_captions(file: Location) -> CaptionFile:
+def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFile:
     """Read a file of captions; its kind is told by its content rather than its name.
 
+    names: of its columns or keys, where they are not the usual ones (`caption_tables`).
+
     - JSON: a list of objects, or an object a line, with "caption" and optionally "image".
-    - CSV, also with tabs or semicolons, with a header that names a caption column, and optionally an image column.
+    - CSV, also with tabs, bars or semicolons, with a header that names a caption column, or several (caption1,
+      caption2), and optionally an image column; or without one, as name.jpg,caption or name.jpg,0,caption.
     - Flickr's token files: name.jpg#0<TAB>caption.
     - Parquet, by its name: a caption column (text, or a list of texts), and a path or the image itself beside it.
     - Anything else: a caption a line.
 
-    Raises SourceError: no such file, not text, damaged CSV, a table without a caption column, no caption in it.
+    A cell may hold a list of captions. UTF-8, or UTF-16 with its mark.
+    Raises SourceError: no such file, not text, damaged CSV, a table whose columns are not known, no caption in it.
     """
     if file.suffix.lower() == ".parquet":
-        return _collected(file, "a Parquet table", _from_parquet(file))
+        return _collected(file, "a Parquet table", _from_parquet(file, names))
     try:
-        with local_copy(file).open(encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
+        data = read_whole(local_copy(file), _MOST_BYTES)
     except FileNotFoundError:
         raise SourceError(f"no such file: {file}") from None
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from error
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return _collected(file, *_parsed(file, text))
+    return _collected(file, *_parsed(file, text, names))
 
 
 def _collected(file: Location, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
@@ -100,48 +119,57 @@ def _split(text: str) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
-def _parsed(file: Location, text: str) -> tuple[str, Iterator[_Row]]:
-    first = next((line for line in _split(text) if line.strip()), "")
-    if first.lstrip().startswith("[") and (records := _list_of_records(text)) is not None:
-        return "a JSON list", (_from_record(number, record) for number, record in enumerate(records, 1))
-    if first.lstrip().startswith("{"):
-        return "JSON lines", _from_json_lines(text)
-    if _TOKEN.fullmatch(first):
+def _parsed(file: Location, text: str, names: ColumnNames) -> tuple[str, Iterator[_Row]]:
+    lines = [(number, line) for number, line in enumerate(_split(text), 1) if line.strip()]
+    first = [line for _, line in lines[:LOOKED_AT]]
+    start = first[0].lstrip()[:1] if first else ""
+    if start == "[" and (records := _list_of_records(text)) is not None:
+        return "a JSON list", (row for n, record in enumerate(records, 1) for row in _from_record(n, record, names))
+    if start == "{":
+        return "JSON lines", _from_json_lines(text, names)
+    if first and _TOKEN.fullmatch(first[0]):
         return "a Flickr token file", _from_tokens(text)
-    for delimiter, name in (("\t", "tabs"), (";", "semicolons"), (",", "commas")):
-        header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=delimiter), [])]
-        caption, image = _column(header, CAPTION_COLUMNS), _column(header, IMAGE_COLUMNS)
-        if caption is not None and (len(header) > 1 or header[0] == "caption"):
-            return f"a table with {name}", _from_csv(file, text, delimiter, caption, image)
-        if image is not None and len(header) > 1:
-            raise SourceError(
-                f"{file} is a table with the columns {', '.join(header)}, and none of them is a caption's: "
-                f"name one {' or '.join(CAPTION_COLUMNS)}"
-            )
-    plain = ((number, line, "", "") for number, line in enumerate(_split(text), 1) if line.strip())
-    return "a caption a line", plain
+    try:
+        layout = find_layout(first, names, table=file.suffix.lower() in TABLE_SUFFIXES) if first else None
+    except UnknownColumns as error:
+        raise SourceError(f"{file}: {error}") from None
+    if layout is not None:
+        return f"a table with {_DELIMITER_NAMES.get(layout.delimiter, layout.delimiter)}", _from_csv(file, text, layout)
+    if bare := find_bare_rows(first):
+        return "a table without a header", _from_bare_rows(lines, bare)
+    return "a caption a line", ((number, line, "", "") for number, line in lines)
 
 
-def _from_parquet(file: Location) -> Iterator[_Row]:
+_DELIMITER_NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars"}
+
+
+def _from_bare_rows(lines: list[tuple[int, str]], bare: BareRows) -> Iterator[_Row]:
+    for number, line in lines:
+        if found := bare.split(line):
+            yield number, found[2], found[0], ""
+        else:
+            yield number, "", "", "not the name of an image and a caption"
+
+
+def _from_parquet(file: Location, names: ColumnNames) -> Iterator[_Row]:
     try:
         here = str(local_copy(file))
         own = parquet.is_image_table(here)
-        for row, fields in parquet.columns(here, (*CAPTION_COLUMNS, *IMAGE_COLUMNS)):
-            caption = next((fields[name] for name in CAPTION_COLUMNS if fields.get(name)), None)
-            image = next((fields[name] for name in IMAGE_COLUMNS if isinstance(fields.get(name), str)), "")
-            for each in caption if isinstance(caption, list) else [caption]:
-                found = each if isinstance(each, str) else ""
-                yield row, found, f"{file.name}{MEMBER}{row}" if own else image, ""
+        for row, fields in parquet.columns(here, (*names.caption_names(), *names.image_names())):
+            if not row and not any(name in fields for name in names.caption_names()):
+                raise SourceError(f"{file}: {UnknownColumns(parquet.column_names(here), _NO_CAPTION)}")
+            image = next((fields[name] for name in names.image_names() if isinstance(fields.get(name), str)), "")
+            given = [fields[name] for name in names.caption_names() if fields.get(name)]
+            for caption in given if names.captions else given[:1] or [None]:
+                for each in caption if isinstance(caption, list) else [caption]:
+                    found = each if isinstance(each, str) else ""
+                    yield row, found, f"{file.name}{MEMBER}{row}" if own else image, ""
     except parquet.Unreadable as error:
         raise SourceError(f"{file}: {error}. Nothing was changed.") from error
     except FileNotFoundError:
         raise SourceError(f"no such file: {file}") from None
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from error
-
-
-def _column(header: list[str], names: tuple[str, ...]) -> int | None:
-    return next((header.index(name) for name in names if name in header), None)
 
 
 def _list_of_records(text: str) -> list[Any] | None:
@@ -152,7 +180,7 @@ def _list_of_records(text: str) -> list[Any] | None:
     return records if isinstance(records, list) and any(isinstance(record, dict) for record in records) else None
 
 
-def _from_json_lines(text: str) -> Iterator[_Row]:
+def _from_json_lines(text: str, names: ColumnNames) -> Iterator[_Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -161,17 +189,21 @@ def _from_json_lines(text: str) -> Iterator[_Row]:
         except (ValueError, RecursionError) as error:
             yield number, "", "", f"not JSON ({error})"
         else:
-            yield _from_record(number, record)
+            yield from _from_record(number, record, names)
 
 
-def _from_record(number: int, record: Any) -> _Row:
+def _from_record(number: int, record: Any, names: ColumnNames) -> Iterator[_Row]:
     if not isinstance(record, dict):
-        return number, "", "", "not a JSON object"
-    caption = next((record[name] for name in CAPTION_COLUMNS if name in record), None)
-    image = next((record[name] for name in IMAGE_COLUMNS if name in record), None)
-    if not isinstance(caption, str):
-        return number, "", "", f'no "caption" text among {sorted(record)}'
-    return number, caption, image if isinstance(image, str) else "", ""
+        yield number, "", "", "not a JSON object"
+        return
+    fields = {str(key).lower(): value for key, value in record.items()}
+    caption = next((fields[name] for name in names.caption_names() if name in fields), None)
+    image = next((fields[name] for name in names.image_names() if name in fields), None)
+    for each in caption if isinstance(caption, list) else [caption]:
+        if isinstance(each, str):
+            yield number, each, image if isinstance(image, str) else "", ""
+        else:
+            yield number, "", "", f'no "caption" text among {sorted(fields)}'
 
 
 def _from_tokens(text: str) -> Iterator[_Row]:
@@ -182,18 +214,30 @@ def _from_tokens(text: str) -> Iterator[_Row]:
             yield number, "", "", "not name.jpg#0<TAB>caption"
 
 
-def _from_csv(file: Location, text: str, delimiter: str, caption: int, image: int | None) -> Iterator[_Row]:
+def _from_csv(file: Location, text: str, layout: Layout) -> Iterator[_Row]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    stream = io.StringIO(text.lstrip("\r\n"), newline="")
+    skipped = len(text) - len(text.lstrip("\r\n"))
+    for _ in range(layout.header_lines - 1):
+        stream.readline()
+    reader = csv.reader(stream, delimiter=layout.delimiter, strict=True)
+    before = layout.header_lines - 1 + text[:skipped].count("\n")
+    several = len(layout.captions) > 1
     try:
         for row in islice(reader, 1, None):
+            number = before + reader.line_num
             if not any(row):
                 continue
-            if len(row) <= caption:
-                yield reader.line_num, "", "", f"{len(row)} columns, too few to hold a caption"
-            else:
-                yield reader.line_num, row[caption], row[image] if image is not None and image < len(row) else "", ""
+            if len(row) <= min(layout.captions):
+                yield number, "", "", f"{len(row)} columns, too few to hold a caption"
+                continue
+            image = row[layout.image] if layout.image is not None and layout.image < len(row) else ""
+            for column in layout.captions:
+                # In a wide table some images have fewer captions than others.
+                if column < len(row) and (row[column].strip() or not several):
+                    for caption in captions_in_cell(row[column]):
+                        yield number, caption, image, ""
     except csv.Error as error:
         # What follows cannot be told apart; to go on would drop captions that an earlier run has read.
-        where = f"{file} is damaged CSV near line {reader.line_num}"
+        where = f"{file} is damaged CSV near line {before + reader.line_num}"
         raise SourceError(f"{where}: {error}. Nothing was changed.") from error

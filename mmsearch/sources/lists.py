@@ -12,7 +12,7 @@ from typing import Any
 from mmsearch.errors import SourceError, StoreError
 from mmsearch.locations import Location, joined, located
 from mmsearch.sources import parquet
-from mmsearch.sources.captions import CAPTION_COLUMNS, IMAGE_COLUMNS
+from mmsearch.sources.caption_tables import CAPTION_COLUMNS, IMAGE_COLUMNS
 from mmsearch.stores import local_copy
 
 __all__ = ["FileList", "is_list", "read_list"]

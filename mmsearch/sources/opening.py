@@ -130,7 +130,7 @@ def _zip_member(file: Member, archive: Archive, _: BinaryIO) -> Any:
 def _parquet_member(file: Member, archive: Archive, _: BinaryIO) -> BinaryIO:
     data = _once(_rows, archive).read(file.place)
     if data is None:
-        raise ImageError("identify", "no image in this row")
+        raise ImageError("identify", "no image in this row, or only a path to one")
     return io.BytesIO(data)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location
 from mmsearch.sources.archives import archive_kind, member_names
-from mmsearch.sources.captions import CAPTION_COLUMNS, CaptionFile, CaptionLine
+from mmsearch.sources.caption_tables import CAPTION_COLUMNS
+from mmsearch.sources.captions import CaptionFile, CaptionLine
 from mmsearch.sources.files import MEMBER, file_in, is_hidden, stem
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.opening import opened

@@ -1,10 +1,10 @@
 """Parquet tables of other people: image bytes, row by row, and columns of paths and captions."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["PATH_COLUMNS", "Rows", "Unreadable", "columns", "image_rows", "is_image_table"]
+__all__ = ["PATH_COLUMNS", "Rows", "Unreadable", "column_names", "columns", "image_rows", "is_image_table"]
 
 IMAGE_COLUMNS = (
     "image",
@@ -51,20 +51,45 @@ def _open(location: str) -> Any:
         raise Unreadable(f"not a Parquet file ({' '.join(str(error).split())[:100]})") from error
 
 
-def _image_column(schema: Any) -> str | None:
-    """The column that holds pictures: binary, or as Hugging Face datasets do, a struct with `bytes`."""
+def _image_column(schema: Any) -> tuple[str, ...] | None:
+    """Where a table holds pictures: the names of a column and of what is to be taken in it.
+
+    Binary of any kind, also as a dictionary (pandas' categories); a struct with `bytes`, as Hugging Face datasets have
+    it; or a list of either, of which the first counts.
+    """
+    for name in (field.name for field in schema if field.name.lower() in IMAGE_COLUMNS):
+        if (inner := _bytes_in(schema.field(name).type)) is not None:
+            return (str(name), *inner)
+    return None
+
+
+def _bytes_in(kind: Any) -> tuple[str, ...] | None:
+    """What to take of a value of this type to come to its bytes; () where it is bytes, None where it holds none."""
     import pyarrow.types as types
 
-    def binary(kind: Any) -> bool:
-        return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-    for name in (field.name for field in schema if field.name.lower() in IMAGE_COLUMNS):
-        kind = schema.field(name).type
-        if binary(kind):
-            return str(name)
-        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and binary(kind.field("bytes").type):
-            return f"{name}.bytes"
+    if types.is_dictionary(kind):
+        return _bytes_in(kind.value_type)
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return ()
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inner = _bytes_in(kind.value_type)
+        return None if inner is None else (_FIRST, *inner)
+    if types.is_struct(kind):
+        for field in kind:
+            if field.name == "bytes" or types.is_struct(field.type):
+                inner = _bytes_in(field.type)
+                if inner is not None:
+                    return (field.name, *inner)
     return None
+
+
+_FIRST = "[0]"
+
+
+def column_names(location: str) -> tuple[str, ...]:
+    """The names of all columns. Raises Unreadable, OSError."""
+    with _open(location) as file:
+        return tuple(file.schema_arrow.names)
 
 
 def image_rows(location: str) -> int:
@@ -87,7 +112,7 @@ class Rows:
 
     def __init__(self, location: str) -> None:
         self._file = _open(location)
-        self._column = _image_column(self._file.schema_arrow) or ""
+        self._column, *self._inner = _image_column(self._file.schema_arrow) or ("",)
         self._lock = threading.Lock()
         self._kept: dict[int, list[bytes | None]] = {}  # first row -> values
         self._group = self._next = -1  # the row group that `_pieces` comes from, and the row that it gives next
@@ -115,7 +140,7 @@ class Rows:
             if group != self._group or row < self._next:
                 self._begin(group)
             piece = next(self._pieces)
-            self._kept[self._next] = _values(piece, self._column)
+            self._kept[self._next] = _values(piece, self._inner)
             self._next += piece.num_rows
             if len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
@@ -129,20 +154,22 @@ class Rows:
         self._pieces = self._file.iter_batches(_BATCH, row_groups=[group], columns=[self._column], use_threads=False)
 
 
-def _values(piece: Any, column: str) -> list[bytes | None]:
-    name, _, inner = column.partition(".")
+def _values(piece: Any, inner: Sequence[str]) -> list[bytes | None]:
     values = piece.column(0).to_pylist()
-    if inner and name:
-        return [value[inner] if value else None for value in values]
+    for name in inner:
+        if name == _FIRST:
+            values = [value[0] if value else None for value in values]
+        else:
+            values = [value[name] if value else None for value in values]
     return list(values)
 
 
 def _is_text(kind: Any) -> bool:
     import pyarrow.types as types
 
-    if types.is_list(kind) or types.is_large_list(kind):
+    while types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(types.is_string(kind) or types.is_large_string(kind))
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def columns(location: str, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -24,7 +24,7 @@ from mmsearch.pipeline.embed.pictures import embed_pictures
 from mmsearch.pipeline.embed.report import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
 from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.records import ProgressCallback, quiet
-from mmsearch.sources import EVERYTHING, CaptionFile, Selection, archive_kind, read_captions, read_pairs
+from mmsearch.sources import EVERYTHING, CaptionFile, ColumnNames, Selection, archive_kind, read_captions, read_pairs
 from mmsearch.stores import is_folder, real
 from mmsearch.sync import Plan, choose_roots, plan_root
 
@@ -72,7 +72,7 @@ def embed(
     options = options or EmbedOptions()
     named = dict.fromkeys(real(located(file)) for file in captions)
     place = place_for_gallery(gallery)
-    files = [(file, _read_captions(file, place)) for file in named]
+    files = [(file, _read_captions(file, place, options.columns)) for file in named]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
     with open_writer(place, command="embed") as writer:
@@ -140,10 +140,10 @@ def _require_own_vectors(writer: GalleryWriter) -> None:
         )
 
 
-def _read_captions(file: Location, gallery: Location) -> CaptionFile:
+def _read_captions(file: Location, gallery: Location, columns: ColumnNames) -> CaptionFile:
     if is_folder(file) or archive_kind(file.name) in ("tar", "zip"):
         return read_pairs(file, avoid=gallery)
-    return read_captions(file)
+    return read_captions(file, columns)
 
 
 def _plan(

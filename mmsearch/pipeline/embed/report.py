@@ -7,6 +7,7 @@ from mmsearch.loader import DECODE_SECONDS
 from mmsearch.locations import Location
 from mmsearch.pipeline.embed.stages import StageTimes
 from mmsearch.records import EncoderIdentity, Parity
+from mmsearch.sources import USUAL_NAMES, ColumnNames
 
 __all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts"]
 
@@ -29,6 +30,7 @@ class EmbedOptions:
     exact: decode with Pillow, preprocess with open_clip's own transform, encode in fp32: what else is measured against.
     ray: the Ray cluster that embeds the pictures: "auto" for the one that this machine belongs to, "local" for one that
     is started for it, "any" for the first of these that there is, or an address; None for this process.
+    columns: what those of tables of captions are called.
     """
 
     device: str = "auto"
@@ -43,6 +45,7 @@ class EmbedOptions:
     exact: bool = False
     seconds: float = DECODE_SECONDS
     ray: str | None = None
+    columns: ColumnNames = USUAL_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ def evaluate(
         split_file=options.split_file,
         captions_per_image=options.captions_per_image,
         allow_missing=options.allow_missing,
+        columns=options.columns,
     )
     if options.templates and options.via_index:
         raise BenchmarkError("--via-index asks with captions as they are: leave out the templates")

@@ -18,6 +18,7 @@ from mmsearch.metrics import (
     Vectors,
 )
 from mmsearch.records import EncoderIdentity
+from mmsearch.sources import USUAL_NAMES, ColumnNames
 
 __all__ = [
     "DEFINITION",
@@ -52,7 +53,7 @@ class EvaluateOptions:
     normalised vectors are averaged, or the name of a set (`mmsearch.encoders.prompts`); none for captions as they are.
     product_preprocessing: each encoder once more, on images as `embed` prepares them. compare: set beside what was
     published. via_index: also through an index, of this `factory` or chosen by size. fresh: encode all anew, whatever
-    the cache holds.
+    the cache holds. columns: what those of the annotations are called.
     """
 
     split: str | None = "test"
@@ -68,6 +69,7 @@ class EvaluateOptions:
     via_index: bool = False
     factory: str | None = None
     fresh: bool = False
+    columns: ColumnNames = USUAL_NAMES
 
 
 @dataclass(frozen=True, slots=True)
