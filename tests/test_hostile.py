@@ -5,17 +5,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from safetensors.numpy import load_file, save_file
 
 from mmsearch.cache import writable_cache
 from mmsearch.cli import app
+from mmsearch.encoders import load_encoder
+from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damaged
 from tests.conftest import Command
+from tests.models import write_tiny_model
 
 _WITHOUT_RIGHTS = "setpriv --bounding-set=-dac_override,-dac_read_search"
 
@@ -162,9 +167,13 @@ def _cases(values: list[str]) -> list[list[str]]:
     return cases
 
 
-def _failures(folder: Path, cases: list[list[str]]) -> list[str]:
+def _failures(folder: Path, cases: list[list[str]], *, code: int | None = None, imported: str = "json") -> list[str]:
+    """What did not end as it should: by an exit code of ours (code: this one), having said why, without a traceback.
+
+    imported: what most of them need, to be imported once.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _DRIVER],
+        [sys.executable, "-c", f"import {imported}\n{_DRIVER}"],
         cwd=folder,
         input=json.dumps(cases),
         capture_output=True,
@@ -173,11 +182,12 @@ def _failures(folder: Path, cases: list[list[str]]) -> list[str]:
     )
     codes = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(codes) == len(cases), done.stderr
+    allowed = (0, 1, 2) if code is None else (code,)
     failures = []
-    for number, (case, code) in enumerate(zip(cases, codes, strict=True)):
+    for number, (case, ended) in enumerate(zip(cases, codes, strict=True)):
         said = (folder / f"out-{number}").read_text(errors="replace")
-        if code not in (0, 1, 2) or "Traceback" in said or (code and not said.strip()):
-            failures.append(f"{case}: exit code {code}, {said.strip().splitlines()[-1:]}")
+        if ended not in allowed or "Traceback" in said or (ended and not said.strip()):
+            failures.append(f"{case}: exit code {ended}, {said.strip().splitlines()[-1:]}")
     return failures
 
 
@@ -186,3 +196,140 @@ def test_no_option_that_takes_a_place_ends_in_a_traceback(gallery: Path, part: i
     cases = _cases(["~nosuch/x"])
     assert len(cases) > 40
     assert _failures(gallery.parent, cases if part is None else cases[part::12]) == []
+
+
+# --- models whose parts do not fit each other -------------------------------------------------------------------------
+
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = "open_clip_model.safetensors"
+
+
+def _set(*keys: str, to: Any) -> Callable[[Path], object]:
+    """Set one value in a model's config; without one the key goes."""
+
+    def change(folder: Path) -> None:
+        config = json.loads((folder / _CONFIG).read_text())
+        place = config
+        for key in keys[:-1]:
+            place = place[key]
+        if to is ...:
+            del place[keys[-1]]
+        else:
+            place[keys[-1]] = to
+        (folder / _CONFIG).write_text(json.dumps(config))
+
+    return change
+
+
+def _of_weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    def changed(folder: Path) -> None:
+        tensors = load_file(folder / _WEIGHTS)
+        change(tensors)
+        (folder / _WEIGHTS).unlink()  # it may be linked from elsewhere
+        save_file(tensors, folder / _WEIGHTS)
+
+    return changed
+
+
+def _written(name: str, content: bytes) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_bytes(content)
+
+    return write
+
+
+_UNFIT: dict[str, Callable[[Path], object]] = {
+    "no config": lambda folder: (folder / _CONFIG).unlink(),
+    "no weights": lambda folder: (folder / _WEIGHTS).unlink(),
+    "an empty config": _written(_CONFIG, b""),
+    "a config that breaks off": _written(_CONFIG, b'{"model_cfg": {'),
+    "a config of brackets": _written(_CONFIG, b"[" * 100_000),
+    "a config that is no text": _written(_CONFIG, b"\xff\xfe\x00"),
+    "a config that is a list": _written(_CONFIG, b"[1]"),
+    "an endless config": lambda folder: os.truncate(folder / _CONFIG, 1 << 33),
+    "a config without a model": _set("model_cfg", to=...),
+    "a config without preprocessing": _set("preprocess_cfg", to=...),
+    "a mean of two": _set("preprocess_cfg", "mean", to=[0.5, 0.5]),
+    "a std of zero": _set("preprocess_cfg", "std", to=0),
+    "a mean that is no number": _set("preprocess_cfg", "mean", to=float("nan")),
+    "no std": _set("preprocess_cfg", "std", to=...),
+    "an unknown interpolation": _set("preprocess_cfg", "interpolation", to="x"),
+    "an unknown resize_mode": _set("preprocess_cfg", "resize_mode", to=[]),
+    "text_cfg is null": _set("model_cfg", "text_cfg", to=None),
+    "text_cfg is a text": _set("model_cfg", "text_cfg", to="x"),
+    "vision_cfg is a list": _set("model_cfg", "vision_cfg", to=[1]),
+    "vision_cfg is a number": _set("model_cfg", "vision_cfg", to=1.5),
+    "no vision_cfg": _set("model_cfg", "vision_cfg", to=...),
+    "embed_dim is a text": _set("model_cfg", "embed_dim", to="x"),
+    "embed_dim is another": _set("model_cfg", "embed_dim", to=33),
+    "embed_dim below zero": _set("model_cfg", "embed_dim", to=-1),
+    "context_length is null": _set("model_cfg", "text_cfg", "context_length", to=None),
+    "vocab_size is a text": _set("model_cfg", "text_cfg", "vocab_size", to="x"),
+    "vocab_size too small": _set("model_cfg", "text_cfg", "vocab_size", to=100),
+    "heads is true": _set("model_cfg", "text_cfg", "heads", to=True),
+    "heads does not divide": _set("model_cfg", "text_cfg", "heads", to=3),
+    "a million layers": _set("model_cfg", "vision_cfg", "layers", to=1_000_000),
+    "other layers": _set("model_cfg", "vision_cfg", "layers", to=3),
+    "no width": _set("model_cfg", "text_cfg", "width", to=...),
+    "image_size is null": _set("model_cfg", "vision_cfg", "image_size", to=None),
+    "patch_size is zero": _set("model_cfg", "vision_cfg", "patch_size", to=0),
+    "settings that nobody knows": _set("model_cfg", "nonsense", to=1),
+    "a tokenizer with options of another": _set("model_cfg", "text_cfg", "tokenizer_kwargs", to={"x": 1}),
+    "a tokenizer that is not there": _set("model_cfg", "text_cfg", "tokenizer_kwargs", to={"bpe_path": "none.gz"}),
+    "options of a tokenizer that are a text": _set("model_cfg", "text_cfg", "tokenizer_kwargs", to="x"),
+    "the end of a text is a text": _set("model_cfg", "text_cfg", "eos_id", to="x"),
+    "empty weights": _written(_WEIGHTS, b""),
+    "weights that are text": _written(_WEIGHTS, b"version https://git-lfs.github.com/spec/v1"),
+    "weights that break off": lambda folder: _written(_WEIGHTS, (folder / _WEIGHTS).read_bytes()[:100_000])(folder),
+    "weights with a head without end": _written(_WEIGHTS, b"\xff" * 8 + b"{}"),
+    "weights without a key": _of_weights(lambda tensors: tensors.pop("token_embedding.weight")),
+    "weights with one more": _of_weights(lambda tensors: tensors.update(more=np.zeros(3, np.float32))),
+    "weights of another shape": _of_weights(
+        lambda tensors: tensors.update(text_projection=np.zeros((3, 3), np.float32))
+    ),
+    "no tensor at all": _of_weights(lambda tensors: tensors.clear()),
+}
+"""What may be wrong with the folder of a model, and how to do that to one that is whole."""
+
+
+@pytest.fixture(scope="module")
+def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "whole")
+
+
+def _unfit_model(whole: Path, folder: Path, wrong: str) -> Path:
+    folder.mkdir()
+    shutil.copy(whole / _CONFIG, folder)
+    (folder / _WEIGHTS).hardlink_to(whole / _WEIGHTS)
+    _UNFIT[wrong](folder)
+    return folder
+
+
+@pytest.mark.parametrize("wrong", _UNFIT)
+def test_a_model_whose_parts_do_not_fit_is_one_line(wrong: str, whole_model: Path, tmp_path: Path) -> None:
+    folder = _unfit_model(whole_model, tmp_path / "m", wrong)
+    with pytest.raises(EncoderError) as raised:
+        load_encoder(f"local-dir:{folder}", device="cpu")
+    assert "\n" not in str(raised.value)
+    assert str(folder) in str(raised.value)
+
+
+@pytest.mark.soak
+def test_a_model_that_does_not_fit_is_one_line_of_every_command(whole_model: Path, gallery: Path) -> None:
+    (gallery.parent / "captions.csv").write_text("image,caption\nred.png,red\n")
+    cases = []
+    for number, wrong in enumerate(("text_cfg is null", "weights that break off", "embed_dim is another")):
+        folder = _unfit_model(whole_model, gallery.parent / f"m{number}", wrong)
+        for command in (
+            "embed photos -g new",
+            "query red -g g",
+            "query --image photos/red.png -g g",
+            "eval custom --images=photos --annotations=captions.csv",
+            "eval zeroshot --images=classes",
+        ):
+            cases.append([*command.split(), f"--model=local-dir:{folder}"])
+    for name in ("a", "b"):
+        (gallery.parent / "classes" / name).mkdir(parents=True)
+        shutil.copy(gallery.parent / "photos" / "red.png", gallery.parent / "classes" / name)
+    assert _failures(gallery.parent, cases, code=1, imported="open_clip") == []

@@ -6,6 +6,7 @@ and takes default preprocessing for a checkpoint file. Here the tag's own word c
 
 import copy
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,16 +177,54 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     parts = ("embed_dim", "vision_cfg", "text_cfg")
     if not isinstance(model_cfg, dict) or any(part not in model_cfg for part in parts):
         raise EncoderError(f"{path} is not a config of open_clip: it lacks model_cfg with {', '.join(parts)}")
+    _require_sizes(model_cfg, path)
     model_cfg = copy.deepcopy(model_cfg)
     model_cfg["quick_gelu"] = bool(model_cfg.get("quick_gelu", False))
     return model_cfg, _preprocess(_preprocess_part(parsed, path), str(path))
 
 
+_MOST_CONFIG_BYTES = 1 << 24
+
+_MOST = {"layers": 1_000}
+"""Of a model's own sizes. What is larger is a mistake that would take all memory, or an hour, to find."""
+_MOST_OF_OTHERS = 10_000_000
+
+
+def _require_sizes(model_cfg: Mapping[str, Any], path: Path) -> None:
+    """Raise EncoderError where a part of a model's config is no object, or a size in it no number that can be one."""
+    for part in ("vision_cfg", "text_cfg"):
+        if not isinstance(model_cfg[part], dict):
+            raise EncoderError(f"{path}: {part} is {model_cfg[part]!r:.80}, not an object of settings")
+        for name in ("layers", "width", "heads", "head_width", "patch_size", "image_size"):
+            _require_size(model_cfg[part], name, path)
+    for part, name in (("text_cfg", "context_length"), ("text_cfg", "vocab_size")):
+        _require_size(model_cfg[part], name, path)
+    _require_size(model_cfg, "embed_dim", path)
+    text_cfg = model_cfg["text_cfg"]
+    if not isinstance(text_cfg.get("tokenizer_kwargs") or {}, dict):
+        raise EncoderError(f"{path}: tokenizer_kwargs is {text_cfg['tokenizer_kwargs']!r:.80}, not an object")
+    if not isinstance(text_cfg.get("eos_id") or 0, int):
+        raise EncoderError(f"{path}: eos_id is {text_cfg['eos_id']!r:.80}, not the number of a token")
+
+
+def _require_size(settings: Mapping[str, Any], name: str, path: Path) -> None:
+    if name not in settings:
+        return
+    value, most = settings[name], _MOST.get(name, _MOST_OF_OTHERS)
+    # A side may be (height, width), and a ResNet has a number of layers for each stage.
+    for each in value if isinstance(value, list) and value else [value]:
+        if isinstance(each, bool) or not isinstance(each, int) or not 0 < each <= most:
+            raise EncoderError(f"{path}: {name} is {value!r:.80}, not a whole number from 1 to {most:,}")
+
+
 def _parse_config(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _MOST_CONFIG_BYTES:
+            raise EncoderError(f"{path} is no config of open_clip: it is larger than {_MOST_CONFIG_BYTES:,} bytes")
         parsed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise EncoderError(f"cannot read {path}: {reason}") from error
     if not isinstance(parsed, dict):
         raise EncoderError(f"{path} is not a config of open_clip: it holds no object")
     return parsed
@@ -209,8 +248,10 @@ def _preprocess(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     merged.pop("size")
     for key in ("mean", "std"):
         values = merged[key] if isinstance(merged[key], (list, tuple)) else [merged[key]] * 3
-        if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+        if len(values) != 3 or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
             raise EncoderError(f"{where}: preprocess_cfg has {key} = {merged[key]!r}, not three numbers")
+        if key == "std" and 0 in values:
+            raise EncoderError(f"{where}: preprocess_cfg has std = {merged[key]!r}, and pixels are divided by it")
         merged[key] = [float(value) for value in values]
     for key, known in (
         (

@@ -56,14 +56,15 @@ class _ClipTokenizer:
         if folder is not None and "bpe_path" in options:
             options["bpe_path"] = str(folder / options["bpe_path"])
         self._context_length = int(text_cfg.get("context_length", 77))
+        config = "the config" if folder is None else f"the config in {folder}"
         try:
             self._tokenizer = open_clip.SimpleTokenizer(context_length=self._context_length, **options)
         except (OSError, TypeError, ValueError, AssertionError) as error:
-            raise EncoderError(f"cannot make the tokenizer that the config asks for, {options}: {error}") from error
+            raise EncoderError(f"cannot make the tokenizer that {config} asks for, {options}: {error}") from error
         if self._tokenizer.vocab_size > text_cfg.get("vocab_size", 49408):
             raise EncoderError(
                 f"the tokenizer knows {self._tokenizer.vocab_size} tokens and the model "
-                f"{text_cfg['vocab_size']}: the config does not belong to it"
+                f"{text_cfg['vocab_size']}: {config} does not belong to it"
             )
         default = inspect.signature(open_clip.SimpleTokenizer).parameters["bpe_path"].default
         vocabulary = Path(options.pop("bpe_path", default))
