@@ -21,7 +21,17 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mmsearch.errors import ImageError
-from mmsearch.images import FORMATS, Header, decode, decode_fast, decode_for_benchmark, decoding, opening, probe
+from mmsearch.images import (
+    FORMATS,
+    Header,
+    StoredPicture,
+    decode,
+    decode_fast,
+    decode_for_benchmark,
+    decoding,
+    opening,
+    probe,
+)
 from mmsearch.images.colours import to_rgb
 from mmsearch.images.silence import quietly
 
@@ -925,3 +935,45 @@ def encoded_header(width: int, height: int) -> bytes:
     """A PNG that says a size, and holds nothing."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def padded_with_black(picture: Image.Image, width: int, height: int) -> bytes:
+    """A JPEG of the upper left part of a picture, stored as a phone's own encoder does: black beyond its edges."""
+    whole = np.array(picture)
+    whole[height:] = 0
+    whole[:, width:] = 0
+    stream = io.BytesIO()
+    Image.fromarray(whole).save(stream, "JPEG", quality=95, subsampling=0)
+    data = bytearray(stream.getvalue())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("scale", [8, 4, 2])
+def test_what_stands_beyond_a_jpeg_is_not_mixed_into_its_edges(scale: int) -> None:
+    """Its last row and column are like those before them, at every scale."""
+    rows, columns = np.mgrid[:1024, :1024]
+    picture = Image.fromarray(np.stack([200 - rows // 20, 150 + columns // 20, 180 + 0 * rows], 2).astype(np.uint8))
+    picture_of_odd_size = padded_with_black(picture, 1017, 1019)
+    found = decode_fast(picture_of_odd_size, 1017 // scale)
+    assert isinstance(found, StoredPicture)
+    assert (found.scale, found.width, found.height) == (scale, 1017, 1019)
+    pixels = found.pixels.astype(int)
+    assert np.abs(pixels[-1] - pixels[-2]).max() <= 2
+    assert np.abs(pixels[:, -1] - pixels[:, -2]).max() <= 2
+
+
+def test_what_is_full_of_detail_is_not_decoded_at_a_fraction() -> None:
+    """Stripes and text would come out as other noise; a smooth picture of that size is decoded at an eighth."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(400, 400, 3), dtype=np.uint8))
+    checks = noise.resize((1600, 1600), Image.Resampling.NEAREST)
+    smooth = noise.crop((0, 0, 20, 20)).resize((1600, 1600), Image.Resampling.BICUBIC)
+    scales = {}
+    for name, picture in {"checks": checks, "smooth": smooth}.items():
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=95)
+        found = decode_fast(stream.getvalue(), 200)
+        assert isinstance(found, StoredPicture)
+        scales[name] = found.scale
+    assert scales == {"checks": 1, "smooth": 8}

@@ -120,7 +120,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> Picture | StoredPicture:
     """As `decode`; ordinary JPEG is decoded by libjpeg-turbo, no larger than it has to be, and left as it is stored.
 
-    at_least: pixels that the shorter side keeps, where it has them; the fraction is a half, a quarter or an eighth.
+    at_least: pixels that the shorter side keeps, where it has them; the fraction is a half, a quarter or an eighth,
+    or none where the picture is too full of detail for it.
     Three times the side that a photograph is resized to keeps it at 50 dB of a full decode."""
     with quietly():
         image = open_image(io.BytesIO(data), max_pixels)
