@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from mmsearch.cache import file_identity
 from mmsearch.locations import Location, Url
 from mmsearch.names import shown
-from mmsearch.stores import file_state
+from mmsearch.stores import file_state, special_file
 
 __all__ = [
     "MEMBER",
@@ -39,6 +40,8 @@ _PICTURES = (
 _SIDECARS = (".txt", ".caption", ".json", ".cls", ".xmp", ".aae")
 
 
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+
 READ_WHOLE = 1 << 23
 """Of an object with so many bytes the header is not looked at first: two requests take longer than one."""
 
@@ -56,7 +59,8 @@ class SourceFile:
     """One file below a root.
 
     name: relative to the root, "/" between parts, a file system string (undecodable bytes as surrogates).
-    size, mtime_ns: None where the file could not be asked (a broken link).
+    size, mtime_ns: None where the file could not be asked (a broken link); the nearest number of 64 bits where what a
+    file system or an archive says is beyond (a time before 1677 or after 2262).
     refused: why it is not to be opened, where that is known from the outside.
     version: what an object store says of its content, its ETag, or a file system where size and mtime are not to be
     trusted (`mmsearch.cache.file_identity`); that alone then tells whether it changed.
@@ -70,6 +74,12 @@ class SourceFile:
     refused: str | None = None
     version: str | None = None
     ahead: "Ahead | None" = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mtime_ns is not None and not _LEAST <= self.mtime_ns <= _MOST:
+            object.__setattr__(self, "mtime_ns", min(max(self.mtime_ns, _LEAST), _MOST))
+        if self.size is not None and self.size > _MOST:
+            object.__setattr__(self, "size", _MOST)
 
     @property
     def location(self) -> str:
@@ -139,6 +149,8 @@ def file_in(root: Location, file: Location, *, identified: bool = False) -> Sour
     identified: with everything that tells whether it changed as its version."""
     name = str(file.relative_to(root)) if isinstance(file, Url) else os.path.relpath(file, root).replace(os.sep, "/")
     try:
+        if isinstance(file, Path) and (special := special_file(file.stat().st_mode)) is not None:
+            return SourceFile(str(root), name, None, None, refused=special)
         state = file_state(file)
         version = file_identity(file.stat()) if identified and not isinstance(file, Url) else state.etag
     except OSError:

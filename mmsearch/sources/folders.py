@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from mmsearch.locations import Location, Url
 from mmsearch.sources.buckets import FolderListings, ObjectEntry
 from mmsearch.sources.files import SourceFile, sidecars
+from mmsearch.stores import special_file
 
 __all__ = ["FolderWalk"]
 
@@ -95,10 +96,18 @@ class FolderWalk:
                 self.linked_folders.append(name)
                 return None
             if entry.is_symlink():
-                return SourceFile(self._root, name, None, None)
+                return SourceFile(self._root, name, None, None, refused=_target_refused(entry))
         except OSError:  # vanished, or a link into a folder that may not be entered
             return SourceFile(self._root, name, None, None)
         return None  # a socket, a device, a pipe: never an image
+
+
+def _target_refused(link: "os.DirEntry[str]") -> str | None:
+    """Why what a link leads to is not opened; None where it leads nowhere."""
+    try:
+        return special_file(link.stat().st_mode)
+    except FileNotFoundError:
+        return None
 
 
 _Scan = Callable[[str, Sequence[str]], "Sequence[os.DirEntry[str] | ObjectEntry]"]

@@ -18,7 +18,7 @@ from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import archive_kind, member_names
 from mmsearch.sources.files import MEMBER, READ_WHOLE, Archive, Member, SourceFile
-from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes, read_whole
+from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes, read_whole, special_file
 
 __all__ = ["MAX_FILE_BYTES", "OpenFile", "archive_of", "opened", "read_location", "read_picture"]
 
@@ -49,6 +49,8 @@ def opened(file: SourceFile) -> Iterator[OpenFile]:
     if (url := url_of(file.location)) is not None:
         yield OpenFile(_object(file, url), file.without_bytes)
         return
+    if (special := special_file(os.stat(file.location).st_mode)) is not None:  # noqa: PTH116
+        raise ImageError("identify", special)  # it took the place of a file since the walk
     with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         yield OpenFile(stream, lambda: _state(file, stream))
 
@@ -86,7 +88,8 @@ def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
             if archive.copy is not None:  # which does not change
                 return file
             status = os.fstat(whole.fileno())
-            if (status.st_size, status.st_mtime_ns) != (archive.size, archive.mtime_ns):
+            now = SourceFile("", "", status.st_size, status.st_mtime_ns)
+            if (now.size, now.mtime_ns) != (archive.size, archive.mtime_ns):
                 raise ImageError("read", "its archive changed since it was listed")
             return file
 

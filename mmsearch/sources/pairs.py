@@ -61,6 +61,8 @@ def _folder(folder: Location, avoid: Location | None, problems: list[str]) -> It
             yield from _archive(folder / file.name, f"{file.name}{MEMBER}", problems)
         elif _suffix(file.name) in _SUFFIXES:
             try:
+                if file.refused is not None:
+                    raise OSError(file.refused)
                 if (file.size or 0) > _MOST_BYTES:
                     raise OSError(f"{file.size:,} bytes, too many for a caption")
                 yield file.name, read_bytes(folder / file.name)

@@ -21,6 +21,7 @@ from mmsearch.stores.anywhere import (
     read_bytes,
     read_whole,
     real,
+    special_file,
 )
 from mmsearch.stores.local import LocalStore
 from mmsearch.stores.names import Entry, Found, Listed, NameTaken
@@ -45,6 +46,7 @@ __all__ = [
     "read_bytes",
     "read_whole",
     "real",
+    "special_file",
 ]
 
 

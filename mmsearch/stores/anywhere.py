@@ -26,6 +26,7 @@ __all__ = [
     "read_bytes",
     "read_whole",
     "real",
+    "special_file",
 ]
 
 
@@ -80,7 +81,7 @@ def read_whole(file: Path | None, most: int) -> bytes:
     kind = status.st_mode
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, "is a folder", str(file))
-    of_shell = stat.S_ISFIFO(kind) and os.path.realpath(file.parent).startswith("/proc/")
+    of_shell = _is_of_shell(file, kind)
     if not (stat.S_ISREG(kind) or of_shell):
         what = "a named pipe; send it to - (stdin)" if stat.S_ISFIFO(kind) else "a device or a socket"
         raise OSError(errno.EINVAL, f"is {what}, not a file", str(file))
@@ -89,6 +90,20 @@ def read_whole(file: Path | None, most: int) -> bytes:
     handle = os.open(file, os.O_RDONLY | (0 if of_shell else getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as stream:
         return _at_most(stream, most, str(file))
+
+
+def special_file(mode: int) -> str | None:
+    """Why what has this `st_mode`, links followed, is not opened: a pipe waits for ever, a device may do things."""
+    if stat.S_ISFIFO(mode):
+        return "a named pipe, not a file"
+    if stat.S_ISSOCK(mode):
+        return "a socket, not a file"
+    return "a device, not a file" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else None
+
+
+def _is_of_shell(file: Path, mode: int) -> bool:
+    """Whether it is a pipe that the shell made, as for <(command)."""
+    return stat.S_ISFIFO(mode) and os.path.realpath(file.parent).startswith("/proc/")
 
 
 def _at_most(stream: BinaryIO, most: int, name: str) -> bytes:
@@ -108,8 +123,11 @@ def list_folder(url: Url) -> Listed:
 
 
 def local_copy(file: Location) -> Path:
-    """A file as one on this machine: itself, or a copy of what it is now. Raises OSError."""
+    """A file as one on this machine: itself, or a copy of what it is now. Raises OSError, for pipes and devices too."""
     if isinstance(file, Path):
+        mode = file.stat().st_mode
+        if (special := special_file(mode)) is not None and not _is_of_shell(file, mode):
+            raise OSError(errno.EINVAL, f"is {special}", str(file))
         return file
     from mmsearch.stores.copies import Copies
 

@@ -1,0 +1,92 @@
+"""What a file system can say of a file, and what it can hold that is no file, costs at most that one."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from mmsearch.pipeline.info import skipped
+from mmsearch.sources import SourceFile
+from tests.archives import make_tar
+from tests.conftest import Command
+
+_TIMES = {"far": 9_300_000_000, "past": -9_300_000_000, "before": -1}  # seconds: 2264, 1675, 1969
+
+
+def test_any_time_of_a_file_is_taken(photos: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """A time that a column cannot hold stops nothing, and the file is known again by it."""
+    taken = {}
+    for (name, seconds), file in zip(_TIMES.items(), sorted(photos.iterdir()), strict=False):
+        try:
+            os.utime(file, ns=(seconds * 10**9, seconds * 10**9))
+        except OSError:
+            continue  # a file system that has no such time
+        taken[name] = file
+    assert "far" in taken
+    first = mmsearch("embed", photos, "--model", "fake", "-g", tmp_path / "g")
+    assert first.code == 0, first.err
+    again = mmsearch("embed", photos, "-g", tmp_path / "g")
+    assert "0 added, 0 updated, 0 deleted" in again.out
+    os.utime(taken["far"], (1, 1))
+    assert "0 added, 1 updated" in mmsearch("embed", photos, "-g", tmp_path / "g").out
+
+
+def test_a_number_beyond_a_column_is_the_nearest_that_fits() -> None:
+    file = SourceFile("/r", "a.jpg", 2**64 - 1, 9_300_000_000 * 10**9)
+    assert (file.size, file.mtime_ns) == (2**63 - 1, 2**63 - 1)
+    assert SourceFile("/r", "a.jpg", 1, -(10**20)).mtime_ns == -(2**63)
+
+
+def test_the_members_of_an_archive_from_the_future_are_read(photos: Path, tmp_path: Path, mmsearch: Command) -> None:
+    (tmp_path / "p").mkdir()
+    make_tar(tmp_path / "p" / "a.tar", [(file.name, file.read_bytes()) for file in sorted(photos.glob("*.png"))[:2]])
+    os.utime(tmp_path / "p" / "a.tar", ns=(9_300_000_000 * 10**9,) * 2)
+    done = mmsearch("embed", tmp_path / "p", "--model", "fake", "-g", tmp_path / "g")
+    assert "2 added" in done.out, done.err
+    assert "2 unchanged" in mmsearch("embed", tmp_path / "p", "-g", tmp_path / "g").out
+
+
+@pytest.fixture
+def odd(photos: Path) -> Path:
+    """Photos, and links to a pipe, a device and a socket."""
+    os.mkfifo(photos.parent / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(photos.parent / "s"))
+    for name, target in {
+        "pipe.jpg": photos.parent / "pipe",
+        "zero.png": Path("/dev/zero"),
+        "s.jpg": photos.parent / "s",
+    }.items():
+        (photos / name).symlink_to(target)
+    (photos / "captions.txt").symlink_to(photos.parent / "pipe")
+    return photos
+
+
+_REASONS = {"pipe.jpg": "a named pipe, not a file", "zero.png": "a device, not a file", "s.jpg": "a socket, not a file"}
+
+
+@pytest.mark.parametrize("way", ["folder", "named", "listed"])
+def test_links_to_what_is_no_file_are_told_at_once(odd: Path, tmp_path: Path, mmsearch: Command, way: str) -> None:
+    """Opening a pipe waits for whoever writes into it: it is skipped with its reason, and never opened."""
+    paths = [odd]
+    if way != "folder":
+        paths = sorted(odd.glob("*.[jp]*"))
+    if way == "listed":
+        (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+        paths = [tmp_path / "list.txt"]
+    done = mmsearch("embed", *paths, "--model", "fake", "-g", tmp_path / "g")
+    assert done.code == 0, done.err
+    reasons = {row.path.rpartition("/")[2]: row.reason for _, row in skipped(tmp_path / "g")}
+    assert {name: reasons.get(name) for name in _REASONS} == _REASONS
+
+
+def test_captions_are_not_read_from_pipes(odd: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """Neither from one that is named nor from one beside the pictures."""
+    mmsearch("embed", odd, "--model", "fake", "-g", tmp_path / "g")
+    done = mmsearch("embed", "--captions", odd / "captions.txt", "-g", tmp_path / "g")
+    assert done.code == 1
+    assert "named pipe" in done.err
+    done = mmsearch("embed", "--captions", odd, "-g", tmp_path / "g")
+    assert done.code == 1
+    assert "named pipe" in done.err
