@@ -389,10 +389,12 @@ def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[P
     report = run(benchmark, product_preprocessing=True)
     files = write_report(report, tmp_path / "out")
     names = {str(file.relative_to(tmp_path / "out")) for file in files}
-    plots = {"recall", "ranks", "scores_1", "scores_2", "gap_1", "gap_2"}
-    runs = {f"{d}.{n}.run" for d in ("text_to_image", "image_to_text") for n in (1, 2)}
+    systems = ("fake", "fake_product_preprocessing")
+    plots = {"recall", "ranks", *(f"{plot}.{system}" for plot in ("scores", "gap") for system in systems)}
+    runs = {f"{d}.{system}.run" for d in ("text_to_image", "image_to_text") for system in systems}
     assert names == {
         *(f"report.{kind}" for kind in ("json", "md", "html")), *(f"plots/{name}.svg" for name in plots), *runs,
+        "figures.csv", "figures.tex", "queries.parquet",
         "text_to_image.qrels", "image_to_text.qrels",
     }  # fmt: skip
     for name in plots:

@@ -36,8 +36,8 @@ Reports = Annotated[
         "--report",
         metavar="PLACE",
         parser=path,
-        help="Write everything: to a .json, .md or .html file, or to a folder, which gets all three, the plots, and "
-        "TREC's runs and qrels. Repeatable.",
+        help="Write everything to a .json, .md or .html file, the table to .csv or .tex (LaTeX), every query with its "
+        "hits to .jsonl or .parquet; or all of it to a folder, with the plots and TREC's runs and qrels. Repeatable.",
     ),
 ]
 PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of each query into the JSON.")]

@@ -129,12 +129,18 @@ def _print_comparison(comparison: "Comparison") -> None:
 
 
 def _print_differences(differences: "Mapping[str, Difference]") -> None:
-    for name, found in differences.items():
-        if name.startswith("relevant_recall"):
-            continue
-        scale = 1 if name == "mean_rank" else 100
-        low, high = scale * found.interval.low, scale * found.interval.high
-        print(f"  {name:13}{scale * found.value:+8.2f}   95 % {low:+.2f} to {high:+.2f}   p {found.p:.4f}")
+    """A column a figure: the difference, its interval and p below each other."""
+    shown = {name: found for name, found in differences.items() if not name.startswith("relevant_recall")}
+    scales = {name: 1 if name == "mean_rank" else 100 for name in shown}
+    print(f"{'':15}" + "".join(f"{name:>10}" for name in shown))
+    rows = {
+        "difference": [f"{scales[name] * found.value:+.2f}" for name, found in shown.items()],
+        "  95 % from": [f"{scales[name] * found.interval.low:+.2f}" for name, found in shown.items()],
+        f"  {'to':>9}": [f"{scales[name] * found.interval.high:+.2f}" for name, found in shown.items()],
+        "p": [f"{found.p:.4f}" for found in shown.values()],
+    }
+    for label, cells in rows.items():
+        print(f"{label:15}" + "".join(f"{cell:>10}" for cell in cells))
 
 
 def print_zeroshot(report: "ZeroShotReport") -> None:

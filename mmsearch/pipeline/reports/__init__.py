@@ -1,8 +1,10 @@
-"""What an evaluation leaves behind: JSON, Markdown, a page with pictures, plots, TREC's runs and qrels.
+"""What an evaluation leaves behind: JSON, Markdown, a page, plots, tables, queries, TREC's runs and qrels.
 
 plots      recall against k, rank histograms, score distributions, the gap in two dimensions (matplotlib)
 tables     figures as Markdown
 page       one HTML file with everything, plots and pictures within
+export     figures as CSV and as a LaTeX table
+queries    every query with its hits, as JSON lines or Parquet
 """
 
 import os
@@ -15,20 +17,32 @@ from mmsearch.errors import StoreError
 from mmsearch.locations import expanded
 from mmsearch.metrics import Ranking, Vectors, scores_of
 from mmsearch.pipeline.evaluate import EvaluationReport, to_json
+from mmsearch.pipeline.reports.export import figures_csv, figures_latex
 from mmsearch.pipeline.reports.page import page
-from mmsearch.pipeline.reports.plots import plots
+from mmsearch.pipeline.reports.plots import file_names, plots
+from mmsearch.pipeline.reports.queries import query_rows, write_queries_jsonl, write_queries_parquet
 from mmsearch.pipeline.reports.tables import markdown
 from mmsearch.runs import run_lines, write_qrels, write_run
 from mmsearch.strict_json import json_text
 
-__all__ = ["markdown", "page", "plots", "require_place", "write_report"]
+__all__ = [
+    "figures_csv",
+    "figures_latex",
+    "markdown",
+    "page",
+    "plots",
+    "query_rows",
+    "require_place",
+    "write_report",
+]
 
 _Path = str | os.PathLike[str]
-_KINDS = (".json", ".md", ".html")
+_KINDS = (".json", ".md", ".html", ".csv", ".tex", ".jsonl", ".parquet")
+_ONE_OF = "name a .json, .md or .html file, a .csv or .tex for the table, a .jsonl or .parquet for every query"
 
 
 def require_place(target: _Path) -> Path:
-    """Where a report will be written: a .json, .md or .html file, or a folder for everything.
+    """Where a report will be written: a file of one of the kinds that `write_report` knows, or a folder for everything.
 
     Raises StoreError where it cannot be, before any work is done.
     """
@@ -37,7 +51,7 @@ def require_place(target: _Path) -> Path:
         if not place.parent.is_dir():
             raise StoreError(f"the report cannot be written: no folder {place.parent}")
     elif place.suffix and not place.is_dir():
-        raise StoreError(f"the report {place.name}: name a .json, .md or .html file, or a folder for everything")
+        raise StoreError(f"the report {place.name}: {_ONE_OF}, or a folder for everything")
     elif place.is_file():
         raise StoreError(f"the report cannot be written: {place} is a file, not a folder")
     return place
@@ -46,32 +60,43 @@ def require_place(target: _Path) -> Path:
 def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = False) -> tuple[Path, ...]:
     """Write a report where `require_place` says; returns the files. per_query: ranks of each query in the JSON.
 
-    A folder gets report.json, report.md, report.html, plots/*.svg, and as TREC has them a run for each system and
-    direction, and qrels for each direction. Raises StoreError.
+    .json, .md and .html hold the whole report, .csv and .tex the table of its figures, .jsonl and .parquet a row a
+    query with its hits (see `query_rows`). A folder gets report.json, report.md, report.html, figures.csv, figures.tex,
+    queries.parquet, plots/*.svg, and as TREC has them a run for each system and direction, and qrels for each
+    direction. Raises StoreError.
     """
     place = require_place(target)
     if place.suffix.lower() in _KINDS and not place.is_dir():
-        return (_write(place, _text(report, place.suffix.lower(), per_query)),)
+        return (_write(report, place, per_query),)
     try:
         (place / "plots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {place}: {error.strerror or error}") from error
     drawn = plots(report)
-    files = [_write(place / f"report{kind}", _text(report, kind, per_query)) for kind in (".json", ".md")]
-    files.append(_write(place / "report.html", page(report, drawn)))
-    files += [_write(place / "plots" / f"{name}.svg", svg) for name, svg in drawn.items()]
+    names = ("report.json", "report.md", "figures.csv", "figures.tex", "queries.parquet")
+    files = [_write(report, place / name, per_query) for name in names]
+    files.append(_write_text(place / "report.html", page(report, drawn)))
+    files += [_write_text(place / "plots" / f"{name}.svg", svg) for name, svg in drawn.items()]
     return (*files, *_trec(report, place))
 
 
-def _text(report: EvaluationReport, kind: str, per_query: bool) -> str:
-    if kind == ".md":
-        return markdown(report)
-    if kind == ".html":
-        return page(report)
-    return json_text(to_json(report, per_query=per_query), default=str, indent=1) + "\n"
+def _write(report: EvaluationReport, file: Path, per_query: bool) -> Path:
+    """A report in the form that the suffix of the file says."""
+    kind = file.suffix.lower()
+    queries = {".jsonl": write_queries_jsonl, ".parquet": write_queries_parquet}
+    if kind in queries:
+        try:
+            queries[kind](report, file)
+        except OSError as error:
+            raise StoreError(f"cannot write {file}: {error.strerror or error}") from error
+        return file
+    if kind == ".json":
+        return _write_text(file, json_text(to_json(report, per_query=per_query), default=str, indent=1) + "\n")
+    texts = {".md": markdown, ".html": page, ".csv": figures_csv, ".tex": figures_latex}
+    return _write_text(file, texts[kind](report))
 
 
-def _write(file: Path, text: str) -> Path:
+def _write_text(file: Path, text: str) -> Path:
     try:
         file.write_text(text, "utf-8", errors="backslashreplace")
     except OSError as error:
@@ -92,17 +117,15 @@ def _trec(report: EvaluationReport, place: Path) -> Iterator[Path]:
         pairs = zip(query.tolist(), relevant.positions.tolist(), strict=True)
         write_qrels(file, ((asking[q], returned[item]) for q, item in pairs))
         yield file
-        for number, system in enumerate(report.systems):
+        for name, system in zip(file_names(report), report.systems, strict=True):
             evidence = system.evidence
             vectors = {"text_to_image": (evidence.captions, evidence.images)}.get(
                 direction, (evidence.images, evidence.captions)
             )
             asked = items.asking_captions if direction == "text_to_image" else items.asking_images
             ranking: Ranking = getattr(evidence, direction)
-            file = place / (f"{direction}.run" if len(report.systems) == 1 else f"{direction}.{number + 1}.run")
-            write_run(
-                file, _lines(ranking, vectors[0][asked], vectors[1], asking, returned, tag=f"mmsearch{number + 1}")
-            )
+            file = place / (f"{direction}.run" if len(report.systems) == 1 else f"{direction}.{name}.run")
+            write_run(file, _lines(ranking, vectors[0][asked], vectors[1], asking, returned, tag=name))
             yield file
 
 

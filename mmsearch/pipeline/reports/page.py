@@ -15,7 +15,14 @@ from mmsearch.errors import ImageError
 from mmsearch.metrics import Ids, scores_of
 from mmsearch.pipeline.evaluate import EvaluationReport, SystemResult
 from mmsearch.pipeline.reports.plots import plots
-from mmsearch.pipeline.reports.tables import Table, comparison_rows, health_rows, published_rows, result_rows
+from mmsearch.pipeline.reports.tables import (
+    Table,
+    comparison_rows,
+    health_rows,
+    other_rows,
+    published_rows,
+    recall_rows,
+)
 
 __all__ = ["page"]
 
@@ -27,8 +34,10 @@ _CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #faf9f6; margin: 2rem auto; max-width: 76rem;
   padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } .faint { color: #5f6368 }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
+.scroll { overflow-x: auto; margin: .8rem 0 }
+table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid #e1e0dc } th { font-weight: 600 }
+td:first-child { min-width: 10rem; overflow-wrap: anywhere }
 small { white-space: nowrap }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots svg { max-width: 100%; height: auto; background: #fff }
 .failure { background: #fff; border: 1px solid #e1e0dc; border-radius: 8px; padding: .8rem; margin: .8rem 0 }
@@ -38,6 +47,11 @@ figure.right img, figure.right .none { outline: 3px solid #2e7d32 } .none { disp
   justify-content: center; text-align: center; color: #5f6368; font-size: .8rem }
 figcaption { font-size: .8rem; overflow-wrap: anywhere } ol { margin: .2rem 0 }
 .warn { color: #a03020; font-weight: 600 }
+@media (prefers-color-scheme: dark) {
+  body { color: #e4e3df; background: #1d1e20 } .faint { color: #a3a7ac } th, td { border-color: #3a3c40 }
+  .failure { background: #26282b; border-color: #3a3c40 } figure img, figure .none { background: #313337 }
+  .warn { color: #ff9c86 } .none { color: #a3a7ac } .plots svg { border-radius: 6px }
+}
 """
 
 
@@ -46,7 +60,7 @@ def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> st
     first = report.systems[0]
     parts = [f"<h1>{_text(report.title)}</h1>", *_notes(report)]
     parts += ["<h2>Retrieval</h2>", "<p class=faint>Shares in percent; below them their 95 % intervals.</p>"]
-    parts.append(_table(result_rows(report)))
+    parts += [_table(recall_rows(report)), _table(other_rows(report))]
     for heading, table in (
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
@@ -184,7 +198,8 @@ def _table(table: Table) -> str:
 def _cell(words: str) -> str:
     """A figure's interval goes below it."""
     value, bracket, interval = words.partition(" [")
-    return f"{_text(value)}<br><small class=faint>{_text(interval[:-1])}</small>" if bracket else _text(words)
+    below = "<br>".join(map(_text, interval.removesuffix("]").split("; ")))
+    return f"{_text(value)}<br><small class=faint>{below}</small>" if bracket else _text(words)
 
 
 def _text(words: str) -> str:

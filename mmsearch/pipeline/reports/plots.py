@@ -1,6 +1,7 @@
 """Plots of an evaluation, as SVG. Drawn with matplotlib, which is imported when something is drawn."""
 
 import io
+import re
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -15,7 +16,7 @@ from mmsearch.pipeline.evaluate import EvaluationReport, SystemResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plots"]
+__all__ = ["file_names", "plots"]
 
 _COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
 _STYLE: Any = {
@@ -42,11 +43,22 @@ def plots(report: EvaluationReport) -> dict[str, str]:
         "recall": _drawn(partial(_recall, report=report), panels=2),
         "ranks": _drawn(partial(_ranks, report=report), panels=2),
     }
-    for number, system in enumerate(report.systems, 1):
-        ending = f"_{number}" if len(report.systems) > 1 else ""
+    for name, system in zip(file_names(report), report.systems, strict=True):
+        ending = f".{name}" if len(report.systems) > 1 else ""
         drawn[f"scores{ending}"] = _drawn(partial(_scores, system=system, report=report), panels=1)
         drawn[f"gap{ending}"] = _drawn(partial(_gap, system=system), panels=1)
     return drawn
+
+
+def file_names(report: EvaluationReport) -> list[str]:
+    """A name for each system's files: its own, without what file systems and TREC do not take; all different."""
+    names: list[str] = []
+    for system in report.systems:
+        base = name = re.sub(r"[^\w.+-]+", "_", system.name, flags=re.ASCII).strip("._")[-80:] or "system"
+        while name in names:
+            name = f"{base}_{len(names) + 1}"
+        names.append(name)
+    return names
 
 
 def _drawn(draw: "Callable[[list[Axes]], None]", panels: int) -> str:
@@ -83,7 +95,7 @@ def _recall(axes: "list[Axes]", report: EvaluationReport) -> None:
             panel.plot(k, 100 * curve, color=colour, label=_short(system.name), linewidth=1.8)
         panel.plot(k, 100 * k / gallery, color="#999999", linestyle=":", linewidth=1, label="k / gallery")
         panel.set(xscale="log", ylim=(0, 101), xlabel="k", ylabel="R@k, %", title=direction)
-    axes[0].legend(loc="lower right", fontsize=8)
+    _legend_below(axes[0])
 
 
 def _ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
@@ -101,6 +113,8 @@ def _ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
             )
         panel.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=60, fontsize=7)
         panel.set(xlabel="rank of the best relevant item", ylabel="share of queries, %", title=direction)
+    if len(report.systems) > 1:
+        _legend_below(axes[0])
 
 
 def _scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport) -> None:
@@ -126,7 +140,7 @@ def _scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport
         if len(values):
             axes.hist(values, edges, density=True, color=colour, alpha=0.6, label=label)
     axes.set(xlabel="score of a caption and an image", ylabel="density", title=_short(system.name))
-    axes.legend(loc="upper right", fontsize=8)
+    _legend_below(axes)
 
 
 def _gap(panels: "list[Axes]", system: SystemResult) -> None:
@@ -150,9 +164,20 @@ def _gap(panels: "list[Axes]", system: SystemResult) -> None:
         ylabel=f"second ({100 * shares[1]:.0f} %)",
         title=f"modality gap {system.health.modality_gap:.2f}",
     )
-    # A place of its own: to look for the emptiest among thousands of points takes matplotlib a second.
-    axes.margins(y=0.15)
-    axes.legend(loc="upper center", ncols=2, markerscale=3, fontsize=8)
+    _legend_below(axes, markerscale=3)
+
+
+def _legend_below(axes: "Axes", markerscale: float = 1) -> None:
+    """One legend for all panels, below them: within, it covers what it explains."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure: Any = axes.figure
+    columns = max(1, min(len(labels), int(100 * len(figure.axes) / (max(map(len, labels)) + 8) / 1.6)))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, markerscale=markerscale
+    )
+    # Each row of the legend makes the picture taller, instead of the panels flatter.
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * -(-len(labels) // columns))
 
 
 def _some(vectors: Vectors, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,11 +1,9 @@
 """The figures of a report as Markdown tables."""
 
-from collections.abc import Sequence
-
-from mmsearch.metrics import DirectionResult
+from mmsearch.metrics import Difference, DirectionResult, Interval
 from mmsearch.pipeline.evaluate import EvaluationReport, SystemResult
 
-__all__ = ["Table", "health_rows", "markdown", "published_rows", "result_rows"]
+__all__ = ["Table", "health_rows", "markdown", "other_rows", "published_rows", "recall_rows"]
 
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
@@ -14,7 +12,8 @@ Table = tuple[list[str], list[list[str]]]
 def markdown(report: EvaluationReport) -> str:
     """The whole report, as it can go into a paper's appendix or a README."""
     parts = [f"# {report.title}", "", *_facts(report), "", "Intervals in brackets: 95 %.", ""]
-    parts += _table(result_rows(report))
+    parts += _table(recall_rows(report))
+    parts += ["", *_table(other_rows(report))]
     for heading, table in (
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
@@ -31,61 +30,98 @@ def markdown(report: EvaluationReport) -> str:
     return "\n".join(parts) + "\n"
 
 
-def result_rows(report: EvaluationReport) -> Table:
-    """A row a system and direction."""
+def recall_rows(report: EvaluationReport) -> Table:
+    """A row a system: R@k of both directions with intervals, and mean recall."""
     ks = list(report.text_to_image.recall)
-    header = ["model", "direction", "queries", "gallery", *(f"R@{k}" for k in ks), "median rank", "mean rank"]
-    header += ["MRR", "mAP@10", "nDCG@10", *(f"relevant recall@{k}" for k in ks)]
-    rows = [_result(system, direction, ks) for system in report.systems for direction in system.directions]
+    header = ["model", *(f"{side} R@{k}" for side in ("text_to_image", "image_to_text") for k in ks), "mean recall"]
+    rows = [
+        [
+            system.name,
+            *(
+                _share(direction, direction.recall[k], f"R@{k}", around=_around(direction, k))
+                for direction in system.directions
+                for k in ks
+            ),
+            _interval(system.mean_recall, system.mean_recall_interval),
+        ]
+        for system in report.systems
+    ]
     return header, rows
 
 
-def _result(system: SystemResult, direction: DirectionResult, ks: Sequence[int]) -> list[str]:
-    def share(value: float, name: str) -> str:
-        interval = direction.intervals.get(name)
-        if interval is not None and interval.low == interval.high and name in wilson:
-            interval = wilson[name]
-        return f"{100 * value:.2f}" + (f" [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else "")
-
-    wilson = {f"R@{k}": interval for k, interval in direction.wilson.items()}
-
-    around = direction.intervals.get("mean_rank")
-    mean = f"{direction.mean_rank:.1f}" + (f" [{around.low:.1f}, {around.high:.1f}]" if around else "")
-    return [
-        system.name,
-        direction.direction,
-        f"{direction.queries:,}",
-        f"{direction.gallery:,}",
-        *(share(direction.recall[k], f"R@{k}") for k in ks),
-        f"{direction.median_rank:.1f}",
-        mean,
-        share(direction.mean_reciprocal_rank, "MRR"),
-        share(direction.mean_average_precision, "mAP@10"),
-        share(direction.ndcg, "nDCG@10"),
-        *(share(direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
-    ]
-
-
-def comparison_rows(report: EvaluationReport) -> Table:
-    """A row a figure of two systems."""
-    header = ["second against first", "direction", "figure", "first", "second", "difference", "p"]
+def other_rows(report: EvaluationReport) -> Table:
+    """A row a system and direction: what else was measured."""
+    ks = [k for k in report.text_to_image.recall if _differs(report, k)]
+    header = ["model", "direction", "queries", "gallery", "median rank", "mean rank", "MRR", "mAP@10", "nDCG@10"]
+    header += [f"relevant recall@{k}" for k in ks]
     rows = []
-    for comparison in report.comparisons:
-        for name, found in comparison.differences.items():
-            scale = 1 if name == "mean_rank" else 100
-            low, high = found.interval.low * scale, found.interval.high * scale
+    for system in report.systems:
+        for direction in system.directions:
+            around = direction.intervals.get("mean_rank")
             rows.append(
                 [
-                    f"{comparison.second} against {comparison.first}",
-                    comparison.direction,
-                    name,
-                    f"{scale * found.first:.2f}",
-                    f"{scale * found.second:.2f}",
-                    f"{scale * found.value:+.2f} [{low:+.2f}, {high:+.2f}]",
-                    f"{found.p:.4f}",
+                    system.name,
+                    direction.direction,
+                    f"{direction.queries:,}",
+                    f"{direction.gallery:,}",
+                    f"{direction.median_rank:.1f}",
+                    f"{direction.mean_rank:.1f}" + (f" [{around.low:.1f}, {around.high:.1f}]" if around else ""),
+                    _share(direction, direction.mean_reciprocal_rank, "MRR"),
+                    _share(direction, direction.mean_average_precision, "mAP@10"),
+                    _share(direction, direction.ndcg, "nDCG@10"),
+                    *(_share(direction, direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
                 ]
             )
     return header, rows
+
+
+def _differs(report: EvaluationReport, k: int) -> bool:
+    """Whether TREC's recall says something else than R@k: where queries have several relevant items."""
+    return any(
+        direction.relevant_recall[k] != direction.recall[k]
+        for system in report.systems
+        for direction in system.directions
+    )
+
+
+def _around(direction: DirectionResult, k: int) -> Interval | None:
+    """The interval of R@k; Wilson's where the bootstrap's has collapsed."""
+    interval = direction.intervals.get(f"R@{k}")
+    return direction.wilson.get(k, interval) if interval is not None and interval.low == interval.high else interval
+
+
+def _share(direction: DirectionResult, value: float, name: str, *, around: Interval | None = None) -> str:
+    return _interval(value, around or direction.intervals.get(name))
+
+
+def _interval(value: float, around: Interval | None) -> str:
+    """In percent, with the ends of its interval in brackets."""
+    return f"{100 * value:.2f}" + (f" [{100 * around.low:.2f}, {100 * around.high:.2f}]" if around else "")
+
+
+def comparison_rows(report: EvaluationReport) -> Table:
+    """A row two systems and a direction, a column a figure: the second minus the first, with interval and p."""
+    names = [name for name in (report.comparisons[0].differences if report.comparisons else ()) if _compared(name)]
+    header = ["second against first", "direction", *names]
+    rows = [
+        [
+            f"{comparison.second} against {comparison.first}",
+            comparison.direction,
+            *(_difference(name, comparison.differences[name]) for name in names),
+        ]
+        for comparison in report.comparisons
+    ]
+    return header, rows
+
+
+def _compared(name: str) -> bool:
+    return not name.startswith("relevant_recall")
+
+
+def _difference(name: str, found: Difference) -> str:
+    scale = 1 if name == "mean_rank" else 100
+    low, high = found.interval.low * scale, found.interval.high * scale
+    return f"{scale * found.value:+.2f} [{low:+.2f}, {high:+.2f}; p {found.p:.4f}]"
 
 
 def published_rows(report: EvaluationReport) -> Table:
@@ -161,8 +197,7 @@ def _facts(report: EvaluationReport) -> list[str]:
 
 
 def _mean_recall(system: SystemResult) -> str:
-    around = system.mean_recall_interval
-    return f"{100 * system.mean_recall:.2f} [{100 * around.low:.2f}, {100 * around.high:.2f}] (of R@1, R@5, R@10)"
+    return f"{_interval(system.mean_recall, system.mean_recall_interval)} (of R@1, R@5, R@10)"
 
 
 def _table(table: Table) -> list[str]:
