@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError, StoreError
+from mmsearch.stores import read_lines
 
 __all__ = ["read_qrels", "run_lines", "strictly_descending", "write_qrels", "write_run"]
 
@@ -69,9 +70,9 @@ def strictly_descending(scores: NDArray[np.float64]) -> NDArray[np.float32]:
 def read_qrels(file: Path) -> list[tuple[str, str]]:
     """The pairs (query, item) that a file calls relevant, of relevance above 0. Raises BenchmarkError."""
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"qrels: {file} cannot be read: {error}") from None
+        lines = read_lines(file)
+    except OSError as error:
+        raise BenchmarkError(f"qrels: {file} cannot be read: {error.strerror or error}") from None
     pairs = []
     for number, line in enumerate(lines, 1):
         cells = line.split()

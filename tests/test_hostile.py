@@ -48,13 +48,13 @@ def gallery(photos: Path, mmsearch: Command) -> Path:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("mmsearch query -g g --image /dev/zero", "is a device or a socket, not a file"),
-        ("ln -s /dev/zero z.jpg; mmsearch query -g g --image z.jpg", "is a device or a socket, not a file"),
-        ("mkfifo p.jpg; mmsearch query -g g --image p.jpg", "is a named pipe; send it to - (stdin)"),
+        ("mmsearch query -g g --image /dev/zero", "is a device, not a file"),
+        ("ln -s /dev/zero z.jpg; mmsearch query -g g --image z.jpg", "is a device, not a file"),
+        ("mkfifo p.jpg; mmsearch query -g g --image p.jpg", "is a named pipe, not a file"),
         ("truncate -s 30G s.jpg; mmsearch query -g g --image s.jpg", "is larger than the 1,073,741,824 bytes"),
         ("mmsearch query -g g --image - < /dev/zero", "is larger than the 1,073,741,824 bytes"),
         ("mmsearch query -g g --image photos", "is a folder"),
-        ("mmsearch query -g g --from-file /dev/zero", "is a device or a socket, not a file"),
+        ("mmsearch query -g g --from-file /dev/zero", "is a device, not a file"),
         ("mmsearch query -g g --from-file - < /dev/zero", "is larger than the 67,108,864 bytes"),
         ("ln -s l.jpg l.jpg; mmsearch query -g g --image l.jpg", "too many levels of symbolic links"),
         ("mmsearch query -g g --image photos/red.png/x", "not a directory"),
@@ -115,7 +115,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))
 for number, case in enumerate(json.load(sys.stdin)):
     child = os.fork()
     if child == 0:
-        signal.alarm(60)
+        signal.alarm(SECONDS)
         out = os.open(f"out-{number}", os.O_WRONLY | os.O_CREAT)
         null = os.open(os.devnull, os.O_RDWR)
         for end, at in ((null, 0), (null, 1), (out, 2)):
@@ -167,13 +167,15 @@ def _cases(values: list[str]) -> list[list[str]]:
     return cases
 
 
-def _failures(folder: Path, cases: list[list[str]], *, code: int | None = None, imported: str = "json") -> list[str]:
+def _failures(
+    folder: Path, cases: list[list[str]], *, code: int | None = None, imported: str = "json", seconds: int = 60
+) -> list[str]:
     """What did not end as it should: by an exit code of ours (code: this one), having said why, without a traceback.
 
-    imported: what most of them need, to be imported once.
+    imported: what most of them need, to be imported once. seconds: that one may take.
     """
     done = subprocess.run(
-        [sys.executable, "-c", f"import {imported}\n{_DRIVER}"],
+        [sys.executable, "-c", f"import {imported}\nSECONDS = {seconds}\n{_DRIVER}"],
         cwd=folder,
         input=json.dumps(cases),
         capture_output=True,
@@ -196,6 +198,62 @@ def test_no_option_that_takes_a_place_ends_in_a_traceback(gallery: Path, part: i
     cases = _cases(["~nosuch/x"])
     assert len(cases) > 40
     assert _failures(gallery.parent, cases if part is None else cases[part::12]) == []
+
+
+_ENDLESS = [
+    ("eval vectors --images v.npy --captions v.npy --qrels X", "qrels"),
+    ("eval vectors --images v.npy --captions v.npy --image-ids X", "ids"),
+    ("eval zeroshot --images classes --model fake --classes X", "classes"),
+    ("eval zeroshot --images classes --model fake --templates X", "templates"),
+    ("eval custom --images photos --annotations X", "annotations"),
+    ("eval custom --images photos --annotations captions.csv --split-file X", "split list"),
+    ("serve -g g --token-file X", "the token"),
+    ("embed X.txt -g new --model fake", "not"),
+    ("embed X.csv -g new --model fake", "not"),
+    ("embed --captions X -g g", "cannot read"),
+    ("query -g g --from-file X", "the queries"),
+]
+"""Every file that is read as text, at X, and how its error calls it."""
+
+
+@pytest.mark.parametrize(
+    "target", ["/dev/zero", pytest.param("pipe", marks=pytest.mark.soak), pytest.param("large", marks=pytest.mark.soak)]
+)
+def test_a_text_without_end_is_refused_wherever_one_is_read(gallery: Path, target: str) -> None:
+    """A device, a pipe into which nobody writes, a file of 30 GB; also where a link of another name leads there."""
+    folder = gallery.parent
+    np.save(folder / "v.npy", np.eye(3, dtype=np.float32))
+    (folder / "captions.csv").write_text("image,caption\nred.png,red\n")
+    for name in ("a", "b"):
+        (folder / "classes" / name).mkdir(parents=True)
+        shutil.copy(folder / "photos" / "red.png", folder / "classes" / name)
+    os.mkfifo(folder / "pipe")
+    with (folder / "large").open("wb") as file:
+        file.write(b"a text\n")
+        file.truncate(30 << 30)
+    for suffix in ("", ".txt", ".csv"):
+        (folder / f"endless{suffix}").symlink_to(folder / target)
+    cases = [command.replace("X", "endless").split() for command, _ in _ENDLESS]
+    assert _failures(folder, cases, code=1, seconds=20) == []
+    for number in range(len(cases)):
+        said = (folder / f"out-{number}").read_text()
+        assert len(said.splitlines()) == 1, (cases[number], said)
+        assert _ENDLESS[number][1].replace("X", "endless") in said, (cases[number], said)
+
+
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+def test_links_to_what_is_no_file_cost_nothing(photos: Path, mmsearch: Command, target: str) -> None:
+    """None is waited for or read, by whatever name; named they say what they are."""
+    os.mkfifo(photos.parent / "pipe")
+    suffixes = ("jpg", "tar", "zip", "parquet", "txt", "csv", "jsonl")
+    for suffix in suffixes:
+        (photos / f"x.{suffix}").symlink_to(photos.parent / target)
+    done = mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g")
+    assert done.code == 0, done.err
+    for suffix in suffixes:
+        named = mmsearch("embed", photos / f"x.{suffix}", "--model", "fake", "-g", photos.parent / f"new-{suffix}")
+        assert named.code or suffix in ("tar", "zip", "parquet")
+        assert "not a file" in named.err
 
 
 # --- models whose parts do not fit each other -------------------------------------------------------------------------

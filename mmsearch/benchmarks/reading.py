@@ -10,7 +10,7 @@ from mmsearch.benchmarks.parquet_files import MAGIC, read_parquet
 from mmsearch.benchmarks.text_files import Line, read_lines
 from mmsearch.errors import BenchmarkError
 from mmsearch.sources.caption_tables import TABLE_SUFFIXES, ColumnNames, UnknownColumns
-from mmsearch.stores import read_whole
+from mmsearch.stores import MOST_TEXT_BYTES, read_whole
 
 __all__ = ["decoded_lines", "read_annotations", "read_bytes"]
 
@@ -56,9 +56,6 @@ def _with_captions(draft: Draft, path: Path) -> Draft:
     return draft
 
 
-_MOST_BYTES = 1 << 32  # of annotations or lists, which are read whole
-
-
 def decoded_lines(data: bytes) -> list[str]:
     """The lines of a text that are not blank, without surrounding whitespace."""
     return [text for line in _decoded(_as_utf8(data), []) if (text := line.strip())]
@@ -69,7 +66,7 @@ def read_bytes(path: Path, what: str) -> bytes:
     if path.is_dir():
         raise BenchmarkError(f"{what}: {path} is a folder; give the file in it.")
     try:
-        return read_whole(path, _MOST_BYTES)
+        return read_whole(path, MOST_TEXT_BYTES)
     except FileNotFoundError:
         raise BenchmarkError(f"{what}: there is no file {path}") from None
     except OSError as error:

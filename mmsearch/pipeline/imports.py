@@ -113,14 +113,18 @@ class _Part:
 
     def batches(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         """The first row of each batch, and its metadata."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.metadata) as file:
-            columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
-            first = 0
-            for rows in file.iter_batches(_BATCH, columns=columns):
-                yield first, rows.to_pylist()
-                first += rows.num_rows
+        first = 0
+        try:
+            with pq.ParquetFile(self.metadata) as file:
+                columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+                for rows in file.iter_batches(_BATCH, columns=columns):
+                    yield first, rows.to_pylist()
+                    first += rows.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{self.metadata} cannot be read after row {first:,}: {error}") from error
 
 
 def _parts(folder: Path) -> list[_Part]:
@@ -148,7 +152,7 @@ def _parts(folder: Path) -> list[_Part]:
 def _numbered(folder: Path, name: str) -> dict[int, Path]:
     found = {}
     for file in folder.glob(f"{name}_*"):
-        if match := re.fullmatch(rf"{name}_(\d+)\.(npy|parquet)", file.name):
+        if (match := re.fullmatch(rf"{name}_(\d+)\.(npy|parquet)", file.name)) and file.is_file():
             found[int(match[1])] = file
     return found
 
@@ -178,7 +182,7 @@ def _common_folder(parts: Sequence[_Part]) -> Path | None:
     folders: set[str] = set()
     for part in parts:
         for _, rows in part.batches():
-            folders |= {os.path.dirname(row.get("image_path") or "") for row in rows}  # noqa: PTH120
+            folders |= {os.path.dirname(_text(row.get("image_path"))) for row in rows}  # noqa: PTH120
     absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
     return Path(os.path.commonpath(absolute)) if absolute and len(absolute) == len(folders) else None
 
@@ -237,7 +241,7 @@ class _Import:
             elif usable[place]:
                 self._images.add(name)
                 places.append(place)
-                width, height = (row.get(side) or row.get(f"original_{side}") for side in ("width", "height"))
+                width, height = (_side(row, side) for side in ("width", "height"))
                 kept.append(ImageRow(self._root.id, name, None, None, None, None, None, width, height, None))
             elif name not in self._skipped:
                 self._skipped.add(name)
@@ -277,11 +281,22 @@ class _Import:
             self.counts[table] += len(rows)
 
     def _name(self, row: Mapping[str, Any]) -> str | None:
-        path = row.get("image_path")
-        if not isinstance(path, str) or not path:
+        if not (path := _text(row.get("image_path"))):
             return None
         name = os.path.relpath(path, self._base) if self._base else path
         return name.encode("utf-8", "replace").decode()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _side(row: Mapping[str, Any], side: str) -> int | None:
+    """Of a picture. What a table without it holds may be null, NaN or a text."""
+    for value in (row.get(side), row.get(f"original_{side}")):
+        if isinstance(value, (int, float)) and 0 < value < 1 << 31:
+            return int(value)
+    return None
 
 
 def _usable(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:

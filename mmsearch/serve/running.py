@@ -26,6 +26,7 @@ from mmsearch.serve.app import make_app
 from mmsearch.serve.connections import BoundedProtocol
 from mmsearch.serve.safety import Access, Guard
 from mmsearch.serve.service import Service
+from mmsearch.stores import read_whole
 
 __all__ = ["LOOPBACK", "ServeOptions", "gallery_app", "read_token", "serve_gallery", "server_config"]
 
@@ -33,6 +34,7 @@ _Path = str | os.PathLike[str]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
 _SHORTEST_TOKEN = 16
+_MOST_TOKEN_BYTES = 1 << 16
 _MOST_CONNECTIONS = 512
 _IDLE_SECONDS = 15
 _END_SECONDS = 4  # for what is in flight when the server is stopped
@@ -99,7 +101,7 @@ def serve_gallery(
 def read_token(file: _Path) -> str:
     """The token in a file, without the white space around it. Raises MmsearchError."""
     try:
-        return expanded(file).read_text("utf-8").strip()
+        return read_whole(expanded(file), _MOST_TOKEN_BYTES).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is no text"
         raise MmsearchError(f"cannot read the token {file}: {reason}") from error

@@ -17,7 +17,7 @@ from mmsearch.errors import SourceError
 from mmsearch.locations import url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.files import MEMBER, Archive, ArchiveKind, Member, SourceFile, is_hidden, shown, sidecars
-from mmsearch.stores import local_copy
+from mmsearch.stores import local_copy, require_file
 
 __all__ = ["Listing", "archive_kind", "list_archive", "member_names", "refused_archive"]
 
@@ -113,8 +113,10 @@ def member_names(file: SourceFile) -> dict[str, Member]:
 def _here(file: SourceFile) -> str:
     """Where the bytes of an archive are on this machine. One in an object store is fetched whole: to list the members
     of a tar alone takes a request for each."""
-    url = url_of(file.location)
-    return file.location if url is None else str(local_copy(url))
+    if (url := url_of(file.location)) is not None:
+        return str(local_copy(url))
+    require_file(Path(file.location))  # the readers of archives would wait for a pipe
+    return file.location
 
 
 def _copy(file: SourceFile, here: str) -> str | None:

@@ -26,12 +26,11 @@ from mmsearch.sources.caption_tables import (
     find_layout,
 )
 from mmsearch.sources.files import MEMBER
-from mmsearch.stores import local_copy, read_whole
+from mmsearch.stores import MOST_TEXT_BYTES, local_copy, read_whole
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
 
 _NO_CAPTION = "a caption's by its name"
-_MOST_BYTES = 1 << 32  # of a file of captions, which is read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
     if file.suffix.lower() == ".parquet":
         return _collected(file, "a Parquet table", _from_parquet(file, names))
     try:
-        data = read_whole(local_copy(file), _MOST_BYTES)
+        data = read_whole(local_copy(file), MOST_TEXT_BYTES)
     except FileNotFoundError:
         raise SourceError(f"no such file: {file}") from None
     except OSError as error:

@@ -1,6 +1,7 @@
 """Lists of files: CSV, JSON lines, Parquet, or a path a line."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from mmsearch.errors import SourceError, StoreError
 from mmsearch.locations import Location, joined, located
 from mmsearch.sources import parquet
 from mmsearch.sources.caption_tables import CAPTION_COLUMNS, IMAGE_COLUMNS
-from mmsearch.stores import local_copy
+from mmsearch.stores import MOST_TEXT_BYTES, local_copy, open_file
 
 __all__ = ["FileList", "is_list", "read_list"]
 
@@ -50,7 +51,7 @@ def is_list(file: Location) -> bool:
 
 
 def _is_text(file: Path) -> bool:
-    with file.open("rb") as stream:
+    with open_file(file, MOST_TEXT_BYTES) as stream:
         start = stream.read(4096)
     try:
         start.decode("utf-8-sig")
@@ -90,7 +91,7 @@ def read_list(file: Location) -> FileList:
     except UnicodeDecodeError as error:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except (csv.Error, parquet.Unreadable, OSError) as error:
-        raise SourceError(f"{file} cannot be read as a list of files: {error}") from error
+        raise SourceError(f"{file} cannot be read as a list of files: {_reason(error)}") from error
     if not found:
         reason = f"its {urls:,} lines are addresses, which are not downloaded" if urls else "; ".join(problems[:3])
         raise SourceError(
@@ -98,6 +99,10 @@ def read_list(file: Location) -> FileList:
             f"{', '.join(_COLUMNS[:4])}."
         )
     return FileList(tuple(found), urls, captions, tuple(problems))
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 _Row = tuple[int, str | None, bool]  # line number, path, whether there is a caption column
@@ -112,15 +117,19 @@ def _rows(file: Path) -> Iterator[_Row]:
     return _from_json(file) if suffix in _JSON else _from_lines(file)
 
 
+def _text_of(file: Path, newline: str | None = None) -> io.TextIOWrapper:
+    return io.TextIOWrapper(open_file(file, MOST_TEXT_BYTES), encoding="utf-8-sig", newline=newline)
+
+
 def _from_lines(file: Path) -> Iterator[_Row]:
-    with file.open(encoding="utf-8-sig") as stream:
+    with _text_of(file) as stream:
         for number, line in enumerate(stream, 1):
             if line.strip() and not line.startswith("#"):
                 yield number, line.strip("\r\n"), False
 
 
 def _from_table(file: Path, delimiter: str) -> Iterator[_Row]:
-    with file.open(encoding="utf-8-sig", newline="") as stream:
+    with _text_of(file, newline="") as stream:
         first = stream.readline()
         if delimiter == "," and first.count(";") > first.count(","):
             delimiter = ";"
@@ -139,7 +148,7 @@ def _from_table(file: Path, delimiter: str) -> Iterator[_Row]:
 
 
 def _from_json(file: Path) -> Iterator[_Row]:
-    with file.open(encoding="utf-8-sig") as stream:
+    with _text_of(file) as stream:
         whole = stream.read(1) == "["
         stream.seek(0)
         records: Iterator[tuple[int, Any]]

@@ -18,7 +18,7 @@ from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import archive_kind, member_names
 from mmsearch.sources.files import MEMBER, READ_WHOLE, Archive, Member, SourceFile
-from mmsearch.stores import Ranged, exists, file_state, local_copy, read_bytes, read_whole, special_file
+from mmsearch.stores import Ranged, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
 
 __all__ = ["MAX_FILE_BYTES", "OpenFile", "archive_of", "opened", "read_location", "read_picture"]
 
@@ -82,7 +82,7 @@ def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
 
 @contextmanager
 def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
-    with open(_place(archive), "rb") as whole:  # noqa: PTH123
+    with open_file(Path(_place(archive))) as whole:
 
         def state() -> SourceFile:
             if archive.copy is not None:  # which does not change

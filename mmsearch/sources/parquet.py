@@ -2,7 +2,10 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+from mmsearch.stores import require_file
 
 __all__ = ["PATH_COLUMNS", "Rows", "Unreadable", "column_names", "columns", "image_rows", "is_image_table"]
 
@@ -43,6 +46,7 @@ def _open(location: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    require_file(Path(location))  # it would wait for a pipe
     try:
         return pq.ParquetFile(location, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:

@@ -12,15 +12,19 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from mmsearch.locations import Location
 from mmsearch.stores.anywhere import (
+    MOST_TEXT_BYTES,
     FileState,
     exists,
     file_state,
     is_folder,
     list_folder,
     local_copy,
+    open_file,
     read_bytes,
+    read_lines,
     read_whole,
     real,
+    require_file,
     special_file,
 )
 from mmsearch.stores.local import LocalStore
@@ -28,6 +32,7 @@ from mmsearch.stores.names import Entry, Found, Listed, NameTaken
 from mmsearch.stores.ranged import Ranged
 
 __all__ = [
+    "MOST_TEXT_BYTES",
     "Entry",
     "FileState",
     "Found",
@@ -42,11 +47,14 @@ __all__ = [
     "is_folder",
     "list_folder",
     "local_copy",
+    "open_file",
     "open_store",
     "read_bytes",
+    "read_lines",
     "read_whole",
     "real",
     "special_file",
+    "require_file",
 ]
 
 

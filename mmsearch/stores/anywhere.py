@@ -17,17 +17,25 @@ if TYPE_CHECKING:
     from mmsearch.stores.objects import Objects
 
 __all__ = [
+    "MOST_TEXT_BYTES",
     "FileState",
     "exists",
     "file_state",
     "is_folder",
     "list_folder",
     "local_copy",
+    "open_file",
     "read_bytes",
+    "read_lines",
     "read_whole",
     "real",
     "special_file",
+    "require_file",
 ]
+
+
+MOST_TEXT_BYTES = 1 << 32
+"""Of a text that somebody names and that is read whole or line by line: lists, captions, ids, judgements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +85,44 @@ def read_whole(file: Path | None, most: int) -> bytes:
     """
     if file is None:
         return _at_most(sys.stdin.buffer, most, "stdin")
+    with open_file(file, most) as stream:
+        return _at_most(stream, most, str(file))
+
+
+def read_lines(file: Path, most: int = MOST_TEXT_BYTES) -> list[str]:
+    """The lines of a UTF-8 text of at most so many bytes. Raises OSError as `read_whole`, and where it is no text."""
+    try:
+        return read_whole(file, most).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        raise OSError(errno.EILSEQ, reason, str(file)) from error
+
+
+def open_file(file: Path, most: int | None = None) -> BinaryIO:
+    """A file for reading, where it is one and has at most so many bytes; a pipe of the shell may have more.
+
+    Raises OSError as `read_whole`.
+    """
+    size, of_shell = require_file(file)
+    if most is not None and size > most:
+        raise _too_large(str(file), most)
+    handle = os.open(file, os.O_RDONLY | (0 if of_shell else getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_BINARY", 0))
+    return os.fdopen(handle, "rb")
+
+
+def require_file(file: Path) -> tuple[int, bool]:
+    """The size of a file, and whether it is a pipe that the shell made.
+
+    Raises OSError where there is no file but a folder, a device or a pipe, after following links.
+    """
     status = file.stat()
     kind = status.st_mode
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, "is a folder", str(file))
     of_shell = _is_of_shell(file, kind)
-    if not (stat.S_ISREG(kind) or of_shell):
-        what = "a named pipe; send it to - (stdin)" if stat.S_ISFIFO(kind) else "a device or a socket"
-        raise OSError(errno.EINVAL, f"is {what}, not a file", str(file))
-    if status.st_size > most:
-        raise _too_large(str(file), most)
-    handle = os.open(file, os.O_RDONLY | (0 if of_shell else getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as stream:
-        return _at_most(stream, most, str(file))
+    if (special := special_file(kind)) is not None and not of_shell:
+        raise OSError(errno.EINVAL, f"is {special}", str(file))
+    return status.st_size, of_shell
 
 
 def special_file(mode: int) -> str | None:

@@ -15,6 +15,7 @@ from mmsearch.pipeline.evaluate.measuring import as_system, benchmark_hash, comp
 from mmsearch.pipeline.evaluate.report import EvaluationReport, Items, SystemResult
 from mmsearch.records import ProgressCallback, quiet
 from mmsearch.runs import read_qrels
+from mmsearch.stores import read_lines
 
 __all__ = ["evaluate_vectors"]
 
@@ -147,9 +148,9 @@ def _lines(file: Path | None) -> tuple[str, ...] | None:
     if file is None:
         return None
     try:
-        return tuple(line for line in file.read_text("utf-8-sig").splitlines() if line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"ids: {file} cannot be read: {error}") from None
+        return tuple(line for line in read_lines(file) if line)
+    except OSError as error:
+        raise BenchmarkError(f"ids: {file} cannot be read: {error.strerror or error}") from None
 
 
 def _check_ids(ids: Sequence[str], expected: int, file: str) -> None:

@@ -18,6 +18,7 @@ from mmsearch.metrics import Difference, Ids, Interval, Relevance, differences, 
 from mmsearch.pipeline.evaluate.encoding import encode_images, encode_texts, open_encoder
 from mmsearch.pipeline.evaluate.measuring import hardware, versions
 from mmsearch.records import EncoderIdentity, ProgressCallback, quiet
+from mmsearch.stores import read_lines
 from mmsearch.strict_json import json_text
 
 __all__ = [
@@ -313,9 +314,9 @@ def _class_names(members: dict[str, list[str]], file: Path | None) -> dict[str, 
 
 def _lines_of(file: Path, what: str) -> list[str]:
     try:
-        return [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{what}: {file} cannot be read: {error}") from None
+        return [line.strip() for line in read_lines(file) if line.strip()]
+    except OSError as error:
+        raise BenchmarkError(f"{what}: {file} cannot be read: {error.strerror or error}") from None
 
 
 def templates_in(file: Path) -> tuple[str, ...]:
