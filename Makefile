@@ -27,8 +27,9 @@ demo: $(READY) ## the main job on drawn postcards with the bundled model: no net
 test: $(READY) lint ## lint, then the tests: no network, no GPU, no downloads, under 10 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not soak"
 
-soak: $(READY) ## slow trials: kills, faults, a browser, a cluster; under 30 minutes on two cores
+soak: $(READY) ## slow trials: kills, faults, a browser, a cluster, the oldest libraries; under 30 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m soak
+	$(BIN)/python scripts/lowest_versions.py
 
 lint: $(READY) ## style, types and the rule of who imports whom
 	$(BIN)/ruff check
@@ -50,4 +51,4 @@ bench: $(READY) ## speed and memory, as ratios against the plain way of doing it
 	$(BIN)/python scripts/bench_ray.py
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -34,6 +34,8 @@ _NOT_ONE_ROW = {
     "STAR": "a star",
     "PARAMETER": "a parameter",
 }
+# Before, the parsed form of an expression left out the types that it casts to.
+_BOUNDED_SINCE = 2
 _BOUNDED_CLASSES = {
     *("BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION"),
     *("OPERATOR", "TYPE"),
@@ -181,6 +183,11 @@ class RowFilter:
         return list(dict.fromkeys(found))
 
     def _require_bounded(self, expression: dict[str, Any]) -> None:
+        if int(duckdb.__version__.partition(".")[0]) < _BOUNDED_SINCE:
+            raise self._bad(
+                f"duckdb {duckdb.__version__} does not tell enough of a filter to bound its work: "
+                f"pip install 'duckdb>={_BOUNDED_SINCE}'"
+            )
         for node in _nodes(expression):
             if (kind := node.get("class")) is not None and kind not in _BOUNDED_CLASSES:
                 raise self._bad(f"a {kind.lower()} is more than filters may use here")

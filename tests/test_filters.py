@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -350,6 +351,13 @@ def processes() -> Iterator[FilterProcesses]:
 def test_a_stranger_gets_nothing_whose_work_or_length_grows(where: str, reason: str) -> None:
     with pytest.raises(FilterError, match=re.escape(reason)):
         RowFilter(where, COLUMNS, bounded=True)
+
+
+def test_a_duckdb_that_tells_too_little_bounds_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duckdb, "__version__", "1.5.6")
+    RowFilter("path = 'x'", COLUMNS)  # one's own
+    with pytest.raises(FilterError, match=r"duckdb 1\.5\.6 does not tell enough .*pip install 'duckdb>=2'"):
+        RowFilter("path = 'x'", COLUMNS, bounded=True)
 
 
 def test_a_filter_in_a_process_admits_what_it_admits_here(opened: OpenGallery, gallery: Path) -> None:
