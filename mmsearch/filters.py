@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.errors import FilterError
+from mmsearch.names import composed
 
 __all__ = ["RowFilter"]
 
@@ -125,7 +126,7 @@ class RowFilter:
 
         bounded: take only functions whose work is bounded by the row, as for a stranger's filter.
         """
-        self._expression = expression
+        self._expression = expression = composed(expression)
         self._schema = pa.schema(columns)
         self._one_at_a_time = threading.Lock()
         self._connection = duckdb.connect(":memory:", config=_SETTINGS | (_BOUNDED_SETTINGS if bounded else {}))
@@ -143,7 +144,7 @@ class RowFilter:
 
         Where it is neither true nor false (NULL), a row is not admitted. Raises FilterError.
         """
-        admitted = self._run(self._sql, rows, lambda found: found.fetchnumpy()["row_id"])
+        admitted = self._run(self._sql, _composed(rows), lambda found: found.fetchnumpy()["row_id"])
         return np.sort(np.asarray(admitted, np.int64))
 
     def _parsed(self) -> dict[str, Any]:
@@ -234,6 +235,17 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(tree, list):
         for inner in tree:
             yield from _nodes(inner)
+
+
+def _composed(rows: pa.Table) -> pa.Table:
+    """The rows with their text in the form in which a filter is typed: a Mac's file system spells é otherwise."""
+    import pyarrow.compute as pc
+
+    for column, name in enumerate(rows.column_names):
+        texts = rows.column(name)
+        if pa.types.is_string(texts.type) and not pc.all(pc.string_is_ascii(texts)).as_py():
+            rows = rows.set_column(column, name, pc.utf8_normalize(texts, form="NFC"))
+    return rows
 
 
 def _filled(tree: Any) -> bool:
