@@ -22,7 +22,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmsearch as library
-from mmsearch.errors import CommitConflict, GalleryError, MmsearchError, MmsearchWarning, PruneRefused, StoreError
+from mmsearch.errors import (
+    CommitConflict,
+    GalleryError,
+    GalleryNotFound,
+    MmsearchError,
+    MmsearchWarning,
+    PruneRefused,
+    StoreError,
+)
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.loader import load
 from mmsearch.locations import Url, joined, located, redacted
@@ -577,9 +585,24 @@ def test_what_is_fetched_at_once_is_what_arrow_asks_for(
 
 def test_a_bucket_that_is_not_there_is_said_before_any_work(photos: Path, bucket: Url) -> None:
     fake = FakeEncoder()
-    with pytest.raises(StoreError, match="cannot write s3://no-such-bucket-here/g: nothing is there"):
+    with pytest.raises(StoreError, match="cannot write s3://no-such-bucket-here/g: there is no such bucket"):
         embed([photos], gallery="s3://no-such-bucket-here/g", encoder=fake)
     assert fake.images_encoded == 0
+    with pytest.raises(StoreError, match="cannot read s3://no-such-bucket-here/g: there is no such bucket"):
+        Gallery.open("s3://no-such-bucket-here/g")
+    with pytest.raises(GalleryNotFound, match="no gallery at s3://"):
+        Gallery.open(bucket / "nothing")
+
+
+def test_a_gallery_whose_bucket_is_denied_is_not_said_to_be_missing(
+    bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(files_of("s3"), "ls", denied)
+    with pytest.raises(StoreError, match=r"cannot read .*: access denied"):
+        Gallery.open(bucket / "g")
 
 
 def test_a_dry_run_writes_nothing(remote: Url, bucket: Url) -> None:

@@ -65,11 +65,12 @@ class Gallery:
 
     @classmethod
     def open(cls, gallery: str | os.PathLike[str] | None = None) -> "Gallery":
-        """The newest version of the gallery that `find_gallery` finds. Raises GalleryNotFound, GalleryError."""
+        """The newest version of the gallery that `find_gallery` finds. Raises GalleryError, StoreError."""
         for place in candidates(gallery):
             store = open_store(place)
             if (manifest := manifests.newest(store)) is not None:
                 return cls(store, manifest)
+            store.require_reachable()
         named = gallery or os.environ.get("MMSEARCH_GALLERY")
         where = f"at {place}" if named else f"in {Path.cwd()} or any folder above it"
         raise GalleryNotFound(

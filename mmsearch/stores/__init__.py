@@ -75,6 +75,9 @@ class Store(Protocol):
     def exists(self) -> bool:
         """Whether anything stands at the location. Raises GalleryError where it is a file."""
 
+    def require_reachable(self) -> None:
+        """Raise StoreError where what would hold the location is known to be missing: a bucket."""
+
     def names(self, folder: str) -> list[str]:
         """Names directly in a folder, sorted; empty where there is no such folder."""
 

@@ -64,6 +64,9 @@ class LocalStore:
             raise GalleryError(f"{self.location} is a file; name a folder with --gallery")
         return self.location.exists()
 
+    def require_reachable(self) -> None:
+        """Nothing: whether a disk is connected cannot be told from a folder that was never made."""
+
     def names(self, folder: str) -> list[str]:
         try:
             return sorted(os.listdir(self._path(folder)))

@@ -3,7 +3,6 @@
 Everything is asked anew: fsspec's own cache of listings would show a gallery as it was.
 """
 
-import contextlib
 import errno
 import math
 import os
@@ -83,9 +82,17 @@ class Objects:
     def require_bucket(self, url: Url) -> None:
         """Raise FileNotFoundError where the store says that the bucket of a URL is not there."""
         bucket = Url(url.anchor)
-        if self._buckets:
-            with contextlib.suppress(PermissionError):  # who may write to a part of a bucket may not look at all of it
-                self._asked(bucket, lambda path: self._files.info(path))
+        if not self._buckets:
+            return
+        try:
+            self._asked(bucket, lambda path: self._files.info(path))
+        except PermissionError:  # who may read or write a part of a bucket may not look at all of it
+            return
+        except FileNotFoundError:
+            pass
+        else:
+            return
+        raise FileNotFoundError(errno.ENOENT, "there is no such bucket", str(bucket))
 
     def list(self, url: Url) -> Listed:
         """What stands directly in a folder, sorted by name. Raises FileNotFoundError where there is nothing."""

@@ -55,6 +55,16 @@ class ObjectStore:
     def exists(self) -> bool:
         return exists(self.location)
 
+    def require_reachable(self) -> None:
+        try:
+            with _reading_errors(self.location):
+                self._objects.require_bucket(self.location)
+        except FileNotFoundError as error:
+            failure = StoreError(f"cannot read {self.location}: {error.strerror} as {error.filename}")
+        else:
+            return
+        raise failure
+
     def names(self, folder: str) -> list[str]:
         listed = self._listed(folder)
         return sorted([*(file.name for file in listed.files), *listed.folders])
