@@ -21,13 +21,23 @@ from mmsearch.workers import Overdue, Workers
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["DECODE_SECONDS", "Kind", "LoadOptions", "LoadSeconds", "Loaded", "load"]
+__all__ = [
+    "DECODE_SECONDS",
+    "MARGIN",
+    "BothWays",
+    "Kind",
+    "LoadOptions",
+    "LoadSeconds",
+    "Loaded",
+    "both_ways",
+    "load",
+]
 
 # Pictures under the pixel limit take seconds, on a busy machine some more; a decoder that needs minutes hangs.
 DECODE_SECONDS = 120.0
 # What is decoded at a fraction of its size stays this many times larger than what it is resized to. At twice, stripes
 # and halftones come out at 30 dB; at three times at 40, and photographs at 52 to 57.
-_MARGIN = 3
+MARGIN = 3
 _AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
 
 Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
@@ -180,16 +190,15 @@ class _Reader:
             pixels = _resized(lambda: encoder.preprocess(image))
             seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
             return Loaded(file, content_hash, *size, taken_at, damaged, pixels, seconds=seconds)
-        picture = images.decode_fast(data, _MARGIN * max(fast.size), max_pixels=limit)
+        picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit)
         decoded = time.perf_counter()
         small = _resized(lambda: _fit(fast, picture))
         seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
-        kind = Kind(picture.format, picture.orientation, _route(picture))
+        kind = _kind(picture)
         told = (picture.width, picture.height, picture.taken_at, picture.damaged)
         if not self._sampled(kind):
             return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
-        whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=limit)
-        reference = _resized(lambda: encoder.preprocess(whole.image))
+        reference = _reference(encoder, picture, data, limit)
         error = fast.error(small, reference)
         return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
 
@@ -200,6 +209,34 @@ class _Reader:
             return image, image.size, None, None
         picture = images.decode(data, max_pixels=self._options.max_pixels)
         return picture.image, (picture.width, picture.height), picture.taken_at, picture.damaged
+
+
+@dataclass(frozen=True, slots=True)
+class BothWays:
+    """A picture by the fast way and by the exact one. pixels, kind, reference, pixel_error: as of `Loaded`."""
+
+    pixels: NDArray[np.uint8]
+    kind: Kind
+    reference: NDArray[np.float32]
+    pixel_error: float
+
+
+def both_ways(data: bytes, encoder: Encoder, fast: FastPreprocessing) -> BothWays:
+    """What `load` makes of a file whose picture belongs to the sample. Raises ImageError."""
+    picture = images.decode_fast(data, MARGIN * max(fast.size))
+    pixels, reference = _fit(fast, picture), _reference(encoder, picture, data, images.MAX_PIXELS)
+    return BothWays(pixels, _kind(picture), reference, fast.error(pixels, reference))
+
+
+def _reference(
+    encoder: Encoder, picture: images.Picture | images.StoredPicture, data: bytes, max_pixels: int
+) -> NDArray[np.float32]:
+    whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=max_pixels)
+    return _resized(lambda: encoder.preprocess(whole.image))
+
+
+def _kind(picture: images.Picture | images.StoredPicture) -> Kind:
+    return Kind(picture.format, picture.orientation, _route(picture))
 
 
 def _fit(fast: FastPreprocessing, picture: images.Picture | images.StoredPicture) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ __all__ = [
     "Coverage",
     "IndexEntry",
     "Agreement",
+    "Disagreement",
     "Parity",
     "Manifest",
     "ImageRow",
@@ -145,9 +146,26 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Pictures of one kind whose sample did not agree with the exact route, so that all of them went by that one.
+
+    format, orientation, route: of the kind, by the fast way. images: how many went by the exact route. examples: where
+    some of them are. psnr_lowest, cosine_lowest: of the sample, as of an `Agreement`.
+    """
+
+    format: str
+    orientation: int
+    route: str
+    images: int
+    psnr_lowest: float | None
+    cosine_lowest: float
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """The agreement of a run's pictures, sampled. top10_overlap: of the sample's ten nearest neighbours; None where it
-    was too small."""
+    was too small. disagreements: kinds that went by the exact route instead."""
 
     measured_at: str
     device: str
@@ -155,6 +173,7 @@ class Parity:
     images: int
     top10_overlap: float | None
     agreements: tuple[Agreement, ...]
+    disagreements: tuple[Disagreement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

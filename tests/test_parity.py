@@ -16,7 +16,7 @@ from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
 from mmsearch.loader import Kind
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed, encoder_source
+from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, book, embed, encoder_source, parity
 from mmsearch.pipeline.embed.parity import ParityCheck, centred_cosines, psnr, top10_overlap
 from mmsearch.pipeline.info import info
 from tests.models import write_tiny_model
@@ -291,3 +291,118 @@ def test_the_measures() -> None:
     other = top10_overlap(rng.normal(size=(30, 8)).astype(np.float32), rows)
     assert other is not None
     assert 0.2 < other < 0.5  # of 29 others ten are shared by chance with a third
+
+
+def odd_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the fast way did not agree on pictures of 120 x 90, whatever is in them, and on no other."""
+    right = turbo.decode
+
+    def wrong(*arguments: Any) -> tuple[Pixels, int] | None:
+        found = right(*arguments)
+        if found is not None and arguments[1:3] == (120, 90):
+            return np.ascontiguousarray(found[0][:, ::-1]), found[1]
+        return found
+
+    monkeypatch.setattr(turbo, "decode", wrong)
+
+
+@pytest.fixture
+def with_odd_files(tmp_path: Path) -> Path:
+    """Ten pictures, and eleven turned ones on which the fast way does not agree, of which two are the same."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for seed in range(10):
+        (folder / f"{seed}.jpg").write_bytes(jpeg(seed, (64, 48)))
+        (folder / f"odd_{seed}.jpg").write_bytes(jpeg(300 + seed, (120, 90), 6))
+    (folder / "odd_copy.jpg").write_bytes((folder / "odd_3.jpg").read_bytes())
+    return folder
+
+
+def require_exact(gallery: Path, folder: Path, encoder: Encoder, names: str) -> None:
+    """Their vectors are those of the exact route, to the precision that is stored."""
+    rows = [row for block in Gallery.open(gallery).scan("images", ["path", "embedding"]) for row in block.to_pylist()]
+    rows = [row for row in rows if row["path"].startswith(names)]
+    assert rows
+    for row in rows:
+        pixels = encoder.preprocess(decode((folder / row["path"]).read_bytes()).image)
+        assert np.abs(encoder.encode_reference(pixels[None])[0] - np.array(row["embedding"])).max() < 1e-3
+
+
+def test_a_kind_that_does_not_agree_goes_by_the_exact_route(
+    with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmsearch: Any
+) -> None:
+    """All of it, what was done before that was known and copies too; it is counted and named, and the run goes on."""
+    encoder = load_encoder(model, device="cpu")
+    odd_file(monkeypatch)
+    report = run(with_odd_files, tmp_path / "g", encoder)
+    assert report.images.added == 21
+    assert report.parity is not None
+    (kind,) = report.parity.disagreements
+    assert (kind.format, kind.orientation, kind.route, kind.images) == ("JPEG", 6, "turbo", 11)
+    assert len(kind.examples) == 5
+    assert all("odd_" in name for name in kind.examples)
+    assert kind.psnr_lowest is not None
+    assert kind.psnr_lowest < 40
+    (agreeing,) = report.parity.agreements
+    assert agreeing.orientation == 1
+    assert agreeing.images > 4
+    require_exact(tmp_path / "g", with_odd_files, encoder, "odd_")
+    gallery = Gallery.open(tmp_path / "g")
+    ways = {shard.provenance.route: shard.rows for shard in gallery.manifest.shards["images"] if shard.provenance}
+    assert ways == {"fast": 10, "exact": 11}
+    assert gallery.manifest.parity == (report.parity,)
+    said = mmsearch("info", "-g", tmp_path / "g").out
+    assert "exact     11 JPEG pictures (orientation 6, turbo) by the exact route: pixels at" in said
+    assert "odd_0.jpg" in said
+
+
+def test_one_picture_that_does_not_agree_does_not_stop_the_run(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmsearch: Any
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "odd_0.jpg").write_bytes(jpeg(1, (120, 90)))
+    encoder = load_encoder(model, device="cpu")
+    odd_file(monkeypatch)
+    report = run(tmp_path / "one", tmp_path / "g", encoder)
+    assert report.images.added == 1
+    assert report.parity is not None
+    assert [each.images for each in report.parity.disagreements] == [1]
+    require_exact(tmp_path / "g", tmp_path / "one", encoder, "odd_")
+    assert "agrees    on cpu in fp32, none with the exact route" in mmsearch("info", "-g", tmp_path / "g").out
+
+
+def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
+    with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured as soon as there are enough samples, the rest of the kind is not encoded by the fast way first."""
+    encoder = load_encoder(model, device="cpu")
+    odd_file(monkeypatch)
+    monkeypatch.setattr(parity, "_FULL", 4)
+    again: list[int] = []
+    right = book.vectors_exactly
+    counted: Callable[..., Any] = lambda files, *rest: again.append(len(files)) or right(files, *rest)  # type: ignore[func-returns-value]  # noqa: E731
+    monkeypatch.setattr(book, "vectors_exactly", counted)
+    for seed in range(40):
+        (with_odd_files / f"odd_z{seed}.jpg").write_bytes(jpeg(400 + seed, (120, 90), 6))
+    report = run(with_odd_files, tmp_path / "g", encoder, batch_size=2, threads=1)
+    assert report.parity is not None
+    assert [each.images for each in report.parity.disagreements] == [51]
+    assert 0 < sum(again) < 40
+    require_exact(tmp_path / "g", with_odd_files, encoder, "odd_")
+
+
+def test_a_file_that_changes_before_it_is_done_again_is_left_to_the_next_run(
+    with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(model, device="cpu")
+    odd_file(monkeypatch)
+
+    def changes(state: Any) -> None:
+        if state.task == "embedding" and state.done == 21:
+            (with_odd_files / "odd_9.jpg").write_bytes(jpeg(999, (120, 90), 6))
+
+    report = embed([with_odd_files], gallery=tmp_path / "g", encoder=encoder, progress=changes)
+    assert (report.images.added, report.images.skipped, report.total_images) == (20, 1, 20)
+    assert report.images.skipped_reasons == (("changed while it was read", 1),)
+    assert run(with_odd_files, tmp_path / "g", encoder).images.added == 1
+    require_exact(tmp_path / "g", with_odd_files, encoder, "odd_")

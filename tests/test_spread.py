@@ -27,6 +27,7 @@ from mmsearch.errors import (
 )
 from mmsearch.executors import dispatch, ray
 from mmsearch.gallery import Gallery, find_gallery, writing
+from mmsearch.images import turbo
 from mmsearch.locations import Url
 from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.pipeline.embed.pieces import Piece, Pieces, parts_of
@@ -403,6 +404,29 @@ def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
         spread(tmp_path, "wrong", encoder=model)
     assert find_gallery(tmp_path / "wrong") is None
     assert not list(tmp_path.glob("wrong/images/*"))
+
+
+def test_a_kind_that_does_not_agree_goes_exactly_at_each_worker(
+    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: Any
+) -> None:
+    """What was done of it in a piece is done again before anything is written; all workers' counts are one."""
+    (tmp_path / "photos").mkdir()
+    for seed in range(48):
+        (tmp_path / "photos" / f"{seed:02d}.jpg").write_bytes(photo(seed))
+    model = f"local-dir:{write_tiny_model(tmp_path / 'model')}"
+    embed([tmp_path / "photos"], gallery=tmp_path / "local", encoder=model, options=EmbedOptions(exact=True))
+    right = turbo.decode
+
+    def odd(*arguments: Any) -> Any:
+        found = right(*arguments)
+        return found and (np.ascontiguousarray(found[0][:, ::-1]), found[1]) if arguments[1] == 160 else found
+
+    monkeypatch.setattr(turbo, "decode", odd)
+    report = spread(tmp_path, encoder=model)
+    assert report.parity is not None
+    assert report.parity.agreements == ()
+    assert [each.images for each in report.parity.disagreements] == [48]
+    assert_equal(tmp_path / "g", tmp_path / "local")
 
 
 def tasks(count: int, archive: Callable[[int], Archive | None] = lambda _: None) -> list[Task]:

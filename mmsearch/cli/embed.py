@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from mmsearch.cli.agreement import agreement
+from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.options import CaptionColumns, Device, GalleryOption, ImageColumn, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
 from mmsearch.strict_json import json_text
@@ -196,6 +196,8 @@ def _print(report: "EmbedReport") -> None:
             print(f"          {count:,} x {reason}")
     if report.parity is not None:
         print(f"agrees    {agreement(report.parity)}")
+        for line in disagreements(report.parity):
+            print(f"exact     {line}")
     print(f"took      {report.seconds:.1f} s" + (f" on {report.device}, {report.precision}" if report.device else ""))
     if report.stages.bottleneck is not None:
         stages = ", ".join(f"{each.name} {each.seconds:.1f} s ({each.share:.0%})" for each in report.stages.stages)

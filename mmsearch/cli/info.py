@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mmsearch.cli.agreement import agreement
+from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.hits import printable
 from mmsearch.cli.options import GalleryOption
 from mmsearch.strict_json import json_text
@@ -51,6 +51,8 @@ def _print(found: "GalleryInfo") -> None:
     print(f"size      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards and {len(found.indexes)} indexes")
     for parity in found.parity:
         print(f"agrees    on {parity.device} in {parity.precision}, {agreement(parity)}")
+        for line in disagreements(parity):
+            print(f"exact     {line}")
     for root in found.roots:
         missing = "" if root.present else "  NOT THERE (mmsearch relocate, or forget)"
         named = "" if root.whole else " of the files that were named"

@@ -17,6 +17,7 @@ from mmsearch.records import (
     TABLES,
     Agreement,
     Coverage,
+    Disagreement,
     EncoderIdentity,
     IndexEntry,
     Manifest,
@@ -223,7 +224,10 @@ def _shard(fields: dict[str, Any]) -> Shard:
 
 def _parity(fields: dict[str, Any]) -> Parity:
     agreements = tuple(Agreement(**agreement) for agreement in fields.pop("agreements"))
-    return Parity(**fields, agreements=agreements)
+    disagreements = tuple(
+        Disagreement(**{**each, "examples": tuple(each["examples"])}) for each in fields.pop("disagreements", [])
+    )
+    return Parity(**fields, agreements=agreements, disagreements=disagreements)
 
 
 def _ranges(pairs: list[list[int]]) -> Coverage:

@@ -222,6 +222,25 @@ class GalleryWriter:
         self._pending.append(_Pending(table, provenance, held, replaces))
         return ids
 
+    def revise(self, row_ids: NDArray[np.int64], vectors: NDArray[np.floating], provenance: Provenance) -> None:
+        """Give images that wait for the next commit other vectors. row_ids: (n,), ascending; vectors: (n, dim)."""
+        moved: list[_Pending] = []
+        for number, part in enumerate(self._pending):
+            if part.table != "images" or part.rows is None:
+                continue
+            ids = tables.row_ids_of(part.rows)
+            chosen = tables.contains(row_ids, ids)
+            if chosen.any():
+                rows = part.rows.filter(pa.array(chosen))
+                column = rows.schema.get_field_index("embedding")
+                found = vectors[np.searchsorted(row_ids, ids[chosen])]
+                embeddings = tables.embedding_column(found, self.manifest.dtype)
+                moved.append(
+                    _Pending("images", provenance, rows.set_column(column, rows.schema.field(column), embeddings), {})
+                )
+                self._pending[number] = replace(part, rows=part.rows.filter(pa.array(~chosen)))
+        self._pending += moved
+
     def reserve(self, count: int) -> int:
         """Promise so many ids of images, from the one returned, to whoever writes them later with `write_images`."""
         first = self._next_row_ids["images"]
@@ -321,13 +340,16 @@ class GalleryWriter:
         groups: dict[tuple[Table, Provenance | None], list[pa.Table]] = {}
         dead: dict[Table, set[int]] = {table: set() for table in TABLES}
         for part in self._pending:
-            if part.rows is not None:
+            if part.rows is not None and part.rows.num_rows:
                 groups.setdefault((part.table, part.provenance), []).append(part.rows)
             shards[part.table] += part.shards
             for table, row_ids in part.replaces.items():
                 dead[table].update(row_ids)
         for (table, provenance), rows in groups.items():
-            shards[table] += tables.write_shards(self._store, table, pa.concat_tables(rows), provenance)
+            held = pa.concat_tables(rows)
+            if np.any(np.diff(tables.row_ids_of(held)) < 0):  # some were revised
+                held = held.sort_by("row_id")
+            shards[table] += tables.write_shards(self._store, table, held, provenance)
         deletes = {table: list(self.manifest.deletes[table]) for table in TABLES}
         for table, ids in dead.items():
             if ids:

@@ -1,6 +1,7 @@
 """What a run writes, in the order of its files: rows, skipped rows, and what they take the place of."""
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,18 @@ from numpy.typing import NDArray
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
+from mmsearch.loader import Kind
 from mmsearch.pipeline.embed.parity import ParityCheck
-from mmsearch.pipeline.embed.sink import Entry, copy_of, row_of, samples_of
+from mmsearch.pipeline.embed.redoing import vectors_exactly
+from mmsearch.pipeline.embed.report import EmbedOptions
+from mmsearch.pipeline.embed.sink import Entry, copy_of, kind_of, parted, references_of, row_of, samples_of
 from mmsearch.pipeline.embed.worker import Outcome
 from mmsearch.records import ImageRow, Provenance, SkippedRow, Table
 from mmsearch.sync import Task
 
 __all__ = ["Book"]
+
+_CHANGED = "changed while it was read"
 
 
 @dataclass(slots=True)
@@ -28,6 +34,8 @@ class Book:
     checks: what workers elsewhere have compared, by how they encode.
     known: content hash -> row id of every vector that can be reused. written: hashes of this run's rows.
     broken: files whose picture the gallery holds and that no longer decode; they leave it at the end, if allowed.
+    uncommitted: (row id, task, content hash, kind) of what went the fast way since the last commit.
+    withdrawn: how many files changed before their vectors could be made anew; the next run takes them.
     unknown: (file, reason) of files that could not be read at all; their pictures stay, as do those of a folder that
     cannot be listed.
     """
@@ -35,6 +43,7 @@ class Book:
     writer: GalleryWriter
     route: str
     parity: ParityCheck
+    options: EmbedOptions = field(default_factory=EmbedOptions)
     checks: dict[Provenance, ParityCheck] = field(default_factory=dict)
     encoder: Encoder | None = None
     known: dict[bytes, int] = field(default_factory=dict)
@@ -48,6 +57,9 @@ class Book:
     broken: list[tuple[Task, SkippedRow]] = field(default_factory=list)
     unknown: list[tuple[str, str]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    uncommitted: list[tuple[int, Task, bytes, Kind]] = field(default_factory=list)
+    withdrawn: int = 0
+    _kinds: dict[bytes, Kind] = field(default_factory=dict)
 
     def knows(self, content_hash: bytes) -> bool:
         """Whether some row has this content."""
@@ -61,9 +73,22 @@ class Book:
         """Write rows with new vectors (n, dim)."""
         self.transfer_seconds += images.transfer_seconds
         self.encode_seconds += images.encode_seconds
-        for sample in samples_of(entries, images.vectors):
-            self.parity.add(sample)
-        self._write(entries, [row_of(entry) for entry in entries], images.vectors, self._own_provenance())
+        fast, exact = parted(entries, self.parity)
+        if fast:
+            vectors = images.vectors[fast]
+            mine = [entries[place] for place in fast]
+            for sample in samples_of(mine, vectors):
+                self.parity.add(sample)
+            self._write(mine, [row_of(entry) for entry in mine], vectors, self._own_provenance())
+        if exact and self.encoder is not None:
+            mine = [entries[place] for place in exact]
+            vectors = self.encoder.encode_reference(references_of(mine))
+            for entry in mine:
+                self.parity.went_exactly(kind_of(entry), entry.task.file.location)
+            mine = [entry.exactly() for entry in mine]
+            self._write(mine, [row_of(entry) for entry in mine], vectors, self._exact_provenance())
+        if self.parity.full:
+            self.settle()
         self._commit_if_due()
 
     def adopted(self, tasks: Sequence[Task], first_row_id: int, outcome: Outcome) -> None:
@@ -138,12 +163,49 @@ class Book:
             raise
 
     def settle(self) -> None:
-        """Hold what has been written since the last time against the exact route. Raises ParityError."""
-        if self.encoder is not None and (parity := self.parity.measure(self.encoder)) is not None:
-            self.writer.set_parity(parity)
+        """Hold what has been written since the last time against the exact route, by which what does not agree is made
+        anew. Raises ParityError."""
+        if self.encoder is not None:
+            self.parity.measure(self.encoder)
+            self._redo(self.encoder)
+            if (parity := self.parity.verdict(self.encoder.device, self.encoder.precision)) is not None:
+                self.writer.set_parity(parity)
         for way, check in self.checks.items():
             if (parity := check.verdict(way.device, way.precision)) is not None:
                 self.writer.set_parity(parity)
+
+    def _redo(self, encoder: Encoder) -> None:
+        """Make the vectors anew of what went the fast way, is not committed, and is of a kind that does not agree."""
+        chosen = [each for each in self.uncommitted if not self.parity.agrees(each[3])]
+        if not chosen:
+            return
+        self.uncommitted = [each for each in self.uncommitted if self.parity.agrees(each[3])]
+        found: dict[int, NDArray[np.float32]] = {}
+        files = [(task, content_hash) for _, task, content_hash, _ in chosen]
+        threads = self.options.threads or os.cpu_count() or 1
+        for (row_id, task, content_hash, kind), vector in zip(
+            chosen, vectors_exactly(files, encoder, self.options, threads), strict=True
+        ):
+            if vector is None:
+                self._withdraw(row_id, task, content_hash)
+            else:
+                found[row_id] = vector
+                self.parity.went_exactly(kind, task.file.location)
+        if found:
+            ids = np.array(sorted(found), np.int64)
+            self.writer.revise(ids, np.stack([found[row_id] for row_id in ids.tolist()]), self._exact_provenance())
+
+    def _withdraw(self, row_id: int, task: Task, content_hash: bytes) -> None:
+        """Take back a row whose file is another one by now: the next run finds it new."""
+        self.writer.delete("images", [row_id])
+        if self.known.get(content_hash) == row_id:
+            del self.known[content_hash]
+        self.withdrawn += 1
+        self.reasons[_CHANGED] += 1
+        if task.replaces_image is None:
+            self.added -= 1
+        else:
+            self.updated -= 1
 
     def _write(
         self,
@@ -157,6 +219,10 @@ class Book:
         ids = self.writer.append("images", rows, vectors, provenance, replaces=replaces)
         for entry, row_id in zip(entries, ids.tolist(), strict=True):
             content_hash = entry.picture.content_hash
+            kind = entry.picture.kind or self._kinds.get(content_hash)
+            if kind is not None:
+                self._kinds[content_hash] = kind
+                self.uncommitted.append((row_id, entry.task, content_hash, kind))
             self.known[content_hash] = row_id
             self._count(entry.task, content_hash)
         self.write_seconds += time.perf_counter() - started
@@ -171,10 +237,14 @@ class Book:
     def _own_provenance(self) -> Provenance | None:
         return Provenance(self.encoder.device, self.encoder.precision, self.route) if self.encoder else None
 
+    def _exact_provenance(self) -> Provenance:
+        return Provenance(self.encoder.device if self.encoder else "several", "fp32", "exact")
+
     def _copied_provenance(self) -> Provenance:
         """Of vectors that another row has had: where they all came the same way, that one."""
         ways = {shard.provenance for shard in self.writer.manifest.shards["images"]}
         ways |= {self._own_provenance(), *self.checks}
+        ways |= {self._exact_provenance()} if self.parity.disagrees else set()
         known = [way for way in ways if way is not None]
         return known[0] if len(known) == 1 else Provenance("several", "several", "copied")
 
@@ -183,6 +253,8 @@ class Book:
             self.settle()
             started = time.perf_counter()
             self.writer.commit()
+            self.uncommitted.clear()
+            self._kinds.clear()
             self.write_seconds += time.perf_counter() - started
 
 

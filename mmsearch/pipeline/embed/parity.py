@@ -1,18 +1,21 @@
 """How well the quick way to a vector agrees with the exact one: sampled in every run, recorded, and a condition."""
 
+import io
 import threading
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 from numpy.typing import NDArray
 
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ParityError
-from mmsearch.loader import Kind
-from mmsearch.records import Agreement, Parity
+from mmsearch.loader import MARGIN, Kind, both_ways
+from mmsearch.names import shown
+from mmsearch.records import Agreement, Disagreement, Parity
 
 __all__ = [
     "COSINE_GATES",
@@ -37,6 +40,9 @@ COSINE_GATES = {"fp32": 0.999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
 # Generated pictures that join a sample in which there is too little to tell apart.
 _ANCHORS = 8
 _FEW = 8
+_FULL = 32  # samples, whose pixels are held until they are measured
+_EXAMPLES = 5
+_CONTROLS = 2
 _NARROW = 0.1  # root mean square distance of unit vectors from their mean
 
 
@@ -55,7 +61,8 @@ class Sample:
 class Compared:
     """Pictures that went both ways: kinds, errors as in `Sample`, vectors and references (n, dim).
 
-    anchors: (m, dim), of generated pictures, where those alone would say little.
+    anchors: (m, dim), of generated pictures, where those alone would say little. disagreements: what of them went the
+    exact way.
     """
 
     kinds: tuple[Kind, ...]
@@ -63,6 +70,7 @@ class Compared:
     vectors: NDArray[np.float32]
     references: NDArray[np.float32]
     anchors: NDArray[np.float32] | None
+    disagreements: tuple[Disagreement, ...] = ()
 
 
 class ParityCheck:
@@ -78,38 +86,80 @@ class ParityCheck:
         self._references: list[NDArray[np.float32]] = []
         self._anchors: NDArray[np.float32] | None = None
         self._told = 0
+        self._apart: dict[Kind, Disagreement] = {}
+        self._joined: dict[Kind, Disagreement] = {}
 
     def wanted(self, kind: Kind) -> bool:
-        """Whether the next picture of a kind belongs to the sample: the first eight, the 16th, the 32nd, and so on."""
+        """Whether the next picture of a kind goes the exact way too.
+
+        Of a kind that agrees the sample does: the first eight, the 16th, the 32nd, and so on. Of others all do.
+        """
+        if kind in self._apart:
+            return True
         with self._counting:
             self._seen[kind] += 1
             count = self._seen[kind]
         return count <= SAMPLE or count & (count - 1) == 0
 
+    def agrees(self, kind: Kind) -> bool:
+        """Whether the fast way may be taken for a kind, by all that was measured."""
+        return kind not in self._apart
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether some kind does not agree."""
+        return bool(self._apart)
+
     def add(self, sample: Sample) -> None:
         """Hold a sample until the next `measure`."""
         self._waiting.append(sample)
 
-    def measure(self, encoder: Encoder) -> Parity | None:
-        """Encode what waits by the exact route and compare all of the run's samples; None where there are none.
+    @property
+    def full(self) -> bool:
+        """Whether so many samples wait that it is time to `measure`."""
+        return len(self._waiting) >= _FULL
 
-        Raises ParityError below the gate.
+    def went_exactly(self, kind: Kind, file: str) -> None:
+        """Count a picture that took the exact way, since its kind does not agree."""
+        known = self._apart[kind]
+        examples = known.examples if len(known.examples) >= _EXAMPLES else (*known.examples, shown(file))
+        self._apart[kind] = replace(known, images=known.images + 1, examples=examples)
+
+    def measure(self, encoder: Encoder) -> None:
+        """Encode what waits by the exact route and compare all of the run's samples.
+
+        Kinds below the gate do not agree from now on (see `agrees`): detail or an odd file may be the reason. Raises
+        ParityError where generated pictures, with which nothing is wrong, do not agree either.
         """
         waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._references.extend(encoder.encode_reference(np.stack([sample.reference for sample in waiting])))
-            self._vectors += [sample.vector for sample in waiting]
-            self._errors += [sample.error for sample in waiting]
-            self._kinds += [sample.kind for sample in waiting]
-        if self._anchors is None and self._kinds and _little_to_tell(np.stack(self._references)):
+        if not waiting:
+            return
+        self._references.extend(encoder.encode_reference(np.stack([sample.reference for sample in waiting])))
+        self._vectors += [sample.vector for sample in waiting]
+        self._errors += [sample.error for sample in waiting]
+        self._kinds += [sample.kind for sample in waiting]
+        if self._anchors is None and _little_to_tell(np.stack(self._references)):
             self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
-        return self.verdict(encoder.device, encoder.precision)
+        for kind, found in self._agreements().items():
+            if not _agrees(found, encoder.precision):
+                if not _control_agrees(encoder, kind):
+                    raise ParityError(_reason(found, encoder.precision))
+                lowest = found.psnr_lowest, found.cosine_lowest
+                self._apart[kind] = Disagreement(kind.format, kind.orientation, kind.route, 0, *lowest, ())
 
     def compared(self) -> Compared:
-        """What was measured since this was asked for the last time."""
-        new, self._told = slice(self._told, None), len(self._kinds)
-        vectors, references = (np.array(rows[new], np.float32) for rows in (self._vectors, self._references))
-        return Compared(tuple(self._kinds[new]), tuple(self._errors[new]), vectors, references, self._anchors)
+        """What was measured since this was asked for the last time, and agrees; and all that does not."""
+        new = [place for place in range(self._told, len(self._kinds)) if self.agrees(self._kinds[place])]
+        self._told = len(self._kinds)
+        size = len(self._references[0]) if self._references else 0
+        vectors, references = (
+            np.array([rows[place] for place in new], np.float32).reshape(len(new), size)
+            for rows in (self._vectors, self._references)
+        )
+        kinds, errors = tuple(self._kinds[place] for place in new), tuple(self._errors[place] for place in new)
+        apart = tuple(self._apart.values())
+        self._apart = {kind: replace(each, images=0, examples=()) for kind, each in self._apart.items()}
+        return Compared(kinds, errors, vectors, references, self._anchors, apart)
 
     def join(self, others: Compared) -> None:
         """Take in what another check of the same run has measured."""
@@ -118,22 +168,39 @@ class ParityCheck:
         self._vectors += list(others.vectors)
         self._references += list(others.references)
         self._anchors = self._anchors if others.anchors is None else others.anchors
+        for each in others.disagreements:
+            kind = Kind(each.format, each.orientation, each.route)
+            known = self._joined.get(kind)
+            self._joined[kind] = each if known is None else _joined(known, each)
 
     def verdict(self, device: str, precision: str) -> Parity | None:
-        """All that was measured, in one; None where nothing was. Raises ParityError below the gate."""
-        if not self._kinds:
+        """All that was measured, in one; None where nothing was."""
+        apart = {**self._joined, **self._apart}
+        if not self._kinds and not apart:
             return None
-        vectors, references = np.stack(self._vectors), np.stack(self._references)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        kept = [place for place, kind in enumerate(self._kinds) if self.agrees(kind)]
+        overlap = None
+        if kept:
+            overlap = top10_overlap(*(np.stack([rows[place] for place in kept]) for rows in self._both))
+        agreements, disagreements = self._agreements(), (apart[kind] for kind in sorted(apart))
+        return Parity(now, device, precision, len(kept), overlap, tuple(agreements.values()), tuple(disagreements))
+
+    @property
+    def _both(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        return self._vectors, self._references
+
+    def _agreements(self) -> dict[Kind, Agreement]:
+        """How the sample of each kind agrees, but of those that are known not to."""
+        if not self._kinds:
+            return {}
+        vectors, references = map(np.stack, self._both)
         cosines = centred_cosines(vectors, references, self._centre(references))
         members: dict[Kind, list[int]] = defaultdict(list)
         for place, kind in enumerate(self._kinds):
-            members[kind].append(place)
-        agreements = tuple(self._agreement(kind, np.array(members[kind]), cosines) for kind in sorted(members))
-        for agreement in agreements:
-            _require(agreement, precision)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        overlap = top10_overlap(vectors, references)
-        return Parity(now, device, precision, len(references), overlap, agreements)
+            if self.agrees(kind):
+                members[kind].append(place)
+        return {kind: self._agreement(kind, np.array(members[kind]), cosines) for kind in sorted(members)}
 
     def _agreement(self, kind: Kind, places: NDArray[np.int64], cosines: NDArray[np.float64]) -> Agreement:
         decibels = psnr(np.array(self._errors)[places])
@@ -207,17 +274,76 @@ def top10_overlap(vectors: NDArray[np.float32], references: NDArray[np.float32])
     return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(*nearest, strict=True)]))
 
 
-def _require(found: Agreement, precision: str) -> None:
+def _agrees(found: Agreement, precision: str) -> bool:
     decibels, cosine = PSNR_GATES[found.route], COSINE_GATES[precision]
-    if found.cosine_mean >= cosine and (found.psnr_median is None or found.psnr_median >= decibels):
-        return
+    return found.cosine_mean >= cosine and (found.psnr_median is None or found.psnr_median >= decibels)
+
+
+def _reason(found: Agreement, precision: str) -> str:
+    decibels, cosine = PSNR_GATES[found.route], COSINE_GATES[precision]
     pixels = "equal" if found.psnr_median is None else f"{found.psnr_median:.1f} dB"
-    raise ParityError(
+    return (
         f"{found.format} pictures of EXIF orientation {found.orientation}, decoded by {found.route} and encoded in "
         f"{precision}, do not agree with the exact route: pixels {pixels} (at least {decibels:.0f}), centred cosine of "
-        f"the embeddings {found.cosine_mean:.4f} (at least {cosine}), over {found.images} pictures. Nothing of "
-        "them was written. --exact takes the exact route for all; please report this, with a picture that shows it"
+        f"the embeddings {found.cosine_mean:.4f} (at least {cosine}), over {found.images} pictures, and generated ones "
+        "do not either. Nothing of them was written. --exact takes the exact route for all; please report this, with a "
+        "picture that shows it"
     )
+
+
+def _joined(known: Disagreement, other: Disagreement) -> Disagreement:
+    """What two workers say of one kind, in one."""
+    decibels = [each for each in (known.psnr_lowest, other.psnr_lowest) if each is not None]
+    return replace(
+        known,
+        images=known.images + other.images,
+        psnr_lowest=min(decibels) if decibels else None,
+        cosine_lowest=min(known.cosine_lowest, other.cosine_lowest),
+        examples=(*known.examples, *other.examples)[:_EXAMPLES],
+    )
+
+
+def _control_agrees(encoder: Encoder, kind: Kind) -> bool:
+    """Whether generated pictures agree: by the pixels of this kind, and by the vectors of pixels that are equal.
+
+    They are like photographs: what is wrong with the program or the model shows on them, and what is odd about some
+    file does not.
+    """
+    fast = encoder.fast
+    if fast is None:
+        return True
+    plain = [both_ways(_control(seed, "pillow", 1, fast.size), encoder, fast) for seed in range(_CONTROLS)]
+    references = encoder.encode_reference(np.stack([each.reference for each in plain]))
+    anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
+    vectors = encoder.encode_images(np.stack([each.pixels for each in plain]))
+    centre = np.concatenate([references, anchors]).mean(axis=0, dtype=np.float64)
+    if centred_cosines(vectors, references, centre).mean() < COSINE_GATES[encoder.precision]:
+        return False
+    like = [
+        both_ways(_control(seed, kind.route, kind.orientation, fast.size), encoder, fast) for seed in range(_CONTROLS)
+    ]
+    decibels = psnr(np.array([each.pixel_error for each in like]))
+    return all(each.kind.route == kind.route for each in like) and bool(np.median(decibels) >= PSNR_GATES[kind.route])
+
+
+def _control(seed: int, route: str, orientation: int, size: tuple[int, int]) -> bytes:
+    """A file with a generated picture that takes a route: structure at every scale, as in a photograph."""
+    random, side = np.random.default_rng(seed), MARGIN * max(size)
+    shape = (side + side // 3, side)
+    pixels = np.full((*shape[::-1], 3), 128, np.float32)
+    for cells in (3, 6, 12, 24, 48, 96):
+        grid = PIL.Image.fromarray(random.integers(0, 256, size=(cells, cells, 3), dtype=np.uint8))
+        pixels += (np.asarray(grid.resize(shape, PIL.Image.Resampling.BICUBIC), np.float32) - 128) / cells**0.5
+    picture, stream = PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), io.BytesIO()
+    if route == "pillow":
+        picture.save(stream, "PNG")
+        return stream.getvalue()
+    scale, exif = int(route.partition("/")[2] or 1), PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = orientation
+    if scale > 1:
+        picture = picture.resize((shape[0] * scale, shape[1] * scale), PIL.Image.Resampling.BICUBIC)
+    picture.save(stream, "JPEG", quality=92, exif=exif)
+    return stream.getvalue()
 
 
 def _generated() -> list[PIL.Image.Image]:

@@ -74,7 +74,7 @@ def embed_pictures(
 
     executor: who does it; by default this process.
     """
-    book = Book(writer, route(options), ParityCheck())
+    book = Book(writer, route(options), ParityCheck(), options)
     stages = Stages()
     skipped = 0
     if plan.tasks:
@@ -111,7 +111,7 @@ def _counts(plan: Plan, book: Book, skipped: int, deleted: int) -> ImageCounts:
         reused=book.copied,
         unchanged=plan.unchanged,
         deleted=deleted,
-        skipped=skipped - len(book.unknown),
+        skipped=skipped - len(book.unknown) + book.withdrawn,
         still_skipped=plan.still_skipped,
         in_gallery=book.added + book.updated + plan.unchanged + len(book.unknown),
         skipped_reasons=tuple(book.reasons.most_common()),

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedImages, Encoder
-from mmsearch.loader import Loaded
+from mmsearch.loader import Kind, Loaded
 from mmsearch.pipeline.embed.parity import ParityCheck, Sample
 from mmsearch.records import ImageRow
 from mmsearch.sync import Task
 
-__all__ = ["Entry", "Sink", "copy_of", "row_of", "samples_of"]
+__all__ = ["Entry", "Sink", "copy_of", "kind_of", "parted", "references_of", "row_of", "samples_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,10 @@ class Entry:
     def without_pixels(self) -> "Entry":
         """Pixels are only for the encoder; until a row is written they would fill the memory."""
         return Entry(self.task, replace(self.picture, pixels=None))
+
+    def exactly(self) -> "Entry":
+        """The same as by the exact way."""
+        return Entry(self.task, replace(self.picture, kind=None, reference=None))
 
 
 class Sink(Protocol):
@@ -64,6 +68,30 @@ def samples_of(entries: Sequence[Entry], vectors: NDArray[np.float32]) -> Iterat
         picture = entry.picture
         if picture.reference is not None and picture.kind is not None:
             yield Sample(picture.kind, picture.pixel_error, vector, picture.reference)
+
+
+def parted(entries: Sequence[Entry], parity: ParityCheck) -> tuple[list[int], list[int]]:
+    """Places of the pictures whose fast vectors stand, and of those that went the exact way since their kind does not
+    agree. Some that were read before that was known are among the first."""
+    exact = [
+        place
+        for place, entry in enumerate(entries)
+        if (kind := entry.picture.kind) is not None and entry.picture.reference is not None and not parity.agrees(kind)
+    ]
+    others = set(exact)
+    return [place for place in range(len(entries)) if place not in others], exact
+
+
+def references_of(entries: Sequence[Entry]) -> NDArray[np.float32]:
+    """What the exact way made of pictures that all went it: (n, 3, H, W)."""
+    return np.stack([entry.picture.reference for entry in entries if entry.picture.reference is not None])
+
+
+def kind_of(entry: Entry) -> Kind:
+    """The kind of a picture that was decoded by the fast way. Raises ValueError for another."""
+    if entry.picture.kind is None:
+        raise ValueError(f"{entry.task.file.location} was not decoded by the fast way")
+    return entry.picture.kind
 
 
 def row_of(entry: Entry) -> ImageRow:

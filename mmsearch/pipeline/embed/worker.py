@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedImages, Encoder, load_encoder
-from mmsearch.errors import EncoderError, StoreError
+from mmsearch.errors import EncoderError, ImageError, StoreError
 from mmsearch.executors import Share
 from mmsearch.gallery import write_images
-from mmsearch.loader import Loaded
+from mmsearch.loader import Kind, Loaded
 from mmsearch.locations import Location
 from mmsearch.pipeline.embed.batches import BatchSize
 from mmsearch.pipeline.embed.carrying import carry_out
 from mmsearch.pipeline.embed.parity import Compared, ParityCheck
 from mmsearch.pipeline.embed.pieces import Piece
+from mmsearch.pipeline.embed.redoing import vectors_exactly
 from mmsearch.pipeline.embed.report import EmbedOptions
-from mmsearch.pipeline.embed.sink import Entry, copy_of, row_of, samples_of
+from mmsearch.pipeline.embed.sink import Entry, copy_of, parted, references_of, row_of, samples_of
 from mmsearch.pipeline.embed.stages import Stages
 from mmsearch.records import EncoderIdentity, ImageRow, Provenance, Shard
 from mmsearch.version import __version__
@@ -116,13 +117,16 @@ class Worker:
         drawer = _Drawer(piece, known, self._encoder, self._parity, stages)
         carry_out(piece.tasks, drawer, lambda: self._encoder, self._recipe.options, stages, sizes=self._sizes)
         self._parity.measure(self._encoder)
-        places, rows, vectors = drawer.in_order()
+        drawer.redo(self._recipe.options)
         writing = time.perf_counter()
         shards: tuple[Shard, ...] = ()
-        if rows:
-            recipe, ids = self._recipe, places + piece.first_row_id
-            provenance = self.introduction.provenance
-            shards = write_images(recipe.gallery, ids, rows, vectors, recipe.dtype, provenance)
+        recipe, fast = self._recipe, self.introduction.provenance
+        for provenance, exact in ((fast, False), (replace(fast, precision="fp32", route="exact"), True)):
+            places, rows, vectors = drawer.in_order(exact=exact)
+            if rows:
+                ids = places + piece.first_row_id
+                shards += write_images(recipe.gallery, ids, rows, vectors, recipe.dtype, provenance)
+        places, rows, _ = drawer.in_order()
         stages.write = time.perf_counter() - writing
         return Outcome(
             shards,
@@ -142,6 +146,7 @@ class _Drawer:
 
     def __init__(self, piece: Piece, known: Hashes, encoder: Encoder, parity: ParityCheck, stages: Stages) -> None:
         self.encoder: Encoder | None = encoder
+        self._encoder = encoder
         self.parity = parity
         self.copies = 0
         self.known: list[tuple[int, Loaded]] = []
@@ -150,6 +155,8 @@ class _Drawer:
         self._places = {id(task): place for place, task in enumerate(piece.tasks)}
         self._rows: dict[int, tuple[ImageRow, NDArray[np.float32]]] = {}
         self._own: dict[bytes, int] = {}
+        self._kinds: dict[int, Kind] = {}
+        self._exact: set[int] = set()
 
     def knows(self, content_hash: bytes) -> bool:
         if content_hash in self._own:
@@ -161,12 +168,45 @@ class _Drawer:
     def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
         self._stages.transfer += images.transfer_seconds
         self._stages.encode += images.encode_seconds
-        for sample in samples_of(entries, images.vectors):
+        fast, exact = parted(entries, self.parity)
+        mine, vectors = [entries[place] for place in fast], images.vectors[fast]
+        for sample in samples_of(mine, vectors):
             self.parity.add(sample)
-        for entry, vector in zip(entries, images.vectors, strict=True):
+        self._take(mine, vectors)
+        if exact:
+            mine = [entries[place] for place in exact]
+            self._take(mine, self._encoder.encode_reference(references_of(mine)))
+            for entry in mine:
+                self._went_exactly(self._places[id(entry.task)])
+
+    def _take(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
+        for entry, vector in zip(entries, vectors, strict=True):
             place = self._places[id(entry.task)]
             self._rows[place] = row_of(entry), vector
             self._own[entry.picture.content_hash] = place
+            if entry.picture.kind is not None:
+                self._kinds[place] = entry.picture.kind
+
+    def _went_exactly(self, place: int) -> None:
+        self._exact.add(place)
+        self.parity.went_exactly(self._kinds[place], self._piece.tasks[place].file.location)
+
+    def redo(self, options: EmbedOptions) -> None:
+        """Make the vectors anew, by the exact way, of all pictures whose kinds do not agree."""
+        chosen = [
+            place for place, kind in self._kinds.items() if place not in self._exact and not self.parity.agrees(kind)
+        ]
+        files = [(self._piece.tasks[place], self._rows[place][0].content_hash or b"") for place in chosen]
+        found = vectors_exactly(files, self._encoder, options, self._stages.threads) if files else ()
+        for place, vector in zip(chosen, found, strict=True):
+            row, _ = self._rows[place]
+            if vector is None:
+                del self._rows[place]
+                error = ImageError("read", "changed while it was read")
+                self.unread.append((place, Loaded(self._piece.tasks[place].file.without_bytes(), error=error)))
+            else:
+                self._rows[place] = row, vector
+                self._went_exactly(place)
 
     def reused(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -176,6 +216,10 @@ class _Drawer:
                 continue
             row, vector = self._rows[original]
             self._rows[place] = copy_of(entry, row), vector
+            if original in self._kinds:
+                self._kinds[place] = self._kinds[original]
+            if original in self._exact:
+                self._exact.add(place)
             self.copies += 1
 
     def skipped(self, entries: Sequence[Entry]) -> None:
@@ -185,9 +229,12 @@ class _Drawer:
     def abandon(self) -> None:
         """Nothing of it was written yet."""
 
-    def in_order(self) -> tuple[NDArray[np.int64], list[ImageRow], NDArray[np.float32]]:
-        """Places (n,) ascending, rows, and vectors (n, dim) of all that became pictures."""
-        places = sorted(self._rows)
+    def in_order(self, *, exact: bool | None = None) -> tuple[NDArray[np.int64], list[ImageRow], NDArray[np.float32]]:
+        """Places (n,) ascending, rows, and vectors (n, dim) of all that became pictures.
+
+        exact: of those alone that went the exact way, or did not.
+        """
+        places = sorted(place for place in self._rows if exact is None or (place in self._exact) == exact)
         vectors = [self._rows[place][1] for place in places]
         rows = [self._rows[place][0] for place in places]
         return np.array(places, np.int64), rows, np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
