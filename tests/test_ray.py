@@ -43,9 +43,13 @@ for line in sys.stdin:
 cluster.shutdown()
 """
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", self.PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", self.PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
         )
         self.address = self._answer("ADDRESS")
 
@@ -192,3 +196,38 @@ def test_a_picture_that_ends_its_workers(cluster: Cluster, tmp_path: Path) -> No
     (tmp_path / "photos" / "100x.png").unlink()
     embed([tmp_path / "photos"], gallery=tmp_path / "local", encoder=FakeEncoder())
     assert contents(tmp_path / "g").keys() == contents(tmp_path / "local").keys()
+
+
+CONNECT = """
+import sys
+from mmsearch.errors import ClusterError
+from mmsearch.executors.ray import RayCrew
+try:
+    print(RayCrew(sys.argv[1], lambda share: None).described())
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_a_cluster_that_asks_for_a_token(tmp_path: Path) -> None:
+    """The token is found where Ray keeps it; without one, the line says what to set."""
+    secret = "0123456789abcdef" * 4
+    guarded = Cluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secret)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    (tmp_path / "with" / ".ray").mkdir(parents=True)
+    (tmp_path / "with" / ".ray" / "auth_token").write_text(secret)
+
+    def said(**environment: str) -> str:
+        command = [sys.executable, "-c", CONNECT, guarded.address]
+        return subprocess.run(command, env=own | environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    try:
+        assert "(1 CPUs, 0 GPUs)" in said(HOME=str(tmp_path / "with"))
+        assert "(1 CPUs, 0 GPUs)" in said(HOME=str(tmp_path), RAY_AUTH_TOKEN=secret)
+        for more in ({}, {"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_TOKEN": "f" * 64}):
+            refused = said(HOME=str(tmp_path), **more)
+            assert f"the Ray cluster at {guarded.address} did not let us in" in refused
+            assert "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to" in refused
+            assert secret not in refused
+    finally:
+        guarded.close()

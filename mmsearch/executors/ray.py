@@ -180,6 +180,10 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
     # Before it is imported: it sends nothing home, and leaves to the workers which devices they see.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    given = bool(address and address not in ("auto", "local"))
+    if given and _token_at_hand():
+        # Ray does so itself for the cluster of this machine, and leaves it out where an address is given.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
         import ray.exceptions
@@ -194,15 +198,35 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
         try:
             _require_answer(where)
             untyped.init(address=where, **quietly, **(own if where == "local" else {}))
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             if address is None and where == "auto" and isinstance(error, ConnectionError):
                 continue
-            raise ClusterError(f"no Ray cluster at {where}: {_in_a_line(error)}") from error
+            raise _not_connected(where, error, given=given) from error
         # Ray prints what befalls its machines to stdout, which is for results; there is no public way to ask it not to.
         untyped._private.worker._worker_logs_enabled = False
         announce("started a Ray cluster of this machine" if where == "local" else "connected to a Ray cluster")
         return untyped, True
     raise AssertionError("unreachable")
+
+
+def _token_at_hand() -> bool:
+    """Whether Ray would find a token for a cluster that asks for one."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    return os.path.isfile(os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111, PTH113 - Path raises without a home
+
+
+def _not_connected(where: str, error: Exception, *, given: bool) -> ClusterError:
+    refused = "auth" in type(error).__name__.lower()
+    if refused or (given and str(error).startswith("Failed to connect")):
+        # Somebody answers there; that a token is missing or wrong Ray tells only its log.
+        token = "with the token that was found" if _token_at_hand() else "without a token"
+        return ClusterError(
+            f"the Ray cluster at {where} did not let us in {token} ({_in_a_line(error)[:100]}). Clusters ask for one "
+            "where Ray's token authentication is on: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what "
+            "~/.ray/auth_token holds on the machine that started it"
+        )
+    return ClusterError(f"no Ray cluster at {where}: {_in_a_line(error)}")
 
 
 def _require_answer(address: str) -> None:
