@@ -1,11 +1,12 @@
 """Places, files and streams that are not what a command hopes for: one clear line, in bounded time, nothing lost."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 import typer
 from safetensors.numpy import load_file, save_file
 
+from mmsearch import cli
 from mmsearch.cache import writable_cache
 from mmsearch.cli import app
+from mmsearch.cli.options import location, path
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damaged
@@ -89,23 +92,102 @@ def test_lack_of_permission_is_not_called_a_failing_disk() -> None:
     assert "disk may be failing" in str(_damaged("shard", OSError(5, "Input/output error")))
 
 
-@pytest.mark.skipif(
+as_root = pytest.mark.skipif(
     os.name == "nt" or os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user"
 )
-@pytest.mark.parametrize("command", ["info", "query red", "export x.parquet", "compact", "index", "forget photos"])
+_NOBODY = 65534
+
+
+def without_rights(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line as one who may not pass by permissions, but reaches this interpreter and our packages."""
+    return shell(f"{_WITHOUT_RIGHTS} mmsearch {command}", folder, **environment)
+
+
+@as_root
+@pytest.mark.parametrize(
+    "command",
+    ["info", "query red", "export x.parquet", "compact", "index", "forget photos", "embed photos", "serve --port 0"],
+)
 def test_a_gallery_of_another_user_is_one_line(gallery: Path, command: str) -> None:
     gallery.chmod(0o700)
-    os.chown(gallery, 65534, 65534)
-    # Root without the right to read what others have: another user could not reach this interpreter everywhere.
-    done = shell(f"{_WITHOUT_RIGHTS} mmsearch {command} -g g", gallery.parent)
+    os.chown(gallery, _NOBODY, _NOBODY)
+    done = without_rights(f"{command} -g g", gallery.parent)
     assert done.returncode == 1, done.stderr
     assert "permission denied" in done.stderr
     assert "belongs to" in done.stderr or "put the gallery elsewhere" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-_TAKES_A_PLACE = ("DIR", "FILE", "FILE.svg", "FOLDER", "GALLERY", "NEW", "PATH", "ROOT", "MODEL")
-"""What help texts call a place; a new option that takes one is tried without being named here."""
+@as_root
+@pytest.mark.parametrize("command", ["info", "query red", "embed ."])
+def test_a_gallery_of_another_user_above_is_one_line(gallery: Path, command: str) -> None:
+    """It is found as git finds .git, and nobody named it: the line says where it is."""
+    (gallery.parent / ".mmsearch").symlink_to(gallery)
+    gallery.chmod(0o700)
+    os.chown(gallery, _NOBODY, _NOBODY)
+    done = without_rights(command, gallery.parent / "photos")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "permission denied" in done.stderr
+    assert f"{gallery.parent}/" in done.stderr
+
+
+@as_root
+@pytest.mark.parametrize("command", ["info", "export x.parquet", "embed photos", "compact"])
+def test_unreadable_shards_are_said_to_be_that(gallery: Path, command: str) -> None:
+    (gallery / "images").chmod(0o700)
+    for each in (gallery, gallery / "images"):
+        os.chown(each, _NOBODY, _NOBODY)
+    done = without_rights(f"{command} -g g", gallery.parent)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "permission denied" in done.stderr
+    assert "disk may be failing" not in done.stderr
+
+
+@as_root
+@pytest.mark.soak
+def test_a_cache_of_another_user_never_decides(photos: Path, whole_model: Path) -> None:
+    """Whole commands with a cache, and one of the hub, that can be read and not written: all the same answers."""
+    folder = photos.parent
+    (folder / "captions.csv").write_text("image,caption\nred.png,red\nblue.png,blue\n")
+    for name in ("cache", "hub"):
+        (folder / name).mkdir(mode=0o755)
+        os.chown(folder / name, _NOBODY, _NOBODY)
+    said = {}
+    for cache in ("cache", "own"):
+        places = {"MMSEARCH_CACHE": str(folder / cache), "HF_HOME": str(folder / "hub")}
+        for command in (
+            f"embed photos -g {cache}-g --model local-dir:{whole_model}",
+            f"query red -k 3 -g {cache}-g",
+            f"eval custom --images photos --annotations captions.csv --model local-dir:{whole_model}",
+        ):
+            done = without_rights(command, folder, **places)
+            assert done.returncode == 0, done.stderr
+            assert "Traceback" not in done.stderr
+            said[cache, command.split()[0]] = done.stdout
+    assert said["cache", "query"] == said["own", "query"] != ""
+    assert not [*(folder / "cache").iterdir()]
+
+
+_TAKES_A_PLACE = ("DIR", "FILE", "FOLDER", "GALLERY", "MODEL", "NEW", "PATH", "PLACE", "ROOT")
+_TAKES_NO_PLACE = (
+    *(
+        "ADDRESS",
+        "COLUMN",
+        "COSINE",
+        "DEVICE",
+        "KIND",
+        "NAME",
+        "PATTERN",
+        "SIZE",
+        "SQL",
+        "STRING",
+        "TEXT",
+        "TOKEN",
+        "URL",
+        "--split",
+    ),
+)
+"""What help texts call what an option takes. One that is called neither fails a test: is it a place?"""
 
 _DRIVER = """
 import json, os, resource, signal, sys
@@ -137,34 +219,86 @@ def _commands(command: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple
         yield names, command
 
 
+def _is_text(parameter: Any) -> bool:
+    """Whether any text can be given: it is no number, no flag and not one of some words."""
+    described = getattr(parameter, "type_descriptor", None)  # older releases of Typer have a type with a name
+    if described is None:
+        return parameter.type.name.partition(" ")[0] not in ("boolean", "integer", "float", "choice")
+    return described.annotation in (str, list[str], Path, list[Path])
+
+
+def _reader(parameter: Any) -> object:
+    described = getattr(parameter, "type_descriptor", None)
+    return getattr(parameter.type, "func", None) if described is None else described.parameter_info.parser
+
+
 def _kind(parameter: Any) -> str:
-    return str(parameter.metavar or "").strip("[]{}.")
+    """What help texts call what a parameter takes, or else its own name."""
+    return str(parameter.metavar or parameter.opts[-1]).strip("[]{}.").partition(".")[0]
 
 
-def _cases(values: list[str]) -> list[list[str]]:
-    """Each parameter that takes a place with each value; what else a command requires names nothing that is there."""
+def _is_place(parameter: Any) -> bool:
+    """By what reads it, `path` or `location` of the command line, or by what it is called."""
+    return _reader(parameter) in (path, location) or (_is_text(parameter) and _kind(parameter) in _TAKES_A_PLACE)
+
+
+_SAME = ("flickr8k", "flickr30k", "coco")
+"""Commands that are `eval custom` by another name."""
+
+# What else is given, so that a command comes as far as to read what is tried.
+_BESIDE = {
+    ("query",): ["red"],
+    ("serve",): ["--host=no.such.host.invalid"],  # it ends when all is read
+    ("eval", "vectors"): ["--images=v.npy", "--captions=v.npy"],
+    ("eval", "custom"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
+    ("eval", "zeroshot"): ["--images=classes", "--model=fake"],
+}
+
+
+def _cases(values: Iterable[str]) -> list[list[str]]:
+    """Each parameter that takes a place with each value; what else a command requires is there."""
     cases = []
     for names, command in _commands(typer.main.get_command(app)):
-        taking = [each for each in command.params if _kind(each) in _TAKES_A_PLACE]
-        for tried in taking:
+        if names[-1] in _SAME:
+            continue
+        options = {opt for each in command.params for opt in each.opts}
+        for tried in filter(_is_place, command.params):
             for value in values:
                 case = list(names)
-                options = [opt for each in command.params for opt in each.opts]
-                if tried.opts[-1] != "-g" and "--gallery" in options and "--gallery" not in tried.opts:
+                if "--gallery" in options and "--gallery" not in tried.opts:
                     case += ["--gallery", "g"]
-                if names == ("query",):
-                    case += ["red"]
+                beside = [each for each in _BESIDE.get(names, []) if each.partition("=")[0] not in tried.opts]
                 last = []
                 for each in command.params:
-                    if each is not tried and not each.required:
-                        continue
                     given = value if each is tried else "photos"
+                    if each is not tried and (not each.required or any(b.startswith(each.opts[0]) for b in beside)):
+                        continue
                     if each.param_type_name == "argument":
                         last.append(given)
                     else:
                         case += [f"{each.opts[0]}={given}"]
+                if names == ("query",) and tried.name in ("image", "like", "from_file"):
+                    beside = []
+                case += [each for each in beside if each.startswith("-")]
+                last += [each for each in beside if not each.startswith("-")]
                 cases.append([*case, "--", *last])
     return cases
+
+
+def _hostile_values(folder: Path) -> list[str]:
+    """Names that are no place, and places that are not what was hoped for."""
+    (folder / "loop").symlink_to("loop")
+    (folder / "zero").symlink_to("/dev/zero")
+    os.mkfifo(folder / "fifo")
+    (folder / "folder").mkdir()
+    (folder / "file").write_text("text")
+    (folder / "bytes").write_bytes(b"\xff\xfe\x00\x01")
+    (folder / "empty").touch()
+    return [
+        *("~nosuch/x", "~.jpg", "", " ", "a\nb", "/dev/zero", "/dev/full", "zero", "fifo", "folder", "file"),
+        *("bytes", "empty", "file/below", "loop", "x" * 300, "no\udcffutf8", "/proc/self/mem", "s3:", "-"),
+        *("local-dir:folder", "local-dir:file", "ViT-B-32/fifo", "ViT-B-32/loop/x.pt"),
+    ]
 
 
 def _failures(
@@ -193,11 +327,40 @@ def _failures(
     return failures
 
 
-@pytest.mark.parametrize("part", [0, pytest.param(None, marks=pytest.mark.soak)])
-def test_no_option_that_takes_a_place_ends_in_a_traceback(gallery: Path, part: int | None) -> None:
-    cases = _cases(["~nosuch/x"])
-    assert len(cases) > 40
-    assert _failures(gallery.parent, cases if part is None else cases[part::12]) == []
+def test_every_option_is_known_to_take_a_place_or_not() -> None:
+    """An option that is new has a name for what it takes that is known here, so that no place goes untried."""
+    unknown = [
+        f"mmsearch {' '.join(names)} {each.opts[-1]}: {_kind(each)}"
+        for names, command in _commands(typer.main.get_command(app))
+        for each in command.params
+        if _is_text(each) and not _is_place(each) and _kind(each) not in _TAKES_NO_PLACE
+    ]
+    assert unknown == []
+
+
+@pytest.fixture
+def places(gallery: Path) -> Path:
+    """A folder in which all that commands require is there."""
+    folder = gallery.parent
+    np.save(folder / "v.npy", np.eye(3, dtype=np.float32))
+    (folder / "captions.csv").write_text("image,caption\nred.png,red\n")
+    for name in ("a", "b"):
+        (folder / "classes" / name).mkdir(parents=True)
+        shutil.copy(folder / "photos" / "red.png", folder / "classes" / name)
+    return folder
+
+
+def test_no_option_that_takes_a_place_ends_in_a_traceback(places: Path) -> None:
+    cases = _cases(_hostile_values(places))
+    assert len(cases) > 800
+    assert _failures(places, cases[:: len(cases) // 12], seconds=20) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", [0, 1])
+def test_no_hostile_place_ends_in_a_traceback(places: Path, part: int) -> None:
+    """In two parts, so that two processes may share them."""
+    assert _failures(places, _cases(_hostile_values(places))[part::2], seconds=20) == []
 
 
 _ENDLESS = [
@@ -219,14 +382,9 @@ _ENDLESS = [
 @pytest.mark.parametrize(
     "target", ["/dev/zero", pytest.param("pipe", marks=pytest.mark.soak), pytest.param("large", marks=pytest.mark.soak)]
 )
-def test_a_text_without_end_is_refused_wherever_one_is_read(gallery: Path, target: str) -> None:
+def test_a_text_without_end_is_refused_wherever_one_is_read(places: Path, target: str) -> None:
     """A device, a pipe into which nobody writes, a file of 30 GB; also where a link of another name leads there."""
-    folder = gallery.parent
-    np.save(folder / "v.npy", np.eye(3, dtype=np.float32))
-    (folder / "captions.csv").write_text("image,caption\nred.png,red\n")
-    for name in ("a", "b"):
-        (folder / "classes" / name).mkdir(parents=True)
-        shutil.copy(folder / "photos" / "red.png", folder / "classes" / name)
+    folder = places
     os.mkfifo(folder / "pipe")
     with (folder / "large").open("wb") as file:
         file.write(b"a text\n")
@@ -254,6 +412,35 @@ def test_links_to_what_is_no_file_cost_nothing(photos: Path, mmsearch: Command, 
         named = mmsearch("embed", photos / f"x.{suffix}", "--model", "fake", "-g", photos.parent / f"new-{suffix}")
         assert named.code or suffix in ("tar", "zip", "parquet")
         assert "not a file" in named.err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "cannot use /x/y: permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "cannot use /x/y: no space left on device"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/x/y"), "cannot use /x/y: file name too long"),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write the output: no space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x/y"), None),
+        (OSError(errno.EACCES, "Permission denied"), None),
+        (OSError(errno.EINVAL, "Invalid argument", "/x/y"), None),
+        (KeyError("x"), None),
+    ],
+)
+def test_what_is_a_bug_keeps_its_traceback(
+    error: Exception, message: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Only what a file system says of a place, and that the output cannot be written, becomes a line."""
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(os, "dup2", lambda *_: 0)
+    with pytest.raises(type(error) if message is None else SystemExit):
+        cli.main()
+    if message is not None:
+        assert f"mmsearch: error: {message}" in capfd.readouterr().err
 
 
 # --- models whose parts do not fit each other -------------------------------------------------------------------------
@@ -374,11 +561,10 @@ def test_a_model_whose_parts_do_not_fit_is_one_line(wrong: str, whole_model: Pat
 
 
 @pytest.mark.soak
-def test_a_model_that_does_not_fit_is_one_line_of_every_command(whole_model: Path, gallery: Path) -> None:
-    (gallery.parent / "captions.csv").write_text("image,caption\nred.png,red\n")
+def test_a_model_that_does_not_fit_is_one_line_of_every_command(whole_model: Path, places: Path) -> None:
     cases = []
     for number, wrong in enumerate(("text_cfg is null", "weights that break off", "embed_dim is another")):
-        folder = _unfit_model(whole_model, gallery.parent / f"m{number}", wrong)
+        folder = _unfit_model(whole_model, places / f"m{number}", wrong)
         for command in (
             "embed photos -g new",
             "query red -g g",
@@ -387,7 +573,4 @@ def test_a_model_that_does_not_fit_is_one_line_of_every_command(whole_model: Pat
             "eval zeroshot --images=classes",
         ):
             cases.append([*command.split(), f"--model=local-dir:{folder}"])
-    for name in ("a", "b"):
-        (gallery.parent / "classes" / name).mkdir(parents=True)
-        shutil.copy(gallery.parent / "photos" / "red.png", gallery.parent / "classes" / name)
-    assert _failures(gallery.parent, cases, code=1, imported="open_clip") == []
+    assert _failures(places, cases, code=1, imported="open_clip") == []

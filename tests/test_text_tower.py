@@ -259,6 +259,20 @@ def small_tower() -> StoredTower:
     return lay_out(small_model(config), clip_tokenizer(77), FINGERPRINT, 24)
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_tower_is_readable_for_whom_the_user_lets_read(
+    towers: Path, small_tower: StoredTower, umask: int, mode: int
+) -> None:
+    """Of a cache that several users share, each must read what another laid out; safetensors makes files private."""
+    before = os.umask(umask)
+    try:
+        write_tower(small_tower)
+    finally:
+        os.umask(before)
+    (file,) = towers.glob("*.safetensors")
+    assert file.stat().st_mode & 0o777 == mode
+
+
 def of(tower: StoredTower, fingerprint: str) -> StoredTower:
     return replace(tower, fingerprint=fingerprint)
 

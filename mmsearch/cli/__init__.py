@@ -86,8 +86,12 @@ def main() -> None:
         _fail(f"cannot write the output: {(error.strerror or str(error)).lower()}")
 
 
-# What a file system answers about a place that was named, and what no command can know before it looks.
+# What a file system answers about a place that was named, and what no command can know before it looks. A file that is
+# not there, or is there already, is not among it: where that is not said better, it is a bug and keeps its traceback.
 _OF_A_PLACE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,

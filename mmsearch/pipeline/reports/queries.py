@@ -76,7 +76,8 @@ def write_queries_parquet(report: EvaluationReport, file: Path) -> None:
             ("hit_relevant", pa.list_(pa.bool_())),
         ]
     )
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    # Opened here: Arrow takes no name that is not UTF-8.
+    with file.open("wb") as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         rows: list[dict[str, Any]] = []
         for row in query_rows(report):
             rows.append({name: _valid(value) for name, value in row.items()})
