@@ -223,6 +223,21 @@ def test_what_fails_for_every_worker_is_raised(
     assert crew.last.closed
 
 
+@pytest.mark.parametrize("error", [ImportError("libtorch.so: failed to map segment"), MemoryError("no memory")])
+def test_a_machine_that_lacks_memory_or_a_library_is_a_line(
+    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: Any
+) -> None:
+    def another(make: Any, worker: int) -> Any:
+        raise error
+
+    monkeypatch.setattr(PretendedCrew, "make_another", staticmethod(another))
+    with pytest.raises(
+        ClusterError, match=rf"on node0: a worker cannot work there \({type(error).__name__}: {error}\)"
+    ):
+        spread(folder)
+    assert crew.last.closed
+
+
 def test_a_worker_with_another_model_or_program(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
     def another(make: Any, worker: int) -> Any:
         return replace(make, encoder=FakeEncoder("fake", seed=1)) if worker == 2 else make

@@ -285,5 +285,13 @@ class Dispatch(Generic[Piece, Outcome]):
 
 
 def _located(error: Exception, where: str) -> Exception:
-    """An error of ours with the machine that it came from; others keep their tracebacks."""
-    return type(error)(f"on {where}: {error}") if isinstance(error, MmsearchError) else error
+    """An error of ours, or of a machine that lacks memory or a library, with where it came from; others are bugs and
+    keep their tracebacks."""
+    if isinstance(error, MmsearchError):
+        return type(error)(f"on {where}: {error}")
+    if isinstance(error, (ImportError, MemoryError, OSError)):
+        return ClusterError(
+            f"on {where}: a worker cannot work there ({type(error).__name__}: {' '.join(str(error).split())[:300]}). "
+            "Its machine has to have the memory and the libraries that are needed here"
+        )
+    return error
