@@ -90,3 +90,45 @@ def test_captions_are_not_read_from_pipes(odd: Path, tmp_path: Path, mmsearch: C
     done = mmsearch("embed", "--captions", odd, "-g", tmp_path / "g")
     assert done.code == 1
     assert "named pipe" in done.err
+
+
+def test_a_tar_behind_a_tar_is_read_too(photos: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """`cat a.tar b.tar`: tar stops at the first end, and what stands behind it was lost without a word."""
+    files = sorted(photos.glob("*.png"))[:3]
+    parts = [make_tar(tmp_path / f"{file.stem}.tar", [(file.name, file.read_bytes())]).read_bytes() for file in files]
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "all.tar").write_bytes(b"".join(parts) + b"left behind by others")
+    done = mmsearch("embed", tmp_path / "p", "--model", "fake", "-g", tmp_path / "g")
+    assert "3 added" in done.out, done.err
+
+
+def test_a_member_without_a_name_is_said(photos: Path, tmp_path: Path, mmsearch: Command) -> None:
+    file = next(photos.glob("*.png"))
+    make_tar(tmp_path / "a.tar", [("", file.read_bytes()), ("x.png", file.read_bytes())])
+    done = mmsearch("embed", tmp_path / "a.tar", "--model", "fake", "-g", tmp_path / "g")
+    assert "1 added" in done.out, done.err
+    assert [row.reason for _, row in skipped(tmp_path / "g")] == ["it has no name in the archive"]
+
+
+def test_files_and_folders_named_together_in_a_new_gallery(photos: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """`embed *`: the line says which folder to name, and of nothing that it be forgotten first."""
+    done = mmsearch("embed", *sorted(photos.iterdir()), "--model", "fake", "-g", tmp_path / "g")
+    assert done.code == 1
+    assert f"mmsearch embed {photos} " in done.err
+    assert "forget" not in done.err
+
+
+def test_an_empty_archive_is_an_error(tmp_path: Path, mmsearch: Command) -> None:
+    make_tar(tmp_path / "a.tar", [])
+    done = mmsearch("embed", tmp_path / "a.tar", "--model", "fake", "-g", tmp_path / "g")
+    assert done.code == 1
+    assert "an empty archive" in done.err
+
+
+def test_a_folder_called_like_a_scheme_is_a_folder(
+    photos: Path, tmp_path: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos.rename(tmp_path / "s3:")
+    done = mmsearch("embed", "s3:/more", "--model", "fake", "-g", tmp_path / "g")
+    assert "6 added" in done.out, done.err

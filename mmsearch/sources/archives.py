@@ -25,6 +25,7 @@ _KINDS: dict[str, ArchiveKind] = {".tar": "tar", ".zip": "zip", ".parquet": "par
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 # Names and attributes of a member take some hundred bytes; a header that wants more than this is an attack.
 _MOST_HEADER_BYTES = 1 << 24
+_MOST_ZEROS = 1 << 30  # behind the end of a tar, until no other is looked for
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -138,6 +139,8 @@ def _member(file: SourceFile, archive: Archive, entry: _Entry) -> Member:
 def _cleaned(name: str) -> tuple[str, str | None]:
     """A member's name as part of an address, and why it is refused. Nothing is ever unpacked to it."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts:
+        return "", "it has no name in the archive"
     return "/".join(parts), "its name leads out of the archive" if ".." in parts else None
 
 
@@ -159,20 +162,42 @@ def _tar(file: str) -> Iterator[_Entry]:
     with open(file, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         end = os.fstat(stream.fileno()).st_size
         try:
-            with tarfile.open(fileobj=_HeaderReader(stream), mode="r:") as archive:  # type: ignore[call-overload]
-                last = -1
-                while (info := archive.next()) is not None:
-                    archive.members.clear()  # it would keep them all
-                    if info.offset <= last or info.size < 0:
-                        raise Damaged("damaged tar: a member that begins before the one before it")
-                    last = info.offset
-                    if (entry := _tar_entry(info, names, end)) is not None:
-                        yield entry
-                stream.seek(archive.offset)
-                if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes any bad header for the end
-                    raise Damaged(f"damaged tar: what stands at byte {archive.offset:,} is no header")
+            start: int | None = 0
+            while start is not None:
+                stream.seek(start)
+                with tarfile.open(fileobj=_HeaderReader(stream), mode="r:") as archive:  # type: ignore[call-overload]
+                    last = -1
+                    while (info := archive.next()) is not None:
+                        archive.members.clear()  # it would keep them all
+                        if info.offset <= last or info.size < 0:
+                            raise Damaged("damaged tar: a member that begins before the one before it")
+                        last = info.offset
+                        if (entry := _tar_entry(info, names, end)) is not None:
+                            yield entry
+                    stream.seek(archive.offset)
+                    if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes any bad header for the end
+                        raise Damaged(f"damaged tar: what stands at byte {archive.offset:,} is no header")
+                    start = _next_tar(stream, archive.offset)
         except (tarfile.TarError, ValueError, EOFError, OverflowError, MemoryError) as error:
             raise Damaged(_tar_reason(error, end)) from error
+
+
+def _next_tar(stream: BinaryIO, end: int) -> int | None:
+    """Where another tar begins behind the end of one, as `cat a.tar b.tar` makes them; None where there is none."""
+    stream.seek(end)
+    place = end
+    while place - end < _MOST_ZEROS and (blocks := stream.read(1 << 20)):
+        rest = blocks.lstrip(b"\0")
+        if rest:
+            place += (len(blocks) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+            stream.seek(place)
+            try:
+                tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+            except tarfile.TarError:
+                return None  # what others leave behind the end of a tar
+            return place
+        place += len(blocks)
+    return None
 
 
 def _tar_entry(info: tarfile.TarInfo, names: dict[str, tuple[int, int]], end: int) -> _Entry | None:

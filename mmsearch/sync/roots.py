@@ -45,12 +45,13 @@ def choose_roots(
             raise SourceError("nothing to embed: name a folder of pictures, as in: mmsearch embed ~/Pictures")
         return [RootPlan(root, _present(writer.root_path(root)), None) for root in writer.roots]
     chosen: dict[int, RootPlan] = {}
+    before = frozenset(root.id for root in writer.roots)
     named = [_existing(path) for path in paths]
     folders = dict.fromkeys(place for place in named if is_folder(place))
     for folder in folders:
         root = _root_for_folder(writer, folder)
         chosen[root.id] = RootPlan(root, writer.root_path(root), None)
-    files = _Files(writer)
+    files = _Files(writer, before)
     for file in (place for place in named if place not in folders):
         if _is_list(file):
             files.add_list(file, _announced(file, read_list(file), announce))
@@ -81,9 +82,10 @@ def _announced(file: Location, listed: FileList, announce: Callable[[str], None]
 
 @dataclass(slots=True)
 class _Files:
-    """Named files on their way to the roots that hold them."""
+    """Named files on their way to the roots that hold them. before: ids of the roots that were there before."""
 
     writer: GalleryWriter
+    before: frozenset[int]
     roots: dict[Location, Root] = field(default_factory=dict)
     _held: dict[Location, Root | None] = field(default_factory=dict)
     _real: Callable[[Location], Location] = field(default_factory=lambda: lru_cache(1 << 16)(real))
@@ -93,9 +95,21 @@ class _Files:
         for file in files:
             root = self._holding(file.parent)
             if root is None:
+                self._require_named_apart(file, folder or file.parent)
                 root = _root_for_folder(self.writer, folder or file.parent, whole=False)
                 self._held.clear()
             self.roots[self._below(file, root)] = root
+
+    def _require_named_apart(self, file: Location, folder: Location) -> None:
+        """Raise SourceError for files that are named together with folders beside them, as by `embed *`."""
+        for root in self.writer.roots:
+            other = self.writer.root_path(root)
+            if root.id not in self.before and self._real(other).is_relative_to(self._real(folder)):
+                raise SourceError(
+                    f"{file} and the folder {other} were named together, and a picture belongs to one root. Embed the "
+                    f"folder that holds both: mmsearch embed {folder} (--include and --exclude choose from it); or "
+                    "name folders alone"
+                )
 
     def add_list(self, file: Location, listed: FileList) -> None:
         """Add the files of a list; those that no root holds share one: the list's folder, or what they are all in."""

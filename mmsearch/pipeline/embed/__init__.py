@@ -184,6 +184,11 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
     whole = {str(root.folder) for root in plan.roots}
     if unlisted := [entry for entry in plan.unreadable if entry[0].rstrip("/.") in whole]:
         raise SourceError("; ".join(f"{folder} cannot be listed: {reason}" for folder, reason in unlisted))
+    if not plan.candidates and not plan.unreadable and not counts.deleted and not any(root.live for root in plan.roots):
+        raise SourceError(
+            f"no files in what was named below {', '.join(str(root.folder) for root in plan.roots)}: an empty archive, "
+            "or one that holds only captions and the like"
+        )
     if counts.in_gallery or counts.deleted or not plan.candidates:
         return
     reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
