@@ -24,6 +24,6 @@ def read_parquet(file: Path, names: ColumnNames) -> Draft:
         with pq.ParquetFile(file) as opened:
             columns = [name for name in opened.schema_arrow.names if name.lower() in wanted]
             rows = opened.read(columns=columns).to_pylist() if columns else [dict.fromkeys(opened.schema_arrow.names)]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeEncodeError) as error:
         raise BenchmarkError(f"{file}: Parquet, but damaged: {error}") from None
     return read_records(((f"row {number}", row) for number, row in enumerate(rows)), "Parquet", str(file), names)

@@ -132,7 +132,7 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
         column = table.column("embedding").combine_chunks()
         lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
         flat = column.flatten()
-    except (pa.ArrowException, AttributeError, OSError) as error:
+    except (pa.ArrowException, AttributeError, OSError, UnicodeEncodeError) as error:  # a name of any bytes
         raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
     if len(lengths) > 1 or flat.null_count:
         shown = ", ".join("none" if each is None else str(each) for each in sorted(lengths, key=lambda n: n or 0)[:5])
