@@ -1,6 +1,7 @@
 """From files to pixels: reads, hashes and decodes in parallel, in order, a bounded number ahead of whoever consumes."""
 
 import hashlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
-from mmsearch.encoders import Encoder, FastPreprocessing
+from mmsearch.encoders import Encoder, FastPreprocessing, JpegDecoder
 from mmsearch.errors import ImageError
 from mmsearch.sources import MAX_FILE_BYTES, SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
@@ -29,6 +30,8 @@ __all__ = [
     "LoadOptions",
     "LoadSeconds",
     "Loaded",
+    "NVJPEG",
+    "OnDevice",
     "both_ways",
     "load",
 ]
@@ -38,6 +41,8 @@ DECODE_SECONDS = 120.0
 # What is decoded at a fraction of its size stays this many times larger than what it is resized to. At twice, stripes
 # and halftones come out at 30 dB; at three times at 40, and photographs at 52 to 57.
 MARGIN = 3
+NVJPEG = "nvjpeg"
+"""The route of what a GPU decodes and resizes."""
 _AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
 
 Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
@@ -64,7 +69,7 @@ class Kind:
     """What may decide how well the quick way to pixels agrees with the exact one.
 
     format: Pillow's name. orientation: EXIF, 1 to 8. route: "turbo", "turbo/2", "turbo/4", "turbo/8" (libjpeg-turbo, at
-    that fraction of the size), or "pillow".
+    that fraction of the size), "nvjpeg" (a GPU), or "pillow".
     """
 
     format: str
@@ -108,6 +113,20 @@ class Loaded:
     seconds: LoadSeconds = LoadSeconds()
 
 
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """A GPU that decodes beside the cores.
+
+    trusted: told the kind of a picture; where it answers False, the cores decode it. always: the GPU is given all that
+    it takes, and not only what comes while every core is decoding. threads: that wait for it.
+    """
+
+    decoder: JpegDecoder
+    trusted: Callable[[Kind], bool]
+    always: bool
+    threads: int
+
+
 def load(
     files: Iterable[SourceFile],
     encoder: Callable[[], Encoder],
@@ -117,16 +136,19 @@ def load(
     known: Callable[[bytes], bool] = lambda _: False,
     sampled: Callable[[Kind], bool] = lambda _: False,
     options: LoadOptions | None = None,
+    on_device: OnDevice | None = None,
 ) -> Iterator[Loaded]:
     """Read files in their order. Whatever goes wrong with one is its `error`, and nothing else.
 
     encoder: asked for when a picture has to be preprocessed; what it raises is raised here.
     workers: with `threads` threads. known: told the content hash (blake2b-128) of a file; where it answers True, the
     file is not decoded. sampled: told the kind of each picture that is decoded; where it answers True, the exact route
-    is taken too.
+    is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded by cores at a time as
+    `threads` says.
     """
     options = options or LoadOptions()
-    reader = _Reader(encoder, known, sampled, options)
+    reader = _Reader(encoder, known, sampled, options, threads, on_device)
+    threads += on_device.threads if on_device else 0
     pending: deque[tuple[SourceFile, Future[Loaded]]] = deque()
 
     def first() -> Loaded:
@@ -157,11 +179,15 @@ class _Reader:
         known: Callable[[bytes], bool],
         sampled: Callable[[Kind], bool],
         options: LoadOptions,
+        threads: int,
+        on_device: OnDevice | None,
     ) -> None:
         self._encoder = encoder
         self._known = known
         self._sampled = sampled
         self._options = options
+        self._on_device = on_device
+        self._cores = threading.Semaphore(threads)
 
     def load(self, file: SourceFile) -> Loaded:
         started = time.perf_counter() - (file.ahead.waited if file.ahead else 0)
@@ -181,6 +207,44 @@ class _Reader:
             return Loaded(file, content_hash, error=ImageError("decode", "out of memory"))
 
     def _decoded(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
+        device = self._on_device
+        if device is None:
+            return self._by_a_core(file, data, content_hash, read)
+        # What the cores cannot keep up with is for the GPU: who finds one free decodes on it.
+        if device.always or not self._cores.acquire(blocking=False):
+            found = self._by_device(device, file, data, content_hash, read)
+            if found is not None:
+                return found
+            self._cores.acquire()
+        try:
+            return self._by_a_core(file, data, content_hash, read)
+        finally:
+            self._cores.release()
+
+    def _by_device(
+        self, device: OnDevice, file: SourceFile, data: bytes, content_hash: bytes, read: float
+    ) -> Loaded | None:
+        """Decode on the GPU; None where it does not take this picture."""
+        header = images.jpeg_header(data, max_pixels=self._options.max_pixels)
+        if header is None:
+            return None
+        kind = Kind(header.format, header.orientation, NVJPEG)
+        if not device.trusted(kind):
+            return None
+        small = device.decoder.fit(data, (header.width, header.height), header.orientation)
+        if small is None:
+            return None
+        told = (header.width, header.height, header.taken_at, False)
+        seconds = LoadSeconds(read)  # what the GPU needs it counts itself
+        encoder = self._encoder()
+        if not self._sampled(kind) or encoder.fast is None:
+            return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
+        whole = images.decode(data, max_pixels=self._options.max_pixels)
+        reference = _resized(lambda: encoder.preprocess(whole.image))
+        error = encoder.fast.error(small, reference)
+        return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
+
+    def _by_a_core(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
         encoder, limit = self._encoder(), self._options.max_pixels
         fast = None if self._options.exact or self._options.benchmark else encoder.fast
         started = time.perf_counter()

@@ -30,8 +30,7 @@ class Workers:
         self._started: dict[Future[Any], float] = {}
         self._threads: list[threading.Thread] = []
         self._given_up: set[Future[Any]] = set()
-        for _ in range(count):
-            self._add_thread()
+        self.add(count)
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +46,11 @@ class Workers:
                 task[0].cancel()
         for _thread in self._threads:
             self._tasks.put(None)
+
+    def add(self, count: int) -> None:
+        """Have so many more threads."""
+        for _ in range(count):
+            self._add_thread()
 
     def submit(self, function: Callable[..., _Result], *arguments: Any) -> "Future[_Result]":
         """Have `function(*arguments)` run by the next free thread."""

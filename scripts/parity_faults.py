@@ -83,8 +83,6 @@ def faults(fast: Any) -> dict[str, Fit]:
     import torch
     from open_clip.transform import center_crop_or_pad
 
-    from mmsearch.encoders.preprocessing import turned
-
     def right(picture: Any) -> Any:
         size = picture.width, picture.height
         return fast.fit_array(picture.pixels, picture.scale, size, picture.orientation)
@@ -97,7 +95,7 @@ def faults(fast: Any) -> dict[str, Fit]:
 
     def by_pillow(resampling: Image.Resampling) -> Fit:
         def fit(picture: Any) -> Any:
-            upright = Image.fromarray(np.ascontiguousarray(turned(picture.pixels, picture.orientation)))
+            upright = picture.upright()
             height, width = fast._resized(picture.width, picture.height)
             resized = torch.from_numpy(np.array(upright.resize((width, height), resampling)))
             return center_crop_or_pad(resized.permute(2, 0, 1), list(fast.size)).permute(1, 2, 0).numpy()

@@ -72,7 +72,8 @@ def test_turns_are_those_of_pillow() -> None:
     for orientation in range(1, 9):
         image = Image.fromarray(pixels)
         upright = image.transpose(TURNS[orientation]) if orientation > 1 else image
-        assert np.array_equal(turned(pixels, orientation), np.asarray(upright)), orientation
+        found = turned(torch.from_numpy(pixels).permute(2, 0, 1), orientation).permute(1, 2, 0)
+        assert np.array_equal(found.numpy(), np.asarray(upright)), orientation
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,12 @@ def embed(
             "--exact", help="Decode with Pillow, preprocess with open_clip's own transform, encode in fp32. Slower."
         ),
     ] = False,
+    decode: Annotated[
+        Literal["auto", "cpu", "gpu"],
+        typer.Option(
+            help="Where JPEG is decoded: auto has a GPU decode what the cores cannot keep up with; gpu, all it takes."
+        ),
+    ] = "auto",
     ray: Annotated[
         str | None,
         typer.Option(
@@ -136,6 +142,7 @@ def embed(
         strict=strict,
         ray=ray,
         columns=ColumnNames(image_column, tuple(caption_column or ())),
+        decode=decode,
     )
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped)
     if dry_run:
@@ -202,6 +209,8 @@ def _print(report: "EmbedReport") -> None:
     if report.stages.bottleneck is not None:
         stages = ", ".join(f"{each.name} {each.seconds:.1f} s ({each.share:.0%})" for each in report.stages.stages)
         print(f"stages    {stages}; the bottleneck is {report.stages.bottleneck}")
+    if report.stages.decoded_on_gpu:
+        print(f"decoded   {report.stages.decoded_on_gpu:,} on the GPU, {report.stages.decoded_on_cpu:,} on processors")
 
 
 def _print_estimate(found: "Estimate") -> None:

@@ -8,6 +8,7 @@
     devices             where and in which precision
     preprocessing       pictures -> pixels, exactly and in a hurry
     lanes               pixels -> vectors on one device
+    jpeg_decoding       JPEG -> pixels on a GPU, in batches
     quantised           a model in int8, for CPUs
     open_clip_encoder   the encoder
     laying_out          its text side laid out in the cache, for queries without torch
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "DecodesJpeg",
     "EncodedImages",
     "EncodedTexts",
     "Encoder",
     "FastPreprocessing",
+    "JpegDecoder",
     "TextEncoder",
     "announce_on_stderr",
     "find_text_encoder",
@@ -145,6 +148,40 @@ class Encoder(TextEncoder, Protocol):
     ) -> AbstractContextManager[tuple[Callable[[NDArray[np.float32] | NDArray[np.uint8]], EncodedImages], ...]]:
         """Several `encode_images` that work at the same time, each for one thread at a time, for as long as the context
         is open. On a CPU they share `threads` cores; on GPUs there are some for each GPU."""
+        ...
+
+
+class JpegDecoder(Protocol):
+    """Decodes and resizes JPEG on a GPU, for many threads at once: the route "nvjpeg"."""
+
+    @property
+    def threads(self) -> int:
+        """How many batches it works on at the same time."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long that work has taken until now, added up."""
+        ...
+
+    def fit(self, data: bytes, size: tuple[int, int], orientation: int) -> NDArray[np.uint8] | None:
+        """A JPEG -> (H, W, 3), upright, as `FastPreprocessing.fit_array`; None where it does not take this one.
+
+        size: (width, height), upright. orientation: EXIF, 1 to 8. Waits for its turn. Thread-safe.
+        """
+        ...
+
+
+@runtime_checkable
+class DecodesJpeg(Protocol):
+    """An encoder whose device can decode JPEG too. What an encoder need not have."""
+
+    def why_no_jpeg_decoder(self) -> str | None:
+        """Why its device decodes no JPEG, as the second half of a sentence; None where it does."""
+        ...
+
+    def jpeg_decoder(self) -> AbstractContextManager[JpegDecoder]:
+        """Decodes on its device for as long as the context is open."""
         ...
 
 

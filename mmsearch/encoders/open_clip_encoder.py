@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from mmsearch.encoders import EncodedImages, EncodedTexts
 from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe, every_device
 from mmsearch.encoders.fingerprint import cached_fingerprint
+from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.lanes import Lane, Pixels
 from mmsearch.encoders.laying_out import keep_text_side
 from mmsearch.encoders.preprocessing import Preprocessing
@@ -130,6 +131,13 @@ class OpenClipEncoder:
             model = copy.deepcopy(self._model).to(device) if number else self._model
             found += [self._lane_of(model.encode_image, device).images for _ in range(_LANES[device.type])]
         yield tuple(found)
+
+    def why_no_jpeg_decoder(self) -> str | None:
+        return why_not_on(every_device(self._device)[0])
+
+    def jpeg_decoder(self) -> BatchJpegDecoder:
+        # Of several GPUs the first: together their decoders take what the cores cannot anyway.
+        return BatchJpegDecoder(every_device(self._device)[0], self._preprocessing)
 
     def _lane_of(self, encode_image: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Lane:
         return Lane(encode_image, device, self._precision, self._preprocessing, self._identity.spec)

@@ -36,6 +36,7 @@ class Preprocessing:
         *self._geometry, _, _, _ = self._transform.transforms  # then: to RGB, to tensor, normalise
         self._mean = torch.tensor(_triple(self._config.mean)).view(3, 1, 1)
         self._std = torch.tensor(_triple(self._config.std)).view(3, 1, 1)
+        self._moments: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
         # "random" is for training; open_clip validates it, and resizes for targets that are not square, with bicubic.
         linear = self._config.interpolation == "bilinear" and len(self._geometry) < 3
         self._mode = "bilinear" if linear else "bicubic"
@@ -61,32 +62,56 @@ class Preprocessing:
         size: (width, height) of the upright picture at full scale. It is turned when it is small, but before it is
         cropped: where one pixel is too many, which one goes depends on what is left and right.
         """
-        swapped = orientation >= _TRANSPOSED
-        width, height = size
-        stored, target = (height, width), self._resized(width, height)
-        if swapped:
-            stored, target = stored[::-1], target[::-1]
+        stored, target = self._stored_sizes(size, orientation)
         small = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         if small.shape[2:] != target:
             # Scaled by 4, 4001 columns are 1001, of which the last is a quarter: so torch is told the factors instead
             # of taking them from the sizes. A touch more, since it rounds down: 127.99999 columns are not 127.
             factors = [scale * after / before * (1 + 1e-9) for after, before in zip(target, stored, strict=True)]
             small = interpolate(small, scale_factor=factors, mode=self._mode, antialias=True)
-        upright = turned(small[0].permute(1, 2, 0).numpy(), orientation)
-        whole = torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1)
-        cropped = center_crop_or_pad(whole, list(self.size), fill=self._config.fill_color)
-        return np.ascontiguousarray(cropped.permute(1, 2, 0).numpy())
+        return np.ascontiguousarray(self._upright_middles(small, orientation)[0].numpy())
+
+    def fit_tensors(self, pixels: torch.Tensor, size: tuple[int, int], orientation: int) -> torch.Tensor:
+        """Stored pictures of one size on one device, uint8 (n, 3, h, w) -> uint8 (n, H, W, 3) there, upright.
+
+        size, orientation: as of `fit_array`. In float32, since GPUs resize no bytes.
+        """
+        _, target = self._stored_sizes(size, orientation)
+        if pixels.shape[2:] != target:
+            resized = interpolate(pixels.to(torch.float32), size=target, mode=self._mode, antialias=True)
+            pixels = resized.round_().clamp_(0, 255).to(torch.uint8)
+        return self._upright_middles(pixels, orientation).contiguous()
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (n, H, W, 3) on a device -> float32 (n, 3, H, W), as `reference` gives it, channels last in memory."""
-        scaled = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-        return scaled.sub_(self._mean.to(pixels.device)).div_(self._std.to(pixels.device))
+        mean, std = self._moments_on(pixels.device)
+        return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
+
+    def _moments_on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation on a device, copied there once: a copy a batch would make the device wait."""
+        if device not in self._moments:
+            self._moments[device] = self._mean.to(device), self._std.to(device)
+        return self._moments[device]
 
     def error(self, pixels: NDArray[np.uint8], reference: NDArray[np.float32]) -> float:
         """Mean squared difference, in units of 1/255, between what `fit` gave and what `reference` gave."""
         wanted = ((torch.from_numpy(reference) * self._std + self._mean) * 255).round()
         difference = torch.from_numpy(pixels).permute(2, 0, 1) - wanted
         return float(difference.square().mean())
+
+    def _stored_sizes(self, size: tuple[int, int], orientation: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(height, width) of a picture as it is stored, and what it is resized to before it is turned and cropped.
+
+        size: (width, height), upright."""
+        width, height = size
+        stored, target = (height, width), self._resized(width, height)
+        return (stored[::-1], target[::-1]) if orientation >= _TRANSPOSED else (stored, target)
+
+    def _upright_middles(self, resized: torch.Tensor, orientation: int) -> torch.Tensor:
+        """(n, 3, h, w), resized but stored as the camera held it -> (n, H, W, 3), cropped when it is upright."""
+        upright = turned(resized, orientation)
+        cropped: torch.Tensor = center_crop_or_pad(upright, list(self.size), fill=self._config.fill_color)
+        return cropped.permute(0, 2, 3, 1)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """(height, width) before the crop: the arithmetic of torchvision's Resize and open_clip's ResizeKeepRatio."""
@@ -108,14 +133,14 @@ class Preprocessing:
         return image.crop((left, upper, width - left, height - upper))
 
 
-def turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """(h, w, 3) as stored -> upright, by its EXIF orientation (CIPA DC-008, tag 0x0112)."""
+def turned(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
+    """(…, h, w) as stored -> upright, by its EXIF orientation (CIPA DC-008, tag 0x0112)."""
     if orientation >= _TRANSPOSED:
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.transpose(-2, -1)
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+        pixels = pixels.flip(-1)
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
+        pixels = pixels.flip(-2)
     return pixels
 
 

@@ -14,7 +14,17 @@ small one for a screen. Whatever a file contains, they return or raise `ImageErr
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """
 
-from mmsearch.images.decoding import Header, Picture, StoredPicture, decode, decode_fast, decode_for_benchmark, probe
+from mmsearch.images.decoding import (
+    Header,
+    JpegHeader,
+    Picture,
+    StoredPicture,
+    decode,
+    decode_fast,
+    decode_for_benchmark,
+    jpeg_header,
+    probe,
+)
 from mmsearch.images.opening import FORMATS, MAX_PIXELS
 from mmsearch.images.showing import make_thumbnail
 
@@ -26,7 +36,9 @@ __all__ = [
     "StoredPicture",
     "decode",
     "decode_fast",
+    "JpegHeader",
     "decode_for_benchmark",
+    "jpeg_header",
     "probe",
     "make_thumbnail",
 ]

@@ -20,7 +20,10 @@ from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
 from mmsearch.images.truncated import read_truncated
 
-__all__ = ["Header", "Picture", "StoredPicture", "decode", "decode_fast", "decode_for_benchmark", "probe"]
+__all__ = [
+    *("Header", "JpegHeader", "Picture", "StoredPicture"),
+    *("decode", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe"),
+]
 
 
 _LARGE_PIXELS = 50_000_000
@@ -50,6 +53,17 @@ class Header:
     format: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """What the header of a JPEG says. Fields as of a `Picture`: width and height are upright."""
+
+    width: int
+    height: int
+    taken_at: datetime | None
+    format: str
+    orientation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,32 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
             return _decode(image, data)
 
 
+def jpeg_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegHeader | None:
+    """The header of a JPEG that any decoder takes: baseline, RGB as YCbCr, whole. None for all other pictures.
+
+    Raises ImageError("identify") as `probe` does."""
+    with quietly():
+        image = open_image(io.BytesIO(data), max_pixels)
+        ordinary = image.format in turbo.FORMATS and image.mode == "RGB" and not image.info.get("progressive")
+        # Without its end marker a file may end in the middle of its pixels, which not every decoder says.
+        if (
+            turbo.is_ribbon(*image.size)
+            or not ordinary
+            or image.info.get("adobe_transform") == 0
+            or not data.rstrip(b"\0").endswith(b"\xff\xd9")
+        ):
+            return None
+        return _header_of(image, data)
+
+
+def _header_of(image: ImageFile.ImageFile, data: bytes) -> JpegHeader:
+    tags = exif.read_exif(image)
+    orientation = exif.orientation(tags)
+    width, height = (image.height, image.width) if orientation >= 5 else image.size
+    taken_at = dates.taken_at(image, tags, data)
+    return JpegHeader(width, height, taken_at, str(image.format), orientation)
+
+
 def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> Picture | StoredPicture:
     """As `decode`; ordinary JPEG is decoded by libjpeg-turbo, no larger than it has to be, and left as it is stored.
 
@@ -128,13 +168,11 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
         if image.format in turbo.FORMATS and image.mode in turbo.MODES:
             found = turbo.decode(data, image.width, image.height, at_least)
             if found is not None:  # else Pillow decides whether there is a picture in it
-                tags = exif.read_exif(image)
-                orientation = exif.orientation(tags)
-                width, height = (image.height, image.width) if orientation >= 5 else image.size
-                taken_at = dates.taken_at(image, tags, data)
+                head = _header_of(image, data)
                 return StoredPicture(
-                    *found, width, height, taken_at, image.format, orientation, icc_profile=_profile(image)
-                )
+                    *found, head.width, head.height, head.taken_at, head.format, head.orientation,
+                    icc_profile=_profile(image),
+                )  # fmt: skip
         with _in_turn(image):
             return _decode(image, data)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "MODES", "decode", "detail"]
+__all__ = ["FORMATS", "MODES", "decode", "detail", "is_ribbon"]
 
 FORMATS = frozenset({"JPEG", "MPO"})  # of an MPO the first picture, which is a JPEG
 MODES = frozenset({"RGB", "L"})  # CMYK has inverted relatives that Pillow knows
@@ -16,6 +16,11 @@ _RIBBON = 64
 _DETAIL = 90.0
 
 
+def is_ribbon(width: int, height: int) -> bool:
+    """Whether so little of a picture is wanted that it is not resized whole."""
+    return max(width, height) > _RIBBON * min(width, height)
+
+
 def decode(data: bytes, width: int, height: int, at_least: int) -> tuple[NDArray[np.uint8], int] | None:
     """The stored picture and its scale (see `StoredPicture`); None where libjpeg finds anything wrong with the file.
 
@@ -23,7 +28,7 @@ def decode(data: bytes, width: int, height: int, at_least: int) -> tuple[NDArray
     fraction is decoded at a larger one, at last at its full size."""
     import simplejpeg
 
-    if max(width, height) > _RIBBON * min(width, height):
+    if is_ribbon(width, height):
         return None
     short = min(width, height)
     for scale in (*(each for each in _SCALES if short >= at_least * each), 1):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class Flow:
     def _encode(self) -> None:
         if not self._fresh:
             return
-        entries, pixels = [entry for entry, _ in self._fresh], np.stack([pixels for _, pixels in self._fresh])
+        entries, pixels = [entry for entry, _ in self._fresh], [pixels for _, pixels in self._fresh]
         self._fresh = []
         while not self._room.acquire(timeout=1):
             self._check()
@@ -121,7 +121,8 @@ class Flow:
         self._encoding.append(future)
         self._write(lambda: self._sink.encoded(entries, future.result()))
 
-    def _on_a_lane(self, pixels: Pixels) -> EncodedImages:
+    def _on_a_lane(self, pictures: list[Pixels]) -> EncodedImages:
+        pixels: Any = np.stack(pictures)  # here, where nobody waits for it: the main thread feeds all lanes
         lane = self._lanes.get()
         try:
             encoded = lane(pixels)

@@ -31,6 +31,8 @@ class EmbedOptions:
     ray: the Ray cluster that embeds the pictures: "auto" for the one that this machine belongs to, "local" for one that
     is started for it, "any" for the first of these that there is, or an address; None for this process.
     columns: what those of tables of captions are called.
+    decode: where JPEG is decoded: "cpu"; "gpu", as far as it takes it; or "auto": by the cores, and by the GPU, where
+    there is one, what they cannot keep up with.
     """
 
     device: str = "auto"
@@ -46,6 +48,7 @@ class EmbedOptions:
     seconds: float = DECODE_SECONDS
     ray: str | None = None
     columns: ColumnNames = USUAL_NAMES
+    decode: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
