@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format bench clean
+.PHONY: help setup demo test soak lint format bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -49,6 +49,9 @@ bench: $(READY) ## speed and memory, as ratios against the plain way of doing it
 	$(BIN)/python scripts/bench_serve.py
 	$(BIN)/python scripts/bench_store.py
 	$(BIN)/python scripts/bench_ray.py
+
+gpu: $(READY) ## what a GPU has to show, in eight minutes: that all is right on it, then how fast
+	$(BIN)/python scripts/gpu_trial.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,601 @@
+"""What a GPU has to show, in one run of at most eight minutes: first that all is right on it, then how fast it is.
+
+    python scripts/gpu_trial.py [--device cuda] [--seconds 480] [--quick] [--json gpu_trial.json]
+
+Made for a machine that is bare and has no network: bring what `REQUIREMENTS` names and is not there as wheels, by
+
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 -d wheels NAME …
+
+where there is a network, and `pip install --no-index --no-deps wheels/*.whl` there. Neither DuckDB nor a web server is
+needed. `make gpu` runs it where the project is set up.
+
+Each part is bounded in time, prints what it found at once, and leaves it in the JSON, so that a run that is killed has
+told what it knew; what goes wrong in one is recorded, and the others go on. With --device cpu the same table is printed
+of what a processor can do, in small sizes: that is how this script is tested. --quick: small sizes anywhere.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REQUIREMENTS = (
+    *("torch", "torchvision", "open_clip", "numpy", "PIL", "pyarrow", "safetensors", "simplejpeg", "pillow_heif"),
+    *("ftfy", "regex", "wcwidth", "filelock", "pathspec", "platformdirs", "threadpoolctl", "fsspec", "faiss", "typer"),
+)
+PROJECT = Path(__file__).resolve().parents[1]
+TARGET_OF_BOUND, TARGET_OF_PLAIN = 0.9, 2.5
+
+
+@dataclass(slots=True)
+class Trial:
+    """What all parts share. deadline: of the part that runs. found: what goes into the JSON."""
+
+    device: str
+    quick: bool
+    scratch: Path
+    cores: int
+    deadline: float = 0.0
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    def left(self) -> float:
+        """Seconds that the part may still take."""
+        return self.deadline - time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=480.0, help="after which nothing new is begun")
+    parser.add_argument("--quick", action="store_true", help="small models and few pictures")
+    parser.add_argument("--json", type=Path, default=Path("gpu_trial.json"))
+    options = parser.parse_args()
+    if missing := [name for name in REQUIREMENTS if importlib.util.find_spec(name) is None]:
+        raise SystemExit(f"gpu_trial: missing here: {', '.join(missing)}")
+    sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["MMSEARCH_CACHE"] = f"{name}/cache"
+        trial = Trial(options.device, options.quick or options.device == "cpu", Path(name), os.cpu_count() or 1)
+        for title, share, part in PARTS:
+            run_part(trial, title, share, part, started + options.seconds)
+            options.json.write_text(json.dumps(trial.found, indent=1, default=str) + "\n")
+    print(f"\ntook {time.monotonic() - started:.0f} s; written to {options.json}")
+    if wrong := [title for title, found in trial.found.items() if found.get("error") or found.get("wrong")]:
+        raise SystemExit(f"gpu_trial: not as it should be: {', '.join(wrong)}")
+
+
+def run_part(trial: Trial, title: str, most: float, part: Callable[[Trial], dict[str, Any]], end: float) -> None:
+    """Run a part, of at most so many seconds, and record what it found or what went wrong."""
+    now = time.monotonic()
+    print(f"\n== {title}", flush=True)
+    if end - now < 5:
+        trial.found[title] = {"skipped": "no time left"}
+        print("no time left", flush=True)
+        return
+    trial.deadline = min(now + most, end)
+    try:
+        found = part(trial)
+    except Exception as error:  # noqa: BLE001  the others are to be heard
+        found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        print(f"WENT WRONG: {found['error']}", flush=True)
+    found["part_seconds"] = round(time.monotonic() - now, 1)
+    trial.found[title] = found
+
+
+def say(line: str) -> None:
+    print(f"   {line}", flush=True)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def machine(trial: Trial) -> dict[str, Any]:
+    """Device, driver, versions."""
+    import torch
+    import torchvision
+    from measuring import circumstances
+
+    found: dict[str, Any] = {**circumstances(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    found |= {"cuda": torch.version.cuda, "python": sys.version.split()[0]}
+    if trial.gpu:
+        properties = torch.cuda.get_device_properties(0)
+        found |= {"device": properties.name, "device_gib": properties.total_memory / 2**30}
+        found["devices"] = torch.cuda.device_count()
+    else:
+        found["device"] = "cpu"
+    say(", ".join(f"{name} {value}" for name, value in found.items() if name != "command"))
+    return found
+
+
+def load(trial: Trial, model: Path, precision: str = "auto") -> Any:
+    from mmsearch.encoders import load_encoder
+
+    return load_encoder(f"local-dir:{model}", device=trial.device, precision=precision)
+
+
+def model_of(trial: Trial, arch: str) -> Path:
+    """A model of random weights, written once; in a quick run a small one under each name."""
+    from bench_embed import random_model
+
+    folder = trial.scratch / f"model-{arch}"
+    return folder if folder.exists() else random_model(folder, "small" if trial.quick else arch)
+
+
+def photos(trial: Trial, size: str, count: int) -> list[Path]:
+    """JPEGs of a size, written once."""
+    from bench_embed import write_photos
+
+    folder = trial.scratch / f"{size}-{count}"
+    return sorted(folder.iterdir()) if folder.exists() else write_photos(folder, size, count)
+
+
+def lanes(trial: Trial) -> dict[str, Any]:
+    """Lanes at work beside each other give what one call gives; what is pinned is not overwritten too early."""
+    import numpy as np
+
+    encoder = load(trial, model_of(trial, "ViT-B-32"), "fp32")
+    height, width = encoder.fast.size
+    pixels = np.random.default_rng(0).integers(0, 256, (256, height, width, 3), np.uint8)
+    parts = np.array_split(pixels, 8)
+    whole = encoder.encode_images(pixels)
+    worst, rounds = 0.0, 0
+    with encoder.lanes(trial.cores) as opened, ThreadPoolExecutor(len(opened)) as pool:
+        while rounds < (2 if trial.quick else 10) and trial.left() > 2:
+            work = [pool.submit(opened[number % len(opened)], part) for number, part in enumerate(parts)]
+            vectors = np.concatenate([each.result().vectors for each in work])
+            worst, rounds = max(worst, float(np.abs(vectors - whole).max())), rounds + 1
+    say(f"{len(opened)} lanes, {rounds} rounds: vectors differ from one call's by at most {worst:.1e}")
+    return {"lanes": len(opened), "largest_difference": worst, "wrong": worst > 1e-4}
+
+
+def precisions(trial: Trial) -> dict[str, Any]:
+    """Each precision against fp32, by the gates of `embed`: on photographs, and on postcards with the demo model."""
+    import numpy as np
+    from PIL import Image
+
+    from mmsearch.encoders import load_encoder
+    from mmsearch.pipeline.embed.parity import COSINE_GATES, centred_cosines
+
+    found: dict[str, Any] = {}
+    files = photos(trial, "640x480", 24 if trial.quick else 200)
+    cards = sorted((PROJECT / "data" / "postcards" / "images").iterdir())[: 24 if trial.quick else 200]
+    specs = {"photos": (f"local-dir:{model_of(trial, 'ViT-B-32')}", files), "postcards": ("demo", cards)}
+    for kind, (spec, pictures) in specs.items():
+        # int8 is for processors and transformers, which the demo model is not.
+        for precision in ("fp32", "fp16", "bf16") if trial.gpu else ("fp32", "int8") if kind == "photos" else ("fp32",):
+            encoder = load_encoder(spec, device=trial.device, precision=precision)
+            pixels = np.stack([encoder.fast.fit(Image.open(file).convert("RGB")) for file in pictures])
+            exact = np.stack([encoder.preprocess(Image.open(file).convert("RGB")) for file in pictures])
+            references = encoder.encode_reference(exact)
+            cosines = centred_cosines(
+                encoder.encode_images(pixels), references, references.mean(axis=0, dtype=np.float64)
+            )
+            mean, gate = float(cosines.mean()), COSINE_GATES[precision]
+            say(f"{kind} in {precision}: centred cosine {mean:.5f} (gate {gate}), lowest {cosines.min():.5f}")
+            found[f"{kind} {precision}"] = {"mean": mean, "lowest": float(cosines.min()), "gate": gate}
+    found["wrong"] = any(each["mean"] < each["gate"] for each in found.values())
+    return found
+
+
+def halving(trial: Trial) -> dict[str, Any]:
+    """A batch that does not fit goes in halves, to the same vectors."""
+    import numpy as np
+    import torch
+
+    if not trial.gpu:
+        say("only on a GPU")
+        return {"skipped": "no GPU"}
+    encoder = load(trial, model_of(trial, "ViT-B-32"), "fp32")
+    height, width = encoder.fast.size
+    pixels = np.random.default_rng(0).integers(0, 256, (1024, height, width, 3), np.uint8)
+    expected = np.concatenate([encoder.encode_images(part) for part in np.array_split(pixels, 16)])
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 1.5e9) / total)
+    try:
+        worst = float(np.abs(encoder.encode_images(pixels) - expected).max())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    most = encoder._image_lane._most
+    say(f"1,024 pictures with 1.5 GB: at most {most} at a time, vectors differ by at most {worst:.1e}")
+    return {"most": most, "largest_difference": worst, "wrong": most is None or worst > 1e-3}
+
+
+_EMBED = """
+import sys
+from mmsearch.pipeline.embed import EmbedOptions, embed
+folder, gallery, model, device = sys.argv[1:]
+embed([folder], gallery=gallery, encoder=f"local-dir:{model}", options=EmbedOptions(device=device))
+"""
+
+
+def killed(trial: Trial) -> dict[str, Any]:
+    """A run that is killed and begun again ends as one that never was."""
+    import numpy as np
+
+    from mmsearch.gallery import Gallery
+    from mmsearch.pipeline.embed import EmbedOptions, embed
+
+    model = model_of(trial, "ViT-B-32")
+    files = photos(trial, "640x480", 60 if trial.quick else 2_000)
+    spec, options = f"local-dir:{model}", EmbedOptions(device=trial.device)
+    embed([files[0].parent], gallery=trial.scratch / "never", encoder=spec, options=options)
+    command = [
+        sys.executable,
+        "-c",
+        _EMBED,
+        str(files[0].parent),
+        str(trial.scratch / "once"),
+        str(model),
+        trial.device,
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while child.poll() is None and not list((trial.scratch / "once").glob("images/*")) and trial.left() > 20:
+        time.sleep(0.005)
+    early = child.poll() is None
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    embed([files[0].parent], gallery=trial.scratch / "once", encoder=spec, options=options)
+    rows = []
+    for name in ("never", "once"):
+        gallery = Gallery.open(trial.scratch / name)
+        named = sorted((path, row_id) for row_id, _, path in gallery.image_names())
+        rows.append(([path for path, _ in named], gallery.vectors("images", np.array([row for _, row in named]))))
+    same = rows[0][0] == rows[1][0]
+    difference = float(np.abs(rows[0][1].astype(np.float32) - rows[1][1].astype(np.float32)).max()) if same else None
+    when = "in the middle" if early else "when it was done"
+    say(f"killed {when}: names equal: {same}, vectors differ by {difference}")
+    return {
+        "killed_in_the_middle": early,
+        "largest_difference": difference,
+        "wrong": not same or (difference or 0) > 2e-3,
+    }
+
+
+def tests(trial: Trial) -> dict[str, Any]:
+    """What pytest knows of GPUs."""
+    if importlib.util.find_spec("pytest") is None or not trial.gpu:
+        say("no GPU, or no pytest")
+        return {"skipped": "no GPU, or no pytest"}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "addopts="]
+    command += ["-o", "timeout=", "-W", "default", "tests/test_encoders.py", "tests/test_jpeg_decoding.py"]
+    done = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, timeout=max(1, trial.left()), check=False
+    )
+    tail = done.stdout.strip().splitlines()[-15:]
+    for line in tail:
+        say(line)
+    return {"exit": done.returncode, "tail": tail, "wrong": done.returncode != 0}
+
+
+def jpeg(trial: Trial) -> dict[str, Any]:
+    """Whether the device decodes JPEG, and how far from the exact route, by size, subsampling and turn."""
+    import io
+
+    import numpy as np
+    import torch
+    from bench_embed import photo
+    from PIL import Image
+
+    from mmsearch import images
+    from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
+
+    encoder = load(trial, model_of(trial, "ViT-B-32"))
+    reason = why_not_on(torch.device(trial.device)) if trial.gpu else None
+    if reason is not None:
+        say(f"no: {reason}")
+        return {"skipped": reason}
+    found: dict[str, Any] = {}
+    rng = np.random.default_rng(1)
+    with BatchJpegDecoder(torch.device(trial.device), encoder.fast) as decoder:
+        for size in (
+            ((224, 224), (640, 480)) if trial.quick else ((224, 224), (301, 227), (640, 480), (1024, 768), (4000, 3000))
+        ):
+            for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
+                errors = []
+                for orientation in (1, 3, 6):
+                    exif = Image.Exif()
+                    exif[0x0112] = orientation
+                    out = io.BytesIO()
+                    Image.fromarray(photo(*size, 2.0, rng)).save(
+                        out, "JPEG", quality=90, subsampling=subsampling, exif=exif
+                    )
+                    header = images.jpeg_header(out.getvalue())
+                    assert header is not None
+                    pixels = decoder.fit(out.getvalue(), (header.width, header.height), orientation)
+                    reference = encoder.preprocess(images.decode(out.getvalue()).image)
+                    errors.append(np.inf if pixels is None else encoder.fast.error(pixels, reference))
+                lowest = float(10 * np.log10(255**2 / max(max(errors), 1e-9)))
+                found[f"{size[0]}x{size[1]} {subsampling}"] = lowest
+            say(
+                f"{size[0]}x{size[1]}: lowest "
+                + ", ".join(f"{v:.1f} dB" for k, v in found.items() if k.startswith(f"{size[0]}x"))
+            )
+    return {"psnr_lowest": found, "wrong": min(found.values()) < 35}
+
+
+# --- measures ---------------------------------------------------------------------------------------------------------
+
+
+def rate(work: Callable[[], int], seconds: float) -> float:
+    """Pictures a second: the median of rounds that fill so many seconds, at least three; one before does not count."""
+    work()
+    end, rates = time.monotonic() + seconds, []
+    while len(rates) < 3 or time.monotonic() < end:
+        started = time.perf_counter()
+        count = work()
+        rates.append(count / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+_FAST: Any = None
+
+
+def fit_file(file: Path) -> Any:
+    """A file to pixels, as the loader does it on processors."""
+    from mmsearch import images
+
+    data = file.read_bytes()
+    picture = images.decode_fast(data, 3 * max(_FAST.size))
+    if isinstance(picture, images.Picture):
+        return _FAST.fit(picture.image)
+    return _FAST.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
+
+
+def in_process(files: list[Path]) -> int:
+    """For measuring with processes: how many were decoded."""
+    import torch
+
+    global _FAST
+    if _FAST is None:
+        from mmsearch.encoders.preprocessing import Preprocessing
+
+        torch.set_num_threads(1)
+        _FAST = Preprocessing({"size": [224, 224], "mean": [0.5] * 3, "std": [0.25] * 3})
+    for file in files:
+        fit_file(file)
+    return len(files)
+
+
+def decoding(trial: Trial) -> dict[str, Any]:
+    """Decoding alone, by size and number of threads; and with processes, which share no lock."""
+    import torch
+
+    in_process([])
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n < trial.cores] + [trial.cores]
+    found: dict[str, Any] = {}
+    sizes = {"640x480": 256, "1024x768": 256, "4000x3000": 64}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for size, count in {"640x480": 64}.items() if trial.quick else sizes.items():
+            files = photos(trial, size, count)
+            for threads in counts:
+                if trial.left() < 3:
+                    break
+                with ThreadPoolExecutor(threads) as pool:
+                    found[f"{size} threads {threads}"] = rate(lambda: len(list(pool.map(fit_file, files))), 1.0)  # noqa: B023
+            if trial.left() > 5:
+                parts = [files[n :: trial.cores] for n in range(trial.cores)]
+                with ProcessPoolExecutor(trial.cores) as processes:
+                    found[f"{size} processes"] = rate(lambda: sum(processes.map(in_process, parts)), 1.0)  # noqa: B023
+            say(
+                f"{size}: "
+                + ", ".join(f"{k.removeprefix(size).strip()} {v:,.0f}/s" for k, v in found.items() if size in k)
+            )
+    finally:
+        torch.set_num_threads(before)
+    return found
+
+
+def encoding(trial: Trial) -> dict[str, Any]:
+    """Encoding alone by batch size, as lanes do it; and what else could be done: half weights, compile, CUDA graphs."""
+    import numpy as np
+    import torch
+
+    found: dict[str, Any] = {}
+    for arch in ("ViT-B-32",) if trial.quick else ("ViT-B-32", "ViT-L-14"):
+        encoder = load(trial, model_of(trial, arch))
+        height, width = encoder.fast.size
+        sizes = (8, 32) if trial.quick else (64, 128, 256, 512, 1024)
+        pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), height, width, 3), np.uint8)
+        with encoder.lanes(trial.cores) as opened, ThreadPoolExecutor(len(opened)) as pool:
+            for size in sizes:
+                if trial.left() < 4:
+                    break
+
+                def work(size: int = size) -> int:
+                    jobs = [pool.submit(lane, pixels[:size]) for lane in opened for _ in range(2)]  # noqa: B023
+                    return sum(len(job.result().vectors) for job in jobs)
+
+                found[f"{arch} {encoder.precision} batch {size}"] = rate(work, 0.6)
+        if trial.gpu:
+            for name, value in other_ways(trial, encoder, torch.from_numpy(pixels[:256])):
+                found[f"{arch} {name}"] = value
+        for name, value in found.items():
+            if name.startswith(arch):
+                say(f"{name}: {value:,.0f}/s" if isinstance(value, float) else f"{name}: {value}")
+    return found
+
+
+def other_ways(trial: Trial, encoder: Any, pixels: Any) -> Iterator[tuple[str, Any]]:
+    """Ways to run a model that `embed` does not use, at a batch of 256 that lies on the device already."""
+    import copy
+
+    import torch
+
+    batch = encoder.fast.normalise(pixels.to(encoder._device))
+
+    def timed(encode: Callable[[Any], Any], data: Any) -> float:
+        def work() -> int:
+            with torch.inference_mode():
+                for _ in range(4):
+                    encode(data)
+            torch.cuda.synchronize()
+            return 4 * len(data)
+
+        return rate(work, 0.5)
+
+    def in_fp16(data: Any) -> Any:
+        with torch.autocast("cuda", dtype=torch.float16):
+            return encoder._model.encode_image(data)
+
+    yield "autocast fp16", timed(in_fp16, batch)
+    half = copy.deepcopy(encoder._model.visual).half()
+    yield "weights fp16", timed(half, batch.half())
+    yield "weights fp16, channels last", timed(half.to(memory_format=torch.channels_last), batch.half())
+    if trial.left() > 8:
+        graph, static = torch.cuda.CUDAGraph(), batch.half()
+        with torch.inference_mode():
+            for _ in range(3):
+                half(static)
+            torch.cuda.synchronize()
+            with torch.cuda.graph(graph):
+                half(static)
+        yield "weights fp16, CUDA graph", timed(lambda _: graph.replay(), static)
+    if trial.left() > 60:
+        started = time.perf_counter()
+        compiled = torch.compile(half)
+        with torch.inference_mode():
+            compiled(batch.half())
+        yield "compile seconds", round(time.perf_counter() - started, 1)
+        yield "weights fp16, compiled", timed(compiled, batch.half())
+
+
+def jpeg_rate(trial: Trial) -> dict[str, Any]:
+    """Decoding on the device alone, by how many threads ask at the same time."""
+    import torch
+
+    from mmsearch import images
+    from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
+
+    if trial.gpu and (reason := why_not_on(torch.device(trial.device))) is not None:
+        say(f"no: {reason}")
+        return {"skipped": reason}
+    encoder = load(trial, model_of(trial, "ViT-B-32"))
+    found: dict[str, Any] = {}
+    for size, count in (
+        {"640x480": 32}.items() if trial.quick else {"640x480": 256, "1024x768": 256, "4000x3000": 64}.items()
+    ):
+        files = [file.read_bytes() for file in photos(trial, size, count)]
+        headers = [images.jpeg_header(data) for data in files]
+        for threads in (4,) if trial.quick else (16, 64, 128):
+            if trial.left() < 3:
+                break
+            with (
+                BatchJpegDecoder(torch.device(trial.device), encoder.fast) as decoder,
+                ThreadPoolExecutor(threads) as pool,
+            ):
+
+                def one(n: int) -> Any:
+                    head = headers[n]  # noqa: B023
+                    return decoder.fit(files[n], (head.width, head.height), head.orientation)  # type: ignore[union-attr]  # noqa: B023
+
+                found[f"{size} asked by {threads}"] = rate(lambda: len(list(pool.map(one, range(len(files))))), 1.0)  # noqa: B023
+        say(
+            f"{size}: " + ", ".join(f"{k.removeprefix(size).strip()} {v:,.0f}/s" for k, v in found.items() if size in k)
+        )
+    return found
+
+
+def end_to_end(trial: Trial) -> dict[str, Any]:
+    """`embed` against what decoding and encoding alone allow, and against a plain DataLoader loop."""
+    from bench_embed import PlainWay
+    from bench_embed import decode as decode_alone
+    from bench_embed import encode as encode_alone
+
+    from mmsearch.pipeline.embed import EmbedOptions, embed
+
+    found: dict[str, Any] = {}
+    for arch, count in {"ViT-B-32": 96}.items() if trial.quick else {"ViT-B-32": 16_384, "ViT-L-14": 6_144}.items():
+        if trial.left() < 20:
+            break
+        model = model_of(trial, arch)
+        encoder = load(trial, model)
+        files = photos(trial, "640x480" if trial.quick else "1024x768", count)
+        some = files[: min(len(files), 2_048)]
+        alone = {
+            "decode": len(some) / decode_alone(some, encoder),
+            "encode": count / encode_alone(files[0], count, encoder),
+        }
+        rates = [alone["decode"], alone["encode"]]
+        alone["bound"] = min(rates) if trial.gpu else 1 / sum(1 / each for each in rates)
+        rows: dict[str, Any] = {"alone": alone}
+        for way in ("cpu", "auto", "gpu") if trial.gpu else ("cpu",):
+            if trial.left() < 15:
+                break
+            gallery = trial.scratch / "gallery"
+            shutil.rmtree(gallery, ignore_errors=True)
+            started = time.perf_counter()
+            report = embed([files[0].parent], gallery=gallery, encoder=encoder, options=EmbedOptions(decode=way))
+            seconds = time.perf_counter() - started
+            rows[way] = {
+                "rate": count / seconds,
+                "of_bound": count / seconds / alone["bound"],
+                "decoded_on_gpu": report.stages.decoded_on_gpu,
+                "stages": {stage.name: round(stage.seconds, 2) for stage in report.stages.stages},
+                "bottleneck": report.stages.bottleneck,
+                "agrees": report.parity and [vars_of(each) for each in report.parity.agreements],
+            }
+        if trial.left() > 15:
+            plain = PlainWay(model, encoder.device)
+            few = files[: min(count, 4_096)]
+            rows["plain"] = {"rate": len(few) / plain.embed(few, trial.scratch / "plain.npy")}
+        found[arch] = rows
+        say(f"{arch}, {count:,} JPEGs: " + ", ".join(f"{name} {value:,.0f}/s" for name, value in alone.items()))
+        for way, row in rows.items():
+            if way in ("cpu", "auto", "gpu"):
+                ratio = row["rate"] / rows["plain"]["rate"] if "plain" in rows else float("nan")
+                say(
+                    f"  --decode {way}: {row['rate']:,.0f}/s, {row['of_bound']:.2f} of the bound (target "
+                    f"{TARGET_OF_BOUND}), {ratio:.2f} x the plain loop (target {TARGET_OF_PLAIN}); "
+                    f"{row['decoded_on_gpu']:,} decoded on the GPU; limited by {row['bottleneck']}; "
+                    f"stage seconds {row['stages']}"
+                )
+    return found
+
+
+def vars_of(record: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(record)
+
+
+# (what it is called, seconds that it may take, what it does), the most telling first
+PARTS: tuple[tuple[str, float, Callable[[Trial], dict[str, Any]]], ...] = (
+    ("machine", 20, machine),
+    ("lanes", 30, lanes),
+    ("precisions", 60, precisions),
+    ("halving", 30, halving),
+    ("JPEG on the device", 40, jpeg),
+    ("killed and begun again", 90, killed),
+    ("embed end to end", 150, end_to_end),
+    ("decoding alone", 60, decoding),
+    ("JPEG on the device alone", 40, jpeg_rate),
+    ("encoding alone", 120, encoding),
+    ("pytest -m gpu", 60, tests),
+)
+
+
+if __name__ == "__main__":
+    main()
