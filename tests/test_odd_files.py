@@ -10,6 +10,7 @@ from mmsearch.pipeline.info import skipped
 from mmsearch.sources import SourceFile
 from tests.archives import make_tar
 from tests.conftest import Command
+from tests.fakes import write_picture
 
 _TIMES = {"far": 9_300_000_000, "past": -9_300_000_000, "before": -1}  # seconds: 2264, 1675, 1969
 
@@ -132,3 +133,29 @@ def test_a_folder_called_like_a_scheme_is_a_folder(
     photos.rename(tmp_path / "s3:")
     done = mmsearch("embed", "s3:/more", "--model", "fake", "-g", tmp_path / "g")
     assert "6 added" in done.out, done.err
+
+
+def test_pictures_that_moved_are_offered_to_relocate_and_do_not_stand_there_twice(
+    photos: Path, tmp_path: Path, mmsearch: Command
+) -> None:
+    """Roots are relative to the gallery: who moves it without its pictures has moved them too, as it sees it."""
+    gallery = photos / ".mmsearch"
+    assert mmsearch("embed", photos, "--model", "fake", "-g", gallery).code == 0
+    moved = tmp_path / "elsewhere" / ".mmsearch"
+    moved.parent.mkdir(parents=True)
+    gallery.rename(moved)
+    asked = mmsearch("query", "red", "-k", 1, "-g", moved)
+    assert "mmsearch relocate" in asked.err
+    again = mmsearch("embed", photos, "-g", moved)
+    assert again.code == 1
+    assert "were moved" in again.err
+    command = again.err.split("mmsearch relocate ")[1].split(". To have")[0].split()
+    done = mmsearch("relocate", *command, "-g", moved)
+    assert done.code == 0, done.err
+    assert "12 unchanged" in mmsearch("embed", photos, "-g", moved).out
+    (tmp_path / "other").mkdir()
+    write_picture(tmp_path / "other" / "new.png", "red", seed=3)
+    photos.rename(tmp_path / "away")
+    assert (
+        mmsearch("embed", tmp_path / "other", "-g", moved).code == 0
+    )  # a disk that is not there stops no other folder

@@ -114,7 +114,10 @@ def why_gone(hits: Sequence[Hit]) -> list[str]:
     if absent == folders:
         return [f"{', '.join(absent)} is not there: is a disk not connected? If it was moved: mmsearch relocate"]
     more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
-    return [f"gone since they were embedded: {', '.join(gone[:_NAMED])}{more}. To drop what is gone: mmsearch embed"]
+    # Where all are, it is not the pictures that went: they were moved, or the gallery was, which looks beside itself.
+    moved = "; if they, or the gallery, were moved: mmsearch relocate" if all(hit.gone for hit in hits) else ""
+    told = f"gone since they were embedded: {', '.join(gone[:_NAMED])}{more}"
+    return [f"{told}. To drop what is gone: mmsearch embed{moved}"]
 
 
 def why_nothing(query: Query, best: float | None, *, left_out: int, items: int) -> str:

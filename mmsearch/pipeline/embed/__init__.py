@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from mmsearch.encoders import Encoder
 from mmsearch.errors import (
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 _Path = str | os.PathLike[str]
+_LOOKED_AT = 8  # files of a root: where none of them is there, the root is not
 
 
 def embed(
@@ -157,9 +159,30 @@ def _plan(
     plan = Plan()
     for root in choose_roots(writer, paths, announce=announce):
         plan_root(writer.gallery, root, plan, prune=options.prune, progress=progress, selection=selection)
+    _require_not_moved(writer, plan)
     for note in plan.notes:
         warnings.warn(note, MmsearchWarning, stacklevel=3)
     return plan
+
+
+def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
+    """A new root that holds what an absent one held is that one, moved; or the gallery was, which knows where pictures
+    are as seen from itself. Every picture would stand in it twice, once gone."""
+    planned = {root.root_id for root in plan.roots}
+    absent = [root for root in writer.roots if root.id not in planned]
+    for new in plan.roots:
+        names = {task.file.name for task in plan.tasks if task.root_id == new.root_id}
+        for root in absent if not new.live else ():
+            folder = writer.root_path(root)
+            held = writer.gallery.files("images", root.id).names
+            if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_LOOKED_AT]):
+                continue
+            if held and 2 * len(names.intersection(held)) >= len(held):
+                raise SourceError(
+                    f"{new.folder} holds the pictures that the gallery knows below {folder}, where they are not: they, "
+                    f"or the gallery, were moved. To go on with them: mmsearch relocate {folder} {new.folder}. To have "
+                    f"them as others: mmsearch forget {folder}"
+                )
 
 
 def _require_roots(plan: Plan) -> None:
