@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -336,6 +337,19 @@ def test_every_option_is_known_to_take_a_place_or_not() -> None:
         if _is_text(each) and not _is_place(each) and _kind(each) not in _TAKES_NO_PLACE
     ]
     assert unknown == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may replace what stands in /dev")
+def test_a_device_is_not_replaced_by_a_file(gallery: Path, mmsearch: Command, tmp_path: Path) -> None:
+    """Files are written under another name and renamed: onto a device that would end it for the whole machine."""
+    device = tmp_path / "null"
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    link = tmp_path / "link.html"
+    link.symlink_to(device)
+    for arguments in (("export", device), ("query", "red", "--html", link), ("query", "red", "--contact-sheet", link)):
+        done = mmsearch(*arguments, "-g", gallery)
+        assert done.code != 0, arguments
+        assert stat.S_ISCHR(device.stat().st_mode)
 
 
 _EVERY = 4  # of the hostile cases: all of them take a quarter of an hour

@@ -140,6 +140,9 @@ class LocalStore:
     @contextlib.contextmanager
     def replace(self, name: str) -> Iterator[BinaryIO]:
         path = self._path(name)
+        if path.exists() and not path.is_file():
+            # A rename would put a file in the place of /dev/null, for whoever may write there.
+            raise StoreError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'no file, but a device'}")
         temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
         try:
             with self.create(temporary) as file:

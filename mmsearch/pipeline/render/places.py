@@ -23,6 +23,8 @@ def place_for(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Se
         raise StoreError(f"cannot write {target}: there is no folder {target.parent}")
     if target.is_dir():
         raise StoreError(f"cannot write {target}: it is a folder")
+    if target.exists() and not target.is_file():  # it would be replaced by a file
+        raise StoreError(f"cannot write {target}: it is no file, but a device")
     shown = (name for answer in answers for name in (*answer.pictures, *(hit.file for hit in answer.hits)) if name)
     if any(target == Path(name) for name in shown):
         raise QueryError(f"{target} is one of the pictures themselves; name another file")
