@@ -92,7 +92,7 @@ def events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in process.stdout)
 
 
-def start(cluster: Cluster, gallery: Path) -> subprocess.Popen[str]:
+def start(cluster: Cluster, gallery: Path, **environment: str) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-m",
@@ -112,6 +112,7 @@ def start(cluster: Cluster, gallery: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=gallery.parent,
+        env=os.environ | environment,
     )
 
 
@@ -210,7 +211,7 @@ except ClusterError as error:
 
 
 def test_a_cluster_that_asks_for_a_token(tmp_path: Path) -> None:
-    """The token is found where Ray keeps it; without one, the line says what to set."""
+    """A token is taken from where it was given; without one, the line says what to set."""
     secret = "0123456789abcdef" * 4
     guarded = Cluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secret)
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
@@ -222,7 +223,7 @@ def test_a_cluster_that_asks_for_a_token(tmp_path: Path) -> None:
         return subprocess.run(command, env=own | environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
     try:
-        assert "(1 CPUs, 0 GPUs)" in said(HOME=str(tmp_path / "with"))
+        assert "(1 CPUs, 0 GPUs)" in said(HOME=str(tmp_path / "with"), RAY_AUTH_MODE="token")
         assert "(1 CPUs, 0 GPUs)" in said(HOME=str(tmp_path), RAY_AUTH_TOKEN=secret)
         for more in ({}, {"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_TOKEN": "f" * 64}):
             refused = said(HOME=str(tmp_path), **more)
@@ -231,3 +232,14 @@ def test_a_cluster_that_asks_for_a_token(tmp_path: Path) -> None:
             assert secret not in refused
     finally:
         guarded.close()
+
+
+def test_a_token_of_another_cluster_is_sent_nowhere(cluster: Cluster, tmp_path: Path) -> None:
+    """Ray leaves one in the home of whoever started a cluster: it is nothing to those that ask for none."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("f" * 64)
+    process = start(cluster, tmp_path / "g", HOME=str(tmp_path))
+    *_, report = events(process)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert report["images"]["added"] == 1000

@@ -181,8 +181,9 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     given = bool(address and address not in ("auto", "local"))
-    if given and _token_at_hand():
-        # Ray does so itself for the cluster of this machine, and leaves it out where an address is given.
+    if given and (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+        # Ray does so itself for the cluster of this machine, and leaves it out where an address is given. A token in
+        # ~/.ray, which Ray makes for clusters of its own, is sent nowhere unasked, and workers of others die of it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
@@ -209,22 +210,15 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
     raise AssertionError("unreachable")
 
 
-def _token_at_hand() -> bool:
-    """Whether Ray would find a token for a cluster that asks for one."""
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        return True
-    return os.path.isfile(os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111, PTH113 - Path raises without a home
-
-
 def _not_connected(where: str, error: Exception, *, given: bool) -> ClusterError:
     refused = "auth" in type(error).__name__.lower()
     if refused or (given and str(error).startswith("Failed to connect")):
         # Somebody answers there; that a token is missing or wrong Ray tells only its log.
-        token = "with the token that was found" if _token_at_hand() else "without a token"
+        token = "with the token that was given" if os.environ.get("RAY_AUTH_MODE") == "token" else "without a token"
         return ClusterError(
             f"the Ray cluster at {where} did not let us in {token} ({_in_a_line(error)[:100]}). Clusters ask for one "
             "where Ray's token authentication is on: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what "
-            "~/.ray/auth_token holds on the machine that started it"
+            "~/.ray/auth_token holds on the machine that started it, unless the same stands in yours"
         )
     return ClusterError(f"no Ray cluster at {where}: {_in_a_line(error)}")
 
