@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from mmsearch.benchmarks.reading import read_annotations
 from mmsearch.errors import BenchmarkError
 from mmsearch.pipeline.evaluate import evaluate_vectors, to_json
 from mmsearch.pipeline.reports import write_report
 from mmsearch.runs import read_qrels, run_lines, strictly_descending, write_qrels, write_run
+from mmsearch.sources import ColumnNames
 from tests.conftest import Command
 from tests.independent import figures_of
 
@@ -299,3 +301,15 @@ def test_mean_recall_does_not_depend_on_k_and_certainty_has_a_width(tmp_path: Pa
     same = to_json(evaluate_vectors([(str(tmp_path / "a.npy"), str(tmp_path / "a.npy"))]))["text_to_image"]
     assert same["intervals"]["R@1"] == [1.0, 1.0]
     assert same["wilson"]["R@1"] == [pytest.approx(60 / (60 + 1.959964**2)), 1.0]
+
+
+def test_tables_are_read_under_any_name(tmp_path: Path) -> None:
+    """Names on disk can be any bytes."""
+    vectors, annotations = tmp_path / "v\udcff.parquet", tmp_path / "a\udcff.parquet"
+    with vectors.open("wb") as stream:
+        pq.write_table(pa.table({"embedding": [[1.0, 0.0], [0.0, 1.0]]}), stream)
+    report = evaluate_vectors([(str(vectors), str(vectors))])
+    assert report.text_to_image.recall[1] == 1.0
+    with annotations.open("wb") as stream:
+        pq.write_table(pa.table({"image": ["a.jpg"], "caption": ["one"]}), stream)
+    assert read_annotations(annotations, ColumnNames()).captions == [(0, "one")]

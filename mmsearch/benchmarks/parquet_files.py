@@ -21,9 +21,10 @@ def read_parquet(file: Path, names: ColumnNames) -> Draft:
 
     wanted = {*names.image_names(), *names.caption_names(), *FOLDER_COLUMNS, "split"}
     try:
-        with pq.ParquetFile(file) as opened:
+        # As a stream: Arrow takes no name that is not UTF-8.
+        with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
             columns = [name for name in opened.schema_arrow.names if name.lower() in wanted]
             rows = opened.read(columns=columns).to_pylist() if columns else [dict.fromkeys(opened.schema_arrow.names)]
-    except (pa.ArrowException, OSError, UnicodeEncodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise BenchmarkError(f"{file}: Parquet, but damaged: {error}") from None
     return read_records(((f"row {number}", row) for number, row in enumerate(rows)), "Parquet", str(file), names)

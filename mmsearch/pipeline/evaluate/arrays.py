@@ -124,15 +124,17 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
     import pyarrow.parquet as pq
 
     try:
-        names = pq.read_schema(file).names
-        if "embedding" not in names:
-            raise BenchmarkError(f"vectors: {file} has no column embedding, but {', '.join(names)}")
-        ids = next((name for name in _ID_COLUMNS if name in names), None)
-        table = pq.read_table(file, columns=["embedding", *([ids] if ids else [])])
+        # As a stream: Arrow takes no name that is not UTF-8.
+        with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
+            names = opened.schema_arrow.names
+            if "embedding" not in names:
+                raise BenchmarkError(f"vectors: {file} has no column embedding, but {', '.join(names)}")
+            ids = next((name for name in _ID_COLUMNS if name in names), None)
+            table = opened.read(columns=["embedding", *([ids] if ids else [])])
         column = table.column("embedding").combine_chunks()
         lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
         flat = column.flatten()
-    except (pa.ArrowException, AttributeError, OSError, UnicodeEncodeError) as error:  # a name of any bytes
+    except (pa.ArrowException, AttributeError, OSError) as error:  # a name of any bytes
         raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
     if len(lengths) > 1 or flat.null_count:
         shown = ", ".join("none" if each is None else str(each) for each in sorted(lengths, key=lambda n: n or 0)[:5])
