@@ -406,3 +406,13 @@ def test_a_file_that_changes_before_it_is_done_again_is_left_to_the_next_run(
     assert report.images.skipped_reasons == (("changed while it was read", 1),)
     assert run(with_odd_files, tmp_path / "g", encoder).images.added == 1
     require_exact(tmp_path / "g", with_odd_files, encoder, "odd_")
+
+
+def test_a_manifest_names_no_disagreement_where_there_is_none(photos: Path, model: str, tmp_path: Path) -> None:
+    """Releases that do not know the field read such a gallery."""
+    report = run(photos, tmp_path / "g", load_encoder(model, device="cpu"))
+    assert report.parity is not None
+    assert report.parity.agreements
+    *_, newest = sorted((tmp_path / "g" / "manifests").iterdir())
+    assert "agreements" in newest.read_text()
+    assert "disagreements" not in newest.read_text()

@@ -195,6 +195,9 @@ def _signature(command: str) -> str:
 
 def _to_bytes(manifest: Manifest) -> bytes:
     document = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+    for parity in document["parity"]:
+        if not parity["disagreements"]:
+            del parity["disagreements"]  # which releases before it do not read
     return json.dumps(document, indent=1).encode()
 
 
