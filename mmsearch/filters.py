@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.errors import FilterError
-from mmsearch.names import composed
+from mmsearch.names import composed, composed_column
 
 __all__ = ["RowFilter"]
 
@@ -210,12 +210,9 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 def _composed(rows: pa.Table) -> pa.Table:
     """The rows with their text in the form in which a filter is typed: a Mac's file system spells é otherwise."""
-    import pyarrow.compute as pc
-
-    for column, name in enumerate(rows.column_names):
-        texts = rows.column(name)
-        if pa.types.is_string(texts.type) and not pc.all(pc.string_is_ascii(texts)).as_py():
-            rows = rows.set_column(column, name, pc.utf8_normalize(texts, form="NFC"))
+    for column, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type):
+            rows = rows.set_column(column, field.name, composed_column(rows.column(column)))
     return rows
 
 

@@ -3,8 +3,12 @@
 import os
 import unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["composed", "on_disk", "printable", "shown"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["composed", "composed_column", "on_disk", "printable", "shown"]
 
 _JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
 
@@ -30,6 +34,26 @@ def composed(name: str) -> str:
     """The form in which two names are the same to a person: é as keyboards write it, in one character (NFC), and é as a
     Mac's file system has it, in two (NFD)."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def composed_column(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """`composed` of every text of an Arrow column; the column itself where all of it is ASCII.
+
+    Not by Arrow's own utf8_normalize: releases that are still in use (21, say) decompose where they are to compose.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd = pc.invert(pc.fill_null(pc.string_is_ascii(texts), True))
+    if not pc.any(odd).as_py():
+        return texts
+    spelled = pa.array([composed(text) for text in texts.filter(odd).to_pylist()], texts.type)
+    return pa.chunked_array([pc.replace_with_mask(_in_one(texts), _in_one(odd), spelled)])
+
+
+def _in_one(column: "pa.ChunkedArray") -> "pa.Array":
+    chunks = column.combine_chunks()
+    return chunks.chunk(0) if hasattr(chunks, "chunk") else chunks  # what it gives depends on the release
 
 
 def on_disk(path: str, listed: dict[str, dict[str, str]] | None = None) -> str:

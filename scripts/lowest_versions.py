@@ -17,7 +17,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = PROJECT / ".lowest"
 # What libraries decide: parsing, images, vectors, SQL, HTTP, stores, locks, the command line.
-TESTS = ["ann", "cli", "encoders", "exact", "filters", "gallery", "images", "metrics", "query", "serve", "stores"]
+TESTS = (
+    *("ann", "cli", "encoders", "exact", "filters", "gallery", "images", "metrics", "query", "serve", "stores"),
+    "unicode_names",
+)
 
 
 def main() -> int:

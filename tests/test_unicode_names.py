@@ -142,3 +142,18 @@ def test_paths_that_are_not_there_stay_as_typed(tmp_path: Path) -> None:
     for _ in range(3):
         assert on_disk(f"{tmp_path}/é.png", listed) == f"{tmp_path}/e\u0301.png"
     assert [*listed] == [str(tmp_path)]
+
+
+def test_a_column_is_composed_whatever_its_pieces() -> None:
+    """In pieces of which some are empty, with missing values, cut out of a longer one; ASCII is left alone."""
+    import pyarrow as pa
+
+    from mmsearch.names import composed_column
+
+    apart = unicodedata.normalize("NFD", "été")
+    column = pa.chunked_array([["x", apart, None], [], [apart + "/é", "b"]], pa.string())
+    assert composed_column(column).to_pylist() == ["x", "été", None, "été/é", "b"]
+    assert composed_column(column.slice(1, 3)).to_pylist() == ["été", None, "été/é"]
+    plain = pa.chunked_array([["a", None]], pa.string())
+    assert composed_column(plain) is plain
+    assert composed_column(column.slice(0, 0)).to_pylist() == []

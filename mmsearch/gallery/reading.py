@@ -18,7 +18,7 @@ from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import candidates, root_path
 from mmsearch.locations import Location
-from mmsearch.names import composed
+from mmsearch.names import composed, composed_column
 from mmsearch.records import (
     CaptionRow,
     Coverage,
@@ -269,7 +269,7 @@ class Gallery:
         for rows in self.scan("images", ["root_id", "path"]):
             places = [(rows.column("path"), path, found)]
             if not path.isascii():
-                places.append((pc.utf8_normalize(rows.column("path"), form="NFC"), wanted, alike))
+                places.append((composed_column(rows.column("path")), wanted, alike))
             for paths, name, into in places:
                 same = rows.filter(pc.equal(paths, name))
                 into += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
