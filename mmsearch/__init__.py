@@ -18,79 +18,79 @@ from typing import TYPE_CHECKING, Any
 from mmsearch.version import __version__
 
 if TYPE_CHECKING:
+    from mmsearch.embedding import EmbedOptions as EmbedOptions
+    from mmsearch.embedding import EmbedReport as EmbedReport
+    from mmsearch.embedding import Selection as Selection
+    from mmsearch.embedding import embed as embed
+    from mmsearch.embedding import preview as preview
     from mmsearch.errors import MmsearchError as MmsearchError
+    from mmsearch.evaluation import EvaluateOptions as EvaluateOptions
+    from mmsearch.evaluation import EvaluationReport as EvaluationReport
+    from mmsearch.evaluation import evaluate as evaluate
+    from mmsearch.evaluation import evaluate_galleries as evaluate_galleries
+    from mmsearch.evaluation import evaluate_vectors as evaluate_vectors
+    from mmsearch.evaluation import evaluate_zeroshot as evaluate_zeroshot
     from mmsearch.gallery import Gallery as Gallery
-    from mmsearch.pipeline.answers import Answer as Answer
-    from mmsearch.pipeline.answers import Hit as Hit
-    from mmsearch.pipeline.collect import collect as collect
-    from mmsearch.pipeline.embed import EmbedOptions as EmbedOptions
-    from mmsearch.pipeline.embed import EmbedReport as EmbedReport
-    from mmsearch.pipeline.embed import Selection as Selection
-    from mmsearch.pipeline.embed import embed as embed
-    from mmsearch.pipeline.embed import preview as preview
-    from mmsearch.pipeline.evaluate import EvaluateOptions as EvaluateOptions
-    from mmsearch.pipeline.evaluate import EvaluationReport as EvaluationReport
-    from mmsearch.pipeline.evaluate import evaluate as evaluate
-    from mmsearch.pipeline.evaluate import evaluate_galleries as evaluate_galleries
-    from mmsearch.pipeline.evaluate import evaluate_vectors as evaluate_vectors
-    from mmsearch.pipeline.evaluate import evaluate_zeroshot as evaluate_zeroshot
-    from mmsearch.pipeline.export import export as export
-    from mmsearch.pipeline.imports import import_vectors as import_vectors
-    from mmsearch.pipeline.index import IndexOptions as IndexOptions
-    from mmsearch.pipeline.index import IndexReport as IndexReport
-    from mmsearch.pipeline.index import index as index
-    from mmsearch.pipeline.info import GalleryInfo as GalleryInfo
-    from mmsearch.pipeline.info import info as info
-    from mmsearch.pipeline.maintain import compact as compact
-    from mmsearch.pipeline.maintain import forget as forget
-    from mmsearch.pipeline.maintain import relocate as relocate
-    from mmsearch.pipeline.query import OpenGallery as OpenGallery
-    from mmsearch.pipeline.query import SearchOptions as SearchOptions
-    from mmsearch.pipeline.query import open_gallery as open_gallery
-    from mmsearch.pipeline.questions import Like as Like
-    from mmsearch.pipeline.questions import Picture as Picture
-    from mmsearch.pipeline.questions import Query as Query
-    from mmsearch.pipeline.questions import Text as Text
-    from mmsearch.pipeline.render import contact_sheet as contact_sheet
-    from mmsearch.pipeline.render import html_page as html_page
+    from mmsearch.indexing import IndexOptions as IndexOptions
+    from mmsearch.indexing import IndexReport as IndexReport
+    from mmsearch.indexing import index as index
+    from mmsearch.render import contact_sheet as contact_sheet
+    from mmsearch.render import html_page as html_page
+    from mmsearch.render.collecting import collect as collect
+    from mmsearch.search.describing import Answer as Answer
+    from mmsearch.search.describing import Hit as Hit
+    from mmsearch.search.open_gallery import OpenGallery as OpenGallery
+    from mmsearch.search.open_gallery import SearchOptions as SearchOptions
+    from mmsearch.search.open_gallery import open_gallery as open_gallery
+    from mmsearch.search.query import Like as Like
+    from mmsearch.search.query import Picture as Picture
+    from mmsearch.search.query import Query as Query
+    from mmsearch.search.query import Text as Text
     from mmsearch.serve.running import ServeOptions as ServeOptions
     from mmsearch.serve.running import gallery_app as gallery_app
     from mmsearch.serve.running import serve_gallery as serve_gallery
+    from mmsearch.upkeep.exporting import export as export
+    from mmsearch.upkeep.importing import import_vectors as import_vectors
+    from mmsearch.upkeep.maintenance import compact as compact
+    from mmsearch.upkeep.maintenance import forget as forget
+    from mmsearch.upkeep.maintenance import relocate as relocate
+    from mmsearch.upkeep.summary import GalleryInfo as GalleryInfo
+    from mmsearch.upkeep.summary import info as info
 
 _HOMES = {
-    "embed": "pipeline.embed",
-    "EmbedOptions": "pipeline.embed",
-    "EmbedReport": "pipeline.embed",
-    "Selection": "pipeline.embed",
-    "preview": "pipeline.embed",
-    "import_vectors": "pipeline.imports",
-    "index": "pipeline.index",
-    "IndexOptions": "pipeline.index",
-    "IndexReport": "pipeline.index",
-    "open_gallery": "pipeline.query",
-    "OpenGallery": "pipeline.query",
-    "SearchOptions": "pipeline.query",
-    "Query": "pipeline.questions",
-    "Text": "pipeline.questions",
-    "Picture": "pipeline.questions",
-    "Like": "pipeline.questions",
-    "Answer": "pipeline.answers",
-    "Hit": "pipeline.answers",
-    "contact_sheet": "pipeline.render",
-    "html_page": "pipeline.render",
-    "collect": "pipeline.collect",
-    "evaluate": "pipeline.evaluate",
-    "evaluate_galleries": "pipeline.evaluate",
-    "evaluate_vectors": "pipeline.evaluate",
-    "evaluate_zeroshot": "pipeline.evaluate",
-    "EvaluateOptions": "pipeline.evaluate",
-    "EvaluationReport": "pipeline.evaluate",
-    "info": "pipeline.info",
-    "GalleryInfo": "pipeline.info",
-    "export": "pipeline.export",
-    "forget": "pipeline.maintain",
-    "relocate": "pipeline.maintain",
-    "compact": "pipeline.maintain",
+    "embed": "embedding",
+    "EmbedOptions": "embedding",
+    "EmbedReport": "embedding",
+    "Selection": "embedding",
+    "preview": "embedding",
+    "import_vectors": "upkeep.importing",
+    "index": "indexing",
+    "IndexOptions": "indexing",
+    "IndexReport": "indexing",
+    "open_gallery": "search.open_gallery",
+    "OpenGallery": "search.open_gallery",
+    "SearchOptions": "search.open_gallery",
+    "Query": "search.query",
+    "Text": "search.query",
+    "Picture": "search.query",
+    "Like": "search.query",
+    "Answer": "search.describing",
+    "Hit": "search.describing",
+    "contact_sheet": "render",
+    "html_page": "render",
+    "collect": "render.collecting",
+    "evaluate": "evaluation",
+    "evaluate_galleries": "evaluation",
+    "evaluate_vectors": "evaluation",
+    "evaluate_zeroshot": "evaluation",
+    "EvaluateOptions": "evaluation",
+    "EvaluationReport": "evaluation",
+    "info": "upkeep.summary",
+    "GalleryInfo": "upkeep.summary",
+    "export": "upkeep.exporting",
+    "forget": "upkeep.maintenance",
+    "relocate": "upkeep.maintenance",
+    "compact": "upkeep.maintenance",
     "serve_gallery": "serve.running",
     "gallery_app": "serve.running",
     "ServeOptions": "serve.running",

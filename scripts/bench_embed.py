@@ -163,7 +163,7 @@ class PlainWay:
 
 
 def embed(files: Sequence[Path], gallery: Path, encoder: Any) -> float:
-    from mmsearch.pipeline.embed import embed as run
+    from mmsearch.embedding import embed as run
 
     shutil.rmtree(gallery, ignore_errors=True)
     started = time.perf_counter()

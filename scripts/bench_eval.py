@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.evaluation.measuring import measure
+from mmsearch.evaluation.records import Items
 from mmsearch.metrics import Relevance, rank_both
-from mmsearch.pipeline.evaluate.measuring import measure
-from mmsearch.pipeline.evaluate.report import Items
 
 
 def main() -> None:

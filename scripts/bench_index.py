@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, exact_search
 from mmsearch.gallery import Gallery
+from mmsearch.indexing.trial_queries import general_captions
 from mmsearch.metrics import ann_recall_at_k
-from mmsearch.pipeline.index.questions import general_captions
 from scripts.measuring import circumstances
 from scripts.synthetic_gallery import Synthetic, write_gallery
 
@@ -37,7 +37,7 @@ TEXTS, IMAGES, TIMED = 1000, 500, 100
 BUILD = """
 import json, sys
 from dataclasses import asdict
-from mmsearch.pipeline.index import IndexOptions, index
+from mmsearch.indexing import IndexOptions, index
 gallery, factory, memory = sys.argv[1:]
 report = index(gallery, options=IndexOptions(factory=None if factory == "auto" else factory, memory=memory or None))
 print(json.dumps(asdict(report)))
@@ -48,7 +48,7 @@ import json, sys, time
 import numpy as np
 from mmsearch.ann import Effort
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.query import OpenGallery, SearchOptions
+from mmsearch.search.open_gallery import OpenGallery, SearchOptions
 gallery, queries, effort, timed, out = sys.argv[1:]
 queries, effort = np.load(queries), json.loads(effort)
 began = time.perf_counter()

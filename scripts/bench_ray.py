@@ -117,7 +117,7 @@ def cluster() -> None:
 
 def local(photos: Path, gallery: Path, encoder: Any, threads: int) -> tuple[float, float]:
     """Seconds, and seconds that processors worked."""
-    from mmsearch.pipeline.embed import EmbedOptions, embed
+    from mmsearch.embedding import EmbedOptions, embed
 
     shutil.rmtree(gallery, ignore_errors=True)
     started, worked = time.perf_counter(), time.process_time()
@@ -142,8 +142,8 @@ def spread(
     photos: Path, gallery: Path, model: Path, workers: int, threads: int, starts: list[float]
 ) -> tuple[float, float]:
     """Seconds from when so many workers are ready to the end of the run, and seconds that processors worked."""
-    from mmsearch.executors import Happened, ray
-    from mmsearch.pipeline.embed import EmbedOptions, embed
+    from mmsearch.cluster import Happened, ray
+    from mmsearch.embedding import EmbedOptions, embed
 
     ready: list[float] = []
     work: list[float] = []

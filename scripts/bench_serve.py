@@ -35,8 +35,8 @@ WORDS = (
 
 LOOP = """
 import json, sys, time
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.pipeline.questions import Query
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query import Query
 gallery, file, seconds, together = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 texts = iter(open(file).read().splitlines())
 opened = open_gallery(gallery, hold=2 << 30)
@@ -76,7 +76,7 @@ def made(folder: Path, rows: int, *, indexed: bool) -> Path:
 
     from mmsearch.encoders import load_encoder
     from mmsearch.gallery import Gallery, manifests
-    from mmsearch.pipeline.index import index
+    from mmsearch.indexing import index
 
     model = random_model(folder / "model")
     write_gallery(folder / "gallery", rows, captions=2_000)

@@ -25,11 +25,11 @@ from PIL import Image
 from s3_server import CREDENTIALS, Proxy, s3_server
 from synthetic_gallery import write_gallery
 
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.index import IndexOptions, index
-from mmsearch.pipeline.info import info
-from mmsearch.pipeline.query import OpenGallery
+from mmsearch.indexing import IndexOptions, index
+from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.upkeep.summary import info
 
 _BUCKET = "bench"
 

@@ -26,10 +26,11 @@ import numpy as np
 from measuring import circumstances
 from numpy.typing import NDArray
 
+from mmsearch.embedding import embed
 from mmsearch.encoders import EncodedImages
 from mmsearch.gallery import Gallery, find_gallery, writing
-from mmsearch.pipeline.embed import embed
-from mmsearch.records import EncoderIdentity, Progress
+from mmsearch.identity import EncoderIdentity
+from mmsearch.progress import Progress
 from mmsearch.sources import FolderWalk
 
 DIM = 512

@@ -172,8 +172,8 @@ def precisions(trial: Trial) -> dict[str, Any]:
     import numpy as np
     from PIL import Image
 
+    from mmsearch.embedding.parity import COSINE_GATES, centred_cosines
     from mmsearch.encoders import load_encoder
-    from mmsearch.pipeline.embed.parity import COSINE_GATES, centred_cosines
 
     found: dict[str, Any] = {}
     files = photos(trial, "640x480", 24 if trial.quick else 200)
@@ -222,7 +222,7 @@ def halving(trial: Trial) -> dict[str, Any]:
 
 _EMBED = """
 import sys
-from mmsearch.pipeline.embed import EmbedOptions, embed
+from mmsearch.embedding import EmbedOptions, embed
 folder, gallery, model, device = sys.argv[1:]
 embed([folder], gallery=gallery, encoder=f"local-dir:{model}", options=EmbedOptions(device=device))
 """
@@ -232,8 +232,8 @@ def killed(trial: Trial) -> dict[str, Any]:
     """A run that is killed and begun again ends as one that never was."""
     import numpy as np
 
+    from mmsearch.embedding import EmbedOptions, embed
     from mmsearch.gallery import Gallery
-    from mmsearch.pipeline.embed import EmbedOptions, embed
 
     model = model_of(trial, "ViT-B-32")
     files = photos(trial, "640x480", 60 if trial.quick else 2_000)
@@ -524,7 +524,7 @@ def end_to_end(trial: Trial) -> dict[str, Any]:
     from bench_embed import decode as decode_alone
     from bench_embed import encode as encode_alone
 
-    from mmsearch.pipeline.embed import EmbedOptions, embed
+    from mmsearch.embedding import EmbedOptions, embed
 
     found: dict[str, Any] = {}
     for arch, count in {"ViT-B-32": 96}.items() if trial.quick else {"ViT-B-32": 16_384, "ViT-L-14": 6_144}.items():

@@ -69,7 +69,7 @@ def random_gallery(folder: Path, model: Path, rows: int, vectors: Path) -> Path:
     """A gallery of random unit vectors as if a model had made them. vectors: they are saved here as .npy too."""
     from mmsearch.encoders import load_encoder
     from mmsearch.gallery import open_writer
-    from mmsearch.records import ImageRow
+    from mmsearch.items import ImageRow
 
     rng = np.random.default_rng(0)
     kept = np.lib.format.open_memmap(vectors, "w+", np.float16, (rows, 512))

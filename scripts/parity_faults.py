@@ -52,8 +52,8 @@ def saved(data: bytes, *, side: int = 0, orientation: int = 1) -> bytes:
 
 
 def table(name: str, pictures: list[bytes], encoder: Any) -> None:
+    from mmsearch.embedding.parity import COSINE_GATES, PSNR_GATES, centred_cosines, psnr
     from mmsearch.images import decode, decode_fast
-    from mmsearch.pipeline.embed.parity import COSINE_GATES, PSNR_GATES, centred_cosines, psnr
 
     fast = encoder.fast
     exact = np.stack([encoder.preprocess(decode(data).image) for data in pictures])

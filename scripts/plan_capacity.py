@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mmsearch.pipeline.index.memory import size as gibibytes
-from mmsearch.pipeline.index.planning import plan, with_seconds
+from mmsearch.indexing.memory import size as gibibytes
+from mmsearch.indexing.planning import plan, with_seconds
 
 QUESTIONS = 1_500  # texts and images that an index is measured with
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import mmsearch
-from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport
-from mmsearch.pipeline.reports import write_report
+from mmsearch.evaluation import EvaluateOptions, EvaluationReport
+from mmsearch.reports import write_report
 
 MODELS = (
     "ViT-B-32/openai",

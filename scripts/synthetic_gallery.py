@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.gallery import open_writer
-from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import CaptionRow, ImageRow
 
 __all__ = ["BLOCK", "Synthetic", "write_gallery"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from mmsearch.pipeline.embed import embed
+from mmsearch.embedding import embed
 from mmsearch.serve.running import ServeOptions
 from tests.fakes import FakeEncoder
 from tests.servers import running

@@ -113,10 +113,10 @@ Command = Callable[..., Result]
 def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
     """Runs the command line in this process, with the fake encoder under every model name."""
     from mmsearch.cli import main
-    from mmsearch.pipeline import query
-    from mmsearch.pipeline.embed import encoder_source
-    from mmsearch.pipeline.evaluate import encoding
-    from mmsearch.pipeline.index import questions
+    from mmsearch.embedding import encoder_source
+    from mmsearch.evaluation import encoding
+    from mmsearch.indexing import trial_queries as questions
+    from mmsearch.search import open_gallery as query
 
     def fake_encoder(spec: str, **_: object) -> FakeEncoder:
         return FakeEncoder(spec)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mmsearch.executors import Happened, Share, dispatch
-from mmsearch.executors import ray as ray_module
-from mmsearch.pipeline.embed import pieces
+from mmsearch.cluster import Happened, Share, dispatch
+from mmsearch.cluster import ray as ray_module
+from mmsearch.embedding import pieces
 
 Fault = str | Exception | None
 """None: the piece is done. "ended", "gone": its worker, or its machine, is no more. "hangs": the worker stands."""

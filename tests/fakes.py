@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch.encoders import EncodedImages, EncodedTexts
-from mmsearch.records import EncoderIdentity
+from mmsearch.identity import EncoderIdentity
 
 COLOURS = {
     "red": (220, 30, 30),

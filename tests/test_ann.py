@@ -29,7 +29,8 @@ from mmsearch.ann import (
 )
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.exact import VectorBlock
-from mmsearch.records import IndexEntry, Progress
+from mmsearch.progress import Progress
+from mmsearch.versions import IndexEntry
 
 DIM, ROWS = 64, 3000
 FINGERPRINT = "sha256:0123"
@@ -484,7 +485,7 @@ import faiss
 import numpy as np
 from pathlib import Path
 from mmsearch.ann import open_index
-from mmsearch.records import IndexEntry
+from mmsearch.versions import IndexEntry
 
 def anonymous():
     return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:"))

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.gallery import Gallery
 from mmsearch.loader import load
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.sources import archives as archives_module
 from mmsearch.sources import file_in, list_archive
 from mmsearch.workers import Workers

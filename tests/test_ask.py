@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmsearch.embedding import embed
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import MmsearchWarning, QueryError
-from mmsearch.pipeline import query as query_module
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import OpenGallery, open_gallery
-from mmsearch.pipeline.questions import NEAR_DUPLICATE, Like, Picture, Query, Text, combined, typed, weighted
+from mmsearch.search import open_gallery as query_module
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.query import NEAR_DUPLICATE, Like, Picture, Query, Text, combined, typed, weighted
 from tests.conftest import SHARED_DATA, Command
 from tests.fakes import FakeEncoder, write_picture
 

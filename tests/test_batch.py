@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchWarning, QueryError
-from mmsearch.pipeline import batch
-from mmsearch.pipeline.batch import Question, answer_all, read_questions, together
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import open_gallery
+from mmsearch.search import query_files as batch
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query_files import Question, answer_all, read_questions, together
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 

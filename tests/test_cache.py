@@ -8,7 +8,7 @@ import pytest
 
 from mmsearch.cache import cache_dir
 from mmsearch.errors import StoreError
-from mmsearch.pipeline.cache import cached, prune_cache
+from mmsearch.upkeep.cached import cached, prune_cache
 from tests.conftest import Command
 
 DAY = 86_400

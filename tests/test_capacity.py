@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.pipeline.index.planning import plan
+from mmsearch.indexing.planning import plan
 from scripts.plan_capacity import Fleet, Given, Rates, figures, from_embed, from_query, main, number, query_growth
 
 RATES = Rates(

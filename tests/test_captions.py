@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmsearch.benchmarks.reading import read_annotations
+from mmsearch.embedding import embed
 from mmsearch.errors import BenchmarkError, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
 from mmsearch.sources import ColumnNames, read_captions
 from tests.conftest import Command
 from tests.fakes import FakeEncoder

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmsearch.errors import StoreError
-from mmsearch.pipeline.answers import Hit
-from mmsearch.pipeline.collect import collect
+from mmsearch.render.collecting import collect
+from mmsearch.search.describing import Hit
 from tests.conftest import Command
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.errors import SourceError, StoreError
 from mmsearch.gallery import Gallery, find_gallery, writing
-from mmsearch.pipeline.embed import EmbedOptions, embed
-from mmsearch.pipeline.maintain import compact
+from mmsearch.upkeep.maintenance import compact
 from tests.archives import make_tar
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents
@@ -301,7 +301,7 @@ import sys, time
 from pathlib import Path
 from tests.fakes import FakeEncoder
 from mmsearch.gallery import writing
-from mmsearch.pipeline.embed import EmbedOptions, embed
+from mmsearch.embedding import EmbedOptions, embed
 
 class Slow(FakeEncoder):
     def encode_images(self, pixels):

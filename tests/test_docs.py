@@ -46,7 +46,7 @@ def test_every_target_in_the_readme_exists() -> None:
 
 def test_the_python_example_runs(photos: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands, with a fake encoder in the place of the model."""
-    from mmsearch.pipeline import query
+    from mmsearch.search import open_gallery as query
 
     monkeypatch.chdir(photos.parent)
     (photos.parent / "captions.txt").write_text("image,caption\nred.png,all red\n")

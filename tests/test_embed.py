@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed
 from tests.fakes import FakeEncoder, write_picture
 
 
@@ -291,8 +291,8 @@ def test_a_model_that_cannot_be_loaded_is_tried_once(
     photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also though several decoders ask for it: each attempt may cost a time-out of the network."""
+    from mmsearch.embedding import encoder_source as module
     from mmsearch.errors import EncoderError
-    from mmsearch.pipeline.embed import encoder_source as module
 
     attempts = []
 
@@ -423,8 +423,8 @@ def test_an_interrupted_move_is_continued_by_the_same_call(tmp_path: Path) -> No
         if state.done == 120:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
 
+    from mmsearch.embedding import flow
     from mmsearch.gallery import writing
-    from mmsearch.pipeline.embed import flow
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "COMMIT_SECONDS", -1.0)
@@ -462,7 +462,7 @@ def test_when_one_root_is_refused_nothing_of_another_is_deleted(tmp_path: Path, 
 def test_a_row_that_this_run_replaced_and_merged_away_can_still_lend_its_vector(
     tmp_path: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmsearch.gallery import upkeep, writing
+    from mmsearch.gallery import compacting, writing
 
     photos = tmp_path / "photos"
     for place in range(6):
@@ -474,7 +474,7 @@ def test_a_row_that_this_run_replaced_and_merged_away_can_still_lend_its_vector(
     for place in range(10, 30):
         write_picture(photos / f"{place}.png", "green", seed=place)
     monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
-    monkeypatch.setattr(upkeep, "MOST_SMALL_SHARDS", 1)
+    monkeypatch.setattr(compacting, "MOST_SMALL_SHARDS", 1)
     embed([photos], gallery=tmp_path / "g", encoder=fake, options=EmbedOptions(batch_size=1, threads=1))
     assert len(names(Gallery.open(tmp_path / "g"))) == 27
 
@@ -516,7 +516,7 @@ def test_a_gallery_that_is_a_file_is_refused(photos: Path, fake: FakeEncoder) ->
 
 
 def test_relocate_onto_another_root_is_refused_also_through_a_link(photos: Path, fake: FakeEncoder) -> None:
-    from mmsearch.pipeline.maintain import relocate
+    from mmsearch.upkeep.maintenance import relocate
 
     other = photos.parent / "other"
     write_picture(other / "x.png", "white", seed=4)
@@ -531,7 +531,7 @@ def test_the_model_is_loaded_in_the_main_thread(photos: Path, monkeypatch: pytes
     """So that Ctrl-C ends a download."""
     import threading
 
-    from mmsearch.pipeline.embed import encoder_source as module
+    from mmsearch.embedding import encoder_source as module
 
     loaded_in = []
 

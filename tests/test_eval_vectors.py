@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mmsearch.benchmarks.reading import read_annotations
 from mmsearch.errors import BenchmarkError
-from mmsearch.pipeline.evaluate import evaluate_vectors, to_json
-from mmsearch.pipeline.reports import write_report
+from mmsearch.evaluation import evaluate_vectors, to_json
+from mmsearch.reports import write_report
 from mmsearch.runs import read_qrels, run_lines, strictly_descending, write_qrels, write_run
 from mmsearch.sources import ColumnNames
 from tests.conftest import Command

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.pipeline.evaluate import EvaluateOptions, EvaluationReport, evaluate, evaluate_vectors, to_json
+from mmsearch.evaluation import EvaluateOptions, EvaluationReport, evaluate, evaluate_vectors, to_json
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.independent import evaluate_independently
@@ -384,7 +384,7 @@ def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[P
     import re
     import xml.etree.ElementTree as ElementTree
 
-    from mmsearch.pipeline.reports import write_report
+    from mmsearch.reports import write_report
 
     report = run(benchmark, product_preprocessing=True)
     files = write_report(report, tmp_path / "out")
@@ -409,7 +409,7 @@ def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[P
 
 
 def test_a_report_is_the_same_bytes_for_the_same_evaluation(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
-    from mmsearch.pipeline.reports import page
+    from mmsearch.reports import report_page as page
 
     assert page(run(benchmark)) == page(run(benchmark))
 
@@ -417,7 +417,7 @@ def test_a_report_is_the_same_bytes_for_the_same_evaluation(benchmark: tuple[Pat
 @pytest.mark.parametrize("name", ["out.pdf", "file.txt/", "there"])
 def test_a_report_in_an_impossible_place_is_refused(name: str, tmp_path: Path) -> None:
     from mmsearch.errors import StoreError
-    from mmsearch.pipeline.reports import require_place
+    from mmsearch.reports import require_place
 
     (tmp_path / "there").write_text("a file")
     with pytest.raises(StoreError, match=r"name a \.json|is a file, not a folder"):
@@ -431,7 +431,7 @@ def test_galleries_are_measured_as_they_are(benchmark: tuple[Path, Path], tmp_pa
     """From float16 vectors, with pictures and captions that do not count; two galleries of the same are compared."""
     import pyarrow.parquet as pq
 
-    from mmsearch.pipeline.evaluate import evaluate_galleries
+    from mmsearch.evaluation import evaluate_galleries
     from tests.independent import figures_of
 
     images, annotations = benchmark

@@ -18,14 +18,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from mmsearch.embedding import embed
 from mmsearch.errors import FilterError, MmsearchWarning, QueryError
 from mmsearch.filter_process import BoundedFilter, FilterProcesses
 from mmsearch.filters import RowFilter
 from mmsearch.gallery import Gallery, tables
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.query import OpenGallery, open_gallery
-from mmsearch.pipeline.questions import Query, Text
+from mmsearch.indexing import index
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.query import Query, Text
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder
 from tests.galleries import contents

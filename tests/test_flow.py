@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from mmsearch import loader
+from mmsearch.embedding import EmbedOptions, EmbedReport, embed
+from mmsearch.embedding.batch_sizes import BatchSize
+from mmsearch.embedding.stage_times import Stages
 from mmsearch.encoders import EncodedImages
 from mmsearch.errors import EncoderError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter
 from mmsearch.loader import LoadSeconds
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, embed
-from mmsearch.pipeline.embed.batches import BatchSize
-from mmsearch.pipeline.embed.stages import Stages
-from mmsearch.pipeline.info import skipped
+from mmsearch.upkeep.summary import skipped
 from tests.fakes import FakeEncoder, write_picture
 
 Pixels = NDArray[np.float32]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from mmsearch import images
+from mmsearch.embedding import embed
 from mmsearch.errors import ImageError, SourceError
-from mmsearch.pipeline.embed import embed
 from mmsearch.sources import ColumnNames, read_captions
 from tests.conftest import Command
 from tests.fakes import FakeEncoder
@@ -172,8 +172,8 @@ def test_a_dictionary_of_bytes_holds_pictures(found: Path, tmp_path: Path) -> No
 
 def test_the_edge_of_a_phone_photo_agrees_with_a_full_decode(found: Path) -> None:
     """Its encoder left black what stands beyond the picture; an eighth of its size came out at 43 dB for that."""
+    from mmsearch.embedding.parity import psnr
     from mmsearch.encoders.preprocessing import Preprocessing
-    from mmsearch.pipeline.embed.parity import psnr
 
     sizes = {"size": 64, "mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest"}
     preprocessing, data = Preprocessing(sizes), (found / "phone_glasses_13mp.jpg").read_bytes()

@@ -23,11 +23,13 @@ from mmsearch.errors import (
     MmsearchWarning,
     StoreError,
 )
-from mmsearch.gallery import Gallery, consistently, open_writer, upkeep
+from mmsearch.gallery import Gallery, compacting, consistently, open_writer
 from mmsearch.gallery.writing import GalleryWriter
-from mmsearch.pipeline.maintain import compact
-from mmsearch.records import EncoderIdentity, ImageRow, IndexEntry
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ImageRow
 from mmsearch.stores import LocalStore
+from mmsearch.upkeep.maintenance import compact
+from mmsearch.versions import IndexEntry
 
 DIM = 4
 ENCODER = EncoderIdentity("tests", "sha256:0123", DIM)
@@ -261,14 +263,14 @@ def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
 
 def test_many_small_shards_become_few_and_keep_their_row_ids(tmp_path: Path) -> None:
     with open_writer(tmp_path / "g", command="test") as writer:
-        for number in range(upkeep.MOST_SMALL_SHARDS + 1):
+        for number in range(compacting.MOST_SMALL_SHARDS + 1):
             ids = add(writer, [f"{number}a", f"{number}b"], seed=number)
             writer.delete("images", ids[:1])
             writer.commit()
     gallery = Gallery.open(tmp_path / "g")
     assert len(gallery.shards("images")) == 1
     found = {row_id: name for row_id, _, name in gallery.image_names()}
-    assert found == {2 * number + 1: f"{number}b" for number in range(upkeep.MOST_SMALL_SHARDS + 1)}
+    assert found == {2 * number + 1: f"{number}b" for number in range(compacting.MOST_SMALL_SHARDS + 1)}
     for number in (0, 17, 32):
         stored = gallery.vectors("images", np.array([2 * number + 1]))
         assert np.array_equal(stored, vectors(2, number)[1:].astype(np.float16))

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.errors import EncoderError, EncoderMismatch, MmsearchError, MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery, writing
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.imports import import_vectors
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.records import Progress
+from mmsearch.indexing import index
+from mmsearch.progress import Progress
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.upkeep.importing import import_vectors
 from tests.fakes import FakeEncoder
 from tests.galleries import contents, skipped
 

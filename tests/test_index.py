@@ -19,7 +19,8 @@ from mmsearch.encoders import EncodedTexts
 from mmsearch.errors import AnnIndexError, GalleryNotFound, MmsearchWarning
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, open_writer
-from mmsearch.pipeline.index import (
+from mmsearch.identity import EncoderIdentity
+from mmsearch.indexing import (
     FLAT_ROWS,
     IndexOptions,
     IndexReport,
@@ -29,12 +30,12 @@ from mmsearch.pipeline.index import (
     plan,
     predict,
 )
-from mmsearch.pipeline.index.memory import parse_size
-from mmsearch.pipeline.index.questions import Questions, general_captions
-from mmsearch.pipeline.index.tuning import Goal, choose, consistent, lower_bound
-from mmsearch.pipeline.maintain import compact
-from mmsearch.pipeline.query import EXACT, OpenGallery, SearchOptions
-from mmsearch.records import CaptionRow, EncoderIdentity, ImageRow, ItemTable
+from mmsearch.indexing.memory import parse_size
+from mmsearch.indexing.trial_queries import Questions, general_captions
+from mmsearch.indexing.tuning import Goal, choose, consistent, lower_bound
+from mmsearch.items import CaptionRow, ImageRow, ItemTable
+from mmsearch.search.open_gallery import EXACT, OpenGallery, SearchOptions
+from mmsearch.upkeep.maintenance import compact
 
 DIM = 16
 ENCODER = EncoderIdentity("tests", "sha256:0123", DIM)
@@ -151,7 +152,7 @@ def test_without_captions_the_effort_is_raised(tmp_path: Path, monkeypatch: pyte
     for name in "gh":
         add(tmp_path / name, images=2000)
     raised = indexed(tmp_path / "g", factory="IVF64,Flat", recall_target=0.6)
-    monkeypatch.setattr("mmsearch.pipeline.index.indexing.UNMEASURED_FACTOR", 1)
+    monkeypatch.setattr("mmsearch.indexing.run.UNMEASURED_FACTOR", 1)
     least = indexed(tmp_path / "h", factory="IVF64,Flat", recall_target=0.6)
     assert least.effort.nprobe is not None
     assert raised.effort.nprobe == 4 * least.effort.nprobe

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.export import export
+from mmsearch.upkeep.exporting import export
 from tests.fakes import FakeEncoder
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch import images
+from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import EmbedOptions, embed
 from tests.conftest import Command
 from tests.fakes import FakeEncoder
 

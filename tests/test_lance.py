@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import mmsearch
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import EXACT
+from mmsearch.search.open_gallery import EXACT
 from scripts.lance_table import Copied, ask, copy
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 

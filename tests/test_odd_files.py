@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.pipeline.info import skipped
 from mmsearch.sources import SourceFile
+from mmsearch.upkeep.summary import skipped
 from tests.archives import make_tar
 from tests.conftest import Command
 from tests.fakes import write_picture

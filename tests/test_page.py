@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchWarning, QueryError, StoreError
-from mmsearch.pipeline.answers import Answer
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import OpenGallery, open_gallery
-from mmsearch.pipeline.questions import Like, Picture, Query, Text
-from mmsearch.pipeline.render import html_page
+from mmsearch.render import html_page
+from mmsearch.search.describing import Answer
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.query import Like, Picture, Query, Text
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 

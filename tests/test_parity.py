@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmsearch.embedding import EmbedOptions, EmbedReport, embed, encoder_source, parity, recording
+from mmsearch.embedding.parity import ParityCheck, centred_cosines, psnr, top10_overlap
 from mmsearch.encoders import Encoder, load_encoder, open_clip_encoder, preprocessing
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
 from mmsearch.loader import Kind
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, book, embed, encoder_source, parity
-from mmsearch.pipeline.embed.parity import ParityCheck, centred_cosines, psnr, top10_overlap
-from mmsearch.pipeline.info import info
+from mmsearch.upkeep.summary import info
 from tests.models import write_tiny_model
 
 Pixels = NDArray[np.uint8]
@@ -379,9 +379,9 @@ def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
     odd_file(monkeypatch)
     monkeypatch.setattr(parity, "_FULL", 4)
     again: list[int] = []
-    right = book.vectors_exactly
+    right = recording.vectors_exactly
     counted: Callable[..., Any] = lambda files, *rest: again.append(len(files)) or right(files, *rest)  # type: ignore[func-returns-value]  # noqa: E731
-    monkeypatch.setattr(book, "vectors_exactly", counted)
+    monkeypatch.setattr(recording, "vectors_exactly", counted)
     for seed in range(40):
         (with_odd_files / f"odd_z{seed}.jpg").write_bytes(jpeg(400 + seed, (120, 90), 6))
     report = run(with_odd_files, tmp_path / "g", encoder, batch_size=2, threads=1)

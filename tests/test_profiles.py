@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from mmsearch import images
 from mmsearch.images import decode, make_thumbnail
 from mmsearch.images.showing import to_srgb
-from mmsearch.pipeline.reports.page import _thumbnail
+from mmsearch.reports.report_page import _thumbnail
 from mmsearch.serve.thumbnails import drawn
 from tests.conftest import Command
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch.embedding import Selection, embed, preview
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import find_gallery
-from mmsearch.pipeline.embed import Selection, embed, preview
 from tests.conftest import Command
 from tests.fakes import FakeEncoder, write_picture
 
@@ -42,7 +42,7 @@ def test_only_a_summary_without_a_terminal(photos: Path, tmp_path: Path, mmsearc
 
 EMBED_WITHOUT_TORCH = """
 from mmsearch.cli import main
-from mmsearch.pipeline.embed import encoder_source
+from mmsearch.embedding import encoder_source
 from tests.fakes import FakeEncoder
 encoder_source.load_encoder = lambda spec, **_: FakeEncoder(spec)
 main()
@@ -144,8 +144,8 @@ def test_a_slow_encoder_is_named_as_the_bottleneck(photos: Path, tmp_path: Path)
 def test_a_model_that_is_not_there_leaves_the_counts(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from mmsearch.embedding import encoder_source as module
     from mmsearch.errors import EncoderError
-    from mmsearch.pipeline.embed import encoder_source as module
 
     def missing(*_: object, **__: object) -> None:
         raise EncoderError("no weights")

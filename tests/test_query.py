@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, QueryError
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import EmbedOptions, embed
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.query import EXACT, OpenGallery, SearchOptions, open_gallery
+from mmsearch.indexing import index
+from mmsearch.search.open_gallery import EXACT, OpenGallery, SearchOptions, open_gallery
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_index_is_named_and_passed_by(gallery: Path) -> None:
 def test_an_open_gallery_survives_compaction(gallery: Path, photos: Path, fake: FakeEncoder) -> None:
     from datetime import timedelta
 
-    from mmsearch.pipeline.maintain import compact
+    from mmsearch.upkeep.maintenance import compact
 
     answers = opened(gallery)
     write_picture(photos / "new.png", "white", seed=5)
@@ -201,7 +201,7 @@ def test_a_gallery_moves_with_its_pictures(tmp_path: Path, fake: FakeEncoder) ->
 
 def test_relocate_and_forget(gallery: Path, photos: Path, fake: FakeEncoder) -> None:
     from mmsearch.errors import SourceError
-    from mmsearch.pipeline.maintain import forget, relocate
+    from mmsearch.upkeep.maintenance import forget, relocate
 
     moved = photos.parent / "pictures"
     photos.rename(moved)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmsearch.embedding import EmbedOptions, embed, image_sync
+from mmsearch.embedding.recording import Book
 from mmsearch.gallery import Gallery
 from mmsearch.gallery.writing import GalleryWriter
-from mmsearch.pipeline import maintain
-from mmsearch.pipeline.embed import EmbedOptions, embed, pictures
-from mmsearch.pipeline.embed.book import Book
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.query import EXACT, open_gallery
+from mmsearch.indexing import index
+from mmsearch.search.open_gallery import EXACT, open_gallery
+from mmsearch.upkeep import maintenance as maintain
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents
 
@@ -123,7 +123,7 @@ def interrupted_at(point: int, work: Callable[[], Any]) -> BaseException | None:
             GalleryWriter.append,
             GalleryWriter.delete,
             Book.delete_broken,
-            pictures._delete_vanished,
+            image_sync._delete_vanished,
         )
     }
     passed = 0

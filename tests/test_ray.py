@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery, find_gallery
-from mmsearch.pipeline.embed import embed
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents, skipped
 
@@ -138,7 +138,7 @@ def test_a_node_that_dies(cluster: Cluster, whole: Path, tmp_path: Path) -> None
 OFTEN = """
 import sys
 from mmsearch.gallery import writing
-from mmsearch.pipeline.embed import EmbedOptions, embed
+from mmsearch.embedding import EmbedOptions, embed
 writing.COMMIT_SECONDS = -1.0
 embed([sys.argv[1]], gallery=sys.argv[2], encoder="demo", options=EmbedOptions(ray=sys.argv[3]))
 """
@@ -176,7 +176,7 @@ class Deadly(FakeEncoder):
 
 DEADLY = """
 import sys
-from mmsearch.pipeline.embed import EmbedOptions, embed
+from mmsearch.embedding import EmbedOptions, embed
 from tests.test_ray import Deadly
 options = EmbedOptions(ray=sys.argv[3])
 embed([sys.argv[1]], gallery=sys.argv[2], encoder=Deadly(), options=options, announce=print)
@@ -202,7 +202,7 @@ def test_a_picture_that_ends_its_workers(cluster: Cluster, tmp_path: Path) -> No
 CONNECT = """
 import sys
 from mmsearch.errors import ClusterError
-from mmsearch.executors.ray import RayCrew
+from mmsearch.cluster.ray import RayCrew
 try:
     print(RayCrew(sys.argv[1], lambda share: None).described())
 except ClusterError as error:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmsearch as library
+from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.errors import (
     CommitConflict,
     GalleryError,
@@ -32,15 +33,15 @@ from mmsearch.errors import (
     StoreError,
 )
 from mmsearch.gallery import Gallery, open_writer
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ImageRow
 from mmsearch.loader import load
 from mmsearch.locations import Url, joined, located, redacted
-from mmsearch.pipeline.embed import EmbedOptions, embed
-from mmsearch.pipeline.maintain import relocate
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.records import EncoderIdentity, ImageRow
+from mmsearch.search.open_gallery import open_gallery
 from mmsearch.sources import FolderWalk
 from mmsearch.stores import Ranged, copies, objects, open_store
 from mmsearch.stores.copies import Copies
+from mmsearch.upkeep.maintenance import relocate
 from mmsearch.workers import Workers
 from scripts.s3_server import CREDENTIALS, Proxy
 from tests.conftest import Command
@@ -452,7 +453,7 @@ def test_a_damaged_shard_is_named(remote: Url, bucket: Url, tmp_path: Path, monk
 
 KILLED = """
 import sys
-from mmsearch.pipeline.embed import EmbedOptions, embed
+from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.gallery import writing
 from tests.fakes import FakeEncoder
 writing.COMMIT_SECONDS = 0.0
@@ -760,7 +761,8 @@ def test_what_lies_on_a_disk_needs_no_fsspec(photos: Path, tmp_path: Path) -> No
     """Its import costs more than the query."""
     embed([photos], gallery=tmp_path / "g", encoder=FakeEncoder())
     code = (
-        "import sys; from mmsearch.gallery import Gallery; import mmsearch.pipeline.query, mmsearch.pipeline.info\n"
+        "import sys; from mmsearch.gallery import Gallery; import mmsearch.search.open_gallery\n"
+        "import mmsearch.upkeep.summary\n"
         f"gallery = Gallery.open({str(tmp_path / 'g')!r}); list(gallery.vector_blocks('images'))\n"
         "print([name for name in ('fsspec', 's3fs', 'aiohttp', 'botocore') if name in sys.modules])"
     )

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmsearch.embedding import embed
 from mmsearch.errors import QueryError, StoreError
-from mmsearch.pipeline.answers import Answer
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.query import OpenGallery, open_gallery
-from mmsearch.pipeline.questions import Picture, Query
-from mmsearch.pipeline.render import contact_sheet
+from mmsearch.render import contact_sheet
+from mmsearch.search.describing import Answer
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.query import Picture, Query
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder
 

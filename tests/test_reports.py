@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from mmsearch.pipeline.evaluate import EvaluationReport, evaluate_vectors
-from mmsearch.pipeline.reports import figures_csv, figures_latex, markdown, page, plots, query_rows, write_report
-from mmsearch.pipeline.reports.export import latex_text
+from mmsearch.evaluation import EvaluationReport, evaluate_vectors
+from mmsearch.reports import figures_csv, figures_latex, markdown, page, plots, query_rows, write_report
+from mmsearch.reports.spreadsheets import latex_text
 from tests.conftest import Command
 
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from mmsearch.budget import REQUEST
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.pipeline.questions import Like, Query, Text
+from mmsearch.indexing import index
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query import Like, Query, Text
 from mmsearch.serve.running import ServeOptions
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mmsearch.pipeline.embed import embed
+from mmsearch.embedding import embed
 from tests.conftest import Command
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, HeldGallery, open_writer
-from mmsearch.pipeline.embed import embed
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.maintain import compact, forget
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.pipeline.questions import Query
-from mmsearch.records import ImageRow
+from mmsearch.indexing import index
+from mmsearch.items import ImageRow
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query import Query
 from mmsearch.serve.running import ServeOptions
+from mmsearch.upkeep.maintenance import compact, forget
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmsearch.budget import REQUEST
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running
 

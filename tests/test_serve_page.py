@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 from playwright.sync_api import Browser, Page, Route, expect
 
+from mmsearch.embedding import embed
 from mmsearch.filters import RowFilter
-from mmsearch.pipeline.embed import embed
 from tests.browsing import (
     ALL,
     BLUE,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.locations import Url
-from mmsearch.pipeline.embed import embed
 from tests.fakes import FakeEncoder, write_picture
 from tests.s3 import bucket, files_of, server
 from tests.servers import running

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchError
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
 from mmsearch.serve import connections, safety
 from mmsearch.serve.running import ServeOptions, gallery_app
 from tests.fakes import FakeEncoder, write_picture

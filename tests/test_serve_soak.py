@@ -16,8 +16,8 @@ from random import Random
 import httpx2
 import pytest
 
+from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import embed
 from mmsearch.serve.running import ServeOptions
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.models import write_tiny_model

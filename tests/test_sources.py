@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.errors import FilesSkipped, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.sources import read_list, read_pairs
 from tests.archives import make_tar, make_zip
 from tests.fakes import FakeEncoder, write_picture
@@ -317,7 +317,7 @@ def test_a_folder_without_captions_is_an_error(photos: Path) -> None:
 
 
 def test_forgetting_a_folder_of_captions(photos: Path, fake: FakeEncoder) -> None:
-    from mmsearch.pipeline.maintain import forget
+    from mmsearch.upkeep.maintenance import forget
 
     texts = photos.parent / "texts"
     texts.mkdir()
@@ -332,10 +332,10 @@ def test_forgetting_a_folder_of_captions(photos: Path, fake: FakeEncoder) -> Non
 def test_a_member_can_be_asked_with_and_shown(photos: Path, tmp_path: Path, fake: FakeEncoder) -> None:
     from PIL import Image
 
-    from mmsearch.pipeline.collect import collect
-    from mmsearch.pipeline.query import open_gallery
-    from mmsearch.pipeline.questions import Picture, Query
-    from mmsearch.pipeline.render import contact_sheet
+    from mmsearch.render import contact_sheet
+    from mmsearch.render.collecting import collect
+    from mmsearch.search.open_gallery import open_gallery
+    from mmsearch.search.query import Picture, Query
 
     (tmp_path / "shards").mkdir()
     make_tar(tmp_path / "shards" / "a.tar", [(f.name, f.read_bytes()) for f in sorted(photos.glob("*.png"))])

@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmsearch.cluster import dispatch, ray
+from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
+from mmsearch.embedding.pieces import Piece, Pieces, parts_of
 from mmsearch.errors import (
     ClusterError,
     EncoderError,
@@ -25,17 +28,14 @@ from mmsearch.errors import (
     SourceError,
     StoreError,
 )
-from mmsearch.executors import dispatch, ray
 from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.images import turbo
+from mmsearch.indexing import index
 from mmsearch.locations import Url
-from mmsearch.pipeline.embed import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
-from mmsearch.pipeline.embed.pieces import Piece, Pieces, parts_of
-from mmsearch.pipeline.index import index
-from mmsearch.pipeline.maintain import compact
-from mmsearch.pipeline.query import EXACT, open_gallery
+from mmsearch.search.open_gallery import EXACT, open_gallery
 from mmsearch.sources import Archive, Member, SourceFile
 from mmsearch.sync import Task
+from mmsearch.upkeep.maintenance import compact
 from tests.archives import make_tar
 from tests.conftest import Command
 from tests.crews import Fault, PretendedCrew, crew
@@ -119,7 +119,7 @@ def test_known_content_is_encoded_nowhere(folder: Path, crew: type[PretendedCrew
     assert (sum(encoded), report.images.reused) == (0, report.images.added)
     one, other = (Gallery.open(folder / name) for name in ("g", "g"))
     assert one.live_rows("images") == 2 * report.images.added == other.live_rows("images")
-    monkeypatch.setattr("mmsearch.pipeline.embed.spread._LEAST_GROWN", 0)
+    monkeypatch.setattr("mmsearch.embedding.cluster_run._LEAST_GROWN", 0)
     monkeypatch.setattr(PretendedCrew, "size", 1)
     report = spread(folder, "fresh")
     assert 5 <= report.images.reused <= 10  # what a worker holds already was handed to it with what was known then

@@ -13,8 +13,9 @@ import pytest
 from mmsearch.errors import CommitConflict
 from mmsearch.gallery import Gallery, open_writer, remove_unused, rewrite_wasteful, tables
 from mmsearch.gallery.writing import GalleryWriter
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ImageRow
 from mmsearch.locations import Location, Url
-from mmsearch.records import EncoderIdentity, ImageRow
 from mmsearch.stores import NameTaken, Store, exists, file_state, is_folder, local_copy, objects, open_store, read_bytes
 from tests.s3 import bucket, server
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from mmsearch.embedding import EmbedReport, embed
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.embed import EmbedReport, embed
 from tests.fakes import FakeEncoder, write_picture
 from tests.galleries import contents
 

@@ -19,17 +19,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.encoders import find_text_encoder, laying_out, load_encoder
 from mmsearch.encoders.laying_out import Unsuited, lay_out
 from mmsearch.encoders.tokens import _ClipTokenizer
-from mmsearch.pipeline.embed import EmbedOptions, embed
-from mmsearch.pipeline.query import open_gallery
-from mmsearch.records import EncoderIdentity
-from mmsearch.text_tower import files, tokens
-from mmsearch.text_tower import tower as tower_module
-from mmsearch.text_tower.files import NoTower, StoredTower, read_tower, write_tower
-from mmsearch.text_tower.tokens import CLEANERS, make_tokenizer
-from mmsearch.text_tower.tower import ACTIVATIONS, TextTower
+from mmsearch.identity import EncoderIdentity
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.towers import text_files as files
+from mmsearch.towers import text_tokens as tokens
+from mmsearch.towers import text_tower as tower_module
+from mmsearch.towers.text_files import NoTower, StoredTower, read_tower, write_tower
+from mmsearch.towers.text_tokens import CLEANERS, make_tokenizer
+from mmsearch.towers.text_tower import ACTIVATIONS, TextTower
 from tests.models import random_weights, write_random_model, write_tiny_model
 
 CONFIGS = Path(open_clip.__file__).parent / "model_configs"
@@ -234,7 +235,7 @@ def test_a_word_without_end_costs_no_more_than_what_is_read(monkeypatch: pytest.
 
 def test_words_of_strangers_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, _ = tokenizers_of("lower")
-    monkeypatch.setattr("mmsearch.text_tower.tokens._MOST_KNOWN", len(ours._known) + 5)
+    monkeypatch.setattr("mmsearch.towers.text_tokens._MOST_KNOWN", len(ours._known) + 5)
     ours([f"{'abcdefghij'[number]}qxz" for number in range(10)])
     assert len(ours._known) == tokens._MOST_KNOWN
 
@@ -552,7 +553,7 @@ def test_an_index_is_measured_with_texts_without_torch(tiny: Path, photos: Path)
     embed([photos], gallery=gallery, encoder=f"local-dir:{tiny}", options=EmbedOptions(device="cpu"))
     code = (
         "import sys, mmsearch\n"
-        "from mmsearch.pipeline.index import IndexOptions\n"
+        "from mmsearch.indexing import IndexOptions\n"
         f"report = mmsearch.index({str(gallery)!r}, options=IndexOptions(factory='IVF4,Flat', k=3))\n"
         "assert 'torch' not in sys.modules\n"
         "print([recall.source for recall in report.recall if recall.mean is not None])"

@@ -12,7 +12,7 @@ from mmsearch.benchmarks.model import DraftImage
 from mmsearch.gallery import Gallery
 from mmsearch.locations import located
 from mmsearch.names import on_disk
-from mmsearch.pipeline.items import row_named
+from mmsearch.search.own_items import row_named
 from tests.conftest import Command
 from tests.fakes import write_picture
 

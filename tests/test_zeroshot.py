@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.pipeline.evaluate import ZeroShotOptions, evaluate_zeroshot
+from mmsearch.evaluation import ZeroShotOptions, evaluate_zeroshot
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 

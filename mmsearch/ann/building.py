@@ -14,7 +14,8 @@ from mmsearch.ann.records import IndexRecord
 from mmsearch.ann.searching import AnnIndex
 from mmsearch.errors import AnnIndexError
 from mmsearch.exact import VectorBlock
-from mmsearch.records import ItemTable, Progress, ProgressCallback, quiet
+from mmsearch.items import ItemTable
+from mmsearch.progress import Progress, ProgressCallback, quiet
 
 __all__ = ["build", "grown", "held_bytes_per_row", "lists_of", "row_bytes", "training_rows_needed"]
 

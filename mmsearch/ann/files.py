@@ -16,7 +16,7 @@ from mmsearch.ann.records import FORMAT_VERSION, Effort, FileRecord, IndexRecord
 from mmsearch.ann.searching import AnnIndex
 from mmsearch.ann.vectors import map_vectors
 from mmsearch.errors import AnnIndexError, StoreError
-from mmsearch.records import IndexEntry
+from mmsearch.versions import IndexEntry
 
 __all__ = ["first_damage", "open_index", "read_record", "save", "save_record", "share_files"]
 

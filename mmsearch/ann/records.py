@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from mmsearch.records import ItemTable
+from mmsearch.items import ItemTable
 
 __all__ = ["FORMAT_VERSION", "Effort", "FileRecord", "IndexRecord", "MeasuredRecall", "QueryKind", "TriedEffort"]
 

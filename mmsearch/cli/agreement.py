@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mmsearch.cli.hits import printable
 
 if TYPE_CHECKING:
-    from mmsearch.records import Parity
+    from mmsearch.versions import Parity
 
 __all__ = ["agreement", "disagreements"]
 

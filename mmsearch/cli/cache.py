@@ -18,7 +18,7 @@ def cache(
     All of it can be computed again. MMSEARCH_CACHE names another place than the platform's own.
     """
     from mmsearch.cache import cache_dir
-    from mmsearch.pipeline.cache import cached, prune_cache
+    from mmsearch.upkeep.cached import cached, prune_cache
 
     found = prune_cache(kinds or (), unused_days=unused) if prune else cached(kinds or ())
     print(f"cache     {cache_dir()}")

@@ -18,7 +18,7 @@ def compact(
 
     The grace is for readers that are still at an older version.
     """
-    from mmsearch.pipeline.maintain import compact as run
+    from mmsearch.upkeep.maintenance import compact as run
 
     report = run(gallery, grace=timedelta(hours=grace))
     print(

@@ -12,7 +12,7 @@ from mmsearch.cli.progress import RESUMABLE, display, duration
 from mmsearch.strict_json import json_text
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.embed import EmbedReport, Estimate
+    from mmsearch.embedding import EmbedReport, Estimate
 
 
 class EmbedCommand(TyperCommand):
@@ -21,7 +21,7 @@ class EmbedCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a bare `--ray` its value."""
         if "--ray" in args:
-            from mmsearch.executors.ray import is_address
+            from mmsearch.cluster.ray import is_address
 
             after = [*args[1:], ""]
             args = ["--ray=any" if arg == "--ray" and not is_address(after[i]) else arg for i, arg in enumerate(args)]
@@ -125,10 +125,10 @@ def embed(
     is .mmsearch, here or in the nearest parent folder; it is made here if there is none. With --include, --exclude or
     --limit, and of files that are named, pictures are added and updated but none is dropped.
     """
+    from mmsearch.embedding import EmbedOptions, Selection
+    from mmsearch.embedding import embed as run
+    from mmsearch.embedding import preview as run_dry
     from mmsearch.images import MAX_PIXELS
-    from mmsearch.pipeline.embed import EmbedOptions, Selection
-    from mmsearch.pipeline.embed import embed as run
-    from mmsearch.pipeline.embed import preview as run_dry
     from mmsearch.sources import ColumnNames
 
     options = EmbedOptions(

@@ -10,7 +10,7 @@ from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision,
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.evaluate import EvaluationReport
+    from mmsearch.evaluation import EvaluationReport
 
 __all__ = ["app"]
 
@@ -98,9 +98,9 @@ def benchmark(
 
     The benchmark's vectors are kept in the cache (mmsearch cache shows it), so a second run is quick.
     """
-    from mmsearch.pipeline.evaluate import EvaluateOptions
-    from mmsearch.pipeline.evaluate import evaluate as run
-    from mmsearch.pipeline.reports import require_place
+    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.evaluation import evaluate as run
+    from mmsearch.reports import require_place
     from mmsearch.sources import ColumnNames
 
     options = EvaluateOptions(
@@ -165,9 +165,9 @@ def vectors(
     per_query: PerQuery = False,
 ) -> None:
     """Measure retrieval between vectors that exist already, of any model; no encoder is loaded."""
-    from mmsearch.pipeline.evaluate import EvaluateOptions
-    from mmsearch.pipeline.evaluate import evaluate_vectors as run
-    from mmsearch.pipeline.reports import require_place
+    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.evaluation import evaluate_vectors as run
+    from mmsearch.reports import require_place
 
     if len(images) != len(captions):
         raise typer.BadParameter(f"{len(images)} files of images and {len(captions)} of captions: give pairs")
@@ -204,9 +204,9 @@ def galleries(
 
     Captions that name a picture of the gallery count, and pictures that have one.
     """
-    from mmsearch.pipeline.evaluate import EvaluateOptions
-    from mmsearch.pipeline.evaluate import evaluate_galleries as run
-    from mmsearch.pipeline.reports import require_place
+    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.evaluation import evaluate_galleries as run
+    from mmsearch.reports import require_place
 
     for place in report or []:
         require_place(place)
@@ -248,8 +248,8 @@ def zeroshot(
     report: Annotated[Path | None, typer.Option(metavar="FILE", parser=path, help="Write everything as JSON.")] = None,
 ) -> None:
     """Classify pictures by the names of their classes: top-1, top-5, each class, and what is taken for what."""
-    from mmsearch.pipeline.evaluate import ZeroShotOptions, templates_in, write_zeroshot
-    from mmsearch.pipeline.evaluate import evaluate_zeroshot as run
+    from mmsearch.evaluation import ZeroShotOptions, templates_in, write_zeroshot
+    from mmsearch.evaluation import evaluate_zeroshot as run
 
     chosen = (*(templates_in(templates) if templates else ()), *(template or ()))
     options = ZeroShotOptions(
@@ -281,7 +281,7 @@ app.command("zeroshot", short_help="Zero-shot classification: a folder for each 
 
 
 def _write(found: "EvaluationReport", places: list[Path] | None, per_query: bool) -> None:
-    from mmsearch.pipeline.reports import write_report
+    from mmsearch.reports import write_report
 
     for place in places or []:
         files = write_report(found, place, per_query=per_query)

@@ -13,7 +13,7 @@ def export(
     gallery: GalleryOption = None,
 ) -> None:
     """Write the live rows of a gallery, vectors and metadata, as one Parquet file for any other tool."""
-    from mmsearch.pipeline.export import export as run
+    from mmsearch.upkeep.exporting import export as run
 
     report = run(file, table=table, gallery=gallery)
     print(f"{report.file}: {report.rows:,} {report.table}, {report.bytes / 1e6:,.1f} MB")

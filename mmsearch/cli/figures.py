@@ -8,8 +8,8 @@ from mmsearch.cli.options import say
 
 if TYPE_CHECKING:
     from mmsearch.ann import Effort
+    from mmsearch.evaluation import Comparison, EvaluationReport, SystemResult, ViaIndex, ZeroShotReport
     from mmsearch.metrics import Difference, DirectionResult
-    from mmsearch.pipeline.evaluate import Comparison, EvaluationReport, SystemResult, ViaIndex, ZeroShotReport
 
 __all__ = ["print_evaluation", "print_zeroshot"]
 

@@ -14,7 +14,7 @@ def forget(
     gallery: GalleryOption = None,
 ) -> None:
     """Drop a root and its pictures (or a file's captions) from the gallery. The files themselves are not touched."""
-    from mmsearch.pipeline.maintain import forget as run
+    from mmsearch.upkeep.maintenance import forget as run
 
     report = run(root, gallery=gallery)
     if report.unlinked:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.hits import print_run
-from mmsearch.pipeline.hits import record
+from mmsearch.search.hits import record
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.batch import Answered
+    from mmsearch.search.query_files import Answered
 
 __all__ = ["BATCH_FORMATS"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 from mmsearch.cli.options import say
 from mmsearch.locations import url_of
 from mmsearch.names import printable
-from mmsearch.pipeline.hits import COLUMNS, record, shown_file
+from mmsearch.search.hits import COLUMNS, record, shown_file
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.answers import Answer, Hit
-    from mmsearch.pipeline.collect import Collected
+    from mmsearch.render.collecting import Collected
+    from mmsearch.search.describing import Answer, Hit
 
 __all__ = ["FORMATS", "print_run", "printable", "say_collected"]
 

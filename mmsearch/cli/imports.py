@@ -28,7 +28,7 @@ def import_(
     That the vectors are of the named model cannot be checked, so it is noted as declared, and said with every query.
     Pictures cannot be added to such a gallery.
     """
-    from mmsearch.pipeline.imports import import_vectors as run
+    from mmsearch.upkeep.importing import import_vectors as run
 
     with display(interrupted="what was imported is kept, and the same command continues") as shown:
         report = run(folder, model=model, images=images, gallery=gallery, progress=shown.progress)

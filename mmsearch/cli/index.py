@@ -12,7 +12,7 @@ from mmsearch.cli.progress import display
 
 if TYPE_CHECKING:
     from mmsearch.ann import Effort
-    from mmsearch.pipeline.index import IndexReport, Plan
+    from mmsearch.indexing import IndexReport, Plan
 
 
 def _milliseconds(text: str) -> float:
@@ -71,8 +71,8 @@ def index(
     It is tuned on the gallery's captions, or on a thousand general ones where it has too few, against exact search.
     Rows that come later are scored exactly beside it, so nothing is ever missing; run it again to add them.
     """
-    from mmsearch.pipeline.index import IndexOptions, draw, predict
-    from mmsearch.pipeline.index import index as run
+    from mmsearch.indexing import IndexOptions, draw, predict
+    from mmsearch.indexing import index as run
 
     options = IndexOptions(factory, recall_target, k, memory, latency, model)
     if dry_run:
@@ -88,7 +88,7 @@ def index(
 
 
 def _print_plan(plan: "Plan") -> None:
-    from mmsearch.pipeline.index import size
+    from mmsearch.indexing import size
 
     print(f"index     {plan.factory}; {plan.rows:,} rows of dim {plan.dim}")
     print(f"why       {plan.why}")
@@ -98,7 +98,7 @@ def _print_plan(plan: "Plan") -> None:
 
 
 def _print(report: "IndexReport") -> None:
-    from mmsearch.pipeline.index import size
+    from mmsearch.indexing import size
 
     print(f"index     {report.table}: {report.factory}{_effort(report.effort, ', ')}; {report.rows:,} rows")
     print(f"{report.outcome:9} {report.why}")
@@ -120,7 +120,7 @@ def _print(report: "IndexReport") -> None:
 
 
 def _print_curve(report: "IndexReport") -> None:
-    from mmsearch.pipeline.index import chosen, curve
+    from mmsearch.indexing import chosen, curve
 
     at = chosen(report)
     print()

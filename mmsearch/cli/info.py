@@ -12,7 +12,7 @@ from mmsearch.cli.options import GalleryOption
 from mmsearch.strict_json import json_text
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.info import GalleryInfo
+    from mmsearch.upkeep.summary import GalleryInfo
 
 
 def info(
@@ -23,8 +23,8 @@ def info(
     ] = False,
 ) -> None:
     """Say what a gallery holds: its encoder, its counts and size, its roots, its index and the state of it."""
-    from mmsearch.pipeline.info import info as run
-    from mmsearch.pipeline.info import skipped as list_skipped
+    from mmsearch.upkeep.summary import info as run
+    from mmsearch.upkeep.summary import skipped as list_skipped
 
     if skipped:
         for root, row in list_skipped(gallery):

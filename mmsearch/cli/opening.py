@@ -11,7 +11,7 @@ from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.locations import url_of
 
 if TYPE_CHECKING:
-    from mmsearch.pipeline.hits import Hit
+    from mmsearch.search.hits import Hit
     from mmsearch.serve.client import Server
 
 __all__ = ["MOST_WINDOWS", "open_address", "open_page", "open_pictures", "open_server", "require_few"]

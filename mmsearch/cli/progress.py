@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from mmsearch.cli.options import say
-from mmsearch.records import Progress, ProgressCallback, quiet
+from mmsearch.progress import Progress, ProgressCallback, quiet
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

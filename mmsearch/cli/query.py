@@ -154,8 +154,8 @@ def query(
 
     With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
-    from mmsearch.pipeline.query import SearchOptions, open_gallery
-    from mmsearch.pipeline.questions import NEAR_DUPLICATE, Query, typed
+    from mmsearch.search.open_gallery import SearchOptions, open_gallery
+    from mmsearch.search.query import NEAR_DUPLICATE, Query, typed
 
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     if server is not None and (exact or nprobe or ef_search or model or device != "cpu"):
@@ -166,7 +166,7 @@ def query(
     if show and html is None:
         require_few(k)
     if html is not None or sheet is not None:
-        from mmsearch.pipeline.render import require_places
+        from mmsearch.render import require_places
 
         require_places(page=html, sheet=sheet)
     parts = text, also, away, image, like
@@ -177,7 +177,7 @@ def query(
                 "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
                 param_hint="--from-file",
             )
-        from mmsearch.pipeline.batch import answer_all, read_questions
+        from mmsearch.search.query_files import answer_all, read_questions
 
         questions = read_questions(from_file)
         if server is not None:
@@ -204,15 +204,15 @@ def query(
         answer = opened.ask(asked, options=options)
     FORMATS[output or "table"](answer)
     if sheet is not None:
-        from mmsearch.pipeline.render import contact_sheet
+        from mmsearch.render import contact_sheet
 
         say(f"contact sheet: {contact_sheet([answer], sheet)}")
     if html is not None:
-        from mmsearch.pipeline.render import html_page
+        from mmsearch.render import html_page
 
         say(f"page: {html_page([answer], html)}")
     if copy_to is not None:
-        from mmsearch.pipeline.collect import collect
+        from mmsearch.render.collecting import collect
 
         say_collected(collect(answer.hits, copy_to))
     if show:

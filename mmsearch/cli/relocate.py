@@ -13,7 +13,7 @@ def relocate(
     gallery: GalleryOption = None,
 ) -> None:
     """Say that a folder of pictures was moved. Nothing is encoded again."""
-    from mmsearch.pipeline.maintain import relocate as run
+    from mmsearch.upkeep.maintenance import relocate as run
 
     report = run(root, new, gallery=gallery)
     print(f"{report.gallery}: {report.old} is now {report.new}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmsearch.encoders.specs import CONFIG_NAME, CheckpointFile, HubModel, LocalModel, Tagged, parse_spec
 from mmsearch.errors import EncoderError, EncoderMismatch
-from mmsearch.records import EncoderIdentity
+from mmsearch.identity import EncoderIdentity
 
 __all__ = ["declared_encoder"]
 

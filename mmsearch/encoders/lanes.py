@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmsearch.encoders import EncodedImages
 from mmsearch.encoders.devices import Precision, autocast, describe
 from mmsearch.encoders.preprocessing import Preprocessing
+from mmsearch.encoders.protocols import EncodedImages
 from mmsearch.errors import EncoderError
 
 __all__ = ["Lane", "Pixels"]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from open_clip.transformer import LayerNorm, LayerNormFp32, QuickGELU, ResidualAttentionBlock, TextTransformer
 
 from mmsearch.encoders.tokens import NoRecord, Tokenizer
-from mmsearch.text_tower.files import NoTower, StoredTower, is_decided, write_reason, write_tower
-from mmsearch.text_tower.tokens import make_tokenizer
-from mmsearch.text_tower.tower import POOLS, Design, TextTower, block_weights
+from mmsearch.towers.text_files import NoTower, StoredTower, is_decided, write_reason, write_tower
+from mmsearch.towers.text_tokens import make_tokenizer
+from mmsearch.towers.text_tower import POOLS, Design, TextTower, block_weights
 
 __all__ = ["MOST_ERROR", "Unsuited", "keep_text_side", "lay_out"]
 
@@ -55,7 +55,7 @@ def keep_text_side(model: Any, tokenizer: Tokenizer, fingerprint: str, dim: int)
 
 
 def lay_out(model: Any, tokenizer: Tokenizer, fingerprint: str, dim: int) -> StoredTower:
-    """The text side of a model as `mmsearch.text_tower` takes it, compared with the model. Raises Unsuited."""
+    """The text side of a model as `mmsearch.towers` takes it, compared with the model. Raises Unsuited."""
     try:
         record = tokenizer.record()
     except NoRecord as error:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mmsearch.encoders import EncodedTexts
+from mmsearch.encoders.protocols import EncodedTexts
 from mmsearch.errors import EncoderError
-from mmsearch.records import EncoderIdentity
-from mmsearch.text_tower.files import NoTower, read_tower
-from mmsearch.text_tower.tokens import Tokens, make_tokenizer
-from mmsearch.text_tower.tower import TextTower
+from mmsearch.identity import EncoderIdentity
+from mmsearch.towers.text_files import NoTower, read_tower
+from mmsearch.towers.text_tokens import Tokens, make_tokenizer
+from mmsearch.towers.text_tower import TextTower
 
 __all__ = ["TowerEncoder", "open_tower"]
 

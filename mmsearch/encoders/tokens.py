@@ -11,7 +11,7 @@ import numpy as np
 
 from mmsearch.encoders.sources import ModelSource
 from mmsearch.errors import EncoderError
-from mmsearch.text_tower.tokens import CLEANERS, ClipTokens, HubTokens, TokenizerRecord, Tokens, make_tokenizer
+from mmsearch.towers.text_tokens import CLEANERS, ClipTokens, HubTokens, TokenizerRecord, Tokens, make_tokenizer
 
 __all__ = ["NoRecord", "Tokenizer", "load_tokenizer"]
 
@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
         ...
 
     def record(self) -> TokenizerRecord:
-        """What `mmsearch.text_tower` needs to tokenise alike without open_clip. Raises NoRecord."""
+        """What `mmsearch.towers` needs to tokenise alike without open_clip. Raises NoRecord."""
         ...
 
     def __call__(self, texts: Sequence[str]) -> Tokens: ...

@@ -10,10 +10,10 @@ No file is ever replaced. `Gallery` reads one version, `open_writer` makes the n
 by `remove_unused`.
 """
 
+from mmsearch.gallery.compacting import Removed, remove_unused, rewrite_wasteful
 from mmsearch.gallery.held import HeldGallery
 from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
 from mmsearch.gallery.reading import FileRows, Gallery, consistently
-from mmsearch.gallery.upkeep import Removed, remove_unused, rewrite_wasteful
 from mmsearch.gallery.writing import GalleryWriter, open_writer, require_same_encoder, write_images
 
 __all__ = [

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mmsearch.exact import VectorBlock
 from mmsearch.gallery import tables
 from mmsearch.gallery.reading import Gallery
-from mmsearch.records import Coverage, ItemTable, Manifest, Shard, Table
+from mmsearch.items import ItemTable, Table
 from mmsearch.stores import Store
+from mmsearch.versions import Coverage, Manifest, Shard
 
 __all__ = ["HeldGallery", "Holding"]
 

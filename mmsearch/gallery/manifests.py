@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mmsearch.errors import CommitConflict, GalleryError, MmsearchWarning
-from mmsearch.records import (
-    ITEM_TABLES,
-    TABLES,
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ITEM_TABLES, TABLES
+from mmsearch.stores import NameTaken, Store
+from mmsearch.version import __version__
+from mmsearch.versions import (
     Agreement,
     Coverage,
     Disagreement,
-    EncoderIdentity,
     IndexEntry,
     Manifest,
     Parity,
@@ -27,8 +28,6 @@ from mmsearch.records import (
     RowIdFile,
     Shard,
 )
-from mmsearch.stores import NameTaken, Store
-from mmsearch.version import __version__
 
 __all__ = ["FOLDER", "FORMAT_VERSION", "commit", "first", "name_of", "named_files", "newest", "read", "versions"]
 

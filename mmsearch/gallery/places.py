@@ -7,8 +7,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from mmsearch.gallery import manifests
 from mmsearch.locations import Location, Url, located
-from mmsearch.records import Root
 from mmsearch.stores import open_store
+from mmsearch.versions import Root
 
 __all__ = ["GALLERY_NAME", "candidates", "find_gallery", "place_for_gallery", "root_path", "root_uri"]
 

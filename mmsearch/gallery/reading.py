@@ -17,20 +17,11 @@ from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import candidates, root_path
+from mmsearch.items import CaptionRow, ImageRow, ItemTable, SkippedRow, Table
 from mmsearch.locations import Location
 from mmsearch.names import composed, composed_column
-from mmsearch.records import (
-    CaptionRow,
-    Coverage,
-    ImageRow,
-    IndexEntry,
-    ItemTable,
-    Manifest,
-    Shard,
-    SkippedRow,
-    Table,
-)
 from mmsearch.stores import Store, open_store
+from mmsearch.versions import Coverage, IndexEntry, Manifest, Shard
 
 __all__ = ["FileRows", "Gallery", "consistently", "missing"]
 

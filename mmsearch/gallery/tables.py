@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
+from mmsearch.items import Table
 from mmsearch.locations import Location
-from mmsearch.records import Provenance, RowIdFile, Shard, Table
 from mmsearch.stores import Ranged, Source, Store, open_store
+from mmsearch.versions import Provenance, RowIdFile, Shard
 
 __all__ = [
     "ROW_GROUP_ROWS",

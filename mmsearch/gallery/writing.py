@@ -13,25 +13,14 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderMismatch, GalleryError, StoreError
 from mmsearch.exact import Vectors
-from mmsearch.gallery import manifests, tables, upkeep
+from mmsearch.gallery import compacting, manifests, tables
 from mmsearch.gallery.places import root_path, root_uri
 from mmsearch.gallery.reading import Gallery, missing
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import TABLES, CaptionRow, ImageRow, SkippedRow, Table
 from mmsearch.locations import Location
-from mmsearch.records import (
-    TABLES,
-    CaptionRow,
-    Coverage,
-    EncoderIdentity,
-    ImageRow,
-    Manifest,
-    Parity,
-    Provenance,
-    Root,
-    Shard,
-    SkippedRow,
-    Table,
-)
 from mmsearch.stores import Store, exists, open_store
+from mmsearch.versions import Coverage, Manifest, Parity, Provenance, Root, Shard
 
 __all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_images"]
 
@@ -326,7 +315,7 @@ class GalleryWriter:
             return self.manifest
         self._stopped = True
         try:
-            self._commit(upkeep.merge_small(self._store, self._proposed()))
+            self._commit(compacting.merge_small(self._store, self._proposed()))
         except Exception:
             self._stopped = False
             raise

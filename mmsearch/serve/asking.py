@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError, MmsearchError
-from mmsearch.pipeline.query import SearchOptions
-from mmsearch.pipeline.questions import Query
-from mmsearch.pipeline.together import answered
+from mmsearch.search.chain import answered
+from mmsearch.search.open_gallery import SearchOptions
+from mmsearch.search.query import Query
 from mmsearch.serve.following import Following
 from mmsearch.serve.messages import answer_json
 from mmsearch.serve.metrics import Metrics

@@ -16,12 +16,12 @@ import httpx2
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
+from mmsearch.items import ItemTable
 from mmsearch.locations import located
-from mmsearch.pipeline.answers import Answer
-from mmsearch.pipeline.batch import Answered, Question, together
-from mmsearch.pipeline.hits import Hit
-from mmsearch.pipeline.questions import Like, Part, Picture, Query, Text
-from mmsearch.records import ItemTable
+from mmsearch.search.describing import Answer
+from mmsearch.search.hits import Hit
+from mmsearch.search.query import Like, Part, Picture, Query, Text
+from mmsearch.search.query_files import Answered, Question, together
 from mmsearch.sources import read_picture
 
 __all__ = ["Server"]
@@ -70,7 +70,7 @@ class Server:
     def answer_all(
         self, questions: Sequence[Question], *, k: int = 10, table: ItemTable = "images"
     ) -> Iterator[Answered]:
-        """As `mmsearch.pipeline.batch.answer_all`."""
+        """As `mmsearch.search.query_files.answer_all`."""
         most = max(1, min(REQUEST.queries, REQUEST.hits_together // k))
         for some in together(questions, most):
             messages = [{"parts": [{"text": each.text}], "k": k, "table": table} for each in some]

@@ -18,9 +18,9 @@ import numpy as np
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.items import ImageRow
 from mmsearch.locations import url_of
-from mmsearch.pipeline.hits import Hit
-from mmsearch.records import ImageRow
+from mmsearch.search.hits import Hit
 from mmsearch.sources import archive_of, read_location
 
 __all__ = [

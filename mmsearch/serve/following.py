@@ -4,7 +4,7 @@ import threading
 
 from mmsearch.errors import MmsearchError
 from mmsearch.locations import Url
-from mmsearch.pipeline.query import OpenGallery
+from mmsearch.search.open_gallery import OpenGallery
 
 __all__ = ["Following"]
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.answers import Answer
-from mmsearch.pipeline.hits import record
-from mmsearch.pipeline.questions import NEAR_DUPLICATE, SLOT, filled_characters
+from mmsearch.search.describing import Answer
+from mmsearch.search.hits import record
+from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
 from mmsearch.serve.contents import images_of
 
 __all__ = [

@@ -12,8 +12,8 @@ from mmsearch import images
 from mmsearch.budget import REQUEST
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.pipeline.items import vector_of
-from mmsearch.pipeline.query import OpenGallery
+from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool
 from mmsearch.serve.thumbnails import Edge, drawn
 

@@ -21,7 +21,7 @@ from mmsearch.budget import REQUEST
 from mmsearch.cache import writable_cache
 from mmsearch.errors import MmsearchError
 from mmsearch.locations import expanded
-from mmsearch.pipeline.query import OpenGallery, open_gallery
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.serve.app import make_app
 from mmsearch.serve.connections import BoundedProtocol
 from mmsearch.serve.safety import Access, Guard

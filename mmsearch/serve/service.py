@@ -7,9 +7,9 @@ from pathlib import Path
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import HeldGallery
-from mmsearch.pipeline.query import OpenGallery
-from mmsearch.pipeline.questions import Query
-from mmsearch.records import ITEM_TABLES, ItemTable
+from mmsearch.items import ITEM_TABLES, ItemTable
+from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.query import Query
 from mmsearch.serve.asking import Asking
 from mmsearch.serve.following import Following
 from mmsearch.serve.metrics import Metrics

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mmsearch.encoders import EncodedTexts, TextEncoder
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
-from mmsearch.pipeline.query import OpenGallery
-from mmsearch.records import EncoderIdentity, ItemTable
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ItemTable
+from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.serve.metrics import Metrics
 
 __all__ = ["TextMemory", "Watched"]
@@ -70,7 +71,7 @@ class _Remembering:
 
 
 class Watched:
-    """An `OpenGallery` as `mmsearch.pipeline.together` wants one."""
+    """An `OpenGallery` as `mmsearch.search.chain` wants one."""
 
     def __init__(self, opened: OpenGallery, memory: TextMemory, metrics: Metrics) -> None:
         self._opened, self._memory, self._metrics = opened, memory, metrics

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.locations import Location
-from mmsearch.records import Progress, ProgressCallback
+from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import (
     EVERYTHING,
     FolderWalk,

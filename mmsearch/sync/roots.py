@@ -8,9 +8,9 @@ from functools import lru_cache
 from mmsearch.errors import SourceError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.locations import Location, Url, located
-from mmsearch.records import Root
 from mmsearch.sources import FileList, is_list, read_list
 from mmsearch.stores import exists, is_folder, real
+from mmsearch.versions import Root
 
 __all__ = ["RootPlan", "choose_roots", "require_apart"]
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError
+from mmsearch.items import ITEM_TABLES
 from mmsearch.names import shown
-from mmsearch.records import ITEM_TABLES
 from mmsearch.serve.failures import NOT_FOUND, UNWELL
 from mmsearch.serve.messages import GalleryBody, HealthBody, to_json
 from mmsearch.serve.metrics import CONTENT_TYPE

@@ -11,7 +11,7 @@ from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.names import shown
-from mmsearch.pipeline.hits import base64_text
+from mmsearch.search.hits import base64_text
 from mmsearch.serve.contents import Gone, file_of, image_row, is_gone, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import ImageBody, to_json

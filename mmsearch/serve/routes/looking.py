@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Query, Response
 from mmsearch.budget import REQUEST
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.pipeline.hits import record
-from mmsearch.pipeline.samples import sample, sample_captions
-from mmsearch.records import ImageRow
+from mmsearch.items import ImageRow
+from mmsearch.search.hits import record
+from mmsearch.search.samples import sample, sample_captions
 from mmsearch.serve.contents import Gone, image_row, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import SampleBody, to_json

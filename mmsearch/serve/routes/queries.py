@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
-from mmsearch.pipeline.questions import NEAR_DUPLICATE, Known, Like, Part, Query, Text
+from mmsearch.search.query import NEAR_DUPLICATE, Known, Like, Part, Query, Text
 from mmsearch.serve.failures import BAD_REQUEST, error_json
 from mmsearch.serve.messages import AnswerBody, AnswersBody, PictureBody, QueriesBody, QueryBody, to_json
 from mmsearch.serve.service import Service

@@ -1,0 +1,18 @@
+"""`embed`: bring a gallery in line with folders of pictures and files of captions."""
+
+from mmsearch.embedding.estimate import Estimate, Timing
+from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.embedding.run import embed, preview
+from mmsearch.sources import Selection
+
+__all__ = [
+    "CaptionCounts",
+    "EmbedOptions",
+    "EmbedReport",
+    "Estimate",
+    "ImageCounts",
+    "Selection",
+    "Timing",
+    "embed",
+    "preview",
+]

@@ -1,0 +1,131 @@
+"""Where the encoder of a run comes from: loaded here when it is first needed, or by workers, each for itself."""
+
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+from mmsearch.embedding.cluster_run import Spread
+from mmsearch.embedding.image_sync import route
+from mmsearch.embedding.records import EmbedOptions
+from mmsearch.embedding.worker import Introduction, Recipe
+from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
+from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning
+from mmsearch.gallery import GalleryWriter, require_same_encoder
+from mmsearch.identity import EncoderIdentity
+
+__all__ = ["EncoderSource"]
+
+_DEMO_WARNING = (
+    "the demo model knows drawn postcards (data/postcards) and nothing else; on other pictures its answers mean nothing"
+)
+
+
+class EncoderSource:
+    """Loads the encoder when something has to be encoded, and not before: a run that only looks stays quick."""
+
+    def __init__(
+        self,
+        wanted: str | Encoder | None,
+        writer: GalleryWriter,
+        options: EmbedOptions,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._writer, self._options, self._announce = writer, options, announce
+        self._own = writer.manifest.encoder if writer.manifest.version else None
+        self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
+        self._loading = threading.Lock()
+        self._failure: MmsearchError | None = None
+        self._workers: list[Introduction] = []
+        self.loaded: Encoder | None = None
+
+    def check(self) -> None:
+        """Refuse another model than the gallery's, even where nothing is to be encoded."""
+        if self._own is None or self._wanted == self._own.spec:
+            return
+        if not isinstance(self._wanted, str) or parse_spec(self._wanted).spec != self._own.spec:
+            self.load()
+
+    def load(self) -> Encoder:
+        """The encoder, loaded once by whichever thread comes first; what prevented it is raised in all of them."""
+        with self._loading:
+            if self._failure is not None:
+                raise self._failure
+            if self.loaded is None:
+                try:
+                    self.loaded = self._load()
+                except MmsearchError as error:
+                    self._failure = error
+                    raise
+            return self.loaded
+
+    def _load(self) -> Encoder:
+        encoder = self._wanted
+        if isinstance(encoder, str):
+            self._announce(f"loading {encoder}")
+            device = self._options.device
+            encoder = load_encoder(encoder, device=device, precision=self._precision(), announce=self._announce)
+        self._writer.begin(encoder.identity, self._options.dtype)
+        self._say(encoder.identity, encoder.device, encoder.precision)
+        return encoder
+
+    def _precision(self) -> str:
+        return _require_fp32(self._options.precision) if self._options.exact else self._options.precision
+
+    def _say(self, identity: EncoderIdentity, device: str, precision: str) -> None:
+        if identity.spec == "demo":
+            warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
+        self._announce(f"encoding with {identity.spec} on {device}, {precision}")
+
+    def on_ray(self) -> Spread:
+        """An executor whose workers load the encoder, each for itself. Raises ClusterError where there is no Ray."""
+        from mmsearch.cluster.ray import RayCrew
+
+        options, writer = self._options, self._writer
+        _require_for_workers(options.device)
+        wanted = parse_spec(self._wanted).spec if isinstance(self._wanted, str) else self._wanted
+        dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
+        made = replace(options, precision=self._precision())
+        recipe = Recipe(wanted, made, route(options), writer.gallery.path, dtype)
+
+        def crew() -> RayCrew:
+            address = None if options.ray == "any" else options.ray
+            gpus = options.device != "cpu"
+            return RayCrew(address, recipe, threads=options.threads, gpus=gpus, announce=self._announce)
+
+        return Spread(crew, introduced=self._introduced, announce=self._announce)
+
+    def _introduced(self, worker: Introduction) -> None:
+        if self._workers:
+            require_same_encoder(self._workers[0].identity, worker.identity, self._writer.gallery.path)
+        else:
+            self._writer.begin(worker.identity, self._options.dtype)
+            self._say(worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision)
+        self._workers.append(worker)
+
+    @property
+    def used(self) -> tuple[str | None, str | None]:
+        """(device, precision) of whatever encoded; None where nothing had to be."""
+        ways = sorted({(each.provenance.device, each.provenance.precision) for each in self._workers})
+        if self.loaded is not None and not ways:
+            return self.loaded.device, self.loaded.precision
+        if not ways:
+            return None, None
+        devices, precisions = (" and ".join(dict.fromkeys(part)) for part in zip(*ways, strict=True))
+        workers = "1 worker" if len(self._workers) == 1 else f"{len(self._workers)} workers"
+        return f"{workers} on Ray, {devices}", precisions
+
+
+def _require_fp32(precision: str) -> str:
+    """The precision of the exact route. Raises EncoderError where another one was asked for."""
+    if precision not in ("auto", "fp32"):
+        raise EncoderError(f"--exact computes in fp32, not in {precision}; leave one of the two out")
+    return "fp32"
+
+
+def _require_for_workers(device: str) -> None:
+    """Raise EncoderError for a device that a worker on a cluster cannot be told to use."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise EncoderError(
+            f"--device {device}: on a cluster, which device a worker gets is decided there; use auto, cuda or cpu"
+        )

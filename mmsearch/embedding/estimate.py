@@ -1,0 +1,117 @@
+"""What a run would do and how long it would take, from its plan and a sample of its pictures."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mmsearch.embedding.records import EmbedOptions
+from mmsearch.encoders import Encoder
+from mmsearch.errors import EncoderError
+from mmsearch.loader import LoadOptions, load
+from mmsearch.locations import Location
+from mmsearch.sync import Plan, Task
+from mmsearch.workers import Workers
+
+__all__ = ["Estimate", "Timing", "estimate"]
+
+_SAMPLE = 64  # pictures: some seconds of work on a small machine
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a sample cost. sample: pictures in it; unreadable: files that are none, of the same draw.
+
+    load_seconds: for reading and decoding a file, all decoders at work. encode_seconds: for encoding a picture.
+    seconds: for the whole run. bottleneck: the slower of the two.
+    """
+
+    device: str
+    precision: str
+    sample: int
+    unreadable: int
+    load_seconds: float
+    encode_seconds: float
+    seconds: float
+    bottleneck: Literal["reading and decoding", "encoding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would do. new, changed, retried: files that it would embed, if their content is not known yet.
+
+    gone: pictures whose files are no longer there and that it would delete. timing: None where nothing is to be
+    embedded, or where the model cannot be loaded; `untimed` says why.
+    """
+
+    gallery: Location
+    new: int
+    changed: int
+    retried: int
+    unchanged: int
+    still_skipped: int
+    gone: int
+    timing: Timing | None
+    untimed: str | None = None
+
+
+def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], options: EmbedOptions) -> Estimate:
+    """What carrying out `plan` would mean. Reads and encodes a sample of it; writes nothing."""
+    timing, untimed = None, None
+    if plan.tasks:
+        try:
+            timing = _timing(plan.tasks, encoder(), options)
+        except EncoderError as error:
+            untimed = str(error)
+    changed = sum(task.replaces_image is not None for task in plan.tasks)
+    retried = sum(task.replaces_image is None and task.replaces_skipped is not None for task in plan.tasks)
+    return Estimate(
+        gallery=gallery,
+        new=len(plan.tasks) - changed - retried,
+        changed=changed,
+        retried=retried,
+        unchanged=plan.unchanged,
+        still_skipped=plan.still_skipped,
+        gone=sum(len(root.vanished) for root in plan.roots),
+        timing=timing,
+        untimed=untimed,
+    )
+
+
+def _timing(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> Timing:
+    places = np.linspace(0, len(tasks) - 1, min(len(tasks), _SAMPLE)).astype(int)  # from all over: folders differ
+    load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
+    threads = options.threads or os.cpu_count() or 1
+    started = time.perf_counter()
+    with Workers(threads, "mmsearch-load") as workers:
+        files = (tasks[place].file for place in places)
+        loaded = list(load(files, lambda: encoder, workers, threads, options=load_options))
+    load_seconds = (time.perf_counter() - started) / len(loaded)
+    pixels = [picture.pixels for picture in loaded if picture.pixels is not None]
+    encode_seconds = _encode_seconds(encoder, pixels, options.batch_size or _BATCH) if pixels else 0.0
+    share = len(pixels) / len(loaded)
+    loading, encoding = load_seconds * len(tasks), encode_seconds * share * len(tasks)
+    # A GPU encodes while the processor decodes; on the processor the two share its cores.
+    together = loading + encoding if encoder.device == "cpu" else max(loading, encoding)
+    return Timing(
+        device=encoder.device,
+        precision=encoder.precision,
+        sample=len(pixels),
+        unreadable=len(loaded) - len(pixels),
+        load_seconds=load_seconds,
+        encode_seconds=encode_seconds,
+        seconds=together,
+        bottleneck="reading and decoding" if loading > encoding else "encoding",
+    )
+
+
+def _encode_seconds(encoder: Encoder, pixels: Sequence[np.ndarray], batch_size: int) -> float:
+    encoder.encode_images(np.stack(pixels[:batch_size]))  # the first batch warms up
+    started = time.perf_counter()
+    for start in range(0, len(pixels), batch_size):
+        encoder.encode_images(np.stack(pixels[start : start + batch_size]))
+    return (time.perf_counter() - started) / len(pixels)

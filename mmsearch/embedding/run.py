@@ -1,0 +1,229 @@
+"""`embed`: bring a gallery in line with folders of pictures and files of captions."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mmsearch.embedding.caption_sync import embed_captions
+from mmsearch.embedding.encoder_source import EncoderSource
+from mmsearch.embedding.estimate import Estimate, estimate
+from mmsearch.embedding.image_sync import embed_pictures
+from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.embedding.stage_times import StageTimes
+from mmsearch.encoders import Encoder
+from mmsearch.errors import (
+    EncoderMismatch,
+    FilesSkipped,
+    MmsearchWarning,
+    ParityError,
+    SourceError,
+    StoreError,
+)
+from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.locations import Location, located
+from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.sources import EVERYTHING, CaptionFile, ColumnNames, Selection, archive_kind, read_captions, read_pairs
+from mmsearch.stores import is_folder, real
+from mmsearch.sync import Plan, choose_roots, plan_root
+
+__all__ = ["embed", "preview"]
+
+_Path = str | os.PathLike[str]
+_LOOKED_AT = 8  # files of a root: where none of them is there, the root is not
+
+
+def embed(
+    paths: Sequence[_Path] = (),
+    *,
+    captions: Sequence[_Path] = (),
+    gallery: _Path | None = None,
+    encoder: str | Encoder | None = None,
+    options: EmbedOptions | None = None,
+    selection: Selection = EVERYTHING,
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> EmbedReport:
+    """Sync a gallery with folders: encode what is new or changed, drop what is gone, leave the rest alone.
+
+    paths: folders (mirrored in full); files and archives, and lists of them (added or updated). None, and no captions:
+    all roots of the gallery. captions: files of captions (see `mmsearch.sources.read_captions`), or folders and
+    archives with a text beside each picture (`read_pairs`); running one again replaces its captions.
+    selection: which of the files; a run that looks at a part of them deletes nothing.
+    gallery: its folder; see `mmsearch.gallery.place_for_gallery` for the default. Made where there is none.
+    encoder: an encoder spec, or an encoder; by default the gallery's own, and for a new gallery `DEFAULT_MODEL`.
+    announce: told in a line what device is used and what is downloaded, before it happens.
+
+    What is finished is committed at least once a minute; an interrupted run is continued by the same call.
+    Raises SourceError (nothing there, nothing embedded, PruneRefused, FilesSkipped), EncoderError, EncoderMismatch,
+    GalleryBusy, StoreError.
+    """
+    started = time.monotonic()
+    options = options or EmbedOptions()
+    named = dict.fromkeys(real(located(file)) for file in captions)
+    place = place_for_gallery(gallery)
+    files = [(file, _read_captions(file, place, options.columns)) for file in named]
+    for file, lines in files:
+        announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
+    with open_writer(place, command="embed") as writer:
+        _require_own_vectors(writer)
+        source = EncoderSource(encoder, writer, options, announce)
+        image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
+        measured = writer.manifest.parity
+        plan = None
+        if paths or not captions:
+            plan = _plan(writer, paths, options, selection, progress, announce)
+        source.check()
+        try:
+            if plan is not None:
+                executor = source.on_ray() if options.ray else None
+                image_counts, stages = embed_pictures(writer, source.load, plan, options, progress, executor)
+                writer.commit()  # captions find their pictures among committed rows
+                _require_roots(plan)
+                _require_pictures(plan, image_counts)
+            for file, lines in files:
+                caption_counts += embed_captions(writer, source.load, file, lines, progress)
+                writer.commit()
+        except (StoreError, ParityError):
+            raise
+        except BaseException:
+            # Ctrl-C, a failing device, a refused delete: what is encoded is kept, and the same command continues.
+            writer.commit()
+            raise
+        writer.commit()
+        if options.strict:
+            _require_none_skipped(image_counts)
+        parity = next((each for each in writer.manifest.parity if each not in measured), None)
+        report = _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
+        return replace(report, stages=stages, parity=parity)
+
+
+def preview(
+    paths: Sequence[_Path] = (),
+    *,
+    gallery: _Path | None = None,
+    encoder: str | Encoder | None = None,
+    options: EmbedOptions | None = None,
+    selection: Selection = EVERYTHING,
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Estimate:
+    """What `embed` with the same arguments would do to the pictures, and how long it would take; nothing is written.
+
+    A sample is read and encoded, for which the model is loaded. Raises as `embed` does before it writes.
+    """
+    options = options or EmbedOptions()
+    with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
+        _require_own_vectors(writer)
+        source = EncoderSource(encoder, writer, options, announce)
+        plan = _plan(writer, paths, options, selection, progress, announce)
+        source.check()
+        return estimate(plan, writer.gallery.path, source.load, options)
+
+
+def _require_own_vectors(writer: GalleryWriter) -> None:
+    own = writer.manifest.encoder
+    if own.declared:
+        raise EncoderMismatch(
+            f"the vectors of {writer.gallery.path} were imported, and that they are of {own.spec} is not checked; "
+            "others cannot be added to them. Embed into another gallery with --gallery"
+        )
+
+
+def _read_captions(file: Location, gallery: Location, columns: ColumnNames) -> CaptionFile:
+    if is_folder(file) or archive_kind(file.name) in ("tar", "zip"):
+        return read_pairs(file, avoid=gallery)
+    return read_captions(file, columns)
+
+
+def _plan(
+    writer: GalleryWriter,
+    paths: Sequence[_Path],
+    options: EmbedOptions,
+    selection: Selection,
+    progress: ProgressCallback,
+    announce: Callable[[str], None],
+) -> Plan:
+    plan = Plan()
+    for root in choose_roots(writer, paths, announce=announce):
+        plan_root(writer.gallery, root, plan, prune=options.prune, progress=progress, selection=selection)
+    _require_not_moved(writer, plan)
+    for note in plan.notes:
+        warnings.warn(note, MmsearchWarning, stacklevel=3)
+    return plan
+
+
+def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
+    """A new root that holds what an absent one held is that one, moved; or the gallery was, which knows where pictures
+    are as seen from itself. Every picture would stand in it twice, once gone."""
+    planned = {root.root_id for root in plan.roots}
+    absent = [root for root in writer.roots if root.id not in planned]
+    for new in plan.roots:
+        names = {task.file.name for task in plan.tasks if task.root_id == new.root_id}
+        for root in absent if not new.live else ():
+            folder = writer.root_path(root)
+            held = writer.gallery.files("images", root.id).names
+            if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_LOOKED_AT]):
+                continue
+            if held and 2 * len(names.intersection(held)) >= len(held):
+                raise SourceError(
+                    f"{new.folder} holds the pictures that the gallery knows below {folder}, where they are not: they, "
+                    f"or the gallery, were moved. To go on with them: mmsearch relocate {folder} {new.folder}. To have "
+                    f"them as others: mmsearch forget {folder}"
+                )
+
+
+def _require_roots(plan: Plan) -> None:
+    """What was to be read while a disk went away is tried again by the next run; that it went has to be said."""
+    if gone := [str(root.folder) for root in plan.roots if not is_folder(root.folder)]:
+        raise SourceError(
+            f"{', '.join(gone)} went away during the run. What was embedded until then is kept; mount it again and run "
+            "the same command"
+        )
+
+
+def _require_none_skipped(counts: ImageCounts) -> None:
+    if skipped := counts.skipped + counts.still_skipped:
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
+        raise FilesSkipped(
+            f"{skipped:,} files could not be embedded ({reasons or 'all of them in earlier runs'}); all others are in "
+            "the gallery. mmsearch info --skipped lists them, --retry-skipped tries them again"
+        )
+
+
+def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
+    whole = {str(root.folder) for root in plan.roots}
+    if unlisted := [entry for entry in plan.unreadable if entry[0].rstrip("/.") in whole]:
+        raise SourceError("; ".join(f"{folder} cannot be listed: {reason}" for folder, reason in unlisted))
+    if not plan.candidates and not plan.unreadable and not counts.deleted and not any(root.live for root in plan.roots):
+        raise SourceError(
+            f"no files in what was named below {', '.join(str(root.folder) for root in plan.roots)}: an empty archive, "
+            "or one that holds only captions and the like"
+        )
+    if counts.in_gallery or counts.deleted or not plan.candidates:
+        return
+    reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
+    raise SourceError(
+        f"no picture could be embedded from {', '.join(str(root.folder) for root in plan.roots)}: "
+        f"{plan.candidates} files, {reasons or 'all of them skipped before (mmsearch info --skipped)'}"
+    )
+
+
+def _report(
+    writer: GalleryWriter, source: EncoderSource, images: ImageCounts, captions: CaptionCounts, seconds: float
+) -> EmbedReport:
+    gallery = writer.gallery
+    return EmbedReport(
+        gallery=gallery.path,
+        version=writer.manifest.version,
+        encoder=writer.manifest.encoder,
+        device=source.used[0],
+        precision=source.used[1],
+        images=images,
+        captions=captions,
+        total_images=gallery.live_rows("images"),
+        total_captions=gallery.live_rows("captions"),
+        seconds=seconds,
+    )

@@ -1,0 +1,242 @@
+"""What a worker does with a piece: read, decode, encode, hold it against the exact route, write a shard, report."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.cluster import Share
+from mmsearch.embedding.batch_sizes import BatchSize
+from mmsearch.embedding.file_work import carry_out
+from mmsearch.embedding.parity import Compared, ParityCheck
+from mmsearch.embedding.pieces import Piece
+from mmsearch.embedding.records import EmbedOptions
+from mmsearch.embedding.redoing import vectors_exactly
+from mmsearch.embedding.sink import Entry, copy_of, parted, references_of, row_of, samples_of
+from mmsearch.embedding.stage_times import Stages
+from mmsearch.encoders import EncodedImages, Encoder, load_encoder
+from mmsearch.errors import EncoderError, ImageError, StoreError
+from mmsearch.gallery import write_images
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ImageRow
+from mmsearch.loader import Kind, Loaded
+from mmsearch.locations import Location
+from mmsearch.version import __version__
+from mmsearch.versions import Provenance, Shard
+
+__all__ = ["Hashes", "Introduction", "Outcome", "Recipe", "Worker", "hashes"]
+
+Hashes = NDArray[np.bytes_]
+"""Content hashes, ascending, (n,) of 16 bytes each."""
+
+
+def hashes(known: Sequence[bytes]) -> Hashes:
+    """Content hashes in a form that is shared between processes without a copy."""
+    return np.sort(np.array(known, dtype="S16"))
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """Who a worker is. threads: that load, and on a CPU encode. said: what its encoder had to announce."""
+
+    identity: EncoderIdentity
+    provenance: Provenance
+    version: str
+    threads: int
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a piece. places: of the files (n,) that stand in `shards`, ascending; content: their hashes.
+
+    copies: how many of them took the vector of another file of the piece. known: (place, what was read) of those whose
+    content stands in the gallery already. skipped: likewise, of those that could not be read. compared: pictures that
+    went the exact way too. seconds: that the whole took.
+    """
+
+    shards: tuple[Shard, ...]
+    places: NDArray[np.int64]
+    content: tuple[bytes, ...]
+    copies: int
+    known: tuple[tuple[int, Loaded], ...]
+    skipped: tuple[tuple[int, Loaded], ...]
+    compared: Compared
+    stages: Stages
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that a worker is made of. route: see `Provenance`."""
+
+    encoder: str | Encoder
+    options: EmbedOptions
+    route: str
+    gallery: Location
+    dtype: str
+
+    def __call__(self, share: Share) -> "Worker":
+        """Make a worker that has so much of its machine. Raises EncoderError, StoreError."""
+        return Worker(self, share)
+
+
+class Worker:
+    """Does one piece after the other, with an encoder that is loaded once. Raises EncoderError, StoreError."""
+
+    def __init__(self, recipe: Recipe, share: Share) -> None:
+        self._recipe, self._threads = recipe, share.threads
+        if isinstance(recipe.gallery, Path) and not (recipe.gallery / "lock").exists():
+            raise StoreError(
+                f"the gallery {recipe.gallery} is not there; it has to be on storage that every machine of the cluster "
+                "has at the same path"
+            )
+        if recipe.options.device == "cuda" and not share.gpu:
+            raise EncoderError("--device cuda: the cluster has no GPU to give; leave it out to work on processors")
+        said: list[str] = []
+        encoder = recipe.encoder
+        if isinstance(encoder, str):
+            device = "cuda" if share.gpu else "cpu"
+            encoder = load_encoder(encoder, device=device, precision=recipe.options.precision, announce=said.append)
+        self._encoder = encoder
+        provenance = Provenance(encoder.device, encoder.precision, recipe.route)
+        self.introduction = Introduction(encoder.identity, provenance, __version__, self._threads, tuple(said))
+        self._parity = ParityCheck()
+        given = recipe.options.batch_size
+        self._sizes = BatchSize(given) if given else BatchSize.on("cpu" if encoder.device == "cpu" else "gpu")
+
+    def __call__(self, piece: Piece, known: Hashes) -> Outcome:
+        """Do a piece; what it comes to is the same however often it is done, but for the name of the shard.
+
+        known: content whose vectors are not needed. Raises EncoderError, ParityError, StoreError; then nothing was
+        written.
+        """
+        started = time.perf_counter()
+        stages = Stages(threads=self._threads)
+        drawer = _Drawer(piece, known, self._encoder, self._parity, stages)
+        carry_out(piece.tasks, drawer, lambda: self._encoder, self._recipe.options, stages, sizes=self._sizes)
+        self._parity.measure(self._encoder)
+        drawer.redo(self._recipe.options)
+        writing = time.perf_counter()
+        shards: tuple[Shard, ...] = ()
+        recipe, fast = self._recipe, self.introduction.provenance
+        for provenance, exact in ((fast, False), (replace(fast, precision="fp32", route="exact"), True)):
+            places, rows, vectors = drawer.in_order(exact=exact)
+            if rows:
+                ids = places + piece.first_row_id
+                shards += write_images(recipe.gallery, ids, rows, vectors, recipe.dtype, provenance)
+        places, rows, _ = drawer.in_order()
+        stages.write = time.perf_counter() - writing
+        return Outcome(
+            shards,
+            places,
+            tuple(row.content_hash or b"" for row in rows),
+            drawer.copies,
+            tuple(drawer.known),
+            tuple(drawer.unread),
+            self._parity.compared(),
+            stages,
+            time.perf_counter() - started,
+        )
+
+
+class _Drawer:
+    """Holds what becomes of a piece's files until all of it is written at once. Implements `Sink`."""
+
+    def __init__(self, piece: Piece, known: Hashes, encoder: Encoder, parity: ParityCheck, stages: Stages) -> None:
+        self.encoder: Encoder | None = encoder
+        self._encoder = encoder
+        self.parity = parity
+        self.copies = 0
+        self.known: list[tuple[int, Loaded]] = []
+        self.unread: list[tuple[int, Loaded]] = []
+        self._piece, self._known, self._stages = piece, known, stages
+        self._places = {id(task): place for place, task in enumerate(piece.tasks)}
+        self._rows: dict[int, tuple[ImageRow, NDArray[np.float32]]] = {}
+        self._own: dict[bytes, int] = {}
+        self._kinds: dict[int, Kind] = {}
+        self._exact: set[int] = set()
+
+    def knows(self, content_hash: bytes) -> bool:
+        if content_hash in self._own:
+            return True
+        place = int(np.searchsorted(self._known, np.bytes_(content_hash)))
+        # What numpy gives back lacks the zeros at its end.
+        return place < len(self._known) and self._known[place].ljust(16, b"\0") == content_hash
+
+    def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
+        self._stages.transfer += images.transfer_seconds
+        self._stages.encode += images.encode_seconds
+        fast, exact = parted(entries, self.parity)
+        mine, vectors = [entries[place] for place in fast], images.vectors[fast]
+        for sample in samples_of(mine, vectors):
+            self.parity.add(sample)
+        self._take(mine, vectors)
+        if exact:
+            mine = [entries[place] for place in exact]
+            self._take(mine, self._encoder.encode_reference(references_of(mine)))
+            for entry in mine:
+                self._went_exactly(self._places[id(entry.task)])
+
+    def _take(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
+        for entry, vector in zip(entries, vectors, strict=True):
+            place = self._places[id(entry.task)]
+            self._rows[place] = row_of(entry), vector
+            self._own[entry.picture.content_hash] = place
+            if entry.picture.kind is not None:
+                self._kinds[place] = entry.picture.kind
+
+    def _went_exactly(self, place: int) -> None:
+        self._exact.add(place)
+        self.parity.went_exactly(self._kinds[place], self._piece.tasks[place].file.location)
+
+    def redo(self, options: EmbedOptions) -> None:
+        """Make the vectors anew, by the exact way, of all pictures whose kinds do not agree."""
+        chosen = [
+            place for place, kind in self._kinds.items() if place not in self._exact and not self.parity.agrees(kind)
+        ]
+        files = [(self._piece.tasks[place], self._rows[place][0].content_hash or b"") for place in chosen]
+        found = vectors_exactly(files, self._encoder, options, self._stages.threads) if files else ()
+        for place, vector in zip(chosen, found, strict=True):
+            row, _ = self._rows[place]
+            if vector is None:
+                del self._rows[place]
+                error = ImageError("read", "changed while it was read")
+                self.unread.append((place, Loaded(self._piece.tasks[place].file.without_bytes(), error=error)))
+            else:
+                self._rows[place] = row, vector
+                self._went_exactly(place)
+
+    def reused(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            place, original = self._places[id(entry.task)], self._own.get(entry.picture.content_hash)
+            if original is None:
+                self.known.append((place, entry.picture))
+                continue
+            row, vector = self._rows[original]
+            self._rows[place] = copy_of(entry, row), vector
+            if original in self._kinds:
+                self._kinds[place] = self._kinds[original]
+            if original in self._exact:
+                self._exact.add(place)
+            self.copies += 1
+
+    def skipped(self, entries: Sequence[Entry]) -> None:
+        for task, picture in ((entry.task, entry.picture) for entry in entries):
+            self.unread.append((self._places[id(task)], replace(picture, file=picture.file.without_bytes())))
+
+    def abandon(self) -> None:
+        """Nothing of it was written yet."""
+
+    def in_order(self, *, exact: bool | None = None) -> tuple[NDArray[np.int64], list[ImageRow], NDArray[np.float32]]:
+        """Places (n,) ascending, rows, and vectors (n, dim) of all that became pictures.
+
+        exact: of those alone that went the exact way, or did not.
+        """
+        places = sorted(place for place in self._rows if exact is None or (place in self._exact) == exact)
+        vectors = [self._rows[place][1] for place in places]
+        rows = [self._rows[place][0] for place in places]
+        return np.array(places, np.int64), rows, np.stack(vectors) if vectors else np.empty((0, 0), np.float32)

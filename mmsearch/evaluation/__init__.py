@@ -1,0 +1,52 @@
+"""`evaluate`: how well encoders retrieve, in both directions, by the protocol of the published results.
+
+benchmark_run   benchmarks by name
+encoding        benchmarks, images and texts as cached galleries
+measuring       all figures of vectors, and differences of systems
+via_index       the same queries through an index
+given_vectors   vectors that somebody else made, with qrels
+zeroshot        classification by class names
+records         what is asked for and answered; document: the same as JSON
+"""
+
+from mmsearch.evaluation.benchmark_run import evaluate
+from mmsearch.evaluation.document import to_json
+from mmsearch.evaluation.galleries import evaluate_galleries
+from mmsearch.evaluation.given_vectors import evaluate_vectors
+from mmsearch.evaluation.records import (
+    DEFINITION,
+    Comparison,
+    EvaluateOptions,
+    EvaluationReport,
+    PublishedFigure,
+    SystemResult,
+    ViaIndex,
+)
+from mmsearch.evaluation.zeroshot import (
+    ZeroShotComparison,
+    ZeroShotOptions,
+    ZeroShotReport,
+    evaluate_zeroshot,
+    templates_in,
+    write_zeroshot,
+)
+
+__all__ = [
+    "DEFINITION",
+    "Comparison",
+    "EvaluateOptions",
+    "EvaluationReport",
+    "PublishedFigure",
+    "SystemResult",
+    "ViaIndex",
+    "ZeroShotComparison",
+    "ZeroShotOptions",
+    "ZeroShotReport",
+    "evaluate",
+    "evaluate_galleries",
+    "evaluate_vectors",
+    "evaluate_zeroshot",
+    "templates_in",
+    "to_json",
+    "write_zeroshot",
+]

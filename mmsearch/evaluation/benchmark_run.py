@@ -1,0 +1,189 @@
+"""`evaluate`: benchmarks by the protocol of the published results."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, load_benchmark, published
+from mmsearch.encoders import Encoder
+from mmsearch.encoders.prompts import templates_named
+from mmsearch.errors import BenchmarkError
+from mmsearch.evaluation.encoding import Encoded, encode_benchmark, open_encoder
+from mmsearch.evaluation.measuring import (
+    Measured,
+    as_system,
+    benchmark_hash,
+    compared,
+    hardware,
+    measure,
+    versions,
+)
+from mmsearch.evaluation.records import (
+    EvaluateOptions,
+    EvaluationReport,
+    PublishedFigure,
+    SystemResult,
+)
+from mmsearch.evaluation.via_index import through_index
+from mmsearch.locations import expanded
+from mmsearch.progress import ProgressCallback, quiet
+
+__all__ = ["evaluate"]
+
+_Path = str | os.PathLike[str]
+
+
+def evaluate(
+    benchmark: str,
+    *,
+    images: _Path,
+    annotations: _Path,
+    encoder: str | Encoder | Sequence[str | Encoder] | None = None,
+    options: EvaluateOptions | None = None,
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> EvaluationReport:
+    """Measure retrieval, both directions, by the protocol that published zero-shot results follow.
+
+    benchmark: "flickr8k", "flickr30k", "coco" or "custom". images: the folder. annotations: the file, in any of the
+    formats of `mmsearch.benchmarks`. encoder: a spec or an encoder, by default `DEFAULT_MODEL`; several are compared
+    with the first. Images are opened without EXIF rotation and go through the checkpoint's own transform; captions go
+    in as they are, unless there are templates. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
+    """
+    options = options or EvaluateOptions()
+    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
+    loaded = load_benchmark(
+        benchmark,
+        images=folder,
+        annotations=expanded(annotations),
+        split=options.split,
+        split_file=options.split_file,
+        captions_per_image=options.captions_per_image,
+        allow_missing=options.allow_missing,
+        columns=options.columns,
+    )
+    if options.templates and options.via_index:
+        raise BenchmarkError("--via-index asks with captions as they are: leave out the templates")
+    templates = templates_named(options.templates)
+    models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
+    systems: list[SystemResult] = []
+    first: Encoded | None = None
+    for model in models:
+        opened = open_encoder(model, options.device, options.precision, announce)
+        encoded: Encoded | None = None
+        for product in (False, True) if options.product_preprocessing else (False,):
+            started = time.monotonic()
+            encoded = encode_benchmark(
+                loaded,
+                folder,
+                opened,
+                templates=templates,
+                product=product,
+                allow_missing=options.allow_missing,
+                # The texts are those of the route before; an index of captions needs them in its own gallery.
+                texts=encoded if product and not options.via_index else None,
+                fresh=options.fresh,
+                progress=progress,
+            )
+            seconds = time.monotonic() - started
+            first = first or encoded
+            _require_comparable(encoded, first, opened, systems)
+            measured = measure(
+                encoded.images, encoded.captions, encoded.items, options.ks, progress=progress, announce=announce
+            )
+            system = as_system(
+                measured,
+                opened.identity.spec + (", product preprocessing" if product else ""),
+                encoder=opened.identity,
+                device=opened.device,
+                precision=opened.precision,
+                preprocessing="product" if product else "benchmark",
+                templates=templates,
+                truncated=encoded.truncated,
+                gallery=encoded.gallery.path,
+                encode_seconds=seconds,
+            )
+            if options.via_index:
+                system = replace(system, via_index=through_index(encoded, options, progress))
+            if options.compare:
+                system = replace(system, published=_published(benchmark, opened.identity.spec, measured))
+            systems.append(system)
+    assert first is not None
+    return EvaluationReport(
+        benchmark=benchmark,
+        title=_title(loaded, first, templates),
+        split=loaded.split,
+        source=loaded.source,
+        images=len(first.images),
+        captions=len(first.captions),
+        systems=tuple(systems),
+        comparisons=compared(systems, first.items, options.ks),
+        departures=_departures(loaded, first, options),
+        unreadable=first.unreadable,
+        problems=tuple(map(str, loaded.problems)),
+        benchmark_hash=benchmark_hash(first.items),
+        items=first.items,
+        versions=versions(),
+        hardware=hardware(),
+    )
+
+
+def _require_comparable(encoded: Encoded, first: Encoded, encoder: Encoder, systems: Sequence[SystemResult]) -> None:
+    """Raises BenchmarkError where systems would be measured on different images, or one twice."""
+    if encoded.items.images != first.items.images:
+        odd = sorted(set(encoded.items.images) ^ set(first.items.images))
+        raise BenchmarkError(f"only some of the systems can read {', '.join(odd[:5])}: leave out these images")
+    if any(system.gallery == encoded.gallery.path for system in systems):
+        raise BenchmarkError(f"{encoder.identity.spec} is the same encoder as one named before")
+
+
+def _title(benchmark: Benchmark, encoded: Encoded, templates: Sequence[str]) -> str:
+    split = f", split {benchmark.split}" if benchmark.split else ""
+    title = f"{benchmark.name}{split}: {len(encoded.images):,} images, {len(encoded.captions):,} captions"
+    absent = benchmark.problem("missing_image").count + benchmark.problem("not_annotated").count
+    if absent:
+        title += f"; {absent:,} MISSING IMAGES LEFT OUT"
+    if encoded.unreadable:
+        title += f"; {len(encoded.unreadable):,} UNREADABLE IMAGES LEFT OUT"
+    if templates:
+        title += f"; {len(templates)} template{'s' if len(templates) > 1 else ''}: {templates[0]!r}"
+        title += f", … {templates[-1]!r}" if len(templates) > 1 else ""
+    return title
+
+
+def _departures(benchmark: Benchmark, encoded: Encoded, options: EvaluateOptions) -> tuple[str, ...]:
+    """What keeps the figures from comparing with the published ones."""
+    name = benchmark.name
+    if name not in OFFICIAL_TEST:
+        return ()
+    found = []
+    if benchmark.split is None and len(encoded.images) != OFFICIAL_TEST[name]:
+        found.append("not the test split")
+    elif benchmark.split not in (None, "test"):
+        found.append(f"the split {benchmark.split}, not test")
+    expected = f"{OFFICIAL_TEST[name]:,} images and {OFFICIAL_CAPTIONS[name]:,} captions"
+    if (len(encoded.images), len(encoded.captions)) != (OFFICIAL_TEST[name], OFFICIAL_CAPTIONS[name]):
+        found.append(f"{len(encoded.images):,} images and {len(encoded.captions):,} captions instead of {expected}")
+    if benchmark.problem("unlike_official").count:
+        found.append(str(benchmark.problem("unlike_official")))
+    if options.templates:
+        found.append("captions in templates")
+    if options.precision != "fp32":
+        found.append(f"computed in {options.precision}")
+    return tuple(found)
+
+
+def _published(benchmark: str, spec: str, measured: Measured) -> tuple[PublishedFigure, ...]:
+    row = published(benchmark, spec)
+    if row is None:
+        return ()
+    found = []
+    for ours, theirs in ((measured.text_to_image, row.text_to_image), (measured.image_to_text, row.image_to_text)):
+        for k, value in theirs.items():
+            if k in ours.recall:
+                interval = ours.intervals[f"R@{k}"]
+                inside = value in interval
+                found.append(PublishedFigure(ours.direction, k, value, ours.recall[k], interval, inside, row.source))
+    return tuple(found)

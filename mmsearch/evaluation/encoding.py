@@ -1,0 +1,261 @@
+"""Encodes what is evaluated, into galleries in the user's cache, so that a second run is quick and an interrupted one
+continues."""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.benchmarks import Benchmark
+from mmsearch.cache import cache_dir, writable_cache
+from mmsearch.embedding import EmbedOptions
+from mmsearch.embedding.caption_sync import embed_captions
+from mmsearch.embedding.image_sync import embed_pictures
+from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
+from mmsearch.errors import BenchmarkError, MmsearchWarning
+from mmsearch.evaluation.records import Items
+from mmsearch.gallery import Gallery, open_writer
+from mmsearch.metrics import Relevance
+from mmsearch.progress import ProgressCallback
+from mmsearch.sources import CaptionFile, CaptionLine
+from mmsearch.sync import Plan, RootPlan, plan_root
+
+__all__ = ["Encoded", "encode_benchmark", "encode_images", "encode_texts", "open_encoder"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A benchmark as vectors, in the order of the annotation file. *_row_ids: of each position, in the gallery; those
+    of captions are empty where templates were used. truncated: texts longer than the model reads."""
+
+    images: NDArray[np.float32]
+    captions: NDArray[np.float32]
+    items: Items
+    gallery: Gallery
+    image_row_ids: NDArray[np.int64]
+    caption_row_ids: NDArray[np.int64]
+    truncated: int
+    unreadable: tuple[str, ...]
+
+
+def open_encoder(model: str | Encoder | None, device: str, precision: str, announce: Callable[[str], None]) -> Encoder:
+    """The encoder of a spec, loaded and announced; an encoder as it is."""
+    encoder = model or DEFAULT_MODEL
+    if isinstance(encoder, str):
+        announce(f"loading {encoder}")
+        encoder = load_encoder(encoder, device=device, precision=precision, announce=announce)
+    announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
+    return encoder
+
+
+def encode_benchmark(
+    benchmark: Benchmark,
+    folder: Path,
+    encoder: Encoder,
+    *,
+    templates: Sequence[str],
+    product: bool,
+    allow_missing: bool,
+    texts: "Encoded | None" = None,
+    fresh: bool = False,
+    progress: ProgressCallback,
+) -> Encoded:
+    """Images and captions, from the cache as far as they are there.
+
+    templates: complete, each with one {}; none for captions as they are. product: prepare images as `embed` does, not
+    as the published runs did. texts: the same captions, encoded before. fresh: nothing from the cache. Raises
+    BenchmarkError where an image cannot be read, unless that is allowed.
+    """
+    plain = CaptionFile(
+        tuple(
+            CaptionLine(ordinal, caption, str(folder / benchmark.images[image]))
+            for ordinal, (caption, image) in enumerate(zip(benchmark.captions, benchmark.caption_image, strict=True))
+        ),
+        (),
+    )
+    gallery = _gallery(
+        *(folder, benchmark.images, encoder, progress),
+        product=product,
+        captions=() if templates or texts else plain,
+        fresh=fresh,
+    )
+    rows, unreadable = _readable(gallery, benchmark.images, allow_missing=allow_missing)
+    position = np.full(len(benchmark.images), -1, np.int64)
+    readable = [place for place, name in enumerate(benchmark.images) if name in rows]
+    position[readable] = np.arange(len(readable))
+    kept = np.flatnonzero(position[benchmark.caption_image] >= 0)
+    image_row_ids = np.array([rows[benchmark.images[place]] for place in readable])
+    items = _items(benchmark, folder, readable, kept, position)
+    if texts is not None and texts.items.captions == items.captions:
+        vectors, truncated, caption_row_ids = texts.captions, texts.truncated, np.empty(0, np.int64)
+    elif templates or texts:
+        vectors, truncated = encode_texts(encoder, items.captions, templates or ("{}",), progress, fresh=fresh)
+        caption_row_ids = np.empty(0, np.int64)
+    else:
+        by_ordinal = {row.ordinal: (row_id, bool(row.truncated)) for row_id, row in gallery.all_captions()}
+        caption_row_ids = np.array([by_ordinal[n][0] for n in kept.tolist()])
+        truncated = sum(by_ordinal[n][1] for n in kept.tolist())
+        vectors = np.asarray(gallery.vectors("captions", caption_row_ids), np.float32)
+    return Encoded(
+        images=np.asarray(gallery.vectors("images", image_row_ids), np.float32),
+        captions=vectors,
+        items=items,
+        gallery=gallery,
+        image_row_ids=image_row_ids,
+        caption_row_ids=caption_row_ids,
+        truncated=truncated,
+        unreadable=unreadable,
+    )
+
+
+def encode_images(
+    folder: Path,
+    names: Sequence[str],
+    encoder: Encoder,
+    *,
+    product: bool,
+    allow_missing: bool,
+    fresh: bool = False,
+    progress: ProgressCallback,
+) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
+    """Images alone: vectors of those that can be read, their names in the order given, and the unreadable ones."""
+    gallery = _gallery(folder, names, encoder, progress, product=product, captions=(), fresh=fresh)
+    rows, unreadable = _readable(gallery, names, allow_missing=allow_missing)
+    read = tuple(name for name in names if name in rows)
+    vectors = gallery.vectors("images", np.array([rows[name] for name in read]))
+    return np.asarray(vectors, np.float32), read, unreadable
+
+
+def encode_texts(
+    encoder: Encoder,
+    texts: Sequence[str],
+    templates: Sequence[str],
+    progress: ProgressCallback,
+    *,
+    fresh: bool = False,
+) -> tuple[NDArray[np.float32], int]:
+    """(n, dim) L2-normalised: of each text the normalised mean over templates, as published zero-shot runs do it; and
+    how many of the filled templates were cut."""
+    total: NDArray[np.float64] | None = None
+    truncated = 0
+    for template in templates:
+        filled = [template.replace("{}", text) for text in texts]
+        vectors, cut = _texts(encoder, filled, progress, fresh=fresh)
+        total = vectors.astype(np.float64) if total is None else total + vectors
+        truncated += cut
+    assert total is not None
+    lengths = np.linalg.norm(total, axis=1, keepdims=True)
+    return (total / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32), truncated
+
+
+def _texts(
+    encoder: Encoder, texts: Sequence[str], progress: ProgressCallback, *, fresh: bool
+) -> tuple[NDArray[np.float32], int]:
+    parts = [encoder.identity.fingerprint, encoder.precision, json.dumps(list(texts))]
+    place = _place("texts", parts, fresh=fresh)
+    lines = tuple(CaptionLine(ordinal, text, None) for ordinal, text in enumerate(texts))
+    with open_writer(place, command="eval") as writer:
+        writer.begin(encoder.identity, "float32")
+        try:
+            embed_captions(writer, lambda: encoder, place / "texts", CaptionFile(lines, ()), progress)
+        finally:
+            writer.commit()
+        gallery = writer.gallery
+    rows = sorted((row.ordinal, row_id, bool(row.truncated)) for row_id, row in gallery.all_captions())
+    vectors = gallery.vectors("captions", np.array([row_id for _, row_id, _ in rows]))
+    return np.asarray(vectors, np.float32), sum(cut for *_, cut in rows)
+
+
+def _gallery(
+    folder: Path,
+    names: Sequence[str],
+    encoder: Encoder,
+    progress: ProgressCallback,
+    *,
+    product: bool,
+    captions: CaptionFile | tuple[()],
+    fresh: bool,
+) -> Gallery:
+    """The gallery in the cache that holds these images and, if given, these captions and no others.
+
+    Changed images are noticed by the sync, changed captions too; whatever else decides about vectors is in its name.
+    """
+    route = "product" if product else "benchmark"
+    parts = [encoder.identity.fingerprint, encoder.precision, route, str(folder), json.dumps(list(names))]
+    place = _place("benchmarks", parts, fresh=fresh)
+    options = EmbedOptions(dtype="float32", benchmark=not product)
+    with open_writer(place, command="eval") as writer:
+        writer.begin(encoder.identity, "float32")
+        root = writer.roots[0] if writer.roots else writer.add_root(folder)
+        plan = Plan()
+        files = tuple(folder / name for name in names)
+        # Measured is what the files hold now: one may have been replaced by another of its size and mtime.
+        plan_root(writer.gallery, RootPlan(root, folder, files, identified=True), plan, prune=True, progress=progress)
+        try:
+            embed_pictures(writer, lambda: encoder, plan, options, progress)
+            writer.commit()
+            if captions:
+                # One name for all annotation files: what another one said before is replaced.
+                embed_captions(writer, lambda: encoder, place / "captions", captions, progress)
+        finally:
+            writer.commit()
+        return writer.gallery
+
+
+def _place(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
+    """The gallery in the cache that these parts name. fresh: emptied, unless somebody writes it: GalleryBusy."""
+    name = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    place = writable_cache(kind, name)
+    if not place.is_relative_to(cache_dir()):
+        warnings.warn(
+            f"the cache {cache_dir()} cannot be written: what is encoded serves this run alone. Another place: "
+            "MMSEARCH_CACHE",
+            MmsearchWarning,
+            stacklevel=2,
+        )
+    with suppress(OSError):
+        os.utime(place)  # for `mmsearch cache --prune`: used just now
+    if fresh and place.exists():
+        with open_writer(place, command="eval --fresh"):
+            shutil.rmtree(place)
+    return place
+
+
+def _readable(gallery: Gallery, names: Sequence[str], *, allow_missing: bool) -> tuple[dict[str, int], tuple[str, ...]]:
+    """name -> row id of what could be read, and the names of what could not."""
+    rows = {name: row_id for row_id, _, name in gallery.image_names()}
+    unreadable = tuple(sorted(set(names) - set(rows)))
+    if unreadable and not (allow_missing and rows):
+        reasons = {row.path: row.reason for row in gallery.skipped_rows()}
+        shown = ", ".join(f"{name} ({reasons.get(name, 'unknown')})" for name in unreadable[:5])
+        raise BenchmarkError(
+            f"{len(unreadable)} of {len(names)} images cannot be read: {shown}. Mend them, or go on "
+            "without them and their captions with --allow-missing; the figures are then not comparable with "
+            "published ones."
+        )
+    return rows, unreadable
+
+
+def _items(
+    benchmark: Benchmark, folder: Path, readable: Sequence[int], kept: NDArray[np.intp], position: NDArray[np.int64]
+) -> Items:
+    images = tuple(benchmark.images[place] for place in readable)
+    image_of_caption = position[benchmark.caption_image[kept]]
+    return Items(
+        images=images,
+        files=tuple(str(folder / name) for name in images),
+        captions=tuple(benchmark.captions[n] for n in kept.tolist()),
+        caption_ids=tuple(f"caption{n}" for n in kept.tolist()),
+        asking_captions=np.arange(len(kept)),
+        asking_images=np.arange(len(images)),
+        images_of_caption=Relevance.one_each(image_of_caption),
+        captions_of_image=Relevance.inverse(image_of_caption, len(images)),
+    )

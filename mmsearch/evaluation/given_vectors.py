@@ -1,0 +1,241 @@
+"""Vectors that somebody else made, and what belongs together: the same figures without an encoder."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import BenchmarkError
+from mmsearch.evaluation.measuring import as_system, benchmark_hash, compared, hardware, measure, versions
+from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
+from mmsearch.locations import expanded
+from mmsearch.metrics import Ids, Relevance, Vectors
+from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.runs import read_qrels
+from mmsearch.stores import read_lines
+
+__all__ = ["evaluate_vectors"]
+
+_ID_COLUMNS = ("id", "path", "row_id")
+_UNIT = 0.01
+"""Lengths that differ from 1 by no more than this are not worth a remark: float16 rounds by a tenth of it."""
+_BLOCK = 8_192
+
+
+def evaluate_vectors(
+    systems: Sequence[tuple[str, str]],
+    *,
+    qrels: Path | None = None,
+    image_ids: Path | None = None,
+    caption_ids: Path | None = None,
+    ks: tuple[int, ...] = (1, 5, 10),
+    progress: ProgressCallback = quiet,
+    announce: Callable[[str], None] = lambda _: None,
+) -> EvaluationReport:
+    """Measure retrieval between vectors of images and of captions, both directions.
+
+    systems: (images, captions), each `FILE.npy` of (n, dim), `FILE.npy[I]` for part I of (parts, n, dim), or
+    `FILE.parquet` with a column `embedding`; several are compared with the first. qrels: TREC lines, a caption's id
+    first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column `id`, `path`
+    or `row_id`, or the lines of image_ids and caption_ids; captions may be equal texts. All vectors are normalised, in
+    float64 (8 bytes a number in memory); the report says so where their lengths were not near 1.
+    Raises BenchmarkError.
+    """
+    results: list[SystemResult] = []
+    problems: list[str] = []
+    items: Items | None = None
+    for image_file, caption_file in systems:
+        images, own_image_ids = _read(image_file)
+        captions, own_caption_ids = _read(caption_file)
+        if images.shape[1] != captions.shape[1]:
+            raise BenchmarkError(
+                f"{image_file} has vectors of {images.shape[1]} dimensions, {caption_file} of {captions.shape[1]}"
+            )
+        names = _lines(image_ids) or own_image_ids or tuple(map(str, range(len(images))))
+        asked = _lines(caption_ids) or own_caption_ids or tuple(map(str, range(len(captions))))
+        _check_ids(names, len(images), image_file)
+        _require_distinct(names, image_file)
+        _check_ids(asked, len(captions), caption_file)
+        found = _items(names, asked, qrels)
+        if items is not None and (found.images, found.captions) != (items.images, items.captions):
+            raise BenchmarkError(f"{image_file} and {caption_file} are not of the same items as the first vectors")
+        items = items or found
+        name = f"{Path(image_file).name}, {Path(caption_file).name}"
+        if any(result.name == name for result in results):
+            name = f"{image_file}, {caption_file}"
+        unit_images, unit_captions = (
+            _normalised(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
+        )
+        measured = measure(unit_images, unit_captions, items, ks, progress=progress, announce=announce)
+        results.append(as_system(measured, name, precision=str(images.dtype)))
+    if items is None:
+        raise BenchmarkError("no vectors: give at least one file of images and one of captions")
+    silent = len(items.captions) - len(items.asking_captions), len(items.images) - len(items.asking_images)
+    for count, what in zip(silent, ("captions", "images"), strict=True):
+        if count:
+            problems.append(f"{count:,} {what} have nothing relevant: returned as hits, not asked as queries")
+    return EvaluationReport(
+        benchmark="vectors",
+        title=f"vectors: {len(items.images):,} images, {len(items.captions):,} captions",
+        split=None,
+        source=f"qrels {qrels}" if qrels else "caption i belongs to image i",
+        images=len(items.images),
+        captions=len(items.captions),
+        systems=tuple(results),
+        comparisons=compared(results, items, ks),
+        departures=(),
+        unreadable=(),
+        problems=tuple(problems),
+        benchmark_hash=benchmark_hash(items),
+        items=items,
+        versions=versions(),
+        hardware=hardware(),
+    )
+
+
+def _read(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
+    """Vectors, memory-mapped where they can be, and their ids where the file has some."""
+    named = re.fullmatch(r"(.+\.npy)(?:\[(\d+)\])?", spec)
+    file = expanded(named[1] if named else spec)
+    if not file.is_file():
+        raise BenchmarkError(f"vectors: there is no file {file}")
+    if not named:
+        return _read_parquet(file)
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"vectors: {file} is no NumPy file of numbers: {error}") from None
+    if named[2] is not None:
+        if array.ndim != 3 or int(named[2]) >= len(array):
+            raise BenchmarkError(f"vectors: {file} has shape {array.shape} and no part {named[2]} of (parts, n, dim)")
+        array = array[int(named[2])]
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not array.size:
+        hint = f"; name a part: {file}[0]" if array.ndim == 3 else ""
+        raise BenchmarkError(f"vectors: {file} is {array.dtype} of shape {array.shape}, not floats of (n, dim){hint}")
+    return array, None
+
+
+def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        # As a stream: Arrow takes no name that is not UTF-8.
+        with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
+            names = opened.schema_arrow.names
+            if "embedding" not in names:
+                raise BenchmarkError(f"vectors: {file} has no column embedding, but {', '.join(names)}")
+            ids = next((name for name in _ID_COLUMNS if name in names), None)
+            table = opened.read(columns=["embedding", *([ids] if ids else [])])
+        column = table.column("embedding").combine_chunks()
+        lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
+        flat = column.flatten()
+    except (pa.ArrowException, AttributeError, OSError) as error:  # a name of any bytes
+        raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
+    if len(lengths) > 1 or flat.null_count:
+        shown = ", ".join("none" if each is None else str(each) for each in sorted(lengths, key=lambda n: n or 0)[:5])
+        told = f"vectors of different lengths ({shown})" if len(lengths) > 1 else "vectors with numbers left out (null)"
+        raise BenchmarkError(f"vectors: embedding in {file} holds {told}; each row takes one number a dimension")
+    numbers = flat.to_numpy(zero_copy_only=False)
+    if not len(table) or not numbers.size or not np.issubdtype(numbers.dtype, np.floating):
+        raise BenchmarkError(f"vectors: embedding in {file} holds {flat.type} in {len(table):,} rows, not floats")
+    return numbers.reshape(len(table), -1), tuple(map(str, table.column(ids).to_pylist())) if ids else None
+
+
+def _lines(file: Path | None) -> tuple[str, ...] | None:
+    if file is None:
+        return None
+    try:
+        return tuple(line for line in read_lines(file) if line)
+    except OSError as error:
+        raise BenchmarkError(f"ids: {file} cannot be read: {error.strerror or error}") from None
+
+
+def _check_ids(ids: Sequence[str], expected: int, file: str) -> None:
+    if len(ids) != expected:
+        raise BenchmarkError(f"{len(ids):,} ids for the {expected:,} vectors in {file}")
+
+
+def _require_distinct(ids: Sequence[str], file: str) -> None:
+    if len(set(ids)) != len(ids):
+        twice, _ = Counter(ids).most_common(1)[0]
+        raise BenchmarkError(f"the id {twice!r} stands twice among those of {file}; each image needs its own")
+
+
+def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | None) -> Items:
+    if qrels is None and len(images) != len(captions):
+        raise BenchmarkError(
+            f"{len(images):,} images and {len(captions):,} captions: say with --qrels which belong together"
+        )
+    # Two captions may be the same text: what belongs to a text belongs to both.
+    captions_called: dict[str, list[int]] = {}
+    for row, name in enumerate(captions):
+        captions_called.setdefault(name, []).append(row)
+    image_at = {name: row for row, name in enumerate(images)}
+    pairs = [] if qrels is None else read_qrels(qrels)
+    if unknown := [pair for pair in pairs if pair[0] not in captions_called or pair[1] not in image_at]:
+        raise BenchmarkError(
+            f"qrels: {len(unknown):,} of {len(pairs):,} lines name a caption or an image without a vector, "
+            f"e.g. {unknown[0][0]} {unknown[0][1]}. Captions are called {captions[0]}, …, images {images[0]}, …."
+        )
+    positions = [(row, image_at[image]) for caption, image in pairs for row in captions_called[caption]]
+    of_caption: dict[int, list[int]] = {}
+    of_image: dict[int, list[int]] = {}
+    for caption_row, image_row in (
+        positions if qrels is not None else zip(range(len(captions)), range(len(images)), strict=True)
+    ):
+        of_caption.setdefault(caption_row, []).append(image_row)
+        of_image.setdefault(image_row, []).append(caption_row)
+    asking_captions, asking_images = sorted(of_caption), sorted(of_image)
+    return Items(
+        images=images,
+        files=(None,) * len(images),
+        captions=captions,
+        caption_ids=_distinct_ids(captions),
+        asking_captions=np.array(asking_captions, np.int64),
+        asking_images=np.array(asking_images, np.int64),
+        images_of_caption=Relevance.lists(of_caption[place] for place in asking_captions),
+        captions_of_image=Relevance.lists(of_image[place] for place in asking_images),
+    )
+
+
+def _distinct_ids(captions: Sequence[str]) -> tuple[str, ...]:
+    """The captions as names: the second of equal ones is called "text#2", or by the next number that is free."""
+    taken: set[str] = set(captions)
+    seen: set[str] = set()
+    names = []
+    for caption in captions:
+        name, number = caption, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{caption}#{number}"
+        seen.add(name)
+        names.append(name)
+    return tuple(names)
+
+
+def _normalised(vectors: Vectors, file: str, problems: list[str]) -> NDArray[np.float64]:
+    """(n, dim) at unit length, in float64: scores are cosines however the file rounded its vectors, and a length of
+    1.005 would put its vector before others."""
+    unit = np.empty(vectors.shape, np.float64)
+    lengths = np.empty(len(vectors), np.float64)
+    for first in range(0, len(vectors), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        unit[block] = vectors[block]
+        # The largest entry first: squares of float64 could overflow, and those of what is tiny vanish.
+        largest = np.abs(unit[block]).max(axis=1)
+        scaled = unit[block] / np.where(largest > 0, largest, 1)[:, None]
+        norms = np.linalg.norm(scaled, axis=1)
+        lengths[block] = norms * largest
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unit[block] = scaled / norms[:, None]
+    if not np.isfinite(lengths).all() or not lengths.all():
+        bad: Ids = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        raise BenchmarkError(f"vectors: {len(bad):,} in {file} have NaN, infinity or no length, e.g. row {bad[0]}")
+    if np.abs(lengths - 1).max() > _UNIT:
+        problems.append(f"the vectors in {file} have lengths of {lengths.min():.3g} to {lengths.max():.3g}: normalised")
+    return unit

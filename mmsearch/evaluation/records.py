@@ -1,0 +1,223 @@
+"""What `evaluate` is asked for, and what it answers."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmsearch.ann import Effort, MeasuredRecall
+from mmsearch.identity import EncoderIdentity
+from mmsearch.locations import Location
+from mmsearch.metrics import (
+    Difference,
+    Direction,
+    DirectionResult,
+    Hubness,
+    Ids,
+    Interval,
+    Ranking,
+    Relevance,
+    SpaceHealth,
+    Vectors,
+)
+from mmsearch.sources import USUAL_NAMES, ColumnNames
+
+__all__ = [
+    "DEFINITION",
+    "Comparison",
+    "EvaluateOptions",
+    "EvaluationReport",
+    "Evidence",
+    "Items",
+    "PublishedFigure",
+    "SystemResult",
+    "ViaIndex",
+]
+
+DEFINITION = (
+    "R@k is the share of queries with at least one relevant item among the k best (what CLIP papers call recall). "
+    "text_to_image: a caption asks for its image; image_to_text: an image asks for any of its captions. "
+    "Scores are cosines, ranks are exact, equal scores rank in the order of the annotation file. "
+    "Intervals are the middle 95 % of 2,000 bootstrap samples of images, each with all its captions (seed 0). Where "
+    "all queries agree (0 or 100 %) they collapse, and Wilson's interval, of as many independent draws as there are "
+    "asking images, is given. Mean recall is the mean of R@1, R@5 and R@10 of both directions, whatever k is asked "
+    "for. MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """How to evaluate.
+
+    split: of the annotation file; "all" for everything. split_file: a list of image names in the place of the file's
+    own splits. captions_per_image: only the first so many; None for all. allow_missing: go on without images that are
+    not there or cannot be read, and say so. ks: the k of R@k. templates: texts with a {} for the caption, whose
+    normalised vectors are averaged, or the name of a set (`mmsearch.encoders.prompts`); none for captions as they are.
+    product_preprocessing: each encoder once more, on images as `embed` prepares them. compare: set beside what was
+    published. via_index: also through an index, of this `factory` or chosen by size. fresh: encode all anew, whatever
+    the cache holds. columns: what those of the annotations are called.
+    """
+
+    split: str | None = "test"
+    split_file: Path | None = None
+    captions_per_image: int | None = None
+    allow_missing: bool = False
+    ks: tuple[int, ...] = (1, 5, 10)
+    templates: tuple[str, ...] = ()
+    product_preprocessing: bool = False
+    compare: bool = False
+    device: str = "auto"
+    precision: str = "fp32"
+    via_index: bool = False
+    factory: str | None = None
+    fresh: bool = False
+    columns: ColumnNames = USUAL_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class ViaIndex:
+    """The same queries through an index.
+
+    recall: k -> R@k. ann: the index's own recall against exact search. milliseconds: a query, in one batch.
+    """
+
+    direction: str
+    factory: str
+    effort: Effort
+    recall: dict[int, float]
+    ann: tuple[MeasuredRecall, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFigure:
+    """A published figure beside ours. inside: whether it lies in our interval."""
+
+    direction: Direction
+    k: int
+    published: float
+    ours: float
+    interval: Interval
+    inside: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Items:
+    """What is ranked, in the order that decides ties, and what belongs together.
+
+    images: names, unique. files: where to look at them; None where that is not known. captions: texts, or their ids
+    where there are no texts. caption_ids: unique names for files. asking_captions, asking_images: positions of those
+    that are queries (all that something answers), with their relevance. image_of_caption: the image to resample with
+    each asking caption.
+    """
+
+    images: tuple[str, ...]
+    files: tuple[str | None, ...]
+    captions: tuple[str, ...]
+    caption_ids: tuple[str, ...]
+    asking_captions: Ids
+    asking_images: Ids
+    images_of_caption: Relevance
+    captions_of_image: Relevance
+
+    @property
+    def image_of_caption(self) -> Ids:
+        return self.images_of_caption.positions[self.images_of_caption.offsets[:-1]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What the figures of a system were computed from. Rankings are over the asking items, in their order."""
+
+    images: Vectors
+    captions: Vectors
+    text_to_image: Ranking
+    image_to_text: Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """What one encoder, prepared and prompted in one way, scores.
+
+    name: unique within a report. preprocessing: "benchmark" or "product". mean_recall: of R@1, R@5 and R@10 of both
+    directions.
+    hubness: direction -> of the items that are returned. truncated: texts longer than the model reads. gallery: where
+    the vectors are cached. published: figures beside ours, where asked for and known.
+    """
+
+    name: str
+    encoder: EncoderIdentity | None
+    device: str | None
+    precision: str | None
+    preprocessing: str | None
+    templates: tuple[str, ...]
+    text_to_image: DirectionResult
+    image_to_text: DirectionResult
+    mean_recall: float
+    mean_recall_interval: Interval
+    health: SpaceHealth
+    hubness: dict[Direction, Hubness]
+    truncated: int
+    gallery: Location | None
+    via_index: tuple[ViaIndex, ...]
+    published: tuple[PublishedFigure, ...]
+    encode_seconds: float
+    rank_seconds: float
+    evidence: Evidence = field(repr=False, compare=False)
+
+    @property
+    def directions(self) -> tuple[DirectionResult, DirectionResult]:
+        return self.text_to_image, self.image_to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two systems on the same queries. differences: figure -> second minus first, with interval and p. The p values
+    are not corrected for their number."""
+
+    first: str
+    second: str
+    direction: Direction
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Everything that an evaluation found.
+
+    title: what was evaluated, with its counts and what is missing of it. departures: of an official benchmark from
+    the protocol of the published figures, in words; empty where the figures compare. problems: what was wrong with
+    the annotations. unreadable: images left out because they do not decode. benchmark_hash: over names, texts
+    and what belongs together.
+    """
+
+    benchmark: str
+    title: str
+    split: str | None
+    source: str
+    images: int
+    captions: int
+    systems: tuple[SystemResult, ...]
+    comparisons: tuple[Comparison, ...]
+    departures: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    problems: tuple[str, ...]
+    benchmark_hash: str
+    items: Items = field(repr=False, compare=False)
+    protocol: str = DEFINITION
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text_to_image(self) -> DirectionResult:
+        """Of the first system."""
+        return self.systems[0].text_to_image
+
+    @property
+    def image_to_text(self) -> DirectionResult:
+        """Of the first system."""
+        return self.systems[0].image_to_text
+
+    @property
+    def truncated(self) -> int:
+        """Of the first system."""
+        return self.systems[0].truncated

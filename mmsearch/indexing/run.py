@@ -1,0 +1,360 @@
+"""`index`: build an index over a table or bring it up to date, measure it, and set its effort to a recall target."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mmsearch.ann import (
+    AnnIndex,
+    Effort,
+    IndexRecord,
+    MeasuredRecall,
+    TriedEffort,
+    VectorFile,
+    build,
+    first_damage,
+    grown,
+    open_index,
+    save,
+    save_record,
+    share_files,
+    stored_blocks,
+)
+from mmsearch.errors import AnnIndexError
+from mmsearch.gallery import Gallery, consistently
+from mmsearch.indexing.memory import AnonymousPeak, parse_size
+from mmsearch.indexing.planning import Plan, plan, with_seconds
+from mmsearch.indexing.records import DEFAULT, IndexOptions, IndexReport, Outcome
+from mmsearch.indexing.trial_queries import (
+    IMAGE_QUERIES,
+    LEAST_QUERIES,
+    NEW_ROWS,
+    TEXT_QUERIES,
+    Questions,
+    questions,
+    sample,
+)
+from mmsearch.indexing.tuning import (
+    CLOSE_TO_BEST,
+    Goal,
+    choose,
+    measured,
+    milliseconds,
+    surely_below,
+    try_efforts,
+)
+from mmsearch.items import ItemTable
+from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.versions import IndexEntry
+
+__all__ = ["index", "predict"]
+
+_Path = str | os.PathLike[str]
+
+# Texts were measured to need two to four times the effort of images for the same recall.
+UNMEASURED_FACTOR = 4
+# An index with more dead rows than this spends its effort on them.
+MOST_DEAD = 0.25
+# Grown to more than this many times the rows that its lists were learned from, they are too few and too coarse.
+MOST_GROWN = 3.0
+
+
+def index(
+    gallery: _Path | None = None,
+    *,
+    table: ItemTable = "images",
+    options: IndexOptions = DEFAULT,
+    progress: ProgressCallback = quiet,
+) -> IndexReport:
+    """Index the live rows of a table and commit the index in the place of the older one.
+
+    New rows are added to an index that is there while its recall holds; else it is built anew. Works on a snapshot and
+    takes no lock. Raises AnnIndexError, GalleryError, StoreError.
+    """
+    opened = _opened(gallery, table)
+    goal = _goal(options)
+    with AnonymousPeak() as memory:
+        report = consistently(opened, lambda current: _Run(current, table, options, goal, progress).report())
+    return replace(report, peak=memory.bytes)
+
+
+def predict(gallery: _Path | None = None, *, table: ItemTable = "images", options: IndexOptions = DEFAULT) -> Plan:
+    """What `index` would build and what that would cost. Nothing is written. Raises AnnIndexError."""
+    opened = _opened(gallery, table)
+    _goal(options)
+    return with_seconds(_plan(opened, table, options), TEXT_QUERIES + IMAGE_QUERIES, _flops())
+
+
+def _opened(gallery: _Path | None, table: ItemTable) -> Gallery:
+    opened = Gallery.open(gallery)
+    if not opened.live_rows(table):
+        more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
+        raise AnnIndexError(f"nothing to index: {opened.path} holds no {table}. Add some: {more}")
+    return opened
+
+
+def _goal(options: IndexOptions) -> Goal:
+    target, k, latency = options.recall_target, options.k, options.latency_ms
+    if not 0 < target <= 1 or k < 1:
+        raise AnnIndexError(f"a recall target of {target} at k = {k} is out of reach: 0 < target <= 1, k >= 1")
+    if latency is not None and latency <= 0:
+        raise AnnIndexError(f"a latency of {latency} ms is out of reach")
+    return Goal(target, k, latency)
+
+
+def _plan(gallery: Gallery, table: ItemTable, options: IndexOptions) -> Plan:
+    memory = parse_size(options.memory) if isinstance(options.memory, str) else options.memory
+    value = 2 if gallery.manifest.dtype == "float16" else 4
+    rows, dim = gallery.live_rows(table), gallery.manifest.encoder.dim
+    return plan(rows, dim, bytes_a_value=value, factory=options.factory, memory=memory)
+
+
+def _flops() -> float:
+    """Floating point operations a second of this machine's matrix products, tried for a fraction of a second."""
+    left, right = np.ones((2048, 512), np.float32), np.ones((512, 2048), np.float32)
+    left @ right
+    began = time.perf_counter()
+    for _ in range(4):
+        left @ right
+    return 4 * 2 * 2048 * 512 * 2048 / (time.perf_counter() - began)
+
+
+class _Run:
+    """One run of `index` over one version of a gallery."""
+
+    def __init__(
+        self, gallery: Gallery, table: ItemTable, options: IndexOptions, goal: Goal, progress: ProgressCallback
+    ) -> None:
+        self.gallery, self.table, self.options, self.goal, self.progress = gallery, table, options, goal, progress
+        self.began = time.monotonic()
+        self.rng = np.random.default_rng(options.seed)
+        self.plan = _plan(gallery, table, options)
+        self.encoder = gallery.manifest.encoder
+        self._asked: tuple[list[Questions], list[MeasuredRecall]] | None = None
+
+    def report(self) -> IndexReport:
+        """Do the least that is needed, and say what and why."""
+        entry = self.gallery.index_for(self.table)
+        if entry is None:
+            return self._built("built", self.plan.why)
+        try:
+            present = self._open(entry)
+        except AnnIndexError as error:
+            return self._built("rebuilt", f"the one that was there cannot be used: {error}")
+        if reason := self._unfit(entry, present.record):
+            return self._built("rebuilt", reason)
+        new = sum(len(rows) for rows in self.gallery.scan(self.table, [], skip=entry.covers))
+        if new:
+            del present
+            return self._added(entry, new)
+        folder = self.gallery.index_folder(entry.name)
+        if damaged := first_damage(present.record, folder):
+            return self._built("rebuilt", f"{damaged} of the one that was there is damaged")
+        if self._measured_as_asked(present.record):
+            why = "it holds every live row, and was tuned for the same"
+            return self._reported(present.record, "kept", why)
+        return self._tuned_again(entry, present.record)
+
+    def _open(self, entry: IndexEntry, *, writable: bool = False) -> AnnIndex:
+        folder = self.gallery.index_folder(entry.name)
+        own = self.encoder
+        return open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry, writable=writable)
+
+    def _unfit(self, entry: IndexEntry, record: IndexRecord) -> str | None:
+        """Why an index is built anew rather than added to, or None."""
+        rows = self.gallery.live_rows(self.table)
+        if entry.factory != self.plan.factory:
+            wanted = "was asked for" if self.options.factory else f"suits {rows:,} rows better"
+            return f"{self.plan.factory} {wanted}, and there was {entry.factory}"
+        if record.trained_rows and rows > MOST_GROWN * record.trained_rows and self.plan.training_rows:
+            return f"its lists were learned from {record.trained_rows:,} rows, and there are {rows:,}"
+        beside = sum(len(part) for part in self.gallery.scan(self.table, [], skip=entry.covers))
+        dead = entry.rows - (rows - beside)
+        if dead > MOST_DEAD * entry.rows:
+            return f"{dead:,} of its {entry.rows:,} rows are no longer live"
+        return None
+
+    def _measured_as_asked(self, record: IndexRecord) -> bool:
+        measured_kinds = {recall.kind for recall in record.recall if recall.mean is not None}
+        own = self.gallery.live_rows
+        could = {"image"} if own("images") >= LEAST_QUERIES else set()
+        could |= {"text"} if own("captions") >= LEAST_QUERIES else set()
+        could |= {"text"} if self.options.encoder is not None else set()
+        same = all(recall.k == self.goal.k for recall in record.recall)
+        wanted = (self.goal.recall, self.goal.latency_ms)
+        return (record.recall_target, record.latency_ms) == wanted and same and measured_kinds >= could
+
+    def _built(self, outcome: Outcome, why: str) -> IndexReport:
+        rows = self.gallery.live_rows(self.table)
+        with self._new_folder() as (name, folder):
+            with self._vectors(folder, rows) as vectors:
+                ann = build(
+                    self.plan.factory,
+                    name=name,
+                    table=self.table,
+                    fingerprint=self.encoder.fingerprint,
+                    dim=self.encoder.dim,
+                    training=lambda: sample(self.gallery, self.table, self.plan.training_rows, self.rng)[1],
+                    blocks=vectors.passing(self.gallery.vector_blocks(self.table)),
+                    rows=rows,
+                    seed=self.options.seed,
+                    progress=self.progress,
+                )
+            record = save(ann, folder, vectors.record)
+            del ann  # what is tuned is what queries open
+            return self._tuned(record, outcome, why)
+
+    def _added(self, entry: IndexEntry, new: int) -> IndexReport:
+        """Add the rows that came since; build anew where the recall does not hold."""
+        older = self.gallery.index_folder(entry.name)
+        with self._new_folder() as (name, folder):
+            ann = self._open(entry, writable=True)
+            before = ann.record
+            blocks = self.gallery.vector_blocks(self.table, skip=entry.covers)
+            with self._vectors(folder, entry.rows + new) as vectors:
+                for _ in vectors.passing(stored_blocks(older, ann.row_ids)):
+                    pass
+                ann = grown(ann, name=name, blocks=vectors.passing(blocks), rows=new, progress=self.progress)
+            record = save(ann, folder, vectors.record)
+            del ann
+            lost = self._lost(record, before, entry) if self.plan.training_rows else None
+            if lost is None:
+                return self._tuned(record, "added", f"{new:,} rows came, and its recall holds with them")
+            self.gallery.drop_index_folder(name)
+        return self._built("rebuilt", lost)
+
+    def _lost(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
+        """Whose recall does not hold in a grown index, with twice the effort at most; None where all do."""
+        ann = self._open(self._entry(record))
+        most = _doubled(before.effort)
+        for part in self._questions(ann, fresh=entry)[0]:
+            found = measured(ann, self.gallery, self.table, part, most, self.goal.k)
+            was = next((recall.mean for recall in before.recall if recall.kind == part.kind), None)
+            if (found.mean or 0) < min(self.goal.recall, 1 if was is None else was) - CLOSE_TO_BEST:
+                whom = "new rows ask" if part.source == NEW_ROWS else f"{part.source} ask"
+                return f"with the new rows in it, its recall was {found.mean:.3f} at twice the effort where {whom}"
+        return None
+
+    def _tuned_again(self, entry: IndexEntry, record: IndexRecord) -> IndexReport:
+        with self._new_folder() as (name, folder):
+            shared = share_files(record, self.gallery.index_folder(entry.name), folder, name)
+            return self._tuned(shared, "tuned", "it holds every live row; only what it is tuned for is another")
+
+    def _tuned(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
+        """Choose the effort, measure it on other queries, and commit."""
+        ann = self._open(self._entry(record))
+        ann.record = replace(ann.record, recall=())  # what it was tuned for before has no say in what this finds
+        asked, missing = self._questions(ann)
+        halves = [part.halves() for part in asked if part.source != NEW_ROWS]
+        chosen, tried = self._chosen(ann, [tuning for tuning, _ in halves])
+        if any(part.kind == "text" for part in missing):
+            # A text lies outside of the cloud of images, and what serves images finds too little for it.
+            chosen = replace(chosen, effort=_raised(chosen.effort, ann.widths()[-1]))
+        recall = [measured(ann, self.gallery, self.table, held, chosen.effort, self.goal.k) for _, held in halves]
+        spent = self._milliseconds(ann, [held for _, held in halves], chosen.effort)
+        slow = self.goal.latency_ms is not None and spent > self.goal.latency_ms
+        short = chosen.low < self.goal.recall or any(surely_below(found, self.goal.recall) for found in recall)
+        record = replace(
+            record,
+            effort=chosen.effort,
+            recall=(*recall, *missing),
+            recall_target=self.goal.recall,
+            reached=not (slow or short),
+            latency_ms=self.goal.latency_ms,
+            milliseconds=spent,
+            tried=tuple(tried),
+            build_seconds=time.monotonic() - self.began,
+        )
+        save_record(record, self.gallery.index_folder(record.name))
+        replaced = [older.name for older in self.gallery.manifest.indexes if older.table == self.table]
+        self.gallery.commit_index(self._entry(record), replaces=replaced)
+        return self._reported(record, outcome, why)
+
+    def _chosen(self, ann: AnnIndex, tuning: list[Questions]) -> tuple[TriedEffort, list[TriedEffort]]:
+        if not tuning:  # nothing to tune with: everything is looked at
+            effort = replace(ann.widths()[-1], k_factor=ann.factors(self.goal.k)[-1])
+            return TriedEffort(effort, 0.0), []
+        tried = try_efforts(ann, self.gallery, self.table, tuning, self.goal, self.progress)
+        return choose(tried, self.goal), tried
+
+    def _questions(
+        self, ann: AnnIndex, *, fresh: IndexEntry | None = None
+    ) -> tuple[list[Questions], list[MeasuredRecall]]:
+        if self._asked is None:
+            # Where there is nothing to tune and nothing to lose, captions that the gallery lacks are not missed.
+            tunable = len(ann.widths()) > 1 or ann.factors(self.goal.k) != [None]
+            self._asked = questions(
+                self.gallery,
+                self.table,
+                self.goal.k,
+                self.rng,
+                general=tunable,
+                encoder=self.options.encoder,
+                fresh=fresh.covers if fresh else None,
+                progress=self.progress,
+            )
+        return self._asked
+
+    def _milliseconds(self, ann: AnnIndex, asked: list[Questions], effort: Effort) -> float:
+        texts = [part.vectors for part in asked if part.kind == "text"]
+        own = np.asarray(next(self.gallery.vector_blocks(self.table)).vectors[:1], np.float32)
+        return milliseconds(
+            ann, self.gallery, self.table, [*texts, *(part.vectors for part in asked), own][0], effort, self.goal.k
+        )
+
+    @contextlib.contextmanager
+    def _new_folder(self) -> Iterator[tuple[str, Path]]:
+        """A folder for an index; gone again where making it fails before the gallery names it."""
+        name, folder = self.gallery.new_index_folder()
+        try:
+            yield name, folder
+        except BaseException:
+            if not any(entry.name == name for entry in self.gallery.newest().manifest.indexes):
+                self.gallery.drop_index_folder(name)
+            raise
+
+    def _vectors(self, folder: Path, rows: int) -> VectorFile:
+        return VectorFile(folder, rows, self.encoder.dim, self.gallery.manifest.dtype)
+
+    def _entry(self, record: IndexRecord) -> IndexEntry:
+        covers = self.gallery.coverage(self.table)
+        return IndexEntry(record.name, self.table, covers, record.rows, record.factory)
+
+    def _reported(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
+        return IndexReport(
+            name=record.name,
+            table=record.table,
+            factory=record.factory,
+            rows=record.rows,
+            effort=record.effort,
+            recall=record.recall,
+            recall_target=record.recall_target or 0.0,
+            reached=record.reached,
+            milliseconds=record.milliseconds or 0.0,
+            tried=record.tried,
+            bytes=record.bytes,
+            mapped=record.mapped_bytes,
+            plan=self.plan,
+            outcome=outcome,
+            why=why,
+            seconds=time.monotonic() - self.began,
+        )
+
+
+def _doubled(effort: Effort) -> Effort:
+    def twice(value: int | None) -> int | None:
+        return None if value is None else 2 * value
+
+    return Effort(twice(effort.nprobe), twice(effort.ef_search), twice(effort.k_factor))
+
+
+def _raised(effort: Effort, most: Effort) -> Effort:
+    def times(value: int | None, limit: int | None) -> int | None:
+        return None if value is None or limit is None else min(limit, UNMEASURED_FACTOR * value)
+
+    return replace(effort, nprobe=times(effort.nprobe, most.nprobe), ef_search=times(effort.ef_search, most.ef_search))

@@ -1,0 +1,115 @@
+"""Pages: the hits of some queries as one HTML file that needs nothing else, to look at and to send.
+
+Thumbnails stand in the page itself; it has no script, and its policy forbids loading anything from anywhere. Every
+name and caption is escaped by the template engine. Thumbnails are drawn anew, so that no EXIF (a place, a camera)
+goes along.
+"""
+
+import base64
+import io
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mmsearch import images
+from mmsearch.errors import ImageError, QueryError
+from mmsearch.locations import url_of
+from mmsearch.render.output_files import place_for, saved
+from mmsearch.search.describing import Answer, Hit
+from mmsearch.sources import read_location
+from mmsearch.version import __version__
+
+__all__ = ["PAGE_SUFFIXES", "html_page"]
+
+PAGE_SUFFIXES = (".html", ".htm")
+_THUMBNAIL = 512  # pixels of the longer side: sharp at 240 on a screen with two pixels to the point
+_DRAWN_AT_ONCE = 4
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """A hit as the page shows it. thumbnail: a data URI, or why there is none. link: a file URI."""
+
+    hit: Hit
+    name: str
+    folder: str
+    thumbnail: str | None
+    absent: str
+    link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """An answer as the page shows it."""
+
+    answer: Answer
+    asked_with: Sequence[str]
+    cards: Sequence[_Card]
+
+
+def html_page(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
+    """Write the answers, one below the other, as a self-contained page.
+
+    A hit whose picture is gone or cannot be read keeps its card, which says so. Raises QueryError, StoreError.
+    """
+    target = place_for(file, PAGE_SUFFIXES, answers)
+    if not answers:
+        raise QueryError("no answers to show")
+    # Here, since a query that needs no page should not wait for it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mmsearch.render", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = _shown
+    with ThreadPoolExecutor(_DRAWN_AT_ONCE) as drawers:
+        sections = [_section(answer, drawers) for answer in answers]
+    page = environment.get_template("page.html.jinja").render(
+        sections=sections, title=_shown(answers[0].query.title), now=datetime.now().astimezone(), version=__version__
+    )
+    return saved(target, lambda temporary: temporary.write_text(page, "utf-8"))
+
+
+def _section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
+    asked_with = [uri for uri, _ in drawers.map(_thumbnail, answer.pictures) if uri]
+    drawn = drawers.map(_thumbnail, [hit.file for hit in answer.hits])
+    cards = [_card(hit, uri, absent) for hit, (uri, absent) in zip(answer.hits, drawn, strict=True)]
+    return _Section(answer, asked_with, cards)
+
+
+def _card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
+    folder, _, name = _shown(hit.path or "").rpartition("/")
+    link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
+    return _Card(hit, name, folder, thumbnail, absent, link)
+
+
+def _thumbnail(file: str | None) -> tuple[str | None, str]:
+    """A picture as a data URI; or None and the reason."""
+    if file is None:
+        return None, "no picture"
+    try:
+        picture = images.make_thumbnail(read_location(file), _THUMBNAIL)
+    except FileNotFoundError:
+        return None, "gone since it was embedded"
+    except OSError as error:
+        return None, f"cannot be read: {(error.strerror or str(error)).lower()}"
+    except ImageError as error:
+        return None, f"cannot be read: {error.reason}"
+    drawn = io.BytesIO()
+    picture.save(drawn, "JPEG", quality=82, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(drawn.getvalue()).decode()}", ""
+
+
+def _shown(text: str) -> str:
+    """Valid text: what HTML may not hold, and what would turn a line around, as escapes."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

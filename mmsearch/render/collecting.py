@@ -1,0 +1,108 @@
+"""`query --copy-to`: the files of hits, collected in one folder under names that begin with their rank."""
+
+import contextlib
+import filecmp
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from mmsearch.errors import ImageError, StoreError
+from mmsearch.locations import Location, expanded, url_of
+from mmsearch.search.describing import Hit
+from mmsearch.sources import archive_of, read_location
+
+__all__ = ["Collected", "collect"]
+
+_LONGEST = 200  # bytes of a name; file systems end at 255, some at 143 less what they add
+_MISSING = (FileNotFoundError, NotADirectoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What `collect` did. copied: new files, by rank. present: files that stood there already with the same content.
+
+    failed: (file, reason) of hits that could not be copied.
+    """
+
+    folder: Path
+    copied: Sequence[Path]
+    present: Sequence[Path]
+    failed: Sequence[tuple[str, str]]
+
+
+def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
+    """Copy the files of hits into a folder, as "01-beach.jpg"; it is made if it is not there.
+
+    Nothing is ever overwritten: where a name is taken by another content, a number is added to it. Running it again
+    changes nothing. A file that several hits share (captions) is copied once, under its best rank.
+    Raises StoreError where the folder cannot be written.
+    """
+    target = expanded(folder).absolute()
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {target}: {(error.strerror or str(error)).lower()}") from error
+    digits = len(str(max((hit.rank for hit in hits), default=1)))
+    copied: list[Path] = []
+    present: list[Path] = []
+    failed: list[tuple[str, str]] = []
+    first = {hit.file: hit.rank for hit in reversed(hits) if hit.file}
+    for file, rank in sorted(first.items(), key=lambda pair: pair[1]):
+        try:
+            source = url_of(file) or Path(file)
+            with _opened(source):
+                pass
+        except ImageError as error:  # an archive that is damaged by now
+            failed.append((file, error.reason))
+            continue
+        except OSError as error:
+            gone = (
+                "gone since it was embedded" if isinstance(error, _MISSING) else (error.strerror or str(error)).lower()
+            )
+            failed.append((file, gone))
+            continue
+        copy, is_new = _copy(source, target, f"{rank:0{digits}}-")
+        (copied if is_new else present).append(copy)
+    return Collected(target, copied, present, failed)
+
+
+def _opened(source: Location) -> BinaryIO:
+    """A file, an object, or a member of an archive. Raises OSError, ImageError."""
+    if isinstance(source, Path) and archive_of(source) is None:
+        return source.open("rb")
+    return io.BytesIO(read_location(source))
+
+
+def _is_same(source: Location, copy: Path) -> bool:
+    if isinstance(source, Path) and archive_of(source) is None:
+        return filecmp.cmp(source, copy, shallow=False)
+    return read_location(source) == copy.read_bytes()
+
+
+def _copy(source: Location, folder: Path, prefix: str) -> tuple[Path, bool]:
+    """The copy, and whether it is new."""
+    stem = os.fsdecode(os.fsencode(source.stem)[:_LONGEST])
+    for number in count(1):
+        target = folder / f"{prefix}{stem}{f'-{number}' if number > 1 else ''}{source.suffix}"
+        try:
+            with _opened(source) as original, target.open("xb") as copy:
+                try:
+                    shutil.copyfileobj(original, copy)
+                except BaseException:
+                    target.unlink(missing_ok=True)
+                    raise
+            with contextlib.suppress(OSError):  # some file systems keep no times, and members of archives have none
+                shutil.copystat(source, target)
+        except FileExistsError:
+            if target.is_file() and _is_same(source, target):
+                return target, False
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {(error.strerror or str(error)).lower()}") from error
+        return target, True
+    raise AssertionError("count() does not end")

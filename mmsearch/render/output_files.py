@@ -1,0 +1,43 @@
+"""Where pictures and pages of answers are written: never over a picture that they show, and never in part."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmsearch.errors import QueryError, StoreError
+from mmsearch.locations import expanded
+from mmsearch.search.describing import Answer
+
+__all__ = ["place_for", "saved"]
+
+
+def place_for(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Sequence[Answer] = ()) -> Path:
+    """Where a file can be written, as an absolute path. Before any work is done, `answers` is not known yet.
+
+    Raises QueryError (another suffix, or one of the pictures themselves), StoreError (no such folder).
+    """
+    target = expanded(file).absolute()
+    if target.suffix.lower() not in suffixes:
+        raise QueryError(f"{target.name}: name a file that ends in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
+    if not target.parent.is_dir():
+        raise StoreError(f"cannot write {target}: there is no folder {target.parent}")
+    if target.is_dir():
+        raise StoreError(f"cannot write {target}: it is a folder")
+    if target.exists() and not target.is_file():  # it would be replaced by a file
+        raise StoreError(f"cannot write {target}: it is no file, but a device")
+    shown = (name for answer in answers for name in (*answer.pictures, *(hit.file for hit in answer.hits)) if name)
+    if any(target == Path(name) for name in shown):
+        raise QueryError(f"{target} is one of the pictures themselves; name another file")
+    return target
+
+
+def saved(target: Path, write: Callable[[Path], object]) -> Path:
+    """`target`, once `write` has filled it: under another name first. Raises StoreError."""
+    temporary = target.with_name(f".{target.stem}.tmp{target.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+    return target

@@ -1,0 +1,104 @@
+"""Contact sheets: the hits of some queries as one picture."""
+
+import math
+import os
+import textwrap
+from collections.abc import Sequence
+from itertools import accumulate, count
+from pathlib import Path, PurePosixPath
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from mmsearch import images
+from mmsearch.errors import ImageError, QueryError
+from mmsearch.names import printable
+from mmsearch.render.output_files import place_for, saved
+from mmsearch.search.describing import Answer
+from mmsearch.sources import read_location
+
+__all__ = ["SHEET_SUFFIXES", "contact_sheet"]
+
+SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_TILE = 176
+_COLUMNS = 10
+_MOST_PIXELS = 16_383  # what WebP can hold in height; JPEG ends at 65,535
+_GAP = 10
+_LINE = 18
+_BACKGROUND, _INK, _FAINT = (250, 249, 246), (32, 33, 36), (110, 112, 116)
+
+
+def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
+    """Draw the answers one below the other, best hit first, and save them in the format that the name of `file` says.
+
+    A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
+    Raises QueryError (no answers, or too many hits for a picture), StoreError.
+    """
+    target = place_for(file, SHEET_SUFFIXES, answers)
+    if not answers:
+        raise QueryError("no answers to draw")
+    widest = max(min(_COLUMNS, len(answer.hits) + len(answer.pictures)) for answer in answers)
+    tops = [_GAP, *accumulate((_height(answer) for answer in answers), initial=_GAP)][1:]
+    if tops[-1] > _MOST_PIXELS:
+        raise QueryError("too many hits for a contact sheet; ask for fewer (-k), or for a page (--html)")
+    sheet = Image.new("RGB", (_GAP + max(2, widest) * (_TILE + _GAP), tops[-1]), _BACKGROUND)
+    for top, answer in zip(tops[:-1], answers, strict=True):
+        _draw_answer(sheet, top, answer)
+    # The quality is of use to JPEG and WebP, ignored by the rest.
+    return saved(target, lambda temporary: sheet.save(temporary, quality=90))
+
+
+def _height(answer: Answer) -> int:
+    rows = math.ceil((len(answer.hits) + len(answer.pictures)) / _COLUMNS)
+    return _LINE + _GAP + rows * (_TILE + _LINE + _GAP) + _GAP
+
+
+def _draw_answer(sheet: Image.Image, top: int, answer: Answer) -> None:
+    draw = ImageDraw.Draw(sheet)
+    title = printable(answer.query.title if answer.hits else f"{answer.query.title}: no hits")
+    draw.text((_GAP, top), title, fill=_INK, font=_font(15))
+    corners = (
+        (_GAP + column * (_TILE + _GAP), top + _LINE + _GAP + row * (_TILE + _LINE + _GAP))
+        for row in count()
+        for column in range(_COLUMNS)
+    )
+    for picture, corner in zip(answer.pictures, corners, strict=False):
+        _draw_picture(sheet, corner, picture)
+        _draw_label(draw, corner, "asked with")
+    for hit in answer.hits:
+        corner = next(corners)
+        if hit.caption is not None:
+            _draw_words(sheet, corner, hit.caption)
+        else:
+            _draw_picture(sheet, corner, hit.file)
+        _draw_label(draw, corner, f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.path or '').name}")
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], label: str) -> None:
+    draw.text((corner[0], corner[1] + _TILE + 3), _fitted(label), fill=_FAINT, font=_font(12))
+
+
+def _draw_picture(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
+    try:
+        picture = images.make_thumbnail(read_location(file or ""), _TILE)
+    except (OSError, ImageError):
+        _draw_words(sheet, corner, "the picture is gone or cannot be read")
+        return
+    tile = ImageOps.pad(picture, (_TILE, _TILE), color=(238, 237, 233))
+    sheet.paste(tile, corner)
+
+
+def _draw_words(sheet: Image.Image, corner: tuple[int, int], words: str) -> None:
+    draw = ImageDraw.Draw(sheet)
+    left, top = corner
+    draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=(255, 255, 255), outline=(225, 224, 220))
+    lines = textwrap.wrap(printable(" ".join(words.split())), 24)[:9]
+    draw.multiline_text((left + _GAP, top + _GAP), "\n".join(lines), fill=_INK, font=_font(13), spacing=4)
+
+
+def _fitted(label: str) -> str:
+    label = printable(label)
+    return label if len(label) <= 28 else f"{label[:27]}…"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

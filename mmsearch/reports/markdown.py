@@ -1,0 +1,206 @@
+"""The figures of a report as Markdown tables."""
+
+from mmsearch.evaluation import EvaluationReport, SystemResult
+from mmsearch.metrics import Difference, DirectionResult, Interval
+
+__all__ = ["Table", "health_rows", "markdown", "other_rows", "published_rows", "recall_rows"]
+
+Table = tuple[list[str], list[list[str]]]
+"""Header and rows."""
+
+
+def markdown(report: EvaluationReport) -> str:
+    """The whole report, as it can go into a paper's appendix or a README."""
+    parts = [f"# {report.title}", "", *_facts(report), "", "Intervals in brackets: 95 %.", ""]
+    parts += _table(recall_rows(report))
+    parts += ["", *_table(other_rows(report))]
+    for heading, table in (
+        ("Compared on the same queries", comparison_rows(report)),
+        ("Beside published figures", published_rows(report)),
+        ("Health of the space", health_rows(report)),
+    ):
+        if table[1]:
+            parts += ["", f"## {heading}", "", *_table(table)]
+    parts += ["", "## Protocol", "", report.protocol, ""]
+    if report.departures:
+        parts += [f"Not comparable with published figures: {'; '.join(report.departures)}.", ""]
+    parts += [f"- {problem}" for problem in report.problems]
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    parts += ["", f"{versions}. {', '.join(report.hardware.values())} cores. Benchmark {report.benchmark_hash}."]
+    return "\n".join(parts) + "\n"
+
+
+def recall_rows(report: EvaluationReport) -> Table:
+    """A row a system: R@k of both directions with intervals, and mean recall."""
+    ks = list(report.text_to_image.recall)
+    header = ["model", *(f"{side} R@{k}" for side in ("text_to_image", "image_to_text") for k in ks), "mean recall"]
+    rows = [
+        [
+            system.name,
+            *(
+                _share(direction, direction.recall[k], f"R@{k}", around=_around(direction, k))
+                for direction in system.directions
+                for k in ks
+            ),
+            _interval(system.mean_recall, system.mean_recall_interval),
+        ]
+        for system in report.systems
+    ]
+    return header, rows
+
+
+def other_rows(report: EvaluationReport) -> Table:
+    """A row a system and direction: what else was measured."""
+    ks = [k for k in report.text_to_image.recall if _differs(report, k)]
+    header = ["model", "direction", "queries", "gallery", "median rank", "mean rank", "MRR", "mAP@10", "nDCG@10"]
+    header += [f"relevant recall@{k}" for k in ks]
+    rows = []
+    for system in report.systems:
+        for direction in system.directions:
+            around = direction.intervals.get("mean_rank")
+            rows.append(
+                [
+                    system.name,
+                    direction.direction,
+                    f"{direction.queries:,}",
+                    f"{direction.gallery:,}",
+                    f"{direction.median_rank:.1f}",
+                    f"{direction.mean_rank:.1f}" + (f" [{around.low:.1f}, {around.high:.1f}]" if around else ""),
+                    _share(direction, direction.mean_reciprocal_rank, "MRR"),
+                    _share(direction, direction.mean_average_precision, "mAP@10"),
+                    _share(direction, direction.ndcg, "nDCG@10"),
+                    *(_share(direction, direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
+                ]
+            )
+    return header, rows
+
+
+def _differs(report: EvaluationReport, k: int) -> bool:
+    """Whether TREC's recall says something else than R@k: where queries have several relevant items."""
+    return any(
+        direction.relevant_recall[k] != direction.recall[k]
+        for system in report.systems
+        for direction in system.directions
+    )
+
+
+def _around(direction: DirectionResult, k: int) -> Interval | None:
+    """The interval of R@k; Wilson's where the bootstrap's has collapsed."""
+    interval = direction.intervals.get(f"R@{k}")
+    return direction.wilson.get(k, interval) if interval is not None and interval.low == interval.high else interval
+
+
+def _share(direction: DirectionResult, value: float, name: str, *, around: Interval | None = None) -> str:
+    return _interval(value, around or direction.intervals.get(name))
+
+
+def _interval(value: float, around: Interval | None) -> str:
+    """In percent, with the ends of its interval in brackets."""
+    return f"{100 * value:.2f}" + (f" [{100 * around.low:.2f}, {100 * around.high:.2f}]" if around else "")
+
+
+def comparison_rows(report: EvaluationReport) -> Table:
+    """A row two systems and a direction, a column a figure: the second minus the first, with interval and p."""
+    names = [name for name in (report.comparisons[0].differences if report.comparisons else ()) if _compared(name)]
+    header = ["second against first", "direction", *names]
+    rows = [
+        [
+            f"{comparison.second} against {comparison.first}",
+            comparison.direction,
+            *(_difference(name, comparison.differences[name]) for name in names),
+        ]
+        for comparison in report.comparisons
+    ]
+    return header, rows
+
+
+def _compared(name: str) -> bool:
+    return not name.startswith("relevant_recall")
+
+
+def _difference(name: str, found: Difference) -> str:
+    scale = 1 if name == "mean_rank" else 100
+    low, high = found.interval.low * scale, found.interval.high * scale
+    return f"{scale * found.value:+.2f} [{low:+.2f}, {high:+.2f}; p {found.p:.4f}]"
+
+
+def published_rows(report: EvaluationReport) -> Table:
+    """A row a published figure."""
+    header = ["model", "figure", "here", "published", "difference", "inside the interval", "source"]
+    rows = [
+        [
+            system.name,
+            f"{figure.direction} R@{figure.k}",
+            f"{100 * figure.ours:.2f} [{100 * figure.interval.low:.2f}, {100 * figure.interval.high:.2f}]",
+            f"{100 * figure.published:.2f}",
+            f"{100 * (figure.ours - figure.published):+.2f}",
+            "yes" if figure.inside else "NO",
+            figure.source,
+        ]
+        for system in report.systems
+        for figure in system.published
+    ]
+    return header, rows
+
+
+def health_rows(report: EvaluationReport) -> Table:
+    """A row a figure, a column a system."""
+    names = {
+        "modality_gap": "modality gap: distance between the centroids of images and texts",
+        "within_images": "mean cosine of two images",
+        "within_texts": "mean cosine of two texts",
+        "across": "mean cosine of an image and a text",
+        "matched": "of those that belong together",
+        "unmatched": "of those that do not",
+        "alignment": "alignment: mean squared distance of matched pairs",
+        "uniformity_images": "uniformity of images",
+        "uniformity_texts": "uniformity of texts",
+        "effective_rank_images": "effective rank of images",
+        "effective_rank_texts": "effective rank of texts",
+    }
+    rows = [
+        [meaning, *(f"{getattr(system.health, name):.3f}" for system in report.systems)]
+        for name, meaning in names.items()
+    ]
+    for direction in ("text_to_image", "image_to_text"):
+        hubs = [system.hubness[direction] for system in report.systems]
+        returned = "images" if direction == "text_to_image" else "captions"
+        rows += [
+            [
+                f"hubness of {returned}: skewness of the top-{hubs[0].k} counts",
+                *(f"{hub.skewness:.2f}" for hub in hubs),
+            ],
+            [
+                f"queries that the top 1 % of {returned} answer",
+                *(f"{100 * hub.top_percent_share:.1f} %" for hub in hubs),
+            ],
+            [f"{returned} in no top {hubs[0].k}", *(f"{100 * hub.never:.1f} %" for hub in hubs)],
+        ]
+    collapsed = [", ".join(system.health.collapsed) or "no" for system in report.systems]
+    rows.append(["collapsed", *collapsed])
+    return ["", *(system.name for system in report.systems)], rows
+
+
+def _facts(report: EvaluationReport) -> list[str]:
+    lines = []
+    for system in report.systems:
+        if system.encoder is not None:
+            lines.append(
+                f"- {system.name}: {system.device}, {system.precision}, {system.preprocessing} preprocessing, "
+                f"fingerprint {system.encoder.fingerprint}; mean recall {_mean_recall(system)}"
+                + (f"; {system.truncated:,} texts truncated" if system.truncated else "")
+            )
+            lines += [f"  - template: `{template}`" for template in system.templates]
+        else:
+            lines.append(f"- {system.name}: {system.precision}; mean recall {_mean_recall(system)}")
+    return lines
+
+
+def _mean_recall(system: SystemResult) -> str:
+    return f"{_interval(system.mean_recall, system.mean_recall_interval)} (of R@1, R@5, R@10)"
+
+
+def _table(table: Table) -> list[str]:
+    header, rows = table
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -1,0 +1,189 @@
+"""Plots of an evaluation, as SVG. Drawn with matplotlib, which is imported when something is drawn."""
+
+import io
+import re
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.evaluation import EvaluationReport, SystemResult
+from mmsearch.metrics import Ids, RankBounds, Vectors, scores_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["file_names", "plots"]
+
+_COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mmsearch",  # the same report gives the same bytes
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e4df",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+_POINTS = 1_500
+"""Of each kind in the picture of the gap, and pairs in the distributions: more cannot be told apart."""
+_PAIRS = 200_000
+
+
+def plots(report: EvaluationReport) -> dict[str, str]:
+    """Name -> SVG: recall against k and ranks for all systems together, scores and gap for each."""
+    drawn = {
+        "recall": _drawn(partial(_recall, report=report), panels=2),
+        "ranks": _drawn(partial(_ranks, report=report), panels=2),
+    }
+    for name, system in zip(file_names(report), report.systems, strict=True):
+        ending = f".{name}" if len(report.systems) > 1 else ""
+        drawn[f"scores{ending}"] = _drawn(partial(_scores, system=system, report=report), panels=1)
+        drawn[f"gap{ending}"] = _drawn(partial(_gap, system=system), panels=1)
+    return drawn
+
+
+def file_names(report: EvaluationReport) -> list[str]:
+    """A name for each system's files: its own, without what file systems and TREC do not take; all different."""
+    names: list[str] = []
+    for system in report.systems:
+        base = name = re.sub(r"[^\w.+-]+", "_", system.name, flags=re.ASCII).strip("._")[-80:] or "system"
+        while name in names:
+            name = f"{base}_{len(names) + 1}"
+        names.append(name)
+    return names
+
+
+def _drawn(draw: "Callable[[list[Axes]], None]", panels: int) -> str:
+    # No pyplot: it keeps state, and looks for a display.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.6 * panels, 3.3), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+        draw(axes)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _each(report: EvaluationReport) -> "list[tuple[str, Callable[[SystemResult], RankBounds], int]]":
+    first = report.systems[0]
+    return [
+        ("text_to_image", lambda system: system.evidence.text_to_image.bounds, first.text_to_image.gallery),
+        ("image_to_text", lambda system: system.evidence.image_to_text.bounds, first.image_to_text.gallery),
+    ]
+
+
+def _recall(axes: "list[Axes]", report: EvaluationReport) -> None:
+    for panel, (direction, bounds, gallery) in zip(axes, _each(report), strict=True):
+        k = np.unique(np.geomspace(1, gallery, 200).round().astype(np.int64))
+        for system, colour in zip(report.systems, _COLOURS * 9, strict=False):
+            ranks = np.sort(bounds(system).ranks)
+            curve = np.searchsorted(ranks, k, side="right") / len(ranks)
+            panel.plot(k, 100 * curve, color=colour, label=_short(system.name), linewidth=1.8)
+        panel.plot(k, 100 * k / gallery, color="#999999", linestyle=":", linewidth=1, label="k / gallery")
+        panel.set(xscale="log", ylim=(0, 101), xlabel="k", ylabel="R@k, %", title=direction)
+    _legend_below(axes[0])
+
+
+def _ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
+    for panel, (direction, bounds, gallery) in zip(axes, _each(report), strict=True):
+        edges = [1.0, 2, 3, 4, 6, 11]
+        while edges[-1] < gallery:
+            edges.append(edges[-1] * 2 - 1)
+        labels = [f"{int(a)}" if b - a == 1 else f"{int(a)}-{int(b) - 1}" for a, b in pairwise(edges)]
+        width = 0.8 / len(report.systems)
+        for number, (system, colour) in enumerate(zip(report.systems, _COLOURS * 9, strict=False)):
+            ranks = bounds(system).ranks
+            counts = np.histogram(ranks, [*edges[:-1], edges[-1] + 1])[0] / len(ranks)
+            panel.bar(
+                np.arange(len(counts)) + number * width, 100 * counts, width, color=colour, label=_short(system.name)
+            )
+        panel.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=60, fontsize=7)
+        panel.set(xlabel="rank of the best relevant item", ylabel="share of queries, %", title=direction)
+    if len(report.systems) > 1:
+        _legend_below(axes[0])
+
+
+def _scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport) -> None:
+    (axes,) = panels
+    items, evidence = report.items, system.evidence
+    rng = np.random.default_rng(0)
+    relevant = items.images_of_caption
+    query = items.asking_captions[np.repeat(np.arange(len(relevant)), relevant.counts)]
+    some = rng.permutation(len(query))[:_PAIRS]
+    matched = scores_of(evidence.captions, query[some], evidence.images, relevant.positions[some])
+    asked: Ids = rng.integers(len(relevant), size=_PAIRS)
+    image: Ids = rng.integers(len(evidence.images), size=_PAIRS)
+    other = ~relevant.judged(asked, image)
+    unmatched = scores_of(evidence.captions, items.asking_captions[asked[other]], evidence.images, image[other])
+    both = np.concatenate([matched, unmatched])
+    if len(both) == 0:
+        return
+    edges = np.linspace(both.min(), both.max() + 1e-9, 80).tolist()
+    for values, colour, label in (
+        (unmatched, _COLOURS[5], "do not belong together"),
+        (matched, _COLOURS[1], "belong together"),
+    ):
+        if len(values):
+            axes.hist(values, edges, density=True, color=colour, alpha=0.6, label=label)
+    axes.set(xlabel="score of a caption and an image", ylabel="density", title=_short(system.name))
+    _legend_below(axes)
+
+
+def _gap(panels: "list[Axes]", system: SystemResult) -> None:
+    (axes,) = panels
+    rng = np.random.default_rng(0)
+    images, texts = (_some(vectors, rng) for vectors in (system.evidence.images, system.evidence.captions))
+    both = np.concatenate([images, texts])
+    centred = both - both.mean(axis=0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    flat = np.zeros((len(both), 2))
+    flat[:, : len(directions[:2])] = centred @ directions[:2].T
+    shares = np.zeros(2)
+    shares[: len(singular[:2])] = singular[:2] ** 2 / max(float(np.sum(singular**2)), 1e-300)
+    for part, colour, label in (
+        (flat[: len(images)], _COLOURS[0], "images"),
+        (flat[len(images) :], _COLOURS[3], "texts"),
+    ):
+        axes.scatter(part[:, 0], part[:, 1], s=4, color=colour, alpha=0.5, linewidths=0, label=label, rasterized=True)
+    axes.set(
+        xlabel=f"first principal component ({100 * shares[0]:.0f} % of the variance)",
+        ylabel=f"second ({100 * shares[1]:.0f} %)",
+        title=f"modality gap {system.health.modality_gap:.2f}",
+    )
+    _legend_below(axes, markerscale=3)
+
+
+def _legend_below(axes: "Axes", markerscale: float = 1) -> None:
+    """One legend for all panels, below them: within, it covers what it explains."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure: Any = axes.figure
+    columns = max(1, min(len(labels), int(100 * len(figure.axes) / (max(map(len, labels)) + 8) / 1.6)))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, markerscale=markerscale
+    )
+    # Each row of the legend makes the picture taller, instead of the panels flatter.
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * -(-len(labels) // columns))
+
+
+def _some(vectors: Vectors, rng: np.random.Generator) -> NDArray[np.float64]:
+    chosen = np.sort(rng.permutation(len(vectors))[:_POINTS])
+    return np.asarray(vectors[chosen], np.float64)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 44 else f"{name[:14]}…{name[-29:]}"

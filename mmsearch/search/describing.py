@@ -1,0 +1,166 @@
+"""What becomes of what was found: near-duplicates left out, rows made into hits, files that are gone noticed."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.exact import Neighbours, ascending
+from mmsearch.gallery import Gallery, consistently
+from mmsearch.items import CaptionRow, ImageRow, ItemTable
+from mmsearch.locations import Location, url_of
+from mmsearch.search.hits import Hit
+from mmsearch.search.query import Query
+from mmsearch.sources import archive_of
+
+__all__ = ["Answer", "Hit", "distinct", "hits_of", "kept", "side_by_side", "why_gone", "why_nothing"]
+
+_NAMED = 3  # files that a warning names before it counts the rest
+_FETCHED = 1024  # candidates whose vectors are held at a time while near-duplicates are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A query and its hits, best first. pictures: the files of the pictures that it asked with.
+
+    more: whether there may be hits beyond these. remarks: what whoever asked should know: why there is no hit, which
+    files are gone, that a text was cut.
+    """
+
+    query: Query
+    hits: Sequence[Hit]
+    pictures: Sequence[str] = ()
+    more: bool = False
+    remarks: Sequence[str] = ()
+
+
+def kept(found: Neighbours, keep: NDArray[np.bool_]) -> Neighbours:
+    """Those hits of a single query for which `keep` (width,) is true."""
+    return Neighbours(found.row_ids[:, keep], found.scores[:, keep])
+
+
+def distinct(
+    row_ids: NDArray[np.int64],
+    fetch: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+    *,
+    cosine: float,
+    k: int,
+    shown: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which of some hits (best first) to keep so that no two of them have this cosine or more; at most k are kept.
+
+    Going down the list, a hit is kept unless it is too close to one that was kept before it, or to one of `shown`.
+    fetch: row ids -> their unit vectors, in that order.
+    """
+    taken = np.asarray(fetch(shown), np.float32)
+    keep = np.zeros(len(row_ids), bool)
+    for start in range(0, len(row_ids), _FETCHED):
+        vectors = np.asarray(fetch(row_ids[start : start + _FETCHED]), np.float32)
+        near: NDArray[np.bool_] = np.any(vectors @ taken.T >= cosine, axis=1)
+        for place, vector in enumerate(vectors):
+            if not near[place]:
+                keep[start + place] = True
+                if keep.sum() == k:
+                    return keep
+                near |= vectors @ vector >= cosine
+        taken = np.concatenate([taken, vectors[keep[start : start + _FETCHED]]])
+    return keep
+
+
+def side_by_side(parts: Sequence[Neighbours]) -> Neighbours:
+    """What was found for several queries, as one: padded to the widest."""
+    width = max((part.row_ids.shape[1] for part in parts), default=0)
+    n_queries = sum(len(part.row_ids) for part in parts)
+    whole = Neighbours(np.full((n_queries, width), -1, np.int64), np.full((n_queries, width), -np.inf))
+    first = 0
+    for part in parts:
+        rows, columns = slice(first, first + len(part.row_ids)), slice(part.row_ids.shape[1])
+        whole.row_ids[rows, columns], whole.scores[rows, columns] = part.row_ids, part.scores
+        first = rows.stop
+    return whole
+
+
+def hits_of(
+    gallery: Gallery, found: Neighbours, table: ItemTable, offsets: Sequence[int] | None = None
+) -> list[list[Hit]]:
+    """What was found, with the metadata of each row: a list a query.
+
+    offsets: for each query, how many of the best are passed over: the first hit has the rank after them.
+    """
+    passed = np.zeros(len(found.row_ids), np.int64) if offsets is None else np.asarray(offsets, np.int64)
+    wanted = ascending(found.row_ids[(found.row_ids >= 0) & (np.arange(found.row_ids.shape[1]) >= passed[:, None])])
+    rows = consistently(gallery, lambda present: _rows(present, table, wanted))
+    folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
+    answers = []
+    for row_ids, scores, first in zip(found.row_ids.tolist(), found.scores.tolist(), passed.tolist(), strict=True):
+        pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0][first:]
+        answers.append(
+            [_hit(rank, score, row_id, rows[row_id], folders) for rank, (row_id, score) in enumerate(pairs, first + 1)]
+        )
+    return answers
+
+
+def why_gone(hits: Sequence[Hit]) -> list[str]:
+    """A line that names files that are not where they were, or the folder that all of them are missing from; none where
+    nothing is gone."""
+    gone = list(dict.fromkeys(hit.file for hit in hits if hit.gone and hit.file))
+    if not gone:
+        return []
+    folders = sorted({hit.root for hit in hits if hit.gone and hit.root})
+    absent = [folder for folder in folders if not Path(folder).is_dir()]
+    if absent == folders:
+        return [f"{', '.join(absent)} is not there: is a disk not connected? If it was moved: mmsearch relocate"]
+    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+    # Where all are, it is not the pictures that went: they were moved, or the gallery was, which looks beside itself.
+    moved = "; if they, or the gallery, were moved: mmsearch relocate" if all(hit.gone for hit in hits) else ""
+    told = f"gone since they were embedded: {', '.join(gone[:_NAMED])}{more}"
+    return [f"{told}. To drop what is gone: mmsearch embed{moved}"]
+
+
+def why_nothing(query: Query, best: float | None, *, left_out: int, items: int) -> str:
+    """A line that says why there is no hit. best: the highest score that was seen. left_out: hits asked with."""
+    if best is not None:
+        return f"no hit scores {query.min_score:g} or more; the best scores {best:.4f}"
+    if query.where is not None:
+        other = "other " if left_out else ""
+        return f"the filter admits none of the {items:,} {other}{query.table}: {query.where}"
+    return f"the gallery holds no other {query.table}"
+
+
+_Row = ImageRow | CaptionRow
+
+
+def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dict[int, _Row]:
+    if not len(row_ids):
+        return {}  # pyarrow imports pandas to make a table of no rows
+    rows: list[_Row] = [*(gallery.image_rows(row_ids) if table == "images" else gallery.caption_rows(row_ids))]
+    return dict(zip(row_ids.tolist(), rows, strict=True))
+
+
+def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Location | None]) -> Hit:
+    root = folders.get(row.root_id) if row.root_id is not None else None
+    name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
+    file = None if root is None or name is None else str(root / name)
+    where = None if root is None else str(root)
+    gone = file is not None and _is_gone(file)
+    if isinstance(row, CaptionRow):
+        return Hit(
+            rank, score, row_id, "captions", row.caption, where, row.path, file, gone=gone, path_bytes=row.path_bytes
+        )
+    seen = (row.width, row.height, row.taken_at, gone, row.damaged, row.path_bytes)
+    return Hit(rank, score, row_id, "images", None, where, row.path, file, *seen)
+
+
+def _is_gone(file: str) -> bool:
+    if url_of(file) is not None:  # a request each, for what who opens it learns anyway
+        return False
+    try:
+        Path(archive_of(file) or file).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # not for us to see: it may well be there
+        return False
+    return False

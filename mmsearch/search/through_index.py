@@ -1,0 +1,22 @@
+"""Searching an index of a gallery. What `query` does and what recall is measured of are this one."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.ann import AnnIndex, Effort
+from mmsearch.exact import Neighbours
+from mmsearch.gallery import Gallery
+from mmsearch.items import ItemTable
+
+__all__ = ["search_index"]
+
+
+def search_index(
+    ann: AnnIndex, gallery: Gallery, table: ItemTable, queries: NDArray[np.float32], k: int, *, effort: Effort
+) -> Neighbours:
+    """The k best of what an index finds, by the score of record; dead rows left out. queries: (n, dim).
+
+    effort: what is None in it is as the index was tuned. Where fewer than k are found though more are alive, the query
+    looks at every row.
+    """
+    return ann.neighbours(queries, k, dead=gallery.dead_row_ids(table), effort=effort)

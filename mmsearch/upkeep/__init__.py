@@ -1,0 +1,1 @@
+"""What keeps a gallery and what it holds: `info`, `export`, `import`, `forget`, `relocate`, `compact`, `cache`."""

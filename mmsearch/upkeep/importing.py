@@ -1,0 +1,297 @@
+"""`import`: vectors that another program computed, as a gallery."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders.declared import declared_encoder
+from mmsearch.errors import EncoderMismatch, MmsearchWarning, SourceError
+from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import CaptionRow, ImageRow, ItemTable, SkippedRow
+from mmsearch.locations import Location, expanded, located
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.stores import is_folder
+from mmsearch.versions import Provenance, Root
+
+__all__ = ["ImportReport", "import_vectors"]
+
+_Path = str | os.PathLike[str]
+_BATCH = 4_096
+_VECTORS: dict[ItemTable, str] = {"images": "img_emb", "captions": "text_emb"}
+_COLUMNS = ("image_path", "caption", "width", "height", "original_width", "original_height")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was imported. held: rows that an earlier run had imported. skipped: rows whose vector is none.
+
+    root: where the pictures are taken to be. present: whether that is there now.
+    """
+
+    gallery: Location
+    encoder: EncoderIdentity
+    root: Location
+    images: int
+    captions: int
+    held: int
+    skipped: int
+    present: bool
+
+
+def import_vectors(
+    folder: _Path,
+    *,
+    model: str,
+    images: _Path | None = None,
+    gallery: _Path | None = None,
+    progress: ProgressCallback = quiet,
+) -> ImportReport:
+    """Make a gallery of an output folder of clip-retrieval: `img_emb/`, `text_emb/` (.npy) and `metadata/` (Parquet).
+
+    model: whose vectors they are; it is believed (`declared_encoder`). images: the folder where the pictures stand now;
+    by default where they stood then, or, where their paths are relative, `folder`. Vectors are normalised. A picture
+    that stands in several rows, with a caption each, is one picture with several captions. An interrupted import is
+    continued by the same call. The pictures need not be there, and are not read; `embed` adds none to such a gallery.
+
+    Raises SourceError (no such output, parts that do not belong together), EncoderError, EncoderMismatch.
+    """
+    source = Path(os.path.abspath(expanded(folder)))  # noqa: PTH100
+    parts = _parts(source)
+    dims = {part.dim for part in parts}
+    if len(dims) != 1:
+        raise SourceError(f"{source} holds vectors of several lengths ({sorted(dims)}); they are not of one model")
+    identity = declared_encoder(model, dims.pop())
+    base = _common_folder(parts)
+    with open_writer(place_for_gallery(gallery), command="import") as writer:
+        _require_importable(writer, identity)
+        writer.begin(identity, parts[0].dtype)
+        place = located(images) if images else base or source
+        work = _Import(writer, str(base) if base else "", _root(writer, place))
+        for part in parts:
+            work.take(part, progress)
+        writer.commit()
+        warnings.warn(
+            f"that these are vectors of {identity.spec} was declared and is not checked", MmsearchWarning, stacklevel=2
+        )
+        pictures, captions = work.counts["images"], work.counts["captions"]
+        return ImportReport(
+            writer.gallery.path, identity, place, pictures, captions, work.held, work.skipped, is_folder(place)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of one number: the vectors that there are, and the metadata in the same order."""
+
+    metadata: Path
+    vectors: Mapping[ItemTable, NDArray[np.floating]]
+    rows: int
+
+    @property
+    def dim(self) -> int:
+        return next(int(array.shape[1]) for array in self.vectors.values())
+
+    @property
+    def dtype(self) -> str:
+        return "float32" if any(array.dtype != np.float16 for array in self.vectors.values()) else "float16"
+
+    def batches(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """The first row of each batch, and its metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        first = 0
+        try:
+            with pq.ParquetFile(self.metadata) as file:
+                columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+                for rows in file.iter_batches(_BATCH, columns=columns):
+                    yield first, rows.to_pylist()
+                    first += rows.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{self.metadata} cannot be read after row {first:,}: {error}") from error
+
+
+def _parts(folder: Path) -> list[_Part]:
+    numbered = {name: _numbered(folder / name, name) for name in ("img_emb", "text_emb", "metadata")}
+    if not numbered["metadata"] or not (numbered["img_emb"] or numbered["text_emb"]):
+        raise SourceError(
+            f"{folder} is no output of clip-retrieval: expected metadata/metadata_0.parquet, and img_emb/img_emb_0.npy "
+            "or text_emb/text_emb_0.npy"
+        )
+    parts = []
+    for number, metadata in sorted(numbered["metadata"].items()):
+        vectors = {
+            table: _vectors(numbered[name][number]) for table, name in _VECTORS.items() if number in numbered[name]
+        }
+        if not vectors:
+            raise SourceError(f"{metadata} has no vectors beside it")
+        rows = _row_count(metadata)
+        for array in vectors.values():
+            if len(array) != rows:
+                raise SourceError(f"{metadata} describes {rows:,} rows, and there are {len(array):,} vectors beside it")
+        parts.append(_Part(metadata, vectors, rows))
+    return parts
+
+
+def _numbered(folder: Path, name: str) -> dict[int, Path]:
+    found = {}
+    for file in folder.glob(f"{name}_*"):
+        if (match := re.fullmatch(rf"{name}_(\d+)\.(npy|parquet)", file.name)) and file.is_file():
+            found[int(match[1])] = file
+    return found
+
+
+def _vectors(file: Path) -> NDArray[np.floating]:
+    try:
+        array: NDArray[np.floating] = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError(f"{file} cannot be read: {error}") from error
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+        raise SourceError(f"{file} holds {array.dtype} of shape {array.shape}, and no vectors")
+    return array
+
+
+def _row_count(file: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{file} cannot be read: {error}") from error
+
+
+def _common_folder(parts: Sequence[_Part]) -> Path | None:
+    """The folder that all pictures are below, or None where their paths are relative."""
+    folders: set[str] = set()
+    for part in parts:
+        for _, rows in part.batches():
+            folders |= {os.path.dirname(_text(row.get("image_path"))) for row in rows}  # noqa: PTH120
+    absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
+    return Path(os.path.commonpath(absolute)) if absolute and len(absolute) == len(folders) else None
+
+
+def _require_importable(writer: GalleryWriter, identity: EncoderIdentity) -> None:
+    own = writer.manifest.encoder
+    if writer.manifest.version and own.fingerprint != identity.fingerprint:
+        raise EncoderMismatch(
+            f"{writer.gallery.path} holds vectors of {own.spec} ({own.fingerprint[:19]}…); import into a new gallery "
+            "with --gallery"
+        )
+
+
+def _root(writer: GalleryWriter, place: Location) -> Root:
+    for root in writer.roots:
+        if writer.root_path(root) == place:
+            return root
+    return writer.add_root(place, whole=False)
+
+
+class _Import:
+    """Rows on their way into the gallery."""
+
+    def __init__(self, writer: GalleryWriter, base: str, root: Root) -> None:
+        self._writer, self._base, self._root = writer, base, root
+        self._images = {name for _, root_id, name in writer.gallery.image_names() if root_id == root.id}
+        self._captions = {(row.source, row.ordinal) for _, row in writer.gallery.all_captions()}
+        self._skipped = {row.path for row in writer.gallery.skipped_rows()}
+        self.counts: dict[ItemTable, int] = {"images": 0, "captions": 0}
+        self.held = self.skipped = 0
+
+    def take(self, part: _Part, progress: ProgressCallback) -> None:
+        source = self._writer.uri(part.metadata)
+        for first, rows in part.batches():
+            for table, vectors in part.vectors.items():
+                block = np.asarray(vectors[first : first + len(rows)], np.float32)
+                if table == "images":
+                    self._take_images(rows, block)
+                else:
+                    self._take_captions(source, first, rows, block)
+            if self._writer.due:
+                self._writer.commit()
+            progress(Progress("importing", first + len(rows), part.rows, self.skipped))
+
+    def _take_images(self, rows: Sequence[Mapping[str, Any]], vectors: NDArray[np.float32]) -> None:
+        usable = _usable(vectors)
+        kept: list[ImageRow] = []
+        places: list[int] = []
+        skips: list[SkippedRow] = []
+        for place, row in enumerate(rows):
+            name = self._name(row)
+            if name is None:
+                continue
+            if name in self._images:
+                self.held += 1
+            elif usable[place]:
+                self._images.add(name)
+                places.append(place)
+                width, height = (_side(row, side) for side in ("width", "height"))
+                kept.append(ImageRow(self._root.id, name, None, None, None, None, None, width, height, None))
+            elif name not in self._skipped:
+                self._skipped.add(name)
+                reason = "its imported vector is empty or not finite"
+                skips.append(SkippedRow(self._root.id, name, None, None, None, None, "encode", reason))
+        self._append("images", kept, vectors[places])
+        if skips:
+            self._writer.append("skipped", skips)
+            self.skipped += len(skips)
+
+    def _take_captions(
+        self, source: str, first: int, rows: Sequence[Mapping[str, Any]], vectors: NDArray[np.float32]
+    ) -> None:
+        usable = _usable(vectors)
+        kept: list[CaptionRow] = []
+        places: list[int] = []
+        for place, row in enumerate(rows):
+            caption = row.get("caption")
+            if not isinstance(caption, str) or not caption.strip() or not usable[place]:
+                continue
+            if (source, first + place) in self._captions:
+                self.held += 1
+                continue
+            places.append(place)
+            name = self._name(row)
+            known = name if name in self._images else None
+            root_id = None if known is None else self._root.id
+            kept.append(CaptionRow(caption.strip(), root_id, known, None, source, first + place))
+        self._append("captions", kept, vectors[places])
+
+    def _append(
+        self, table: ItemTable, rows: Sequence[ImageRow] | Sequence[CaptionRow], vectors: NDArray[np.float32]
+    ) -> None:
+        if rows:
+            unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            self._writer.append(table, rows, unit, Provenance("unknown", "unknown", "imported"))
+            self.counts[table] += len(rows)
+
+    def _name(self, row: Mapping[str, Any]) -> str | None:
+        if not (path := _text(row.get("image_path"))):
+            return None
+        name = os.path.relpath(path, self._base) if self._base else path
+        return name.encode("utf-8", "replace").decode()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _side(row: Mapping[str, Any], side: str) -> int | None:
+    """Of a picture. What a table without it holds may be null, NaN or a text."""
+    for value in (row.get(side), row.get(f"original_{side}")):
+        if isinstance(value, (int, float)) and 0 < value < 1 << 31:
+            return int(value)
+    return None
+
+
+def _usable(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    norms = np.linalg.norm(vectors, axis=1)
+    found: NDArray[np.bool_] = np.isfinite(norms) & (norms > 1e-6)
+    return found

@@ -1,0 +1,147 @@
+"""Changes of a gallery that encode nothing: `forget`, `relocate` and `compact`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from mmsearch.errors import SourceError
+from mmsearch.gallery import (
+    Gallery,
+    GalleryWriter,
+    open_writer,
+    remove_unused,
+    rewrite_wasteful,
+)
+from mmsearch.locations import Location, located
+from mmsearch.names import composed
+from mmsearch.sources import MEMBER
+from mmsearch.stores import is_folder, real
+from mmsearch.sync import require_apart
+from mmsearch.versions import Root
+
+__all__ = ["CompactReport", "ForgetReport", "RelocateReport", "compact", "forget", "relocate"]
+
+GRACE = timedelta(days=1)
+_Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What left a gallery. unlinked: captions that stay and name a picture which left."""
+
+    gallery: Location
+    forgotten: str
+    images: int
+    captions: int
+    unlinked: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelocateReport:
+    """Where a root stands now."""
+
+    gallery: Location
+    old: Location
+    new: Location
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What `compact` did. shards: how many there were and are. removed: files out of use, and their bytes."""
+
+    gallery: Location
+    shards_before: int
+    shards_after: int
+    removed_files: int
+    removed_bytes: int
+
+
+def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
+    """Drop a root and its pictures, or a file of captions and its captions, from a gallery. No picture file is touched.
+
+    Raises SourceError where the gallery has no such root, listing those that it has.
+    """
+    path = located(root)
+    with open_writer(Gallery.open(gallery).path, command="forget") as writer:
+        found = _find_root(writer, path)
+        if found is None:
+            source = writer.uri(real(path))
+            inside = f"{source}{MEMBER}"  # captions that stand beside pictures in a folder or an archive
+            captions = [
+                row_id
+                for row_id, row in writer.gallery.all_captions()
+                if row.source == source or row.source.startswith(inside)
+            ]
+            if not captions:
+                raise SourceError(_no_such_root(writer, path))
+            writer.delete("captions", captions)
+            images = unlinked = 0
+        else:
+            unlinked = sum(row.root_id == found.id for _, row in writer.gallery.all_captions())
+            captions, images = [], _delete_root(writer, found)
+        writer.commit()
+        return ForgetReport(writer.gallery.path, str(path), images, len(captions), unlinked)
+
+
+def _delete_root(writer: GalleryWriter, root: Root) -> int:
+    images = writer.gallery.files("images", root.id).row_ids
+    writer.delete("images", images)
+    writer.delete("skipped", writer.gallery.files("skipped", root.id).row_ids)
+    writer.set_roots([other for other in writer.roots if other != root])
+    return len(images)
+
+
+def relocate(root: _Path, new: _Path, *, gallery: _Path | None = None) -> RelocateReport:
+    """Say that a root stands elsewhere now. Only its address changes: no row, no vector, no file.
+
+    Raises SourceError: no such root, no such folder, or one that overlaps another root.
+    """
+    old_path, new_path = located(root), located(new)
+    if not is_folder(new_path):
+        raise SourceError(f"no such folder: {new}")
+    with open_writer(Gallery.open(gallery).path, command="relocate") as writer:
+        found = _find_root(writer, old_path)
+        if found is None:
+            raise SourceError(_no_such_root(writer, old_path))
+        require_apart(writer, new_path, but=found)
+        moved = replace(found, uri=writer.uri(new_path))
+        writer.set_roots([moved if other == found else other for other in writer.roots])
+        writer.commit()
+        return RelocateReport(writer.gallery.path, writer.root_path(found), new_path)
+
+
+def compact(gallery: _Path | None = None, *, grace: timedelta = GRACE) -> CompactReport:
+    """Merge small shards, rewrite those that are largely dead, and remove files that have been out of use for `grace`.
+
+    Row ids stay, so indexes do too. Raises GalleryBusy, StoreError.
+    """
+    with open_writer(Gallery.open(gallery).path, command="compact") as writer:
+        before = _shard_count(writer.gallery)
+        writer.rewrite(rewrite_wasteful)
+        removed = remove_unused(writer.gallery.store, writer.manifest, grace_seconds=grace.total_seconds())
+        return CompactReport(writer.gallery.path, before, _shard_count(writer.gallery), removed.files, removed.bytes)
+
+
+def _shard_count(gallery: Gallery) -> int:
+    return sum(len(shards) for shards in gallery.manifest.shards.values())
+
+
+def _find_root(writer: GalleryWriter, path: Location) -> Root | None:
+    by_name = [root for root in writer.roots if writer.root_path(root) == path]
+    by_place = [root for root in writer.roots if real(writer.root_path(root)) == real(path)]
+    alike = [root for root in writer.roots if composed(str(writer.root_path(root))) == composed(str(path))]
+    return next(iter([*by_name, *by_place, *alike]), None)
+
+
+def _no_such_root(writer: GalleryWriter, path: Location) -> str:
+    sources = sorted({row.source for _, row in writer.gallery.all_captions()})
+    return (
+        f"{writer.gallery.path} has no root {path}. "
+        f"It has {_listed([str(writer.root_path(root)) for root in writer.roots])}"
+        + (f" and captions from {_listed(sources)}" if sources else "")
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"

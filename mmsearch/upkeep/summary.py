@@ -1,0 +1,143 @@
+"""`info`: what a gallery holds."""
+
+import os
+from dataclasses import dataclass
+
+from mmsearch.ann import MeasuredRecall, open_index
+from mmsearch.errors import AnnIndexError, StoreError
+from mmsearch.gallery import Gallery, consistently
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import ITEM_TABLES, ItemTable, SkippedRow
+from mmsearch.locations import Location
+from mmsearch.stores import is_folder
+from mmsearch.versions import IndexEntry, Parity
+
+__all__ = ["GalleryInfo", "IndexInfo", "RootInfo", "info", "skipped"]
+
+_Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RootInfo:
+    """A root. present: whether its folder is there now. whole: whether all of it is mirrored, or named files only."""
+
+    path: str
+    images: int
+    skipped: int
+    present: bool
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index and its state.
+
+    covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it
+    holds and that are no longer live. damaged: why it cannot be used (queries pass it by), or None. recall: as its
+    record says, empty where it is damaged.
+    """
+
+    table: ItemTable
+    factory: str
+    rows: int
+    covered: int
+    beside: int
+    dead: int
+    damaged: str | None
+    recall: tuple[MeasuredRecall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryInfo:
+    """What a gallery holds.
+
+    damaged: images of which a part is missing in the file. bytes: of all files of this version. shards: of images and
+    captions.
+    """
+
+    path: Location
+    version: int
+    created_at: str
+    created_by: str
+    encoder: EncoderIdentity
+    dtype: str
+    images: int
+    captions: int
+    skipped: int
+    damaged: int
+    shards: int
+    bytes: int
+    roots: tuple[RootInfo, ...]
+    indexes: tuple[IndexInfo, ...]
+    parity: tuple[Parity, ...]
+
+
+def info(gallery: _Path | None = None) -> GalleryInfo:
+    """What the gallery holds at this moment. Raises GalleryNotFound."""
+    return consistently(Gallery.open(gallery), _info)
+
+
+def _info(opened: Gallery) -> GalleryInfo:
+    manifest = opened.manifest
+    return GalleryInfo(
+        path=opened.path,
+        version=manifest.version,
+        created_at=manifest.created_at,
+        created_by=manifest.created_by,
+        encoder=manifest.encoder,
+        dtype=manifest.dtype,
+        images=opened.live_rows("images"),
+        captions=opened.live_rows("captions"),
+        skipped=opened.live_rows("skipped"),
+        damaged=opened.damaged_images(),
+        shards=sum(len(manifest.shards[table]) for table in ITEM_TABLES),
+        bytes=opened.data_bytes(),
+        roots=tuple(_roots(opened)),
+        indexes=tuple(_indexes(opened)),
+        parity=manifest.parity,
+    )
+
+
+def skipped(gallery: _Path | None = None) -> list[tuple[str, SkippedRow]]:
+    """Inputs that could not be embedded, each with the path of its root."""
+    opened = Gallery.open(gallery)
+    return [(str(opened.root_path(row.root_id)), row) for row in opened.skipped_rows()]
+
+
+def _roots(gallery: Gallery) -> list[RootInfo]:
+    images, missing = gallery.rows_per_root("images"), gallery.rows_per_root("skipped")
+    found = []
+    for root in gallery.manifest.roots:
+        path = gallery.root_path(root.id)
+        present = path is not None and _is_there(path)
+        found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present, root.whole))
+    return found
+
+
+def _is_there(folder: Location) -> bool:
+    try:
+        return is_folder(folder)
+    except StoreError:  # one that does not answer, or not to us
+        return False
+
+
+def _indexes(gallery: Gallery) -> list[IndexInfo]:
+    found = []
+    for table in ITEM_TABLES:
+        if (entry := gallery.index_for(table)) is not None:
+            beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
+            covered = gallery.live_rows(table) - beside
+            damaged, recall = _state(gallery, entry)
+            dead = entry.rows - covered
+            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, dead, damaged, recall))
+    return found
+
+
+def _state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, tuple[MeasuredRecall, ...]]:
+    """Why an index cannot be used, or None; and its recall."""
+    own = gallery.manifest.encoder
+    try:
+        ann = open_index(gallery.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+    except AnnIndexError as error:
+        return str(error), ()
+    return None, ann.record.recall
