@@ -34,6 +34,7 @@ __all__ = [
     "OnDevice",
     "both_ways",
     "load",
+    "raw_side",
 ]
 
 # Pictures under the pixel limit take seconds, on a busy machine some more; a decoder that needs minutes hangs.
@@ -43,6 +44,7 @@ DECODE_SECONDS = 120.0
 MARGIN = 3
 NVJPEG = "nvjpeg"
 """The route of what a GPU decodes and resizes."""
+_RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and stands for the photograph
 _AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
 
 Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
@@ -249,12 +251,12 @@ class _Reader:
         fast = None if self._options.exact or self._options.benchmark else encoder.fast
         started = time.perf_counter()
         if fast is None:
-            image, size, taken_at, damaged = self._exact(data)
+            image, size, taken_at, damaged = self._exact(data, encoder)
             decoded = time.perf_counter()
             pixels = _resized(lambda: encoder.preprocess(image))
             seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
             return Loaded(file, content_hash, *size, taken_at, damaged, pixels, seconds=seconds)
-        picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit)
+        picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit, raw_side=raw_side(encoder))
         decoded = time.perf_counter()
         small = _resized(lambda: _fit(fast, picture))
         seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
@@ -266,12 +268,13 @@ class _Reader:
         error = fast.error(small, reference)
         return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
 
-    def _exact(self, data: bytes) -> tuple["Image", tuple[int, int], datetime | None, bool | None]:
+    def _exact(self, data: bytes, encoder: Encoder) -> tuple["Image", tuple[int, int], datetime | None, bool | None]:
         """The picture, its width and height, when it was taken and whether it is damaged."""
+        limit, side = self._options.max_pixels, raw_side(encoder)
         if self._options.benchmark:
-            image = images.decode_for_benchmark(data, max_pixels=self._options.max_pixels)
+            image = images.decode_for_benchmark(data, max_pixels=limit, raw_side=side)
             return image, image.size, None, None
-        picture = images.decode(data, max_pixels=self._options.max_pixels)
+        picture = images.decode(data, max_pixels=limit, raw_side=side)
         return picture.image, (picture.width, picture.height), picture.taken_at, picture.damaged
 
 
@@ -287,7 +290,7 @@ class BothWays:
 
 def both_ways(data: bytes, encoder: Encoder, fast: FastPreprocessing) -> BothWays:
     """What `load` makes of a file whose picture belongs to the sample. Raises ImageError."""
-    picture = images.decode_fast(data, MARGIN * max(fast.size))
+    picture = images.decode_fast(data, MARGIN * max(fast.size), raw_side=raw_side(encoder))
     pixels, reference = _fit(fast, picture), _reference(encoder, picture, data, images.MAX_PIXELS)
     return BothWays(pixels, _kind(picture), reference, fast.error(pixels, reference))
 
@@ -297,6 +300,11 @@ def _reference(
 ) -> NDArray[np.float32]:
     whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=max_pixels)
     return _resized(lambda: encoder.preprocess(whole.image))
+
+
+def raw_side(encoder: Encoder) -> int:
+    """Pixels that each side of the picture beside a camera's raw data must have, to stand for what was photographed."""
+    return images.LEAST_RAW_SIDE if encoder.fast is None else _RAW_MARGIN * max(encoder.fast.size)
 
 
 def _kind(picture: images.Picture | images.StoredPicture) -> Kind:

@@ -27,8 +27,12 @@ def reason(file: Path) -> str:
     """Why a file is no picture."""
     with pytest.raises(ImageError) as caught:
         images.decode(file.read_bytes())
-    with pytest.raises(ImageError) as probed, file.open("rb") as opened:
-        images.probe(opened)
+    with file.open("rb") as opened:
+        if "beside its data; " in caught.value.reason:  # which may be enough for another model
+            assert images.probe(opened).format == "RAW"
+            return caught.value.reason
+        with pytest.raises(ImageError) as probed:
+            images.probe(opened)
     assert str(probed.value) == str(caught.value)
     return caught.value.reason
 

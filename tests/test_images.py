@@ -11,7 +11,9 @@ import time
 import warnings
 import zlib
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,11 +31,16 @@ from mmsearch.images import (
     decode_fast,
     decode_for_benchmark,
     decoding,
+    make_thumbnail,
     opening,
     probe,
 )
 from mmsearch.images.colours import to_rgb
 from mmsearch.images.silence import quietly
+from mmsearch.loader import LoadOptions, load
+from mmsearch.sources import SourceFile
+from mmsearch.workers import Workers
+from tests.fakes import FakeEncoder
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -825,6 +832,34 @@ def test_raw_data_are_seen_by_the_picture_beside_them(orientation: int) -> None:
     assert decode_fast(data, 64) == dataclasses.replace(picture, image=picture.image)
 
 
+def test_how_large_the_picture_beside_raw_data_must_be_is_for_the_model_to_say() -> None:
+    """Twice what it takes; to be shown any will do."""
+    pytest.importorskip("rawpy")
+    data = dng(photo(600, 450), 1, "2001:02:03 04:05:06")
+    for read in (decode, partial(decode_fast, at_least=8), decode_for_benchmark):
+        read(data, raw_side=450)
+        with pytest.raises(ImageError, match=r"with 600 x 450 beside its data; 451 pixels a side"):
+            read(data, raw_side=451)
+    small = dng(photo(160, 120), 1, "2001:02:03 04:05:06")
+    assert make_thumbnail(small, 64).size == (64, 48)
+    assert probe(io.BytesIO(small)) == Header("RAW", 640, 480)
+
+
+@pytest.mark.parametrize(("side", "taken"), [(225, True), (226, False)])
+def test_raw_data_are_embedded_by_a_picture_of_twice_the_pixels_that_the_model_takes(
+    side: int, taken: bool, tmp_path: Path
+) -> None:
+    pytest.importorskip("rawpy")
+    encoder: Any = FakeEncoder()
+    encoder.fast = SimpleNamespace(size=(side, side), fit=np.asarray)
+    (tmp_path / "a.dng").write_bytes(dng(photo(600, 450), 1, "2001:02:03 04:05:06"))
+    file = SourceFile(str(tmp_path), "a.dng", None, None)
+    for exact in (False, True):
+        with Workers(1, "test") as workers:
+            (loaded,) = load([file], lambda: encoder, workers, 1, options=LoadOptions(exact=exact))
+        assert (loaded.pixels is not None, loaded.error is None) == (taken, taken), loaded.error
+
+
 def test_raw_data_beside_a_stamp_are_skipped_as_raw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never a row of 160 x 120; and without the library the reason says how to get it."""
     pytest.importorskip("rawpy")
@@ -867,7 +902,7 @@ def test_tiffs_of_any_width_and_order(dtype: str, shape: tuple[int, ...]) -> Non
     """Classic and big, of both byte orders; cut off, no pixel of them is black instead."""
     tifffile = pytest.importorskip("tifffile")
     shades = np.linspace(0, 1, int(np.prod(shape))).reshape(shape)
-    top = 1 if dtype.startswith("float") else min(np.iinfo(dtype).max, 2**31 - 1)
+    top = 1 if dtype.startswith("float") else np.iinfo(dtype).max
     stored = (np.round(shades * 32767) if dtype == "int16" else shades * top).astype(dtype)
     expected = np.rint(shades * (255 if dtype != "int16" else 255 * 32767 / 65535))
     for big in (False, True):

@@ -26,10 +26,12 @@ from mmsearch.images.decoding import (
     probe,
 )
 from mmsearch.images.opening import FORMATS, MAX_PIXELS
+from mmsearch.images.raw import LEAST_RAW_SIDE
 from mmsearch.images.showing import make_thumbnail
 
 __all__ = [
     "FORMATS",
+    "LEAST_RAW_SIDE",
     "MAX_PIXELS",
     "Header",
     "Picture",

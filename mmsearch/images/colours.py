@@ -6,6 +6,9 @@ from PIL import Image
 
 __all__ = ["in_eight_bits", "to_rgb", "usual_range"]
 
+_BITS, _SAMPLE_FORMAT = 258, 339  # tags of TIFF
+_UNSIGNED = 1
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB: transparency over white, more than 8 bits scaled."""
@@ -26,7 +29,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _scaled(image: Image.Image) -> Image.Image:
     """A grey image of more than 8 bits (I;16*, I, F) as 8 bits, its range scaled (Pillow's convert clips at
     255)."""
-    values = np.asarray(image, dtype=np.float32)
+    values = _numbers(image).astype(np.float32)
     finite = np.isfinite(values)
     values = np.where(finite, values, 0)
     low, high = _range(image, float(values.min()), float(values.max()))
@@ -37,13 +40,20 @@ def _scaled(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
+def _numbers(image: Image.Image) -> NDArray[np.generic]:
+    """The numbers of a grey image (h, w). Of a TIFF of unsigned 32 bits Pillow has the upper half as negative ones."""
+    tags = getattr(image, "tag_v2", {})
+    unsigned = (tags.get(_BITS), tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) == ((32,), (_UNSIGNED,))
+    return np.asarray(image).view(np.uint32) if image.mode == "I" and unsigned else np.asarray(image)
+
+
 def _range(image: Image.Image, lowest: float, highest: float) -> tuple[float, float]:
     """The values that stand for black and white.
 
     The range that the format implies, where the values lie in it; else (satellite, medical and depth
     images) their own."""
     if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(258, (16,))  # TIFF BitsPerSample: 12-bit scans come unscaled
+        bits = getattr(image, "tag_v2", {}).get(_BITS, (16,))  # 12-bit scans come unscaled
         return 0.0, float(2 ** min(16, int(bits[0])) - 1)
     usual = (65535.0,) if image.mode == "I" else (1.0, 255.0, 65535.0)
     return usual_range(lowest, highest, usual)

@@ -16,6 +16,7 @@ from mmsearch.errors import ImageError
 from mmsearch.images import dates, exif, turbo
 from mmsearch.images.colours import to_rgb
 from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened, seen, stated_size
+from mmsearch.images.raw import LEAST_RAW_SIDE, require_side
 from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
 from mmsearch.images.truncated import read_truncated
@@ -119,14 +120,16 @@ def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
         return Header(str(image.format), *stated_size(image))
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> Picture:
     """Decode a file's bytes to an upright RGB picture; of an animation the first frame.
 
+    raw_side: a camera's raw data are seen by the picture beside them, if each side of it has so many pixels.
     Raises ImageError: stage "identify" as `probe` does, stage "decode" where pixels are missing or damaged.
     A truncated file is an error, never a picture with a grey rest; of a JPEG what is there is a picture that says that
     it is damaged."""
     with quietly():
         image = open_image(io.BytesIO(data), max_pixels)
+        require_side(image, raw_side)
         with _in_turn(image):
             return _decode(image, data)
 
@@ -157,7 +160,9 @@ def _header_of(image: ImageFile.ImageFile, data: bytes) -> JpegHeader:
     return JpegHeader(width, height, taken_at, str(image.format), orientation)
 
 
-def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> Picture | StoredPicture:
+def decode_fast(
+    data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE
+) -> Picture | StoredPicture:
     """As `decode`; ordinary JPEG is decoded by libjpeg-turbo, no larger than it has to be, and left as it is stored.
 
     at_least: pixels that the shorter side keeps, where it has them; the fraction is a half, a quarter or an eighth,
@@ -165,6 +170,7 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
     Three times the side that a photograph is resized to keeps it at 50 dB of a full decode."""
     with quietly():
         image = open_image(io.BytesIO(data), max_pixels)
+        require_side(image, raw_side)
         if image.format in turbo.FORMATS and image.mode in turbo.MODES:
             found = turbo.decode(data, image.width, image.height, at_least)
             if found is not None:  # else Pillow decides whether there is a picture in it
@@ -177,13 +183,14 @@ def decode_fast(data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS) -> 
             return _decode(image, data)
 
 
-def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> Image.Image:
     """Decode as the published retrieval results did: Pillow's `open(...).convert("RGB")` and nothing else.
 
     Neither EXIF orientation nor transparency is honoured, 16-bit images are clipped. Raises ImageError as
     `decode` does."""
     with quietly():
         opened = open_image(io.BytesIO(data), max_pixels)
+        require_side(opened, raw_side)
         with _in_turn(opened):
             image = _loaded(opened, data)
             try:

@@ -13,7 +13,7 @@ from mmsearch.images.aperture import Box, clean_aperture
 from mmsearch.images.contents import HEAD_BYTES, described, raw_kind, unsupported
 from mmsearch.images.jxl import SIGNATURES, open_jxl
 from mmsearch.images.mending import MENDERS
-from mmsearch.images.raw import open_raw, raw_tiff
+from mmsearch.images.raw import RawImage, open_raw, raw_tiff
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
 
@@ -43,8 +43,6 @@ _MAX_HEADER_BYTES = 1 << 30
 
 _APERTURE = "mmsearch:clean_aperture"  # among what Pillow keeps of a file
 
-_STATED_SIZE = "mmsearch:stated_size"
-
 _SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
 
 # A program without logging set up would see the error lines of Pillow's TIFF reader on stderr, through
@@ -68,9 +66,8 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     if head.startswith(SIGNATURES):
         image: ImageFile.ImageFile = open_jxl(file)
     elif kind := raw_kind(head) or raw_tiff(file):
-        image, photographed = open_raw(file, kind)
-        image.info[_STATED_SIZE] = photographed
-        _check_size(*photographed, max_pixels)
+        image = raw = open_raw(file, kind)
+        _check_size(*raw.photographed, max_pixels)
     else:
         image = _opened(file, head)
     _check_size(image.width, image.height, max_pixels)
@@ -82,9 +79,10 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
 def stated_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     """Width and height, as stored, of the picture that a file holds; of a camera's raw data those of the photograph,
     whatever the picture is by which it is seen."""
+    if isinstance(image, RawImage):
+        return image.photographed
     left, top, right, bottom = seen(image)
-    size: tuple[int, int] = image.info.get(_STATED_SIZE, (right - left, bottom - top))
-    return size
+    return right - left, bottom - top
 
 
 def seen(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:

@@ -11,11 +11,12 @@ from mmsearch.errors import ImageError
 from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.lazy import LazyImage
 
-__all__ = ["LEAST_SIDE", "open_raw", "raw_tiff"]
+__all__ = ["LEAST_RAW_SIDE", "RawImage", "open_raw", "raw_tiff", "require_side"]
 
-LEAST_SIDE = 448
-"""Pixels that the shorter side of the picture beside the data has at least: twice what the usual models take. The small
-ones that cameras put there for their own screens (160 x 120) are not what was photographed, to a model."""
+LEAST_RAW_SIDE = 448
+"""Pixels that the shorter side of the picture beside the data has at least: twice what the usual models take; whoever
+knows the model knows better. The small ones that cameras put there for their own screens (160 x 120) are not what was
+photographed, to a model."""
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's way to say it
 _MOST_DIRECTORIES = 32
@@ -53,8 +54,24 @@ def raw_tiff(file: BinaryIO) -> str | None:
     return (make or "TIFF") if has_sensor else None
 
 
-def open_raw(file: BinaryIO, kind: str) -> tuple[LazyImage, tuple[int, int]]:
-    """The picture beside the raw data, and width and height of what was photographed. Raises ImageError."""
+class RawImage(LazyImage):
+    """The picture beside raw data.
+
+    photographed: width and height of what the data are of. described: "RAW (DNG, 4000 x 3000)"."""
+
+    photographed: tuple[int, int]
+    described: str
+
+
+def require_side(image: Image.Image, least: int) -> None:
+    """Raise ImageError for raw data beside which there is a picture of which a side is below `least` pixels."""
+    if isinstance(image, RawImage) and min(image.size) < least:
+        has = f"{image.width} x {image.height} beside its data"
+        raise ImageError("identify", f"{image.described} with {has}; {least} pixels a side are needed")
+
+
+def open_raw(file: BinaryIO, kind: str) -> RawImage:
+    """The picture beside the raw data. Raises ImageError."""
     try:
         import rawpy
     except ImportError as error:
@@ -72,11 +89,13 @@ def open_raw(file: BinaryIO, kind: str) -> tuple[LazyImage, tuple[int, int]]:
         raise ImageError("identify", f"RAW ({kind}) that LibRaw cannot read: {type(error).__name__}") from error
     across, down = sizes.width or sizes.raw_width, sizes.height or sizes.raw_height
     beside = None if thumb is None else _beside(thumb.data, thumb.format == rawpy.ThumbFormat.JPEG)
-    if beside is None or min(beside.size) < LEAST_SIDE:
-        has = "no picture beside its data" if beside is None else f"{beside.width} x {beside.height} beside its data"
-        sensor = "{} x {}".format(*max((across, down), (sizes.raw_width, sizes.raw_height), key=math.prod))
-        raise ImageError("identify", f"RAW ({kind}, {sensor}) with {has}; {LEAST_SIDE} pixels a side are needed")
-    return LazyImage("RAW", *beside.size, lambda: beside, _tags(data, beside, sizes.flip)), (across, down)
+    sensor = "{} x {}".format(*max((across, down), (sizes.raw_width, sizes.raw_height), key=math.prod))
+    described = f"RAW ({kind}, {sensor})"
+    if beside is None:
+        raise ImageError("identify", f"{described} with no picture beside its data")
+    image = RawImage("RAW", *beside.size, lambda: beside, _tags(data, beside, sizes.flip))
+    image.photographed, image.described = (across, down), described
+    return image
 
 
 def _beside(thumb: object, is_jpeg: bool) -> Image.Image | None:

@@ -18,7 +18,7 @@ _CUBE = (np.indices((6, 6, 6)) * 51).astype(np.uint8).reshape(3, 36, 6).transpos
 
 def make_thumbnail(data: bytes, edge: int, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A file's picture for a screen: RGB in sRGB, no side longer than `edge`. Raises ImageError as `decode`."""
-    found = decode_fast(data, edge, max_pixels=max_pixels)
+    found = decode_fast(data, edge, max_pixels=max_pixels, raw_side=1)
     picture = found.image if isinstance(found, Picture) else found.upright()
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
     return to_srgb(picture, found.icc_profile)

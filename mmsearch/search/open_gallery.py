@@ -1,6 +1,7 @@
 """`query`: the best items of a gallery for a question, exact or through an index, and always complete."""
 
 import hashlib
+import io
 import os
 import threading
 import warnings
@@ -289,12 +290,14 @@ class OpenGallery:
         if known is not None and not self._encoders.chosen:
             return known
         from mmsearch import images  # late: a text needs no Pillow
+        from mmsearch.loader import raw_side
 
         try:
-            picture = images.decode(data)
+            images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
+            encoder = self.encoder()
+            picture = images.decode(data, raw_side=raw_side(encoder))
         except ImageError as error:
             raise QueryError(f"{file} is no picture that can be read: {error.reason}") from error
-        encoder = self.encoder()
         vector: NDArray[np.float32] = encoder.encode_images(encoder.preprocess(picture.image)[None])[0]
         return vector
 

@@ -12,6 +12,7 @@ from mmsearch import images
 from mmsearch.budget import REQUEST
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.loader import raw_side
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool
@@ -100,7 +101,8 @@ class Pictures:
 def _pixels(data: bytes, encoder: Encoder | None) -> tuple[int, int, NDArray[np.float32]]:
     """Width, height and what the encoder takes, (1, 3, H, W). Raises QueryError."""
     try:
-        picture = images.decode(data, max_pixels=REQUEST.pixels)  # one is decoded at a time
+        side = 1 if encoder is None else raw_side(encoder)
+        picture = images.decode(data, max_pixels=REQUEST.pixels, raw_side=side)  # one is decoded at a time
     except ImageError as error:
         reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
         raise QueryError(f"this is no picture that can be read: {reason}") from error
