@@ -110,20 +110,9 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """Runs the command line in this process, with the fake encoder under every model name."""
+def command_line(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """Runs the command line in this process, with the encoders that it has."""
     from mmsearch.cli import main
-    from mmsearch.embedding import encoder_source
-    from mmsearch.evaluation import encoding
-    from mmsearch.indexing import trial_queries as questions
-    from mmsearch.search import open_gallery as query
-
-    def fake_encoder(spec: str, **_: object) -> FakeEncoder:
-        return FakeEncoder(spec)
-
-    for module in (encoder_source, encoding, questions, query):
-        monkeypatch.setattr(module, "load_encoder", fake_encoder)
-    monkeypatch.setattr(query, "find_text_encoder", lambda *_, **__: None)
 
     def run(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["mmsearch", *map(str, arguments)])
@@ -138,3 +127,20 @@ def mmsearch(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture
         return Result(code, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape"))
 
     return run
+
+
+@pytest.fixture
+def mmsearch(monkeypatch: pytest.MonkeyPatch, command_line: Command) -> Command:
+    """Runs the command line in this process, with the fake encoder under every model name."""
+    from mmsearch.embedding import encoder_source
+    from mmsearch.evaluation import encoding
+    from mmsearch.indexing import trial_queries as questions
+    from mmsearch.search import open_gallery as query
+
+    def fake_encoder(spec: str, **_: object) -> FakeEncoder:
+        return FakeEncoder(spec)
+
+    for module in (encoder_source, encoding, questions, query):
+        monkeypatch.setattr(module, "load_encoder", fake_encoder)
+    monkeypatch.setattr(query, "find_text_encoder", lambda *_, **__: None)
+    return command_line
