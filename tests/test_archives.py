@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
+from mmsearch.errors import MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.loader import load
 from mmsearch.sources import archives as archives_module
-from mmsearch.sources import file_in, list_archive
+from mmsearch.sources import file_in, list_archive, read_location
 from mmsearch.workers import Workers
 from tests.archives import make_tar, make_zip
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -394,6 +396,22 @@ def test_an_archive_that_may_not_be_read_keeps_its_pictures(
     report = run(shards, fake)
     assert report.images.unreadable == ((str(shards / "a.tar"), "Permission denied"),)
     assert report.total_images == 6
+    with pytest.raises(SourceError, match=r"nothing of what was named can be read: .*/a\.tar: Permission denied"):
+        embed([shards / "a.tar"], gallery=shards.parent / "g", encoder=fake)
+    assert len(paths(shards.parent / "g")) == 6
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_names_with_backslashes_are_said_and_found(
+    make: Callable[..., Path], shards: Path, pictures: dict[str, bytes], fake: FakeEncoder
+) -> None:
+    """As old programs on Windows write them: in folders there, and so they stand in folders here."""
+    archive = make(shards / f"a.{make.__name__[5:]}", [(f"trip\\{name}", data) for name, data in pictures.items()])
+    with pytest.warns(MmsearchWarning, match=r"holds 6 names with backslashes; they stand here with slashes"):
+        run(shards, fake)
+    assert paths(shards.parent / "g") == sorted(f"{archive.name}!/trip/{name}" for name in pictures)
+    assert read_location(f"{archive}!/trip/red.png") == pictures["red.png"]
+    assert run(shards, fake).images.unchanged == 6  # an archive that is not listed again is not spoken of again
 
 
 def test_rows_of_parquet_in_any_order(shards: Path, pictures: dict[str, bytes], fake: FakeEncoder) -> None:

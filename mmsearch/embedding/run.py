@@ -197,6 +197,10 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
     whole = {str(root.folder) for root in plan.roots}
     if unlisted := [entry for entry in plan.unreadable if entry[0].rstrip("/.") in whole]:
         raise SourceError("; ".join(f"{folder} cannot be listed: {reason}" for folder, reason in unlisted))
+    kept = any(root.live and not root.named for root in plan.roots)
+    if plan.unreadable and not plan.candidates and not counts.deleted and not kept:
+        places = "; ".join(f"{place}: {reason}" for place, reason in plan.unreadable[:5])
+        raise SourceError(f"nothing of what was named can be read: {places}")
     if not plan.candidates and not plan.unreadable and not counts.deleted and not any(root.live for root in plan.roots):
         raise SourceError(
             f"no files in what was named below {', '.join(str(root.folder) for root in plan.roots)}: an empty archive, "

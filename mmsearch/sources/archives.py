@@ -9,7 +9,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +35,7 @@ class Listing:
 
     damaged: why it could not be read to its end, or at all; then what else it may have held is unknown.
     repeated: how many names stood in it more than once. hidden: how many members were passed over as hidden.
+    backslashed: how many were written as Windows writes paths, with backslashes; they are addressed with slashes.
     """
 
     archive: Archive
@@ -42,6 +43,7 @@ class Listing:
     damaged: str | None
     repeated: int
     hidden: int
+    backslashed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class _Entry:
     size: int | None
     place: int
     refused: str | None = None
+    backslashed: bool = False
 
 
 def archive_kind(name: str) -> ArchiveKind | None:
@@ -95,7 +98,7 @@ def list_archive(file: SourceFile, *, hidden: bool = False) -> Listing:
         file.location, kind, size, mtime_ns, len(entries), complete=damaged is None, copy=_copy(file, here)
     )
     members = tuple(_member(file, archive, entry) for entry in entries)
-    return Listing(archive, members, damaged, repeated, passed_over)
+    return Listing(archive, members, damaged, repeated, passed_over, sum(entry.backslashed for entry in entries))
 
 
 def member_names(file: SourceFile) -> dict[str, Member]:
@@ -173,7 +176,7 @@ def _tar(file: str) -> Iterator[_Entry]:
                             raise Damaged("damaged tar: a member that begins before the one before it")
                         last = info.offset
                         if (entry := _tar_entry(info, names, end)) is not None:
-                            yield entry
+                            yield replace(entry, backslashed="\\" in info.name)
                     stream.seek(archive.offset)
                     if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes any bad header for the end
                         raise Damaged(f"damaged tar: what stands at byte {archive.offset:,} is no header")
@@ -238,7 +241,7 @@ def _zip(file: str) -> Iterator[_Entry]:
                     refused = "encrypted"
                 elif info.compress_type not in _ZIP_METHODS:
                     refused = f"compressed by a method that is not read ({info.compress_type})"
-                yield _Entry(name, info.file_size, number, refused)
+                yield _Entry(name, info.file_size, number, refused, backslashed="\\" in info.filename)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise Damaged(
             "empty file" if not Path(file).stat().st_size else f"truncated, or not a zip archive ({error})"

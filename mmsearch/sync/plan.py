@@ -39,12 +39,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class RootState:
-    """A root that was looked at: how many live images it had, and which of them have no file any more."""
+    """A root that was looked at.
+
+    live: how many images it had. vanished: those that have no file any more. named: whether files of it were named.
+    """
 
     root_id: int
     folder: Location
     live: int
     vanished: list[int]
+    named: bool
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ def plan_root(
     plan.unreadable += [(str(root.folder / name), reason) for name, reason in look.unknown]
     plan.linked_folders += [str(root.folder / folder) for folder in look.walk.linked_folders]
     vanished, vanished_skipped = look.vanished()
-    plan.roots.append(RootState(root.root.id, root.folder, len(look.images), vanished))
+    plan.roots.append(RootState(root.root.id, root.folder, len(look.images), vanished, named=root.files is not None))
     if not prune:
         nothing = plan.candidates == before and not look.unknown
         if nothing and (root.files is None or selection.partial):
@@ -190,6 +194,10 @@ class _Look:
     def _at_members(self, file: SourceFile, listing: Listing) -> None:
         if listing.repeated:
             self._plan.notes.append(f"{file.location} holds {listing.repeated} names twice; the last of each counts")
+        if listing.backslashed:
+            self._plan.notes.append(
+                f"{file.location} holds {listing.backslashed} names with backslashes; they stand here with slashes"
+            )
         self.walk.hidden += listing.hidden
         for member in listing.members:
             if self._wants(member.name):
