@@ -2,13 +2,14 @@
 
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["composed", "composed_column", "on_disk", "printable", "shown"]
+__all__ = ["composed", "composed_column", "on_disk", "printable", "printable_column", "shown"]
 
 _JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
 
@@ -22,9 +23,10 @@ def shown(name: str) -> str:
     return name
 
 
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal or break a line: control characters and undecodable bytes shown as escapes."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def printable(text: str | os.PathLike[str]) -> str:
+    """Text, or a place, that cannot steer a terminal or break a line: control characters and undecodable bytes shown as
+    escapes."""
+    text = os.fspath(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode() for char in text
     )
@@ -41,13 +43,26 @@ def composed_column(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
     Not by Arrow's own utf8_normalize: releases that are still in use (21, say) decompose where they are to compose.
     """
+    import pyarrow.compute as pc
+
+    return _spelled(texts, pc.invert(pc.fill_null(pc.string_is_ascii(texts), True)), composed)
+
+
+def printable_column(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """`printable` of every text of an Arrow column."""
+    import pyarrow.compute as pc
+
+    return _spelled(texts, pc.fill_null(pc.match_substring_regex(texts, "[^ -~]"), False), printable)
+
+
+def _spelled(texts: "pa.ChunkedArray", odd: "pa.ChunkedArray", spell: Callable[[str], str]) -> "pa.ChunkedArray":
+    """A column in which the odd texts are replaced by what `spell` makes of them; itself where there are none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = pc.invert(pc.fill_null(pc.string_is_ascii(texts), True))
     if not pc.any(odd).as_py():
         return texts
-    spelled = pa.array([composed(text) for text in texts.filter(odd).to_pylist()], texts.type)
+    spelled = pa.array([spell(text) for text in texts.filter(odd).to_pylist()], texts.type)
     return pa.chunked_array([pc.replace_with_mask(_in_one(texts), _in_one(odd), spelled)])
 
 

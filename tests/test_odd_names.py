@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch.names import printable
 from mmsearch.serve.client import _hit
 from tests.conftest import Command
 from tests.fakes import write_picture
@@ -59,6 +60,41 @@ def test_csv_safe_holds_no_formula(gallery: Path, mmsearch: Command) -> None:
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
     paths = {row[3] for row in rows[1:]}
     assert paths == {"caf\\xe9.png", *BROKEN, *(f"'{name}" for name in FORMULAS)}
+
+
+@pytest.mark.parametrize("name", [*BROKEN, os.fsdecode(NO_TEXT), "a\x1b[31m.png"])
+def test_a_picture_is_named_as_it_is_and_as_it_is_shown(
+    name: str, gallery: Path, tmp_path: Path, mmsearch: Command
+) -> None:
+    """Whoever copies a name that breaks a line from an answer has its escapes: by the path, and by the file."""
+    write_picture(tmp_path / "photos" / "a\x1b[31m.png", "red", seed=99)
+    assert mmsearch("embed", tmp_path / "photos", "-g", gallery).code == 0
+    file = str(tmp_path / "photos" / name)
+    for asked in (name, printable(name), file, printable(file)):
+        done = mmsearch("query", "--like", asked, "-g", gallery, "-k", 50, "--format", "paths0")
+        assert done.code == 0, done.err
+        files = done.out.split("\0")[:-1]
+        assert (len(files), file in files) == (len(BROKEN) + len(FORMULAS) + 1, False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["query", "--like", "none\nb.png"],
+        ["query", "--image", "none\nb.png"],
+        ["query", "--from-file", "none\nb.txt"],
+        ["embed", "none\nfolder"],
+        ["forget", "none\nfolder"],
+        ["relocate", "none\na", "none\nb"],
+        ["query", "red", "--where", "path =\n nothing"],
+    ],
+)
+def test_an_error_is_one_line_whatever_the_name_in_it_holds(
+    command: list[str], gallery: Path, mmsearch: Command
+) -> None:
+    done = mmsearch(*command, "-g", gallery)
+    assert (done.code, len(done.err.splitlines())) == (1, 1), done.err
+    assert done.err.startswith("mmsearch: error: ")
 
 
 def test_odd_names_and_words_can_be_drawn(gallery: Path, tmp_path: Path, mmsearch: Command) -> None:

@@ -15,8 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mmsearch.cli import cache, compact, embed, evaluate, export, forget, imports, index, info, query, relocate, serve
-from mmsearch.cli.hits import printable
 from mmsearch.errors import MmsearchError, MmsearchWarning
+from mmsearch.names import printable
 from mmsearch.version import __version__
 
 __all__ = ["app", "main"]
@@ -125,7 +125,7 @@ def _owner(place: Path) -> str | None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"mmsearch: error: {_safe(message)}", file=sys.stderr)
+    print(f"mmsearch: error: {printable(message)}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -168,9 +168,4 @@ def _require_current_folder() -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, MmsearchWarning):
-        print(f"mmsearch: warning: {_safe(str(message))}", file=sys.stderr)
-
-
-def _safe(message: str) -> str:
-    """A message with the names in it made harmless; its own line breaks stay."""
-    return "\n".join(map(printable, message.split("\n")))
+        print(f"mmsearch: warning: {printable(str(message))}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mmsearch.cli.hits import printable
+from mmsearch.names import printable
 
 if TYPE_CHECKING:
     from mmsearch.versions import Parity

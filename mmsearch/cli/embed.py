@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.options import CaptionColumns, Device, GalleryOption, ImageColumn, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
+from mmsearch.names import printable
 from mmsearch.strict_json import json_text
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _print_json(event: str, fields: dict[str, object]) -> None:
 
 def _print(report: "EmbedReport") -> None:
     images, captions = report.images, report.captions
-    print(f"gallery   {report.gallery} (version {report.version}, {report.encoder.spec})")
+    print(f"gallery   {printable(report.gallery)} (version {report.version}, {report.encoder.spec})")
     print(
         f"pictures  {report.total_images:,} in the gallery: {images.added:,} added, {images.updated:,} updated, "
         f"{images.deleted:,} deleted, {images.unchanged:,} unchanged"
@@ -214,7 +215,7 @@ def _print(report: "EmbedReport") -> None:
 
 
 def _print_estimate(found: "Estimate") -> None:
-    print(f"gallery   {found.gallery} (dry run: nothing was written)")
+    print(f"gallery   {printable(found.gallery)} (dry run: nothing was written)")
     print(
         f"pictures  {found.new:,} new, {found.changed:,} changed, {found.gone:,} gone, {found.unchanged:,} unchanged"
         + (f", {found.retried:,} tried again" if found.retried else "")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.options import GalleryOption, TableOption, location
+from mmsearch.names import printable
 
 
 def export(
@@ -16,4 +17,4 @@ def export(
     from mmsearch.upkeep.exporting import export as run
 
     report = run(file, table=table, gallery=gallery)
-    print(f"{report.file}: {report.rows:,} {report.table}, {report.bytes / 1e6:,.1f} MB")
+    print(f"{printable(report.file)}: {report.rows:,} {report.table}, {report.bytes / 1e6:,.1f} MB")

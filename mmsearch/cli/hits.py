@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmsearch.render.collecting import Collected
     from mmsearch.search.describing import Answer, Hit
 
-__all__ = ["FORMATS", "print_run", "printable", "say_collected"]
+__all__ = ["FORMATS", "print_run", "say_collected"]
 
 
 def _shown(hit: "Hit") -> str:

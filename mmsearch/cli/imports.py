@@ -7,6 +7,7 @@ import typer
 
 from mmsearch.cli.options import GalleryOption, location, path
 from mmsearch.cli.progress import display
+from mmsearch.names import printable
 
 
 def import_(
@@ -32,7 +33,7 @@ def import_(
 
     with display(interrupted="what was imported is kept, and the same command continues") as shown:
         report = run(folder, model=model, images=images, gallery=gallery, progress=shown.progress)
-    print(f"gallery   {report.gallery} ({report.encoder.spec}, declared)")
+    print(f"gallery   {printable(report.gallery)} ({report.encoder.spec}, declared)")
     print(
         f"imported  {report.images:,} pictures and {report.captions:,} captions"
         + (f"; {report.held:,} rows were there" if report.held else "")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mmsearch.cli.agreement import agreement, disagreements
-from mmsearch.cli.hits import printable
 from mmsearch.cli.options import GalleryOption
+from mmsearch.names import printable
 from mmsearch.strict_json import json_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def info(
 
 
 def _print(found: "GalleryInfo") -> None:
-    print(f"gallery   {found.path}")
+    print(f"gallery   {printable(found.path)}")
     print(f"version   {found.version}, {found.created_at}, by {found.created_by}")
     print(f"encoder   {found.encoder.spec}, dim {found.encoder.dim}, {found.dtype}")
     print(f"          {found.encoder.fingerprint}" + (" (imported, never checked)" if found.encoder.declared else ""))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mmsearch.locations import redacted
+from mmsearch.names import printable
 
 __all__ = [
     "CaptionColumns",
@@ -71,5 +72,5 @@ CaptionColumns = Annotated[
 
 
 def say(line: str) -> None:
-    """A line for whoever watches, on stderr."""
-    typer.echo(f"mmsearch: {line}", err=True)
+    """A line for whoever watches, on stderr; one, whatever the names in it hold."""
+    typer.echo(f"mmsearch: {printable(line)}", err=True)

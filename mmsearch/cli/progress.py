@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from mmsearch.cli.options import say
+from mmsearch.names import printable
 from mmsearch.progress import Progress, ProgressCallback, quiet
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def _bars() -> Iterator[Display]:
                 skipped=f"{state.skipped:,} skipped" if state.skipped else "",
             )
 
-        yield Display(show, lambda line: bars.console.print(f"mmsearch: {line}", markup=False, highlight=False))
+        yield Display(
+            show, lambda line: bars.console.print(f"mmsearch: {printable(line)}", markup=False, highlight=False)
+        )
 
 
 def _rate(speed: float | None, unit: str) -> str:

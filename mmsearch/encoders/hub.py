@@ -77,7 +77,7 @@ def _unavailable(repo: str, names: Sequence[str], reason: str) -> EncoderError:
     demo = "--model demo (bundled), or " if (demo_folder() / CONFIG_NAME).is_file() else ""
     return EncoderError(
         f"cannot get {' or '.join(names)} of {constants.ENDPOINT}/{repo}: {reason}. It is not in the cache "
-        f"{constants.HF_HUB_CACHE} either (HF_HOME moves that; HF_HUB_OFFLINE=1 forbids downloads).\n"
+        f"{constants.HF_HUB_CACHE} either (HF_HOME moves that; HF_HUB_OFFLINE=1 forbids downloads). "
         f"Without a network: {demo}--model local-dir:/path/with/{CONFIG_NAME}. To make such a folder, "
         f'elsewhere: hf download {repo} --include "*.json" "*.safetensors" --local-dir my-model'
     )

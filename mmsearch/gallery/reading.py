@@ -19,7 +19,7 @@ from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import candidates, root_path
 from mmsearch.items import CaptionRow, ImageRow, ItemTable, SkippedRow, Table
 from mmsearch.locations import Location
-from mmsearch.names import composed, composed_column
+from mmsearch.names import composed, composed_column, printable_column
 from mmsearch.stores import Store, open_store
 from mmsearch.versions import Coverage, IndexEntry, Manifest, Shard
 
@@ -251,18 +251,22 @@ class Gallery:
     def rows_at(self, path: str) -> list[tuple[int, int]]:
         """(row id, root id) of the live images that stand under this path, as valid text, below any root.
 
-        Where there is none, those whose path is the same in another form of Unicode."""
+        Where there is none, those whose path is the same in another form of Unicode, or is printed so: a name that
+        holds a line break is shown, and may be typed, as a\\nb."""
         import pyarrow.compute as pc
 
         found: list[tuple[int, int]] = []
         alike: list[tuple[int, int]] = []
         wanted = composed(path)
         for rows in self.scan("images", ["root_id", "path"]):
-            places = [(rows.column("path"), path, found)]
+            paths = rows.column("path")
+            places = [(pc.equal(paths, path), found)]
             if not path.isascii():
-                places.append((composed_column(rows.column("path")), wanted, alike))
-            for paths, name, into in places:
-                same = rows.filter(pc.equal(paths, name))
+                places.append((pc.equal(composed_column(paths), wanted), alike))
+            if "\\" in path:
+                places.append((pc.equal(printable_column(paths), path), alike))
+            for matches, into in places:
+                same = rows.filter(matches)
                 into += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
         return found or alike
 
