@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
-from mmsearch.encoders import Encoder, FastPreprocessing, JpegDecoder
+from mmsearch.encoders import Encoder, FastPreprocessing, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.sources import MAX_FILE_BYTES, SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
@@ -47,7 +47,6 @@ NVJPEG = "nvjpeg"
 _RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and stands for the photograph
 _AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
 
-Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
 _Array = TypeVar("_Array", NDArray[np.float32], NDArray[np.uint8])
 
 

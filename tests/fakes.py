@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.encoders import EncodedImages, EncodedTexts
+from mmsearch.encoders import EncodedImages, EncodedTexts, FastPreprocessing, Pixels
 from mmsearch.identity import EncoderIdentity
 
 COLOURS = {
@@ -29,7 +29,7 @@ class FakeEncoder:
 
     device = "cpu"
     precision = "fp32"
-    fast = None
+    fast: FastPreprocessing | None = None
 
     def __init__(self, name: str = "fake", *, seed: int = 0) -> None:
         digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
@@ -39,9 +39,9 @@ class FakeEncoder:
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
-        return np.asarray(small, np.float32).transpose(2, 0, 1) / 255 - 0.5
+        return np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(255) - np.float32(0.5)
 
-    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
         self.images_encoded += len(pixels)
         return _unit(np.concatenate([pixels.reshape(len(pixels), -1), np.full((len(pixels), 1), 0.3)], axis=1))
 
@@ -49,27 +49,29 @@ class FakeEncoder:
         return self.encode_images(pixels)
 
     @contextmanager
-    def lanes(self, threads: int) -> Iterator[tuple[Callable[[NDArray[np.float32]], EncodedImages], ...]]:
+    def lanes(self, threads: int) -> Iterator[tuple[Callable[[Pixels], EncodedImages], ...]]:
         yield (self._timed,) * threads
 
-    def _timed(self, pixels: NDArray[np.float32]) -> EncodedImages:
+    def _timed(self, pixels: Pixels) -> EncodedImages:
         return EncodedImages(self.encode_images(pixels), 0.0, 0.001)
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         self.texts_encoded += len(texts)
-        vectors = np.stack([self._text(text) for text in texts])
+        vectors = np.concatenate([self._encode_text(text) for text in texts])
         return EncodedTexts(vectors, np.array([len(text.split()) > CONTEXT for text in texts]))
 
-    def _text(self, text: str) -> NDArray[np.float32]:
+    def _encode_text(self, text: str) -> NDArray[np.float32]:
+        """(1, dim)"""
         for word in text.lower().split():
             if word in COLOURS:
-                return self.encode_images(self.preprocess(Image.new("RGB", (8, 8), COLOURS[word]))[None])[0]
+                return self.encode_images(self.preprocess(Image.new("RGB", (8, 8), COLOURS[word]))[np.newaxis])
         seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-        return _unit(np.random.default_rng(seed).normal(size=(1, self.identity.dim)))[0]
+        return _unit(np.random.default_rng(seed).normal(size=(1, self.identity.dim)))
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def write_picture(file: Path, colour: str = "red", *, size: tuple[int, int] = (16, 12), seed: int = 0) -> Path:

@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
+from mmsearch.encoders import Pixels
 from mmsearch.errors import MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.loader import load
@@ -156,7 +158,7 @@ def test_an_interrupted_archive_is_continued(shards: Path, pictures: dict[str, b
     make_tar(shards / "a.tar", [*pictures.items(), ("bad.jpg", b"no")])
 
     class Interrupted(FakeEncoder):
-        def encode_images(self, pixels):  # type: ignore[no-untyped-def]
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
             if self.images_encoded >= 2:
                 raise KeyboardInterrupt
             return super().encode_images(pixels)

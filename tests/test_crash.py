@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.embedding import EmbedOptions, embed
+from mmsearch.encoders import Pixels
 from mmsearch.errors import SourceError, StoreError
 from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.upkeep.maintenance import compact
@@ -256,7 +259,7 @@ def test_a_folder_that_goes_away_during_the_run(tmp_path: Path) -> None:
         write_picture(folder / f"{place}.png", "blue", seed=place)
 
     class Pulling(FakeEncoder):
-        def encode_images(self, pixels: Any) -> Any:
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
             if folder.is_dir():
                 (tmp_path / "disk").rename(tmp_path / "drawer")
             return super().encode_images(pixels)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
+from mmsearch.encoders import Pixels
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
 from tests.fakes import FakeEncoder, write_picture
@@ -273,7 +275,7 @@ def test_an_interrupted_run_keeps_what_is_finished(photos: Path) -> None:
     """Ctrl-C in the middle: the finished batches are committed and the same call completes the gallery."""
 
     class Interrupted(FakeEncoder):
-        def encode_images(self, pixels):  # type: ignore[no-untyped-def]
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
             if self.images_encoded >= 6:
                 raise KeyboardInterrupt
             return super().encode_images(pixels)

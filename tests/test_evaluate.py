@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from mmsearch.encoders import Pixels
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation import EvaluateOptions, EvaluationReport, evaluate, evaluate_vectors, to_json
 from tests.conftest import Command
@@ -234,8 +236,8 @@ def test_several_models_are_compared_and_none_twice(benchmark: tuple[Path, Path]
     class Blind(FakeEncoder):
         """Sees every picture as another colour noise."""
 
-        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
-            return super().encode_images(np.ascontiguousarray(pixels[:, ::-1]))
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
+            return super().encode_images(pixels[:, ::-1])
 
     encoders = [FakeEncoder("one"), Blind("two")]
     images, annotations = benchmark

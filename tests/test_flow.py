@@ -4,25 +4,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from mmsearch import loader
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.stage_times import Stages
-from mmsearch.encoders import EncodedImages
+from mmsearch.encoders import EncodedImages, Pixels
 from mmsearch.errors import EncoderError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter
 from mmsearch.loader import LoadSeconds
 from mmsearch.upkeep.summary import skipped
 from tests.fakes import FakeEncoder, write_picture
-
-Pixels = NDArray[np.float32]
 
 
 class Lanes(FakeEncoder):
@@ -39,7 +36,7 @@ class Lanes(FakeEncoder):
 
     @contextmanager
     def lanes(self, threads: int) -> Iterator[tuple[Callable[[Pixels], EncodedImages], ...]]:
-        yield tuple(lambda pixels, number=number: self._on(number, pixels) for number in range(2))
+        yield tuple(partial(self._on, number) for number in range(2))
 
     def _on(self, number: int, pixels: Pixels) -> EncodedImages:
         with self._counting:
@@ -129,8 +126,9 @@ def test_what_fails_on_another_thread_is_raised_and_the_rest_is_kept(
             raise EncoderError("the device is gone") if stage == "encode" else StoreError("the disk is full")
         return (FakeEncoder.encode_images if stage == "encode" else append)(self, *arguments, **options)
 
+    owner, method = (Lanes, "encode_images") if stage == "encode" else (GalleryWriter, "append")
     with monkeypatch.context() as patch:
-        patch.setattr(*((Lanes, "encode_images") if stage == "encode" else (GalleryWriter, "append")), fails)
+        patch.setattr(owner, method, fails)
         with pytest.raises((EncoderError, StoreError), match=r"is gone|is full"):
             run(photos, encoder, batch_size=4)
     if stage == "encode":

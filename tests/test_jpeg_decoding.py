@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmsearch import images
 from mmsearch.embedding import EmbedOptions, embed
+from mmsearch.encoders import Pixels
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.errors import EncoderError
@@ -150,14 +151,15 @@ class Decoding(FakeEncoder):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.fast = preprocessing  # type: ignore[assignment]
+        self.fast = self.preprocessing = preprocessing
         self.asked = 0
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
-        return self.fast.reference(image)  # type: ignore[attr-defined,no-any-return]
+        return self.preprocessing.reference(image)
 
-    def encode_images(self, pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        wide = self.fast.normalise(torch.from_numpy(pixels)).numpy() if pixels.dtype == np.uint8 else pixels  # type: ignore[attr-defined]
+    def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
+        fast = pixels.dtype == np.uint8
+        wide = self.preprocessing.normalise(torch.from_numpy(pixels)).numpy() if fast else pixels
         vectors = np.stack([part.mean(axis=(2, 3)) for part in np.array_split(wide, 4, axis=3)], axis=2).reshape(
             len(wide), -1
         )
@@ -176,7 +178,7 @@ class Decoding(FakeEncoder):
             self.asked += len(files)
             return [self.spoilt(decode_jpeg(file, mode=ImageReadMode.RGB)) for file in files]
 
-        return BatchJpegDecoder(CPU, self.fast, decode)  # type: ignore[arg-type]
+        return BatchJpegDecoder(CPU, self.preprocessing, decode)
 
     def spoilt(self, picture: torch.Tensor) -> torch.Tensor:
         return picture

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.embedding import Selection, embed, preview
+from mmsearch.encoders import Pixels
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import find_gallery
 from tests.conftest import Command
@@ -131,7 +134,7 @@ def test_a_slow_encoder_is_named_as_the_bottleneck(photos: Path, tmp_path: Path)
     import time
 
     class Slow(FakeEncoder):
-        def encode_images(self, pixels):  # type: ignore[no-untyped-def]
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
             time.sleep(0.02 * len(pixels))
             return super().encode_images(pixels)
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.embedding import EmbedOptions, embed, image_sync
 from mmsearch.embedding.recording import Book
+from mmsearch.encoders import Pixels
 from mmsearch.gallery import Gallery
 from mmsearch.gallery.writing import GalleryWriter
 from mmsearch.indexing import index
@@ -92,7 +94,7 @@ def test_an_index_committed_while_embed_works(folder: Path, late_index: Callable
         write_picture(folder / "photos" / f"{place}.png", "red", seed=place)
 
     class Meanwhile(FakeEncoder):
-        def encode_images(self, pixels: Any) -> Any:
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
             late_index()
             return super().encode_images(pixels)
 

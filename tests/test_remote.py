@@ -20,9 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 import mmsearch as library
 from mmsearch.embedding import EmbedOptions, embed
+from mmsearch.encoders import Pixels
 from mmsearch.errors import (
     CommitConflict,
     GalleryError,
@@ -395,7 +397,7 @@ def test_of_two_embeds_at_once_one_fails_and_nothing_is_lost(remote: Url, bucket
     put(bucket / "more/x.png", picture("red", 90, tmp_path))
 
     class Meanwhile(FakeEncoder):
-        def encode_images(self, pixels: Any) -> Any:
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
             if not begun(bucket / "g"):
                 embed([bucket / "more"], gallery=bucket / "g", encoder=FakeEncoder())
             return super().encode_images(pixels)

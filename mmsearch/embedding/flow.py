@@ -16,18 +16,16 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.sink import Entry, Sink
-from mmsearch.encoders import EncodedImages, Encoder
+from mmsearch.encoders import EncodedImages, Encoder, Pixels
 from mmsearch.loader import Loaded
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 
 __all__ = ["Flow"]
 
-Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
 _Lane: TypeAlias = Callable[[Pixels], EncodedImages]
 
 # Vectors of known content are fetched, and skipped rows handed over, this many at a time: each call has a price.

@@ -27,6 +27,7 @@ from mmsearch.encoders.protocols import (
     Encoder,
     FastPreprocessing,
     JpegDecoder,
+    Pixels,
     TextEncoder,
 )
 from mmsearch.encoders.specs import DEFAULT_MODEL, parse_spec
@@ -39,6 +40,7 @@ __all__ = [
     "Encoder",
     "FastPreprocessing",
     "JpegDecoder",
+    "Pixels",
     "TextEncoder",
     "announce_on_stderr",
     "find_text_encoder",

@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.devices import Precision, autocast, describe
 from mmsearch.encoders.preprocessing import Preprocessing
-from mmsearch.encoders.protocols import EncodedImages
+from mmsearch.encoders.protocols import EncodedImages, Pixels
 from mmsearch.errors import EncoderError
 
-__all__ = ["Lane", "Pixels"]
-
-Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
-"""Float32 (n, 3, H, W), normalised, or uint8 (n, H, W, 3), to be normalised on the device."""
+__all__ = ["Lane"]
 
 _Encode: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 

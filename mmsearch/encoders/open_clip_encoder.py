@@ -17,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe, every_device
 from mmsearch.encoders.fingerprint import cached_fingerprint
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
-from mmsearch.encoders.lanes import Lane, Pixels
+from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.laying_out import keep_text_side
 from mmsearch.encoders.preprocessing import Preprocessing
-from mmsearch.encoders.protocols import EncodedImages, EncodedTexts
+from mmsearch.encoders.protocols import EncodedImages, EncodedTexts, Pixels
 from mmsearch.encoders.quantised import quantised
 from mmsearch.encoders.sources import ModelSource, resolve
 from mmsearch.encoders.specs import Spec

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,13 @@ __all__ = [
     "Encoder",
     "FastPreprocessing",
     "JpegDecoder",
+    "Pixels",
     "TextEncoder",
 ]
+
+Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+"""One image or a batch of them: float32 (..., 3, H, W) from `Encoder.preprocess`, which normalises; or uint8
+(..., H, W, 3) from `Encoder.fast`, which leaves that to the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class Encoder(TextEncoder, Protocol):
         """An RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
         ...
 
-    def encode_images(self, pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
         """(n, 3, H, W) from `preprocess` or (n, H, W, 3) from `fast` -> float32 (n, dim), L2-normalised.
 
         Raises EncoderError.
@@ -119,9 +124,7 @@ class Encoder(TextEncoder, Protocol):
         """As `encode_images`, from `preprocess`, in fp32 whatever the precision: what all else is held against."""
         ...
 
-    def lanes(
-        self, threads: int
-    ) -> AbstractContextManager[tuple[Callable[[NDArray[np.float32] | NDArray[np.uint8]], EncodedImages], ...]]:
+    def lanes(self, threads: int) -> AbstractContextManager[tuple[Callable[[Pixels], EncodedImages], ...]]:
         """Several `encode_images` that work at the same time, each for one thread at a time, for as long as the context
         is open. On a CPU they share `threads` cores; on GPUs there are some for each GPU."""
         ...
