@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mmsearch.evaluation import evaluate_vectors as evaluate_vectors
     from mmsearch.evaluation import evaluate_zeroshot as evaluate_zeroshot
     from mmsearch.gallery import Gallery as Gallery
+    from mmsearch.guides import Guide as Guide
+    from mmsearch.guides import list_guides as list_guides
+    from mmsearch.guides import read_guide as read_guide
     from mmsearch.indexing import IndexOptions as IndexOptions
     from mmsearch.indexing import IndexReport as IndexReport
     from mmsearch.indexing import index as index
@@ -94,6 +97,9 @@ _HOMES = {
     "serve_gallery": "serve.running",
     "gallery_app": "serve.running",
     "ServeOptions": "serve.running",
+    "list_guides": "guides",
+    "read_guide": "guides",
+    "Guide": "guides",
     "Gallery": "gallery",
     "MmsearchError": "errors",
 }

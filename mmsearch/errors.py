@@ -17,7 +17,8 @@
     ├── ClusterError            the machines that were to help: not there, not set up, failing
     ├── QueryError              what was asked: empty, undecodable, nothing to search
     │   └── FilterError         its filter: no expression over the columns, or one that takes too long
-    └── BenchmarkError          an annotation file or image folder that does not make a benchmark
+    ├── BenchmarkError          an annotation file or image folder that does not make a benchmark
+    └── GuideNotFound           there is no guide to that topic
 
 A message says what, where, and the next command. `mmsearch.cli` catches `MmsearchError` once, prints it and exits with
 1; anything else is a bug and keeps its traceback.
@@ -43,6 +44,7 @@ __all__ = [
     "QueryError",
     "FilterError",
     "BenchmarkError",
+    "GuideNotFound",
 ]
 
 
@@ -131,3 +133,7 @@ class FilterError(QueryError):
 
 class BenchmarkError(MmsearchError):
     """Annotations and images do not make a benchmark."""
+
+
+class GuideNotFound(MmsearchError):
+    """A guide to a topic that has none."""

@@ -5,8 +5,6 @@ What is expected is worked out here from the stored vectors, by numpy and plain 
 
 import io
 import json
-import os
-import pty
 import re
 import shutil
 import subprocess
@@ -28,6 +26,7 @@ from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import NEAR_DUPLICATE, Like, Picture, Query, Text, combined, typed, weighted
 from tests.conftest import SHARED_DATA, Command
 from tests.fakes import FakeEncoder, write_picture
+from tests.terminals import in_a_terminal, without_styles
 
 POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards" / "images"
 FLICKR8K = SHARED_DATA / "flickr8k" / "images_test1k_224"
@@ -465,26 +464,6 @@ def test_a_part_alone_is_asked_as_it_is() -> None:
     np.testing.assert_allclose(combined([vector], [-2.0]), -vector / np.linalg.norm(vector), rtol=1e-6)
 
 
-def in_a_terminal(folder: Path, *arguments: object) -> str:
-    """What the command prints where stdout is a terminal."""
-    main, side = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen(
-        [sys.executable, "-m", "mmsearch", *map(str, arguments)], stdout=side, cwd=folder, env=environment
-    ) as process:
-        os.close(side)
-        shown = b""
-        try:
-            while piece := os.read(main, 1 << 16):
-                shown += piece
-        except OSError:  # how Linux says that the other side is closed
-            pass
-    os.close(main)
-    assert process.returncode == 0
-    return shown.decode()
-
-
 def test_a_terminal_gets_a_table_of_links(photos: Path, fake: FakeEncoder) -> None:
     embed([photos], gallery=photos.parent / "g", encoder=fake)
     (photos / "more" / "red.png").unlink()
@@ -492,7 +471,7 @@ def test_a_terminal_gets_a_table_of_links(photos: Path, fake: FakeEncoder) -> No
         score = open_gallery(photos.parent / "g").ask(Query([Like("red.png")], k=2)).hits
     shown = in_a_terminal(photos.parent, "query", "--like", "red.png", "-k", 2, "-g", "g")
     link = "\x1b]8;"
-    plain = re.sub(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\", "", shown)
+    plain = without_styles(shown)
     rows = [line.split() for line in plain.splitlines()]
     assert rows == [
         ["rank", "score", "picture"],

@@ -1,60 +1,206 @@
-"""The README says what is so: its commands exist, its options exist, its examples run."""
+"""The README and the guides say what is so: what they name exists, their options exist, their examples run."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mmsearch.cli import app
+from mmsearch.guides import list_guides
+from mmsearch.images import FORMATS
+from scripts.options_guide import commands
 from tests.conftest import Command
-from tests.fakes import FakeEncoder
 
 PROJECT = Path(__file__).resolve().parents[1]
-README = (PROJECT / "README.md").read_text("utf-8")
+README = PROJECT / "README.md"
+GUIDES = list_guides()
+TEXTS = {README: README.read_text("utf-8"), **{guide.file: guide.text for guide in GUIDES}}
+GENERATED = TEXTS[next(guide.file for guide in GUIDES if guide.topic == "options")]
+
+each_file = pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.stem)
 
 
-def test_the_section_of_commands_is_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, PROJECT / "scripts" / "readme_commands.py", "--check"], capture_output=True, text=True
-    )
+def test_the_readme_is_what_a_newcomer_reads() -> None:
+    """Three hundred lines at most; all that is more stands in a guide."""
+    assert len(TEXTS[README].splitlines()) <= 300
+
+
+def test_the_readme_lists_every_guide_as_the_command_does(mmsearch: Command) -> None:
+    listed = [tuple(re.split(r"\s{2,}", line)) for line in mmsearch("guide").out.splitlines()]
+    rows = re.findall(r"^\| \[([a-z-]+)\]\(mmsearch/guides/\1\.md\) \| (.+) \|$", TEXTS[README], flags=re.MULTILINE)
+    assert listed == rows == [(guide.topic, guide.summary) for guide in GUIDES]
+    assert {guide.file for guide in GUIDES} == set((PROJECT / "mmsearch" / "guides").glob("*.md"))
+
+
+def test_the_guide_to_options_is_up_to_date() -> None:
+    script = PROJECT / "scripts" / "options_guide.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_command_is_documented_and_every_documented_one_exists(mmsearch: Command) -> None:
-    from mmsearch.cli import app
-
-    commands = {entry.name for entry in (*app.registered_commands, *app.registered_groups)}
-    named = set(re.findall(r"^(?:    |    \$ |\*\*`|\| `)mmsearch ([a-z]+)", README, flags=re.MULTILINE))
-    assert named == commands
+# --- command lines --------------------------------------------------------------------------------------------------
 
 
-def test_every_option_in_the_readme_exists(mmsearch: Command) -> None:
-    # Of other programs, and of scripts.
-    others = {"--local-dir", "--group", "--embed", "--sync", "--query", "--index", "--json", "--sizes", "--rounds"}
-    generated = README[README.index("<!-- commands") :]
-    prose = README[: README.index("<!-- commands")]
-    known = set(re.findall(r"--[a-z][a-z-]+", generated))
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose)) - others <= known
+def code_of(text: str) -> Iterator[str]:
+    """The lines of code blocks, and code within sentences."""
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            inside = not inside
+        elif inside or line.startswith("    "):
+            yield line.strip().removeprefix("$ ")
+        else:
+            yield from re.findall(r"`([^`]+)`", line)
 
 
-def test_every_target_in_the_readme_exists() -> None:
-    makefile = (PROJECT / "Makefile").read_text()
-    for target in set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"sure"}:
+def command_lines(text: str) -> Iterator[str]:
+    """What a reader could type: `mmsearch …` without comments."""
+    for line in code_of(text):
+        if re.match(r"mmsearch [a-z]", line) and "…" not in line and "|" not in line and "]..." not in line:
+            yield re.sub(r"\s{2,}# .*| +# .*$", "", line)
+
+
+def options_of() -> dict[str, set[str]]:
+    """Command -> the options that its section of the guide to options lists."""
+    sections = re.split(r"^## `mmsearch ([^`]+)`$", GENERATED, flags=re.MULTILINE)
+    known: dict[str, set[str]] = {}
+    for usage, section in zip(sections[1::2], sections[2::2], strict=True):
+        names = set(re.findall(r"^- `([^`]+)`", section, flags=re.MULTILINE))
+        options = {option for name in names for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", name)}
+        group, _, verbs = usage.partition(" ") if usage.startswith("eval ") else ("", "", usage)
+        for verb in verbs.split(" ")[0].split("|"):
+            known[f"{group} {verb}".strip()] = options | {"--help", "-h"}
+    return known
+
+
+@each_file
+def test_every_command_line_has_options_that_its_command_takes(file: Path) -> None:
+    known = options_of()
+    for line in command_lines(TEXTS[file]):
+        words = shlex.split(line)[1:]
+        command = " ".join(words[:2]) if words[0] == "eval" else words[0]
+        used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= known[command], line
+
+
+def test_the_lists_of_options_are_those_of_the_program() -> None:
+    """The sections that the tests above go by are all there."""
+    assert set(options_of()) == {name for names in commands(app).values() for name in names}
+
+
+def test_every_command_is_shown_and_every_shown_one_exists() -> None:
+    existing = {entry.name for entry in (*app.registered_commands, *app.registered_groups)}
+    prose = [text.partition("<!-- commands")[0] for text in TEXTS.values()]
+    shown = {found[1] for text in prose for code in code_of(text) if (found := re.match(r"mmsearch ([a-z]+)", code))}
+    assert shown == existing
+
+
+@each_file
+def test_every_option_that_is_named_exists(file: Path) -> None:
+    """Among those of the program, or of the scripts that the text names."""
+    text = TEXTS[file].partition("<!-- commands")[0]
+    known = {option for options in options_of().values() for option in options} | {"--version", "--local-dir"}
+    for script in re.findall(r"\bscripts[./](\w+)", text):
+        source = PROJECT / "scripts" / f"{script}.py"
+        known |= set(re.findall(r'"(--[a-z-]+)"', source.read_text("utf-8") if source.is_file() else ""))
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
+
+
+@each_file
+def test_every_target_exists(file: Path) -> None:
+    makefile = (PROJECT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"\bmake ([a-z]+)\b", " ".join(code_of(TEXTS[file])))):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_the_python_example_runs(photos: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, with a fake encoder in the place of the model."""
-    from mmsearch.search import open_gallery as query
+# --- files, tests and links -----------------------------------------------------------------------------------------
 
+
+@each_file
+def test_every_file_that_is_named_exists(file: Path) -> None:
+    """Modules, scripts, tests and data: `mmsearch/budget.py`, `python -m scripts.bench_index`, `bench_sync.py`."""
+    for code in code_of(TEXTS[file]):
+        for name in re.findall(r"\b((?:mmsearch|scripts|tests|data)/[\w./-]*\w)", code):
+            assert (PROJECT / name).exists() or "shard" in name, f"{name} in {code}"
+        for module in re.findall(r"python -m (scripts[\w.]+)", code):
+            assert (PROJECT / f"{module.replace('.', '/')}.py").is_file(), module
+        for script in re.findall(r"(?<![\w/.])(bench_\w+\.py)", code):
+            assert (PROJECT / "scripts" / script).is_file(), script
+
+
+@each_file
+def test_every_test_that_is_named_exists(file: Path) -> None:
+    for code in code_of(TEXTS[file]):
+        if not re.match(r"pytest .*tests/", code):
+            continue
+        files = re.findall(r"tests/\w+\.py", code)
+        for keyword in re.findall(r"-k (\w+)", code):
+            assert any(keyword in (PROJECT / name).read_text("utf-8") for name in files), code
+
+
+def anchors(text: str) -> set[str]:
+    """What the headings of a text can be linked by, as code hosts make it."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_file
+def test_links_lead_somewhere(file: Path) -> None:
+    """To files and headings that exist. A link to a guide shows the guide's name, for who reads in a shell."""
+    for shown, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", TEXTS[file]):
+        if re.match(r"https?://", target):
+            continue
+        name, _, heading = target.partition("#")
+        there = Path(os.path.normpath(file.parent / name)) if name else file
+        assert there.exists(), target
+        if heading:
+            assert heading in anchors(there.read_text("utf-8")), target
+        if there in TEXTS and there not in (file, README) and file != README:
+            assert shown == there.stem, f"[{shown}]({target})"
+
+
+def test_every_guide_can_be_reached_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(mmsearch/guides/([a-z-]+)\.md", TEXTS[README]))
+    assert linked == {guide.topic for guide in GUIDES}
+
+
+def test_the_guide_to_sources_names_every_format() -> None:
+    text = next(guide.text for guide in GUIDES if guide.topic == "sources")
+    section = text[text.index("## Formats") :]
+    named = set(re.findall(r"[A-Z0-9]{2,}", section.upper().replace("JPEG 2000", "JPEG2000")))
+    assert set(FORMATS) - named == set()
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+EXAMPLES = {
+    f"{file.stem}-{number}": example
+    for file, text in TEXTS.items()
+    for number, example in enumerate(re.findall(r"```python\n(import mmsearch.*?)```", text, flags=re.DOTALL))
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_python_examples_run(example: str, photos: Path, monkeypatch: pytest.MonkeyPatch, mmsearch: Command) -> None:
+    """As they stand, with a fake encoder in the place of the model."""
     monkeypatch.chdir(photos.parent)
     (photos.parent / "captions.txt").write_text("image,caption\nred.png,all red\n")
     photos.joinpath("more").rename(photos.parent / "elsewhere")
     photos.parent.joinpath("Images").symlink_to(photos)
-    monkeypatch.setattr(query, "load_encoder", lambda spec, **_: FakeEncoder(spec))
-    (example,) = re.findall(r"```python\n(import mmsearch.*?)```", README, flags=re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})  # the point of this test is to run what the README shows
+    exec(compile(example, "example", "exec"), {})  # the point of this test is to run what a reader is shown
+
+
+def test_the_readme_and_the_guide_to_python_have_examples() -> None:
+    assert {"README-0", "python-0"} <= set(EXAMPLES)
+
+
+# --- the repository -------------------------------------------------------------------------------------------------
 
 
 def test_the_repository_speaks_of_mmsearch_alone() -> None:

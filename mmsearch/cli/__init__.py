@@ -14,7 +14,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmsearch.cli import cache, compact, embed, evaluate, export, forget, imports, index, info, query, relocate, serve
+from mmsearch.cli import (
+    cache,
+    compact,
+    embed,
+    evaluate,
+    export,
+    forget,
+    guide,
+    imports,
+    index,
+    info,
+    query,
+    relocate,
+    serve,
+)
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.names import printable
 from mmsearch.version import __version__
@@ -24,7 +38,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="mmsearch",
     help="Search pictures with words and words with pictures, and know how good the answers are.",
-    epilog="Start with: mmsearch embed ~/Pictures, then: mmsearch query 'sunset over mountains'",
+    epilog="Start with: mmsearch embed ~/Pictures, then: mmsearch query 'sunset over mountains'. More: mmsearch guide",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -42,6 +56,7 @@ app.command("forget")(forget.forget)
 app.command("relocate")(relocate.relocate)
 app.command("compact")(compact.compact)
 app.command("cache")(cache.cache)
+app.command("guide")(guide.guide)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,35 @@
+"""What a command prints where stdout is a terminal."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["in_a_terminal", "without_styles"]
+
+
+def in_a_terminal(folder: Path, *arguments: object, columns: int = 200) -> str:
+    """What the command prints, colours and links and all."""
+    main, side = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    environment.pop("NO_COLOR", None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "mmsearch", *map(str, arguments)], stdout=side, cwd=folder, env=environment
+    ) as process:
+        os.close(side)
+        shown = b""
+        try:
+            while piece := os.read(main, 1 << 16):
+                shown += piece
+        except OSError:  # how Linux says that the other side is closed
+            pass
+    os.close(main)
+    assert process.returncode == 0
+    return shown.decode()
+
+
+def without_styles(shown: str) -> str:
+    """The words alone."""
+    return re.sub(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\", "", shown)
