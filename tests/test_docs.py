@@ -105,9 +105,9 @@ def test_every_option_that_is_named_exists(file: Path) -> None:
     """Among those of the program, or of the scripts that the text names."""
     text = TEXTS[file].partition("<!-- commands")[0]
     known = {option for options in options_of().values() for option in options} | {"--version", "--local-dir"}
-    for script in re.findall(r"\bscripts[./](\w+)", text):
-        source = PROJECT / "scripts" / f"{script}.py"
-        known |= set(re.findall(r'"(--[a-z-]+)"', source.read_text("utf-8") if source.is_file() else ""))
+    for script in (PROJECT / "scripts").glob("*.py"):
+        if re.search(rf"\b{script.stem}\b", text):
+            known |= set(re.findall(r"--[a-z-]+", script.read_text("utf-8")))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
 
 
