@@ -40,15 +40,16 @@ if TYPE_CHECKING:
     from mmsearch.render import contact_sheet as contact_sheet
     from mmsearch.render import html_page as html_page
     from mmsearch.render.collecting import collect as collect
-    from mmsearch.search.describing import Answer as Answer
-    from mmsearch.search.describing import Hit as Hit
+    from mmsearch.search.answers import Answer as Answer
+    from mmsearch.search.hits import Hit as Hit
     from mmsearch.search.open_gallery import OpenGallery as OpenGallery
-    from mmsearch.search.open_gallery import SearchOptions as SearchOptions
     from mmsearch.search.open_gallery import open_gallery as open_gallery
-    from mmsearch.search.query import Like as Like
-    from mmsearch.search.query import Picture as Picture
+    from mmsearch.search.query import ImagePart as ImagePart
+    from mmsearch.search.query import ItemPart as ItemPart
     from mmsearch.search.query import Query as Query
-    from mmsearch.search.query import Text as Text
+    from mmsearch.search.query import TextPart as TextPart
+    from mmsearch.search.query import VectorPart as VectorPart
+    from mmsearch.search.retrieval import SearchOptions as SearchOptions
     from mmsearch.serve.running import ServeOptions as ServeOptions
     from mmsearch.serve.running import gallery_app as gallery_app
     from mmsearch.serve.running import serve_gallery as serve_gallery
@@ -72,13 +73,14 @@ _HOMES = {
     "IndexReport": "indexing",
     "open_gallery": "search.open_gallery",
     "OpenGallery": "search.open_gallery",
-    "SearchOptions": "search.open_gallery",
+    "SearchOptions": "search.retrieval",
     "Query": "search.query",
-    "Text": "search.query",
-    "Picture": "search.query",
-    "Like": "search.query",
-    "Answer": "search.describing",
-    "Hit": "search.describing",
+    "TextPart": "search.query",
+    "ImagePart": "search.query",
+    "ItemPart": "search.query",
+    "VectorPart": "search.query",
+    "Answer": "search.answers",
+    "Hit": "search.hits",
     "contact_sheet": "render",
     "html_page": "render",
     "collect": "render.collecting",

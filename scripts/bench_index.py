@@ -48,13 +48,14 @@ import json, sys, time
 import numpy as np
 from mmsearch.ann import Effort
 from mmsearch.gallery import Gallery
-from mmsearch.search.open_gallery import OpenGallery, SearchOptions
+from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.retrieval import SearchOptions
 gallery, queries, effort, timed, out = sys.argv[1:]
 queries, effort = np.load(queries), json.loads(effort)
 began = time.perf_counter()
 opened = OpenGallery(Gallery.open(gallery))
 entry = opened.gallery.index_for("images")
-index = opened._index(opened.gallery, "images")
+index = opened.retriever._index(opened.gallery, "images")
 dead = opened.gallery.dead_row_ids("images")
 index.neighbours(queries[:1], 10, dead=dead, effort=Effort(**effort))
 first = time.perf_counter() - began

@@ -67,12 +67,12 @@ def first_hit(query: str, gallery: list[str]) -> str:
 
 def draw(out: Path, card: str) -> Path:
     import mmsearch
-    from mmsearch import Picture, Query
+    from mmsearch import ImagePart, Query
 
     opened = mmsearch.open_gallery(out / "gallery")
     queries = [Query.of(query, k=6) for query in QUERIES]
-    queries.append(Query([Picture(card)], k=6, title="pictures like this one"))
-    queries.append(Query([Picture(card)], k=6, table="captions", title="captions for this one"))
+    queries.append(Query([ImagePart(card)], k=6, title="pictures like this one"))
+    queries.append(Query([ImagePart(card)], k=6, table="captions", title="captions for this one"))
     return mmsearch.contact_sheet([opened.ask(query) for query in queries], out / "answers.png")
 
 

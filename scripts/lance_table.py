@@ -22,7 +22,7 @@ from lancedb.index import IvfPq
 import mmsearch
 from mmsearch.encoders import load_encoder
 from mmsearch.gallery import Gallery
-from mmsearch.search.open_gallery import EXACT
+from mmsearch.search.retrieval import EXACT
 
 TABLE = "images"
 AT_ONCE = 10_000  # rows

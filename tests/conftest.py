@@ -135,7 +135,7 @@ def mmsearch(monkeypatch: pytest.MonkeyPatch, command_line: Command) -> Command:
     from mmsearch.embedding import encoder_source
     from mmsearch.evaluation import encoding
     from mmsearch.indexing import trial_queries as questions
-    from mmsearch.search import open_gallery as query
+    from mmsearch.search import encoding as query
 
     def fake_encoder(spec: str, **_: object) -> FakeEncoder:
         return FakeEncoder(spec)

@@ -21,9 +21,11 @@ from mmsearch.embedding import embed
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import MmsearchWarning, QueryError
-from mmsearch.search import open_gallery as query_module
+from mmsearch.search import encoding as query_module
+from mmsearch.search.encoding import combined
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.search.query import NEAR_DUPLICATE, Like, Picture, Query, Text, combined, typed, weighted
+from mmsearch.search.query import NEAR_DUPLICATE, ImagePart, ItemPart, Query, TextPart
+from mmsearch.search.typed_parts import typed_parts, weighted
 from tests.conftest import SHARED_DATA, Command
 from tests.fakes import FakeEncoder, write_picture
 from tests.terminals import in_a_terminal, without_styles
@@ -307,11 +309,11 @@ def test_near_duplicates_make_room_for_others(opened: OpenGallery, photos: Path,
         if all(vectors[place] @ vectors[earlier] < 0.97 for earlier in expected):
             expected.append(place)
     for k in (1, 3, 6, 100):
-        found = opened.ask(Query([Text("red")], k=k, distinct=0.97)).hits
+        found = opened.ask(Query([TextPart("red")], k=k, distinct=0.97)).hits
         assert paths(found) == paths([everything[place] for place in expected[:k]])
         assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
     assert len(expected) == 6  # one of each colour
-    alike = opened.ask(Query([Like("red.png")], k=3, distinct=0.97)).hits
+    alike = opened.ask(Query([ItemPart("red.png")], k=3, distinct=0.97)).hits
     assert not any("red" in hit.path or "many" in hit.path for hit in alike if hit.path)
 
 
@@ -321,9 +323,9 @@ def test_the_gallery_says_which_of_two_is_meant(opened: OpenGallery, photos: Pat
     embed([other], gallery=opened.gallery.path, encoder=fake)
     opened = open_gallery(opened.gallery.path, encoder=fake)
     with pytest.raises(QueryError, match=rf"red\.png stands .* 2 times.*{photos / 'red.png'}, {other / 'red.png'}"):
-        opened.ask(Query([Like("red.png")]))
-    assert opened.ask(Query([Like(other / "red.png")])).hits[0].path in ("blue.png", "more/blue.png")
-    assert opened.ask(Query([Like(photos / "red.png")])).hits[0].path == "more/red.png"
+        opened.ask(Query([ItemPart("red.png")]))
+    assert opened.ask(Query([ItemPart(other / "red.png")])).hits[0].path in ("blue.png", "more/blue.png")
+    assert opened.ask(Query([ItemPart(photos / "red.png")])).hits[0].path == "more/red.png"
 
 
 def test_one_path_below_two_roots_is_two_documents(photos: Path, mmsearch: Command) -> None:
@@ -412,9 +414,9 @@ def test_long_questions_are_cut_and_say_so(photos: Path, mmsearch: Command) -> N
 
 
 def test_a_text_that_its_template_makes_endless_is_refused() -> None:
-    Query([Text("red " * 10_000)], templates=["{} {}"])
+    Query([TextPart("red " * 10_000)], templates=["{} {}"])
     with pytest.raises(QueryError, match="a text of 50,000,000 characters, as it stands in its template"):
-        Query([Text("x" * 100_000)], templates=["{}" * 500])
+        Query([TextPart("x" * 100_000)], templates=["{}" * 500])
 
 
 def test_a_file_asked_for_by_its_name_is_pointed_out(photos: Path, mmsearch: Command) -> None:
@@ -428,7 +430,7 @@ def test_nothing_else_to_find_says_so(tmp_path: Path, fake: FakeEncoder) -> None
     write_picture(tmp_path / "photos" / "only.png")
     embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=fake)
     with pytest.warns(MmsearchWarning, match="holds no other images"):
-        assert not open_gallery(tmp_path / "g").ask(Query([Like("only.png")])).hits
+        assert not open_gallery(tmp_path / "g").ask(Query([ItemPart("only.png")])).hits
 
 
 def test_weights_as_they_are_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,15 +447,17 @@ def test_weights_as_they_are_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
     monkeypatch.chdir(tmp_path)
     Path("a.png^2").touch()
-    parts = typed("sea", also=["sky^2"], away=["people", "rain^0.5"], pictures=["a.png^2", "b.png^2"], like=["c^3"])
+    parts = typed_parts(
+        "sea", also=["sky^2"], away=["people", "rain^0.5"], pictures=["a.png^2", "b.png^2"], like=["c^3"]
+    )
     assert parts == [
-        Text("sea"),
-        Text("sky", 2.0),
-        Picture("a.png^2"),
-        Picture("b.png", 2.0),
-        Like("c", 3.0),
-        Text("people", -1.0),
-        Text("rain", -0.5),
+        TextPart("sea"),
+        TextPart("sky", 2.0),
+        ImagePart("a.png^2"),
+        ImagePart("b.png", 2.0),
+        ItemPart("c", 3.0),
+        TextPart("people", -1.0),
+        TextPart("rain", -0.5),
     ]
     assert Query(parts).title == "sea + 2 × sky + like a.png^2 + 2 × like b.png + 3 × like c − people − 0.5 × rain"
 
@@ -468,7 +472,7 @@ def test_a_terminal_gets_a_table_of_links(photos: Path, fake: FakeEncoder) -> No
     embed([photos], gallery=photos.parent / "g", encoder=fake)
     (photos / "more" / "red.png").unlink()
     with pytest.warns(MmsearchWarning, match="gone"):
-        score = open_gallery(photos.parent / "g").ask(Query([Like("red.png")], k=2)).hits
+        score = open_gallery(photos.parent / "g").ask(Query([ItemPart("red.png")], k=2)).hits
     shown = in_a_terminal(photos.parent, "query", "--like", "red.png", "-k", 2, "-g", "g")
     link = "\x1b]8;"
     plain = without_styles(shown)

@@ -12,7 +12,8 @@ from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchWarning, QueryError
 from mmsearch.search import query_files as batch
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.search.query_files import Question, answer_all, read_questions, together
+from mmsearch.search.query import Query, TextPart
+from mmsearch.search.query_files import answer_in_batches, batches_of, read_queries
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
@@ -86,13 +87,13 @@ def test_queries_come_from_stdin_too(gallery: Path, mmsearch: Command, monkeypat
 )
 def test_a_file_that_holds_no_good_queries(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match=message):
-        read_questions(str(written(tmp_path, content)))
+        read_queries(str(written(tmp_path, content)))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for file in (tmp_path / "nowhere.txt", tmp_path):
         with pytest.raises(QueryError, match="cannot read the queries"):
-            read_questions(str(file))
+            read_queries(str(file))
 
 
 def test_from_file_goes_with_nothing_else(gallery: Path, photos: Path, tmp_path: Path, mmsearch: Command) -> None:
@@ -118,12 +119,12 @@ def test_batches_join_without_a_seam_and_what_was_cut_is_said_once(
     opened = open_gallery(photos.parent / "g", encoder=fake)
     texts = [*COLOURS, "red " * 50, "blue " * 50]
     monkeypatch.setattr(batch, "_BATCH", 3)
-    questions = [Question(str(number), text) for number, text in enumerate(texts)]
+    questions = [Query([TextPart(text)], k=3, id=str(number)) for number, text in enumerate(texts)]
     with pytest.warns(MmsearchWarning, match="2 of 8 queries are longer"):
-        answers = list(answer_all(opened, questions, k=3))
-    assert [answer.question for answer in answers] == questions
+        answers = list(answer_in_batches(opened, questions))
+    assert [answer.query for answer in answers] == questions
     for answer in answers[:6]:
-        assert answer.hits == opened.query(answer.question.text, k=3)
+        assert answer.hits == opened.query(answer.query.title, k=3)
 
 
 def test_an_empty_table_is_an_error(gallery: Path, tmp_path: Path, mmsearch: Command) -> None:
@@ -136,15 +137,15 @@ def test_a_line_that_no_model_reads_is_an_error_that_names_it(tmp_path: Path) ->
     """Megabytes in one line would be taken into tokens whole, and then cut."""
     file = written(tmp_path, b"red\n" + b"x" * 10_001 + b"\nblue\n")
     with pytest.raises(QueryError, match=r"line 2 of .* has 10,001 characters; a query has at most 10,000"):
-        read_questions(str(file))
+        read_queries(str(file))
 
 
 def test_what_is_encoded_together_is_bounded() -> None:
-    questions = [Question(str(number), "x" * 9_000) for number in range(100)]
-    batches = [*together(questions, 1_024)]
+    questions = [Query([TextPart("x" * 9_000)], id=str(number)) for number in range(100)]
+    batches = [*batches_of(questions, 1_024)]
     assert [question for batch in batches for question in batch] == questions
-    assert {sum(len(question.text) for question in batch) for batch in batches} == {396_000, 108_000}
-    assert [len(batch) for batch in together([Question(str(n), "red") for n in range(5)], 2)] == [2, 2, 1]
+    assert {sum(len(question.title) for question in batch) for batch in batches} == {396_000, 108_000}
+    assert [len(batch) for batch in batches_of([Query([TextPart("red")], id=str(n)) for n in range(5)], 2)] == [2, 2, 1]
 
 
 def test_one_path_below_two_roots_is_two_documents_for_all_queries(

@@ -8,7 +8,7 @@ import pytest
 
 from mmsearch.errors import StoreError
 from mmsearch.render.collecting import collect
-from mmsearch.search.describing import Hit
+from mmsearch.search.hits import Hit
 from tests.conftest import Command
 
 

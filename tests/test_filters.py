@@ -25,7 +25,7 @@ from mmsearch.filters import RowFilter
 from mmsearch.gallery import Gallery, tables
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.search.query import Query, Text
+from mmsearch.search.query import Query, TextPart
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder
 from tests.galleries import contents
@@ -246,7 +246,7 @@ def test_only_what_is_needed_is_read(opened: OpenGallery, monkeypatch: pytest.Mo
 )
 def test_what_is_no_expression_over_a_row_is_refused(opened: OpenGallery, where: str, reason: str) -> None:
     with pytest.raises(QueryError) as caught:
-        opened.ask(Query([Text("red")], where=where))
+        opened.ask(Query([TextPart("red")], where=where))
     message = str(caught.value)
     assert reason in message
     assert message.endswith(
@@ -279,18 +279,18 @@ def test_a_filter_reaches_neither_files_nor_the_network_nor_its_settings() -> No
 
 @pytest.mark.parametrize("where", ["width > 3 -- and nothing else", "width > 3 /* so */", "true", "(((width) > 3))"])
 def test_what_is_one_expression_is_taken(opened: OpenGallery, where: str) -> None:
-    assert len(opened.ask(Query([Text("red")], where=where)).hits) == 10
+    assert len(opened.ask(Query([TextPart("red")], where=where)).hits) == 10
 
 
 def test_a_filter_is_checked_before_a_model_is_loaded(gallery: Path) -> None:
     """A typing mistake should not cost seconds: the encoder named here does not exist."""
     with pytest.raises(QueryError, match="no column"):
-        open_gallery(gallery, encoder="local-dir:/nowhere").ask(Query([Text("red")], where="colour = 'red'"))
+        open_gallery(gallery, encoder="local-dir:/nowhere").ask(Query([TextPart("red")], where="colour = 'red'"))
 
 
 def test_a_filter_that_admits_nothing_says_so(opened: OpenGallery) -> None:
     with pytest.warns(MmsearchWarning, match="admits none of the 216 images: width > 9000"):
-        assert not opened.ask(Query([Text("red")], where="width > 9000")).hits
+        assert not opened.ask(Query([TextPart("red")], where="width > 9000")).hits
 
 
 def test_captions_have_columns_of_their_own(photos: Path, mmsearch: Command) -> None:

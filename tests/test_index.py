@@ -34,7 +34,8 @@ from mmsearch.indexing.memory import parse_size
 from mmsearch.indexing.trial_queries import Questions, general_captions
 from mmsearch.indexing.tuning import Goal, choose, consistent, lower_bound
 from mmsearch.items import CaptionRow, ImageRow, ItemTable
-from mmsearch.search.open_gallery import EXACT, OpenGallery, SearchOptions
+from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.retrieval import EXACT, SearchOptions
 from mmsearch.upkeep.maintenance import compact
 
 DIM = 16

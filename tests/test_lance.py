@@ -9,7 +9,7 @@ import pytest
 import mmsearch
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.search.open_gallery import EXACT
+from mmsearch.search.retrieval import EXACT
 from scripts.lance_table import Copied, ask, copy
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 

@@ -17,9 +17,9 @@ from PIL import Image
 from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchWarning, QueryError, StoreError
 from mmsearch.render import html_page
-from mmsearch.search.describing import Answer
+from mmsearch.search.answers import Answer
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.search.query import Like, Picture, Query, Text
+from mmsearch.search.query import ImagePart, ItemPart, Query, TextPart
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
@@ -74,7 +74,7 @@ def page_of(tmp_path: Path, *answers: Answer) -> tuple[Path, Elements]:
 
 
 def test_every_hit_has_its_picture_score_and_name(opened: OpenGallery, tmp_path: Path) -> None:
-    answer = opened.ask(Query([Text("red")], k=8))
+    answer = opened.ask(Query([TextPart("red")], k=8))
     file, page = page_of(tmp_path, answer)
     shown = [source for tag, source in ((tag, found.get("src")) for tag, found in page.elements) if tag == "img"]
     assert len(shown) == 8
@@ -93,8 +93,8 @@ def test_every_hit_has_its_picture_score_and_name(opened: OpenGallery, tmp_path:
 
 def test_names_and_captions_are_text_and_nothing_else(opened: OpenGallery, tmp_path: Path) -> None:
     """No script, no handler, nothing fetched: what is hostile in a name is shown as it is spelled."""
-    pictures = opened.ask(Query([Text("red <script>alert(1)</script>")], k=8, where="path <> '<i>'"))
-    captions = opened.ask(Query([Text("red")], table="captions"))
+    pictures = opened.ask(Query([TextPart("red <script>alert(1)</script>")], k=8, where="path <> '<i>'"))
+    captions = opened.ask(Query([TextPart("red")], table="captions"))
     _, page = page_of(tmp_path, pictures, captions)
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "iframe", "object", "embed", "link", "base", "form", "svg", "b", "i"}
@@ -115,23 +115,23 @@ def test_names_and_captions_are_text_and_nothing_else(opened: OpenGallery, tmp_p
 
 
 def test_what_is_gone_or_has_no_picture_keeps_its_card(opened: OpenGallery, tmp_path: Path) -> None:
-    hits = opened.ask(Query([Text("red")], k=3)).hits
+    hits = opened.ask(Query([TextPart("red")], k=3)).hits
     Path(hits[0].file or "").unlink()
     Path(hits[1].file or "").write_text("not a picture any more")
     with pytest.warns(MmsearchWarning, match="gone"):
-        answer = opened.ask(Query([Text("red")], k=3))
+        answer = opened.ask(Query([TextPart("red")], k=3))
     _, page = page_of(tmp_path, answer)
     assert page.texts.count("gone since it was embedded") == 1
     assert page.texts.count("cannot be read: not an image") == 1
     assert len(page.all("img", "src")) == 1
     assert Path(hits[0].file or "").as_uri() not in page.all("a", "href")
-    _, page = page_of(tmp_path, opened.ask(Query([Text("red")], table="captions", where="path is null")))
+    _, page = page_of(tmp_path, opened.ask(Query([TextPart("red")], table="captions", where="path is null")))
     assert page.texts.count("no picture") == 1
 
 
 def test_the_pictures_asked_with_stand_above_and_no_hits_are_said(opened: OpenGallery, tmp_path: Path) -> None:
     (hit,) = opened.query("blue", k=1)
-    parts = [Picture(hit.file or ""), Like(hit.file or ""), Text("red", -0.5)]
+    parts = [ImagePart(hit.file or ""), ItemPart(hit.file or ""), TextPart("red", -0.5)]
     with pytest.warns(MmsearchWarning, match="no hit scores"):
         answer = opened.ask(Query(parts, min_score=1.0))
     _, page = page_of(tmp_path, answer)
@@ -205,8 +205,8 @@ def test_the_options_of_query(photos: Path, mmsearch: Command, monkeypatch: pyte
 @pytest.mark.soak
 def test_a_browser_shows_the_page_as_it_is_meant(opened: OpenGallery, tmp_path: Path, chromium: str) -> None:
     """In Chromium, without a network: nothing runs, every picture shows, light and dark differ, nothing is cut off."""
-    pictures = opened.ask(Query([Text("red")], k=8))
-    captions = opened.ask(Query([Text("red")], table="captions"))
+    pictures = opened.ask(Query([TextPart("red")], k=8))
+    captions = opened.ask(Query([TextPart("red")], table="captions"))
     file, _ = page_of(tmp_path, pictures, captions)
     plain = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
     plain += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]

@@ -11,7 +11,8 @@ from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
-from mmsearch.search.open_gallery import EXACT, OpenGallery, SearchOptions, open_gallery
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.retrieval import EXACT, SearchOptions
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
 

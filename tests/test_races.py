@@ -18,7 +18,8 @@ from mmsearch.encoders import Pixels
 from mmsearch.gallery import Gallery
 from mmsearch.gallery.writing import GalleryWriter
 from mmsearch.indexing import index
-from mmsearch.search.open_gallery import EXACT, open_gallery
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.retrieval import EXACT
 from mmsearch.upkeep import maintenance as maintain
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents

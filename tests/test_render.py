@@ -9,9 +9,9 @@ from PIL import Image
 from mmsearch.embedding import embed
 from mmsearch.errors import QueryError, StoreError
 from mmsearch.render import contact_sheet
-from mmsearch.search.describing import Answer
+from mmsearch.search.answers import Answer
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.search.query import Picture, Query
+from mmsearch.search.query import ImagePart, Query
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_drawn_is_refused(opened: OpenGallery, tmp_path: Path) ->
 def test_many_hits_go_on_in_the_next_row(opened: OpenGallery, tmp_path: Path) -> None:
     """Ten to a row, the picture that was asked with first; an answer without hits keeps its line."""
     (red,) = opened.query("red", k=1)
-    asked = opened.ask(Query([Picture(red.file or "")], k=12))
+    asked = opened.ask(Query([ImagePart(red.file or "")], k=12))
     nothing = Answer(Query.of("nothing"), [])
     with Image.open(contact_sheet([asked, nothing], tmp_path / "sheet.png")) as sheet:
         assert sheet.size == (10 + 10 * 186, 10 + (28 + 2 * 204 + 10) + (28 + 10))

@@ -14,7 +14,7 @@ from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.search.query import Like, Query, Text
+from mmsearch.search.query import ItemPart, Query, TextPart
 from mmsearch.serve.running import ServeOptions
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -90,7 +90,7 @@ def test_pages_of_hits_are_those_of_one_answer(still: Running) -> None:
 def test_parts_weigh_as_they_do_in_python(server: Running, gallery: Path) -> None:
     ids = row_ids(gallery)
     body = {"parts": [{"text": "red", "weight": 2}, {"like": ids["blue.png"]}, {"text": "green", "weight": -1}], "k": 4}
-    parts = [Text("red", 2), Like(gallery.parent / "photos" / "blue.png"), Text("green", -1)]
+    parts = [TextPart("red", 2), ItemPart(gallery.parent / "photos" / "blue.png"), TextPart("green", -1)]
     own = open_gallery(gallery, encoder=FakeEncoder()).ask(Query(parts, k=4))
     answer = server.post("/api/query", body).json()
     assert [(hit["row_id"], hit["score"]) for hit in answer["hits"]] == [(hit.row_id, hit.score) for hit in own.hits]

@@ -207,7 +207,7 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(server: Running, monkeyp
 
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
-    monkeypatch.setattr("mmsearch.serve.asking.answered", fail)
+    monkeypatch.setattr("mmsearch.serve.asking.answer_queries", fail)
     response = server.post("/api/query", {"parts": [{"text": "red"}]})
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -494,7 +494,7 @@ def test_what_is_no_http_is_answered_by_closing(request_: bytes, open_to_all: Ru
 def test_many_filters_and_pictures_do_not_pile_up(open_to_all: Running) -> None:
     for number in range(30):
         open_to_all.ask("red", where=f"width > {number}", k=1)
-    from mmsearch.serve.watched import TextMemory
+    from mmsearch.serve.watching import TextMemory
 
     memory = TextMemory()
     import numpy as np

@@ -335,13 +335,13 @@ def test_a_member_can_be_asked_with_and_shown(photos: Path, tmp_path: Path, fake
     from mmsearch.render import contact_sheet
     from mmsearch.render.collecting import collect
     from mmsearch.search.open_gallery import open_gallery
-    from mmsearch.search.query import Picture, Query
+    from mmsearch.search.query import ImagePart, Query
 
     (tmp_path / "shards").mkdir()
     make_tar(tmp_path / "shards" / "a.tar", [(f.name, f.read_bytes()) for f in sorted(photos.glob("*.png"))])
     embed([tmp_path / "shards"], gallery=tmp_path / "g", encoder=fake)
     member = tmp_path / "shards" / "a.tar!" / "red.png"
-    answer = open_gallery(tmp_path / "g", encoder=fake).ask(Query([Picture(member)], k=2))
+    answer = open_gallery(tmp_path / "g", encoder=fake).ask(Query([ImagePart(member)], k=2))
     hits = answer.hits
     assert (hits[0].path, round(hits[0].score, 3), hits[0].gone) == ("a.tar!/red.png", 1.0, False)
     copied = collect(hits, tmp_path / "copies").copied

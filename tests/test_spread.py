@@ -32,7 +32,8 @@ from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.images import turbo
 from mmsearch.indexing import index
 from mmsearch.locations import Url
-from mmsearch.search.open_gallery import EXACT, open_gallery
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.retrieval import EXACT
 from mmsearch.sources import Archive, Member, SourceFile
 from mmsearch.sync import Task
 from mmsearch.upkeep.maintenance import compact

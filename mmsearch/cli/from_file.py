@@ -8,21 +8,21 @@ from mmsearch.cli.hits import print_run
 from mmsearch.search.hits import record
 
 if TYPE_CHECKING:
-    from mmsearch.search.query_files import Answered
+    from mmsearch.search.answers import Answer
 
 __all__ = ["BATCH_FORMATS"]
 
 
-def _jsonl(answers: Iterable["Answered"]) -> None:
+def _jsonl(answers: Iterable["Answer"]) -> None:
     for answer in answers:
-        asked = {"query": answer.question.id, "text": answer.question.text}
+        asked = {"query": answer.query.id, "text": answer.query.title}
         for hit in answer.hits:
             print(json.dumps(asked | record(hit), ensure_ascii=False))
 
 
-def _trec(answers: Iterable["Answered"]) -> None:
+def _trec(answers: Iterable["Answer"]) -> None:
     # All at once: only the whole run tells which paths name two pictures.
-    print_run([(answer.question.id, answer.hits) for answer in answers])
+    print_run([(answer.query.id, answer.hits) for answer in answers])
 
 
-BATCH_FORMATS: dict[str, Callable[[Iterable["Answered"]], None]] = {"jsonl": _jsonl, "trec": _trec}
+BATCH_FORMATS: dict[str, Callable[[Iterable["Answer"]], None]] = {"jsonl": _jsonl, "trec": _trec}

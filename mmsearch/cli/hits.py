@@ -15,10 +15,10 @@ from mmsearch.names import printable
 from mmsearch.search.hits import COLUMNS, record, shown_file
 
 if TYPE_CHECKING:
-    from mmsearch.render.collecting import Collected
-    from mmsearch.search.describing import Answer, Hit
+    from mmsearch.search.answers import Answer
+    from mmsearch.search.hits import Hit
 
-__all__ = ["FORMATS", "print_run", "say_collected"]
+__all__ = ["FORMATS", "keep_files", "keep_page", "keep_sheet", "print_run"]
 
 
 def _shown(hit: "Hit") -> str:
@@ -148,8 +148,25 @@ def print_run(answers: "Sequence[tuple[str, Sequence[Hit]]]") -> None:
             print(line)
 
 
-def say_collected(collected: "Collected") -> None:
-    """What was copied, and what could not be, on stderr."""
+def keep_sheet(answer: "Answer", file: Path) -> None:
+    """Draw the hits into a file too."""
+    from mmsearch.render import contact_sheet
+
+    say(f"contact sheet: {contact_sheet([answer], file)}")
+
+
+def keep_page(answer: "Answer", file: Path) -> None:
+    """Write a page of the hits too."""
+    from mmsearch.render import html_page
+
+    say(f"page: {html_page([answer], file)}")
+
+
+def keep_files(answer: "Answer", folder: Path) -> None:
+    """Copy the files of the hits too; what could not be copied is said."""
+    from mmsearch.render.collecting import collect
+
+    collected = collect(answer.hits, folder)
     for file, reason in collected.failed:
         say(f"warning: not copied, {reason}: {printable(file)}")
     there = f"; {len(collected.present)} stood there already" if collected.present else ""

@@ -1,6 +1,5 @@
 """Showing files in the programs that the desktop has for them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +11,8 @@ from mmsearch.locations import url_of
 
 if TYPE_CHECKING:
     from mmsearch.search.hits import Hit
-    from mmsearch.serve.client import Server
 
-__all__ = ["MOST_WINDOWS", "open_address", "open_page", "open_pictures", "open_server", "require_few"]
+__all__ = ["MOST_WINDOWS", "open_address", "open_page", "open_pictures", "require_few"]
 
 MOST_WINDOWS = 20
 
@@ -43,13 +41,6 @@ def _browse(address: str, shown: str) -> None:
 
     if not webbrowser.open(address):
         raise MmsearchError(f"no browser was found; open it yourself: {shown}")
-
-
-def open_server(url: str) -> "Server":
-    """A running server, with the token that the environment holds."""
-    from mmsearch.serve.client import Server
-
-    return Server(url, token=os.environ.get("MMSEARCH_TOKEN"))
 
 
 def open_pictures(hits: Sequence["Hit"]) -> None:

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmsearch.cli.answering import answering, require_nothing_else
 from mmsearch.cli.from_file import BATCH_FORMATS
-from mmsearch.cli.hits import FORMATS, say_collected
-from mmsearch.cli.opening import open_page, open_pictures, open_server, require_few
-from mmsearch.cli.options import GalleryOption, TableOption, path, say
+from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
+from mmsearch.cli.opening import open_page, open_pictures, require_few
+from mmsearch.cli.options import GalleryOption, TableOption, path
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
 
@@ -154,41 +155,35 @@ def query(
 
     With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
-    from mmsearch.search.open_gallery import SearchOptions, open_gallery
-    from mmsearch.search.query import NEAR_DUPLICATE, Query, typed
+    from mmsearch.search.query import NEAR_DUPLICATE, Query
+    from mmsearch.search.query_files import read_queries
+    from mmsearch.search.retrieval import SearchOptions
+    from mmsearch.search.typed_parts import typed_parts
 
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
-    if server is not None and (exact or nprobe or ef_search or model or device != "cpu"):
-        raise typer.BadParameter("the server decides how it searches and encodes", param_hint="--server")
-    named = ctx.get_parameter_source("gallery")
-    if server is not None and named is not None and named.name == "COMMANDLINE":  # and not in the environment
-        raise typer.BadParameter("the server answers for its own gallery; leave --gallery out", param_hint="--server")
+    if server is not None:
+        require_nothing_else(ctx, model, device, options)
     if show and html is None:
         require_few(k)
     if html is not None or sheet is not None:
         from mmsearch.render import require_places
 
         require_places(page=html, sheet=sheet)
-    parts = text, also, away, image, like
-    others = template, where, min_score, html, sheet, copy_to, distinct or None, show or None
+    opening = answering(server, gallery, model=model, device=device, options=options)
     if from_file is not None:
-        if any(each is not None for each in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
+        parts = text, also, away, image, like
+        others = template, where, min_score, html, sheet, copy_to, distinct or None, show or None
+        if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
                 "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
                 param_hint="--from-file",
             )
-        from mmsearch.search.query_files import answer_all, read_questions
-
-        questions = read_questions(from_file)
-        if server is not None:
-            with open_server(server) as remote:
-                BATCH_FORMATS[output or "jsonl"](remote.answer_all(questions, k=k, table=table))
-            return
-        opened = open_gallery(gallery, encoder=model, device=device, announce=say)
-        BATCH_FORMATS[output or "jsonl"](answer_all(opened, questions, k=k, table=table, options=options))
+        queries = read_queries(from_file, k=k, table=table)
+        with opening as answer:
+            BATCH_FORMATS[output or "jsonl"](answer.many(queries))
         return
     asked = Query(
-        typed(text, also=also or (), away=away or (), pictures=image or (), like=like or ()),
+        typed_parts(text, also=also or (), away=away or (), pictures=image or (), like=like or ()),
         k=k,
         table=table,
         templates=template or (),
@@ -196,24 +191,11 @@ def query(
         min_score=min_score,
         distinct=NEAR_DUPLICATE if distinct else None,
     )
-    if server is not None:
-        with open_server(server) as remote:
-            answer = remote.ask(asked)
-    else:
-        opened = open_gallery(gallery, encoder=model, device=device, announce=say)
-        answer = opened.ask(asked, options=options)
-    FORMATS[output or "table"](answer)
-    if sheet is not None:
-        from mmsearch.render import contact_sheet
-
-        say(f"contact sheet: {contact_sheet([answer], sheet)}")
-    if html is not None:
-        from mmsearch.render import html_page
-
-        say(f"page: {html_page([answer], html)}")
-    if copy_to is not None:
-        from mmsearch.render.collecting import collect
-
-        say_collected(collect(answer.hits, copy_to))
+    with opening as answer:
+        answered = answer.one(asked)
+    FORMATS[output or "table"](answered)
+    for keep, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
+        if target is not None:
+            keep(answered, target)
     if show:
-        open_page(html) if html is not None else open_pictures(answer.hits)
+        open_page(html) if html is not None else open_pictures(answered.hits)

@@ -19,7 +19,8 @@ from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.locations import url_of
 from mmsearch.render.output_files import place_for, saved
-from mmsearch.search.describing import Answer, Hit
+from mmsearch.search.answers import Answer
+from mmsearch.search.hits import Hit
 from mmsearch.sources import read_location
 from mmsearch.version import __version__
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from mmsearch.errors import ImageError, StoreError
 from mmsearch.locations import Location, expanded, url_of
-from mmsearch.search.describing import Hit
+from mmsearch.search.hits import Hit
 from mmsearch.sources import archive_of, read_location
 
 __all__ = ["Collected", "collect"]

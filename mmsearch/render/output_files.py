@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmsearch.errors import QueryError, StoreError
 from mmsearch.locations import expanded
-from mmsearch.search.describing import Answer
+from mmsearch.search.answers import Answer
 
 __all__ = ["place_for", "saved"]
 

@@ -13,7 +13,7 @@ from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.names import printable
 from mmsearch.render.output_files import place_for, saved
-from mmsearch.search.describing import Answer
+from mmsearch.search.answers import Answer
 from mmsearch.sources import read_location
 
 __all__ = ["SHEET_SUFFIXES", "contact_sheet"]

@@ -1,98 +1,119 @@
-"""Several queries answered together: their texts are encoded in one call, and those that look for alike are searched in
-one. Each gets the answer that it would get alone; what is wrong with one is the answer to that one."""
+"""The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-import os
+    encode -> retrieve -> leave out -> distinct -> describe
+
+Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
+encoded in one call, and queries that look for the same number of the same rows are searched in one.
+"""
+
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import TextEncoder
 from mmsearch.errors import EncoderError, QueryError
-from mmsearch.exact import Neighbours, Vectors
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.exact import Neighbours
+from mmsearch.gallery import Gallery
 from mmsearch.items import ITEM_TABLES, ItemTable
 from mmsearch.locations import located
-from mmsearch.search.describing import Answer, Hit, distinct, hits_of, kept, side_by_side, why_gone, why_nothing
-from mmsearch.search.own_items import row_named, vector_at
-from mmsearch.search.query import SLOT, Known, Like, Part, Picture, Query, Text, combined
+from mmsearch.search.answers import Answer, why_nothing
+from mmsearch.search.candidates import Candidates, MakeStage, Stage, StageContext
+from mmsearch.search.describing import hits_of, side_by_side, why_gone
+from mmsearch.search.distinct import leave_out_near_duplicates
+from mmsearch.search.encoding import (
+    EncodesQueries,
+    combined,
+    image_vector,
+    text_vectors,
+    texts_of,
+    vector_of_length,
+)
+from mmsearch.search.hits import Hit
+from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
+from mmsearch.search.own_items import row_named, vector_at, vector_of
+from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart, VectorPart
+from mmsearch.search.retrieval import SearchOptions
 
-__all__ = ["Answering", "answered"]
+__all__ = ["STAGES", "Retrieves", "answer_queries", "require_items"]
+
+STAGES: tuple[MakeStage, ...] = (leave_out_own_rows, leave_out_low_scores, leave_out_near_duplicates)
+"""What candidates go through between being retrieved and being described, in this order."""
 
 _LOOK_FURTHER = 4
-"""How many times as many hits are asked for where near-duplicates left too few."""
+"""How many times as many rows are retrieved where the stages left too few of them."""
 
 
-class Answering(Protocol):
-    """What answers: a gallery, what encodes for it, and a search of it."""
-
-    @property
-    def gallery(self) -> Gallery: ...
-
-    def require_items(self, table: ItemTable) -> None: ...
-
-    def require_filter(self, table: ItemTable, where: str) -> None: ...
-
-    def text_encoder(self) -> TextEncoder: ...
-
-    def picture_vector(self, file: str | os.PathLike[str]) -> NDArray[np.float32]: ...
+class Retrieves(Protocol):
+    """The first stage, with all that it needs."""
 
     def search(
-        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: Any
-    ) -> Neighbours: ...
+        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: SearchOptions
+    ) -> Neighbours:
+        """The k best live rows for each vector, and fewer only where there are no more."""
+        ...
+
+    def open_filter(self, table: ItemTable, where: str) -> object:
+        """Raise FilterError where an expression is no filter of a table."""
+        ...
 
 
-def answered(by: Answering, queries: Sequence[Query], options: Any) -> list[Answer | QueryError | EncoderError]:
-    """The answers to some queries, in their order. options: for `by.search`.
-
-    Raises GalleryError where the gallery itself is damaged.
-    """
+def answer_queries(
+    queries: Sequence[Query],
+    gallery: Gallery,
+    encoders: EncodesQueries,
+    retriever: Retrieves,
+    *,
+    options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
+    stages: Sequence[MakeStage] = STAGES,
+) -> list[Answer | QueryError | EncoderError]:
+    """The answers to some queries, in their order. Raises GalleryError where the gallery itself is damaged."""
     asked = [_Asked(query) for query in queries]
-    for each in asked:
-        with each.may_fail():
-            _look_at(by, each)
-    _encode(by, _good(asked))
-    _find(by, _good(asked), options)
-    _show(by.gallery, _good(asked))
-    return [each.error or each.answer() for each in asked]
+    for one in asked:
+        with one.may_fail():
+            _check_query(one, gallery, retriever)
+    _encode(_without_error(asked), gallery, encoders)
+    ready = _without_error(asked)
+    chains = {one: _Chain(one, gallery, stages) for one in ready}
+    _find(chains, retriever, options)
+    _describe(_without_error(asked), gallery)
+    return [one.error or one.answer() for one in asked]
+
+
+def require_items(gallery: Gallery, table: ItemTable) -> None:
+    """Raise QueryError where there is nothing to search."""
+    if not gallery.live_rows(table):
+        more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
+        raise QueryError(f"{gallery.path} holds no {table}. Add some: {more}")
 
 
 @dataclass(slots=True, eq=False)
 class _Asked:
     """A query on its way to its answer.
 
-    own: the rows of its `Like`s. vectors: of its parts. found: the best that it may have, those that it passes over
-    among them.
+    Attributes:
+        own: the row that each `ItemPart` names.
+        vectors: of the parts.
+        found: the candidates that there is use for, those that are passed over among them.
     """
 
     query: Query
-    own: Mapping[Like, int] = field(default_factory=dict)
+    own: Mapping[ItemPart, int] = field(default_factory=dict)
     vectors: dict[Part, NDArray[np.float32]] = field(default_factory=dict)
-    found: Neighbours | None = None
+    found: Candidates | None = None
     more: bool = False
+    truncated: bool = False
     hits: Sequence[Hit] = ()
     pictures: Sequence[str] = ()
     remarks: list[str] = field(default_factory=list)
     error: QueryError | EncoderError | None = None
 
     @property
-    def most(self) -> int:
-        """How many hits it has use for."""
-        return self.query.offset + self.query.k
-
-    @property
-    def itself(self) -> NDArray[np.int64]:
-        """The rows that it asks with, which are no answer."""
+    def own_rows(self) -> NDArray[np.int64]:
+        """Those of `own` that stand in the searched table, ascending."""
         return np.array(sorted(set(self.own.values())) if self.query.table == "images" else [], np.int64)
-
-    @property
-    def texts(self) -> list[str]:
-        """All that it wants encoded: each text in each template."""
-        forms = self.query.templates or [SLOT]
-        return [form.replace(SLOT, part.text) for part in self.query.parts if isinstance(part, Text) for form in forms]
 
     @contextmanager
     def may_fail(self) -> Iterator[None]:
@@ -107,134 +128,160 @@ class _Asked:
         return combined([self.vectors[part] for part in parts], [part.weight for part in parts])
 
     def answer(self) -> Answer:
-        return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks))
+        return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks), self.truncated)
 
 
-def _good(asked: Sequence[_Asked]) -> list[_Asked]:
-    return [each for each in asked if each.error is None]
+def _without_error(asked: Sequence[_Asked]) -> list[_Asked]:
+    return [one for one in asked if one.error is None]
 
 
-def _look_at(by: Answering, asked: _Asked) -> None:
-    """What can be said before a model has to be loaded."""
+def _check_query(asked: _Asked, gallery: Gallery, retriever: Retrieves) -> None:
+    """Say what can be said before a model has to be loaded."""
     query = asked.query
-    by.require_items(query.table)
+    require_items(gallery, query.table)
     if query.where is not None:
-        by.require_filter(query.table, query.where)
-    asked.own = {part: row_named(by.gallery, part.path) for part in query.parts if isinstance(part, Like)}
+        retriever.open_filter(query.table, query.where)
+    asked.own = {part: row_named(gallery, part.item) for part in query.parts if isinstance(part, ItemPart)}
 
 
-def _encode(by: Answering, asked: Sequence[_Asked]) -> None:
-    """Give each the vectors of its parts. What the gallery holds needs no encoder."""
-    for each in asked:
-        with each.may_fail():
-            for part in each.query.parts:
-                if isinstance(part, Like):
-                    each.vectors[part] = vector_at(by.gallery, each.own[part])
-                elif isinstance(part, Picture):
-                    each.vectors[part] = by.picture_vector(part.file)
-                elif isinstance(part, Known):
-                    each.vectors[part] = _of_length(part, by.gallery.manifest.encoder.dim)
-    wordy = [each for each in _good(asked) if each.texts]
-    if not wordy:
+def _encode(asked: Sequence[_Asked], gallery: Gallery, encoders: EncodesQueries) -> None:
+    """Give each query the vectors of its parts. What the gallery holds needs no encoder."""
+    for one in asked:
+        with one.may_fail():
+            for part in one.query.parts:
+                if not isinstance(part, TextPart):
+                    one.vectors[part] = _part_vector(part, one, gallery, encoders)
+    texts = {one: texts_of(one.query) for one in _without_error(asked)}
+    texts = {one: own for one, own in texts.items() if own}
+    if not texts:
         return
     try:
-        encoded = by.text_encoder().encode_texts([text for each in wordy for text in each.texts])
+        encoded = encoders.text_encoder().encode_texts([text for own in texts.values() for text in own])
     except EncoderError as error:
-        for each in wordy:
-            each.error = error
+        for one in texts:
+            one.error = error
         return
     first = 0
-    for each in wordy:
-        some = slice(first, first + len(each.texts))
-        _take_texts(each, encoded.vectors[some])
-        if encoded.truncated[some].any():
-            each.remarks.append("the query is longer than the model reads; its end was cut")
-        first = some.stop
+    for one, own in texts.items():
+        rows = slice(first, first + len(own))
+        parts = (part for part in one.query.parts if isinstance(part, TextPart))
+        with one.may_fail():
+            one.vectors |= dict(zip(parts, text_vectors(one.query, encoded.vectors[rows]), strict=True))
+        if encoded.truncated[rows].any():
+            one.truncated = True
+            one.remarks.append("the query is longer than the model reads; its end was cut")
+        first = rows.stop
 
 
-def _of_length(part: Known, dim: int) -> NDArray[np.float32]:
-    if part.vector.shape != (dim,):
-        raise QueryError(
-            f"{part.name} has a vector of shape {part.vector.shape}; those of the gallery have {dim} values"
-        )
-    return part.vector
+def _part_vector(
+    part: ImagePart | ItemPart | VectorPart, asked: _Asked, gallery: Gallery, encoders: EncodesQueries
+) -> NDArray[np.float32]:
+    if isinstance(part, ItemPart):
+        return vector_at(gallery, asked.own[part])
+    if isinstance(part, VectorPart):
+        return vector_of_length(part, gallery.manifest.encoder.dim)
+    if not isinstance(part.image, bytes):
+        return image_vector(part.image, gallery, encoders)
+    held = vector_of(gallery, part.image)
+    if held is None:
+        raise QueryError(f"the gallery {gallery.path} holds no picture with the content hash {part.image.hex()}")
+    return held
 
 
-def _take_texts(asked: _Asked, vectors: NDArray[np.float32]) -> None:
-    """Give the texts of a query their vectors: of several templates the mean."""
-    forms = max(1, len(asked.query.templates))
-    for place, part in enumerate(part for part in asked.query.parts if isinstance(part, Text)):
-        some = vectors[place * forms : (place + 1) * forms]
-        asked.vectors[part] = some[0] if forms == 1 else combined([*some], [1 / forms] * forms)
+def _find(chains: "Mapping[_Asked, _Chain]", retriever: Retrieves, options: SearchOptions) -> None:
+    """Retrieve rows for each query until its stages leave enough, or no more can come.
 
-
-def _find(by: Answering, asked: Sequence[_Asked], options: Any) -> None:
-    """Find what answers each. Those that look as far among the same rows are searched in one call."""
+    Queries that look as far among the same rows are searched in one call.
+    """
     vectors: dict[_Asked, NDArray[np.float32]] = {}
-    for each in asked:
-        with each.may_fail():
-            vectors[each] = each.vector()
-    looking = {each: each.most + len(each.itself) for each in vectors}
+    for one in chains:
+        with one.may_fail():
+            vectors[one] = one.vector()
+    looking = {one: one.query.wanted + len(one.own_rows) for one in vectors}
     while looking:
         alike: dict[tuple[ItemTable, str | None, int], list[_Asked]] = {}
-        for each, look in looking.items():
-            alike.setdefault((each.query.table, each.query.where, look), []).append(each)
+        for one, look in looking.items():
+            alike.setdefault((one.query.table, one.query.where, look), []).append(one)
         looking = {}
-        for (table, where, look), some in alike.items():
+        for (table, where, look), group in alike.items():
+            asked_vectors = np.stack([vectors[one] for one in group])
             try:
-                found = by.search(
-                    np.stack([vectors[each] for each in some]), k=look, table=table, where=where, options=options
-                )
+                neighbours = retriever.search(asked_vectors, k=look, table=table, where=where, options=options)
             except QueryError as error:  # of the filter that they share
-                for each in some:
-                    each.error = error
+                for one in group:
+                    one.error = error
                 continue
-            for place, each in enumerate(some):
-                own = Neighbours(found.row_ids[place : place + 1], found.scores[place : place + 1])
-                if not _enough(by.gallery, each, kept(own, own.row_ids[0] >= 0), look):
-                    looking[each] = look * _LOOK_FURTHER
+            for one, row_ids, scores in zip(group, neighbours.row_ids, neighbours.scores, strict=True):
+                if not chains[one].settle(row_ids, scores, look):
+                    looking[one] = look * _LOOK_FURTHER
 
 
-def _enough(gallery: Gallery, asked: _Asked, found: Neighbours, look: int) -> bool:
-    """Take the best `look` rows for the answer; False where it needs more of them. Remarks where nothing answers."""
-    query, itself, most = asked.query, asked.itself, asked.most
-    others = kept(found, ~np.isin(found.row_ids[0], itself))
-    good = others if query.min_score is None else kept(others, others.scores[0] >= query.min_score)
-    no_more = found.row_ids.shape[1] < look or good.scores.shape[1] < others.scores.shape[1]
-    if query.distinct is not None:
+class _Chain:
+    """The stages of one query."""
 
-        def fetch(row_ids: NDArray[np.int64]) -> Vectors:
-            return consistently(gallery, lambda now: now.vectors(query.table, row_ids))
+    def __init__(self, asked: _Asked, gallery: Gallery, stages: Sequence[MakeStage]) -> None:
+        self._asked, self._gallery = asked, gallery
+        context = StageContext(asked.query, gallery, asked.own_rows, asked.query.wanted)
+        made = (make(context) for make in stages)
+        self._stages: list[Stage] = [stage for stage in made if stage is not None]
 
-        good = kept(good, distinct(good.row_ids[0], fetch, cosine=query.distinct, k=most, shown=itself))
-    if not no_more and good.scores.shape[1] < most:
-        return False
-    if not good.scores.size:
-        best = float(others.scores[0, 0]) if others.scores.size else None
-        items = gallery.live_rows(query.table) - len(itself)
-        asked.remarks.append(why_nothing(query, best, left_out=len(itself), items=items))
-    asked.more = good.scores.shape[1] > most or (not no_more and look < gallery.live_rows(query.table))
-    asked.found = kept(good, np.arange(good.scores.shape[1]) < most)
-    return True
+    def settle(self, row_ids: NDArray[np.int64], scores: NDArray[np.float64], look: int) -> bool:
+        """Answer from what was retrieved; False where more is needed. look: so many rows were asked for."""
+        asked, wanted = self._asked, self._asked.query.wanted
+        retrieved = candidates = self._as_candidates(row_ids, scores, look)
+        for stage in self._stages:
+            candidates = stage(candidates)
+        if len(candidates) < wanted and candidates.bound > -np.inf:
+            return False
+        asked.more = len(candidates) > wanted or candidates.bound > -np.inf
+        asked.found = candidates.first(wanted)
+        if not len(candidates):
+            asked.remarks.append(self._why_nothing(retrieved))
+        return True
+
+    def _as_candidates(self, row_ids: NDArray[np.int64], scores: NDArray[np.float64], look: int) -> Candidates:
+        there = row_ids >= 0
+        if not there.all():
+            row_ids, scores = row_ids[there], scores[there]
+        nothing_missing = len(row_ids) < look or look >= self._gallery.live_rows(self._asked.query.table)
+        return Candidates(row_ids, {"score": scores}, -np.inf if nothing_missing else float(scores[-1]))
+
+    def _why_nothing(self, retrieved: Candidates) -> str:
+        own_rows, query = self._asked.own_rows, self._asked.query
+        others = retrieved.scores["score"][~np.isin(retrieved.row_ids, own_rows)]
+        best = float(others[0]) if others.size else None
+        items = self._gallery.live_rows(query.table) - len(own_rows)
+        return why_nothing(query, best, left_out=len(own_rows), items=items)
 
 
-def _show(gallery: Gallery, asked: Sequence[_Asked]) -> None:
-    """Make rows into hits: those of one table are read in one call."""
+def _describe(asked: Sequence[_Asked], gallery: Gallery) -> None:
+    """Turn candidates into hits: those of one table are read in one call."""
     for table in ITEM_TABLES:
-        some = [each for each in asked if each.query.table == table and each.found is not None]
-        found = side_by_side([each.found for each in some if each.found is not None])
-        passed = [each.query.offset for each in some]
-        for each, hits in zip(some, hits_of(gallery, found, table, passed), strict=True):
-            each.hits = hits
-            each.remarks += why_gone(hits)
-    alike = [each for each in asked if each.own]
-    rows = [np.array([list(each.own.values())], np.int64) for each in alike]
-    own = hits_of(gallery, side_by_side([Neighbours(row, np.zeros(row.shape)) for row in rows]), "images")
-    for each in asked:
+        alike = [(one, one.found) for one in asked if one.query.table == table and one.found is not None]
+        neighbours = side_by_side([_as_neighbours(found) for _, found in alike])
+        offsets = [one.query.offset for one, _ in alike]
+        for (one, _), hits in zip(alike, hits_of(gallery, neighbours, table, offsets), strict=True):
+            one.hits = hits
+            one.remarks += why_gone(hits)
+    _name_pictures(asked, gallery)
+
+
+def _as_neighbours(candidates: Candidates) -> Neighbours:
+    return Neighbours(candidates.row_ids[None], candidates.scores["score"][None])
+
+
+def _name_pictures(asked: Sequence[_Asked], gallery: Gallery) -> None:
+    """Say which files the queries asked with."""
+    with_items = [one for one in asked if one.own]
+    rows = [np.array([list(one.own.values())], np.int64) for one in with_items]
+    own_hits = hits_of(gallery, side_by_side([Neighbours(row, np.zeros(row.shape)) for row in rows]), "images")
+    for one in asked:
         files: dict[Part, str] = {
-            part: str(located(part.file)) for part in each.query.parts if isinstance(part, Picture)
+            part: str(located(part.image))
+            for part in one.query.parts
+            if isinstance(part, ImagePart) and not isinstance(part.image, bytes)
         }
-        if each.own:
-            shown = own[alike.index(each)]
-            files |= {part: hit.file or "" for part, hit in zip(each.own, shown, strict=True)}
-        each.pictures = [files[part] for part in each.query.parts if part in files and part.weight > 0]
+        if one.own:
+            shown = own_hits[with_items.index(one)]
+            files |= {part: hit.file or "" for part, hit in zip(one.own, shown, strict=True)}
+        one.pictures = [files[part] for part in one.query.parts if part in files and part.weight > 0]

@@ -1,8 +1,7 @@
-"""What becomes of what was found: near-duplicates left out, rows made into hits, files that are gone noticed."""
+"""The last stage: rows become hits, and files that are gone are noticed."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,61 +12,11 @@ from mmsearch.gallery import Gallery, consistently
 from mmsearch.items import CaptionRow, ImageRow, ItemTable
 from mmsearch.locations import Location, url_of
 from mmsearch.search.hits import Hit
-from mmsearch.search.query import Query
 from mmsearch.sources import archive_of
 
-__all__ = ["Answer", "Hit", "distinct", "hits_of", "kept", "side_by_side", "why_gone", "why_nothing"]
+__all__ = ["hits_of", "side_by_side", "why_gone"]
 
 _NAMED = 3  # files that a warning names before it counts the rest
-_FETCHED = 1024  # candidates whose vectors are held at a time while near-duplicates are looked for
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A query and its hits, best first. pictures: the files of the pictures that it asked with.
-
-    more: whether there may be hits beyond these. remarks: what whoever asked should know: why there is no hit, which
-    files are gone, that a text was cut.
-    """
-
-    query: Query
-    hits: Sequence[Hit]
-    pictures: Sequence[str] = ()
-    more: bool = False
-    remarks: Sequence[str] = ()
-
-
-def kept(found: Neighbours, keep: NDArray[np.bool_]) -> Neighbours:
-    """Those hits of a single query for which `keep` (width,) is true."""
-    return Neighbours(found.row_ids[:, keep], found.scores[:, keep])
-
-
-def distinct(
-    row_ids: NDArray[np.int64],
-    fetch: Callable[[NDArray[np.int64]], NDArray[np.floating]],
-    *,
-    cosine: float,
-    k: int,
-    shown: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Which of some hits (best first) to keep so that no two of them have this cosine or more; at most k are kept.
-
-    Going down the list, a hit is kept unless it is too close to one that was kept before it, or to one of `shown`.
-    fetch: row ids -> their unit vectors, in that order.
-    """
-    taken = np.asarray(fetch(shown), np.float32)
-    keep = np.zeros(len(row_ids), bool)
-    for start in range(0, len(row_ids), _FETCHED):
-        vectors = np.asarray(fetch(row_ids[start : start + _FETCHED]), np.float32)
-        near: NDArray[np.bool_] = np.any(vectors @ taken.T >= cosine, axis=1)
-        for place, vector in enumerate(vectors):
-            if not near[place]:
-                keep[start + place] = True
-                if keep.sum() == k:
-                    return keep
-                near |= vectors @ vector >= cosine
-        taken = np.concatenate([taken, vectors[keep[start : start + _FETCHED]]])
-    return keep
 
 
 def side_by_side(parts: Sequence[Neighbours]) -> Neighbours:
@@ -118,16 +67,6 @@ def why_gone(hits: Sequence[Hit]) -> list[str]:
     moved = "; if they, or the gallery, were moved: mmsearch relocate" if all(hit.gone for hit in hits) else ""
     told = f"gone since they were embedded: {', '.join(gone[:_NAMED])}{more}"
     return [f"{told}. To drop what is gone: mmsearch embed{moved}"]
-
-
-def why_nothing(query: Query, best: float | None, *, left_out: int, items: int) -> str:
-    """A line that says why there is no hit. best: the highest score that was seen. left_out: hits asked with."""
-    if best is not None:
-        return f"no hit scores {query.min_score:g} or more; the best scores {best:.4f}"
-    if query.where is not None:
-        other = "other " if left_out else ""
-        return f"the filter admits none of the {items:,} {other}{query.table}: {query.where}"
-    return f"the gallery holds no other {query.table}"
 
 
 _Row = ImageRow | CaptionRow

@@ -1,4 +1,4 @@
-"""What is asked: texts, pictures and items of the gallery, each with a weight, and what the answer may contain.
+"""What is asked: texts, images and items of the gallery, each with a weight, and what the answer may contain.
 
 The parts of a query become one vector: each is a unit vector, they are added up by their weights, and the sum is
 normalised again. The ranking is then that of the weighted sum of the parts' own scores.
@@ -7,34 +7,27 @@ normalised again. The ranking is then that of the weighted sum of the parts' own
 import math
 import os
 import re
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.budget import TEXT_CHARACTERS
-from mmsearch.errors import MmsearchWarning, QueryError
-from mmsearch.items import ItemTable
-from mmsearch.locations import expanded
-from mmsearch.names import on_disk
+from mmsearch.errors import QueryError
+from mmsearch.items import ITEM_TABLES, ItemTable
 
 __all__ = [
     "NEAR_DUPLICATE",
     "SLOT",
-    "Known",
-    "Like",
+    "ImagePart",
+    "ItemPart",
     "Part",
-    "Picture",
     "Query",
-    "Text",
-    "combined",
+    "TextPart",
+    "VectorPart",
     "filled_characters",
-    "typed",
-    "weighted",
 ]
 
 _Path = str | os.PathLike[str]
@@ -48,14 +41,12 @@ JPEG quality 50 or at half their size do under the bundled model (tests/test_ask
 SLOT = "{}"
 """Where a template takes the text."""
 
-# As Lucene writes boosts. Only a number at the very end counts, so that "x^2 + y^2 = r" needs nothing, and "x^2" is
-# asked for as "x^2^1".
-_WEIGHTED = re.compile(r"(?P<what>.*)\^(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
 _URL = re.compile(r"(https?|ftp|file|data):", re.IGNORECASE)
+_CONTENT_HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextPart:
     """Ask with words."""
 
     text: str
@@ -63,26 +54,29 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Ask with a picture, a file or an object (s3://…) anywhere. One whose content the gallery holds needs no model."""
+class ImagePart:
+    """Ask with an image. One whose content the gallery holds needs no model.
 
-    file: _Path
+    image: a file or an object (s3://…) anywhere; or the content hash (16 bytes) of an image that the gallery holds.
+    """
+
+    image: _Path | bytes
     weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Like:
-    """Ask with a picture of the gallery, which is left out of the answer. Its file need not be there any more.
+class ItemPart:
+    """Ask with an image of the gallery, which is left out of the answer. Its file need not be there any more.
 
-    path: of the file, or as the gallery says it, relative to its root; or its row id.
+    item: its file, or its path as the gallery says it, relative to its root; or its row id.
     """
 
-    path: _Path | int
+    item: _Path | int
     weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class VectorPart:
     """Ask with a vector that is there already: float32 (dim,), L2-normalised, of the gallery's encoder.
 
     name: how people call what it is of.
@@ -93,20 +87,25 @@ class Known:
     weight: float = 1.0
 
 
-Part: TypeAlias = Text | Picture | Like | Known
+Part: TypeAlias = TextPart | ImagePart | ItemPart | VectorPart
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question to a gallery.
+    """What is asked of a gallery.
 
-    parts: what is asked with; a negative weight leads away from it. k: how many hits, at most. table: among what.
-    offset: so many of the best are passed over: the hits are those ranked offset + 1 to offset + k.
-    templates: each text is put into each of these in the place of {}, and the mean of the unit vectors counts.
-    where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
-    min_score: hits that score less are left out.
-    distinct: hits with at least this cosine to a better hit (or to what they should be `Like`) are left out.
-    id: its name in a TREC run. title: how people call it; by default made from its parts.
+    Attributes:
+        parts: what is asked with; a negative weight leads away from it.
+        k: how many hits, at most.
+        offset: so many of the best are passed over: the hits are those ranked offset + 1 to offset + k.
+        table: among what.
+        templates: each text is put into each of these in the place of {}, and the mean of the unit vectors counts.
+        where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
+        min_score: hits that score less are left out.
+        distinct: hits with at least this cosine to a better hit (or to an item that is asked with) are left out.
+        id: its name in a TREC run.
+        title: how people call it; by default made from its parts.
+
     Raises QueryError where it cannot have an answer.
     """
 
@@ -137,7 +136,7 @@ class Query:
             if SLOT not in template:
                 raise QueryError(f'the template "{template}" has no {SLOT} where the text should go')
         for part in self.parts:
-            if isinstance(part, Text):
+            if isinstance(part, TextPart):
                 for template in self.templates or [SLOT]:
                     _require_readable(template, part.text)
         for name, cosine in (("the lowest score", self.min_score), ("the cosine of near-duplicates", self.distinct)):
@@ -148,8 +147,13 @@ class Query:
 
     @classmethod
     def of(cls, text: str, k: int = 10) -> "Query":
-        """The k best pictures for a text."""
-        return cls([Text(text)], k=k)
+        """The k best images for a text."""
+        return cls([TextPart(text)], k=k)
+
+    @property
+    def wanted(self) -> int:
+        """How many ranks there is use for: those that are passed over and the hits."""
+        return self.offset + self.k
 
     def conditions(self) -> list[str]:
         """What limits the answer, for people."""
@@ -160,30 +164,117 @@ class Query:
             *(["near-duplicates left out"] if self.distinct is not None else []),
         ]
 
+    def to_json(self) -> dict[str, Any]:
+        """The query as an object of JSON: the body of `POST /api/query`, a line of `--from-file`. What is as by default
+        is left out, but for k.
 
-def typed(
-    text: str | None,
-    *,
-    also: Sequence[str] = (),
-    away: Sequence[str] = (),
-    pictures: Sequence[str] = (),
-    like: Sequence[str] = (),
-) -> list[Part]:
-    """The parts of a query as they are typed, each with its weight at its end, as in beach^2.
+        A part is an object of its weight and one of "text", "file" (an image), "picture" (the content hash of one, in
+        hexadecimal digits), "like" (an item: its path or row id) and "vector" (numbers, with a "name").
 
-    text, also: words. away: words to keep away from, whose weight counts against. pictures: files. like: items.
-    """
-    words = [*([] if text is None else [text]), *also]
-    for word in words:
-        if _is_file(word):
-            asked = f"{word} is a file, and was asked for by its name; to ask with the picture: --image {word}"
-            warnings.warn(asked, MmsearchWarning, stacklevel=2)
-    return [
-        *(Text(*weighted(word)) for word in words),
-        *(Picture(*(file, 1.0) if _is_file(file) else weighted(file)) for file in pictures),
-        *(Like(*(path, 1.0) if _is_file(path) else weighted(path)) for path in like),
-        *(Text(what, -weight) for what, weight in map(weighted, away)),
-    ]
+        >>> Query([TextPart("beach"), ItemPart(7, weight=-1.0)], k=3).to_json()
+        {'parts': [{'text': 'beach'}, {'like': 7, 'weight': -1.0}], 'k': 3}
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(Query)[1:] if field.name != "title"}
+        given = {field.name: field.default for field in fields(Query)}
+        said = {name: value for name, value in values.items() if name == "k" or value != given[name]}
+        if "templates" in said:
+            said["templates"] = [*said["templates"]]
+        titled = {} if self.title == _title(self.parts) else {"title": self.title}
+        return {"parts": [_part_to_json(part) for part in self.parts], **said, **titled}
+
+    @classmethod
+    def from_json(cls, value: object) -> "Query":
+        """The query that `to_json` gives as this. "distinct": true stands for `NEAR_DUPLICATE`. Raises QueryError.
+
+        >>> Query.from_json({"parts": [{"text": "beach", "weight": 2}], "where": "width > 800"}).title
+        '2 × beach'
+        """
+        given = dict(_object(value, "a query"))
+        parts = given.pop("parts", None)
+        if not isinstance(parts, list):
+            raise QueryError('a query has "parts": a list of objects, as in {"parts": [{"text": "beach"}]}')
+        if given.get("distinct") is True:
+            given["distinct"] = NEAR_DUPLICATE
+        if given.get("distinct") is False:
+            given["distinct"] = None
+        for name, field_value in given.items():
+            if name not in _FIELDS:
+                raise QueryError(f"a query has no {name!r}; it has parts, {', '.join(_FIELDS)}")
+            _require(field_value, _FIELDS[name], f"{name} of a query")
+        if given.get("table", "images") not in ITEM_TABLES:
+            raise QueryError(f"table of a query is {given['table']!r}; it is one of {', '.join(ITEM_TABLES)}")
+        for template in given.get("templates", ()):
+            _require(template, (str,), "a template")
+        return cls([_part_from_json(part) for part in parts], **given)
+
+
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "k": (int,),
+    "offset": (int,),
+    "table": (str,),
+    "templates": (list,),
+    "where": (str, type(None)),
+    "min_score": (float, int, type(None)),
+    "distinct": (float, int, type(None)),
+    "id": (str,),
+    "title": (str,),
+}
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    weight = {} if part.weight == 1 else {"weight": part.weight}
+    if isinstance(part, TextPart):
+        return {"text": part.text, **weight}
+    if isinstance(part, VectorPart):
+        return {"vector": part.vector.tolist(), "name": part.name, **weight}
+    if isinstance(part, ItemPart):
+        return {"like": part.item if isinstance(part.item, int) else os.fspath(part.item), **weight}
+    if isinstance(part.image, bytes):
+        return {"picture": part.image.hex(), **weight}
+    return {"file": os.fspath(part.image), **weight}
+
+
+def _part_from_json(value: object) -> Part:
+    given = dict(_object(value, "a part of a query"))
+    weight = given.pop("weight", 1.0)
+    _require(weight, (float, int), "the weight of a part")
+    name = given.pop("name", "a vector") if "vector" in given else ""
+    if len(given) != 1 or next(iter(given)) not in ("text", "file", "picture", "like", "vector"):
+        raise QueryError(
+            "a part of a query is an object of one of text, file, picture, like and vector, and a weight; "
+            f"not of {', '.join(map(repr, given)) or 'none of them'}"
+        )
+    ((key, what),) = given.items()
+    if key == "vector":
+        _require(what, (list,), "the vector of a part")
+        _require(name, (str,), "the name of a vector")
+        for number in what:
+            _require(number, (float, int), "a number of a vector")
+        return VectorPart(np.array(what, np.float32), name, weight)
+    _require(what, (str, int) if key == "like" else (str,), f"the {key} of a part")
+    if key == "like":
+        return ItemPart(what, weight)
+    if key == "text":
+        return TextPart(what, weight)
+    if key == "file":
+        return ImagePart(what, weight)
+    if not _CONTENT_HASH.fullmatch(what):
+        raise QueryError(f"the picture {what!r} is no content hash: 32 hexadecimal digits")
+    return ImagePart(bytes.fromhex(what), weight)
+
+
+def _object(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise QueryError(f"{name} is an object of JSON, not {type(value).__name__}")
+    return value
+
+
+def _require(value: object, types: tuple[type, ...], name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, types):  # True is an int to Python
+        raise QueryError(f"{name} is {value!r}; it is {_JSON_NAMES[types[0]]}")
+
+
+_JSON_NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list"}
 
 
 def filled_characters(template: str, text: str) -> int:
@@ -205,75 +296,40 @@ def _require_readable(template: str, text: str) -> None:
         )
 
 
-def weighted(what: str) -> tuple[str, float]:
-    """What is asked with, and its weight, as they are typed.
-
-    >>> weighted("beach"), weighted("beach^2"), weighted("people^-0.5"), weighted("x^2^1")
-    (('beach', 1.0), ('beach', 2.0), ('people', -0.5), ('x^2', 1.0))
-    """
-    found = _WEIGHTED.fullmatch(what)
-    return (found["what"], float(found["weight"])) if found else (what, 1.0)
-
-
-def combined(vectors: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:
-    """Unit vectors (dim,) added up by their weights, as a unit vector. One alone with weight 1 stays as it is.
-
-    Raises QueryError where they cancel out.
-
-    >>> combined([np.array([1, 0], np.float32), np.array([0, 1], np.float32)], [3, -4]).round(3).tolist()
-    [0.6000000238418579, -0.800000011920929]
-    """
-    if len(vectors) == 1 and weights[0] == 1:
-        return vectors[0]
-    total = np.einsum("n,nd->d", np.asarray(weights, np.float64), np.asarray(vectors, np.float64))
-    length = float(np.linalg.norm(total))
-    if length < 1e-3 * max(map(abs, weights)):
-        raise QueryError("the parts of the query cancel out: nothing is left to look for")
-    direction: NDArray[np.float32] = (total / length).astype(np.float32)
-    return direction
-
-
 def _check(part: Part) -> None:
     if not math.isfinite(part.weight) or part.weight == 0:
         raise QueryError(f"a weight of {part.weight:g} in the query; use a number other than 0, as in beach^2")
-    if isinstance(part, Text):
+    if isinstance(part, TextPart):
         if not part.text.strip():
             raise QueryError('the query is empty; say what to look for, as in: mmsearch query "sunset over mountains"')
         return
-    if isinstance(part, Known) or isinstance(part.path if isinstance(part, Like) else None, int):
-        return
     name = _file(part)
-    if _URL.match(name):
+    if name is not None and _URL.match(name):
         raise QueryError(f"{name} is a URL, and pictures are read from files. Download it first: curl -O {name}")
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(on_disk(str(expanded(name).absolute()))).is_file()
-    except (OSError, ValueError, RuntimeError):  # too long for a name, a null byte, a home of nobody
-        return False
 
 
 def _title(parts: Sequence[Part]) -> str:
     """The parts as people would write them: "2 × beach + dog.jpg − people"."""
     words = []
-    for place, part in enumerate(parts):
-        sign = "" if place == 0 and part.weight > 0 else "− " if part.weight < 0 else "+ "
+    for position, part in enumerate(parts):
+        sign = "" if position == 0 and part.weight > 0 else "− " if part.weight < 0 else "+ "
         times = "" if abs(part.weight) == 1 else f"{abs(part.weight):g} × "
         words.append(f"{sign}{times}{_name(part)}")
     return " ".join(words)
 
 
 def _name(part: Part) -> str:
-    if isinstance(part, Text):
+    if isinstance(part, TextPart):
         return part.text
-    if isinstance(part, Known):
+    if isinstance(part, VectorPart):
         return f"like {part.name}"
-    if isinstance(part, Like) and isinstance(part.path, int):
-        return f"like picture {part.path}"
-    return f"like {os.path.basename(_file(part))}"  # noqa: PTH119 - a name, not a place
+    file = _file(part)
+    if file is None:
+        return f"like picture {part.item}" if isinstance(part, ItemPart) else "like a picture"
+    return f"like {os.path.basename(file)}"  # noqa: PTH119 - a name, not a place
 
 
-def _file(part: Picture | Like) -> str:
-    file = part.file if isinstance(part, Picture) else part.path
-    return str(file) if isinstance(file, int) else os.fspath(file)
+def _file(part: ImagePart | ItemPart | VectorPart) -> str | None:
+    """The path that a part names; None where it names none."""
+    named = part.image if isinstance(part, ImagePart) else part.item if isinstance(part, ItemPart) else None
+    return None if named is None or isinstance(named, int | bytes) else os.fspath(named)

@@ -1,46 +1,34 @@
-"""Many questions at once: read from a file, answered in batches."""
+"""Many queries at once: read from a file, answered in batches."""
 
+import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from mmsearch.budget import REQUEST
-from mmsearch.errors import MmsearchWarning, QueryError
+from mmsearch.errors import MmsearchError, MmsearchWarning, QueryError
 from mmsearch.items import ItemTable
 from mmsearch.locations import expanded
-from mmsearch.search.describing import Hit
-from mmsearch.search.open_gallery import OpenGallery, SearchOptions
+from mmsearch.search.answers import Answer
+from mmsearch.search.chain import require_items
+from mmsearch.search.encoding import texts_of
+from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.query import Query, TextPart
+from mmsearch.search.retrieval import SearchOptions
 from mmsearch.stores import read_whole
 
-__all__ = ["Answered", "Question", "answer_all", "read_questions", "together"]
+__all__ = ["answer_in_batches", "batches_of", "read_queries"]
 
 # Large enough for matrix products at full speed, small enough that the first answers come soon.
 _BATCH = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A text to search for. id: as the file gives it, else the number of its line, from 1."""
-
-    id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A question with its hits, best first."""
-
-    question: Question
-    hits: list[Hit]
-
-
 _MOST_BYTES = 1 << 26  # of a file of queries: a million of ordinary length
 
 
-def read_questions(file: str) -> list[Question]:
-    """The questions of a file, "-" for stdin: a text a line, or an id, a tab and a text. Blank lines are passed over.
+def read_queries(file: str, *, k: int = 10, table: ItemTable = "images") -> list[Query]:
+    """The queries of a file, "-" for stdin. A line is a text, an id, a tab and a text, or an object as
+    `Query.to_json` gives it. Blank lines are passed over.
 
-    Raises QueryError where the file cannot be read, holds no question, or gives two the same id.
+    A query without an id is called by the number of its line, from 1. k, table: of queries that do not say.
+    Raises QueryError where the file cannot be read, holds no query, or gives two the same id.
     """
     shown = "stdin" if file == "-" else file
     try:
@@ -51,68 +39,87 @@ def read_questions(file: str) -> list[Question]:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise QueryError(f"line {line} of {shown} is not UTF-8; write the queries as UTF-8 text") from error
-    questions = [_question(number, line, shown) for number, line in enumerate(lines, 1) if line.strip()]
-    if not questions:
+    queries = [_read_line(number, line, shown, k, table) for number, line in enumerate(lines, 1) if line.strip()]
+    if not queries:
         raise QueryError(f"{shown} holds no queries; write one a line, or an id, a tab and a query")
     seen: set[str] = set()
-    for question in questions:
-        if question.id in seen:
-            raise QueryError(f"{shown} has two queries with the id {question.id!r}; answers could not be told apart")
-        seen.add(question.id)
-    return questions
+    for query in queries:
+        if query.id in seen:
+            raise QueryError(f"{shown} has two queries with the id {query.id!r}; answers could not be told apart")
+        seen.add(query.id)
+    return queries
 
 
-def _question(number: int, line: str, shown: str) -> Question:
+def _read_line(number: int, line: str, shown: str, k: int, table: ItemTable) -> Query:
     if len(line) > REQUEST.text_characters:
         raise QueryError(
             f"line {number} of {shown} has {len(line):,} characters; a query has at most "
             f"{REQUEST.text_characters:,}, and models read some dozen words"
         )
+    if (given := _json_object(line)) is not None:
+        try:
+            query = Query.from_json({"id": str(number), "k": k, "table": table} | given)
+        except QueryError as error:
+            raise QueryError(f"line {number} of {shown}: {error}") from None
+        if len(query.id.split()) != 1:
+            raise QueryError(f"line {number} of {shown}: the id {query.id!r} must not be empty nor hold spaces")
+        return query
     name, tab, text = line.strip("\r").partition("\t")
     if not tab:
-        return Question(str(number), line.strip())
+        return Query([TextPart(line.strip())], k=k, table=table, id=str(number))
     if not name.strip() or not text.strip() or len(name.split()) != 1:
         raise QueryError(
             f"line {number} of {shown} has a tab but is no id, tab, query: the id {name!r} and the query {text!r} must "
             "not be empty, nor the id hold spaces"
         )
-    return Question(name.strip(), text.strip())
+    return Query([TextPart(text.strip())], k=k, table=table, id=name.strip())
 
 
-def together(questions: Sequence[Question], most: int) -> Iterator[Sequence[Question]]:
-    """Questions, at most so many together, and with no more characters than one request may ask to encode."""
-    batch: list[Question] = []
-    characters = 0
-    for question in questions:
-        if batch and (len(batch) == most or characters + len(question.text) > REQUEST.characters):
+def _json_object(line: str) -> dict[str, object] | None:
+    """The object that a line is; None for a line that is words."""
+    if not line.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "parts" in value else None
+
+
+def batches_of(queries: Sequence[Query], most: int) -> Iterator[Sequence[Query]]:
+    """Queries, at most so many together, and with no more characters than one request may ask to encode."""
+    batch: list[Query] = []
+    batch_characters = 0
+    for query in queries:
+        characters = sum(map(len, texts_of(query)))
+        if batch and (len(batch) == most or batch_characters + characters > REQUEST.characters):
             yield batch
-            batch, characters = [], 0
-        batch.append(question)
-        characters += len(question.text)
+            batch, batch_characters = [], 0
+        batch.append(query)
+        batch_characters += characters
     if batch:
         yield batch
 
 
-def answer_all(
+def answer_in_batches(
     opened: OpenGallery,
-    questions: Sequence[Question],
+    queries: Sequence[Query],
     *,
-    k: int = 10,
-    table: ItemTable = "images",
     options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
-) -> Iterator[Answered]:
-    """The k best items of a table for each question, in the order asked. Raises as `OpenGallery.query`."""
-    opened.require_items(table)
-    cut = 0
-    for batch in together(questions, _BATCH):
-        encoded = opened.text_encoder().encode_texts([question.text for question in batch])
-        cut += int(encoded.truncated.sum())
-        found = opened.search(encoded.vectors, k=k, table=table, options=options)
-        for question, hits in zip(batch, opened.hits(found, table), strict=True):
-            yield Answered(question, hits)
-    if cut:
+) -> Iterator[Answer]:
+    """The answer to each query, in the order asked. Raises as `OpenGallery.ask`, for the first that is wrong."""
+    for table in dict.fromkeys(query.table for query in queries):
+        require_items(opened.gallery, table)
+    truncated = 0
+    for batch in batches_of(queries, _BATCH):
+        for query, answer in zip(batch, opened.ask_all(batch, options=options), strict=True):
+            if isinstance(answer, MmsearchError):
+                raise QueryError(f"query {query.id}: {answer}") if isinstance(answer, QueryError) else answer
+            truncated += answer.truncated
+            yield answer
+    if truncated:
         warnings.warn(
-            f"{cut:,} of {len(questions):,} queries are longer than the model reads; their ends were cut",
+            f"{truncated:,} of {len(queries):,} queries are longer than the model reads; their ends were cut",
             MmsearchWarning,
             stacklevel=2,
         )

@@ -22,7 +22,7 @@ def sample(opened: OpenGallery, n: int, *, where: str | None = None) -> list[Hit
 
     Their score is 0: nothing was asked. Raises FilterError.
     """
-    columns, admits = ((), _row_ids) if where is None else opened.admitting("images", where)
+    columns, admits = ((), _row_ids) if where is None else opened.retriever.open_filter("images", where)
     some = consistently(opened.gallery, lambda now: _spread(now, "images", n, columns, admits))
     return opened.hits(Neighbours(some[None], np.zeros((1, len(some)))), "images")[0] if some.size else []
 

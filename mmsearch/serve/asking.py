@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError, MmsearchError
-from mmsearch.search.chain import answered
-from mmsearch.search.open_gallery import SearchOptions
+from mmsearch.search.chain import answer_queries
 from mmsearch.search.query import Query
 from mmsearch.serve.following import Following
 from mmsearch.serve.messages import answer_json
 from mmsearch.serve.metrics import Metrics
 from mmsearch.serve.pools import TooBusy, TooSlow
-from mmsearch.serve.watched import TextMemory, Watched
+from mmsearch.serve.watching import RememberingEncoders, TextMemory, TimedRetriever
 
 __all__ = ["Asking"]
 
@@ -133,8 +132,10 @@ class Asking:
     def _answers(self, queries: Sequence[Query]) -> list[bytes | MmsearchError]:
         for left in reversed(range(_TRIES)):
             opened = self._following.newest()
+            encoders = RememberingEncoders(opened.encoders, self._memory, self._metrics)
+            retriever = TimedRetriever(opened.retriever, self._metrics)
             try:
-                results = answered(Watched(opened, self._memory, self._metrics), queries, SearchOptions())
+                results = answer_queries(queries, opened.gallery, encoders, retriever, stages=opened.stages)
             except GalleryError:
                 if left and self._following.newest() is not opened:
                     continue  # a file went between the finding of a row and the reading of it

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
 from mmsearch.items import ItemTable
 from mmsearch.locations import located
-from mmsearch.search.describing import Answer
+from mmsearch.search.answers import Answer
 from mmsearch.search.hits import Hit
-from mmsearch.search.query import Like, Part, Picture, Query, Text
-from mmsearch.search.query_files import Answered, Question, together
+from mmsearch.search.query import ImagePart, ItemPart, Part, Query, VectorPart
+from mmsearch.search.query_files import batches_of
 from mmsearch.sources import read_picture
 
 __all__ = ["Server"]
@@ -58,49 +58,39 @@ class Server:
 
     def ask(self, query: Query) -> Answer:
         """As `OpenGallery.ask`. Raises QueryError, EncoderError, GalleryError, and MmsearchError where none answers."""
-        found = self._post("/api/query", json.dumps(self._message(query)).encode(), "application/json")
-        shown = [part for part in query.parts if isinstance(part, Picture) and part.weight > 0]
-        files = [os.path.abspath(part.file) for part in shown]  # noqa: PTH100
+        found = self._post("/api/query", json.dumps(self._known(query).to_json()).encode(), "application/json")
+        shown = [part.image for part in query.parts if isinstance(part, ImagePart) and part.weight > 0]
+        files = [os.path.abspath(image) for image in shown if not isinstance(image, bytes)]  # noqa: PTH100
         hits = [_hit(each, query.table) for each in found["hits"]]
         answer = Answer(query, hits, files, found["more"], tuple(found["warnings"]))
         for remark in answer.remarks:
             warnings.warn(remark, MmsearchWarning, stacklevel=2)
         return answer
 
-    def answer_all(
-        self, questions: Sequence[Question], *, k: int = 10, table: ItemTable = "images"
-    ) -> Iterator[Answered]:
-        """As `mmsearch.search.query_files.answer_all`."""
-        most = max(1, min(REQUEST.queries, REQUEST.hits_together // k))
-        for some in together(questions, most):
-            messages = [{"parts": [{"text": each.text}], "k": k, "table": table} for each in some]
-            body = json.dumps({"queries": messages}).encode()
+    def answer_in_batches(self, queries: Sequence[Query]) -> Iterator[Answer]:
+        """As `mmsearch.search.query_files.answer_in_batches`."""
+        most = max(1, min(REQUEST.queries, REQUEST.hits_together // max(query.wanted for query in queries)))
+        for some in batches_of(queries, most):
+            body = json.dumps({"queries": [self._known(query).to_json() for query in some]}).encode()
             found = self._post("/api/queries", body, "application/json")["answers"]
-            for question, each in zip(some, found, strict=True):
+            for query, each in zip(some, found, strict=True):
                 if "error" in each:
-                    raise QueryError(f"query {question.id}: {each['error']}")
-                yield Answered(question, [_hit(hit, table) for hit in each["hits"]])
+                    raise QueryError(f"query {query.id}: {each['error']}")
+                hits = [_hit(hit, query.table) for hit in each["hits"]]
+                yield Answer(query, hits, (), each["more"], tuple(each["warnings"]))
 
-    def _message(self, query: Query) -> dict[str, Any]:
-        return {
-            "parts": [self._part(part) | {"weight": part.weight} for part in query.parts],
-            "k": query.k,
-            "offset": query.offset,
-            "table": query.table,
-            "where": query.where,
-            "min_score": query.min_score,
-            "distinct": query.distinct,
-            "templates": list(query.templates),
-        }
+    def _known(self, query: Query) -> Query:
+        """The same query, in parts that the server knows: pictures are sent to it."""
+        return replace(query, parts=[self._known_part(part) for part in query.parts])
 
-    def _part(self, part: Part) -> dict[str, Any]:
-        if isinstance(part, Text):
-            return {"text": part.text}
-        if isinstance(part, Picture):
-            return {"picture": self._send(part.file)}
-        if isinstance(part, Like):
-            return {"like": part.path if isinstance(part.path, int) else _named(part.path)}
-        raise QueryError("a server cannot be asked with a vector")
+    def _known_part(self, part: Part) -> Part:
+        if isinstance(part, ImagePart) and not isinstance(part.image, bytes):
+            return replace(part, image=bytes.fromhex(self._send(part.image)))
+        if isinstance(part, ItemPart) and not isinstance(part.item, int):
+            return replace(part, item=_named(part.item))
+        if isinstance(part, VectorPart):
+            raise QueryError("a server cannot be asked with a vector")
+        return part
 
     def _send(self, file: str | os.PathLike[str]) -> str:
         """The content hash of a picture that the server now knows."""

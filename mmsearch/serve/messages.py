@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
-from mmsearch.search.describing import Answer
+from mmsearch.search.answers import Answer
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
 from mmsearch.serve.contents import images_of
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _LONGEST_PATH = 4_096
+_LONGEST_NAME = 1_000
 
 RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -76,6 +77,9 @@ class QueryBody(_Message):
     templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
         default_factory=list, max_length=REQUEST.templates, description="Each text is put in the place of {} in each."
     )
+
+    id: str = Field("1", min_length=1, max_length=_LONGEST_NAME, description="Its name among others. For the client.")
+    title: str = Field("", max_length=_LONGEST_NAME, description="What the answer calls it; by default its parts.")
 
     @model_validator(mode="after")
     def _not_too_far(self) -> "QueryBody":

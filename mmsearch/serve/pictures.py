@@ -59,7 +59,7 @@ class Pictures:
         if await self._encoding.run(vector_of, opened.gallery, content_hash) is not None:
             width, height, _ = await self._decoding.run(_pixels, data, None)
             return SentPicture(content_hash.hex(), width, height, in_gallery=True)
-        encoder = await self._encoding.run(opened.encoder)
+        encoder = await self._encoding.run(opened.encoders.encoder)
         width, height, pixels = await self._decoding.run(_pixels, data, encoder)
         thumbnail = await self._decoding.run(drawn, data, Edge.SMALL)
         vector = (await self._encoding.run(encoder.encode_images, pixels))[0]

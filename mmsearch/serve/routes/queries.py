@@ -1,13 +1,13 @@
 """Asking: queries, many of them, and the pictures that they ask with."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
-from mmsearch.search.query import NEAR_DUPLICATE, Known, Like, Part, Query, Text
+from mmsearch.search.query import ImagePart, Part, Query, VectorPart
 from mmsearch.serve.failures import BAD_REQUEST, error_json
 from mmsearch.serve.messages import AnswerBody, AnswersBody, PictureBody, QueriesBody, QueryBody, to_json
 from mmsearch.serve.service import Service
@@ -70,22 +70,12 @@ def _vector(service: Service, picture: str) -> NDArray[np.float32]:
 
 
 async def _query(service: Service, body: QueryBody) -> Query:
-    """What is asked. Raises QueryError."""
+    """What is asked, with the vectors of the pictures that were sent. Raises QueryError."""
+    query = Query.from_json(body.model_dump(exclude_none=True))
     parts: list[Part] = []
-    for part in body.parts:
-        if part.text is not None:
-            parts.append(Text(part.text, part.weight))
-        elif part.like is not None:
-            parts.append(Like(part.like, part.weight))
-        else:
-            parts.append(Known(await service.reading.run(_vector, service, part.picture), "a picture", part.weight))
-    return Query(
-        parts,
-        k=body.k,
-        offset=body.offset,
-        table=body.table,
-        templates=body.templates,
-        where=body.where,
-        min_score=body.min_score,
-        distinct=NEAR_DUPLICATE if body.distinct is True else body.distinct or None,
-    )
+    for part in query.parts:
+        if isinstance(part, ImagePart) and isinstance(part.image, bytes):
+            vector = await service.reading.run(_vector, service, part.image.hex())
+            part = VectorPart(vector, "a picture", part.weight)
+        parts.append(part)
+    return replace(query, parts=parts)

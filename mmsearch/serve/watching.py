@@ -1,23 +1,21 @@
-"""A gallery that answers, with a clock beside it, and a memory for texts: the next page of hits asks the same again."""
+"""A clock beside what answers, and a memory for texts: the next page of hits asks the same again."""
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import EncodedTexts, TextEncoder
+from mmsearch.encoders import EncodedTexts, Encoder, TextEncoder
 from mmsearch.exact import Neighbours
-from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ItemTable
-from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.encoding import QueryEncoders
+from mmsearch.search.retrieval import Retriever, SearchOptions
 from mmsearch.serve.metrics import Metrics
 
-__all__ = ["TextMemory", "Watched"]
+__all__ = ["RememberingEncoders", "TextMemory", "TimedRetriever"]
 
 _REMEMBERED = 1_024
 
@@ -46,7 +44,7 @@ class TextMemory:
                 self._known.popitem(last=False)
 
 
-class _Remembering:
+class _RememberingTexts:
     """A `TextEncoder` that encodes only what it does not remember."""
 
     def __init__(self, encoder: TextEncoder, memory: TextMemory, metrics: Metrics) -> None:
@@ -70,30 +68,34 @@ class _Remembering:
         return EncodedTexts(np.stack([vector for vector, _ in found]), np.array([cut for _, cut in found]))
 
 
-class Watched:
-    """An `OpenGallery` as `mmsearch.search.chain` wants one."""
+class RememberingEncoders:
+    """The encoders of a gallery, of which that of texts remembers."""
 
-    def __init__(self, opened: OpenGallery, memory: TextMemory, metrics: Metrics) -> None:
-        self._opened, self._memory, self._metrics = opened, memory, metrics
+    def __init__(self, encoders: QueryEncoders, memory: TextMemory, metrics: Metrics) -> None:
+        self._encoders, self._memory, self._metrics = encoders, memory, metrics
 
     @property
-    def gallery(self) -> Gallery:
-        return self._opened.gallery
+    def chosen(self) -> bool:
+        return self._encoders.chosen
 
-    def require_items(self, table: ItemTable) -> None:
-        self._opened.require_items(table)
-
-    def require_filter(self, table: ItemTable, where: str) -> None:
-        self._opened.require_filter(table, where)
+    def encoder(self) -> Encoder:
+        return self._encoders.encoder()
 
     def text_encoder(self) -> TextEncoder:
-        return _Remembering(self._opened.text_encoder(), self._memory, self._metrics)
+        return _RememberingTexts(self._encoders.text_encoder(), self._memory, self._metrics)
 
-    def picture_vector(self, file: str | os.PathLike[str]) -> NDArray[np.float32]:
-        return self._opened.picture_vector(file)
+
+class TimedRetriever:
+    """A retriever whose searches are timed."""
+
+    def __init__(self, retriever: Retriever, metrics: Metrics) -> None:
+        self._retriever, self._metrics = retriever, metrics
 
     def search(
-        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: Any
+        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: SearchOptions
     ) -> Neighbours:
         with self._metrics.search_seconds.time():
-            return self._opened.search(vectors, k=k, table=table, where=where, options=options)
+            return self._retriever.search(vectors, k=k, table=table, where=where, options=options)
+
+    def open_filter(self, table: ItemTable, where: str) -> object:
+        return self._retriever.open_filter(table, where)

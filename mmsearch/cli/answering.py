@@ -1,0 +1,56 @@
+"""Who answers a query: a gallery that is opened here, or a server."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from mmsearch.cli.options import say
+
+if TYPE_CHECKING:
+    from mmsearch.search.answers import Answer
+    from mmsearch.search.query import Query
+    from mmsearch.search.retrieval import SearchOptions
+
+__all__ = ["Answering", "answering", "require_nothing_else"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """one: answers a query. many: answers some, in their order."""
+
+    one: "Callable[[Query], Answer]"
+    many: "Callable[[Sequence[Query]], Iterator[Answer]]"
+
+
+@contextmanager
+def answering(
+    server: str | None, gallery: str | None, *, model: str | None, device: str, options: "SearchOptions"
+) -> Iterator[Answering]:
+    """The server at an address; where there is none, the gallery, searched by the options."""
+    if server is not None:
+        from mmsearch.serve.client import Server
+
+        with Server(server, token=os.environ.get("MMSEARCH_TOKEN")) as remote:
+            yield Answering(remote.ask, remote.answer_in_batches)
+        return
+    from mmsearch.search.open_gallery import open_gallery
+    from mmsearch.search.query_files import answer_in_batches
+
+    opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+    yield Answering(partial(opened.ask, options=options), partial(answer_in_batches, opened, options=options))
+
+
+def require_nothing_else(ctx: typer.Context, model: str | None, device: str, options: "SearchOptions") -> None:
+    """Raise BadParameter where a server is asked and told what it decides by itself."""
+    from mmsearch.search.retrieval import SearchOptions
+
+    if model or device != "cpu" or options != SearchOptions():
+        raise typer.BadParameter("the server decides how it searches and encodes", param_hint="--server")
+    named = ctx.get_parameter_source("gallery")
+    if named is not None and named.name == "COMMANDLINE":  # and not in the environment
+        raise typer.BadParameter("the server answers for its own gallery; leave --gallery out", param_hint="--server")

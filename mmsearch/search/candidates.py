@@ -1,0 +1,90 @@
+"""Candidates: what a stage of the search takes and gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.gallery import Gallery
+from mmsearch.search.query import Query
+
+__all__ = ["Candidates", "MakeStage", "Stage", "StageContext"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The rows that may answer one query, best first, and what is known of all others.
+
+    Attributes:
+        row_ids: int64 (n,).
+        scores: name -> float64 (n,). "score" is the score of record; a stage may add others under names of their own.
+        bound: no row that is missing here ranks before the last one, and by `ranked_by` none has more than this;
+            -inf where none is missing.
+        ranked_by: the score that the order goes by, downwards; of equal ones the lower row id comes first.
+    """
+
+    row_ids: NDArray[np.int64]
+    scores: Mapping[str, NDArray[np.float64]]
+    bound: float
+    ranked_by: str = "score"
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    @property
+    def ranking(self) -> NDArray[np.float64]:
+        """The scores (n,) that the order goes by."""
+        return self.scores[self.ranked_by]
+
+    def kept(self, keep: NDArray[np.bool_], *, bound: float | None = None) -> "Candidates":
+        """Those for which `keep` (n,) is true; the others are no candidates. bound: by default the same."""
+        scores = {name: values[keep] for name, values in self.scores.items()}
+        return Candidates(self.row_ids[keep], scores, self.bound if bound is None else bound, self.ranked_by)
+
+    def first(self, n: int) -> "Candidates":
+        """The n best; the others are missing now."""
+        if n >= len(self):
+            return self
+        scores = {name: values[:n] for name, values in self.scores.items()}
+        return Candidates(self.row_ids[:n], scores, float(self.ranking[n]), self.ranked_by)
+
+    def reordered(self, name: str, values: NDArray[np.float64], *, bound: float) -> "Candidates":
+        """The same rows in the order of another score, as far as no missing row can come between them.
+
+        name, values (n,): the score. bound: no missing row has more of it. Of these rows, those that do not exceed the
+        bound are missing in what is returned: a row that was not looked at may belong before them.
+
+        >>> some = Candidates(np.array([4, 7, 9]), {"score": np.array([0.9, 0.8, 0.7])}, bound=0.7)
+        >>> other = some.reordered("corrected", np.array([0.1, 0.6, 0.5]), bound=0.4)
+        >>> other.row_ids.tolist(), other.scores["score"].tolist(), other.bound
+        ([7, 9], [0.8, 0.7], 0.4)
+        """
+        order = np.lexsort((self.row_ids, -values))
+        order = order[: int(np.count_nonzero(values > bound))] if bound > -np.inf else order
+        scores = {key: column[order] for key, column in {**self.scores, name: values}.items()}
+        return Candidates(self.row_ids[order], scores, bound, name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageContext:
+    """What a stage may need to know.
+
+    Attributes:
+        query: what is asked.
+        gallery: where.
+        own_rows: int64 (n,), ascending: the rows of the searched table that the query asks with.
+        wanted: how many candidates there is use for, at most: the hits that are passed over among them.
+    """
+
+    query: Query
+    gallery: Gallery
+    own_rows: NDArray[np.int64]
+    wanted: int
+
+
+Stage = Callable[[Candidates], Candidates]
+"""Candidates to candidates, by nothing but arrays. It may be called again with more of the same query's."""
+
+MakeStage = Callable[[StageContext], Stage | None]
+"""A stage for one query; None where this query needs none."""

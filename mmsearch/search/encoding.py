@@ -1,0 +1,176 @@
+"""From what is asked to one vector a query: texts and pictures are encoded, items of the gallery have theirs."""
+
+import hashlib
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
+from mmsearch.errors import EncoderMismatch, ImageError, MmsearchWarning, QueryError
+from mmsearch.gallery import Gallery, require_same_encoder
+from mmsearch.identity import EncoderIdentity
+from mmsearch.locations import Location
+from mmsearch.search.own_items import vector_of
+from mmsearch.search.query import SLOT, Query, TextPart, VectorPart
+from mmsearch.sources import read_picture
+
+__all__ = [
+    "EncodesQueries",
+    "QueryEncoders",
+    "combined",
+    "image_vector",
+    "text_vectors",
+    "texts_of",
+    "vector_of_length",
+]
+
+_Path = str | os.PathLike[str]
+
+
+class EncodesQueries(Protocol):
+    """What encodes the queries to a gallery, loaded when it is first needed."""
+
+    @property
+    def chosen(self) -> bool:
+        """Whether whoever asks chose another encoder than the one that the gallery names."""
+        ...
+
+    def encoder(self) -> Encoder:
+        """For texts and images. Raises EncoderError, EncoderMismatch unless it is the gallery's."""
+        ...
+
+    def text_encoder(self) -> TextEncoder:
+        """For texts: without torch where that is laid out on this machine, unless a model or a device was asked for;
+        else the encoder. Raises as `encoder`."""
+        ...
+
+
+class QueryEncoders:
+    """`EncodesQueries` of one gallery, for any number of threads."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        wanted: str | Encoder | None = None,
+        device: str = "cpu",
+        announce: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._identity, self._folder = gallery.manifest.encoder, gallery.path
+        self._wanted, self._device, self._announce = wanted, device, announce
+        self._encoder: Encoder | None = None
+        self._texts: TextEncoder | None = None
+        self._loading = threading.RLock()
+
+    def for_version(self, gallery: Gallery) -> "QueryEncoders":
+        """For another version of the gallery: the same, as long as that is of the same encoder."""
+        if gallery.manifest.encoder.fingerprint == self._identity.fingerprint:
+            return self
+        return QueryEncoders(gallery, self._wanted, self._device, self._announce)
+
+    @property
+    def chosen(self) -> bool:
+        return self._wanted is not None
+
+    def encoder(self) -> Encoder:
+        with self._loading:
+            if self._encoder is None:
+                encoder = self._wanted or self._identity.spec
+                if isinstance(encoder, str):
+                    encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
+                if self._identity.declared:
+                    _warn_declared(self._identity, encoder.identity, self._folder)
+                else:
+                    require_same_encoder(self._identity, encoder.identity, self._folder)
+                self._encoder = encoder
+            return self._encoder
+
+    def text_encoder(self) -> TextEncoder:
+        with self._loading:
+            if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
+                self._texts = find_text_encoder(self._identity, announce=self._announce)
+            return self._texts or self.encoder()
+
+
+def texts_of(query: Query) -> list[str]:
+    """All that has to be encoded of a query's texts: each in each template."""
+    forms = query.templates or [SLOT]
+    return [form.replace(SLOT, part.text) for part in query.parts if isinstance(part, TextPart) for form in forms]
+
+
+def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The vector of each text part. vectors: of `texts_of` the query; of several templates the mean counts."""
+    forms = max(1, len(query.templates))
+    per_part = [vectors[first : first + forms] for first in range(0, len(vectors), forms)]
+    return [some[0] if forms == 1 else combined([*some], [1 / forms] * forms) for some in per_part]
+
+
+def image_vector(file: _Path, gallery: Gallery, encoders: EncodesQueries) -> NDArray[np.float32]:
+    """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
+    file = os.fspath(file)
+    try:
+        data = read_picture(file)
+    except OSError as error:
+        raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
+    except ImageError as error:
+        raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
+    # A picture that the gallery holds has its vector there: no model has to be loaded for it.
+    held = vector_of(gallery, hashlib.blake2b(data, digest_size=16).digest())
+    if held is not None and not encoders.chosen:
+        return held
+    from mmsearch import images  # late: a text needs no Pillow
+    from mmsearch.loader import raw_side
+
+    try:
+        images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
+        encoder = encoders.encoder()
+        picture = images.decode(data, raw_side=raw_side(encoder))
+    except ImageError as error:
+        raise QueryError(f"{file} is no picture that can be read: {error.reason}") from error
+    vector: NDArray[np.float32] = encoder.encode_images(encoder.preprocess(picture.image)[None])[0]
+    return vector
+
+
+def vector_of_length(part: VectorPart, dim: int) -> NDArray[np.float32]:
+    """The vector of a part. Raises QueryError unless it has `dim` values."""
+    if part.vector.shape != (dim,):
+        raise QueryError(
+            f"{part.name} has a vector of shape {part.vector.shape}; those of the gallery have {dim} values"
+        )
+    return part.vector
+
+
+def combined(vectors: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:
+    """Unit vectors (dim,) added up by their weights, as a unit vector. One alone with weight 1 stays as it is.
+
+    Raises QueryError where they cancel out.
+
+    >>> combined([np.array([1, 0], np.float32), np.array([0, 1], np.float32)], [3, -4]).round(3).tolist()
+    [0.6000000238418579, -0.800000011920929]
+    """
+    if len(vectors) == 1 and weights[0] == 1:
+        return vectors[0]
+    total = np.einsum("n,nd->d", np.asarray(weights, np.float64), np.asarray(vectors, np.float64))
+    length = float(np.linalg.norm(total))
+    if length < 1e-3 * max(map(abs, weights)):
+        raise QueryError("the parts of the query cancel out: nothing is left to look for")
+    direction: NDArray[np.float32] = (total / length).astype(np.float32)
+    return direction
+
+
+def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:
+    if gallery.dim != other.dim:
+        raise EncoderMismatch(
+            f"{folder} holds imported vectors of {gallery.dim} values, declared as those of {gallery.spec}; "
+            f"{other.spec} gives {other.dim}"
+        )
+    warnings.warn(
+        f"the vectors of {folder} were imported; that they are of {gallery.spec} was declared and is not checked",
+        MmsearchWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,59 @@
+"""Parts of a query as people type them: words, files and items, each with its weight at its end, as in beach^2."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmsearch.errors import MmsearchWarning
+from mmsearch.locations import expanded
+from mmsearch.names import on_disk
+from mmsearch.search.query import ImagePart, ItemPart, Part, TextPart
+
+__all__ = ["typed_parts", "weighted"]
+
+# As Lucene writes boosts. Only a number at the very end counts, so that "x^2 + y^2 = r" needs nothing, and "x^2" is
+# asked for as "x^2^1".
+_WEIGHTED = re.compile(r"(?P<what>.*)\^(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
+
+
+def typed_parts(
+    text: str | None,
+    *,
+    also: Sequence[str] = (),
+    away: Sequence[str] = (),
+    pictures: Sequence[str] = (),
+    like: Sequence[str] = (),
+) -> list[Part]:
+    """The parts of a query as they are typed.
+
+    text, also: words. away: words to keep away from, whose weight counts against. pictures: files. like: items.
+    """
+    words = [*([] if text is None else [text]), *also]
+    for word in words:
+        if _is_file(word):
+            asked = f"{word} is a file, and was asked for by its name; to ask with the picture: --image {word}"
+            warnings.warn(asked, MmsearchWarning, stacklevel=2)
+    return [
+        *(TextPart(*weighted(word)) for word in words),
+        *(ImagePart(*(file, 1.0) if _is_file(file) else weighted(file)) for file in pictures),
+        *(ItemPart(*(path, 1.0) if _is_file(path) else weighted(path)) for path in like),
+        *(TextPart(words, -weight) for words, weight in map(weighted, away)),
+    ]
+
+
+def weighted(typed: str) -> tuple[str, float]:
+    """What is asked with, and its weight.
+
+    >>> weighted("beach"), weighted("beach^2"), weighted("people^-0.5"), weighted("x^2^1")
+    (('beach', 1.0), ('beach', 2.0), ('people', -0.5), ('x^2', 1.0))
+    """
+    match = _WEIGHTED.fullmatch(typed)
+    return (match["what"], float(match["weight"])) if match else (typed, 1.0)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(on_disk(str(expanded(name).absolute()))).is_file()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a null byte, a home of nobody
+        return False
