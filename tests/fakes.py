@@ -1,6 +1,7 @@
 """A torch-free encoder that understands colours, so that end-to-end tests are quick and their answers foreseeable."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,3 +82,14 @@ def write_picture(file: Path, colour: str = "red", *, size: tuple[int, int] = (1
     pixels = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(file)
     return file
+
+
+def jpeg(size: tuple[int, int], seed: int = 0, orientation: int = 1, **options: object) -> bytes:
+    """A smooth picture, no two of which are alike. options: as of Pillow."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = io.BytesIO()
+    picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+    picture.save(out, "JPEG", quality=92, exif=exif, **options)  # type: ignore[arg-type]
+    return out.getvalue()

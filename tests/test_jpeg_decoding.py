@@ -20,7 +20,7 @@ from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import Gallery
 from tests.conftest import Command
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, jpeg
 
 CPU = torch.device("cpu")
 SIZES = [(640, 480), (640, 480), (480, 640), (1024, 768), (301, 227), (224, 224), (100, 700)]
@@ -35,17 +35,6 @@ def preprocessing() -> Preprocessing:
 def decoder(preprocessing: Preprocessing) -> Iterator[BatchJpegDecoder]:
     with BatchJpegDecoder(CPU, preprocessing) as opened:
         yield opened
-
-
-def jpeg(size: tuple[int, int], seed: int = 0, orientation: int = 1, **options: object) -> bytes:
-    """A smooth picture, no two of which are alike."""
-    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    out = io.BytesIO()
-    picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
-    picture.save(out, "JPEG", quality=92, exif=exif, **options)  # type: ignore[arg-type]
-    return out.getvalue()
 
 
 def fitted(decoder: BatchJpegDecoder, data: bytes) -> NDArray[np.uint8] | None:
@@ -245,22 +234,3 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_error(album: Path, tmp_path: P
     assert (done.code, "--decode gpu: this encoder has none" in done.err) == (1, True)
     with pytest.raises(EncoderError, match="exact route"):
         embed([album], gallery=tmp_path / "e", encoder=FakeEncoder(), options=EmbedOptions(decode="gpu", exact=True))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
-def test_a_gpu_decodes_as_the_exact_route_does(subsampling: str, preprocessing: Preprocessing, tmp_path: Path) -> None:
-    device = torch.device("cuda", 0)
-    if (reason := why_not_on(device)) is not None:
-        pytest.skip(reason)
-    files = [
-        jpeg(size, seed, orientation, subsampling=subsampling)
-        for orientation in range(1, 9)
-        for seed, size in enumerate(SIZES)
-    ]
-    with BatchJpegDecoder(device, preprocessing) as decoder, ThreadPoolExecutor(32) as pool:
-        found = list(pool.map(lambda data: fitted(decoder, data), files))
-    for data, pixels in zip(files, found, strict=True):
-        assert pixels is not None
-        assert decibels(preprocessing, pixels, data) > 40

@@ -1,15 +1,20 @@
 """Where a model runs and in which precision."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any, Literal, TypeAlias, cast
 
 import torch
 
 from mmsearch.errors import EncoderError
 
-__all__ = ["Precision", "autocast", "choose_device", "choose_precision", "describe", "every_device", "exact_fp32"]
+__all__ = [
+    *("Precision", "autocast", "choose_device", "choose_precision", "describe", "every_device", "exact_fp32"),
+    "on_stream",
+]
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -85,22 +90,65 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
 @contextmanager
 def exact_fp32(device: torch.device) -> Iterator[None]:
     """No TensorFloat-32 inside, on CUDA: by default cuDNN computes "fp32" convolutions, the patch embedding of every
-    vision transformer, with 10 bits of mantissa, and a program may have allowed the same for matrix products."""
+    vision transformer, with 10 bits of mantissa, and a program may have allowed the same for matrix products.
+
+    The switches are the process's: of several threads that are inside the last one to leave puts them back."""
     if device.type != "cuda":
         yield
         return
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    holders: tuple[Any, ...]
-    exact: Any
-    if hasattr(cuda.matmul, "fp32_precision"):  # torch >= 2.9, which refuses a mixture of old and new switches
-        holders, name, exact = (cuda.matmul, getattr(cudnn, "conv")), "fp32_precision", "ieee"  # noqa: B009  untyped
-    else:
-        holders, name, exact = (cuda.matmul, cudnn), "allow_tf32", False
-    before = [getattr(holder, name) for holder in holders]
-    for holder in holders:
-        setattr(holder, name, exact)
+    _EXACT.enter()
     try:
         yield
     finally:
-        for holder, value in zip(holders, before, strict=True):
-            setattr(holder, name, value)
+        _EXACT.leave()
+
+
+class _ExactSwitches:
+    """TensorFloat-32 off, as long as any thread needs it so."""
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._inside = 0
+        self._before: list[Any] = []
+
+    def enter(self) -> None:
+        holders, name, exact = self._switches()
+        with self._counting:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = [getattr(holder, name) for holder in holders]
+                for holder in holders:
+                    setattr(holder, name, exact)
+
+    def leave(self) -> None:
+        holders, name, _ = self._switches()
+        with self._counting:
+            self._inside -= 1
+            if self._inside == 0:
+                for holder, value in zip(holders, self._before, strict=True):
+                    setattr(holder, name, value)
+
+    @staticmethod
+    def _switches() -> tuple[tuple[Any, ...], str, Any]:
+        """Who holds them, what they are called, and the value that means exact."""
+        cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+        if hasattr(cuda.matmul, "fp32_precision"):  # torch >= 2.9, which refuses a mixture of old and new switches
+            return (cuda.matmul, getattr(cudnn, "conv")), "fp32_precision", "ieee"  # noqa: B009  untyped
+        return (cuda.matmul, cudnn), "allow_tf32", False
+
+
+_EXACT = _ExactSwitches()
+
+
+def on_stream(device: torch.device, user: str) -> AbstractContextManager[Any]:
+    """Work in the stream that a user has on a CUDA device; elsewhere there are none.
+
+    It is made once: torch keeps memory for every stream that was ever worked in, and hands out 32 in turn."""
+    cuda: Any = torch.cuda  # whose annotations are incomplete
+    return cuda.stream(_stream(device, user)) if device.type == "cuda" else nullcontext()
+
+
+@cache
+def _stream(device: torch.device, user: str) -> Any:
+    cuda: Any = torch.cuda
+    return cuda.Stream(device)

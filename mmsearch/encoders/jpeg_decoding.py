@@ -11,14 +11,14 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmsearch.encoders.devices import on_stream
 from mmsearch.encoders.preprocessing import Preprocessing
 
 __all__ = ["BatchJpegDecoder", "why_not_on"]
@@ -84,7 +84,8 @@ class BatchJpegDecoder:
 
     def __enter__(self) -> "BatchJpegDecoder":
         self._threads = [
-            threading.Thread(target=self._work, name="mmsearch-jpeg", daemon=True) for _ in range(_THREADS)
+            threading.Thread(target=self._work, args=(number,), name="mmsearch-jpeg", daemon=True)
+            for number in range(_THREADS)
         ]
         for thread in self._threads:
             thread.start()
@@ -103,10 +104,8 @@ class BatchJpegDecoder:
             if request is not None:
                 request.done.set_result(None)
 
-    def _work(self) -> None:
-        cuda: Any = torch.cuda
-        stream = cuda.stream(cuda.Stream(self._device)) if self._device.type == "cuda" else nullcontext()
-        with stream:
+    def _work(self, number: int) -> None:
+        with on_stream(self._device, f"jpeg {number}"):
             while batch := self._next():
                 started = time.perf_counter()
                 try:

@@ -3,14 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmsearch.encoders.devices import Precision, autocast, describe
+from mmsearch.encoders.devices import Precision, autocast, describe, on_stream
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.encoders.protocols import EncodedImages, Pixels
 from mmsearch.errors import EncoderError
@@ -25,42 +24,46 @@ class Lane:
 
     On CUDA each lane works in a stream of its own, from pinned memory: of two lanes on a GPU one computes while the
     other's pixels are on their way.
+
+    number: tells the lanes of a device apart.
     """
 
     def __init__(
-        self, encode_image: _Encode, device: torch.device, precision: Precision, preprocessing: Preprocessing, spec: str
+        self,
+        encode_image: _Encode,
+        device: torch.device,
+        precision: Precision,
+        preprocessing: Preprocessing,
+        spec: str,
+        number: int = 0,
     ) -> None:
         self.encode_image = encode_image
         self._device = device
         self._precision = precision
         self._preprocessing = preprocessing
         self._spec = spec
-        cuda: Any = torch.cuda  # whose annotations are incomplete
-        self._stream: Any = cuda.Stream(device) if device.type == "cuda" else None
+        self._number = number
         self._pinned: torch.Tensor | None = None
         self._most: int | None = None
         self._one_at_a_time = threading.Lock()
 
     def images(self, pixels: Pixels) -> EncodedImages:
         """Preprocessed images -> their vectors, and the seconds that it took. Raises EncoderError."""
-        with self._one_at_a_time:
+        with self._one_at_a_time, on_stream(self._device, f"lane {self._number}"):
             clock = _Clock(self._device)
-            with self._on_stream():
-                batch = self._transferred(pixels)
-                clock.mark()
-                vectors = self.run(batch, self.encode_image)
-                clock.mark()
-            transfer, encode = clock.seconds()
-            return EncodedImages(vectors, transfer, encode)
+            vectors = self.run(self._staged(pixels), self.encode_image, clock=clock)
+            return EncodedImages(vectors, clock.seconds("transfer"), clock.seconds("encode"))
 
-    def run(self, batch: torch.Tensor, encode: _Encode, precision: Precision | None = None) -> NDArray[np.float32]:
-        """Either side of the model on a batch (n, …) -> (n, dim), L2-normalised. Raises EncoderError."""
+    def run(
+        self, batch: torch.Tensor, encode: _Encode, precision: Precision | None = None, clock: "_Clock | None" = None
+    ) -> NDArray[np.float32]:
+        """Either side of the model on a batch (n, …) in main memory -> (n, dim), L2-normalised. Raises EncoderError."""
         most = self._most or len(batch)
         if len(batch) > most:
             parts = [batch[first : first + most] for first in range(0, len(batch), most)]
-            return np.concatenate([self.run(part, encode, precision) for part in parts])
+            return np.concatenate([self.run(part, encode, precision, clock) for part in parts])
         try:
-            return self._run(batch, encode, precision or self._precision)
+            return self._run(batch, encode, precision or self._precision, clock)
         except torch.cuda.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise EncoderError(
@@ -69,25 +72,28 @@ class Lane:
         # Outside of the handler, whose exception holds on to the tensors that filled the memory.
         self._most = -(-len(batch) // 2)
         torch.cuda.empty_cache()
-        return self.run(batch, encode, precision)
+        return self.run(batch, encode, precision, clock)
 
-    def _run(self, batch: torch.Tensor, encode: _Encode, precision: Precision) -> NDArray[np.float32]:
+    def _run(
+        self, batch: torch.Tensor, encode: _Encode, precision: Precision, clock: "_Clock | None"
+    ) -> NDArray[np.float32]:
         with torch.inference_mode(), autocast(self._device, precision):
-            moved = batch.to(self._device)
+            moved = batch.to(self._device, non_blocking=self._device.type == "cuda")
+            if clock is not None:
+                clock.mark("transfer")
             output = encode(self._preprocessing.normalise(moved) if moved.dtype == torch.uint8 else moved)
             vectors: NDArray[np.float32] = output.float().cpu().numpy()
+            if clock is not None:
+                clock.mark("encode")
         if not np.isfinite(vectors).all():
             hint = " Try --precision fp32." if precision != "fp32" else " Its weights may be damaged."
             raise EncoderError(f"{self._spec} gave vectors with NaN or infinity in {precision}.{hint}")
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return vectors
 
-    def _on_stream(self) -> Any:
-        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
-
-    def _transferred(self, pixels: Pixels) -> torch.Tensor:
-        """The batch on the device; on CUDA through pinned memory, without waiting for it."""
-        if self._stream is None:
+    def _staged(self, pixels: Pixels) -> torch.Tensor:
+        """The batch in main memory, for CUDA in such that a device reads without the processor."""
+        if self._device.type != "cuda":
             return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         held = torch.from_numpy(np.ascontiguousarray(pixels)).reshape(-1).view(torch.uint8)
         if self._pinned is None or len(self._pinned) < len(held):
@@ -95,28 +101,34 @@ class Lane:
         # Free again: whoever used it last has waited for its results.
         staged = self._pinned[: len(held)]
         staged.copy_(held)
-        dtype = torch.uint8 if pixels.dtype == np.uint8 else torch.float32
-        return staged.to(self._device, non_blocking=True).view(dtype).view(pixels.shape)
+        return staged.view(torch.uint8 if pixels.dtype == np.uint8 else torch.float32).view(pixels.shape)
 
 
 class _Clock:
-    """Seconds between marks: of the device's own time where it works on its own."""
+    """Adds up seconds by what they were spent on: of the device's own time where it works on its own.
+
+    On CUDA its marks stand in the stream in which it is made: those of two streams, or of two devices, cannot be
+    compared.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._marks: list[Any] = []
-        self.mark()
+        self._marks: list[tuple[str, Any]] = []
+        self.mark("begin")
 
-    def mark(self) -> None:
+    def mark(self, spent_on: str) -> None:
+        """What was done since the last mark is done."""
         if self._cuda:
             event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
-            self._marks.append(event)
+            self._marks.append((spent_on, event))
         else:
-            self._marks.append(time.perf_counter())
+            self._marks.append((spent_on, time.perf_counter()))
 
-    def seconds(self) -> list[float]:
+    def seconds(self, spent_on: str) -> float:
+        """Waits for the last mark."""
         if self._cuda:
-            self._marks[-1].synchronize()
+            self._marks[-1][1].synchronize()
         pairs = zip(self._marks, self._marks[1:], strict=False)
-        return [before.elapsed_time(after) / 1e3 if self._cuda else after - before for before, after in pairs]
+        spent = ((before, after) for (_, before), (name, after) in pairs if name == spent_on)
+        return sum(float(a.elapsed_time(b)) / 1e3 if self._cuda else b - a for a, b in spent)

@@ -127,10 +127,20 @@ class OpenClipEncoder:
                 torch.set_num_threads(before)
             return
         found = []
-        for number, device in enumerate(every_device(self._device)):
-            model = copy.deepcopy(self._model).to(device) if number else self._model
-            found += [self._lane_of(model.encode_image, device).images for _ in range(_LANES[device.type])]
-        yield tuple(found)
+        for place, device in enumerate(every_device(self._device)):
+            model = self._copied_to(device) if place else self._model
+            found += [self._lane_of(model.encode_image, device, number).images for number in range(_LANES[device.type])]
+        try:
+            yield tuple(found)
+        finally:
+            # What batches took is for other programs now; torch would keep it until this one ends.
+            torch.cuda.empty_cache()
+
+    def _copied_to(self, device: torch.device) -> Any:
+        model = copy.deepcopy(self._model).to(device)
+        # The streams of lanes do not wait for the one in which the weights are on their way.
+        torch.cuda.synchronize(device)
+        return model
 
     def why_no_jpeg_decoder(self) -> str | None:
         return why_not_on(every_device(self._device)[0])
@@ -139,8 +149,10 @@ class OpenClipEncoder:
         # Of several GPUs the first: together their decoders take what the cores cannot anyway.
         return BatchJpegDecoder(every_device(self._device)[0], self._preprocessing)
 
-    def _lane_of(self, encode_image: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> Lane:
-        return Lane(encode_image, device, self._precision, self._preprocessing, self._identity.spec)
+    def _lane_of(
+        self, encode_image: Callable[[torch.Tensor], torch.Tensor], device: torch.device, number: int = 0
+    ) -> Lane:
+        return Lane(encode_image, device, self._precision, self._preprocessing, self._identity.spec, number)
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         vectors = np.empty((len(texts), self._identity.dim), dtype=np.float32)
