@@ -133,7 +133,7 @@ def test_a_gallery_of_another_user_above_is_one_line(gallery: Path, command: str
 
 
 @as_root
-@pytest.mark.parametrize("command", ["info", "export x.parquet", "embed photos", "compact"])
+@pytest.mark.parametrize("command", ["info", "export x.parquet", "embed photos", "compact", "serve --port 0"])
 def test_unreadable_shards_are_said_to_be_that(gallery: Path, command: str) -> None:
     (gallery / "images").chmod(0o700)
     for each in (gallery, gallery / "images"):

@@ -4,6 +4,8 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import HeldGallery
@@ -44,10 +46,14 @@ class Service:
         self._watch()
 
     def warm_up(self) -> None:
-        """Load what the first query needs: the encoder of texts and the vectors. What fails, fails again for whoever
-        asks."""
-        (answer,) = self.following.last.ask_all([Query.of("warm up")])
+        """Load what the first query needs: the encoder of texts and the vectors of each table. Without that encoder
+        there is still what can be asked. Raises GalleryError where the vectors cannot be read."""
+        opened = self.following.last
+        (answer,) = opened.ask_all([Query.of("warm up")])
         self.text_problem = str(answer) if isinstance(answer, EncoderError) else None
+        for table in ITEM_TABLES:
+            if opened.gallery.live_rows(table):
+                opened.search(np.eye(1, opened.gallery.manifest.encoder.dim, dtype=np.float32), k=1, table=table)
 
     def close(self) -> None:
         """Begin nothing new; whoever waits for a query gets its answer."""
