@@ -2,19 +2,21 @@
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mmsearch import images
 from mmsearch.budget import REQUEST
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import ItemPart, Query, TextPart
+from mmsearch.serve import pictures as serve_pictures
 from mmsearch.serve.running import ServeOptions
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -257,6 +259,27 @@ def test_an_upload_is_bounded_before_it_is_read(gallery: Path) -> None:
         assert server.post("/api/pictures", content=iter([b"x" * 600] * 3)).status_code == 413  # of no stated length
         assert server.post("/api/query", content=b" " * (2 << 20) + b"{}").status_code == 413
         assert server.ask("red")["hits"]
+
+
+def test_a_picture_is_taken_up_to_the_limits_that_the_api_states_and_no_further(
+    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of bytes and of pixels; what is beyond costs neither a decoder's nor an encoder's work."""
+    picture = write_picture(tmp_path / "a.png", "blue", size=(30, 20), seed=9).read_bytes()
+    monkeypatch.setattr(serve_pictures, "REQUEST", replace(REQUEST, pixels=30 * 20))
+    encoder = FakeEncoder()
+    with running(gallery, encoder=encoder) as server:
+        limits = server.get("/api/gallery").json()["limits"]
+        assert (limits["upload_bytes"], limits["pixels"]) == (32 << 20, 100_000_000)
+        just = picture.ljust(limits["upload_bytes"], b"\0")  # readers of PNG stop at its end
+        assert server.post("/api/pictures", content=just).json()["width"] == 30
+        assert encoder.images_encoded == 1
+        monkeypatch.setattr(images.decoding, "_decode", None)
+        assert server.post("/api/pictures", content=just + b"\0").status_code == 413
+        monkeypatch.setattr(serve_pictures, "REQUEST", replace(REQUEST, pixels=30 * 20 - 1))
+        refused = server.post("/api/pictures", content=picture)
+        assert (refused.status_code, "over the limit" in refused.json()["error"]) == (422, True)
+    assert encoder.images_encoded == 1
 
 
 def test_what_the_gallery_is(server: Running, gallery: Path, photos: Path) -> None:
