@@ -184,6 +184,7 @@ _TAKES_NO_PLACE = (
         "STRING",
         "TEXT",
         "TOKEN",
+        "TOPIC",
         "URL",
         "--split",
     ),
