@@ -1,5 +1,6 @@
 """The README and the guides say what is so: what they name exists, their options exist, their examples run."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import mmsearch as package
+from mmsearch.budget import REQUEST
 from mmsearch.cli import app
+from mmsearch.gallery.tables import schema
 from mmsearch.guides import list_guides
 from mmsearch.images import FORMATS
 from scripts.options_guide import commands
@@ -176,6 +180,31 @@ def test_the_guide_to_sources_names_every_format() -> None:
     assert set(FORMATS) - named == set()
 
 
+def test_the_guide_to_python_names_all_that_the_package_exports() -> None:
+    text = next(guide.text for guide in GUIDES if guide.topic == "python")
+    named = set(re.findall(r"`(?:mmsearch\.)?(\w+)`", text))
+    assert set(package.__all__) - {"__version__"} - named == set()
+    rows = re.findall(r"^\| .+ \| (.+) \|$", text, flags=re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} <= set(package.__all__)
+
+
+def test_the_guide_to_the_format_names_every_column() -> None:
+    text = next(guide.text for guide in GUIDES if guide.topic == "format")
+    images, captions = text.split("| of `images` |")[1].split("| of `captions` |")
+    expected = {"images": images, "captions": captions}
+    for table in ("images", "captions"):
+        named = set(re.findall(r"`(\w+)`", expected[table])) | {"path_bytes"}
+        assert set(schema(table, 4, "float16").names) - named == set()
+
+
+def test_the_guide_to_serving_states_the_bounds_of_a_request() -> None:
+    text = next(guide.text for guide in GUIDES if guide.topic == "serving")
+    table = text[text.index("| of a request | at most |") : text.index("## How it answers")]
+    numbers = {int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", table)}
+    stated = dataclasses.asdict(REQUEST) | {"body_bytes": REQUEST.body_bytes >> 20, "pixels": REQUEST.pixels // 10**6}
+    assert numbers == {*stated.values(), package.ServeOptions().upload_bytes >> 20}
+
+
 # --- examples -------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +223,17 @@ def test_python_examples_run(example: str, photos: Path, monkeypatch: pytest.Mon
     photos.joinpath("more").rename(photos.parent / "elsewhere")
     photos.parent.joinpath("Images").symlink_to(photos)
     exec(compile(example, "example", "exec"), {})  # the point of this test is to run what a reader is shown
+
+
+def test_the_usual_scores_are_what_the_example_prints(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (guide,) = (guide for guide in GUIDES if guide.topic == "searching")
+    (example,) = re.findall(r"```python\n(import numpy.*?)```", guide.text, flags=re.DOTALL)
+    monkeypatch.chdir(shared_data / "modality_gap_clip_vitb16_coco500")
+    exec(compile(example, "example", "exec"), {})  # the point of this test is to run what a reader is shown
+    stated = re.findall(r"^\| .+ \| (0.\d+ to 0.\d+) \|$", guide.text, flags=re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == stated
 
 
 def test_the_readme_and_the_guide_to_python_have_examples() -> None:

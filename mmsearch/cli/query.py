@@ -147,7 +147,7 @@ def query(
     weight, 1 unless ^ and a number at its end say otherwise: "beach^2". Words that end so are written "x^2^1".
 
     The score is the cosine of the angle between query and item. What is usual depends on the model: with CLIP ViT-B/16
-    a photo scored 0.26 to 0.36 with its own caption, 0.09 to 0.26 with those of others, and 0.39 to 0.71 with other
+    a photo scored 0.26 to 0.36 with its own caption, 0.09 to 0.25 with those of others, and 0.39 to 0.71 with other
     photos (500 of COCO, 5th to 95th percentile). Compare scores within one query.
 
     A filter takes an SQL expression over the columns of the gallery; one that is not understood lists them. The hits
