@@ -98,7 +98,7 @@ def test_the_lists_of_options_are_those_of_the_program() -> None:
 
 
 def test_every_command_is_shown_and_every_shown_one_exists() -> None:
-    existing = {entry.name for entry in (*app.registered_commands, *app.registered_groups)}
+    existing = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     prose = [text.partition("<!-- commands")[0] for text in TEXTS.values()]
     shown = {found[1] for text in prose for code in code_of(text) if (found := re.match(r"mmsearch ([a-z]+)", code))}
     assert shown == existing
@@ -191,10 +191,9 @@ def test_the_guide_to_python_names_all_that_the_package_exports() -> None:
 def test_the_guide_to_the_format_names_every_column() -> None:
     text = next(guide.text for guide in GUIDES if guide.topic == "format")
     images, captions = text.split("| of `images` |")[1].split("| of `captions` |")
-    expected = {"images": images, "captions": captions}
-    for table in ("images", "captions"):
-        named = set(re.findall(r"`(\w+)`", expected[table])) | {"path_bytes"}
-        assert set(schema(table, 4, "float16").names) - named == set()
+    for columns, section in ((schema("images", 4, "float16"), images), (schema("captions", 4, "float16"), captions)):
+        named = set(re.findall(r"`(\w+)`", section)) | {"path_bytes"}
+        assert set(columns.names) - named == set()
 
 
 def test_the_guide_to_serving_states_the_bounds_of_a_request() -> None:
