@@ -41,8 +41,8 @@ def late_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
     held: list[Callable[[], Any]] = []
     real = Gallery.commit_index
 
-    def hold(gallery: Gallery, entry: Any, *, replaces: Any = ()) -> Gallery:
-        held.append(lambda: real(gallery, entry, replaces=replaces))
+    def hold(gallery: Gallery, *arguments: Any, **more: Any) -> Gallery:
+        held.append(lambda: real(gallery, *arguments, **more))
         return gallery
 
     with monkeypatch.context() as patch:

@@ -16,7 +16,18 @@ from mmsearch.gallery.writing import GalleryWriter
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
 from mmsearch.locations import Location, Url
-from mmsearch.stores import NameTaken, Store, exists, file_state, is_folder, local_copy, objects, open_store, read_bytes
+from mmsearch.stores import (
+    NameTaken,
+    Store,
+    copies,
+    exists,
+    file_state,
+    is_folder,
+    local_copy,
+    objects,
+    open_store,
+    read_bytes,
+)
 from tests.s3 import bucket, server
 
 __all__ = ["bucket", "server"]  # fixtures
@@ -131,10 +142,10 @@ def test_a_folder_that_is_published_is_found_by_others(
     place: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(place)
-    folder = store.new_folder("index/x")
-    (folder / "codes").write_bytes(b"1" * 100)
-    assert store.local_folder("index/x") == folder
-    store.publish("index/x")
+    with store.new_folder("index/x") as folder:
+        (folder / "codes").write_bytes(b"1" * 100)
+        assert store.local_folder("index/x") == folder
+        store.publish("index/x")
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "another machine"))
     other = open_store(place).local_folder("index/x")
     assert [(file.name, file.read_bytes()) for file in other.iterdir()] == [("codes", b"1" * 100)]
@@ -278,3 +289,17 @@ def test_copies_of_a_bucket_are_for_their_owner_alone(tmp_path: Path, monkeypatc
     folder.chmod(0o755)  # as they were made before
     write(store, "images/y", b"private")
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_being_filled_is_not_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that is built for a bucket lies among the copies for hours before it is uploaded."""
+    monkeypatch.setattr(copies, "MOST_BYTES", 0)
+    monkeypatch.setattr(copies, "_IN_USE", -60)
+    monkeypatch.setattr(copies, "_LOOK_AFTER", 0)
+    store = open_store(Url(f"memory://{secrets.token_hex(4)}/g"))
+    with store.new_folder("index/x") as folder:
+        (folder / "codes").write_bytes(b"1")
+        write(store, "images/a", b"1")
+        assert (folder / "codes").exists()
+    write(store, "images/b", b"1")
+    assert not folder.exists()

@@ -186,12 +186,17 @@ def _needed(store: Store, manifest: Manifest, grace_seconds: float, now: float) 
 
 
 def _unused(store: Store, needed: set[str], before: float) -> list[tuple[str, Entry]]:
-    """What stands in the folders of a gallery, is not needed, and was last written before a time."""
-    return [
-        (folder, entry)
-        for folder in (*TABLES, "deletes", "index", manifests.FOLDER)
-        for entry in store.entries(folder)
-        if f"{folder}/{entry.name}" not in needed
-        and (folder != manifests.FOLDER or entry.name.startswith("."))
-        and entry.modified <= before
-    ]
+    """What stands in the folders of a gallery, is not needed, was last written before a time, and is finished."""
+    found: list[tuple[str, Entry]] = []
+    for folder in (*TABLES, "deletes", "index", manifests.FOLDER):
+        entries = store.entries(folder)
+        unfinished = store.unfinished(folder)  # after the listing, see there
+        found += [
+            (folder, entry)
+            for entry in entries
+            if f"{folder}/{entry.name}" not in needed
+            and entry.name not in unfinished
+            and (folder != manifests.FOLDER or entry.name.startswith("."))
+            and entry.modified <= before
+        ]
+    return found

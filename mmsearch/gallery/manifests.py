@@ -29,7 +29,18 @@ from mmsearch.versions import (
     Shard,
 )
 
-__all__ = ["FOLDER", "FORMAT_VERSION", "commit", "first", "name_of", "named_files", "newest", "read", "versions"]
+__all__ = [
+    "FOLDER",
+    "FORMAT_VERSION",
+    "commit",
+    "conflict",
+    "first",
+    "name_of",
+    "named_files",
+    "newest",
+    "read",
+    "versions",
+]
 
 FORMAT_VERSION = 1
 FOLDER = "manifests"
@@ -138,11 +149,7 @@ def commit(
             if current is not None and current.version != base.version:
                 swept = current.swept > base.version
                 if swept or (not onto_any and _without_indexing(current) != _without_indexing(base)):
-                    raise CommitConflict(
-                        f"{store.location} was changed by another writer (version {current.version}: "
-                        f"{current.created_by}) while this one worked on version {base.version}. "
-                        "Nothing is damaged; run the same command again."
-                    )
+                    raise conflict(store, base, current)
                 base = current
         version = (present[-1] if present else 0) + 1
         proposed = replace(change(base), version=version, created_at=_now(), created_by=_signature(command))
@@ -155,6 +162,14 @@ def commit(
         return proposed
     raise CommitConflict(
         f"{store.location} is being changed faster than a commit can follow; run the same command again."
+    )
+
+
+def conflict(store: Store, base: Manifest, current: Manifest) -> CommitConflict:
+    """The error for work on a version that another writer's made worthless."""
+    return CommitConflict(
+        f"{store.location} was changed by another writer (version {current.version}: {current.created_by}) while this "
+        f"one worked on version {base.version}. Nothing is damaged; run the same command again."
     )
 
 

@@ -1,5 +1,6 @@
 """A gallery as its readers see it: one version, unaffected by whoever writes the next."""
 
+import contextlib
 import os
 import secrets
 from collections import Counter
@@ -318,6 +319,10 @@ class Gallery:
         found = [entry for entry in self.manifest.indexes if entry.table == table]
         return found[-1] if found else None
 
+    def index_names(self) -> set[str]:
+        """The names of all indexes."""
+        return {entry.name for entry in self.manifest.indexes}
+
     def index_folder(self, name: str) -> Path:
         """The folder of an index, on this machine."""
         return self.store.local_folder(f"index/{name}")
@@ -331,39 +336,81 @@ class Gallery:
         covers.append((first, self.manifest.next_row_ids[table]))
         return tuple(part for part in covers if part[0] < part[1])
 
-    def new_index_folder(self) -> tuple[str, Path]:
-        """A fresh name and its folder, created. It belongs to the gallery once `commit_index` names it."""
+    @contextlib.contextmanager
+    def new_index_folder(self) -> Iterator[tuple[str, Path]]:
+        """A fresh name and its folder, created. It belongs to the gallery once `commit_index` names it.
+
+        For the block it is safe from compactions; afterwards it is not, unless a version names it.
+        """
         name = secrets.token_hex(12)
-        return name, self.store.new_folder(f"index/{name}")
+        with self.store.new_folder(f"index/{name}") as folder:
+            yield name, folder
 
     def drop_index_folder(self, name: str) -> None:
         """Remove the folder of an index that no version names."""
         self.store.remove_folder(f"index/{name}")
 
-    def commit_index(self, entry: IndexEntry, *, replaces: Sequence[str] = ()) -> "Gallery":
+    def commit_index(
+        self,
+        entry: IndexEntry,
+        row_ids: NDArray[np.int64],
+        *,
+        replaces: Sequence[str] = (),
+        begun: "Gallery | None" = None,
+    ) -> "Gallery":
         """Add an index of this version's rows, whose folder is complete, drop the named ones, return the new version.
 
+        row_ids: (n,), of the rows in the index. begun: the newest version when its folder was made; this one, if None.
         Needs no lock: what others committed meanwhile stays, since rows that the index does not cover are scored beside
-        it.
+        it. Raises CommitConflict where files were removed after `begun`, and the folder may be among them.
         """
 
         def add(current: Manifest) -> Manifest:
             if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
                 raise EncoderMismatch(f"{self.path} was made anew with another encoder while its index was built")
             kept = tuple(index for index in current.indexes if index.name not in replaces)
-            gone = self.dropped_since(current, entry.table)
+            gone = self.dropped_since(current, entry.table, row_ids)
             deletes = current.deletes[entry.table]
             if gone.size:
                 deletes = (*deletes, tables.write_row_ids(self.store, gone, in_shards=0))
             return replace(current, indexes=(*kept, entry), deletes={**current.deletes, entry.table: deletes})
 
         self.store.publish(f"index/{entry.name}")
-        return Gallery(self.store, manifests.commit(self.store, self.manifest, add, command="index", onto_any=True))
+        base = (begun or self).manifest
+        return Gallery(self.store, manifests.commit(self.store, base, add, command="index", onto_any=True))
 
-    def dropped_since(self, current: Manifest, table: Table) -> NDArray[np.int64]:
-        """Rows of this version that a compaction has since dropped: an index built from it would still return them."""
+    def dropped_since(
+        self, current: Manifest, table: Table, row_ids: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Rows of this version that a compaction has since dropped: an index built from it would still return them.
+
+        row_ids: (n,), of such an index; then only shards of the current version are read, as others may be gone.
+        """
         then, now = set(self.manifest.shards[table]), set(current.shards[table])
-        return np.setdiff1d(self._ids_in(table, then - now), self._ids_in(table, now - then))
+        if row_ids is None:
+            return np.setdiff1d(self._ids_in(table, then - now), self._ids_in(table, now - then))
+        lost = np.zeros(len(row_ids), bool)
+        for shard in then - now:
+            lost |= (row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)
+        dropped = np.sort(row_ids[lost])
+        for shard in now:
+            if np.searchsorted(dropped, shard.min_row_id) < np.searchsorted(dropped, shard.max_row_id, "right"):
+                dropped = np.setdiff1d(dropped, self._ids_in(table, [shard]), assume_unique=True)
+        return dropped
+
+    def holds(self, table: ItemTable, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
+        """Whether those of these rows that stand in this version's shards have these vectors.
+
+        row_ids: (n,), ascending. vectors: (n, dim), as the gallery stores them.
+        """
+        for shard in self.manifest.shards[table]:
+            inside = row_ids[(row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)]
+            if inside.size:
+                found = self._read_rows(table, shard, inside, ["embedding"])
+                expected = vectors[np.searchsorted(row_ids, tables.row_ids_of(found))]
+                if not np.array_equal(tables.matrix(found.column("embedding")), expected):
+                    return False
+        return True
 
     def _ids_in(self, table: Table, shards: Iterable[Shard]) -> NDArray[np.int64]:
         ids = [np.empty(0, np.int64)]
@@ -389,7 +436,7 @@ class Gallery:
     def data_bytes(self) -> int:
         """Bytes of all that this version names: shards and indexes."""
         shards = sum(shard.file_bytes for group in self.manifest.shards.values() for shard in group)
-        named = {entry.name for entry in self.manifest.indexes}
+        named = self.index_names()
         return shards + sum(entry.bytes for entry in self.store.entries("index") if entry.name in named)
 
     def shards(self, table: Table) -> tuple[Shard, ...]:
@@ -402,17 +449,18 @@ class Gallery:
 
 
 def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
-    """`work(gallery)`; once more on the newest version if a file has been cleaned away since this one was current.
+    """`work(gallery)`; again on the newest version whenever a file has been cleaned away since that one was current.
 
     Raises GalleryError where a file of the newest version is missing.
     """
-    try:
-        return work(gallery)
-    except FileNotFoundError as error:
-        newest = gallery.newest()
-        if newest is gallery:
-            raise missing(error, gallery.path) from error
-        return work(newest)
+    while True:
+        try:
+            return work(gallery)
+        except FileNotFoundError as error:
+            newest = gallery.newest()
+            if newest is gallery:
+                raise missing(error, gallery.path) from error
+            gallery = newest
 
 
 def missing(error: FileNotFoundError, folder: Location) -> GalleryError:

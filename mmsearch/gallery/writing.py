@@ -36,7 +36,7 @@ def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
     """Lock the gallery at `place` and write it. What was not committed by the end is dropped.
 
     A gallery that does not exist yet begins with the writer's first commit; without one, nothing is left behind.
-    Raises GalleryBusy, StoreError, GalleryError.
+    Raises GalleryBusy, StoreError, GalleryError; CommitConflict also where another writer has removed what is read.
     """
     store = open_store(place)
     fresh = _require_ours(store)
@@ -45,9 +45,13 @@ def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
         try:
             yield writer
         except FileNotFoundError as error:
-            if str(error.filename).startswith(str(place)):
-                raise missing(error, place) from error
-            raise
+            if not str(error.filename).startswith(str(place)):
+                raise
+            current = manifests.newest(store)
+            # Nothing keeps a compaction out of a bucket.
+            if current is not None and current.version != writer.manifest.version:
+                raise manifests.conflict(store, writer.manifest, current) from error
+            raise missing(error, place) from error
         finally:
             if fresh and writer.manifest.version == 0:
                 store.abandon(TABLES)

@@ -25,7 +25,7 @@ from mmsearch.ann import (
     share_files,
     stored_blocks,
 )
-from mmsearch.errors import AnnIndexError
+from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.indexing.memory import AnonymousPeak, parse_size
 from mmsearch.indexing.planning import Plan, plan, with_seconds
@@ -62,6 +62,10 @@ UNMEASURED_FACTOR = 4
 MOST_DEAD = 0.25
 # Grown to more than this many times the rows that its lists were learned from, they are too few and too coarse.
 MOST_GROWN = 3.0
+# Compactions that may sweep one after the other while an index is committed, which takes seconds.
+MOST_SWEEPS = 20
+# Rows that tell, by their vectors, whether a gallery of which no shard is left is still the same.
+COMPARED_ROWS = 8
 
 
 def index(
@@ -74,7 +78,8 @@ def index(
     """Index the live rows of a table and commit the index in the place of the older one.
 
     New rows are added to an index that is there while its recall holds; else it is built anew. Works on a snapshot and
-    takes no lock. Raises AnnIndexError, GalleryError, StoreError.
+    takes no lock: whatever others commit meanwhile, it is committed on top. Raises AnnIndexError, GalleryError,
+    StoreError.
     """
     opened = _opened(gallery, table)
     goal = _goal(options)
@@ -135,6 +140,7 @@ class _Run:
         self.rng = np.random.default_rng(options.seed)
         self.plan = _plan(gallery, table, options)
         self.encoder = gallery.manifest.encoder
+        self._committed: str | None = None
         self._asked: tuple[list[Questions], list[MeasuredRecall]] | None = None
 
     def report(self) -> IndexReport:
@@ -225,7 +231,6 @@ class _Run:
             lost = self._lost(record, before, entry) if self.plan.training_rows else None
             if lost is None:
                 return self._tuned(record, "added", f"{new:,} rows came, and its recall holds with them")
-            self.gallery.drop_index_folder(name)
         return self._built("rebuilt", lost)
 
     def _lost(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
@@ -271,9 +276,7 @@ class _Run:
             build_seconds=time.monotonic() - self.began,
         )
         save_record(record, self.gallery.index_folder(record.name))
-        replaced = [older.name for older in self.gallery.manifest.indexes if older.table == self.table]
-        self.gallery.commit_index(self._entry(record), replaces=replaced)
-        return self._reported(record, outcome, why)
+        return self._reported(self._commit(record, ann), outcome, why)
 
     def _chosen(self, ann: AnnIndex, tuning: list[Questions]) -> tuple[TriedEffort, list[TriedEffort]]:
         if not tuning:  # nothing to tune with: everything is looked at
@@ -309,14 +312,55 @@ class _Run:
 
     @contextlib.contextmanager
     def _new_folder(self) -> Iterator[tuple[str, Path]]:
-        """A folder for an index; gone again where making it fails before the gallery names it."""
-        name, folder = self.gallery.new_index_folder()
-        try:
+        """A folder for an index; gone again where it was not committed."""
+        with contextlib.ExitStack() as then, self.gallery.new_index_folder() as (name, folder):
+            then.callback(self._drop_uncommitted, name)
             yield name, folder
-        except BaseException:
-            if not any(entry.name == name for entry in self.gallery.newest().manifest.indexes):
-                self.gallery.drop_index_folder(name)
-            raise
+
+    def _drop_uncommitted(self, name: str) -> None:
+        # Where a commit was interrupted nobody but the gallery can tell whether it came through.
+        if name != self._committed and name not in self.gallery.newest().index_names():
+            self.gallery.drop_index_folder(name)
+
+    def _commit(self, record: IndexRecord, ann: AnnIndex) -> IndexRecord:
+        """Commit an index whose folder is complete; its record, by the name that it has then.
+
+        Building takes long, and others commit meanwhile. Files that were there when a compaction swept may be removed
+        by it at any moment: after one, the files of the index are linked into a folder that it has not seen.
+        """
+        replaced = [older.name for older in self.gallery.manifest.indexes if older.table == self.table]
+        begun = self.gallery
+        with contextlib.ExitStack() as folders:
+            for _ in range(MOST_SWEEPS):
+                newest = self.gallery.newest()
+                self._require_same_rows(newest, ann)
+                if newest.manifest.swept > begun.manifest.version:
+                    name, folder = folders.enter_context(self._new_folder())
+                    record = share_files(record, self.gallery.index_folder(record.name), folder, name)
+                    begun = newest
+                with contextlib.suppress(CommitConflict):
+                    self.gallery.commit_index(self._entry(record), ann.row_ids, replaces=replaced, begun=begun)
+                    self._committed = record.name
+                    return record
+        raise CommitConflict(
+            f"{self.gallery.path} was compacted again and again while an index was committed. Nothing is damaged; run "
+            "the same command again when that has ended."
+        )
+
+    def _require_same_rows(self, newest: Gallery, ann: AnnIndex) -> None:
+        """Raise AnnIndexError where row ids mean other rows now: then the gallery was removed and made anew.
+
+        Row ids and vectors never change, so that one shard in common, or a few equal vectors, say that it is the same.
+        """
+        then, now = self.gallery.manifest, newest.manifest
+        if set(then.shards[self.table]) & set(now.shards[self.table]):
+            return
+        assert ann.vectors is not None
+        some = np.unique(np.linspace(0, ann.record.rows - 1, COMPARED_ROWS).astype(np.int64))
+        some = some[np.argsort(ann.row_ids[some])]
+        same = newest.holds(self.table, ann.row_ids[some], ann.vectors[some])
+        if not same or now.next_row_ids[self.table] < then.next_row_ids[self.table]:
+            raise AnnIndexError(f"{self.gallery.path} was made anew while its index was built; run the command again")
 
     def _vectors(self, folder: Path, rows: int) -> VectorFile:
         return VectorFile(folder, rows, self.encoder.dim, self.gallery.manifest.dtype)

@@ -17,6 +17,7 @@ from threading import Lock
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
+from mmsearch.stores.filling import is_filled, unfinished
 
 __all__ = ["MOST_BYTES", "Copies"]
 
@@ -98,15 +99,20 @@ class Copies:
             _trim()
 
     def drop(self, name: str) -> None:
-        """Remove a copy."""
-        _remove(self.path(name))
+        """Remove a copy; not one that is being made."""
+        if not is_filled(self.path(name)):
+            _remove(self.path(name))
 
 
 def _trim() -> None:
     """Remove what was not used for longest until all fits."""
     now = time.time()
     copies: list[tuple[float, int, Path]] = []
-    for place in (cache_dir() / "objects").glob("*/*/*"):
+    places = [place for place in (cache_dir() / "objects").glob("*/*/*") if not place.name.endswith(".lock")]
+    filling = {parent / name for parent in {place.parent for place in places} for name in unfinished(parent)}
+    for place in places:
+        if place in filling:
+            continue
         with contextlib.suppress(OSError):  # removed by somebody else meanwhile
             copies.append((place.stat().st_mtime, sum(file.stat().st_size for file in _files(place)), place))
     total = sum(size for _, size, _ in copies)

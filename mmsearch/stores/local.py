@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import GalleryBusy, GalleryError, StoreError
+from mmsearch.stores.filling import filled, unfinished
 from mmsearch.stores.names import Entry, NameTaken
 
 __all__ = ["LocalStore"]
 
+_MOST_TRIES = 10  # each that fails means that a file of this moment was removed by somebody else
 # Reasons that an operating system gives and a person can act on.
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -77,8 +79,8 @@ class LocalStore:
         found = []
         for name in self.names(folder):
             path = self._path(f"{folder}/{name}")
-            inside = [path, *path.rglob("*")] if path.is_dir() else [path]
             try:
+                inside = [path, *path.rglob("*")] if path.is_dir() else [path]
                 states = [each.stat() for each in inside]
             except FileNotFoundError:  # removed meanwhile
                 continue
@@ -95,8 +97,18 @@ class LocalStore:
     def local_folder(self, name: str) -> Path:
         return self._path(name)
 
-    def new_folder(self, name: str) -> Path:
-        return self._make_folder(name)
+    @contextlib.contextmanager
+    def new_folder(self, name: str) -> Iterator[Path]:
+        path = self._path(name)
+        self._make_folder(str(Path(name).parent))
+        with contextlib.ExitStack() as held:
+            with _storage_errors(path):
+                held.enter_context(filled(path))
+                _fsync_folder(path.parent)
+            yield path
+
+    def unfinished(self, folder: str) -> set[str]:
+        return unfinished(self._path(folder))
 
     def publish(self, name: str) -> None:
         """Nothing: it lies where it belongs."""
@@ -156,19 +168,25 @@ class LocalStore:
 
     def create_if_absent(self, name: str, data: bytes) -> None:
         path = self._path(name)
-        temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
-        with self.create(temporary) as file:
-            file.write(data)
-        try:
-            with _storage_errors(path):
-                self._link(self._path(temporary), path)
-        except FileExistsError:
-            raise NameTaken(name) from None
-        finally:
-            with contextlib.suppress(OSError):
-                self._path(temporary).unlink()
-        with _storage_errors(path):
-            _fsync_folder(path.parent)
+        for _ in range(_MOST_TRIES):
+            temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
+            with self.create(temporary) as file:
+                file.write(data)
+            try:
+                with _storage_errors(path):
+                    self._link(self._path(temporary), path)
+                    _fsync_folder(path.parent)
+                return
+            except FileExistsError:
+                raise NameTaken(name) from None
+            except FileNotFoundError:  # a compaction took the temporary file for a leftover, and removed it
+                continue
+            finally:
+                with contextlib.suppress(OSError):
+                    self._path(temporary).unlink()
+        raise StoreError(
+            f"cannot write {path}: what is written beside it is removed. Nothing committed before is lost."
+        )
 
     def _link(self, temporary: Path, path: Path) -> None:
         try:

@@ -11,6 +11,7 @@ from mmsearch.errors import StoreError
 from mmsearch.locations import Url
 from mmsearch.stores.anywhere import exists
 from mmsearch.stores.copies import Copies
+from mmsearch.stores.filling import filled
 from mmsearch.stores.names import Entry, Found, Listed, NameTaken
 from mmsearch.stores.objects import Objects, Torn, objects_of
 from mmsearch.stores.ranged import Ranged
@@ -164,10 +165,15 @@ class ObjectStore:
         with _reading_errors(url):
             return self._copies.keep(name, fetch)
 
-    def new_folder(self, name: str) -> Path:
+    @contextlib.contextmanager
+    def new_folder(self, name: str) -> Iterator[Path]:
         folder = self._copies.temporary(name).with_name(Path(name).name)
-        folder.mkdir()
-        return folder
+        with filled(folder):
+            yield folder
+
+    def unfinished(self, folder: str) -> set[str]:
+        """None: it is filled on the machine of whoever fills it, and stands here once it is published."""
+        return set()
 
     def publish(self, name: str) -> None:
         folder = self._copies.path(name)

@@ -60,8 +60,14 @@ class Store(Protocol):
     def local_folder(self, name: str) -> Path:
         """A folder with its files, as one on this machine. Raises FileNotFoundError."""
 
-    def new_folder(self, name: str) -> Path:
-        """A new, empty folder on this machine, to be filled and then published. `local_folder` finds it at once."""
+    def new_folder(self, name: str) -> AbstractContextManager[Path]:
+        """A new, empty folder on this machine, to be filled and then published. `local_folder` finds it at once.
+
+        Until the block ends it is among the `unfinished`. What becomes of it then is for whoever asked.
+        """
+
+    def unfinished(self, folder: str) -> set[str]:
+        """Names in a folder of what a process is still filling, whatever its age says: nobody else may remove it."""
 
     def publish(self, name: str) -> None:
         """Make a new folder and its files (durable already) a part of the store."""

@@ -1,0 +1,54 @@
+"""Folders that a process fills for hours: a lock beside each says that it is at work, whatever the clocks say."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["filled", "is_filled", "unfinished"]
+
+_SUFFIX = ".lock"
+
+
+@contextlib.contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Make a folder, whose name nobody else uses, and hold its lock for the block. Raises OSError."""
+    import filelock
+
+    lock = _lock_of(folder)
+    with filelock.FileLock(lock):
+        folder.mkdir()
+        try:
+            yield
+        finally:
+            # While the lock is held: whoever finds none finds a folder that is finished with.
+            lock.unlink(missing_ok=True)
+
+
+def is_filled(folder: Path) -> bool:
+    """Whether a process is filling this folder now. The lock of one that has ended is cleared away."""
+    import filelock
+
+    lock = _lock_of(folder)
+    if not lock.exists():
+        return False
+    try:
+        with filelock.FileLock(lock, blocking=False):
+            lock.unlink(missing_ok=True)
+    except (filelock.Timeout, OSError):  # somebody holds it, or it is another user's and may be held
+        return True
+    return False
+
+
+def unfinished(parent: Path) -> set[str]:
+    """The names in `parent` of folders that a process is filling, and of their locks.
+
+    Ask after what stands in `parent` was listed: a folder that was listed and is not named here is finished with.
+    """
+    locks = [lock.name for lock in parent.glob(f".*{_SUFFIX}")]
+    folders = [name.removeprefix(".").removesuffix(_SUFFIX) for name in locks]
+    filling = [name for name in folders if is_filled(parent / name)]
+    return {*filling, *(_lock_of(parent / name).name for name in filling)}
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{_SUFFIX}")
