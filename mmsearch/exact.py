@@ -8,6 +8,7 @@ running k-th score that float32 cannot tell is scored again in float64: the answ
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -276,13 +277,15 @@ def _widen(rows: Vectors, out: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def scores_of_record(
-    queries: NDArray[np.float32],
-    of_query: NDArray[np.intp],
-    vectors: Vectors,
-    row: NDArray[np.intp],
+    queries: NDArray[np.floating[Any]],
+    of_query: NDArray[np.integer[Any]],
+    vectors: NDArray[np.floating[Any]],
+    row: NDArray[np.integer[Any]],
 ) -> NDArray[np.float64]:
-    """The score of record of each pair. It depends on the two vectors alone, so that equal vectors have equal
-    scores: a matrix product may round the same row differently at different places."""
+    """The score of record of each pair, queries[of_query[i]] with vectors[row[i]]: float64 (n,).
+
+    It depends on the two vectors alone, so that equal vectors have equal scores: a matrix product may round the same
+    row differently at different places."""
     scores = np.empty(len(row), np.float64)
     step = max(1, _PAIR_ELEMENTS // max(1, vectors.shape[1]))
     for start in range(0, len(row), step):

@@ -9,26 +9,52 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["composed", "composed_column", "on_disk", "printable", "printable_column", "shown"]
+__all__ = [
+    "composed",
+    "composed_column",
+    "on_disk",
+    "printable",
+    "printable_column",
+    "real_name",
+    "shown",
+    "stored_name",
+]
 
 _JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
 
 
 def shown(name: str) -> str:
-    """A file system string as text that can be printed and stored: undecodable bytes become \\xNN."""
+    """A file system string, or any other, as text that can be printed and stored.
+
+    Undecodable bytes become \\xNN, and what is no character in another way (half of a pair, from JSON) \\uNNNN.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
+        try:
+            return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:
+            return name.encode("utf-8", "backslashreplace").decode()
     return name
+
+
+def stored_name(name: str) -> tuple[str, bytes | None]:
+    """(path, path_bytes) as a gallery stores a file system string: the bytes only where the text is not the name."""
+    path = shown(name)
+    return path, None if path == name else os.fsencode(name)
+
+
+def real_name(path: str, path_bytes: bytes | None) -> str:
+    """The file system string that `stored_name` made these of."""
+    return path if path_bytes is None else os.fsdecode(path_bytes)
 
 
 def printable(text: str | os.PathLike[str]) -> str:
     """Text, or a place, that cannot steer a terminal or break a line: control characters and undecodable bytes shown as
     escapes."""
-    text = os.fspath(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
-        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode()
+        for char in shown(os.fspath(text))
     )
 
 

@@ -411,7 +411,7 @@ def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[P
 
 
 def test_a_report_is_the_same_bytes_for_the_same_evaluation(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
-    from mmsearch.reports import report_page as page
+    from mmsearch.reports import page
 
     assert page(run(benchmark)) == page(run(benchmark))
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from mmsearch.benchmarks.model import Draft, printable
+from mmsearch.benchmarks.model import Draft
 from mmsearch.errors import BenchmarkError
+from mmsearch.names import shown
 from mmsearch.sources.caption_tables import ColumnNames
 
 __all__ = ["FOLDER_COLUMNS", "read_json", "read_records"]
@@ -145,7 +146,7 @@ def read_records(records: Iterator[tuple[str, Any]], source: str, file: str, nam
 def _add_image(
     draft: Draft, where: str, name: str, folder: str, split: str | None, repeats_are_normal: bool = False
 ) -> int:
-    name = printable(name.strip())
+    name = shown(name.strip())
     if not repeats_are_normal and draft.knows(name, folder):
         draft.report("duplicate_image", f"{where}: {name}")
     return draft.image(name, folder, split)

@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Benchmark", "Draft", "DraftImage", "Problem", "ProblemKind", "printable"]
+from mmsearch.names import shown
+
+__all__ = ["Benchmark", "Draft", "DraftImage", "Problem", "ProblemKind"]
 
 ProblemKind: TypeAlias = Literal[
     "malformed_row",
@@ -51,11 +53,6 @@ MEANINGS: dict[ProblemKind, str] = {
     "no_split": "the annotation file names no splits and no split list was found: it was used whole",
     "unlike_official": "the split in the annotation file is not the official one",
 }
-
-
-def printable(text: str) -> str:
-    """The text with what is not Unicode shown as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,7 @@ class Draft:
 
     def report(self, kind: ProblemKind, item: str) -> None:
         """Note a problem. Names on disk can be any bytes and JSON can hold half characters; what is printed can not."""
-        self.found.setdefault(kind, []).append(printable(item))
+        self.found.setdefault(kind, []).append(shown(item))
 
     def image(self, name: str, folder: str = "", split: str | None = None) -> int:
         """The position of an image, new or known by the same folder and name; `split` is added to those it is in."""
@@ -157,7 +154,7 @@ class Draft:
         text = text.strip()
         if not text:
             self.report("empty_caption", f"{where} ({self.images[image].name})")
-        elif printable(text) != text:
+        elif shown(text) != text:
             # JSON can escape half a character, which neither Parquet nor a terminal can hold.
             self.report("malformed_row", f"{where}: half a surrogate pair in {text!r}")
         else:

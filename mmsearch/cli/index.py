@@ -71,7 +71,7 @@ def index(
     It is tuned on the gallery's captions, or on a thousand general ones where it has too few, against exact search.
     Rows that come later are scored exactly beside it, so nothing is ever missing; run it again to add them.
     """
-    from mmsearch.indexing import IndexOptions, draw, predict
+    from mmsearch.indexing import IndexOptions, predict
     from mmsearch.indexing import index as run
 
     options = IndexOptions(factory, recall_target, k, memory, latency, model)
@@ -84,7 +84,9 @@ def index(
     if report:
         _print_curve(done)
     if plot is not None:
-        say(f"curve: {draw(done, plot)}")
+        from mmsearch.reports import draw_curve
+
+        say(f"curve: {draw_curve(done, plot)}")
 
 
 def _print_plan(plan: "Plan") -> None:

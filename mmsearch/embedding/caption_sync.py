@@ -11,7 +11,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import CaptionRow
 from mmsearch.locations import Location, joined
-from mmsearch.names import composed
+from mmsearch.names import composed, stored_name
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown
 from mmsearch.stores import is_folder
@@ -46,8 +46,7 @@ def embed_captions(
             unmatched.append(line)
             if line.stem:
                 continue
-        path = None if name is None else shown(name)
-        path_bytes = None if name is None or path == name else os.fsencode(name)
+        path, path_bytes = (None, None) if name is None else stored_name(name)
         own = source if line.member is None else f"{source}{MEMBER}{shown(line.member)}"
         row = CaptionRow(line.caption, root_id, path, path_bytes, own, line.ordinal)
         row_id, old = live.pop((own, line.ordinal), (None, None))

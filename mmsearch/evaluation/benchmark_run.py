@@ -11,15 +11,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.encoding import Encoded, encode_benchmark, open_encoder
-from mmsearch.evaluation.measuring import (
-    Measured,
-    as_system,
-    benchmark_hash,
-    compared,
-    hardware,
-    measure,
-    versions,
-)
+from mmsearch.evaluation.measuring import Measured, as_report, as_system, measure
 from mmsearch.evaluation.records import (
     EvaluateOptions,
     EvaluationReport,
@@ -111,22 +103,17 @@ def evaluate(
                 system = replace(system, published=_published(benchmark, opened.identity.spec, measured))
             systems.append(system)
     assert first is not None
-    return EvaluationReport(
-        benchmark=benchmark,
-        title=_title(loaded, first, templates),
+    return as_report(
+        benchmark,
+        _title(loaded, first, templates),
+        loaded.source,
+        systems,
+        first.items,
+        options.ks,
         split=loaded.split,
-        source=loaded.source,
-        images=len(first.images),
-        captions=len(first.captions),
-        systems=tuple(systems),
-        comparisons=compared(systems, first.items, options.ks),
         departures=_departures(loaded, first, options),
         unreadable=first.unreadable,
-        problems=tuple(map(str, loaded.problems)),
-        benchmark_hash=benchmark_hash(first.items),
-        items=first.items,
-        versions=versions(),
-        hardware=hardware(),
+        problems=[str(problem) for problem in loaded.problems],
     )
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.measuring import as_system, benchmark_hash, compared, hardware, measure, versions
+from mmsearch.evaluation.measuring import as_report, as_system, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
 from mmsearch.gallery import Gallery
 from mmsearch.metrics import Relevance, Vectors
+from mmsearch.names import real_name
 from mmsearch.progress import ProgressCallback, quiet
 
 __all__ = ["evaluate_galleries"]
@@ -48,7 +49,6 @@ def evaluate_galleries(
                 measured,
                 name,
                 encoder=identity,
-                device=f"stored as {stored}",
                 precision=stored,
                 gallery=gallery.path,
                 preprocessing="product",
@@ -58,23 +58,9 @@ def evaluate_galleries(
     if first is None:
         raise BenchmarkError("no gallery: name at least one")
     items = first.items
-    return EvaluationReport(
-        benchmark="gallery",
-        title=f"gallery: {len(items.images):,} images, {len(items.captions):,} captions",
-        split=None,
-        source="captions that name a picture of the gallery",
-        images=len(items.images),
-        captions=len(items.captions),
-        systems=tuple(systems),
-        comparisons=compared(systems, items, ks),
-        departures=(),
-        unreadable=(),
-        problems=first.problems,
-        benchmark_hash=benchmark_hash(items),
-        items=items,
-        versions=versions(),
-        hardware=hardware(),
-    )
+    title = f"gallery: {len(items.images):,} images, {len(items.captions):,} captions"
+    source = "captions that name a picture of the gallery"
+    return as_report("gallery", title, source, systems, items, ks, problems=first.problems)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +78,7 @@ def _held(gallery: Gallery) -> _Held:
     asking = []
     without = 0
     for row_id, row in gallery.all_captions():
-        name = os.fsdecode(row.path_bytes) if row.path_bytes else row.path
+        name = None if row.path is None else real_name(row.path, row.path_bytes)
         if row.root_id is None or name is None or (row.root_id, name) not in pictures:
             without += 1
         else:

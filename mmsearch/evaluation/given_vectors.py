@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.measuring import as_system, benchmark_hash, compared, hardware, measure, versions
+from mmsearch.evaluation.measuring import as_report, as_system, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
 from mmsearch.locations import expanded
 from mmsearch.metrics import Ids, Relevance, Vectors
@@ -77,23 +77,9 @@ def evaluate_vectors(
     for count, what in zip(silent, ("captions", "images"), strict=True):
         if count:
             problems.append(f"{count:,} {what} have nothing relevant: returned as hits, not asked as queries")
-    return EvaluationReport(
-        benchmark="vectors",
-        title=f"vectors: {len(items.images):,} images, {len(items.captions):,} captions",
-        split=None,
-        source=f"qrels {qrels}" if qrels else "caption i belongs to image i",
-        images=len(items.images),
-        captions=len(items.captions),
-        systems=tuple(results),
-        comparisons=compared(results, items, ks),
-        departures=(),
-        unreadable=(),
-        problems=tuple(problems),
-        benchmark_hash=benchmark_hash(items),
-        items=items,
-        versions=versions(),
-        hardware=hardware(),
-    )
+    title = f"vectors: {len(items.images):,} images, {len(items.captions):,} captions"
+    source = f"qrels {qrels}" if qrels else "caption i belongs to image i"
+    return as_report("vectors", title, source, results, items, ks, problems=problems)
 
 
 def _read(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:

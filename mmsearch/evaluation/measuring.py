@@ -11,7 +11,7 @@ from importlib.metadata import version as version_of
 
 import numpy as np
 
-from mmsearch.evaluation.records import Comparison, Evidence, Items, SystemResult
+from mmsearch.evaluation.records import Comparison, EvaluationReport, Evidence, Items, SystemResult
 from mmsearch.identity import EncoderIdentity
 from mmsearch.locations import Location
 from mmsearch.metrics import (
@@ -34,7 +34,7 @@ from mmsearch.metrics import (
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.version import __version__
 
-__all__ = ["MEAN_RECALL_KS", "Measured", "as_system", "benchmark_hash", "compared", "hardware", "measure", "versions"]
+__all__ = ["MEAN_RECALL_KS", "Measured", "as_report", "as_system", "hardware", "measure", "versions"]
 
 MEAN_RECALL_KS = (1, 5, 10)
 """The k whose R@k, in both directions, mean recall is the mean of, as papers have it."""
@@ -97,6 +97,39 @@ def measure(
         },
         evidence=Evidence(images, captions, forward, backward),
         seconds=time.monotonic() - started,
+    )
+
+
+def as_report(
+    benchmark: str,
+    title: str,
+    source: str,
+    systems: Sequence[SystemResult],
+    items: Items,
+    ks: Sequence[int],
+    *,
+    split: str | None = None,
+    departures: Sequence[str] = (),
+    unreadable: Sequence[str] = (),
+    problems: Sequence[str] = (),
+) -> EvaluationReport:
+    """The report of systems that were measured on the same items: what was found of each, and how they differ."""
+    return EvaluationReport(
+        benchmark=benchmark,
+        title=title,
+        split=split,
+        source=source,
+        images=len(items.images),
+        captions=len(items.captions),
+        systems=tuple(systems),
+        comparisons=compared(systems, items, ks),
+        departures=tuple(departures),
+        unreadable=tuple(unreadable),
+        problems=tuple(problems),
+        benchmark_hash=benchmark_hash(items),
+        items=items,
+        versions=versions(),
+        hardware=hardware(),
     )
 
 

@@ -20,7 +20,7 @@ from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import candidates, root_path
 from mmsearch.items import CaptionRow, ImageRow, ItemTable, SkippedRow, Table
 from mmsearch.locations import Location
-from mmsearch.names import composed, composed_column, printable_column
+from mmsearch.names import composed, composed_column, printable_column, real_name
 from mmsearch.stores import Store, open_store
 from mmsearch.versions import Coverage, IndexEntry, Manifest, Shard
 
@@ -474,4 +474,4 @@ def missing(error: FileNotFoundError, folder: Location) -> GalleryError:
 def _names(rows: pa.Table) -> list[str]:
     """The real names, as file system strings."""
     pairs = zip(rows.column("path").to_pylist(), rows.column("path_bytes").to_pylist(), strict=True)
-    return [path if real is None else os.fsdecode(real) for path, real in pairs]
+    return [real_name(path, path_bytes) for path, path_bytes in pairs]

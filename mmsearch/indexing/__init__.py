@@ -4,10 +4,10 @@ planning     which kind, and what it will cost
 trial_queries  image and text queries with their exact neighbours
 tuning       what each search effort costs and finds, and the cheapest that reaches the target
 run          building, growing, tuning again, committing
-curve        recall against latency, as lines of a table and as a drawing
+curve        recall against latency, as lines of a table
 """
 
-from mmsearch.indexing.curve import chosen, curve, draw
+from mmsearch.indexing.curve import chosen, curve
 from mmsearch.indexing.memory import size
 from mmsearch.indexing.planning import FLAT_ROWS, Plan, automatic_factory, plan
 from mmsearch.indexing.records import DEFAULT, IndexOptions, IndexReport
@@ -22,7 +22,6 @@ __all__ = [
     "automatic_factory",
     "chosen",
     "curve",
-    "draw",
     "index",
     "plan",
     "predict",

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import secrets
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from mmsearch.gallery import Gallery, require_same_encoder
 from mmsearch.items import ItemTable
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.versions import Coverage
+from mmsearch.whole_files import whole_file
 
 __all__ = [
     "GENERAL",
@@ -195,13 +195,11 @@ def _text_encoder(gallery: Gallery, encoder: EncoderChoice) -> TextEncoder:
 
 
 def _keep(vectors: NDArray[np.float32], file: Path) -> None:
-    """Put vectors into the cache, whole or not at all; a cache that cannot be written is no reason to stop."""
-    temporary = file.with_name(f".{secrets.token_hex(8)}.tmp")
+    """Put vectors into the cache; a cache that cannot be written is no reason to stop."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            np.save(stream, vectors)
-        temporary.replace(file)
+        with whole_file(file) as partial:
+            np.save(partial, vectors)
 
 
 def sample(

@@ -58,7 +58,6 @@ from mmsearch.metrics.ranking import (
     first_relevant_ranks,
     rank_both,
     rank_bounds,
-    scores_of,
 )
 from mmsearch.metrics.relevance import Direction, Ids, Relevance, Vectors
 from mmsearch.metrics.uncertainty import Difference, Interval, differences, intervals, resampled_means, wilson_interval
@@ -93,7 +92,6 @@ __all__ = [
     "relevant_recall_at_k",
     "resampled_means",
     "wilson_interval",
-    "scores_of",
     "space_health",
     "summarize",
 ]

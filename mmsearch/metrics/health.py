@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.metrics.ranking import scores_of
+from mmsearch.exact import scores_of_record
 from mmsearch.metrics.relevance import Ids, Vectors
 
 __all__ = ["Hubness", "SpaceHealth", "hubness", "space_health"]
@@ -94,7 +94,7 @@ def space_health(
     (0.0, 1.0, 0.0, 2.0)
     """
     of_images, of_texts = _Moments(images), _Moments(texts)
-    matched = scores_of(texts, matched_text, images, matched_image)
+    matched = scores_of_record(texts, matched_text, images, matched_image)
     across = float(of_images.mean @ of_texts.mean)
     pairs = len(images) * len(texts)
     others = pairs - len(matched)

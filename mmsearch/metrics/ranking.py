@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.exact import scores_of_record
 from mmsearch.metrics.relevance import Ids, Relevance, Vectors
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "first_relevant_ranks",
     "rank_bounds",
     "rank_both",
-    "scores_of",
 ]
 
 NOT_FOUND = int(np.iinfo(np.int64).max)
@@ -31,7 +31,7 @@ MARGIN = 1e-5
 """Scores this close in float32 are compared again in float64; more where the vectors are longer than unit
 length."""
 BLOCK_BYTES = 64 << 20
-"""Bound on one block of float32 scores, and on the float64 vectors of one batch of pairs."""
+"""Bound on one block of float32 scores."""
 _WIDEST = 8_192  # items of a block: the vectors of both its sides stay small beside its scores
 
 
@@ -139,21 +139,6 @@ def first_found_ranks(found: NDArray[np.integer[Any]], relevant: Relevance) -> I
     return np.where(hits.any(axis=1), np.argmax(hits, axis=1) + 1, NOT_FOUND).astype(np.int64)
 
 
-def scores_of(queries: Vectors, query: Ids, gallery: Vectors, position: Ids) -> NDArray[np.float64]:
-    """The score of record of pairs: queries[query[i]] with gallery[position[i]]. (n,) float64.
-
-    It depends on the two vectors alone, so that equal vectors have equal scores: a matrix product would round the same
-    vector differently at different places.
-    """
-    scores = np.empty(len(query), np.float64)
-    step = max(1, BLOCK_BYTES // (2 * 8 * max(1, queries.shape[1])))
-    for start in range(0, len(query), step):
-        some = slice(start, start + step)
-        left, right = queries[query[some]].astype(np.float64), gallery[position[some]].astype(np.float64)
-        np.einsum("nd,nd->n", left, right, out=scores[some])
-    return scores
-
-
 # --- the pass ---------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +244,7 @@ class _Side:
         # those equal to it.
         other = ~self._relevant.judged(query, position)
         query, position = query[other], position[other]
-        score = scores_of(self._queries, query, self._gallery, position)
+        score = scores_of_record(self._queries, query, self._gallery, position)
         best = self._best_score[query]
         equal = score == best
         before = equal & (position < self._best_position[query])
@@ -294,7 +279,7 @@ class _Side:
         unsure = np.zeros(len(query), bool)
         unsure[1:] |= close
         unsure[:-1] |= close
-        score[unsure] = scores_of(self._queries, query[unsure], self._gallery, position[unsure])
+        score[unsure] = scores_of_record(self._queries, query[unsure], self._gallery, position[unsure])
         order = np.lexsort((position, -score, query))
         query, position, score = query[order], position[order], score[order]
         place = np.arange(len(query)) - np.searchsorted(query, query)
@@ -324,7 +309,7 @@ def _kth_best_at_least(scores: NDArray[np.float32], k: int, axis: int) -> NDArra
 def _best_relevant(queries: Vectors, gallery: Vectors, relevant: Relevance) -> tuple[NDArray[np.float64], Ids]:
     """Score and position of each query's best relevant item; of equal ones the lowest position."""
     query = np.repeat(np.arange(len(queries)), relevant.counts)
-    score = scores_of(queries, query, gallery, relevant.positions)
+    score = scores_of_record(queries, query, gallery, relevant.positions)
     best = np.lexsort((relevant.positions, -score, query))[relevant.offsets[:-1]]
     return score[best], relevant.positions[best]
 

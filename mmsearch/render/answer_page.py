@@ -18,6 +18,7 @@ from pathlib import Path
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.locations import url_of
+from mmsearch.names import shown
 from mmsearch.render.output_files import place_for, saved
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import Hit
@@ -112,5 +113,4 @@ def _thumbnail(file: str | None) -> tuple[str | None, str]:
 
 def _shown(text: str) -> str:
     """Valid text: what HTML may not hold, and what would turn a line around, as escapes."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), shown(text))

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmsearch.errors import QueryError, StoreError
 from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
+from mmsearch.whole_files import whole_file
 
 __all__ = ["place_for", "saved"]
 
@@ -32,12 +33,10 @@ def place_for(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Se
 
 
 def saved(target: Path, write: Callable[[Path], object]) -> Path:
-    """`target`, once `write` has filled it: under another name first. Raises StoreError."""
-    temporary = target.with_name(f".{target.stem}.tmp{target.suffix}")
+    """`target`, once `write` has filled it. Raises StoreError."""
     try:
-        write(temporary)
-        temporary.replace(target)
+        with whole_file(target) as partial:
+            write(partial)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
     return target

@@ -1,6 +1,7 @@
 """What an evaluation leaves behind: JSON, Markdown, a page, plots, tables, queries, TREC's runs and qrels.
 
 writing        a file, or a folder with everything
+index_curve    recall of an index against time (matplotlib)
 plots          recall against k, rank histograms, score distributions, the gap in two dimensions (matplotlib)
 markdown       figures as Markdown
 report_page    one HTML file with everything, plots and pictures within
@@ -8,6 +9,7 @@ spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
 """
 
+from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
 from mmsearch.reports.query_rows import query_rows
@@ -16,6 +18,7 @@ from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.reports.writing import require_place, write_report
 
 __all__ = [
+    "draw_curve",
     "figures_csv",
     "figures_latex",
     "markdown",

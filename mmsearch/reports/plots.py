@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.evaluation import EvaluationReport, SystemResult
-from mmsearch.metrics import Ids, RankBounds, Vectors, scores_of
+from mmsearch.exact import scores_of_record
+from mmsearch.metrics import Ids, RankBounds, Vectors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["file_names", "plots"]
+__all__ = ["COLOURS", "drawn_as_svg", "file_names", "plots"]
 
-_COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
+COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mmsearch",  # the same report gives the same bytes
@@ -40,13 +41,13 @@ _PAIRS = 200_000
 def plots(report: EvaluationReport) -> dict[str, str]:
     """Name -> SVG: recall against k and ranks for all systems together, scores and gap for each."""
     drawn = {
-        "recall": _drawn(partial(_recall, report=report), panels=2),
-        "ranks": _drawn(partial(_ranks, report=report), panels=2),
+        "recall": drawn_as_svg(partial(_recall, report=report), panels=2),
+        "ranks": drawn_as_svg(partial(_ranks, report=report), panels=2),
     }
     for name, system in zip(file_names(report), report.systems, strict=True):
         ending = f".{name}" if len(report.systems) > 1 else ""
-        drawn[f"scores{ending}"] = _drawn(partial(_scores, system=system, report=report), panels=1)
-        drawn[f"gap{ending}"] = _drawn(partial(_gap, system=system), panels=1)
+        drawn[f"scores{ending}"] = drawn_as_svg(partial(_scores, system=system, report=report), panels=1)
+        drawn[f"gap{ending}"] = drawn_as_svg(partial(_gap, system=system), panels=1)
     return drawn
 
 
@@ -61,14 +62,17 @@ def file_names(report: EvaluationReport) -> list[str]:
     return names
 
 
-def _drawn(draw: "Callable[[list[Axes]], None]", panels: int) -> str:
+def drawn_as_svg(
+    draw: "Callable[[list[Axes]], None]", panels: int, panel_size: tuple[float, float] = (4.6, 3.3)
+) -> str:
+    """Draw so many panels side by side. panel_size: inches. The same calls of `draw` give the same text."""
     # No pyplot: it keeps state, and looks for a display.
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(4.6 * panels, 3.3), layout="constrained")
+        figure = Figure(figsize=(panel_size[0] * panels, panel_size[1]), layout="constrained")
         FigureCanvasSVG(figure)
         axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
         draw(axes)
@@ -89,7 +93,7 @@ def _each(report: EvaluationReport) -> "list[tuple[str, Callable[[SystemResult],
 def _recall(axes: "list[Axes]", report: EvaluationReport) -> None:
     for panel, (direction, bounds, gallery) in zip(axes, _each(report), strict=True):
         k = np.unique(np.geomspace(1, gallery, 200).round().astype(np.int64))
-        for system, colour in zip(report.systems, _COLOURS * 9, strict=False):
+        for system, colour in zip(report.systems, COLOURS * 9, strict=False):
             ranks = np.sort(bounds(system).ranks)
             curve = np.searchsorted(ranks, k, side="right") / len(ranks)
             panel.plot(k, 100 * curve, color=colour, label=_short(system.name), linewidth=1.8)
@@ -105,7 +109,7 @@ def _ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
             edges.append(edges[-1] * 2 - 1)
         labels = [f"{int(a)}" if b - a == 1 else f"{int(a)}-{int(b) - 1}" for a, b in pairwise(edges)]
         width = 0.8 / len(report.systems)
-        for number, (system, colour) in enumerate(zip(report.systems, _COLOURS * 9, strict=False)):
+        for number, (system, colour) in enumerate(zip(report.systems, COLOURS * 9, strict=False)):
             ranks = bounds(system).ranks
             counts = np.histogram(ranks, [*edges[:-1], edges[-1] + 1])[0] / len(ranks)
             panel.bar(
@@ -124,18 +128,18 @@ def _scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport
     relevant = items.images_of_caption
     query = items.asking_captions[np.repeat(np.arange(len(relevant)), relevant.counts)]
     some = rng.permutation(len(query))[:_PAIRS]
-    matched = scores_of(evidence.captions, query[some], evidence.images, relevant.positions[some])
+    matched = scores_of_record(evidence.captions, query[some], evidence.images, relevant.positions[some])
     asked: Ids = rng.integers(len(relevant), size=_PAIRS)
     image: Ids = rng.integers(len(evidence.images), size=_PAIRS)
     other = ~relevant.judged(asked, image)
-    unmatched = scores_of(evidence.captions, items.asking_captions[asked[other]], evidence.images, image[other])
+    unmatched = scores_of_record(evidence.captions, items.asking_captions[asked[other]], evidence.images, image[other])
     both = np.concatenate([matched, unmatched])
     if len(both) == 0:
         return
     edges = np.linspace(both.min(), both.max() + 1e-9, 80).tolist()
     for values, colour, label in (
-        (unmatched, _COLOURS[5], "do not belong together"),
-        (matched, _COLOURS[1], "belong together"),
+        (unmatched, COLOURS[5], "do not belong together"),
+        (matched, COLOURS[1], "belong together"),
     ):
         if len(values):
             axes.hist(values, edges, density=True, color=colour, alpha=0.6, label=label)
@@ -155,8 +159,8 @@ def _gap(panels: "list[Axes]", system: SystemResult) -> None:
     shares = np.zeros(2)
     shares[: len(singular[:2])] = singular[:2] ** 2 / max(float(np.sum(singular**2)), 1e-300)
     for part, colour, label in (
-        (flat[: len(images)], _COLOURS[0], "images"),
-        (flat[len(images) :], _COLOURS[3], "texts"),
+        (flat[: len(images)], COLOURS[0], "images"),
+        (flat[len(images) :], COLOURS[3], "texts"),
     ):
         axes.scatter(part[:, 0], part[:, 1], s=4, color=colour, alpha=0.5, linewidths=0, label=label, rasterized=True)
     axes.set(

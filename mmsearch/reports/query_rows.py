@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from mmsearch.evaluation import EvaluationReport, SystemResult
-from mmsearch.metrics import Ids, Ranking, Vectors, scores_of
+from mmsearch.exact import scores_of_record
+from mmsearch.metrics import Ids, Ranking, Vectors
+from mmsearch.names import shown
 
 __all__ = ["query_rows", "write_queries_jsonl", "write_queries_parquet"]
 
@@ -38,7 +40,7 @@ def _rows(
     offsets = ranking.relevant.offsets.tolist()
     for row, (query_id, query) in enumerate(asked):
         hits = ranking.top[row][ranking.top[row] >= 0]
-        scores = scores_of(queries, np.full(len(hits), asking[row]), gallery, hits)
+        scores = scores_of_record(queries, np.full(len(hits), asking[row]), gallery, hits)
         relevant = ranking.relevant.positions[offsets[row] : offsets[row + 1]]
         yield {
             "system": system.name,
@@ -90,5 +92,5 @@ def write_queries_parquet(report: EvaluationReport, file: Path) -> None:
 def _valid(value: Any) -> Any:
     """Text without what is not Unicode: names on disk can be any bytes."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return shown(value)
     return [_valid(each) for each in value] if isinstance(value, list) else value

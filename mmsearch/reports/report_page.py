@@ -13,7 +13,9 @@ from PIL import ImageOps
 from mmsearch import images as pictures
 from mmsearch.errors import ImageError
 from mmsearch.evaluation import EvaluationReport, SystemResult
-from mmsearch.metrics import Ids, scores_of
+from mmsearch.exact import scores_of_record
+from mmsearch.metrics import Ids
+from mmsearch.names import shown
 from mmsearch.reports.markdown import (
     Table,
     comparison_rows,
@@ -120,12 +122,14 @@ def _text_failures(report: EvaluationReport, system: SystemResult) -> Iterator[s
         caption = int(items.asking_captions[query])
         relevant = items.images_of_caption.of(np.array([query])).positions
         returned = [n for n in evidence.text_to_image.top[query, :_RETURNED].tolist() if n >= 0]
-        shown = [int(relevant[0]), *returned]
-        scores = scores_of(evidence.captions, np.full(len(shown), caption), evidence.images, np.array(shown)).tolist()
-        figures = [_figure(report, shown[0], f"meant: rank {ranks[query]:,}, {scores[0]:.3f}", right=True)]
+        drawn = [int(relevant[0]), *returned]
+        scores = scores_of_record(
+            evidence.captions, np.full(len(drawn), caption), evidence.images, np.array(drawn)
+        ).tolist()
+        figures = [_figure(report, drawn[0], f"meant: rank {ranks[query]:,}, {scores[0]:.3f}", right=True)]
         figures += [
             _figure(report, image, f"{rank}. {score:.3f}")
-            for rank, (image, score) in enumerate(zip(shown[1:], scores[1:], strict=True), 1)
+            for rank, (image, score) in enumerate(zip(drawn[1:], scores[1:], strict=True), 1)
         ]
         yield (
             f"<div class=failure><p><b>{_text(items.captions[caption])}</b></p>"
@@ -140,7 +144,7 @@ def _image_failures(report: EvaluationReport, system: SystemResult) -> Iterator[
         image = int(items.asking_images[query])
         own = items.captions_of_image.of(np.array([query])).positions.tolist()
         returned = [n for n in evidence.image_to_text.top[query, :_RETURNED].tolist() if n >= 0]
-        scores = scores_of(
+        scores = scores_of_record(
             evidence.images, np.full(len(own) + len(returned), image), evidence.captions, np.array([*own, *returned])
         ).tolist()
         lines = [
@@ -203,4 +207,4 @@ def _cell(words: str) -> str:
 
 
 def _text(words: str) -> str:
-    return html.escape(words.encode("utf-8", "backslashreplace").decode())
+    return html.escape(shown(words))

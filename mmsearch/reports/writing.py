@@ -8,8 +8,9 @@ import numpy as np
 
 from mmsearch.errors import StoreError
 from mmsearch.evaluation import EvaluationReport, to_json
+from mmsearch.exact import scores_of_record
 from mmsearch.locations import expanded
-from mmsearch.metrics import Ranking, Vectors, scores_of
+from mmsearch.metrics import Ranking, Vectors
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import file_names, plots
 from mmsearch.reports.query_rows import write_queries_jsonl, write_queries_parquet
@@ -119,5 +120,5 @@ def _lines(
     width = int((ranking.top >= 0).sum(axis=1).min())
     top = ranking.top[:, :width]
     query = np.repeat(np.arange(len(top)), width)
-    scores = scores_of(queries, query, gallery, top.ravel()).reshape(top.shape)
+    scores = scores_of_record(queries, query, gallery, top.ravel()).reshape(top.shape)
     return run_lines(asking, [[returned[item] for item in items] for items in top.tolist()], scores, tag=tag)

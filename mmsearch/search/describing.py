@@ -1,6 +1,5 @@
 """The last stage: rows become hits, and files that are gone are noticed."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.items import CaptionRow, ImageRow, ItemTable
 from mmsearch.locations import Location, url_of
+from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
 from mmsearch.sources import archive_of
 
-__all__ = ["hits_of", "side_by_side", "why_gone"]
+__all__ = ["hits_of", "is_gone", "side_by_side", "why_gone"]
 
 _NAMED = 3  # files that a warning names before it counts the rest
 
@@ -81,10 +81,10 @@ def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dic
 
 def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Location | None]) -> Hit:
     root = folders.get(row.root_id) if row.root_id is not None else None
-    name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
+    name = None if row.path is None else real_name(row.path, row.path_bytes)
     file = None if root is None or name is None else str(root / name)
     where = None if root is None else str(root)
-    gone = file is not None and _is_gone(file)
+    gone = file is not None and is_gone(file)
     if isinstance(row, CaptionRow):
         return Hit(
             rank, score, row_id, "captions", row.caption, where, row.path, file, gone=gone, path_bytes=row.path_bytes
@@ -93,13 +93,14 @@ def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Loc
     return Hit(rank, score, row_id, "images", None, where, row.path, file, *seen)
 
 
-def _is_gone(file: str) -> bool:
+def is_gone(file: str) -> bool:
+    """Whether a file, or the archive that holds it, is not there. Object stores are not asked."""
     if url_of(file) is not None:  # a request each, for what who opens it learns anyway
         return False
     try:
         Path(archive_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # not for us to see: it may well be there
+    except (OSError, ValueError):  # not for us to see: it may well be there; a name that no file system takes
         return False
     return False

@@ -20,6 +20,7 @@ from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.items import ImageRow
 from mmsearch.locations import url_of
+from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
 from mmsearch.sources import archive_of, read_location
 
@@ -31,7 +32,6 @@ __all__ = [
     "file_of",
     "image_row",
     "images_of",
-    "is_gone",
     "read_content",
 ]
 
@@ -69,16 +69,8 @@ def image_row(gallery: Gallery, row_id: int) -> ImageRow:
 def file_of(gallery: Gallery, row: ImageRow) -> str | None:
     """Where a row's file stands, a file system string; None where its root is no longer part of the gallery."""
     root = gallery.root_path(row.root_id)
-    name = row.path if row.path_bytes is None else os.fsdecode(row.path_bytes)
+    name = real_name(row.path, row.path_bytes)
     return None if root is None else str(root / name)
-
-
-def is_gone(file: str | None) -> bool:
-    """Whether a file, or the archive that holds it, is not there. Object stores are not asked."""
-    try:
-        return file is None or (url_of(file) is None and not Path(archive_of(file) or file).exists())
-    except (OSError, ValueError):
-        return False
 
 
 @dataclass(frozen=True, slots=True)

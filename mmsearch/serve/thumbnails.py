@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.serve.pools import Pool
+from mmsearch.whole_files import is_partial, whole_file
 
 __all__ = ["DRAWING", "Edge", "Thumbnails", "drawn"]
 
@@ -94,13 +94,10 @@ class Thumbnails:
     def _keep(self, name: str, data: bytes) -> None:
         if len(data) > self._most:
             return
-        temporary = self._folder / f".{secrets.token_hex(8)}.tmp"
         try:
-            temporary.write_bytes(data)
-            temporary.replace(self._folder / name)
+            with whole_file(self._folder / name) as partial:
+                partial.write_bytes(data)
         except OSError:  # a full disk, a folder taken away: nothing is kept
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             return
         with self._keeping:
             self._bytes += len(data) - self._sizes.pop(name, 0)
@@ -120,7 +117,7 @@ class Thumbnails:
         found = []
         for file in self._folder.iterdir():
             try:
-                if file.suffix == ".tmp":
+                if is_partial(file):
                     file.unlink()
                 elif file.suffix == ".jpg":
                     state = file.stat()

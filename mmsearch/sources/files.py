@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from mmsearch.cache import file_identity
 from mmsearch.locations import Location, Url
-from mmsearch.names import shown
+from mmsearch.names import shown, stored_name
 from mmsearch.stores import file_state, special_file
 
 __all__ = [
@@ -94,7 +94,7 @@ class SourceFile:
     @property
     def path_bytes(self) -> bytes | None:
         """The real name, where `path` is not it."""
-        return None if self.path == self.name else os.fsencode(self.name)
+        return stored_name(self.name)[1]
 
     @property
     def etag(self) -> str | None:

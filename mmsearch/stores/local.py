@@ -205,13 +205,6 @@ class LocalStore:
                     raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
                 temporary.rename(path)
 
-    def rename(self, name: str, new: str) -> None:
-        """Give a file another name, in the place of what has it. For files outside of a gallery, such as an export."""
-        path = self._path(new)
-        with _storage_errors(path):
-            self._path(name).replace(path)
-            _fsync_folder(path.parent)
-
     def remove(self, name: str) -> None:
         path = self._path(name)
         with _storage_errors(path):

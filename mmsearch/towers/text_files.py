@@ -14,7 +14,6 @@ import re
 import shutil
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from mmsearch.cache import cache_dir
 from mmsearch.towers.text_tokens import ClipTokens, HubTokens, TokenizerRecord
 from mmsearch.towers.text_tower import Design
+from mmsearch.whole_files import is_partial, whole_file
 
 __all__ = ["FORMAT_VERSION", "NoTower", "StoredTower", "is_decided", "read_tower", "write_reason", "write_tower"]
 
@@ -179,30 +179,24 @@ def _read_reason(fingerprint: str) -> str | None:
 @contextlib.contextmanager
 def _whole_file(target: Path, size: int) -> Iterator[Path]:
     """A path to write to, which becomes `target` when the block ends well: whole and on the disk, or not at all."""
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2 * size:
             raise NoTower(f"the disk of {target.parent} has no room for it ({2 * size / 1e6:,.0f} MB)")
-        partial.touch()
-        mode = stat.S_IMODE(partial.stat().st_mode)  # as this user makes files; safetensors makes them private
-        yield partial
-        partial.chmod(mode)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+        with whole_file(target, synced=True) as partial:
+            partial.touch()
+            mode = stat.S_IMODE(partial.stat().st_mode)  # as this user makes files; safetensors makes them private
+            yield partial
+            partial.chmod(mode)
     except OSError as error:
         raise NoTower(f"the cache {target.parent} cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def _drop_unused(keep: Path) -> None:
     """Hold the towers to `MOST_BYTES`, and remove what interrupted writers left."""
     with contextlib.suppress(OSError):
-        for left in keep.parent.glob("*.part"):
-            if time.time() - left.stat().st_mtime > _STALE_S:
+        for left in keep.parent.iterdir():
+            if is_partial(left) and time.time() - left.stat().st_mtime > _STALE_S:
                 left.unlink(missing_ok=True)
         found = [(file.stat(), file) for file in keep.parent.glob("*.safetensors") if file != keep]
         room = MOST_BYTES - keep.stat().st_size

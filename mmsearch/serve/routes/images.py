@@ -11,8 +11,9 @@ from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.names import shown
+from mmsearch.search.describing import is_gone
 from mmsearch.search.hits import base64_text
-from mmsearch.serve.contents import Gone, file_of, image_row, is_gone, read_content
+from mmsearch.serve.contents import Gone, file_of, image_row, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import ImageBody, to_json
 from mmsearch.serve.service import Service
@@ -95,7 +96,7 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
         "file": None if file is None else shown(file),
         "content_hash": None if row.content_hash is None else row.content_hash.hex(),
         "taken_at": row.taken_at.isoformat() if row.taken_at else None,
-        "gone": is_gone(file),
+        "gone": file is None or is_gone(file),
         "captions": consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
     }
 
