@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,19 @@ def described() -> str:
     """All commands with their arguments and options, read from the functions, whatever Typer makes of them."""
     from mmsearch.cli import app
 
-    return "\n\n".join(section(joined(names), callback) for callback, names in commands(app).items())
+    found = commands(app)
+    rows = [overview(joined(names), callback) for callback, names in found.items()]
+    sections = [section(joined(names), callback) for callback, names in found.items()]
+    return "\n\n".join(["\n".join(["| command | what it does |", "|---|---|", *rows]), *sections])
+
+
+def overview(name: str, callback: Callable[..., Any]) -> str:
+    """A row of the table at the top: the command, and the first sentence of its help."""
+    heading = usage_of(name, callback)
+    anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    first = inspect.cleandoc(callback.__doc__ or "").partition("\n\n")[0]
+    shown = re.sub(r"\|.*", " …", name)
+    return f"| [`mmsearch {shown}`](#{anchor}) | {' '.join(first.split())} |"
 
 
 def joined(names: list[str]) -> str:
@@ -44,19 +56,32 @@ def commands(app: typer.Typer, prefix: str = "") -> dict[Callable[..., Any], lis
     return found
 
 
+def usage_of(name: str, callback: Callable[..., Any]) -> str:
+    """The command with its arguments: "mmsearch embed [PATH]..."."""
+    arguments = [
+        info.metavar or parameter.name.upper()
+        for parameter, _, info in parameters_of(callback)
+        if isinstance(info, ArgumentInfo)
+    ]
+    return " ".join(["mmsearch", name, *arguments])
+
+
 def section(name: str, callback: Callable[..., Any]) -> str:
-    usage, lines = ["mmsearch", name], []
+    lines = [
+        f"- `{info.metavar or parameter.name.upper()}`: {info.help}"
+        if isinstance(info, ArgumentInfo)
+        else option(parameter, kind, info)
+        for parameter, kind, info in parameters_of(callback)
+    ]
+    return "\n".join([f"## `{usage_of(name, callback)}`", "", inspect.cleandoc(callback.__doc__ or ""), "", *lines])
+
+
+def parameters_of(callback: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, Any, Any]]:
+    """Each parameter with its type and what Typer is told of it."""
     for parameter in inspect.signature(callback).parameters.values():
-        if parameter.annotation is typer.Context:
-            continue
-        kind, info = typing.get_args(parameter.annotation)[:2]
-        if isinstance(info, ArgumentInfo):
-            shown = info.metavar or parameter.name.upper()
-            usage.append(shown)
-            lines.append(f"- `{shown}`: {info.help}")
-        else:
-            lines.append(option(parameter, kind, info))
-    return "\n".join([f"## `{' '.join(usage)}`", "", inspect.cleandoc(callback.__doc__ or ""), "", *lines])
+        if parameter.annotation is not typer.Context:
+            kind, info = typing.get_args(parameter.annotation)[:2]
+            yield parameter, kind, info
 
 
 def option(parameter: inspect.Parameter, kind: Any, info: OptionInfo) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,9 @@ from scripts.postcards.dataset import load_test
 from scripts.postcards.queries import QUERIES, matches
 from scripts.postcards.scene import Scene
 
-POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards"
+README = Path(__file__).resolve().parents[1] / "README.md"
+DATA = Path(__file__).resolve().parents[1] / "data"
+POSTCARDS = DATA / "postcards"
 
 pytestmark = pytest.mark.skipif(
     not (demo_folder() / CONFIG_NAME).is_file(), reason="the demo model is not part of this checkout"
@@ -112,3 +116,16 @@ def test_recall_on_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert report.text_to_image.recall[10] >= 0.95 * 0.8903
     assert report.image_to_text.recall[1] >= 0.9 * 0.9964
     assert report.image_to_text.recall[10] >= 0.95
+
+
+def test_the_readme_shows_what_the_demo_prints(postcards: Path) -> None:
+    """Its queries with their answers: the same hits in the same order, scores to three digits (processors differ)."""
+    shown = re.findall(r"^\$ mmsearch (query .+)\n((?:\d.*\n)+)", README.read_text("utf-8"), flags=re.MULTILINE)
+    assert len(shown) == 2
+    for command, answer in shown:
+        arguments = shlex.split(command.replace("demo_out/gallery", str(postcards)).replace("data/", f"{DATA}/"))
+        printed = run(postcards.parent, *arguments).stdout.replace(f"{DATA}/", "data/")
+        for line, expected in zip(printed.splitlines(), answer.splitlines(), strict=True):
+            (rank, score, hit), (its_rank, its_score, its_hit) = line.split("\t"), expected.split("\t")
+            assert (rank, hit) == (its_rank, its_hit)
+            assert float(score) == pytest.approx(float(its_score), abs=1e-3)

@@ -82,6 +82,12 @@ def options_of() -> dict[str, set[str]]:
     return known
 
 
+def test_every_variable_is_in_the_guide_to_options() -> None:
+    sources = (file.read_text("utf-8") for file in (PROJECT / "mmsearch").rglob("*.py"))
+    used = {name for source in sources for name in re.findall(r"\bMMSEARCH_[A-Z_]+", source)}
+    assert set(re.findall(r"^\| `(MMSEARCH_[A-Z_]+)` \|", GENERATED, flags=re.MULTILINE)) == used
+
+
 @each_file
 def test_every_command_line_has_options_that_its_command_takes(file: Path) -> None:
     known = options_of()
