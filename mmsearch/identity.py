@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["EncoderIdentity"]
+from mmsearch.errors import EncoderMismatch
+
+__all__ = ["EncoderIdentity", "require_same_encoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +25,13 @@ class EncoderIdentity:
     def declared(self) -> bool:
         """Whether nobody has checked that the vectors are of this encoder."""
         return self.fingerprint.startswith("declared:")
+
+
+def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, place: object) -> None:
+    """Raise EncoderMismatch, naming both and the place of the gallery, unless the two are the same encoder."""
+    if gallery.fingerprint != other.fingerprint:
+        raise EncoderMismatch(
+            f"{place} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
+            f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
+            f"Use --model {gallery.spec}, or another gallery with --gallery."
+        )

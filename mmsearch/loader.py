@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
-from mmsearch.encoders import Encoder, FastPreprocessing, JpegDecoder, Pixels
+from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.sources import MAX_FILE_BYTES, SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
@@ -130,7 +130,7 @@ class OnDevice:
 
 def load(
     files: Iterable[SourceFile],
-    encoder: Callable[[], Encoder],
+    image_side: Callable[[], ImageSide],
     workers: Workers,
     threads: int,
     *,
@@ -141,14 +141,14 @@ def load(
 ) -> Iterator[Loaded]:
     """Read files in their order. Whatever goes wrong with one is its `error`, and nothing else.
 
-    encoder: asked for when a picture has to be preprocessed; what it raises is raised here.
+    image_side: of an encoder, asked for when a picture has to be prepared; what it raises is raised here.
     workers: with `threads` threads. known: told the content hash (blake2b-128) of a file; where it answers True, the
     file is not decoded. sampled: told the kind of each picture that is decoded; where it answers True, the exact route
     is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded by cores at a time as
     `threads` says.
     """
     options = options or LoadOptions()
-    reader = _Reader(encoder, known, sampled, options, threads, on_device)
+    reader = _Reader(image_side, known, sampled, options, threads, on_device)
     threads += on_device.threads if on_device else 0
     pending: deque[tuple[SourceFile, Future[Loaded]]] = deque()
 
@@ -176,14 +176,14 @@ class _Reader:
 
     def __init__(
         self,
-        encoder: Callable[[], Encoder],
+        image_side: Callable[[], ImageSide],
         known: Callable[[bytes], bool],
         sampled: Callable[[Kind], bool],
         options: LoadOptions,
         threads: int,
         on_device: OnDevice | None,
     ) -> None:
-        self._encoder = encoder
+        self._image_side = image_side
         self._known = known
         self._sampled = sampled
         self._options = options
@@ -237,25 +237,25 @@ class _Reader:
             return None
         told = (header.width, header.height, header.taken_at, False)
         seconds = LoadSeconds(read)  # what the GPU needs it counts itself
-        encoder = self._encoder()
-        if not self._sampled(kind) or encoder.fast is None:
+        image_side = self._image_side()
+        if not self._sampled(kind) or image_side.fast is None:
             return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
         whole = images.decode(data, max_pixels=self._options.max_pixels)
-        reference = _resized(lambda: encoder.preprocess(whole.image))
-        error = encoder.fast.error(small, reference)
+        reference = _resized(lambda: image_side.prepare(whole.image))
+        error = image_side.fast.error(small, reference)
         return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
 
     def _by_a_core(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
-        encoder, limit = self._encoder(), self._options.max_pixels
-        fast = None if self._options.exact or self._options.benchmark else encoder.fast
+        image_side, limit = self._image_side(), self._options.max_pixels
+        fast = None if self._options.exact or self._options.benchmark else image_side.fast
         started = time.perf_counter()
         if fast is None:
-            image, size, taken_at, damaged = self._exact(data, encoder)
+            image, size, taken_at, damaged = self._exact(data, image_side)
             decoded = time.perf_counter()
-            pixels = _resized(lambda: encoder.preprocess(image))
+            pixels = _resized(lambda: image_side.prepare(image))
             seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
             return Loaded(file, content_hash, *size, taken_at, damaged, pixels, seconds=seconds)
-        picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit, raw_side=raw_side(encoder))
+        picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit, raw_side=raw_side(image_side))
         decoded = time.perf_counter()
         small = _resized(lambda: _fit(fast, picture))
         seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
@@ -263,13 +263,15 @@ class _Reader:
         told = (picture.width, picture.height, picture.taken_at, picture.damaged)
         if not self._sampled(kind):
             return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
-        reference = _reference(encoder, picture, data, limit)
+        reference = _reference(image_side, picture, data, limit)
         error = fast.error(small, reference)
         return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
 
-    def _exact(self, data: bytes, encoder: Encoder) -> tuple["Image", tuple[int, int], datetime | None, bool | None]:
+    def _exact(
+        self, data: bytes, image_side: ImageSide
+    ) -> tuple["Image", tuple[int, int], datetime | None, bool | None]:
         """The picture, its width and height, when it was taken and whether it is damaged."""
-        limit, side = self._options.max_pixels, raw_side(encoder)
+        limit, side = self._options.max_pixels, raw_side(image_side)
         if self._options.benchmark:
             image = images.decode_for_benchmark(data, max_pixels=limit, raw_side=side)
             return image, image.size, None, None
@@ -287,23 +289,23 @@ class BothWays:
     pixel_error: float
 
 
-def both_ways(data: bytes, encoder: Encoder, fast: FastPreprocessing) -> BothWays:
+def both_ways(data: bytes, image_side: ImageSide, fast: FastPreprocessing) -> BothWays:
     """What `load` makes of a file whose picture belongs to the sample. Raises ImageError."""
-    picture = images.decode_fast(data, MARGIN * max(fast.size), raw_side=raw_side(encoder))
-    pixels, reference = _fit(fast, picture), _reference(encoder, picture, data, images.MAX_PIXELS)
+    picture = images.decode_fast(data, MARGIN * max(fast.size), raw_side=raw_side(image_side))
+    pixels, reference = _fit(fast, picture), _reference(image_side, picture, data, images.MAX_PIXELS)
     return BothWays(pixels, _kind(picture), reference, fast.error(pixels, reference))
 
 
 def _reference(
-    encoder: Encoder, picture: images.Picture | images.StoredPicture, data: bytes, max_pixels: int
+    image_side: ImageSide, picture: images.Picture | images.StoredPicture, data: bytes, max_pixels: int
 ) -> NDArray[np.float32]:
     whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=max_pixels)
-    return _resized(lambda: encoder.preprocess(whole.image))
+    return _resized(lambda: image_side.prepare(whole.image))
 
 
-def raw_side(encoder: Encoder) -> int:
+def raw_side(image_side: ImageSide) -> int:
     """Pixels that each side of the picture beside a camera's raw data must have, to stand for what was photographed."""
-    return images.LEAST_RAW_SIDE if encoder.fast is None else _RAW_MARGIN * max(encoder.fast.size)
+    return images.LEAST_RAW_SIDE if image_side.fast is None else _RAW_MARGIN * max(image_side.fast.size)
 
 
 def _kind(picture: images.Picture | images.StoredPicture) -> Kind:

@@ -62,9 +62,9 @@ def main() -> None:
 
 
 def bench(scratch: Path, model: Path, size: str, options: argparse.Namespace) -> dict[str, Any]:
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
 
-    encoder = load_encoder(f"local-dir:{model}", device=options.device, precision=options.precision)
+    encoder = encoders.open(f"local-dir:{model}", device=options.device, precision=options.precision)
     files = write_photos(scratch / size, size, options.images or COUNTS.get(size, 256))
     plain = PlainWay(model, encoder.device)
     ways: dict[str, Callable[[], float]] = {
@@ -181,8 +181,8 @@ def decode(files: Sequence[Path], encoder: Any) -> float:
     from mmsearch import images
 
     def one(file: Path) -> Any:
-        picture = images.decode_fast(file.read_bytes(), 3 * max(encoder.fast.size))
-        return encoder.fast.fit_array(
+        picture = images.decode_fast(file.read_bytes(), 3 * max(encoder.image.fast.size))
+        return encoder.image.fast.fit_array(
             picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation
         )
 
@@ -199,7 +199,7 @@ def decode(files: Sequence[Path], encoder: Any) -> float:
 
 def encode(file: Path, count: int, encoder: Any) -> float:
     """Ready pixels to vectors: in one thread that uses all cores, or in a lane a core, whichever is faster."""
-    picture = np.array(encoder.fast.fit(Image.open(file).convert("RGB")))
+    picture = np.array(encoder.image.fast.fit(Image.open(file).convert("RGB")))
     batch = 32 if encoder.device == "cpu" else 256
     pixels = np.repeat(picture[None], batch, axis=0)
     batches = -(-count // batch)
@@ -207,9 +207,9 @@ def encode(file: Path, count: int, encoder: Any) -> float:
     if encoder.device == "cpu":
         started = time.perf_counter()
         for _ in range(batches):
-            encoder.encode_images(pixels)
+            encoder.image.encode(pixels)
         times.append(time.perf_counter() - started)
-    with encoder.lanes(os.cpu_count() or 1) as lanes, ThreadPoolExecutor(len(lanes)) as pool:
+    with encoder.image.lanes(os.cpu_count() or 1) as lanes, ThreadPoolExecutor(len(lanes)) as pool:
         started = time.perf_counter()
         work = [pool.submit(run_all, lane, pixels, batches, number, len(lanes)) for number, lane in enumerate(lanes)]
         for each in work:

@@ -103,9 +103,9 @@ def fresh_queries(gallery: Gallery) -> tuple[NDArray[np.float32], NDArray[np.flo
     if found := re.fullmatch(r"declared:synthetic-(\d+)-(\d+)", encoder.fingerprint):
         world = Synthetic(int(found[1]), int(found[2]))
         return world.texts(TEXTS, stream=9), world.images(1_000_000, IMAGES)
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
 
-    texts = load_encoder(encoder.spec, device="cpu", precision="fp32").encode_texts(general_captions()).vectors
+    texts = encoders.open(encoder.spec, device="cpu", precision="fp32").text.encode(general_captions()).vectors
     rows = np.sort(np.random.default_rng(9).choice(gallery.live_rows("images"), IMAGES))
     ids = np.concatenate([block.row_ids for block in gallery.vector_blocks("images")])[rows]
     return texts[:TEXTS], gallery.vectors("images", ids).astype(np.float32)

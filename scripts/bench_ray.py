@@ -55,10 +55,10 @@ def main() -> None:
 
 
 def bench(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
 
     model = random_model(scratch / "model", options.model)
-    encoder = load_encoder(f"local-dir:{model}", device="cpu")
+    encoder = encoders.open(f"local-dir:{model}", device="cpu")
     photos, count = scratch / "photos", options.images
     write_photos(photos, options.size, count)
     cluster()

@@ -74,13 +74,13 @@ def made(folder: Path, rows: int, *, indexed: bool) -> Path:
     """A synthetic gallery whose queries a random model encodes."""
     from synthetic_gallery import write_gallery
 
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
     from mmsearch.gallery import Gallery, manifests
     from mmsearch.indexing import index
 
     model = random_model(folder / "model")
     write_gallery(folder / "gallery", rows, captions=2_000)
-    identity = load_encoder(f"local-dir:{model}", device="cpu").identity  # which lays out its text side
+    identity = encoders.open(f"local-dir:{model}", device="cpu").identity  # which lays out its text side
     newest = Gallery.open(folder / "gallery")
     manifests.commit(
         newest.store, newest.manifest, lambda now: replace(now, encoder=identity), command="bench", onto_any=True

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_sync import Projection
+from bench_sync import Projection, encoder_of
 from PIL import Image
 from s3_server import CREDENTIALS, Proxy, s3_server
 from synthetic_gallery import write_gallery
@@ -37,19 +37,19 @@ _BUCKET = "bench"
 class Small(Projection):
     """As the bench of syncs has it, with pictures brought to its size first."""
 
-    def preprocess(self, image: Any) -> Any:
-        return super().preprocess(image.resize((4, 4), Image.Resampling.BOX, reducing_gap=1))
+    def prepare(self, image: Any) -> Any:
+        return super().prepare(image.resize((4, 4), Image.Resampling.BOX, reducing_gap=1))
 
 
 def ask(gallery: str) -> None:
-    opened = OpenGallery(Gallery.open(gallery), encoder=Small())
+    opened = OpenGallery(Gallery.open(gallery), encoder=encoder_of(Small()))
     vector = np.random.default_rng(1).normal(size=(1, opened.gallery.manifest.encoder.dim)).astype(np.float32)
     opened.hits(opened.search(vector / np.linalg.norm(vector)), "images")
 
 
 STEPS = {
-    "embed": lambda source, gallery: embed([source], gallery=gallery, encoder=Small()),
-    "again": lambda _, gallery: embed([], gallery=gallery, encoder=Small()),
+    "embed": lambda source, gallery: embed([source], gallery=gallery, encoder=encoder_of(Small())),
+    "again": lambda _, gallery: embed([], gallery=gallery, encoder=encoder_of(Small())),
     "query": lambda _, gallery: ask(gallery),
     "index": lambda _, gallery: index(gallery, options=IndexOptions(factory="IVF128,PQ64x4fs")),
     "info": lambda _, gallery: info(gallery),

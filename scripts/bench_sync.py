@@ -27,7 +27,7 @@ from measuring import circumstances
 from numpy.typing import NDArray
 
 from mmsearch.embedding import embed
-from mmsearch.encoders import EncodedImages
+from mmsearch.encoders import EncodedImages, Encoder, ImageLane, ImageSide, Pixels
 from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.identity import EncoderIdentity
 from mmsearch.progress import Progress
@@ -37,31 +37,32 @@ DIM = 512
 PER_FOLDER = 1_000
 
 
-class Projection:
+class Projection(ImageSide):
     """The image side of an encoder, which is all that pictures need: 48 pixel values times a fixed matrix."""
-
-    device, precision, fast = "cpu", "fp32", None
-    identity = EncoderIdentity("bench", "sha256:" + "0" * 64, DIM)
 
     def __init__(self) -> None:
         self._matrix = np.random.default_rng(0).normal(size=(48, DIM)).astype(np.float32)
 
-    def preprocess(self, image: Any) -> NDArray[np.float32]:
+    def prepare(self, image: Any) -> NDArray[np.float32]:
         return np.asarray(image, np.float32).transpose(2, 0, 1) / 255 + 0.01
 
-    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
         vectors = pixels.reshape(len(pixels), -1) @ self._matrix
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-    encode_reference = encode_images
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
     @contextmanager
-    def lanes(self, threads: int) -> Iterator[tuple[Callable[[NDArray[np.float32]], EncodedImages], ...]]:
-        def encode(pixels: NDArray[np.float32]) -> EncodedImages:
+    def lanes(self, threads: int) -> Iterator[tuple[ImageLane, ...]]:
+        def encode(pixels: Pixels) -> EncodedImages:
             started = time.perf_counter()
-            return EncodedImages(self.encode_images(pixels), 0.0, time.perf_counter() - started)
+            return EncodedImages(self.encode(pixels), 0.0, time.perf_counter() - started)
 
         yield (encode,) * threads
+
+
+def encoder_of(images: ImageSide) -> Encoder:
+    """An encoder that has an image side and no other."""
+    return Encoder(EncoderIdentity("bench", "sha256:" + "0" * 64, DIM), {"image": images})
 
 
 def make_files(folder: Path, count: int) -> None:
@@ -98,7 +99,7 @@ def run(folder: Path, gallery: Path) -> dict[str, Any]:
         if state.task == "embedding" and state.total and (share := state.done * 4 // state.total) not in sizes:
             sizes[share] = resident()
 
-    report = embed([folder], gallery=gallery, encoder=Projection(), progress=note)
+    report = embed([folder], gallery=gallery, encoder=encoder_of(Projection()), progress=note)
     return {"added": report.images.added, "unchanged": report.images.unchanged, "quarters": list(sizes.values())}
 
 

@@ -127,9 +127,9 @@ def machine(trial: Trial) -> dict[str, Any]:
 
 
 def load(trial: Trial, model: Path, precision: str = "auto") -> Any:
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
 
-    return load_encoder(f"local-dir:{model}", device=trial.device, precision=precision)
+    return encoders.open(f"local-dir:{model}", device=trial.device, precision=precision)
 
 
 def model_of(trial: Trial, arch: str) -> Path:
@@ -153,12 +153,12 @@ def lanes(trial: Trial) -> dict[str, Any]:
     import numpy as np
 
     encoder = load(trial, model_of(trial, "ViT-B-32"), "fp32")
-    height, width = encoder.fast.size
+    height, width = encoder.image.fast.size
     pixels = np.random.default_rng(0).integers(0, 256, (256, height, width, 3), np.uint8)
     parts = np.array_split(pixels, 8)
-    whole = encoder.encode_images(pixels)
+    whole = encoder.image.encode(pixels)
     worst, rounds = 0.0, 0
-    with encoder.lanes(trial.cores) as opened, ThreadPoolExecutor(len(opened)) as pool:
+    with encoder.image.lanes(trial.cores) as opened, ThreadPoolExecutor(len(opened)) as pool:
         while rounds < (2 if trial.quick else 10) and trial.left() > 2:
             work = [pool.submit(opened[number % len(opened)], part) for number, part in enumerate(parts)]
             vectors = np.concatenate([each.result().vectors for each in work])
@@ -172,8 +172,8 @@ def precisions(trial: Trial) -> dict[str, Any]:
     import numpy as np
     from PIL import Image
 
+    from mmsearch import encoders
     from mmsearch.embedding.parity import COSINE_GATES, centred_cosines
-    from mmsearch.encoders import load_encoder
 
     found: dict[str, Any] = {}
     files = photos(trial, "640x480", 24 if trial.quick else 200)
@@ -182,12 +182,12 @@ def precisions(trial: Trial) -> dict[str, Any]:
     for kind, (spec, pictures) in specs.items():
         # int8 is for processors and transformers, which the demo model is not.
         for precision in ("fp32", "fp16", "bf16") if trial.gpu else ("fp32", "int8") if kind == "photos" else ("fp32",):
-            encoder = load_encoder(spec, device=trial.device, precision=precision)
-            pixels = np.stack([encoder.fast.fit(Image.open(file).convert("RGB")) for file in pictures])
-            exact = np.stack([encoder.preprocess(Image.open(file).convert("RGB")) for file in pictures])
-            references = encoder.encode_reference(exact)
+            encoder = encoders.open(spec, device=trial.device, precision=precision)
+            pixels = np.stack([encoder.image.fast.fit(Image.open(file).convert("RGB")) for file in pictures])
+            exact = np.stack([encoder.image.prepare(Image.open(file).convert("RGB")) for file in pictures])
+            references = encoder.image.encode_reference(exact)
             cosines = centred_cosines(
-                encoder.encode_images(pixels), references, references.mean(axis=0, dtype=np.float64)
+                encoder.image.encode(pixels), references, references.mean(axis=0, dtype=np.float64)
             )
             mean, gate = float(cosines.mean()), COSINE_GATES[precision]
             say(f"{kind} in {precision}: centred cosine {mean:.5f} (gate {gate}), lowest {cosines.min():.5f}")
@@ -205,17 +205,17 @@ def halving(trial: Trial) -> dict[str, Any]:
         say("only on a GPU")
         return {"skipped": "no GPU"}
     encoder = load(trial, model_of(trial, "ViT-B-32"), "fp32")
-    height, width = encoder.fast.size
+    height, width = encoder.image.fast.size
     pixels = np.random.default_rng(0).integers(0, 256, (1024, height, width, 3), np.uint8)
-    expected = np.concatenate([encoder.encode_images(part) for part in np.array_split(pixels, 16)])
+    expected = np.concatenate([encoder.image.encode(part) for part in np.array_split(pixels, 16)])
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 1.5e9) / total)
     try:
-        worst = float(np.abs(encoder.encode_images(pixels) - expected).max())
+        worst = float(np.abs(encoder.image.encode(pixels) - expected).max())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    most = encoder._image_lane._most
+    most = encoder.image._lane._most
     say(f"1,024 pictures with 1.5 GB: at most {most} at a time, vectors differ by at most {worst:.1e}")
     return {"most": most, "largest_difference": worst, "wrong": most is None or worst > 1e-3}
 
@@ -307,7 +307,7 @@ def jpeg(trial: Trial) -> dict[str, Any]:
         return {"skipped": reason}
     found: dict[str, Any] = {}
     rng = np.random.default_rng(1)
-    with BatchJpegDecoder(torch.device(trial.device), encoder.fast) as decoder:
+    with BatchJpegDecoder(torch.device(trial.device), encoder.image.fast) as decoder:
         for size in (
             ((224, 224), (640, 480)) if trial.quick else ((224, 224), (301, 227), (640, 480), (1024, 768), (4000, 3000))
         ):
@@ -323,8 +323,8 @@ def jpeg(trial: Trial) -> dict[str, Any]:
                     header = images.jpeg_header(out.getvalue())
                     assert header is not None
                     pixels = decoder.fit(out.getvalue(), (header.width, header.height), orientation)
-                    reference = encoder.preprocess(images.decode(out.getvalue()).image)
-                    errors.append(np.inf if pixels is None else encoder.fast.error(pixels, reference))
+                    reference = encoder.image.prepare(images.decode(out.getvalue()).image)
+                    errors.append(np.inf if pixels is None else encoder.image.fast.error(pixels, reference))
                 lowest = float(10 * np.log10(255**2 / max(max(errors), 1e-9)))
                 found[f"{size[0]}x{size[1]} {subsampling}"] = lowest
             say(
@@ -416,10 +416,10 @@ def encoding(trial: Trial) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arch in ("ViT-B-32",) if trial.quick else ("ViT-B-32", "ViT-L-14"):
         encoder = load(trial, model_of(trial, arch))
-        height, width = encoder.fast.size
+        height, width = encoder.image.fast.size
         sizes = (8, 32) if trial.quick else (64, 128, 256, 512, 1024)
         pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), height, width, 3), np.uint8)
-        with encoder.lanes(trial.cores) as opened, ThreadPoolExecutor(len(opened)) as pool:
+        with encoder.image.lanes(trial.cores) as opened, ThreadPoolExecutor(len(opened)) as pool:
             for size in sizes:
                 if trial.left() < 4:
                     break
@@ -444,7 +444,7 @@ def other_ways(trial: Trial, encoder: Any, pixels: Any) -> Iterator[tuple[str, A
 
     import torch
 
-    batch = encoder.fast.normalise(pixels.to(encoder._device))
+    batch = encoder.image.fast.normalise(pixels.to(encoder.image._device))
 
     def timed(encode: Callable[[Any], Any], data: Any) -> float:
         def work() -> int:
@@ -458,10 +458,10 @@ def other_ways(trial: Trial, encoder: Any, pixels: Any) -> Iterator[tuple[str, A
 
     def in_fp16(data: Any) -> Any:
         with torch.autocast("cuda", dtype=torch.float16):
-            return encoder._model.encode_image(data)
+            return encoder.image._model.encode_image(data)
 
     yield "autocast fp16", timed(in_fp16, batch)
-    half = copy.deepcopy(encoder._model.visual).half()
+    half = copy.deepcopy(encoder.image._model.visual).half()
     yield "weights fp16", timed(half, batch.half())
     yield "weights fp16, channels last", timed(half.to(memory_format=torch.channels_last), batch.half())
     if trial.left() > 8:
@@ -503,7 +503,7 @@ def jpeg_rate(trial: Trial) -> dict[str, Any]:
             if trial.left() < 3:
                 break
             with (
-                BatchJpegDecoder(torch.device(trial.device), encoder.fast) as decoder,
+                BatchJpegDecoder(torch.device(trial.device), encoder.image.fast) as decoder,
                 ThreadPoolExecutor(threads) as pool,
             ):
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from lancedb.index import IvfPq
 
 import mmsearch
-from mmsearch.encoders import load_encoder
+from mmsearch import encoders
 from mmsearch.gallery import Gallery
 from mmsearch.search.retrieval import EXACT
 
@@ -52,10 +52,10 @@ def main() -> None:
     if options.index:
         table.create_index("embedding", config=IvfPq(distance_type="cosine"))
     ours = mmsearch.open_gallery(options.gallery)
-    encoder = load_encoder(gallery.manifest.encoder.spec, device="cpu") if options.query else None
+    encoder = encoders.open(gallery.manifest.encoder.spec, device="cpu") if options.query else None
     for text in options.query:
         assert encoder is not None
-        theirs = ask(table, encoder.encode_texts([text]).vectors[0], options.k)
+        theirs = ask(table, encoder.text.encode([text]).vectors[0], options.k)
         hits = ours.query(text, k=options.k, options=EXACT)
         same = len({hit.row_id for hit in hits} & {row["row_id"] for row in theirs})
         print(f"\n{text}: {same} of {len(hits)} hits are the same")

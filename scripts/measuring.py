@@ -67,14 +67,14 @@ def random_model(folder: Path) -> Path:
 
 def random_gallery(folder: Path, model: Path, rows: int, vectors: Path) -> Path:
     """A gallery of random unit vectors as if a model had made them. vectors: they are saved here as .npy too."""
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
     from mmsearch.gallery import open_writer
     from mmsearch.items import ImageRow
 
     rng = np.random.default_rng(0)
     kept = np.lib.format.open_memmap(vectors, "w+", np.float16, (rows, 512))
     with open_writer(folder, command="bench") as writer:
-        writer.begin(load_encoder(f"local-dir:{model}", device="cpu").identity)
+        writer.begin(encoders.open(f"local-dir:{model}", device="cpu").identity)
         root = writer.add_root(folder.parent / "photos")
         for start in range(0, rows, 65_536):
             some = rng.normal(size=(min(65_536, rows - start), 512)).astype(np.float32)

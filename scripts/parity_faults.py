@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE")
     parser.add_argument("--model", default="demo")
     options = parser.parse_args()
-    from mmsearch.encoders import load_encoder
+    from mmsearch import encoders
 
-    encoder: Any = load_encoder(options.model, device="cpu")
+    encoder: Any = encoders.open(options.model, device="cpu")
     postcards = Path(__file__).resolve().parents[1] / "data" / "postcards" / "images"
     pictures = [file.read_bytes() for file in options.pictures or sorted(postcards.glob("*.jpg"))[:: 1000 // 16][:16]]
     for name, kind in {
@@ -55,9 +55,9 @@ def table(name: str, pictures: list[bytes], encoder: Any) -> None:
     from mmsearch.embedding.parity import COSINE_GATES, PSNR_GATES, centred_cosines, psnr
     from mmsearch.images import decode, decode_fast
 
-    fast = encoder.fast
-    exact = np.stack([encoder.preprocess(decode(data).image) for data in pictures])
-    references = encoder.encode_reference(exact)
+    fast = encoder.image.fast
+    exact = np.stack([encoder.image.prepare(decode(data).image) for data in pictures])
+    references = encoder.image.encode_reference(exact)
     found = [decode_fast(data, 3 * max(fast.size)) for data in pictures]
     scale = getattr(found[0], "scale", 0)
     route = "pillow" if not scale else "turbo" if scale == 1 else f"turbo/{scale}"
@@ -69,7 +69,7 @@ def table(name: str, pictures: list[bytes], encoder: Any) -> None:
         pixels = np.stack([fit(picture) for picture in found])
         decibels = psnr(np.array([fast.error(*pair) for pair in zip(pixels, exact, strict=True)]))
         given = pixels if fault != "another mean" else (pixels.astype(np.int16) + 26).clip(0, 255).astype(np.uint8)
-        vectors = encoder.encode_images(given)
+        vectors = encoder.image.encode(given)
         cosines = centred_cosines(vectors, references, references.mean(axis=0, dtype=np.float64))
         low = np.median(decibels) < PSNR_GATES[route] or cosines.mean() < COSINE_GATES["fp32"]
         print(

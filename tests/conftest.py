@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.fakes import COLOURS, FakeEncoder, provide, write_picture
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -132,15 +132,5 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFix
 @pytest.fixture
 def mmsearch(monkeypatch: pytest.MonkeyPatch, command_line: Command) -> Command:
     """Runs the command line in this process, with the fake encoder under every model name."""
-    from mmsearch.embedding import encoder_source
-    from mmsearch.evaluation import encoding
-    from mmsearch.indexing import trial_queries as questions
-    from mmsearch.search import encoding as query
-
-    def fake_encoder(spec: str, **_: object) -> FakeEncoder:
-        return FakeEncoder(spec)
-
-    for module in (encoder_source, encoding, questions, query):
-        monkeypatch.setattr(module, "load_encoder", fake_encoder)
-    monkeypatch.setattr(query, "find_text_encoder", lambda *_, **__: None)
+    provide(monkeypatch)
     return command_line

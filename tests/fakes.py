@@ -2,15 +2,16 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.encoders import EncodedImages, EncodedTexts, FastPreprocessing, Pixels
+from mmsearch.encoders import EncodedImages, EncodedTexts, Encoder, ImageLane, ImageSide, Pixels
 from mmsearch.identity import EncoderIdentity
 
 COLOURS = {
@@ -25,16 +26,16 @@ SIDE = 4
 CONTEXT = 20  # words that a text may have before it is cut
 
 
-class FakeEncoder:
-    """An image is its 4 x 4 thumbnail, a colour's name is a picture of that colour, any other text is noise."""
+class FakeEncoder(Encoder):
+    """An image is its 4 x 4 thumbnail, a colour's name is a picture of that colour, any other text is noise.
 
-    device = "cpu"
-    precision = "fp32"
-    fast: FastPreprocessing | None = None
+    Its sides ask it for everything: a test that wants something else of it overrides the method.
+    """
 
-    def __init__(self, name: str = "fake", *, seed: int = 0) -> None:
+    def __init__(self, name: str = "fake", *, seed: int = 0, device: str = "cpu") -> None:
         digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
-        self.identity = EncoderIdentity(name, f"sha256:{digest}", 3 * SIDE * SIDE + 1)
+        identity = EncoderIdentity(name, f"sha256:{digest}", 3 * SIDE * SIDE + 1)
+        super().__init__(identity, {"image": FakeImages(self), "text": FakeTexts(self)}, device=device)
         self.images_encoded = 0
         self.texts_encoded = 0
 
@@ -44,22 +45,20 @@ class FakeEncoder:
 
     def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
         self.images_encoded += len(pixels)
-        return _unit(np.concatenate([pixels.reshape(len(pixels), -1), np.full((len(pixels), 1), 0.3)], axis=1))
+        return _unit(
+            np.concatenate([pixels.reshape(len(pixels), 3 * SIDE * SIDE), np.full((len(pixels), 1), 0.3)], axis=1)
+        )
 
-    def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.encode_images(pixels)
-
-    @contextmanager
-    def lanes(self, threads: int) -> Iterator[tuple[Callable[[Pixels], EncodedImages], ...]]:
-        yield (self._timed,) * threads
+    def lanes(self, threads: int) -> AbstractContextManager[tuple[ImageLane, ...]]:
+        return nullcontext((self._timed,) * threads)
 
     def _timed(self, pixels: Pixels) -> EncodedImages:
         return EncodedImages(self.encode_images(pixels), 0.0, 0.001)
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         self.texts_encoded += len(texts)
-        vectors = np.concatenate([self._encode_text(text) for text in texts])
-        return EncodedTexts(vectors, np.array([len(text.split()) > CONTEXT for text in texts]))
+        vectors = np.array([self._encode_text(text) for text in texts], np.float32).reshape(-1, self.identity.dim)
+        return EncodedTexts(vectors, np.array([len(text.split()) > CONTEXT for text in texts], dtype=np.bool_))
 
     def _encode_text(self, text: str) -> NDArray[np.float32]:
         """(1, dim)"""
@@ -68,6 +67,37 @@ class FakeEncoder:
                 return self.encode_images(self.preprocess(Image.new("RGB", (8, 8), COLOURS[word]))[np.newaxis])
         seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
         return _unit(np.random.default_rng(seed).normal(size=(1, self.identity.dim)))
+
+
+class FakeImages(ImageSide):
+    """Images, as `FakeEncoder` encodes them."""
+
+    def __init__(self, encoder: FakeEncoder) -> None:
+        self._encoder = encoder
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        return self._encoder.preprocess(image)
+
+    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
+        return self._encoder.encode_images(pixels)
+
+    def lanes(self, threads: int) -> AbstractContextManager[tuple[ImageLane, ...]]:
+        return self._encoder.lanes(threads)
+
+
+class FakeTexts:
+    """Texts, as `FakeEncoder` encodes them."""
+
+    def __init__(self, encoder: FakeEncoder) -> None:
+        self._encoder = encoder
+
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        return self._encoder.encode_texts(texts)
+
+
+def provide(monkeypatch: pytest.MonkeyPatch, make: Callable[[str], Encoder] = FakeEncoder) -> None:
+    """Every spec is that of an encoder which `make` makes of it: all that `encoders.open` opens from now on."""
+    monkeypatch.setattr("mmsearch.encoders.providers.provider_of", lambda _: lambda request: make(request.spec))
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

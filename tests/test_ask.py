@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmsearch import encoders
 from mmsearch.embedding import embed
-from mmsearch.encoders import Encoder, load_encoder
+from mmsearch.encoders import Encoder
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import MmsearchWarning, QueryError
-from mmsearch.search import encoding as query_module
 from mmsearch.search.encoding import combined
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import NEAR_DUPLICATE, ImagePart, ItemPart, Query, TextPart
 from mmsearch.search.typed_parts import typed_parts, weighted
 from tests.conftest import SHARED_DATA, Command
-from tests.fakes import FakeEncoder, write_picture
+from tests.fakes import FakeEncoder, provide, write_picture
 from tests.terminals import in_a_terminal, without_styles
 
 POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards" / "images"
@@ -49,14 +49,14 @@ class World:
     caption_vectors: Vector
 
     def text(self, text: str) -> Vector:
-        return self.encoder.encode_texts([text]).vectors[0].astype(np.float64)
+        return self.encoder.text.encode([text]).vectors[0].astype(np.float64)
 
 
 @pytest.fixture(scope="module")
 def demo() -> Encoder:
     if not (demo_folder() / CONFIG_NAME).is_file():
         pytest.skip("the demo model is not part of this checkout")
-    return load_encoder("demo", device="cpu", precision="fp32", announce=lambda _: None)
+    return encoders.open("demo", device="cpu", precision="fp32", announce=lambda _: None)
 
 
 @pytest.fixture(scope="module", params=["postcards", "flickr8k"])
@@ -94,7 +94,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def ask(world: World, mmsearch: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """`mmsearch query` with the real encoder; what it prints."""
-    monkeypatch.setattr(query_module, "load_encoder", lambda *_, **__: world.encoder)
+    provide(monkeypatch, lambda _: world.encoder)
 
     def run(*arguments: object, said: str = "") -> str:
         done = mmsearch("query", *arguments, "-g", world.gallery)
@@ -164,7 +164,7 @@ def test_a_picture_of_the_gallery_and_one_from_elsewhere(world: World, ask: Call
     with Image.open(world.pictures[4]) as picture:
         picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "flipped.png")
         flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).convert("RGB")
-    vector = world.encoder.encode_images(world.encoder.preprocess(flipped)[None])[0].astype(np.float64)
+    vector = world.encoder.image.encode(world.encoder.image.prepare(flipped)[None])[0].astype(np.float64)
     check(world, ask("--image", tmp_path / "flipped.png", *JSONL), vector)
 
 
@@ -194,10 +194,10 @@ def test_templates_are_averaged_after_normalisation(world: World, ask: Callable[
 def test_more_like_a_hit_without_itself_and_without_a_model(
     world: World, ask: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unavailable(*_: object, **__: object) -> Encoder:
+    def unavailable(spec: str) -> Encoder:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(query_module, "load_encoder", unavailable)
+    provide(monkeypatch, unavailable)
     file = world.pictures[7]
     monkeypatch.chdir(file.parent)
     for way in (file, file.relative_to(file.parents[1]), file.name):  # absolute, as hits say it, from here
@@ -518,5 +518,5 @@ def test_a_picture_saved_again_is_a_near_duplicate(demo: Encoder) -> None:
         picture.save(worse, "JPEG", quality=50)
         with Image.open(worse) as again:
             forms = [picture, again.convert("RGB"), picture.resize((picture.width // 2, picture.height // 2))]
-        vectors = demo.encode_images(np.stack([demo.preprocess(form) for form in forms]))
+        vectors = demo.image.encode(np.stack([demo.image.prepare(form) for form in forms]))
         assert min(vectors[1:] @ vectors[0]) > NEAR_DUPLICATE

@@ -12,7 +12,7 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
-from tests.fakes import FakeEncoder, write_picture
+from tests.fakes import FakeEncoder, provide, write_picture
 
 
 def names(gallery: Gallery) -> list[str]:
@@ -293,16 +293,15 @@ def test_a_model_that_cannot_be_loaded_is_tried_once(
     photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also though several decoders ask for it: each attempt may cost a time-out of the network."""
-    from mmsearch.embedding import encoder_source as module
     from mmsearch.errors import EncoderError
 
     attempts = []
 
-    def failing(spec: str, **_: object) -> FakeEncoder:
+    def failing(spec: str) -> FakeEncoder:
         attempts.append(spec)
         raise EncoderError("no weights")
 
-    monkeypatch.setattr(module, "load_encoder", failing)
+    provide(monkeypatch, failing)
     with pytest.raises(EncoderError, match="no weights"):
         embed([photos], gallery=tmp_path / "g", encoder="some/model", options=EmbedOptions(threads=4))
     assert attempts == ["some/model"]
@@ -533,14 +532,12 @@ def test_the_model_is_loaded_in_the_main_thread(photos: Path, monkeypatch: pytes
     """So that Ctrl-C ends a download."""
     import threading
 
-    from mmsearch.embedding import encoder_source as module
-
     loaded_in = []
 
-    def load(spec: str, **_: object) -> FakeEncoder:
+    def load(spec: str) -> FakeEncoder:
         loaded_in.append(threading.current_thread())
         return FakeEncoder(spec)
 
-    monkeypatch.setattr(module, "load_encoder", load)
+    provide(monkeypatch, load)
     assert embed([photos], gallery=photos.parent / "g", encoder="fake").images.added == 12
     assert loaded_in == [threading.main_thread()]

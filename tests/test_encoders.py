@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from mmsearch import encoders
-from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
+from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.encoders import fingerprint as fingerprints
 from mmsearch.encoders import hub as hub_module
 from mmsearch.encoders import open_clip_encoder as implementation
@@ -59,7 +59,7 @@ def model(tiny: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **options: Any) -> Encoder:
-    return load_encoder(f"local-dir:{folder}", device="cpu", **options)
+    return encoders.open(f"local-dir:{folder}", device="cpu", **options)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -101,12 +101,12 @@ def test_vectors_equal_open_clips(overrides: dict[str, Any], tmp_path: Path) -> 
     folder = write_tiny_model(tmp_path / "model", model=overrides)
     encoder = load(folder)
     model, transform, tokenizer = reference(folder)
-    pixels = np.stack([encoder.preprocess(picture(seed)) for seed in range(3)])
+    pixels = np.stack([encoder.image.prepare(picture(seed)) for seed in range(3)])
     with torch.no_grad():
         images = model.encode_image(torch.stack([transform(picture(seed)) for seed in range(3)]), normalize=True)
         texts = model.encode_text(tokenizer(CAPTIONS), normalize=True)
-    assert np.abs(encoder.encode_images(pixels) - images.numpy()).max() <= 1e-6
-    assert np.abs(encoder.encode_texts(CAPTIONS).vectors - texts.numpy()).max() <= 1e-6
+    assert np.abs(encoder.image.encode(pixels) - images.numpy()).max() <= 1e-6
+    assert np.abs(encoder.text.encode(CAPTIONS).vectors - texts.numpy()).max() <= 1e-6
 
 
 def test_preprocessing_is_the_checkpoints_own(model: Path) -> None:
@@ -114,7 +114,7 @@ def test_preprocessing_is_the_checkpoints_own(model: Path) -> None:
     other = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear", "resize_mode": "squash"}
     edit(model, lambda config: config.update(preprocess_cfg=other))
     encoder, (_, transform, _) = load(model), reference(model)
-    pixels = encoder.preprocess(picture())
+    pixels = encoder.image.prepare(picture())
     assert pixels.dtype == np.float32
     assert pixels.shape == (3, 32, 32)
     assert np.array_equal(pixels, transform(picture()).numpy())
@@ -123,27 +123,27 @@ def test_preprocessing_is_the_checkpoints_own(model: Path) -> None:
 def test_vectors_are_normalised_float32_in_the_order_given(tiny: Path) -> None:
     """Sorting by length is undone, no texts and no images are no error, and read-only pixels are taken."""
     encoder = load(tiny)
-    together = encoder.encode_texts(CAPTIONS).vectors
+    together = encoder.text.encode(CAPTIONS).vectors
     for row, caption in enumerate(CAPTIONS):
-        assert np.abs(encoder.encode_texts([caption]).vectors[0] - together[row]).max() < 1e-6
-    pixels = np.stack([encoder.preprocess(picture(seed)) for seed in range(5)])
+        assert np.abs(encoder.text.encode([caption]).vectors[0] - together[row]).max() < 1e-6
+    pixels = np.stack([encoder.image.prepare(picture(seed)) for seed in range(5)])
     pixels.flags.writeable = False
-    images = encoder.encode_images(pixels)
+    images = encoder.image.encode(pixels)
     for vectors in (together, images):
         assert vectors.dtype == np.float32
         assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
-    assert encoder.encode_texts([]).vectors.shape == encoder.encode_images(pixels[:0]).shape == (0, 32)
-    assert encoder.encode_texts([]).truncated.shape == (0,)
+    assert encoder.text.encode([]).vectors.shape == encoder.image.encode(pixels[:0]).shape == (0, 32)
+    assert encoder.text.encode([]).truncated.shape == (0,)
 
 
 def test_many_texts_pass_in_bounded_blocks(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and batches smaller than the input must join without a seam."""
     encoder = load(tiny)
     texts = [f"{'very ' * (number % 9)}old photo {number}" for number in range(50)]
-    whole = encoder.encode_texts(texts)
+    whole = encoder.text.encode(texts)
     monkeypatch.setattr(implementation, "_TEXT_BLOCK", 16)
     monkeypatch.setattr(implementation, "_TEXT_BATCH", {"cpu": 5})
-    pieces = encoder.encode_texts(texts)
+    pieces = encoder.text.encode(texts)
     assert np.abs(whole.vectors - pieces.vectors).max() < 1e-6
 
 
@@ -151,7 +151,7 @@ def test_truncated_texts_are_reported(tiny: Path) -> None:
     """open_clip cuts silently. The context of 77 holds 75 tokens between start and end."""
     encoder = load(tiny)
     texts = ["dog " * 75, "dog " * 76, "dog", "dog " * 500]
-    encoded = encoder.encode_texts(texts)
+    encoded = encoder.text.encode(texts)
     assert encoded.truncated.dtype == np.bool_
     assert encoded.truncated.tolist() == [False, True, False, True]
     assert np.abs(encoded.vectors[1] - encoded.vectors[0]).max() < 1e-6  # what was cut does not count
@@ -168,9 +168,9 @@ def test_short_texts_are_not_padded_where_that_is_exact(tiny: Path, tmp_path: Pa
     for folder, expected in ((tiny, 4), (write_tiny_model(tmp_path / "siglip", model=bidirectional), 77)):
         encoder = load(folder)
         inner: Any = encoder
-        tower = getattr(inner._model, "text", inner._model)
+        tower = getattr(inner.text._model, "text", inner.text._model)
         handle = tower.token_embedding.register_forward_pre_hook(record)
-        encoder.encode_texts(["a dog", "dog"])
+        encoder.text.encode(["a dog", "dog"])
         handle.remove()
         assert widths.pop() == expected
 
@@ -180,7 +180,7 @@ def test_autocast_precisions_stay_close(tiny: Path) -> None:
     exact, rough = load(tiny), load(tiny, precision="bf16")
     assert (exact.precision, rough.precision) == ("fp32", "bf16")
     assert exact.identity == rough.identity
-    a, b = exact.encode_texts(CAPTIONS).vectors, rough.encode_texts(CAPTIONS).vectors
+    a, b = exact.text.encode(CAPTIONS).vectors, rough.text.encode(CAPTIONS).vectors
     assert b.dtype == np.float32
     assert 1e-6 < np.abs(a - b).max() < 0.05
     assert np.abs(np.linalg.norm(b, axis=1) - 1).max() < 1e-6
@@ -194,15 +194,15 @@ def test_vectors_that_are_no_numbers_are_an_error(model: Path) -> None:
     save_file({**load_file(weights), "visual.proj": np.full((64, 32), np.nan, dtype=np.float32)}, weights)
     encoder = load(model)
     with pytest.raises(EncoderError, match=r"NaN or infinity in fp32"):
-        encoder.encode_images(np.zeros((1, 3, 32, 32), dtype=np.float32))
+        encoder.image.encode(np.zeros((1, 3, 32, 32), dtype=np.float32))
 
 
 def test_memory_that_runs_out_halves_the_batch(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch too large for the GPU is no reason to stop; an item too large is."""
     encoder: Any = load(tiny)
-    pixels = np.stack([encoder.preprocess(picture(seed)) for seed in range(7)])
-    expected = encoder.encode_images(pixels)
-    encode, sizes, limit = encoder._image_lane.encode_image, [], 2
+    pixels = np.stack([encoder.image.prepare(picture(seed)) for seed in range(7)])
+    expected = encoder.image.encode(pixels)
+    encode, sizes, limit = encoder.image._lane.encode_image, [], 2
 
     def with_little_memory(batch: torch.Tensor) -> torch.Tensor:
         sizes.append(len(batch))
@@ -211,15 +211,15 @@ def test_memory_that_runs_out_halves_the_batch(tiny: Path, monkeypatch: pytest.M
         result: torch.Tensor = encode(batch)
         return result
 
-    monkeypatch.setattr(encoder._image_lane, "encode_image", with_little_memory)
-    assert np.abs(encoder.encode_images(pixels) - expected).max() < 1e-6
+    monkeypatch.setattr(encoder.image._lane, "encode_image", with_little_memory)
+    assert np.abs(encoder.image.encode(pixels) - expected).max() < 1e-6
     assert sizes == [7, 4, 2, 2, 2, 1]
     sizes.clear()
-    encoder.encode_images(pixels)
+    encoder.image.encode(pixels)
     assert sizes == [2, 2, 2, 1]  # it does not try again what did not fit
     limit = 0
     with pytest.raises(EncoderError, match="not enough free memory"):
-        encoder.encode_images(pixels)
+        encoder.image.encode(pixels)
 
 
 # --- activation, preprocessing and tokenizer by tag -------------------------------------------------------------------
@@ -275,7 +275,7 @@ def test_a_tagged_model_loads_its_weights(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("mmsearch.encoders.sources.hub_file", find)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        encoder = load_encoder("ViT-B-32/OpenAI", device="cpu")
+        encoder = encoders.open("ViT-B-32/OpenAI", device="cpu")
     assert asked == [
         ("timm/vit_base_patch32_clip_224.openai", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
     ]
@@ -322,7 +322,7 @@ def test_specs_are_taken_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_a_wrong_spec_names_what_is_close(spec: str, says: str) -> None:
     """Each slip that people make, answered by what they meant."""
     with pytest.raises(EncoderError) as caught:
-        load_encoder(spec)
+        encoders.open(spec)
     assert says in str(caught.value)
 
 
@@ -334,12 +334,12 @@ def test_architectures_are_open_clips() -> None:
 def test_the_demo_is_a_folder_with_its_own_name(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`demo` is what a manifest says, wherever it is installed; without its files the error says that."""
     monkeypatch.setattr("mmsearch.encoders.specs.demo_folder", lambda: tiny)
-    encoder = load_encoder("demo", device="cpu")
+    encoder = encoders.open("demo", device="cpu")
     assert encoder.identity.spec == "demo"
     assert encoder.identity.fingerprint == load(tiny).identity.fingerprint
     monkeypatch.setattr("mmsearch.encoders.specs.demo_folder", lambda: tmp_path / "absent")
     with pytest.raises(EncoderError, match="not part of this installation"):
-        load_encoder("demo")
+        encoders.open("demo")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -398,12 +398,12 @@ def test_a_checkpoint_needs_a_config_beside_it(tiny: Path, tmp_path: Path, monke
     weights.parent.mkdir()
     shutil.copy(tiny / "open_clip_model.safetensors", weights)
     with pytest.raises(EncoderError, match=r'open_clip_config\.json with, for instance, \{"preprocess_cfg"'):
-        load_encoder(f"ViT-B-32/{weights}", device="cpu")
+        encoders.open(f"ViT-B-32/{weights}", device="cpu")
     beside = {"preprocess_cfg": {**PREPROCESS, "mean": [0.5, 0.5, 0.5]}, "model_cfg": {"quick_gelu": True}}
     (weights.parent / "open_clip_config.json").write_text(json.dumps(beside))
-    encoder = load_encoder(f"ViT-B-32/{weights}", device="cpu")
+    encoder = encoders.open(f"ViT-B-32/{weights}", device="cpu")
     assert encoder.identity.spec == f"ViT-B-32/{weights}"
-    grey = encoder.preprocess(Image.new("RGB", (32, 32), (128, 128, 128)))
+    grey = encoder.image.prepare(Image.new("RGB", (32, 32), (128, 128, 128)))
     assert np.abs(grey[0] - (128 / 255 - 0.5) / PREPROCESS["std"][0]).max() < 1e-6
     same = write_tiny_model(tmp_path / "same", model={"quick_gelu": True}, preprocess={"mean": [0.5, 0.5, 0.5]})
     assert encoder.identity.fingerprint == load(same).identity.fingerprint
@@ -548,7 +548,7 @@ def test_a_cached_hub_model_needs_no_network(tiny: Path, hub_cache: Path) -> Non
     """A laptop in a train: what was downloaded once is used without asking whether there is something newer."""
     put_in_cache(hub_cache, "org/name", sorted(tiny.iterdir()))
     lines: list[str] = []
-    encoder = load_encoder("hf-hub:org/name", device="cpu", announce=lines.append)
+    encoder = encoders.open("hf-hub:org/name", device="cpu", announce=lines.append)
     assert encoder.identity.spec == "hf-hub:org/name"
     assert encoder.identity.fingerprint == load(tiny).identity.fingerprint
     assert lines == []
@@ -589,7 +589,7 @@ def test_without_a_network_the_error_comes_soon_and_helps(hub_cache: Path, capsy
     """The hub's client alone would retry for 23 s, warning each time. The way out must be in the message."""
     began = time.perf_counter()
     with pytest.raises(EncoderError) as caught:
-        load_encoder(DEFAULT_MODEL, device="cpu")
+        encoders.open(DEFAULT_MODEL, device="cpu")
     assert time.perf_counter() - began < 15
     message = str(caught.value)
     for part in (
@@ -614,7 +614,7 @@ def test_offline_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError, match="HF_HUB_OFFLINE is set"):
-        load_encoder("hf-hub:org/name", device="cpu")
+        encoders.open("hf-hub:org/name", device="cpu")
 
 
 @pytest.mark.usefixtures("hub_cache")
@@ -651,7 +651,7 @@ def test_missing_transformers_names_the_extra(spec: str, monkeypatch: pytest.Mon
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name))
     with pytest.raises(EncoderError, match=r'pip install "mmsearch\[siglip\]"'):
-        load_encoder(spec)
+        encoders.open(spec)
 
 
 def test_a_siglip_kind_of_model(tmp_path: Path) -> None:
@@ -675,7 +675,7 @@ def test_a_siglip_kind_of_model(tmp_path: Path) -> None:
     transformers.PreTrainedTokenizerFast(tokenizer_object=table, **special).save_pretrained(folder)
     encoder, (model, _, tokenizer) = load(folder), reference(folder)
     texts = ["red car", "car " * 7, "car " * 8, "Red, CAR!"]
-    encoded = encoder.encode_texts(texts)
+    encoded = encoder.text.encode(texts)
     with torch.no_grad():
         expected = model.encode_text(tokenizer(texts), normalize=True).numpy()
     assert np.abs(encoded.vectors - expected).max() <= 1e-6
@@ -689,7 +689,7 @@ def test_a_siglip_kind_of_model(tmp_path: Path) -> None:
 def test_devices_that_are_not_there(tiny: Path) -> None:
     """What there is stands in the message; a misspelt device is told from an absent one."""
     with pytest.raises(EncoderError, match=r"no device cuda:99 here; there is cpu"):
-        load_encoder(f"local-dir:{tiny}", device="cuda:99")
+        encoders.open(f"local-dir:{tiny}", device="cuda:99")
     for name in ("tpu", "cuda:x", "cpu:1", ""):
         with pytest.raises(EncoderError, match="auto, cpu, cuda, cuda:N or mps"):
             choose_device(name)
@@ -742,7 +742,7 @@ def test_importing_the_package_loads_no_torch() -> None:
         "import os, sys; before = dict(os.environ)\n"
         "import mmsearch.encoders\n"
         "assert not {'torch', 'open_clip', 'huggingface_hub'} & set(sys.modules)\n"
-        "try: mmsearch.encoders.load_encoder('ViT-B-33/openai')\n"
+        "try: mmsearch.encoders.open('ViT-B-33/openai')\n"
         "except Exception as error: assert 'ViT-B-32' in str(error)\n"
         "assert 'torch' not in sys.modules and dict(os.environ) == before"
     )
@@ -753,9 +753,9 @@ def test_a_normal_run_is_silent(tiny: Path) -> None:
     """open_clip logs, torch warns. A person's terminal shows progress and warnings of this program, nothing else."""
     done = in_a_process(
         "import numpy as np\n"
-        "from mmsearch.encoders import load_encoder\n"
-        f"e = load_encoder('local-dir:{tiny}', device='cpu', precision='bf16')\n"
-        "e.encode_texts(['a', 'dog ' * 99]); e.encode_images(np.zeros((2, 3, 32, 32), np.float32))"
+        "from mmsearch import encoders\n"
+        f"e = encoders.open('local-dir:{tiny}', device='cpu', precision='bf16')\n"
+        "e.text.encode(['a', 'dog ' * 99]); e.image.encode(np.zeros((2, 3, 32, 32), np.float32))"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -767,8 +767,8 @@ def test_preprocessing_in_many_threads(tiny: Path) -> None:
     encoder = load(tiny)
     images = [picture(seed) for seed in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        parallel = list(pool.map(encoder.preprocess, images))
-    assert all(np.array_equal(a, encoder.preprocess(image)) for a, image in zip(parallel, images, strict=True))
+        parallel = list(pool.map(encoder.image.prepare, images))
+    assert all(np.array_equal(a, encoder.image.prepare(image)) for a, image in zip(parallel, images, strict=True))
 
 
 def test_only_loading_skips_random_weights() -> None:

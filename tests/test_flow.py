@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from mmsearch import loader
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.stage_times import Stages
-from mmsearch.encoders import EncodedImages, Pixels
+from mmsearch.encoders import EncodedImages, ImageLane, Pixels
 from mmsearch.errors import EncoderError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter
 from mmsearch.loader import LoadSeconds
@@ -25,17 +25,15 @@ from tests.fakes import FakeEncoder, write_picture
 class Lanes(FakeEncoder):
     """Two devices, each with a lane of its own; what they do is written down."""
 
-    device = "cuda: 2 x Pretended"
-
     def __init__(self, *, seconds: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(device="cuda: 2 x Pretended")
         self.seconds = seconds
         self.used: list[int] = []
         self.running = self.most_running = 0
         self._counting = threading.Lock()
 
     @contextmanager
-    def lanes(self, threads: int) -> Iterator[tuple[Callable[[Pixels], EncodedImages], ...]]:
+    def lanes(self, threads: int) -> Iterator[tuple[ImageLane, ...]]:
         yield tuple(partial(self._on, number) for number in range(2))
 
     def _on(self, number: int, pixels: Pixels) -> EncodedImages:

@@ -22,10 +22,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch import images
+from mmsearch import encoders, images
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.embedding.parity import COSINE_GATES, centred_cosines
-from mmsearch.encoders import load_encoder
 from mmsearch.encoders.devices import exact_fp32
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.preprocessing import Preprocessing
@@ -99,11 +98,11 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_gpu(model: str, precision: str = "fp32", device: str = "cuda") -> Any:
-    return load_encoder(model, device=device, precision=precision)
+    return encoders.open(model, device=device, precision=precision)
 
 
 def on_cpu(model: str) -> Any:
-    return load_encoder(model, device="cpu", precision="fp32")
+    return encoders.open(model, device="cpu", precision="fp32")
 
 
 def small_pixels(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -134,7 +133,7 @@ def test_lanes_at_work_beside_each_other_give_what_one_call_gives(gpu: Gpu, tiny
     encoder = on_gpu(tiny)
     pixels = small_pixels(192)
     parts = np.array_split(pixels, 12)
-    with encoder.lanes(4) as lanes, ThreadPoolExecutor(len(lanes)) as pool:
+    with encoder.image.lanes(4) as lanes, ThreadPoolExecutor(len(lanes)) as pool:
         assert len(lanes) == 2 * gpu.count
         for _ in range(3):
             work = [pool.submit(lanes[number % len(lanes)], part) for number, part in enumerate(parts)]
@@ -145,7 +144,7 @@ def test_lanes_at_work_beside_each_other_give_what_one_call_gives(gpu: Gpu, tiny
 
 
 def on_cpu_vectors(model: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    vectors: NDArray[np.float32] = on_cpu(model).encode_images(pixels)
+    vectors: NDArray[np.float32] = on_cpu(model).image.encode(pixels)
     return vectors
 
 
@@ -154,7 +153,7 @@ def test_every_lane_works_in_a_stream_of_its_own_device(gpu: Gpu, tiny: str) -> 
     encoder, seen = on_gpu(tiny), []
     for _ in range(2):
         streams = []
-        with encoder.lanes(4) as lanes:
+        with encoder.image.lanes(4) as lanes:
             for lane in lanes:
                 inner = lane.__self__.encode_image
 
@@ -180,7 +179,7 @@ def test_the_clock_of_a_lane_does_not_look_at_other_streams(gpu: Gpu, tiny: str)
     """The exact route works in the default stream while lanes encode: an event in it may not have passed yet."""
     encoder = on_gpu(tiny)
     with gpu.busy():
-        encoded = encoder._image_lane.images(small_pixels(4))
+        encoded = encoder.image._lane.images(small_pixels(4))
     assert 0 < encoded.encode_seconds < 60
     assert 0 <= encoded.transfer_seconds < 60
 
@@ -189,7 +188,7 @@ def test_the_second_gpu_alone(gpus: Gpu, tiny: str, few: Path, tmp_path: Path) -
     """Its events and streams are not the first one's."""
     encoder = on_gpu(tiny, device="cuda:1")
     pixels = small_pixels(16)
-    assert np.abs(encoder.encode_images(pixels) - on_cpu_vectors(tiny, pixels)).max() < 1e-5
+    assert np.abs(encoder.image.encode(pixels) - on_cpu_vectors(tiny, pixels)).max() < 1e-5
     assert run(few, tmp_path / "g", encoder).images.added == 8
 
 
@@ -204,8 +203,8 @@ def test_each_precision_agrees_with_fp32_on_the_processor(precision: str, gpu: G
     assert encoder.identity == exact.identity
     pixels = small_pixels(64)
     for vectors, references in (
-        (encoder.encode_images(pixels), exact.encode_images(pixels)),
-        (encoder.encode_texts(TEXTS[:5]).vectors, exact.encode_texts(TEXTS[:5]).vectors),
+        (encoder.image.encode(pixels), exact.image.encode(pixels)),
+        (encoder.text.encode(TEXTS[:5]).vectors, exact.text.encode(TEXTS[:5]).vectors),
     ):
         cosines = centred_cosines(vectors, references, references.mean(axis=0, dtype=np.float64))
         assert cosines.mean() >= COSINE_GATES[precision]
@@ -307,11 +306,11 @@ def test_memory_that_runs_out_halves_the_batch(short_of: str, gpu: Gpu, tiny: st
     pixels = np.tile(small_pixels(64), (count // 64, 1, 1, 1))
     expected = np.tile(on_cpu_vectors(tiny, pixels[:64]), (count // 64, 1))
     encoder = on_gpu(tiny)
-    encoder.encode_images(pixels[:64])  # what it needs for itself
+    encoder.image.encode(pixels[:64])  # what it needs for itself
     with gpu.capped(pixels.nbytes * 4 // 3 if short_of == "activations" else pixels.nbytes * 2 // 3):
-        vectors = encoder.encode_images(pixels)
+        vectors = encoder.image.encode(pixels)
     assert np.abs(vectors - expected).max() < 1e-5
-    assert 1 <= encoder._image_lane._most < count
+    assert 1 <= encoder.image._lane._most < count
     if isinstance(gpu, SimulatedGpu):
         assert gpu.released  # before it tries again
 
@@ -322,9 +321,9 @@ def test_one_item_that_does_not_fit_is_an_error(gpu: Gpu, tiny: str) -> None:
     def never(batch: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("out of memory")
 
-    encoder._image_lane.encode_image = never
+    encoder.image._lane.encode_image = never
     with pytest.raises(EncoderError, match=r"^cuda: .* has not enough free memory for one item of local-dir:"):
-        encoder.encode_images(small_pixels(9))
+        encoder.image.encode(small_pixels(9))
 
 
 def test_memory_is_given_back_when_a_run_ends(gpu: Gpu, tiny: str, few: Path, tmp_path: Path) -> None:
@@ -349,7 +348,7 @@ def test_texts_of_all_lengths(gpu: Gpu, tiny: str, monkeypatch: pytest.MonkeyPat
     from mmsearch.encoders import open_clip_encoder
 
     monkeypatch.setitem(open_clip_encoder._TEXT_BATCH, "cuda", 32)
-    encoded, expected = on_gpu(tiny).encode_texts(TEXTS), on_cpu(tiny).encode_texts(TEXTS)
+    encoded, expected = on_gpu(tiny).text.encode(TEXTS), on_cpu(tiny).text.encode(TEXTS)
     assert np.abs(encoded.vectors - expected.vectors).max() < 1e-5
     assert (encoded.truncated == expected.truncated).all()
 
@@ -526,7 +525,7 @@ def test_several_gpus_share_a_run(gpus: Gpu, tiny: str, album: Path, tmp_path: P
     """Each has the model and lanes of its own."""
     encoder = on_gpu(tiny, "auto")
     used: set[int] = set()
-    with encoder.lanes(4) as lanes:
+    with encoder.image.lanes(4) as lanes:
         devices = {lane.__self__._device for lane in lanes}
         assert devices == {torch.device("cuda", number) for number in range(gpus.count)}
         vectors = [lane(small_pixels(8)).vectors for lane in lanes]

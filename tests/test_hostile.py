@@ -16,11 +16,10 @@ import pytest
 import typer
 from safetensors.numpy import load_file, save_file
 
-from mmsearch import cli
+from mmsearch import cli, encoders
 from mmsearch.cache import writable_cache
 from mmsearch.cli import app
 from mmsearch.cli.options import location, path
-from mmsearch.encoders import load_encoder
 from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damaged
 from tests.conftest import Command
@@ -576,7 +575,7 @@ def _unfit_model(whole: Path, folder: Path, wrong: str) -> Path:
 def test_a_model_whose_parts_do_not_fit_is_one_line(wrong: str, whole_model: Path, tmp_path: Path) -> None:
     folder = _unfit_model(whole_model, tmp_path / "m", wrong)
     with pytest.raises(EncoderError) as raised:
-        load_encoder(f"local-dir:{folder}", device="cpu")
+        encoders.open(f"local-dir:{folder}", device="cpu")
     assert "\n" not in str(raised.value)
     assert str(folder) in str(raised.value)
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmsearch.ann import Effort, TriedEffort
-from mmsearch.encoders import EncodedTexts
+from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.errors import AnnIndexError, GalleryNotFound, MmsearchWarning
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, open_writer
@@ -160,15 +160,12 @@ def test_without_captions_the_effort_is_raised(tmp_path: Path, monkeypatch: pyte
 
 
 class Texts:
-    """A text tower over this file's vectors."""
-
-    identity = ENCODER
-    device, precision = "cpu", "fp32"
+    """A text side over this file's vectors."""
 
     def __init__(self) -> None:
         self.asked = 0
 
-    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
         self.asked += len(texts)
         return EncodedTexts(clustered(len(texts), 31, away=1.0), np.zeros(len(texts), bool))
 
@@ -176,7 +173,8 @@ class Texts:
 def test_general_captions_ask_where_the_gallery_has_none(tmp_path: Path) -> None:
     """Encoded by the gallery's own text tower, once: the cache keeps them. Another encoder's are of no use."""
     add(tmp_path / "g", images=2000)
-    tower = Texts()
+    texts = Texts()
+    tower = Encoder(ENCODER, {"text": texts})
     report = indexed(tmp_path / "g", factory="IVF64,Flat", encoder=tower)
     (text,) = [recall for recall in report.recall if recall.kind == "text"]
     assert (text.source, text.n_queries) == ("general captions", len(general_captions()) // 2)
@@ -184,9 +182,8 @@ def test_general_captions_ask_where_the_gallery_has_none(tmp_path: Path) -> None
     assert text.mean >= 0.95
     assert report.reached
     indexed(tmp_path / "g", factory="IVF32,Flat", encoder=tower)
-    assert tower.asked == len(general_captions())
-    other = Texts()
-    other.identity = EncoderIdentity("other", "sha256:9", DIM)
+    assert texts.asked == len(general_captions())
+    other = Encoder(EncoderIdentity("other", "sha256:9", DIM), {"text": Texts()})
     add(tmp_path / "h", images=2000)
     with open_writer(tmp_path / "i", command="test") as writer:
         writer.begin(EncoderIdentity("third", "sha256:3", DIM))

@@ -20,7 +20,7 @@ from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import Gallery
 from tests.conftest import Command
-from tests.fakes import FakeEncoder, jpeg
+from tests.fakes import FakeEncoder, FakeImages, jpeg
 
 CPU = torch.device("cpu")
 SIZES = [(640, 480), (640, 480), (480, 640), (1024, 768), (301, 227), (224, 224), (100, 700)]
@@ -140,22 +140,37 @@ class Decoding(FakeEncoder):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.fast = self.preprocessing = preprocessing
+        self.sides["image"] = DecodingImages(self, preprocessing)
         self.asked = 0
 
-    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
-        return self.preprocessing.reference(image)
-
     def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
-        fast = pixels.dtype == np.uint8
-        wide = self.preprocessing.normalise(torch.from_numpy(pixels)).numpy() if fast else pixels
+        fast = self.image.fast
+        assert isinstance(fast, Preprocessing)
+        wide = fast.normalise(torch.from_numpy(pixels)).numpy() if pixels.dtype == np.uint8 else pixels
         vectors = np.stack([part.mean(axis=(2, 3)) for part in np.array_split(wide, 4, axis=3)], axis=2).reshape(
             len(wide), -1
         )
         vectors = np.pad(vectors, ((0, 0), (0, self.identity.dim - vectors.shape[1]))).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
-    encode_reference = encode_images
+    def spoilt(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture
+
+
+class DecodingImages(FakeImages):
+    """Its image side, on whose pretended device JPEG is decoded."""
+
+    def __init__(self, encoder: Decoding, preprocessing: Preprocessing) -> None:
+        super().__init__(encoder)
+        self._decoding, self._preprocessing = encoder, preprocessing
+
+    @property
+    def fast(self) -> Preprocessing:
+        return self._preprocessing
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        return self._preprocessing.reference(image)
 
     def why_no_jpeg_decoder(self) -> str | None:
         return None
@@ -164,13 +179,10 @@ class Decoding(FakeEncoder):
         from torchvision.io import ImageReadMode, decode_jpeg
 
         def decode(files: list[torch.Tensor]) -> list[torch.Tensor]:
-            self.asked += len(files)
-            return [self.spoilt(decode_jpeg(file, mode=ImageReadMode.RGB)) for file in files]
+            self._decoding.asked += len(files)
+            return [self._decoding.spoilt(decode_jpeg(file, mode=ImageReadMode.RGB)) for file in files]
 
-        return BatchJpegDecoder(CPU, self.preprocessing, decode)
-
-    def spoilt(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture
+        return BatchJpegDecoder(CPU, self._preprocessing, decode)
 
 
 @pytest.fixture

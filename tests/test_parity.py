@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.embedding import EmbedOptions, EmbedReport, embed, encoder_source, parity, recording
+from mmsearch import encoders
+from mmsearch.embedding import EmbedOptions, EmbedReport, embed, parity, recording
 from mmsearch.embedding.parity import ParityCheck, centred_cosines, psnr, top10_overlap
-from mmsearch.encoders import Encoder, load_encoder, open_clip_encoder, preprocessing
+from mmsearch.encoders import Encoder, open_clip_encoder, preprocessing
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
@@ -114,7 +115,7 @@ def swapped(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
 
 
 def interpolated(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    monkeypatch.setattr(encoder.fast, "_mode", "bilinear")
+    monkeypatch.setattr(encoder.image.fast, "_mode", "bilinear")
 
 
 def nearest(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
@@ -144,17 +145,17 @@ def shifted(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
 
 
 def other_mean(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    right = encoder.fast.normalise
-    monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: right(pixels) + 0.4)
+    right = encoder.image.fast.normalise
+    monkeypatch.setattr(encoder.image.fast, "normalise", lambda pixels: right(pixels) + 0.4)
 
 
 def other_std(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    right = encoder.fast.normalise
-    monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: right(pixels) * 0.5)
+    right = encoder.image.fast.normalise
+    monkeypatch.setattr(encoder.image.fast, "normalise", lambda pixels: right(pixels) * 0.5)
 
 
 def unnormalised(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: pixels.permute(0, 3, 1, 2).float())
+    monkeypatch.setattr(encoder.image.fast, "normalise", lambda pixels: pixels.permute(0, 3, 1, 2).float())
 
 
 FAULTS = (
@@ -168,7 +169,7 @@ def test_a_fault_in_the_fast_route_stops_the_run(
     fault: Callable[..., None], photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is written that lies; the exact route does not share the fault, and works."""
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     fault(monkeypatch, encoder)
     with pytest.raises(ParityError, match="do not agree with the exact route") as caught:
         run(photos, tmp_path / "g", encoder)
@@ -183,7 +184,7 @@ def test_a_fault_is_found_in_a_folder_of_one(
 ) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.jpg").write_bytes(jpeg(1))
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     assert run(tmp_path / "one", tmp_path / "right", encoder).images.added == 1
     fault(monkeypatch, encoder)
     with pytest.raises(ParityError):
@@ -205,7 +206,7 @@ def test_pictures_that_are_all_alike_are_no_fault(model: str, tmp_path: Path) ->
 def test_ctrl_c_commits_nothing_that_was_not_compared(
     photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     other_mean(monkeypatch, encoder)
 
     def interrupted(state: Any) -> None:
@@ -219,7 +220,7 @@ def test_ctrl_c_commits_nothing_that_was_not_compared(
 
 def test_the_exact_route_is_the_reference(photos: Path, model: str, tmp_path: Path) -> None:
     """Row by row what Pillow and open_clip's own transform give in fp32, and the shards say so."""
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     report = run(photos, tmp_path / "g", encoder, exact=True, dtype="float32")
     assert report.parity is None
     gallery = Gallery.open(tmp_path / "g")
@@ -227,23 +228,22 @@ def test_the_exact_route_is_the_reference(photos: Path, model: str, tmp_path: Pa
     rows = [row for block in gallery.scan("images", ["path", "embedding"]) for row in block.to_pylist()]
     assert len(rows) == 37
     for row in rows:
-        pixels = encoder.preprocess(decode((photos / row["path"]).read_bytes()).image)
-        assert np.abs(encoder.encode_reference(pixels[None])[0] - row["embedding"]).max() < 1e-6
+        pixels = encoder.image.prepare(decode((photos / row["path"]).read_bytes()).image)
+        assert np.abs(encoder.image.encode_reference(pixels[None])[0] - row["embedding"]).max() < 1e-6
 
 
-def test_exact_is_fp32(photos: Path, model: str, tmp_path: Path, mmsearch: Any) -> None:
-    done = mmsearch("embed", photos, "--model", model, "--exact", "--precision", "bf16", "-g", tmp_path / "g")
+def test_exact_is_fp32(photos: Path, model: str, tmp_path: Path, command_line: Any) -> None:
+    done = command_line("embed", photos, "--model", model, "--exact", "--precision", "bf16", "-g", tmp_path / "g")
     assert done.code == 1
     assert "--exact computes in fp32, not in bf16" in done.err
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_other_precisions_agree_within_their_gates(
-    precision: str, photos: Path, model: str, tmp_path: Path, mmsearch: Any, monkeypatch: pytest.MonkeyPatch
+    precision: str, photos: Path, model: str, tmp_path: Path, command_line: Any
 ) -> None:
     """And say how well on the way out."""
-    monkeypatch.setattr(encoder_source, "load_encoder", load_encoder)
-    done = mmsearch(
+    done = command_line(
         "embed", photos, "--model", model, "--precision", precision, "--device", "cpu", "-g", tmp_path / "g"
     )
     assert done.code == 0, done.err
@@ -254,22 +254,22 @@ def test_other_precisions_agree_within_their_gates(
     assert re.search(r"agrees    34 pictures with the exact route: pixels at \d\d dB or better", done.out)
     assert f"centred cosine {lowest:.5f} or better" in done.out
     assert "the bottleneck is" in done.out
-    assert f"agrees    on cpu in {precision}, 34 pictures" in mmsearch("info", "-g", tmp_path / "g").out
+    assert f"agrees    on cpu in {precision}, 34 pictures" in command_line("info", "-g", tmp_path / "g").out
 
 
 def test_int8_is_for_transformers_on_cpus(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmsearch.errors import EncoderError
 
-    exact, quick = (load_encoder(model, device="cpu", precision=each) for each in ("fp32", "int8"))
-    assert np.array_equal(exact.encode_texts(["a dog"]).vectors, quick.encode_texts(["a dog"]).vectors)
-    pixels = np.stack([exact.preprocess(photo(seed, (40, 40))) for seed in range(4)])
-    assert 0 < np.abs(exact.encode_images(pixels) - quick.encode_images(pixels)).max() < 0.05
-    assert np.array_equal(exact.encode_images(pixels), quick.encode_reference(pixels))
+    exact, quick = (encoders.open(model, device="cpu", precision=each) for each in ("fp32", "int8"))
+    assert np.array_equal(exact.text.encode(["a dog"]).vectors, quick.text.encode(["a dog"]).vectors)
+    pixels = np.stack([exact.image.prepare(photo(seed, (40, 40))) for seed in range(4)])
+    assert 0 < np.abs(exact.image.encode(pixels) - quick.image.encode(pixels)).max() < 0.05
+    assert np.array_equal(exact.image.encode(pixels), quick.image.encode_reference(pixels))
     with pytest.raises(EncoderError, match="int8 is for transformers"):
-        load_encoder("demo", device="cpu", precision="int8")
+        encoders.open("demo", device="cpu", precision="int8")
     monkeypatch.setattr(open_clip_encoder, "choose_device", lambda _: open_clip_encoder.torch.device("mps"))
     with pytest.raises(EncoderError, match="int8 is for CPUs; mps is faster in fp16"):
-        load_encoder(model, precision="int8")
+        encoders.open(model, precision="int8")
 
 
 def test_which_pictures_are_compared() -> None:
@@ -324,15 +324,15 @@ def require_exact(gallery: Path, folder: Path, encoder: Encoder, names: str) -> 
     rows = [row for row in rows if row["path"].startswith(names)]
     assert rows
     for row in rows:
-        pixels = encoder.preprocess(decode((folder / row["path"]).read_bytes()).image)
-        assert np.abs(encoder.encode_reference(pixels[None])[0] - np.array(row["embedding"])).max() < 1e-3
+        pixels = encoder.image.prepare(decode((folder / row["path"]).read_bytes()).image)
+        assert np.abs(encoder.image.encode_reference(pixels[None])[0] - np.array(row["embedding"])).max() < 1e-3
 
 
 def test_a_kind_that_does_not_agree_goes_by_the_exact_route(
-    with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmsearch: Any
+    with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: Any
 ) -> None:
     """All of it, what was done before that was known and copies too; it is counted and named, and the run goes on."""
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     odd_file(monkeypatch)
     report = run(with_odd_files, tmp_path / "g", encoder)
     assert report.images.added == 21
@@ -351,31 +351,31 @@ def test_a_kind_that_does_not_agree_goes_by_the_exact_route(
     ways = {shard.provenance.route: shard.rows for shard in gallery.manifest.shards["images"] if shard.provenance}
     assert ways == {"fast": 10, "exact": 11}
     assert gallery.manifest.parity == (report.parity,)
-    said = mmsearch("info", "-g", tmp_path / "g").out
+    said = command_line("info", "-g", tmp_path / "g").out
     assert "exact     11 JPEG pictures (orientation 6, turbo) by the exact route: pixels at" in said
     assert "odd_0.jpg" in said
 
 
 def test_one_picture_that_does_not_agree_does_not_stop_the_run(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmsearch: Any
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: Any
 ) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "odd_0.jpg").write_bytes(jpeg(1, (120, 90)))
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     odd_file(monkeypatch)
     report = run(tmp_path / "one", tmp_path / "g", encoder)
     assert report.images.added == 1
     assert report.parity is not None
     assert [each.images for each in report.parity.disagreements] == [1]
     require_exact(tmp_path / "g", tmp_path / "one", encoder, "odd_")
-    assert "agrees    on cpu in fp32, none with the exact route" in mmsearch("info", "-g", tmp_path / "g").out
+    assert "agrees    on cpu in fp32, none with the exact route" in command_line("info", "-g", tmp_path / "g").out
 
 
 def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
     with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measured as soon as there are enough samples, the rest of the kind is not encoded by the fast way first."""
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     odd_file(monkeypatch)
     monkeypatch.setattr(parity, "_FULL", 4)
     again: list[int] = []
@@ -394,7 +394,7 @@ def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
 def test_a_file_that_changes_before_it_is_done_again_is_left_to_the_next_run(
     with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = load_encoder(model, device="cpu")
+    encoder = encoders.open(model, device="cpu")
     odd_file(monkeypatch)
 
     def changes(state: Any) -> None:
@@ -410,7 +410,7 @@ def test_a_file_that_changes_before_it_is_done_again_is_left_to_the_next_run(
 
 def test_a_manifest_names_no_disagreement_where_there_is_none(photos: Path, model: str, tmp_path: Path) -> None:
     """Releases that do not know the field read such a gallery."""
-    report = run(photos, tmp_path / "g", load_encoder(model, device="cpu"))
+    report = run(photos, tmp_path / "g", encoders.open(model, device="cpu"))
     assert report.parity is not None
     assert report.parity.agreements
     *_, newest = sorted((tmp_path / "g" / "manifests").iterdir())

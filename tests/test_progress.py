@@ -16,7 +16,7 @@ from mmsearch.encoders import Pixels
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import find_gallery
 from tests.conftest import Command
-from tests.fakes import FakeEncoder, write_picture
+from tests.fakes import FakeEncoder, provide, write_picture
 
 
 def test_json_lines_for_programs(photos: Path, tmp_path: Path, mmsearch: Command) -> None:
@@ -45,9 +45,9 @@ def test_only_a_summary_without_a_terminal(photos: Path, tmp_path: Path, mmsearc
 
 EMBED_WITHOUT_TORCH = """
 from mmsearch.cli import main
-from mmsearch.embedding import encoder_source
+from mmsearch.encoders import providers
 from tests.fakes import FakeEncoder
-encoder_source.load_encoder = lambda spec, **_: FakeEncoder(spec)
+providers.provider_of = lambda _: lambda request: FakeEncoder(request.spec)
 main()
 """
 
@@ -147,12 +147,11 @@ def test_a_slow_encoder_is_named_as_the_bottleneck(photos: Path, tmp_path: Path)
 def test_a_model_that_is_not_there_leaves_the_counts(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmsearch.embedding import encoder_source as module
     from mmsearch.errors import EncoderError
 
-    def missing(*_: object, **__: object) -> None:
+    def missing(spec: str) -> FakeEncoder:
         raise EncoderError("no weights")
 
-    monkeypatch.setattr(module, "load_encoder", missing)
+    provide(monkeypatch, missing)
     found = preview([photos], gallery=tmp_path / "g", encoder="some/model")
     assert (found.new, found.timing, found.untimed) == (12, None, "no weights")

@@ -19,6 +19,7 @@ from PIL import Image
 from mmsearch.cluster import dispatch, ray
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
+from mmsearch.encoders import preprocessing
 from mmsearch.errors import (
     ClusterError,
     EncoderError,
@@ -409,13 +410,9 @@ def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
     embed([tmp_path / "photos"], gallery=tmp_path / "local", encoder=model)
     assert_equal(tmp_path / "g", tmp_path / "local")
 
-    def faulty(spec: str, **options: Any) -> Any:
-        encoder: Any = right(spec, **options)
-        monkeypatch.setattr(encoder.fast, "normalise", lambda pixels: pixels.permute(0, 3, 1, 2).float())
-        return encoder
-
-    right = worker.load_encoder
-    monkeypatch.setattr(worker, "load_encoder", faulty)
+    monkeypatch.setattr(
+        preprocessing.Preprocessing, "normalise", lambda self, pixels: pixels.permute(0, 3, 1, 2).float()
+    )
     with pytest.raises(ParityError, match=r"on node\d: JPEG pictures .* do not agree with the exact route"):
         spread(tmp_path, "wrong", encoder=model)
     assert find_gallery(tmp_path / "wrong") is None
@@ -520,7 +517,6 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
 
 def test_ray_on_the_command_line(folder: Path, crew: type[PretendedCrew], mmsearch: Command, monkeypatch: Any) -> None:
     """With an address or without one, wherever it stands."""
-    monkeypatch.setattr(worker, "load_encoder", lambda spec, **_: FakeEncoder(spec))
     photos = folder / "photos"
     for number, (arguments, address) in enumerate(
         (

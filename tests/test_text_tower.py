@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -19,9 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mmsearch import encoders
 from mmsearch.embedding import EmbedOptions, embed
-from mmsearch.encoders import find_text_encoder, laying_out, load_encoder
+from mmsearch.encoders import Encoder, EncoderRequest, laying_out
 from mmsearch.encoders.laying_out import Unsuited, lay_out
+from mmsearch.encoders.open_clip_provider import without_torch
 from mmsearch.encoders.tokens import _ClipTokenizer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.search.open_gallery import open_gallery
@@ -37,6 +39,12 @@ CONFIGS = Path(open_clip.__file__).parent / "model_configs"
 TINY_VISION = {"image_size": 8, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8}
 END = 49407  # what CLIP's tokenizer ends texts with
 FINGERPRINT = "sha256:" + "0" * 64
+
+
+def text_side_of(identity: EncoderIdentity, announce: Callable[[str], object]) -> Encoder | None:
+    """What a query on a CPU opens for the texts of a gallery; None where torch has to be loaded."""
+    said = cast(Callable[[str], None], announce)
+    return without_torch(EncoderRequest(identity.spec, frozenset({"text"}), "cpu", "fp32", identity, said))
 
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
@@ -130,10 +138,10 @@ def test_vectors_equal_torchs(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("arch", ["ViT-B-32", "ViT-L-14"])
 def test_full_size_vectors_equal_torchs(arch: str, tmp_path: Path) -> None:
     folder = write_random_model(tmp_path / "model", arch)
-    encoder = load_encoder(f"local-dir:{folder}", device="cpu")
-    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    encoder = encoders.open(f"local-dir:{folder}", device="cpu")
+    tower = text_side_of(encoder.identity, announce=pytest.fail)
     assert tower is not None
-    ours, theirs = tower.encode_texts(captions()), encoder.encode_texts(captions())
+    ours, theirs = tower.text.encode(captions()), encoder.text.encode(captions())
     assert relative_error(ours.vectors, theirs.vectors) < 1e-4
     assert ours.truncated.tolist() == theirs.truncated.tolist()
 
@@ -396,9 +404,9 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
                 patch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
             else:
                 patch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
-            encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
-            assert find_text_encoder(encoder.identity, announce=lambda _: None) is None
-            assert encoder.encode_texts(["a dog"]).vectors.shape == (1, 32)
+            encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
+            assert text_side_of(encoder.identity, announce=lambda _: None) is None
+            assert encoder.text.encode(["a dog"]).vectors.shape == (1, 32)
 
 
 # --- from a model to a query ------------------------------------------------------------------------------------------
@@ -411,36 +419,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("spec", ["tiny", "demo"])
 def test_a_model_that_was_loaded_once_answers_without_torch(spec: str, tiny: Path) -> None:
-    encoder = load_encoder(f"local-dir:{tiny}" if spec == "tiny" else "demo", device="cpu")
-    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    encoder = encoders.open(f"local-dir:{tiny}" if spec == "tiny" else "demo", device="cpu")
+    tower = text_side_of(encoder.identity, announce=pytest.fail)
     assert tower is not None
     assert tower.identity == encoder.identity
-    ours, theirs = tower.encode_texts(captions()), encoder.encode_texts(captions())
+    ours, theirs = tower.text.encode(captions()), encoder.text.encode(captions())
     assert relative_error(ours.vectors, theirs.vectors) < 2e-5
     assert ours.truncated.tolist() == theirs.truncated.tolist()
-    assert tower.encode_texts([]).vectors.shape == (0, encoder.identity.dim)
+    assert tower.text.encode([]).vectors.shape == (0, encoder.identity.dim)
 
 
 def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {**ACTIVATIONS, "gelu": lambda x: np.float32(1.01) * ACTIVATIONS["gelu"](x)}
     monkeypatch.setattr(tower_module, "ACTIVATIONS", wrong)
-    encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+    encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
     said: list[str] = []
-    assert find_text_encoder(encoder.identity, announce=said.append) is None
+    assert text_side_of(encoder.identity, announce=said.append) is None
     assert "gives other vectors without torch (relative error 0.0" in said[0]
     monkeypatch.setattr(laying_out, "lay_out", lambda *_: pytest.fail("tried again"))
-    load_encoder(f"local-dir:{tiny}", device="cpu")
+    encoders.open(f"local-dir:{tiny}", device="cpu")
 
 
 def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
-    encoder = load_encoder(f"local-dir:{tiny}", device="cpu")
+    encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
     (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir()
     damage_by_cutting(file, None)  # type: ignore[arg-type]
     said: list[str] = []
-    assert find_text_encoder(encoder.identity, announce=said.append) is None
+    assert text_side_of(encoder.identity, announce=said.append) is None
     assert "damaged" in said[0]
-    load_encoder(f"local-dir:{tiny}", device="cpu")
-    assert find_text_encoder(encoder.identity, announce=pytest.fail) is not None
+    encoders.open(f"local-dir:{tiny}", device="cpu")
+    assert text_side_of(encoder.identity, announce=pytest.fail) is not None
 
 
 @pytest.mark.parametrize(
@@ -495,26 +503,26 @@ def test_a_tokenizer_of_the_hub_needs_no_transformers(
     table.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
     special = {"pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=table, **special, **framing).save_pretrained(folder)
-    encoder = load_encoder(f"local-dir:{folder}", device="cpu")
-    tower = find_text_encoder(encoder.identity, announce=pytest.fail)
+    encoder = encoders.open(f"local-dir:{folder}", device="cpu")
+    tower = text_side_of(encoder.identity, announce=pytest.fail)
     assert tower is not None
     texts = ["", "red car", "car " * 7, "car " * 8, "red " * 99, "Red, CAR!", "&amp; café"]
-    ours, theirs = tower.encode_texts(texts), encoder.encode_texts(texts)
+    ours, theirs = tower.text.encode(texts), encoder.text.encode(texts)
     assert np.abs(ours.vectors - theirs.vectors).max() < 2e-6
     assert ours.truncated.tolist() == theirs.truncated.tolist() == [False, False, False, True, True, False, False]
 
 
 def test_vectors_from_elsewhere_have_no_tower() -> None:
     said: list[str] = []
-    assert find_text_encoder(EncoderIdentity("x", "declared:x", 3), announce=said.append) is None
+    assert text_side_of(EncoderIdentity("x", "declared:x", 3), announce=said.append) is None
     assert "declared:x" in said[0]
-    assert find_text_encoder(EncoderIdentity("x", FINGERPRINT, 3), announce=said.append) is None
+    assert text_side_of(EncoderIdentity("x", FINGERPRINT, 3), announce=said.append) is None
     assert "laid out for quick queries now" in said[1]
 
 
 def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path) -> None:
     """Nor anything else that takes long to import; and it answers as torch does."""
-    gallery, encoder = photos.parent / "g", load_encoder(f"local-dir:{tiny}", device="cpu")
+    gallery, encoder = photos.parent / "g", encoders.open(f"local-dir:{tiny}", device="cpu")
     embed([photos], gallery=gallery, encoder=encoder)
     program = "import sys; from mmsearch.cli import main\ntry: main()\nfinally: print(*sys.modules)"
     command = [sys.executable, "-c", program, "query", "a red picture", "-g", str(gallery), "--format", "jsonl"]
@@ -534,7 +542,7 @@ def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path) -> None
 
 def test_the_first_query_on_a_machine_says_why_it_is_slow(tiny: Path, photos: Path) -> None:
     gallery = photos.parent / "g"
-    embed([photos], gallery=gallery, encoder=load_encoder(f"local-dir:{tiny}", device="cpu"))
+    embed([photos], gallery=gallery, encoder=encoders.open(f"local-dir:{tiny}", device="cpu"))
     for file in (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir():
         file.unlink()
     said: list[str] = []

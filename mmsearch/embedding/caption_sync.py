@@ -101,7 +101,7 @@ def _encode(
     for start in range(0, len(changed), _CHUNK):
         chunk = changed[start : start + _CHUNK]
         model = encoder()
-        encoded = model.encode_texts([row.caption for row, _ in chunk])
+        encoded = model.text.encode([row.caption for row, _ in chunk])
         truncated += int(np.count_nonzero(encoded.truncated))
         provenance = Provenance(model.device, model.precision, "text")
         rows = [replace(row, truncated=bool(cut)) for (row, _), cut in zip(chunk, encoded.truncated, strict=True)]

@@ -2,17 +2,18 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from mmsearch import encoders
 from mmsearch.embedding.cluster_run import Spread
 from mmsearch.embedding.image_sync import route
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.worker import Introduction, Recipe
-from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder, parse_spec
+from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning
-from mmsearch.gallery import GalleryWriter, require_same_encoder
-from mmsearch.identity import EncoderIdentity
+from mmsearch.gallery import GalleryWriter
+from mmsearch.identity import EncoderIdentity, require_same_encoder
 
 __all__ = ["EncoderSource"]
 
@@ -30,8 +31,10 @@ class EncoderSource:
         writer: GalleryWriter,
         options: EmbedOptions,
         announce: Callable[[str], None],
+        sides: Collection[str] = ("image",),
     ) -> None:
         self._writer, self._options, self._announce = writer, options, announce
+        self._sides = sides
         self._own = writer.manifest.encoder if writer.manifest.version else None
         self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
         self._loading = threading.Lock()
@@ -43,7 +46,7 @@ class EncoderSource:
         """Refuse another model than the gallery's, even where nothing is to be encoded."""
         if self._own is None or self._wanted == self._own.spec:
             return
-        if not isinstance(self._wanted, str) or parse_spec(self._wanted).spec != self._own.spec:
+        if not isinstance(self._wanted, str) or encoders.canonical_spec(self._wanted) != self._own.spec:
             self.load()
 
     def load(self) -> Encoder:
@@ -60,11 +63,16 @@ class EncoderSource:
             return self.loaded
 
     def _load(self) -> Encoder:
-        encoder = self._wanted
-        if isinstance(encoder, str):
-            self._announce(f"loading {encoder}")
-            device = self._options.device
-            encoder = load_encoder(encoder, device=device, precision=self._precision(), announce=self._announce)
+        if isinstance(self._wanted, str):
+            self._announce(f"loading {self._wanted}")
+        encoder = encoders.open(
+            self._wanted,
+            self._sides,
+            device=self._options.device,
+            precision=self._precision(),
+            for_gallery=self._writer.gallery if self._own else None,
+            announce=self._announce,
+        )
         self._writer.begin(encoder.identity, self._options.dtype)
         self._say(encoder.identity, encoder.device, encoder.precision)
         return encoder
@@ -83,7 +91,7 @@ class EncoderSource:
 
         options, writer = self._options, self._writer
         _require_for_workers(options.device)
-        wanted = parse_spec(self._wanted).spec if isinstance(self._wanted, str) else self._wanted
+        wanted = encoders.canonical_spec(self._wanted) if isinstance(self._wanted, str) else self._wanted
         dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
         made = replace(options, precision=self._precision())
         recipe = Recipe(wanted, made, route(options), writer.gallery.path, dtype)

@@ -89,7 +89,7 @@ def _timing(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> T
     started = time.perf_counter()
     with Workers(threads, "mmsearch-load") as workers:
         files = (tasks[place].file for place in places)
-        loaded = list(load(files, lambda: encoder, workers, threads, options=load_options))
+        loaded = list(load(files, lambda: encoder.image, workers, threads, options=load_options))
     load_seconds = (time.perf_counter() - started) / len(loaded)
     pixels = [picture.pixels for picture in loaded if picture.pixels is not None]
     encode_seconds = _encode_seconds(encoder, pixels, options.batch_size or _BATCH) if pixels else 0.0
@@ -110,8 +110,8 @@ def _timing(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> T
 
 
 def _encode_seconds(encoder: Encoder, pixels: Sequence[np.ndarray], batch_size: int) -> float:
-    encoder.encode_images(np.stack(pixels[:batch_size]))  # the first batch warms up
+    encoder.image.encode(np.stack(pixels[:batch_size]))  # the first batch warms up
     started = time.perf_counter()
     for start in range(0, len(pixels), batch_size):
-        encoder.encode_images(np.stack(pixels[start : start + batch_size]))
+        encoder.image.encode(np.stack(pixels[start : start + batch_size]))
     return (time.perf_counter() - started) / len(pixels)

@@ -9,7 +9,7 @@ from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.sink import Sink
 from mmsearch.embedding.stage_times import Stages
-from mmsearch.encoders import DecodesJpeg, Encoder
+from mmsearch.encoders import DecodesJpeg, Encoder, ImageSide
 from mmsearch.errors import EncoderError
 from mmsearch.loader import NVJPEG, LoadOptions, OnDevice, load
 from mmsearch.sync import Task
@@ -42,10 +42,10 @@ def carry_out(
         sizes = BatchSize(options.batch_size)
     done = skipped = 0
 
-    def loaded() -> Encoder:
+    def image_side() -> ImageSide:
         if sink.encoder is None:
             raise _EncoderWanted
-        return sink.encoder
+        return sink.encoder.image
 
     with ExitStack() as devices, Workers(stages.threads, "mmsearch-load") as workers:
         on_device: OnDevice | None = None
@@ -53,7 +53,7 @@ def carry_out(
         def begin(encoder: Encoder) -> None:
             nonlocal on_device
             stages.lanes = flow.begin(encoder)
-            on_device = _on_device(encoder, options, sink.parity, devices)
+            on_device = _on_device(encoder.image, options, sink.parity, devices)
             if on_device is not None:
                 workers.add(on_device.threads)
                 stages.gpu_decoders = on_device.decoder.threads
@@ -65,7 +65,7 @@ def carry_out(
             while done < len(tasks):
                 files = (task.file for task in tasks[done:])
                 pictures = load(
-                    *(files, loaded, workers, stages.threads),
+                    *(files, image_side, workers, stages.threads),
                     known=sink.knows,
                     sampled=sink.parity.wanted,
                     options=load_options,
@@ -100,15 +100,15 @@ def carry_out(
     return skipped
 
 
-def _on_device(encoder: Encoder, options: EmbedOptions, parity: ParityCheck, devices: ExitStack) -> OnDevice | None:
+def _on_device(images: ImageSide, options: EmbedOptions, parity: ParityCheck, devices: ExitStack) -> OnDevice | None:
     """The GPU that decodes beside the cores, if there is one and it may. Raises EncoderError where it was asked for."""
     if options.decode == "cpu" or (options.decode == "auto" and (options.exact or options.benchmark)):
         return None
-    reason = encoder.why_no_jpeg_decoder() if isinstance(encoder, DecodesJpeg) else "this encoder has none"
+    reason = images.why_no_jpeg_decoder() if isinstance(images, DecodesJpeg) else "this encoder has none"
     if options.exact or options.benchmark:
         reason = "the exact route decodes with Pillow"
-    if isinstance(encoder, DecodesJpeg) and reason is None:
-        decoder = devices.enter_context(encoder.jpeg_decoder())
+    if isinstance(images, DecodesJpeg) and reason is None:
+        decoder = devices.enter_context(images.jpeg_decoder())
         return OnDevice(decoder, parity.agrees, options.decode == "gpu", _WAITING)
     if options.decode == "gpu":
         raise EncoderError(

@@ -13,20 +13,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.sink import Entry, Sink
-from mmsearch.encoders import EncodedImages, Encoder, Pixels
+from mmsearch.encoders import EncodedImages, Encoder, ImageLane, Pixels
 from mmsearch.loader import Loaded
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 
 __all__ = ["Flow"]
-
-_Lane: TypeAlias = Callable[[Pixels], EncodedImages]
 
 # Vectors of known content are fetched, and skipped rows handed over, this many at a time: each call has a price.
 _TOGETHER = 1024
@@ -61,8 +59,8 @@ class Flow:
 
         Returns how many threads encode beside the loader's; 0 where those do it too.
         """
-        lanes = self._open.enter_context(encoder.lanes(self._threads))
-        self._lanes: SimpleQueue[_Lane] = SimpleQueue()
+        lanes = self._open.enter_context(encoder.image.lanes(self._threads))
+        self._lanes: SimpleQueue[ImageLane] = SimpleQueue()
         for lane in lanes:
             self._lanes.put(lane)
         cpu = encoder.device == "cpu"

@@ -11,7 +11,7 @@ import PIL.ExifTags
 import PIL.Image
 from numpy.typing import NDArray
 
-from mmsearch.encoders import Encoder
+from mmsearch.encoders import Encoder, ImageSide
 from mmsearch.errors import ParityError
 from mmsearch.loader import MARGIN, NVJPEG, Kind, both_ways
 from mmsearch.names import shown
@@ -50,7 +50,7 @@ _NARROW = 0.1  # root mean square distance of unit vectors from their mean
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One picture, both ways. error: see `FastPreprocessing.error`. vector: (dim,), the quick way.
-    reference: (3, H, W), what `Encoder.preprocess` gave."""
+    reference: (3, H, W), what `ImageSide.prepare` gave."""
 
     kind: Kind
     error: float
@@ -135,12 +135,14 @@ class ParityCheck:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        self._references.extend(encoder.encode_reference(np.stack([sample.reference for sample in waiting])))
+        self._references.extend(encoder.image.encode_reference(np.stack([sample.reference for sample in waiting])))
         self._vectors += [sample.vector for sample in waiting]
         self._errors += [sample.error for sample in waiting]
         self._kinds += [sample.kind for sample in waiting]
         if self._anchors is None and _little_to_tell(np.stack(self._references)):
-            self._anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
+            self._anchors = encoder.image.encode_reference(
+                np.stack([encoder.image.prepare(each) for each in _generated()])
+            )
         for kind, found in self._agreements().items():
             if not _agrees(found, encoder.precision):
                 if not _control_agrees(encoder, kind):
@@ -310,20 +312,20 @@ def _control_agrees(encoder: Encoder, kind: Kind) -> bool:
     They are like photographs: what is wrong with the program or the model shows on them, and what is odd about some
     file does not.
     """
-    fast = encoder.fast
+    images, fast = encoder.image, encoder.image.fast
     if fast is None:
         return True
-    plain = [both_ways(_control(seed, "pillow", 1, fast.size), encoder, fast) for seed in range(_CONTROLS)]
-    references = encoder.encode_reference(np.stack([each.reference for each in plain]))
-    anchors = encoder.encode_reference(np.stack([encoder.preprocess(each) for each in _generated()]))
-    vectors = encoder.encode_images(np.stack([each.pixels for each in plain]))
+    plain = [both_ways(_control(seed, "pillow", 1, fast.size), images, fast) for seed in range(_CONTROLS)]
+    references = images.encode_reference(np.stack([each.reference for each in plain]))
+    anchors = _anchors_of(images)
+    vectors = images.encode(np.stack([each.pixels for each in plain]))
     centre = np.concatenate([references, anchors]).mean(axis=0, dtype=np.float64)
     if centred_cosines(vectors, references, centre).mean() < COSINE_GATES[encoder.precision]:
         return False
     if kind.route == NVJPEG:
         return True  # somebody else's decoder: what it does not do alike goes by the exact route, and the run goes on
     like = [
-        both_ways(_control(seed, kind.route, kind.orientation, fast.size), encoder, fast) for seed in range(_CONTROLS)
+        both_ways(_control(seed, kind.route, kind.orientation, fast.size), images, fast) for seed in range(_CONTROLS)
     ]
     decibels = psnr(np.array([each.pixel_error for each in like]))
     return all(each.kind.route == kind.route for each in like) and bool(np.median(decibels) >= PSNR_GATES[kind.route])
@@ -347,6 +349,11 @@ def _control(seed: int, route: str, orientation: int, size: tuple[int, int]) -> 
         picture = picture.resize((shape[0] * scale, shape[1] * scale), PIL.Image.Resampling.BICUBIC)
     picture.save(stream, "JPEG", quality=92, exif=exif)
     return stream.getvalue()
+
+
+def _anchors_of(images: ImageSide) -> NDArray[np.float32]:
+    """(m, dim): generated pictures by the exact route."""
+    return images.encode_reference(np.stack([images.prepare(each) for each in _generated()]))
 
 
 def _generated() -> list[PIL.Image.Image]:

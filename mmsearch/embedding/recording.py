@@ -83,7 +83,7 @@ class Book:
             self._write(mine, [row_of(entry) for entry in mine], vectors, self._own_provenance())
         if exact and self.encoder is not None:
             mine = [entries[place] for place in exact]
-            vectors = self.encoder.encode_reference(references_of(mine))
+            vectors = self.encoder.image.encode_reference(references_of(mine))
             for entry in mine:
                 self.parity.went_exactly(kind_of(entry), entry.task.file.location)
             mine = [entry.exactly() for entry in mine]

@@ -28,7 +28,7 @@ def vectors_exactly(
         for start in range(0, len(tasks), _TOGETHER):
             part = tasks[start : start + _TOGETHER]
             loaded = list(
-                load((task.file for task, _ in part), lambda: encoder, workers, threads, options=load_options)
+                load((task.file for task, _ in part), lambda: encoder.image, workers, threads, options=load_options)
             )
             pixels = [
                 np.asarray(each.pixels, np.float32)
@@ -37,5 +37,5 @@ def vectors_exactly(
                 for each, (_, content_hash) in zip(loaded, part, strict=True)
             ]
             found = [each for each in pixels if each is not None]
-            vectors = iter(encoder.encode_reference(np.stack(found)) if found else ())
+            vectors = iter(encoder.image.encode_reference(np.stack(found)) if found else ())
             yield from (None if each is None else next(vectors) for each in pixels)

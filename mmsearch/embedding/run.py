@@ -69,7 +69,8 @@ def embed(
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
     with open_writer(place, command="embed") as writer:
         _require_own_vectors(writer)
-        source = EncoderSource(encoder, writer, options, announce)
+        sides = [*(["image"] if paths or not captions else []), *(["text"] if captions else [])]
+        source = EncoderSource(encoder, writer, options, announce, sides)
         image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
         measured = writer.manifest.parity
         plan = None

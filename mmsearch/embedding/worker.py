@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch import encoders
 from mmsearch.cluster import Share
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.file_work import carry_out
@@ -17,7 +18,7 @@ from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.redoing import vectors_exactly
 from mmsearch.embedding.sink import Entry, copy_of, parted, references_of, row_of, samples_of
 from mmsearch.embedding.stage_times import Stages
-from mmsearch.encoders import EncodedImages, Encoder, load_encoder
+from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import EncoderError, ImageError, StoreError
 from mmsearch.gallery import write_images
 from mmsearch.identity import EncoderIdentity
@@ -97,10 +98,8 @@ class Worker:
         if recipe.options.device == "cuda" and not share.gpu:
             raise EncoderError("--device cuda: the cluster has no GPU to give; leave it out to work on processors")
         said: list[str] = []
-        encoder = recipe.encoder
-        if isinstance(encoder, str):
-            device = "cuda" if share.gpu else "cpu"
-            encoder = load_encoder(encoder, device=device, precision=recipe.options.precision, announce=said.append)
+        device, precision = "cuda" if share.gpu else "cpu", recipe.options.precision
+        encoder = encoders.open(recipe.encoder, ["image"], device=device, precision=precision, announce=said.append)
         self._encoder = encoder
         provenance = Provenance(encoder.device, encoder.precision, recipe.route)
         self.introduction = Introduction(encoder.identity, provenance, __version__, self._threads, tuple(said))
@@ -177,7 +176,7 @@ class _Drawer:
         self._take(mine, vectors)
         if exact:
             mine = [entries[place] for place in exact]
-            self._take(mine, self._encoder.encode_reference(references_of(mine)))
+            self._take(mine, self._encoder.image.encode_reference(references_of(mine)))
             for entry in mine:
                 self._went_exactly(self._places[id(entry.task)])
 

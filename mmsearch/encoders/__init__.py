@@ -1,10 +1,19 @@
 """What turns pictures and texts into vectors. Arrays go in and come out: no torch outside of this package.
 
-    protocols           what an encoder is to everybody else            (neither torch nor open_clip)
-    loading             a spec -> an encoder that is ready
-    specs               a model's name, taken apart                    (neither torch nor open_clip)
-    hub                 files of the Hugging Face hub and its cache    (neither torch nor open_clip)
+    opening             the door: a spec -> an encoder that is ready and fits its gallery
+    encoder             an identity, and a side for each kind of input
+    protocols           what the sides take and give
+    providers           who makes encoders: open_clip, and plugins
+    contract            whether an encoder keeps to what everybody relies on; for the tests of plugins
+    specs               a model's name, taken apart
+    declared            the encoder of imported vectors
+    prompts             sets of templates for texts
+    hub                 files of the Hugging Face hub and its cache
     sources             a spec -> config, preprocessing, weights file, tokenizer
+    text_side           texts -> vectors by what is laid out in the cache
+    open_clip_provider  open_clip's encoders, without torch where that does
+                        (none of those above imports torch or open_clip)
+    open_clip_encoder   both sides of a model
     tokens              texts -> token ids, with what was cut off
     fingerprint         which encoder this is, to the last weight
     devices             where and in which precision
@@ -12,25 +21,29 @@
     lanes               pixels -> vectors on one device
     jpeg_decoding       JPEG -> pixels on a GPU, in batches
     quantised           a model in int8, for CPUs
-    open_clip_encoder   the encoder
-    laying_out          its text side laid out in the cache, for queries without torch
-    text_side           texts -> vectors by what lies there            (neither torch nor open_clip)
+    laying_out          a model's text side laid out in the cache, for queries without torch
 
-Importing this package loads neither torch nor open_clip (6 s); `load_encoder` does.
+Importing this package loads neither torch nor open_clip (6 s); `open` does, where a model has to be run by them. It is
+called as `encoders.open(...)` and is the only way to an encoder.
 """
 
-from mmsearch.encoders.loading import announce_on_stderr, find_text_encoder, load_encoder
+from mmsearch.encoders.encoder import Encoder, EncoderRequest
+from mmsearch.encoders.opening import announce_on_stderr
+from mmsearch.encoders.opening import open_encoder as open  # noqa: A004 - never used without the package before it
 from mmsearch.encoders.protocols import (
     DecodesJpeg,
     EncodedImages,
     EncodedTexts,
-    Encoder,
     FastPreprocessing,
+    ImageLane,
+    ImageSide,
     JpegDecoder,
     Pixels,
-    TextEncoder,
+    Side,
+    TextSide,
 )
-from mmsearch.encoders.specs import DEFAULT_MODEL, parse_spec
+from mmsearch.encoders.providers import canonical_spec
+from mmsearch.encoders.specs import DEFAULT_MODEL
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -38,12 +51,15 @@ __all__ = [
     "EncodedImages",
     "EncodedTexts",
     "Encoder",
+    "EncoderRequest",
     "FastPreprocessing",
+    "ImageLane",
+    "ImageSide",
     "JpegDecoder",
     "Pixels",
-    "TextEncoder",
+    "Side",
+    "TextSide",
     "announce_on_stderr",
-    "find_text_encoder",
-    "load_encoder",
-    "parse_spec",
+    "canonical_spec",
+    "open",
 ]

@@ -16,7 +16,7 @@ _OPENAI = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/1
 def declared_encoder(model: str, dim: int) -> EncoderIdentity:
     """The identity of imported vectors of `dim` values, with the fingerprint `declared:<spec>`.
 
-    model: a spec as `load_encoder` takes it, or as clip-retrieval names models: `ViT-B/32` (OpenAI's weights),
+    model: a spec as `encoders.open` takes it, or as clip-retrieval names models: `ViT-B/32` (OpenAI's weights),
     `open_clip:ViT-B-32/laion2b_s34b_b79k`. Neither torch nor the model is loaded.
     Raises EncoderError for no model, EncoderMismatch where its vectors have another length.
     """

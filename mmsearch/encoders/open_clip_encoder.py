@@ -1,8 +1,8 @@
-"""The encoder: any open_clip model, run by torch."""
+"""Both sides of any open_clip model, run by torch."""
 
 import copy
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from open_clip.transformer import TextTransformer
 from torch.overrides import TorchFunctionMode
 
 from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe, every_device
+from mmsearch.encoders.encoder import Encoder
 from mmsearch.encoders.fingerprint import cached_fingerprint
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.laying_out import keep_text_side
 from mmsearch.encoders.preprocessing import Preprocessing
-from mmsearch.encoders.protocols import EncodedImages, EncodedTexts, Pixels
+from mmsearch.encoders.protocols import EncodedTexts, ImageLane, Pixels
 from mmsearch.encoders.quantised import quantised
 from mmsearch.encoders.sources import ModelSource, resolve
 from mmsearch.encoders.specs import Spec
@@ -31,7 +32,7 @@ from mmsearch.identity import EncoderIdentity
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["OpenClipEncoder", "load", "build_model"]
+__all__ = ["OpenClipImages", "OpenClipTexts", "build_model", "load"]
 
 # Texts are tokenised and sorted in blocks of this many, which bounds the memory for any number of texts and leaves
 # enough of each length to fill batches.
@@ -43,8 +44,8 @@ _LANES = {"cuda": 2, "mps": 1}
 _MOST_CPU_LANES = 16
 
 
-def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], None]) -> "OpenClipEncoder":
-    """As `mmsearch.encoders.load_encoder`, for a parsed spec."""
+def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], None]) -> Encoder:
+    """An open_clip model in evaluation mode, with both sides, for a parsed spec. Otherwise as `encoders.open`."""
     where = choose_device(device)  # first: no download for a device that is not there
     how = choose_precision(precision, where)
     source = resolve(spec, announce=announce)
@@ -59,79 +60,64 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         dim=int(source.model_cfg["embed_dim"]),
     )
     keep_text_side(model, tokenizer, identity.fingerprint, identity.dim)
-    return OpenClipEncoder(model.to(where), tokenizer, preprocess, identity, where, how)
+    model, preprocessing = model.to(where), Preprocessing(preprocess)
+    sides = {
+        "image": OpenClipImages(model, preprocessing, identity, where, how),
+        "text": OpenClipTexts(model, tokenizer, preprocessing, identity, where, how),
+    }
+    return Encoder(identity, sides, device=describe(where), precision=how)
 
 
-class OpenClipEncoder:
-    """An open_clip model in evaluation mode. Implements `mmsearch.encoders.Encoder`."""
+class OpenClipImages:
+    """The image side of an open_clip model. Implements `mmsearch.encoders.ImageSide` and `DecodesJpeg`."""
 
     def __init__(
         self,
         model: Any,
-        tokenizer: Tokenizer,
-        preprocess: Mapping[str, Any],
+        preprocessing: Preprocessing,
         identity: EncoderIdentity,
         device: torch.device,
         precision: Precision,
     ) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._preprocessing = Preprocessing(preprocess)
-        self._identity = identity
-        self._device = device
-        self._precision = precision
-        self._text_tower = _causal_text_tower(model)
-        # Of a quantised model the texts stay fp32: they are few, and nothing is gained.
-        whole: Precision = "fp32" if precision == "int8" else precision
-        self._lane = Lane(self._model.encode_image, device, whole, self._preprocessing, identity.spec)
+        self._model, self._preprocessing, self._identity = model, preprocessing, identity
+        self._device, self._precision = device, precision
+        self._reference_lane = self._lane_of(model.encode_image, device)
         image_model: Any = quantised(model) if precision == "int8" else model
-        self._image_lane = self._lane_of(image_model.encode_image, device)
-
-    @property
-    def identity(self) -> EncoderIdentity:
-        return self._identity
-
-    @property
-    def device(self) -> str:
-        return describe(self._device)
-
-    @property
-    def precision(self) -> str:
-        return self._precision
+        self._lane = self._lane_of(image_model.encode_image, device)
 
     @property
     def fast(self) -> Preprocessing:
         return self._preprocessing
 
-    def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
+    def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
         return self._preprocessing.reference(image)
 
-    def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
+    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
         if len(pixels) == 0:
             return np.empty((0, self._identity.dim), dtype=np.float32)
-        return self._image_lane.images(pixels).vectors
+        return self._lane.images(pixels).vectors
 
     def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._lane.run(torch.from_numpy(np.array(pixels)), self._model.encode_image, "fp32")
+        return self._reference_lane.run(torch.from_numpy(np.array(pixels)), self._model.encode_image, "fp32")
 
     @contextmanager
-    def lanes(self, threads: int) -> Iterator[tuple[Callable[[Pixels], EncodedImages], ...]]:
+    def lanes(self, threads: int) -> Iterator[tuple[ImageLane, ...]]:
         if self._device.type == "cpu":
             # One thread a lane: two that share a matrix product wait for each other, and for whoever decodes.
             before, count = torch.get_num_threads(), min(threads, _MOST_CPU_LANES)
             torch.set_num_threads(max(1, threads // count))
             try:
-                encode = self._image_lane.encode_image
+                encode = self._lane.encode_image
                 yield tuple(self._lane_of(encode, self._device).images for _ in range(count))
             finally:
                 torch.set_num_threads(before)
             return
-        found = []
+        lanes: list[ImageLane] = []
         for place, device in enumerate(every_device(self._device)):
             model = self._copied_to(device) if place else self._model
-            found += [self._lane_of(model.encode_image, device, number).images for number in range(_LANES[device.type])]
+            lanes += [self._lane_of(model.encode_image, device, number).images for number in range(_LANES[device.type])]
         try:
-            yield tuple(found)
+            yield tuple(lanes)
         finally:
             # What batches took is for other programs now; torch would keep it until this one ends.
             torch.cuda.empty_cache()
@@ -154,7 +140,26 @@ class OpenClipEncoder:
     ) -> Lane:
         return Lane(encode_image, device, self._precision, self._preprocessing, self._identity.spec, number)
 
-    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+
+class OpenClipTexts:
+    """The text side of an open_clip model. Implements `mmsearch.encoders.TextSide`."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        preprocessing: Preprocessing,
+        identity: EncoderIdentity,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self._model, self._tokenizer, self._identity, self._device = model, tokenizer, identity, device
+        self._tower = _causal_text_tower(model)
+        # Of a quantised model the texts stay fp32: they are few, and nothing is gained.
+        whole: Precision = "fp32" if precision == "int8" else precision
+        self._lane = Lane(model.encode_image, device, whole, preprocessing, identity.spec)
+
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
         vectors = np.empty((len(texts), self._identity.dim), dtype=np.float32)
         truncated = np.empty(len(texts), dtype=np.bool_)
         for first in range(0, len(texts), _TEXT_BLOCK):
@@ -168,7 +173,7 @@ class OpenClipEncoder:
         """(n, context) -> (n, dim). Where exact, in batches of similar length, each cut to its longest: five times as
         fast for captions in a context of 77."""
         vectors = np.empty((len(ids), self._identity.dim), dtype=np.float32)
-        tower = self._text_tower
+        tower = self._tower
         lengths = tower.lengths(ids) if tower is not None else torch.full((len(ids),), ids.shape[1])
         order = torch.argsort(lengths, stable=True)
         size = _TEXT_BATCH[self._device.type]

@@ -1,14 +1,17 @@
-"""What an encoder is to everybody else: arrays go in and come out."""
+"""The sides of an encoder: what each takes and gives. Arrays go in and come out.
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+`ImageSide` and `TextSide` are protocols with defaults: a provider derives from them and writes `prepare` and `encode`,
+and whatever it can do better than the default.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mmsearch.identity import EncoderIdentity
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -17,16 +20,17 @@ __all__ = [
     "DecodesJpeg",
     "EncodedImages",
     "EncodedTexts",
-    "Encoder",
     "FastPreprocessing",
+    "ImageLane",
+    "ImageSide",
     "JpegDecoder",
     "Pixels",
-    "TextEncoder",
+    "Side",
+    "TextSide",
 ]
 
 Pixels: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
-"""One image or a batch of them: float32 (..., 3, H, W) from `Encoder.preprocess`, which normalises; or uint8
-(..., H, W, 3) from `Encoder.fast`, which leaves that to the device."""
+"""Images as they are encoded: float32 (n, 3, H, W), normalised, or uint8 (n, H, W, 3), normalised on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,14 @@ class EncodedImages:
     encode_seconds: float
 
 
+ImageLane: TypeAlias = Callable[[Pixels], EncodedImages]
+"""Encodes images, for one thread at a time."""
+
+
 class FastPreprocessing(Protocol):
     """The checkpoint's validation transform up to its 8-bit pixels; the normalisation is left to the device.
 
-    Thread-safe. All of it agrees with `Encoder.preprocess`; how well is for `embed` to measure.
+    Thread-safe. All of it agrees with `ImageSide.prepare`; how well is for `embed` to measure.
     """
 
     @property
@@ -74,59 +82,56 @@ class FastPreprocessing(Protocol):
         ...
 
     def error(self, pixels: NDArray[np.uint8], reference: NDArray[np.float32]) -> float:
-        """Mean squared difference, in 1/255ths, of (H, W, 3) from what `Encoder.preprocess` gave (3, H, W)."""
+        """Mean squared difference, in 1/255ths, of (H, W, 3) from what `ImageSide.prepare` gave (3, H, W)."""
         ...
 
 
-class TextEncoder(Protocol):
-    """The text side of a model."""
+class Side(Protocol):
+    """One kind of input -> vectors that compare with those of the encoder's other sides."""
 
-    @property
-    def identity(self) -> EncoderIdentity:
-        """Which encoder this is, independent of device and precision."""
+    def prepare(self, item: Any) -> NDArray[np.float32]:
+        """One item -> an array of a shape that all items have. Thread-safe."""
         ...
 
-    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
-        """n texts -> their vectors. Raises EncoderError."""
+    def encode(self, prepared: Any) -> NDArray[np.float32]:
+        """n of what `prepare` gave, stacked -> float32 (n, dim), L2-normalised. Raises EncoderError."""
         ...
 
 
-class Encoder(TextEncoder, Protocol):
-    """A model with an image side and a text side whose vectors compare."""
-
-    @property
-    def device(self) -> str:
-        """Where it runs, for people: "cpu", "cuda: NVIDIA H100 80GB HBM3", "mps"."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """What it computes in: "fp32", "fp16", "bf16" or "int8". Vectors are float32 in each case."""
-        ...
+class ImageSide(Protocol):
+    """The side that takes images. `prepare` and `encode` have to be written, the rest has defaults."""
 
     @property
     def fast(self) -> FastPreprocessing | None:
-        """The quick way to pixels; None where there is only `preprocess`."""
+        """The quick way to pixels; None where there is only `prepare`."""
+        return None
+
+    def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
+        """An upright RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
         ...
 
-    def preprocess(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
-        """An RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
-        ...
-
-    def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
-        """(n, 3, H, W) from `preprocess` or (n, H, W, 3) from `fast` -> float32 (n, dim), L2-normalised.
+    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
+        """(n, 3, H, W) from `prepare` or (n, H, W, 3) from `fast` -> float32 (n, dim), L2-normalised.
 
         Raises EncoderError.
         """
         ...
 
     def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `encode_images`, from `preprocess`, in fp32 whatever the precision: what all else is held against."""
-        ...
+        """As `encode`, from `prepare`, in fp32 whatever the precision: what all else is held against."""
+        return self.encode(pixels)
 
-    def lanes(self, threads: int) -> AbstractContextManager[tuple[Callable[[Pixels], EncodedImages], ...]]:
-        """Several `encode_images` that work at the same time, each for one thread at a time, for as long as the context
-        is open. On a CPU they share `threads` cores; on GPUs there are some for each GPU."""
+    def lanes(self, threads: int) -> AbstractContextManager[tuple[ImageLane, ...]]:
+        """Several `encode` that work at the same time, each for one thread at a time, for as long as the context is
+        open. On a CPU they share `threads` cores; on GPUs there are some for each GPU. By default there is one."""
+        return _one_lane(self)
+
+
+class TextSide(Protocol):
+    """The side that takes texts. It prepares them (tokens, and what of them is cut) as it encodes them."""
+
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        """n texts -> their vectors. Raises EncoderError."""
         ...
 
 
@@ -153,7 +158,7 @@ class JpegDecoder(Protocol):
 
 @runtime_checkable
 class DecodesJpeg(Protocol):
-    """An encoder whose device can decode JPEG too. What an encoder need not have."""
+    """An image side whose device can decode JPEG too. What an image side need not have."""
 
     def why_no_jpeg_decoder(self) -> str | None:
         """Why its device decodes no JPEG, as the second half of a sentence; None where it does."""
@@ -162,3 +167,13 @@ class DecodesJpeg(Protocol):
     def jpeg_decoder(self) -> AbstractContextManager[JpegDecoder]:
         """Decodes on its device for as long as the context is open."""
         ...
+
+
+@contextmanager
+def _one_lane(side: ImageSide) -> Iterator[tuple[ImageLane, ...]]:
+    def encode(pixels: Pixels) -> EncodedImages:
+        started = time.perf_counter()
+        vectors = side.encode(pixels)
+        return EncodedImages(vectors, 0.0, time.perf_counter() - started)
+
+    yield (encode,)

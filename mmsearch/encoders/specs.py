@@ -12,6 +12,7 @@ from mmsearch.locations import expanded
 
 __all__ = [
     "DEFAULT_MODEL",
+    "OWN_PREFIXES",
     "Tagged",
     "HubModel",
     "LocalModel",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
+
+OWN_PREFIXES = ("hf-hub", "local-dir", "open_clip")
+"""What may stand before the colon of open_clip's own specs."""
 
 CONFIG_NAME = "open_clip_config.json"
 """What open_clip calls the config of a model in a folder or repository."""
@@ -93,6 +97,8 @@ def parse_spec(spec: str) -> Spec:
     if spec == "demo":
         return LocalModel(demo_folder(), "demo")
     scheme, colon, rest = spec.partition(":")
+    if colon and scheme == "open_clip":
+        return parse_spec(rest)
     if colon and scheme == "local-dir":
         if not rest:
             raise EncoderError("local-dir: needs a folder: local-dir:PATH")

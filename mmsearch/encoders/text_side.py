@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mmsearch.encoders.encoder import Encoder
 from mmsearch.encoders.protocols import EncodedTexts
 from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
@@ -11,14 +12,14 @@ from mmsearch.towers.text_files import NoTower, read_tower
 from mmsearch.towers.text_tokens import Tokens, make_tokenizer
 from mmsearch.towers.text_tower import TextTower
 
-__all__ = ["TowerEncoder", "open_tower"]
+__all__ = ["TowerTexts", "open_tower"]
 
 # Token ids of this many texts at a time bound the memory for any number.
 _TEXT_BLOCK = 8192
 
 
-def open_tower(identity: EncoderIdentity) -> "TowerEncoder":
-    """The text side of an encoder, from the cache. Raises NoTower, whose message says why there is none."""
+def open_tower(identity: EncoderIdentity) -> Encoder:
+    """An encoder with its text side alone, from the cache. Raises NoTower, whose message says why there is none."""
     stored = read_tower(identity.fingerprint)
     if stored.dim != identity.dim:
         raise NoTower(f"its text side gives vectors of {stored.dim} numbers, the gallery has {identity.dim}")
@@ -27,11 +28,11 @@ def open_tower(identity: EncoderIdentity) -> "TowerEncoder":
         tower = TextTower(stored.design, stored.weights)
     except Exception as error:  # the Rust tokenizer raises bare Exceptions for tables that it does not understand
         raise NoTower(f"its text side in the cache cannot be used ({type(error).__name__}: {error})") from error
-    return TowerEncoder(identity, tower, tokenizer)
+    return Encoder(identity, {"text": TowerTexts(identity, tower, tokenizer)})
 
 
-class TowerEncoder:
-    """The text side of an encoder in numpy. Implements `mmsearch.encoders.TextEncoder`."""
+class TowerTexts:
+    """The text side of an encoder in numpy. Implements `mmsearch.encoders.TextSide`."""
 
     def __init__(
         self, identity: EncoderIdentity, tower: TextTower, tokenizer: Callable[[Sequence[str]], Tokens]
@@ -40,11 +41,7 @@ class TowerEncoder:
         self._tower = tower
         self._tokenizer = tokenizer
 
-    @property
-    def identity(self) -> EncoderIdentity:
-        return self._identity
-
-    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
         vectors = np.empty((len(texts), self._identity.dim), dtype=np.float32)
         truncated = np.empty(len(texts), dtype=np.bool_)
         for first in range(0, len(texts), _TEXT_BLOCK):

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch import encoders
 from mmsearch.benchmarks import Benchmark
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.embedding import EmbedOptions
 from mmsearch.embedding.caption_sync import embed_captions
 from mmsearch.embedding.image_sync import embed_pictures
-from mmsearch.encoders import DEFAULT_MODEL, Encoder, load_encoder
+from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import BenchmarkError, MmsearchWarning
 from mmsearch.evaluation.records import Items
 from mmsearch.gallery import Gallery, open_writer
@@ -48,10 +49,10 @@ class Encoded:
 
 def open_encoder(model: str | Encoder | None, device: str, precision: str, announce: Callable[[str], None]) -> Encoder:
     """The encoder of a spec, loaded and announced; an encoder as it is."""
-    encoder = model or DEFAULT_MODEL
-    if isinstance(encoder, str):
-        announce(f"loading {encoder}")
-        encoder = load_encoder(encoder, device=device, precision=precision, announce=announce)
+    wanted = model or DEFAULT_MODEL
+    if isinstance(wanted, str):
+        announce(f"loading {wanted}")
+    encoder = encoders.open(wanted, device=device, precision=precision, announce=announce)
     announce(f"encoding with {encoder.identity.spec} on {encoder.device}, {encoder.precision}")
     return encoder
 

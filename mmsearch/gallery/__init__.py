@@ -14,7 +14,7 @@ from mmsearch.gallery.compacting import Removed, remove_unused, rewrite_wasteful
 from mmsearch.gallery.held import HeldGallery
 from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
 from mmsearch.gallery.reading import FileRows, Gallery, consistently
-from mmsearch.gallery.writing import GalleryWriter, open_writer, require_same_encoder, write_images
+from mmsearch.gallery.writing import GalleryWriter, open_writer, write_images
 
 __all__ = [
     "GALLERY_NAME",
@@ -28,7 +28,6 @@ __all__ = [
     "open_writer",
     "place_for_gallery",
     "remove_unused",
-    "require_same_encoder",
     "rewrite_wasteful",
     "write_images",
 ]

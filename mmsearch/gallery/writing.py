@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderMismatch, GalleryError, StoreError
+from mmsearch.errors import GalleryError, StoreError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import compacting, manifests, tables
 from mmsearch.gallery.places import root_path, root_uri
 from mmsearch.gallery.reading import Gallery, missing
-from mmsearch.identity import EncoderIdentity
+from mmsearch.identity import EncoderIdentity, require_same_encoder
 from mmsearch.items import TABLES, CaptionRow, ImageRow, SkippedRow, Table
 from mmsearch.locations import Location
 from mmsearch.stores import Store, exists, open_store
@@ -72,16 +72,6 @@ def write_images(
     """
     held = _table("images", row_ids, rows, vectors, vectors.shape[1], dtype)
     return tuple(tables.write_shards(open_store(place), "images", held, provenance))
-
-
-def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, place: Location) -> None:
-    """Raise EncoderMismatch, naming both, unless the two are the same encoder."""
-    if gallery.fingerprint != other.fingerprint:
-        raise EncoderMismatch(
-            f"{place} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
-            f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
-            f"Use --model {gallery.spec}, or another gallery with --gallery."
-        )
 
 
 def _require_ours(store: Store) -> bool:

@@ -12,12 +12,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch import encoders
 from mmsearch.ann import MeasuredRecall, QueryKind
 from mmsearch.cache import cache_dir
-from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
+from mmsearch.encoders import Encoder
 from mmsearch.errors import MmsearchError
 from mmsearch.exact import Neighbours, VectorBlock, exact_search
-from mmsearch.gallery import Gallery, require_same_encoder
+from mmsearch.gallery import Gallery
 from mmsearch.items import ItemTable
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.versions import Coverage
@@ -178,20 +179,10 @@ def _general_vectors(gallery: Gallery, encoder: EncoderChoice) -> NDArray[np.flo
         pass
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        vectors = _text_encoder(gallery, encoder).encode_texts(captions).vectors
+        opened = encoders.open(encoder, ["text"], device="cpu", precision="fp32", for_gallery=gallery)
+        vectors = opened.text.encode(captions).vectors
     _keep(vectors, kept)
     return vectors
-
-
-def _text_encoder(gallery: Gallery, encoder: EncoderChoice) -> TextEncoder:
-    """What encodes texts for a gallery: without torch where nothing else was asked for and that can be."""
-    own = gallery.manifest.encoder
-    if encoder is None and (tower := find_text_encoder(own, announce=lambda _: None)) is not None:
-        return tower
-    if encoder is None or isinstance(encoder, str):
-        encoder = load_encoder(encoder or own.spec, device="cpu", precision="fp32")
-    require_same_encoder(own, encoder.identity, gallery.path)
-    return encoder
 
 
 def _keep(vectors: NDArray[np.float32], file: Path) -> None:

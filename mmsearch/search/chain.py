@@ -156,7 +156,7 @@ def _encode(asked: Sequence[_Asked], gallery: Gallery, encoders: EncodesQueries)
     if not texts:
         return
     try:
-        encoded = encoders.text_encoder().encode_texts([text for own in texts.values() for text in own])
+        encoded = encoders.encoder("text").text.encode([text for own in texts.values() for text in own])
     except EncoderError as error:
         for one in texts:
             one.error = error

@@ -4,18 +4,16 @@ import hashlib
 import io
 import os
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import Encoder, TextEncoder, find_text_encoder, load_encoder
-from mmsearch.errors import EncoderMismatch, ImageError, MmsearchWarning, QueryError
-from mmsearch.gallery import Gallery, require_same_encoder
-from mmsearch.identity import EncoderIdentity
-from mmsearch.locations import Location
+from mmsearch import encoders
+from mmsearch.encoders import Encoder
+from mmsearch.errors import ImageError, QueryError
+from mmsearch.gallery import Gallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.search.query import SLOT, Query, TextPart, VectorPart
 from mmsearch.sources import read_picture
@@ -41,13 +39,8 @@ class EncodesQueries(Protocol):
         """Whether whoever asks chose another encoder than the one that the gallery names."""
         ...
 
-    def encoder(self) -> Encoder:
-        """For texts and images. Raises EncoderError, EncoderMismatch unless it is the gallery's."""
-        ...
-
-    def text_encoder(self) -> TextEncoder:
-        """For texts: without torch where that is laid out on this machine, unless a model or a device was asked for;
-        else the encoder. Raises as `encoder`."""
+    def encoder(self, side: str) -> Encoder:
+        """An encoder with this side. Raises EncoderError, EncoderMismatch unless it is the gallery's."""
         ...
 
 
@@ -61,15 +54,14 @@ class QueryEncoders:
         device: str = "cpu",
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._identity, self._folder = gallery.manifest.encoder, gallery.path
+        self._gallery = Gallery(gallery.store, gallery.manifest)  # which holds nothing in memory
         self._wanted, self._device, self._announce = wanted, device, announce
-        self._encoder: Encoder | None = None
-        self._texts: TextEncoder | None = None
-        self._loading = threading.RLock()
+        self._opened: dict[str, Encoder] = {}
+        self._opening = threading.RLock()
 
     def for_version(self, gallery: Gallery) -> "QueryEncoders":
         """For another version of the gallery: the same, as long as that is of the same encoder."""
-        if gallery.manifest.encoder.fingerprint == self._identity.fingerprint:
+        if gallery.manifest.encoder.fingerprint == self._gallery.manifest.encoder.fingerprint:
             return self
         return QueryEncoders(gallery, self._wanted, self._device, self._announce)
 
@@ -77,24 +69,19 @@ class QueryEncoders:
     def chosen(self) -> bool:
         return self._wanted is not None
 
-    def encoder(self) -> Encoder:
-        with self._loading:
-            if self._encoder is None:
-                encoder = self._wanted or self._identity.spec
-                if isinstance(encoder, str):
-                    encoder = load_encoder(encoder, device=self._device, precision="fp32", announce=self._announce)
-                if self._identity.declared:
-                    _warn_declared(self._identity, encoder.identity, self._folder)
-                else:
-                    require_same_encoder(self._identity, encoder.identity, self._folder)
-                self._encoder = encoder
-            return self._encoder
-
-    def text_encoder(self) -> TextEncoder:
-        with self._loading:
-            if self._texts is None and self._encoder is None and self._wanted is None and self._device == "cpu":
-                self._texts = find_text_encoder(self._identity, announce=self._announce)
-            return self._texts or self.encoder()
+    def encoder(self, side: str) -> Encoder:
+        with self._opening:
+            if side not in self._opened:
+                encoder = encoders.open(
+                    self._wanted,
+                    [side],
+                    device=self._device,
+                    precision="fp32",
+                    for_gallery=self._gallery,
+                    announce=self._announce,
+                )
+                self._opened = dict.fromkeys(encoder.sides, encoder) | self._opened
+            return self._opened[side]
 
 
 def texts_of(query: Query) -> list[str]:
@@ -110,7 +97,7 @@ def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.
     return [some[0] if forms == 1 else combined([*some], [1 / forms] * forms) for some in per_part]
 
 
-def image_vector(file: _Path, gallery: Gallery, encoders: EncodesQueries) -> NDArray[np.float32]:
+def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[np.float32]:
     """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
     file = os.fspath(file)
     try:
@@ -121,18 +108,18 @@ def image_vector(file: _Path, gallery: Gallery, encoders: EncodesQueries) -> NDA
         raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
     # A picture that the gallery holds has its vector there: no model has to be loaded for it.
     held = vector_of(gallery, hashlib.blake2b(data, digest_size=16).digest())
-    if held is not None and not encoders.chosen:
+    if held is not None and not by.chosen:
         return held
     from mmsearch import images  # late: a text needs no Pillow
     from mmsearch.loader import raw_side
 
     try:
         images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
-        encoder = encoders.encoder()
-        picture = images.decode(data, raw_side=raw_side(encoder))
+        side = by.encoder("image").image
+        picture = images.decode(data, raw_side=raw_side(side))
     except ImageError as error:
         raise QueryError(f"{file} is no picture that can be read: {error.reason}") from error
-    vector: NDArray[np.float32] = encoder.encode_images(encoder.preprocess(picture.image)[None])[0]
+    vector: NDArray[np.float32] = side.encode(side.prepare(picture.image)[None])[0]
     return vector
 
 
@@ -161,16 +148,3 @@ def combined(vectors: Sequence[NDArray[np.float32]], weights: Sequence[float]) -
         raise QueryError("the parts of the query cancel out: nothing is left to look for")
     direction: NDArray[np.float32] = (total / length).astype(np.float32)
     return direction
-
-
-def _warn_declared(gallery: EncoderIdentity, other: EncoderIdentity, folder: Location) -> None:
-    if gallery.dim != other.dim:
-        raise EncoderMismatch(
-            f"{folder} holds imported vectors of {gallery.dim} values, declared as those of {gallery.spec}; "
-            f"{other.spec} gives {other.dim}"
-        )
-    warnings.warn(
-        f"the vectors of {folder} were imported; that they are of {gallery.spec} was declared and is not checked",
-        MmsearchWarning,
-        stacklevel=4,
-    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmsearch import images
 from mmsearch.budget import REQUEST
-from mmsearch.encoders import Encoder
+from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.loader import raw_side
 from mmsearch.search.open_gallery import OpenGallery
@@ -59,10 +59,10 @@ class Pictures:
         if await self._encoding.run(vector_of, opened.gallery, content_hash) is not None:
             width, height, _ = await self._decoding.run(_pixels, data, None)
             return SentPicture(content_hash.hex(), width, height, in_gallery=True)
-        encoder = await self._encoding.run(opened.encoders.encoder)
-        width, height, pixels = await self._decoding.run(_pixels, data, encoder)
+        side = (await self._encoding.run(opened.encoders.encoder, "image")).image
+        width, height, pixels = await self._decoding.run(_pixels, data, side)
         thumbnail = await self._decoding.run(drawn, data, Edge.SMALL)
-        vector = (await self._encoding.run(encoder.encode_images, pixels))[0]
+        vector = (await self._encoding.run(side.encode, pixels))[0]
         with self._keeping:
             self._vectors[opened.gallery.manifest.encoder.fingerprint, content_hash] = vector
             self._thumbnails[content_hash] = thumbnail
@@ -98,13 +98,13 @@ class Pictures:
             pool.close()
 
 
-def _pixels(data: bytes, encoder: Encoder | None) -> tuple[int, int, NDArray[np.float32]]:
-    """Width, height and what the encoder takes, (1, 3, H, W). Raises QueryError."""
+def _pixels(data: bytes, side: ImageSide | None) -> tuple[int, int, NDArray[np.float32]]:
+    """Width, height and what a side takes, (1, 3, H, W). Raises QueryError."""
     try:
-        side = 1 if encoder is None else raw_side(encoder)
-        picture = images.decode(data, max_pixels=REQUEST.pixels, raw_side=side)  # one is decoded at a time
+        least = 1 if side is None else raw_side(side)
+        picture = images.decode(data, max_pixels=REQUEST.pixels, raw_side=least)  # one is decoded at a time
     except ImageError as error:
         reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
         raise QueryError(f"this is no picture that can be read: {reason}") from error
-    pixels = np.empty((0,), np.float32) if encoder is None else encoder.preprocess(picture.image)[None]
+    pixels = np.empty((0,), np.float32) if side is None else side.prepare(picture.image)[None]
     return picture.width, picture.height, pixels

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import EncodedTexts, Encoder, TextEncoder
+from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.exact import Neighbours
-from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ItemTable
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.retrieval import Retriever, SearchOptions
@@ -45,22 +44,18 @@ class TextMemory:
 
 
 class _RememberingTexts:
-    """A `TextEncoder` that encodes only what it does not remember."""
+    """A text side that encodes only what it does not remember."""
 
-    def __init__(self, encoder: TextEncoder, memory: TextMemory, metrics: Metrics) -> None:
+    def __init__(self, encoder: Encoder, memory: TextMemory, metrics: Metrics) -> None:
         self._encoder, self._memory, self._metrics = encoder, memory, metrics
 
-    @property
-    def identity(self) -> EncoderIdentity:
-        return self._encoder.identity
-
-    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
-        fingerprint = self.identity.fingerprint
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        fingerprint = self._encoder.identity.fingerprint
         known = {text: self._memory.get(fingerprint, text) for text in texts}
         new = [text for text, found in known.items() if found is None]
         if new:
             with self._metrics.encode_seconds.time():
-                encoded = self._encoder.encode_texts(new)
+                encoded = self._encoder.text.encode(new)
             for text, vector, truncated in zip(new, encoded.vectors, encoded.truncated.tolist(), strict=True):
                 self._memory.put(fingerprint, text, vector, truncated)
                 known[text] = vector, truncated
@@ -78,11 +73,12 @@ class RememberingEncoders:
     def chosen(self) -> bool:
         return self._encoders.chosen
 
-    def encoder(self) -> Encoder:
-        return self._encoders.encoder()
-
-    def text_encoder(self) -> TextEncoder:
-        return _RememberingTexts(self._encoders.text_encoder(), self._memory, self._metrics)
+    def encoder(self, side: str) -> Encoder:
+        encoder = self._encoders.encoder(side)
+        if side != "text":
+            return encoder
+        texts = _RememberingTexts(encoder, self._memory, self._metrics)
+        return Encoder(encoder.identity, {"text": texts}, device=encoder.device, precision=encoder.precision)
 
 
 class TimedRetriever:

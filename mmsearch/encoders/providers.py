@@ -1,0 +1,81 @@
+"""Who makes encoders: open_clip, and whatever is installed with an entry point of the group `mmsearch.encoders`.
+
+A plugin names a prefix and a function:
+
+    [project.entry-points."mmsearch.encoders"]
+    clap = "mmsearch_clap:open_encoder"
+
+`clap:music` is then an encoder spec. The function gets an `EncoderRequest` and returns an `Encoder` whose identity has
+that spec; what it raises should be an EncoderError. It is imported when a spec names it, and not before.
+`mmsearch.encoders.contract` says whether its encoders keep to what everybody relies on.
+"""
+
+from typing import TYPE_CHECKING
+
+from mmsearch.encoders.encoder import Encoder, EncoderRequest, Provider
+from mmsearch.encoders.open_clip_provider import open_clip_encoder
+from mmsearch.encoders.specs import OWN_PREFIXES, parse_spec
+from mmsearch.errors import EncoderError, MmsearchError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["GROUP", "canonical_spec", "provider_of"]
+
+GROUP = "mmsearch.encoders"
+
+
+def provider_of(spec: str) -> Provider:
+    """What opens the encoders of a spec. Raises EncoderError for a prefix that nobody provides."""
+    entry = _entry_point(spec)
+    return open_clip_encoder if entry is None else _guarded(entry)
+
+
+def canonical_spec(spec: str) -> str:
+    """A spec as identities have it: paths are absolute. Nothing is loaded. Raises EncoderError for what is none."""
+    return parse_spec(spec).spec if _entry_point(spec) is None else spec
+
+
+def _entry_point(spec: str) -> "EntryPoint | None":
+    """The entry point that a spec names; None where open_clip is meant. Raises EncoderError where nobody is."""
+    prefix, colon, _ = spec.partition(":")
+    if not colon or "/" in prefix or prefix in OWN_PREFIXES:
+        return None
+    import importlib.metadata  # late: a cold query would wait for it
+
+    installed = importlib.metadata.entry_points(group=GROUP)
+    named = [entry for entry in installed if entry.name == prefix]
+    if len(named) > 1:
+        homes = " and ".join(entry.value for entry in named)
+        raise EncoderError(f"{spec!r}: two packages provide encoders as {prefix}: ({homes}); uninstall one of them")
+    if named:
+        return named[0]
+    try:
+        parse_spec(spec)  # which says what is close
+    except EncoderError as error:
+        prefixes = ", ".join(sorted(f"{entry.name}:" for entry in installed)) or "none is installed"
+        raise EncoderError(f"{error} Beside open_clip's there are the encoders of providers: {prefixes}.") from error
+    return None
+
+
+def _guarded(entry: "EntryPoint") -> Provider:
+    """A provider that somebody else wrote: what goes wrong in it is an EncoderError that names it."""
+
+    def open_encoder(request: EncoderRequest) -> Encoder:
+        try:
+            encoder = entry.load()(request)
+        except MmsearchError:
+            raise
+        except Exception as error:  # whatever a stranger's package raises
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise EncoderError(
+                f"the provider {entry.name} ({entry.value}) cannot open {request.spec}: {words}"
+            ) from error
+        if not isinstance(encoder, Encoder):
+            raise EncoderError(
+                f"the provider {entry.name} ({entry.value}) gave a {type(encoder).__name__} for {request.spec}, "
+                "and no mmsearch.encoders.Encoder"
+            )
+        return encoder
+
+    return open_encoder
