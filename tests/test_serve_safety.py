@@ -202,7 +202,7 @@ def test_no_log_and_no_error_holds_the_token(gallery: Path, capfd: pytest.Captur
 
 
 def test_a_bug_is_told_to_the_log_and_not_to_the_client(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a secret")
 
     log = io.StringIO()
@@ -550,7 +550,7 @@ def test_queries_that_are_never_done_make_the_server_unwell(gallery: Path, monke
     monkeypatch.setattr(asking, "REQUEST", Budget(seconds=1))
     going_on = threading.Event()
     monkeypatch.setattr(
-        asking, "answered", lambda *asked: going_on.wait(20) and [MmsearchError("late")] * len(asked[1])
+        asking, "answer_queries", lambda asked, *_, **__: going_on.wait(20) and [MmsearchError("late")] * len(asked)
     )
     with running(gallery) as server:
         for _ in range(2):  # one a thread for filters
