@@ -35,7 +35,7 @@ from mmsearch.versions import IndexEntry
 DIM, ROWS = 64, 3000
 FINGERPRINT = "sha256:0123"
 
-# Everything that DESIGN and README suggest, and each class of FAISS that is searched in its own way.
+# Everything that the guide to the index suggests, and each class of FAISS that is searched in its own way.
 PRECISE = [
     *("Flat", "SQfp16", "SQ8", "HNSW16", "HNSW16,SQ8", "L2norm,HNSW16"),
     *("IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16_HNSW8,Flat"),

@@ -1,6 +1,7 @@
 """The README and the guides say what is so: what they name exists, their options exist, their examples run."""
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -192,6 +193,19 @@ def test_the_guide_to_python_names_all_that_the_package_exports() -> None:
     assert set(package.__all__) - {"__version__"} - named == set()
     rows = re.findall(r"^\| .+ \| (.+) \|$", text, flags=re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} <= set(package.__all__)
+
+
+def test_the_guide_to_searching_names_the_columns_of_an_answer(photos: Path, mmsearch: Command) -> None:
+    text = next(guide.text for guide in GUIDES if guide.topic == "searching")
+    paragraph = text[text.index("The columns of `jsonl` and `csv` are") :].partition("\n\n")[0]
+    _, *parts = re.split(r"for pictures:|For captions:|For both:", paragraph)
+    images, captions, both = (re.findall(r"`(\w+)`", part) for part in parts)
+    (photos.parent / "captions.csv").write_text("image,caption\nred.png,all red\n")
+    gallery = photos.parent / "g"
+    mmsearch("embed", photos, "--captions", photos.parent / "captions.csv", "--model", "fake", "-g", gallery)
+    for table, columns in (("images", [*images, *both[:2]]), ("captions", [*captions, *both[:2]])):
+        done = mmsearch("query", "red", "-k", 1, "--in", table, "--format", "jsonl", "-g", gallery)
+        assert list(json.loads(done.out)) == columns
 
 
 def test_the_guide_to_the_format_names_every_column() -> None:

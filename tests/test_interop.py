@@ -1,5 +1,7 @@
-"""Other tools read an export, and the shards as they are, with one line each; the README shows these lines."""
+"""Other tools read an export, and the shards as they are, with one line each; the guide to the format shows these
+lines."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
+from mmsearch.guides import read_guide
 from mmsearch.upkeep.exporting import export
 from tests.fakes import FakeEncoder
 
@@ -84,3 +87,19 @@ def test_lancedb(files: list[str], expected: dict[str, np.ndarray], tmp_path: Pa
         name, vector = next(iter(expected.items()))
         nearest = table.search(vector.astype(np.float32), vector_column_name="embedding").metric("cosine").limit(1)
         assert nearest.to_list()[0]["path"] == name
+
+
+def test_the_lines_that_the_guide_shows(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    import duckdb
+    import lancedb
+    import pandas
+    import polars
+    import pyarrow.parquet
+
+    readers = {"datasets": datasets, "duckdb": duckdb, "lancedb": lancedb, "pandas": pandas, "polars": polars}
+    (lines,) = re.findall(r"```python\n(.+?)```", read_guide("format").text, flags=re.DOTALL)
+    monkeypatch.chdir(Path(files[0]).parent)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    rows = [len(eval(line, {**readers, "pyarrow": pyarrow})) for line in lines.splitlines()]
+    assert rows == [12] * 5

@@ -1,4 +1,4 @@
-"""Ways to print an answer. Each is stable: programs read them. What they hold stands in the README."""
+"""Ways to print an answer. Each is stable: programs read them. `mmsearch guide searching` says what they hold."""
 
 import csv
 import io
