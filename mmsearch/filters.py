@@ -229,4 +229,8 @@ def _type(kind: pa.DataType) -> str:
         return "integer"
     if pa.types.is_boolean(kind):
         return "true or false"
+    if pa.types.is_floating(kind):
+        return "number"
+    if pa.types.is_fixed_size_list(kind):
+        return f"list of {kind.list_size} numbers"
     return "blob" if pa.types.is_binary(kind) else "timestamp" if pa.types.is_timestamp(kind) else str(kind)

@@ -1,10 +1,10 @@
 """A version of a gallery: what its manifest says that it consists of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import ItemTable, Table
 
 __all__ = [
     "Agreement",
@@ -79,7 +79,7 @@ class IndexEntry:
     """
 
     name: str
-    table: ItemTable
+    table: str
     covers: Coverage
     rows: int
     factory: str
@@ -141,7 +141,7 @@ class Manifest:
     next_row_ids: per table the smallest row id never used. next_root_id: likewise.
     dtype: of stored embeddings, "float16" or "float32".
     parity: for each device and precision that pictures were encoded with, what the last such run measured.
-    promised: ids of images, below the next one, whose rows others may be writing: an index does not answer for them.
+    promised: per table, ids below the next one, whose rows others may be writing: an index does not answer for them.
     swept: the version with which files were last removed, see `gallery.upkeep.remove_unused`; 0 for none.
     """
 
@@ -152,10 +152,10 @@ class Manifest:
     encoder: EncoderIdentity
     roots: tuple[Root, ...]
     next_root_id: int
-    next_row_ids: dict[Table, int]
-    shards: dict[Table, tuple[Shard, ...]]
-    deletes: dict[Table, tuple[RowIdFile, ...]]
+    next_row_ids: dict[str, int]
+    shards: dict[str, tuple[Shard, ...]]
+    deletes: dict[str, tuple[RowIdFile, ...]]
     indexes: tuple[IndexEntry, ...]
     parity: tuple[Parity, ...] = ()
-    promised: Coverage = ()
+    promised: Mapping[str, Coverage] = field(default_factory=dict)
     swept: int = 0

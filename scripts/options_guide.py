@@ -88,7 +88,8 @@ def option(parameter: inspect.Parameter, kind: Any, info: OptionInfo) -> str:
     # In an annotation Typer takes the first name for a default value, and puts it right later.
     first = [info.default] if isinstance(info.default, str) else []
     names = [*first, *(info.param_decls or ())] or [f"--{parameter.name.replace('_', '-')}"]
-    takes = "" if kind is bool else f" {info.metavar or value_of(kind)}"
+    value = info.metavar or value_of(kind)
+    takes = "" if kind is bool else f" {value.strip('[]') if '|' in value else value}"
     absent = (None, False, inspect.Parameter.empty)
     default = "" if parameter.default in absent else f" Default: {parameter.default}."
     return f"- `{', '.join(names)}{takes}`: {info.help}{default}"

@@ -36,7 +36,7 @@ def test_captions_with_pictures(tmp_path: Path, text: str, kind: str) -> None:
     (tmp_path / "captions.txt").write_bytes(text.encode())
     found = read_captions(tmp_path / "captions.txt")
     assert [(line.image, line.caption) for line in found.lines] == TWO
-    assert (found.kind, found.problems) == (kind, ())
+    assert (found.form, found.problems) == (kind, ())
 
 
 FOUR = [("a.jpg", "a dog, brown"), ("a.jpg", "it's a dog"), ("b.jpg", "two cats"), ("b.jpg", "cats")]
@@ -71,7 +71,7 @@ def test_tables_as_programs_write_them_are_read_alike_by_embed_and_eval(
     file.write_bytes(text.encode(encoding))
     found = read_captions(file)
     assert [(line.image, line.caption) for line in found.lines] == FOUR
-    assert (found.kind, found.problems) == (kind, ())
+    assert (found.form, found.problems) == (kind, ())
     draft = read_annotations(file, ColumnNames())
     assert [(draft.images[image].name, caption) for image, caption in draft.captions] == FOUR
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmsearch.errors import StoreError
+from mmsearch.items import IMAGES
 from mmsearch.render.collecting import collect
 from mmsearch.search.hits import Hit
 from tests.conftest import Command
@@ -14,7 +15,7 @@ from tests.conftest import Command
 
 def hits(*files: Path | str | None) -> list[Hit]:
     return [
-        Hit(rank, 1 / rank, rank, "images", None, None, None, None if file is None else str(file))
+        Hit(rank, 1 / rank, rank, IMAGES, None, file=None if file is None else str(file))
         for rank, file in enumerate(files, 1)
     ]
 

@@ -33,7 +33,7 @@ from mmsearch.indexing import (
 from mmsearch.indexing.memory import parse_size
 from mmsearch.indexing.trial_queries import Questions, general_captions
 from mmsearch.indexing.tuning import Goal, choose, consistent, lower_bound
-from mmsearch.items import CaptionRow, ImageRow, ItemTable
+from mmsearch.items import CaptionRow, ImageRow
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.retrieval import EXACT, SearchOptions
 from mmsearch.upkeep.maintenance import compact
@@ -67,7 +67,7 @@ def add(folder: Path, images: int = 0, captions: int = 0, *, seed: int = 0, dele
         writer.commit()
 
 
-def indexed(folder: Path, *, table: ItemTable = "images", **options: Any) -> IndexReport:
+def indexed(folder: Path, *, table: str = "images", **options: Any) -> IndexReport:
     return index(folder, table=table, options=IndexOptions(**options))
 
 

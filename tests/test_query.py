@@ -38,7 +38,7 @@ def test_hits_say_where_to_open_the_picture(gallery: Path, photos: Path) -> None
     (hit,) = opened(gallery).query("red", k=1)
     assert hit.file is not None
     assert Path(hit.file).is_file()
-    assert (hit.root, hit.width, hit.height, hit.table) == (str(photos), 16, 12, "images")
+    assert (hit.root, hit.row.width, hit.row.height, hit.kind.name) == (str(photos), 16, 12, "images")
 
 
 def test_scores_are_those_of_record(gallery: Path) -> None:
@@ -158,10 +158,10 @@ def test_captions_are_found_by_picture_and_by_text(gallery: Path, photos: Path, 
     report = embed(captions=[captions_file(photos)], gallery=gallery, encoder=fake)
     assert (report.captions.added, report.captions.unmatched, report.total_images) == (3, 1, 12)
     hits = opened(gallery).query(image=photos / "blue.png", k=3, table="captions")
-    assert hits[0].caption == "blue, of course"
+    assert hits[0].row.caption == "blue, of course"
     assert (hits[0].path, hits[0].file) == ("more/blue.png", str(photos / "more" / "blue.png"))
     (hit,) = opened(gallery).query("green", k=1, table="captions")
-    assert (hit.caption, hit.path, hit.file) == ("green", None, None)
+    assert (hit.text, hit.path, hit.file) == ("green", None, None)
 
 
 def test_running_a_file_of_captions_again_replaces_its_captions(gallery: Path, photos: Path, fake: FakeEncoder) -> None:

@@ -161,7 +161,7 @@ def test_a_driver_that_is_killed_and_started_again(cluster: Cluster, whole: Path
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert (report["images"]["unchanged"], report["images"]["added"]) == (kept, 1000 - kept)
-    assert Gallery.open(tmp_path / "g").manifest.promised == ()
+    assert Gallery.open(tmp_path / "g").manifest.promised == {}
     assert_equal(tmp_path / "g", whole)
 
 

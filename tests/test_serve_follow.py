@@ -206,10 +206,10 @@ def test_what_is_held_answers_as_what_is_read(most_bytes: int, tmp_path: Path) -
     some = np.array([1_999, 3, 700, 699, 14])
     assert read.image_rows(some) == held.image_rows(some)
     assert np.array_equal(read.vectors("images", some), held.vectors("images", some))
-    assert read.row_with_content(b"1500") == held.row_with_content(b"1500")
+    assert read.row_with_content("images", b"1500") == held.row_with_content("images", b"1500")
     assert [read.is_live("images", row) for row in (3, 7, 9_999)] == [True, False, False]
     assert [held.is_live("images", row) for row in (3, 7, 9_999)] == [True, False, False]
-    assert read.content_hashes() == held.content_hashes()
+    assert read.content_hashes("images") == held.content_hashes("images")
     assert held.held_bytes <= most_bytes
 
 

@@ -106,7 +106,7 @@ def test_it_is_the_gallery_of_a_local_run(folder: Path, crew: type[PretendedCrew
     assert spread(folder).images.unchanged == len(contents(folder / "g"))
     assert crew.last is done  # nobody was asked
     manifest = Gallery.open(folder / "g").manifest
-    assert manifest.promised == ()
+    assert manifest.promised == {}
     assert {shard.provenance.route for shard in manifest.shards["images"] if shard.provenance} == {"fast"}
 
 
@@ -317,7 +317,7 @@ def test_ctrl_c_keeps_what_is_done(folder: Path, crew: type[PretendedCrew]) -> N
         spread(folder, progress=interrupted)
     kept = contents(folder / "g")
     assert 15 <= len(kept) < FILES
-    assert Gallery.open(folder / "g").manifest.promised == ()
+    assert Gallery.open(folder / "g").manifest.promised == {}
     assert crew.last.closed
     report = spread(folder)
     assert report.images.unchanged == len(kept)

@@ -14,7 +14,6 @@ from mmsearch.ann.records import IndexRecord
 from mmsearch.ann.searching import AnnIndex
 from mmsearch.errors import AnnIndexError
 from mmsearch.exact import VectorBlock
-from mmsearch.items import ItemTable
 from mmsearch.progress import Progress, ProgressCallback, quiet
 
 __all__ = ["build", "grown", "held_bytes_per_row", "lists_of", "row_bytes", "training_rows_needed"]
@@ -62,7 +61,7 @@ def build(
     factory: str,
     *,
     name: str = "",
-    table: ItemTable,
+    table: str,
     fingerprint: str,
     dim: int,
     training: Callable[[], NDArray[np.float32]],
@@ -133,7 +132,7 @@ def _train(index: Any, factory: str, training: NDArray[np.float32], seed: int, p
 
 
 def _add(
-    index: Any, factory: str, blocks: Iterable[VectorBlock], table: ItemTable, rows: int, progress: ProgressCallback
+    index: Any, factory: str, blocks: Iterable[VectorBlock], table: str, rows: int, progress: ProgressCallback
 ) -> NDArray[np.int64]:
     row_ids = [np.empty(0, np.int64)]
     done = 0

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from mmsearch.items import ItemTable
-
 __all__ = ["FORMAT_VERSION", "Effort", "FileRecord", "IndexRecord", "MeasuredRecall", "QueryKind", "TriedEffort"]
 
 FORMAT_VERSION = 2
@@ -89,7 +87,7 @@ class IndexRecord:
     """
 
     name: str
-    table: ItemTable
+    table: str
     fingerprint: str
     dim: int
     rows: int

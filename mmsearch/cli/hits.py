@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmsearch.cli.options import say
+from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import printable
-from mmsearch.search.hits import COLUMNS, record, shown_file
+from mmsearch.search.hits import columns, record, shown_file
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer
@@ -22,9 +23,9 @@ __all__ = ["FORMATS", "keep_files", "keep_page", "keep_sheet", "print_run"]
 
 
 def _shown(hit: "Hit") -> str:
-    """A caption, or the file by the shortest path that opens it from here."""
-    if hit.caption is not None:
-        return hit.caption
+    """Its words, or the file by the shortest path that opens it from here."""
+    if hit.text is not None:
+        return hit.text
     if hit.file is not None and url_of(hit.file) is not None:
         return hit.file
     file = Path(hit.file or hit.path or "")
@@ -34,27 +35,28 @@ def _shown(hit: "Hit") -> str:
 def _table(answer: "Answer") -> None:
     if not sys.stdout.isatty():
         for hit in answer.hits:
-            what = printable(hit.caption or hit.file or hit.path or "")
+            what = printable(hit.text or hit.file or hit.path or "")
             print(hit.rank, f"{hit.score:.4f}", what, *(["gone"] if hit.gone else []), sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    captions = answer.query.table == "captions"
+    of_kind = kind(answer.query.table)
+    in_words = of_kind.text is not None
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
-    table.add_column("caption" if captions else "picture", overflow="fold")
-    if captions:
+    table.add_column(of_kind.noun, overflow="fold")
+    if in_words:
         table.add_column("of", overflow="fold", style="dim")
     for hit in answer.hits:
         # A terminal that knows links opens the picture on a click.
         cell = Text(printable(_shown(hit)), style=_link(hit))
         of = Text(printable(hit.path or ""))
         if hit.gone:
-            (of if captions else cell).append("  gone", style="bold red")
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", *([cell, of] if captions else [cell]))
+            (of if in_words else cell).append("  gone", style="bold red")
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", *([cell, of] if in_words else [cell]))
     if answer.hits:
         Console().print(table)
 
@@ -90,7 +92,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def _cells(answer: "Answer") -> Iterator[list[object]]:
     """The header, then a row a hit."""
-    yield [*COLUMNS[answer.query.table]]
+    yield [*columns(kind(answer.query.table))]
     for hit in answer.hits:
         yield [str(value).lower() if isinstance(value, bool) else value for value in record(hit).values()]
 
@@ -125,8 +127,8 @@ def _trec(answer: "Answer") -> None:
 def print_run(answers: "Sequence[tuple[str, Sequence[Hit]]]") -> None:
     """`qid Q0 docno rank score tag`: (id of the query, its hits) as a TREC run.
 
-    A caption has no name of its own and is called by its row id. A picture is called by its path, or, where the run
-    holds that path below two roots, by its file.
+    What stands for no file (a caption) has no name of its own and is called by its row id. What does is called by its
+    path, or, where the run holds that path below two roots, by its file.
     """
     import numpy as np
 
@@ -138,7 +140,7 @@ def print_run(answers: "Sequence[tuple[str, Sequence[Hit]]]") -> None:
             roots.setdefault(hit.path, set()).add(hit.root)
 
     def name(hit: "Hit") -> str:
-        if hit.table == "captions":
+        if hit.kind.files is None:
             return str(hit.row_id)
         return (hit.path if len(roots[hit.path]) == 1 else shown_file(hit)) or str(hit.row_id)
 

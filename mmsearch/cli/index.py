@@ -9,6 +9,7 @@ import typer
 
 from mmsearch.cli.options import GalleryOption, TableOption, path, say
 from mmsearch.cli.progress import display
+from mmsearch.items import DEFAULT_KIND
 
 if TYPE_CHECKING:
     from mmsearch.ann import Effort
@@ -24,7 +25,7 @@ def _milliseconds(text: str) -> float:
 
 
 def index(
-    table: TableOption = "images",
+    table: TableOption = DEFAULT_KIND.name,
     factory: Annotated[
         str | None,
         typer.Option(

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmsearch.items import kinds
 from mmsearch.locations import redacted
 from mmsearch.names import printable
 
@@ -48,8 +49,24 @@ GalleryOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def kind_name(text: str) -> str:
+    """The name of a kind of item that was typed."""
+    names = [kind.name for kind in kinds()]
+    if text not in names:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, names))}.")
+    return text
+
+
 TableOption = Annotated[
-    Literal["images", "captions"], typer.Option("--in", help="Which table: the pictures or the captions.")
+    str,
+    typer.Option(
+        "--in",
+        metavar=f"[{'|'.join(kind.name for kind in kinds())}]",
+        parser=kind_name,
+        help="Which table: the pictures or the captions.",
+    ),
 ]
 Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. One that is absent is an error.")

@@ -10,6 +10,7 @@ from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.opening import open_page, open_pictures, require_few
 from mmsearch.cli.options import GalleryOption, TableOption, path
+from mmsearch.items import DEFAULT_KIND
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
 
@@ -53,7 +54,7 @@ def query(
             rich_help_panel=_ASK,
         ),
     ] = None,
-    table: TableOption = "images",
+    table: TableOption = DEFAULT_KIND.name,
     where: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,7 @@ import numpy as np
 from mmsearch.embedding.records import CaptionCounts
 from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
-from mmsearch.items import CaptionRow
+from mmsearch.items import CAPTIONS, CaptionRow
 from mmsearch.locations import Location, joined
 from mmsearch.names import composed, stored_name
 from mmsearch.progress import Progress, ProgressCallback
@@ -57,7 +57,7 @@ def embed_captions(
     uncaptioned = images.uncaptioned() if any(line.stem for line in captions.lines) else []
     truncated = _encode(writer, encoder, changed, progress)
     gone += [row_id for row_id, _ in live.values()]
-    writer.delete("captions", gone)
+    writer.delete(CAPTIONS.name, gone)
     return CaptionCounts(
         added=sum(row_id is None for _, row_id in changed),
         updated=sum(row_id is not None for _, row_id in changed),
@@ -103,10 +103,10 @@ def _encode(
         model = encoder()
         encoded = model.text.encode([row.caption for row, _ in chunk])
         truncated += int(np.count_nonzero(encoded.truncated))
-        provenance = Provenance(model.device, model.precision, "text")
+        provenance = Provenance(model.device, model.precision, CAPTIONS.side)
         rows = [replace(row, truncated=bool(cut)) for (row, _), cut in zip(chunk, encoded.truncated, strict=True)]
         replaced = [row_id for _, row_id in chunk if row_id is not None]
-        writer.append("captions", rows, encoded.vectors, provenance, replaces={"captions": replaced})
+        writer.append(CAPTIONS.name, rows, encoded.vectors, provenance, replaces={CAPTIONS.name: replaced})
         if writer.due:
             writer.commit()
         progress(Progress("encoding captions", start + len(chunk), len(changed)))

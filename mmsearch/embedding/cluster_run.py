@@ -4,6 +4,7 @@ The workers write the shards; nothing of it is in the gallery before this proces
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from mmsearch.cluster import Crew, Dispatch, Done, Lost
@@ -16,6 +17,7 @@ from mmsearch.embedding.stage_times import Stages
 from mmsearch.embedding.worker import Introduction, Outcome, hashes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityError, SourceError
+from mmsearch.items import IMAGES
 from mmsearch.loader import Loaded
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import opened
@@ -102,7 +104,7 @@ class _Run:
     ) -> None:
         self._crew, self._book, self._stages = crew, book, stages
         self._admit, self._announce = admit, announce
-        self._pieces = Pieces(tasks, book.writer.reserve)
+        self._pieces = Pieces(tasks, partial(book.writer.reserve, IMAGES.name))
         self._workers: dict[int, Introduction] = {}
         self._lanes: dict[int, int] = {}
         self._told = -1
@@ -139,7 +141,7 @@ class _Run:
 
     def _take(self, done: Done[Piece, Outcome]) -> None:
         piece, outcome, where = done.piece, done.outcome, self._crew.where(done.worker)
-        self._book.writer.require_written(outcome.shards, where)
+        self._book.writer.require_written(IMAGES.name, outcome.shards, where)
         _require_sources(piece, outcome, where)
         self._pieces.took(len(piece.tasks), outcome.seconds)
         self._stages.join(outcome.stages)
@@ -154,7 +156,7 @@ class _Run:
         (task,) = lost.piece.tasks
         self._announce(f"{task.file.location} ended every worker that read it, and is skipped: {lost.reason}")
         error = ImageError("decode", "ended every worker that read it")
-        self._book.writer.release(lost.piece.first_row_id, 1)
+        self._book.writer.release(IMAGES.name, lost.piece.first_row_id, 1)
         self._book.skipped([Entry(task, Loaded(task.file, error=error))])
         self.skipped += 1
 

@@ -11,6 +11,7 @@ from mmsearch.embedding.records import EmbedOptions, ImageCounts
 from mmsearch.embedding.stage_times import Stages, StageTimes
 from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
+from mmsearch.items import IMAGES, SKIPPED
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sync import Plan, Task, check_prune, count_lost, suspicious
 
@@ -78,7 +79,7 @@ def embed_pictures(
     stages = Stages()
     skipped = 0
     if plan.tasks:
-        book.known = writer.gallery.content_hashes()
+        book.known = writer.gallery.content_hashes(IMAGES.name)
         executor = executor or Here()
         skipped = executor.carry_out(plan.tasks, book, encoder, options, stages, progress)
     return _counts(plan, book, skipped, _delete_vanished(book, plan, options)), stages.times()
@@ -99,8 +100,8 @@ def _delete_vanished(book: Book, plan: Plan, options: EmbedOptions) -> int:
             check_prune(root.folder, lost + len(broken), root.live)
     book.delete_broken()
     for root in plan.roots:
-        writer.delete("images", root.vanished)
-    writer.delete("skipped", plan.vanished_skipped)
+        writer.delete(IMAGES.name, root.vanished)
+    writer.delete(SKIPPED.name, plan.vanished_skipped)
     return sum(len(root.vanished) for root in plan.roots) + len(book.broken)
 
 

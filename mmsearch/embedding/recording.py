@@ -18,7 +18,7 @@ from mmsearch.embedding.worker import Outcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
-from mmsearch.items import ImageRow, SkippedRow, Table
+from mmsearch.items import IMAGES, SKIPPED, ImageRow, SkippedRow
 from mmsearch.loader import Kind
 from mmsearch.sync import Task
 from mmsearch.versions import Provenance
@@ -97,8 +97,8 @@ class Book:
         started = time.perf_counter()
         mine = [tasks[place] for place in outcome.places.tolist()]
         if outcome.shards:
-            self.writer.adopt(outcome.shards, replaces=_replaced(mine))
-        self.writer.release(first_row_id, len(tasks))
+            self.writer.adopt(IMAGES.name, outcome.shards, replaces=_replaced(mine))
+        self.writer.release(IMAGES.name, first_row_id, len(tasks))
         for task, content_hash, place in zip(mine, outcome.content, outcome.places.tolist(), strict=True):
             self.known.setdefault(content_hash, first_row_id + place)
             self._count(task, content_hash)
@@ -111,7 +111,7 @@ class Book:
     def reused(self, entries: Sequence[Entry]) -> None:
         """Write rows whose content is known, with the vectors that it has."""
         ids = np.array([self.known[entry.picture.content_hash] for entry in entries])
-        old, vectors = self.writer.stored_images(ids)
+        old, vectors = self.writer.stored(IMAGES, ids)
         rows = [copy_of(entry, row) for entry, row in zip(entries, old, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
@@ -139,14 +139,14 @@ class Book:
             if task.replaces_skipped is not None:
                 replaced.append(task.replaces_skipped)
         if rows:
-            self.writer.append("skipped", rows, replaces={"skipped": replaced})
+            self.writer.append(SKIPPED.name, rows, replaces={SKIPPED.name: replaced})
         self._commit_if_due()
 
     def delete_broken(self) -> None:
         """Put skipped rows in the place of pictures that no longer decode."""
         if self.broken:
             replaces = _replaced([task for task, _ in self.broken])
-            self.writer.append("skipped", [row for _, row in self.broken], replaces=replaces)
+            self.writer.append(SKIPPED.name, [row for _, row in self.broken], replaces=replaces)
 
     @contextlib.contextmanager
     def settling(self) -> Iterator[None]:
@@ -194,11 +194,13 @@ class Book:
                 self.parity.went_exactly(kind, task.file.location)
         if found:
             ids = np.array(sorted(found), np.int64)
-            self.writer.revise(ids, np.stack([found[row_id] for row_id in ids.tolist()]), self._exact_provenance())
+            self.writer.revise(
+                IMAGES.name, ids, np.stack([found[row_id] for row_id in ids.tolist()]), self._exact_provenance()
+            )
 
     def _withdraw(self, row_id: int, task: Task, content_hash: bytes) -> None:
         """Take back a row whose file is another one by now: the next run finds it new."""
-        self.writer.delete("images", [row_id])
+        self.writer.delete(IMAGES.name, [row_id])
         if self.known.get(content_hash) == row_id:
             del self.known[content_hash]
         self.withdrawn += 1
@@ -217,7 +219,7 @@ class Book:
     ) -> None:
         started = time.perf_counter()
         replaces = _replaced([entry.task for entry in entries])
-        ids = self.writer.append("images", rows, vectors, provenance, replaces=replaces)
+        ids = self.writer.append(IMAGES.name, rows, vectors, provenance, replaces=replaces)
         for entry, row_id in zip(entries, ids.tolist(), strict=True):
             content_hash = entry.picture.content_hash
             kind = entry.picture.kind or self._kinds.get(content_hash)
@@ -243,7 +245,7 @@ class Book:
 
     def _copied_provenance(self) -> Provenance:
         """Of vectors that another row has had: where they all came the same way, that one."""
-        ways = {shard.provenance for shard in self.writer.manifest.shards["images"]}
+        ways = {shard.provenance for shard in self.writer.manifest.shards[IMAGES.name]}
         ways |= {self._own_provenance(), *self.checks}
         ways |= {self._exact_provenance()} if self.parity.disagrees else set()
         known = [way for way in ways if way is not None]
@@ -259,8 +261,8 @@ class Book:
             self.write_seconds += time.perf_counter() - started
 
 
-def _replaced(tasks: Sequence[Task]) -> dict[Table, list[int]]:
+def _replaced(tasks: Sequence[Task]) -> dict[str, list[int]]:
     return {
-        "images": [task.replaces_image for task in tasks if task.replaces_image is not None],
-        "skipped": [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],
+        IMAGES.name: [task.replaces_image for task in tasks if task.replaces_image is not None],
+        SKIPPED.name: [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],
     }

@@ -23,6 +23,7 @@ from mmsearch.errors import (
     StoreError,
 )
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.locations import Location, located
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.sources import EVERYTHING, CaptionFile, ColumnNames, Selection, archive_kind, read_captions, read_pairs
@@ -66,7 +67,7 @@ def embed(
     place = place_for_gallery(gallery)
     files = [(file, _read_captions(file, place, options.columns)) for file in named]
     for file, lines in files:
-        announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.kind}")
+        announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
     with open_writer(place, command="embed") as writer:
         _require_own_vectors(writer)
         sides = [*(["image"] if paths or not captions else []), *(["text"] if captions else [])]
@@ -165,7 +166,7 @@ def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
         names = {task.file.name for task in plan.tasks if task.root_id == new.root_id}
         for root in absent if not new.live else ():
             folder = writer.root_path(root)
-            held = writer.gallery.files("images", root.id).names
+            held = writer.gallery.files(IMAGES.name, root.id).names
             if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_LOOKED_AT]):
                 continue
             if held and 2 * len(names.intersection(held)) >= len(held):
@@ -228,7 +229,7 @@ def _report(
         precision=source.used[1],
         images=images,
         captions=captions,
-        total_images=gallery.live_rows("images"),
-        total_captions=gallery.live_rows("captions"),
+        total_images=gallery.live_rows(IMAGES.name),
+        total_captions=gallery.live_rows(CAPTIONS.name),
         seconds=seconds,
     )

@@ -20,9 +20,9 @@ from mmsearch.embedding.sink import Entry, copy_of, parted, references_of, row_o
 from mmsearch.embedding.stage_times import Stages
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import EncoderError, ImageError, StoreError
-from mmsearch.gallery import write_images
+from mmsearch.gallery import write_rows
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import ImageRow
+from mmsearch.items import IMAGES, ImageRow
 from mmsearch.loader import Kind, Loaded
 from mmsearch.locations import Location
 from mmsearch.version import __version__
@@ -126,7 +126,7 @@ class Worker:
             places, rows, vectors = drawer.in_order(exact=exact)
             if rows:
                 ids = places + piece.first_row_id
-                shards += write_images(recipe.gallery, ids, rows, vectors, recipe.dtype, provenance)
+                shards += write_rows(recipe.gallery, IMAGES.name, ids, rows, vectors, recipe.dtype, provenance)
         places, rows, _ = drawer.in_order()
         stages.write = time.perf_counter() - writing
         return Outcome(

@@ -24,6 +24,7 @@ from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import BenchmarkError, MmsearchWarning
 from mmsearch.evaluation.records import Items
 from mmsearch.gallery import Gallery, open_writer
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Relevance
 from mmsearch.progress import ProgressCallback
 from mmsearch.sources import CaptionFile, CaptionLine
@@ -104,9 +105,9 @@ def encode_benchmark(
         by_ordinal = {row.ordinal: (row_id, bool(row.truncated)) for row_id, row in gallery.all_captions()}
         caption_row_ids = np.array([by_ordinal[n][0] for n in kept.tolist()])
         truncated = sum(by_ordinal[n][1] for n in kept.tolist())
-        vectors = np.asarray(gallery.vectors("captions", caption_row_ids), np.float32)
+        vectors = np.asarray(gallery.vectors(CAPTIONS.name, caption_row_ids), np.float32)
     return Encoded(
-        images=np.asarray(gallery.vectors("images", image_row_ids), np.float32),
+        images=np.asarray(gallery.vectors(IMAGES.name, image_row_ids), np.float32),
         captions=vectors,
         items=items,
         gallery=gallery,
@@ -131,7 +132,7 @@ def encode_images(
     gallery = _gallery(folder, names, encoder, progress, product=product, captions=(), fresh=fresh)
     rows, unreadable = _readable(gallery, names, allow_missing=allow_missing)
     read = tuple(name for name in names if name in rows)
-    vectors = gallery.vectors("images", np.array([rows[name] for name in read]))
+    vectors = gallery.vectors(IMAGES.name, np.array([rows[name] for name in read]))
     return np.asarray(vectors, np.float32), read, unreadable
 
 
@@ -171,7 +172,7 @@ def _texts(
             writer.commit()
         gallery = writer.gallery
     rows = sorted((row.ordinal, row_id, bool(row.truncated)) for row_id, row in gallery.all_captions())
-    vectors = gallery.vectors("captions", np.array([row_id for _, row_id, _ in rows]))
+    vectors = gallery.vectors(CAPTIONS.name, np.array([row_id for _, row_id, _ in rows]))
     return np.asarray(vectors, np.float32), sum(cut for *_, cut in rows)
 
 
@@ -205,7 +206,7 @@ def _gallery(
             writer.commit()
             if captions:
                 # One name for all annotation files: what another one said before is replaced.
-                embed_captions(writer, lambda: encoder, place / "captions", captions, progress)
+                embed_captions(writer, lambda: encoder, place / CAPTIONS.name, captions, progress)
         finally:
             writer.commit()
         return writer.gallery

@@ -10,6 +10,7 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.measuring import as_report, as_system, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
 from mmsearch.gallery import Gallery
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Relevance, Vectors
 from mmsearch.names import real_name
 from mmsearch.progress import ProgressCallback, quiet
@@ -107,8 +108,8 @@ def _held(gallery: Gallery) -> _Held:
     problems = [f"{without:,} captions name no picture of the gallery, left out"] if without else []
     problems += [f"{left:,} pictures have no caption, left out"] if left else []
     return _Held(
-        images=gallery.vectors("images", np.array([pictures[key] for key in used])),
-        captions=gallery.vectors("captions", np.array([row_id for *_, row_id, _ in asking])),
+        images=gallery.vectors(IMAGES.name, np.array([pictures[key] for key in used])),
+        captions=gallery.vectors(CAPTIONS.name, np.array([row_id for *_, row_id, _ in asking])),
         items=items,
         truncated=sum(cut for *_, cut in asking),
         problems=tuple(problems),

@@ -9,7 +9,7 @@ from mmsearch.evaluation.encoding import Encoded
 from mmsearch.evaluation.records import EvaluateOptions, ViaIndex
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import IndexOptions, index
-from mmsearch.items import ItemTable
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Relevance, first_found_ranks, recall_at_k
 from mmsearch.progress import ProgressCallback
 from mmsearch.search.open_gallery import OpenGallery
@@ -20,9 +20,9 @@ __all__ = ["through_index"]
 def through_index(encoded: Encoded, options: EvaluateOptions, progress: ProgressCallback) -> tuple[ViaIndex, ...]:
     """Both directions through an index of the cached gallery, built where there is none."""
     items = encoded.items
-    directions: tuple[tuple[str, ItemTable, NDArray[np.float32], Relevance, NDArray[np.int64]], ...] = (
-        ("text_to_image", "images", encoded.captions, items.images_of_caption, encoded.image_row_ids),
-        ("image_to_text", "captions", encoded.images, items.captions_of_image, encoded.caption_row_ids),
+    directions: tuple[tuple[str, str, NDArray[np.float32], Relevance, NDArray[np.int64]], ...] = (
+        ("text_to_image", IMAGES.name, encoded.captions, items.images_of_caption, encoded.image_row_ids),
+        ("image_to_text", CAPTIONS.name, encoded.images, items.captions_of_image, encoded.caption_row_ids),
     )
     place = encoded.gallery.path
     found = []

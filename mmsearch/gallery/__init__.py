@@ -14,7 +14,7 @@ from mmsearch.gallery.compacting import Removed, remove_unused, rewrite_wasteful
 from mmsearch.gallery.held import HeldGallery
 from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
 from mmsearch.gallery.reading import FileRows, Gallery, consistently
-from mmsearch.gallery.writing import GalleryWriter, open_writer, write_images
+from mmsearch.gallery.writing import GalleryWriter, open_writer, write_rows
 
 __all__ = [
     "GALLERY_NAME",
@@ -29,5 +29,5 @@ __all__ = [
     "place_for_gallery",
     "remove_unused",
     "rewrite_wasteful",
-    "write_images",
+    "write_rows",
 ]

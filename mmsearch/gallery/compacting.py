@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.gallery import manifests, tables
-from mmsearch.items import TABLES, Table
+from mmsearch.items import table_names
 from mmsearch.stores import Entry, Store
 from mmsearch.versions import Manifest, Provenance, RowIdFile, Shard
 
@@ -38,7 +38,7 @@ class Removed:
 
 def merge_small(store: Store, manifest: Manifest) -> Manifest:
     """The manifest with its small shards merged and its delete lists joined, where there are too many of them."""
-    for table in TABLES:
+    for table in table_names():
         small = [shard for shard in manifest.shards[table] if shard.rows < SMALL_SHARD_ROWS]
         if len(small) > MOST_SMALL_SHARDS or len(manifest.deletes[table]) > MOST_SMALL_SHARDS:
             manifest = _rewritten(store, manifest, table, small if len(small) > MOST_SMALL_SHARDS else [])
@@ -47,7 +47,7 @@ def merge_small(store: Store, manifest: Manifest) -> Manifest:
 
 def rewrite_wasteful(store: Store, manifest: Manifest) -> Manifest:
     """The manifest with every small or largely dead shard rewritten; itself where there is nothing to gain."""
-    for table in TABLES:
+    for table in table_names():
         dead = tables.read_row_ids(store, manifest.deletes[table])
         shards = manifest.shards[table]
         chosen = [shard for shard in shards if _dead_share(store, table, shard, manifest, dead) > _WASTEFUL]
@@ -60,7 +60,7 @@ def rewrite_wasteful(store: Store, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _dead_share(store: Store, table: Table, shard: Shard, manifest: Manifest, dead: NDArray[np.int64]) -> float:
+def _dead_share(store: Store, table: str, shard: Shard, manifest: Manifest, dead: NDArray[np.int64]) -> float:
     if not np.any((dead >= shard.min_row_id) & (dead <= shard.max_row_id)):
         return 0.0
     expected = tables.schema(table, manifest.encoder.dim, manifest.dtype)
@@ -68,7 +68,7 @@ def _dead_share(store: Store, table: Table, shard: Shard, manifest: Manifest, de
     return float(tables.contains(dead, np.concatenate(ids)).mean())
 
 
-def _rewritten(store: Store, manifest: Manifest, table: Table, chosen: Sequence[Shard]) -> Manifest:
+def _rewritten(store: Store, manifest: Manifest, table: str, chosen: Sequence[Shard]) -> Manifest:
     dead = tables.read_row_ids(store, manifest.deletes[table])
     shards = [shard for shard in manifest.shards[table] if shard not in chosen]
     dropped = [np.empty(0, np.int64)]
@@ -91,7 +91,7 @@ def _rewritten(store: Store, manifest: Manifest, table: Table, chosen: Sequence[
 def _merged(
     store: Store,
     manifest: Manifest,
-    table: Table,
+    table: str,
     shards: Sequence[Shard],
     provenance: Provenance | None,
     dead: NDArray[np.int64],
@@ -119,7 +119,7 @@ def _merged(
 
 
 def _joined_deletes(
-    store: Store, manifest: Manifest, table: Table, dead: NDArray[np.int64], dropped: NDArray[np.int64]
+    store: Store, manifest: Manifest, table: str, dead: NDArray[np.int64], dropped: NDArray[np.int64]
 ) -> tuple[RowIdFile, ...]:
     """One list of the dead rows that stand in shards, and one of those that only an index may still return."""
     out_before = tables.read_row_ids(store, [file for file in manifest.deletes[table] if file.in_shards == 0])
@@ -153,7 +153,7 @@ def remove_unused(store: Store, manifest: Manifest, *, grace_seconds: float) -> 
     delayed; that it does not count is seen by whoever committed it, who looks at the newest version afterwards.
     """
     now = time.time()
-    listed = _unused(store, _needed(store, manifest, grace_seconds, now)[0], now - grace_seconds)
+    listed = _unused(store, manifest, _needed(store, manifest, grace_seconds, now)[0], now - grace_seconds)
     if not listed and not _needed(store, manifest, grace_seconds, now)[1]:
         return Removed(0, 0)
     swept = manifests.commit(store, manifest, lambda current: current, command="compact", onto_any=True, sweeps=True)
@@ -185,10 +185,10 @@ def _needed(store: Store, manifest: Manifest, grace_seconds: float, now: float) 
     return set().union(*(manifests.named_files(version) for version in kept)), expired
 
 
-def _unused(store: Store, needed: set[str], before: float) -> list[tuple[str, Entry]]:
+def _unused(store: Store, manifest: Manifest, needed: set[str], before: float) -> list[tuple[str, Entry]]:
     """What stands in the folders of a gallery, is not needed, was last written before a time, and is finished."""
     found: list[tuple[str, Entry]] = []
-    for folder in (*TABLES, "deletes", "index", manifests.FOLDER):
+    for folder in (*manifest.shards, "deletes", "index", manifests.FOLDER):
         entries = store.entries(folder)
         unfinished = store.unfinished(folder)  # after the listing, see there
         found += [

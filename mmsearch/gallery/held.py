@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mmsearch.exact import VectorBlock
 from mmsearch.gallery import tables
 from mmsearch.gallery.reading import Gallery
-from mmsearch.items import ItemTable, Table
 from mmsearch.stores import Store
 from mmsearch.versions import Coverage, Manifest, Shard
 
@@ -21,7 +20,7 @@ __all__ = ["HeldGallery", "Holding"]
 
 _PIECE_ROWS = 16_384  # of a scan: as bounded as one of files
 
-_Part = tuple[Table, str, bool]
+_Part = tuple[str, str, bool]
 """A table, a shard, and whether it is its vectors or all else."""
 
 
@@ -45,7 +44,7 @@ class Holding:
         """How much is held."""
         return self._bytes
 
-    def part(self, gallery: Gallery, table: Table, shard: Shard, *, vectors: bool) -> pa.Table | None:
+    def part(self, gallery: Gallery, table: str, shard: Shard, *, vectors: bool) -> pa.Table | None:
         """The vectors of a shard, or all else, each with `row_id`; None where there is no room."""
         key = (table, shard.name, vectors)
         with self._keeping:
@@ -90,7 +89,7 @@ class HeldGallery(Gallery):
     def __init__(self, store: Store, manifest: Manifest, holding: Holding) -> None:
         super().__init__(store, manifest)
         self._holding = holding
-        self._live_rows: dict[tuple[Table, str, Coverage], NDArray[np.bool_] | None] = {}
+        self._live_rows: dict[tuple[str, str, Coverage], NDArray[np.bool_] | None] = {}
 
     @classmethod
     def holding(cls, gallery: Gallery, most_bytes: int) -> "HeldGallery":
@@ -109,7 +108,7 @@ class HeldGallery(Gallery):
         self._holding.keep_only(newest.manifest)
         return HeldGallery(newest.store, newest.manifest, self._holding)
 
-    def vector_blocks(self, table: ItemTable, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
+    def vector_blocks(self, table: str, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
         for shard in self.manifest.shards[table]:
             if any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
                 continue
@@ -123,7 +122,7 @@ class HeldGallery(Gallery):
                 yield VectorBlock(row_ids, tables.matrix(held.column("embedding")), live)
 
     def _live_mask(
-        self, table: Table, shard: Shard, row_ids: NDArray[np.int64], skip: Coverage
+        self, table: str, shard: Shard, row_ids: NDArray[np.int64], skip: Coverage
     ) -> NDArray[np.bool_] | None:
         """Which rows of a shard are live and outside `skip`; None where all are."""
         key = (table, shard.name, skip)
@@ -134,7 +133,7 @@ class HeldGallery(Gallery):
             self._live_rows[key] = None if live.all() else live
         return self._live_rows[key]
 
-    def _scan_shard(self, table: Table, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _scan_shard(self, table: str, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         held = self._held(table, shard, columns)
         if held is None:
             yield from super()._scan_shard(table, shard, columns)
@@ -142,7 +141,7 @@ class HeldGallery(Gallery):
             for start in range(0, held.num_rows, _PIECE_ROWS):
                 yield held.slice(start, _PIECE_ROWS)
 
-    def _read_rows(self, table: Table, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def _read_rows(self, table: str, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         held = self._held(table, shard, columns)
         if held is None:
             return super()._read_rows(table, shard, row_ids, columns)
@@ -151,7 +150,7 @@ class HeldGallery(Gallery):
         places = places[(places < len(present)) & (present[np.minimum(places, len(present) - 1)] == row_ids)]
         return tables.picked(held, places)
 
-    def _held(self, table: Table, shard: Shard, columns: Sequence[str]) -> pa.Table | None:
+    def _held(self, table: str, shard: Shard, columns: Sequence[str]) -> pa.Table | None:
         """These columns of a shard, with `row_id`; None where they are not all held."""
         wanted = list(dict.fromkeys(["row_id", *columns]))
         others = [name for name in wanted if name not in ("row_id", "embedding")]

@@ -6,14 +6,14 @@
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from mmsearch.errors import CommitConflict, GalleryError, MmsearchWarning
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import ITEM_TABLES, TABLES
+from mmsearch.items import IMAGES, table_names
 from mmsearch.stores import NameTaken, Store
 from mmsearch.version import __version__
 from mmsearch.versions import (
@@ -73,9 +73,9 @@ def first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
         encoder=encoder,
         roots=(),
         next_root_id=1,
-        next_row_ids=dict.fromkeys(TABLES, 0),
-        shards=dict.fromkeys(TABLES, ()),
-        deletes=dict.fromkeys(TABLES, ()),
+        next_row_ids=dict.fromkeys(table_names(), 0),
+        shards=dict.fromkeys(table_names(), ()),
+        deletes=dict.fromkeys(table_names(), ()),
         indexes=(),
     )
 
@@ -188,14 +188,14 @@ def _require_counted(store: Store, base: Manifest, proposed: Manifest) -> None:
 
 def named_files(manifest: Manifest) -> set[str]:
     """Every file and index folder that a manifest names, relative to the gallery."""
-    names = {f"{table}/{shard.name}" for table in TABLES for shard in manifest.shards[table]}
-    names |= {f"deletes/{file.name}" for table in TABLES for file in manifest.deletes[table]}
+    names = {f"{table}/{shard.name}" for table, held in manifest.shards.items() for shard in held}
+    names |= {f"deletes/{file.name}" for lists in manifest.deletes.values() for file in lists}
     return names | {f"index/{index.name}" for index in manifest.indexes}
 
 
 def _without_indexing(manifest: Manifest) -> Manifest:
     # What two versions must agree in not to conflict: all but indexes and the lists of rows that only these still hold.
-    deletes = {table: tuple(file for file in manifest.deletes[table] if file.in_shards) for table in TABLES}
+    deletes = {table: tuple(file for file in lists if file.in_shards) for table, lists in manifest.deletes.items()}
     return replace(manifest, version=0, created_at="", created_by="", indexes=(), deletes=deletes)
 
 
@@ -212,10 +212,17 @@ def _to_bytes(manifest: Manifest) -> bytes:
     for parity in document["parity"]:
         if not parity["disagreements"]:
             del parity["disagreements"]  # which releases before it do not read
+    promised = document.pop("promised")
+    document["promised"] = promised.pop(IMAGES.name, ())  # the first releases promised ids of images alone
+    if promised:
+        document["promised_of_others"] = promised
     return json.dumps(document, indent=1).encode()
 
 
 def _from_document(document: dict[str, Any], version: int) -> Manifest:
+    shards, deletes, next_row_ids = document["shards"], document["deletes"], document["next_row_ids"]
+    # Tables of kinds that are not known here are kept as they are; kinds that are newer than the gallery have no rows.
+    names = dict.fromkeys((*table_names(), *shards))
     return Manifest(
         version=version,
         created_at=document["created_at"],
@@ -224,12 +231,12 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         encoder=EncoderIdentity(**document["encoder"]),
         roots=tuple(Root(**root) for root in document["roots"]),
         next_root_id=document["next_root_id"],
-        next_row_ids={table: int(document["next_row_ids"][table]) for table in TABLES},
-        shards={table: tuple(map(_shard, document["shards"][table])) for table in TABLES},
-        deletes={table: tuple(RowIdFile(**file) for file in document["deletes"][table]) for table in TABLES},
-        indexes=tuple(map(_index, document["indexes"])),
+        next_row_ids={table: int(next_row_ids.get(table, 0)) for table in names},
+        shards={table: tuple(map(_shard, shards.get(table, ()))) for table in names},
+        deletes={table: tuple(RowIdFile(**file) for file in deletes.get(table, ())) for table in names},
+        indexes=tuple(_index(fields, names) for fields in document["indexes"]),
         parity=tuple(map(_parity, document.get("parity", []))),
-        promised=_ranges(document.get("promised", [])),
+        promised=_promised(document),
         swept=int(document.get("swept", 0)),
     )
 
@@ -247,12 +254,17 @@ def _parity(fields: dict[str, Any]) -> Parity:
     return Parity(**fields, agreements=agreements, disagreements=disagreements)
 
 
+def _promised(document: dict[str, Any]) -> dict[str, Coverage]:
+    by_table = {IMAGES.name: document.get("promised", []), **document.get("promised_of_others", {})}
+    return {table: ranges for table, pairs in by_table.items() if (ranges := _ranges(pairs))}
+
+
 def _ranges(pairs: list[list[int]]) -> Coverage:
     return tuple((int(low), int(high)) for low, high in pairs)
 
 
-def _index(fields: dict[str, Any]) -> IndexEntry:
+def _index(fields: dict[str, Any], tables: Container[str]) -> IndexEntry:
     covers = _ranges(fields.pop("covers"))
-    if fields["table"] not in ITEM_TABLES:
+    if fields["table"] not in tables:
         raise ValueError(f"index of unknown table {fields['table']!r}")
     return IndexEntry(**fields, covers=covers)

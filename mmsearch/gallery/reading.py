@@ -5,10 +5,10 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.places import candidates, root_path
-from mmsearch.items import CaptionRow, ImageRow, ItemTable, SkippedRow, Table
+from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow, Table
 from mmsearch.locations import Location
 from mmsearch.names import composed, composed_column, printable_column, real_name
 from mmsearch.stores import Store, open_store
@@ -26,6 +26,7 @@ from mmsearch.versions import Coverage, IndexEntry, Manifest, Shard
 
 __all__ = ["FileRows", "Gallery", "consistently", "missing"]
 
+_R = TypeVar("_R")
 _T = TypeVar("_T")
 
 
@@ -53,7 +54,7 @@ class Gallery:
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self.store = store
         self.manifest = manifest
-        self._dead: dict[Table, NDArray[np.int64]] = {}
+        self._dead: dict[str, NDArray[np.int64]] = {}
 
     @classmethod
     def open(cls, gallery: str | os.PathLike[str] | None = None) -> "Gallery":
@@ -83,28 +84,28 @@ class Gallery:
             raise GalleryNotFound(f"the gallery {self.path} is gone")
         return Gallery(self.store, current)
 
-    def schema(self, table: Table) -> pa.Schema:
+    def schema(self, table: str) -> pa.Schema:
         """The columns of a table of this gallery."""
         return tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype)
 
-    def live_rows(self, table: Table) -> int:
+    def live_rows(self, table: str) -> int:
         """How many rows of a table are live; from the manifest alone."""
         stored = sum(shard.rows for shard in self.manifest.shards[table])
         return stored - sum(file.in_shards for file in self.manifest.deletes[table])
 
-    def dead_row_ids(self, table: Table) -> NDArray[np.int64]:
+    def dead_row_ids(self, table: str) -> NDArray[np.int64]:
         """Ids that are no longer live, ascending. An id that no shard holds and no index returns may be missing."""
         if table not in self._dead:
             self._dead[table] = tables.read_row_ids(self.store, self.manifest.deletes[table])
         return self._dead[table]
 
-    def scan(self, table: Table, columns: Sequence[str], *, skip: Coverage = ()) -> Iterator[pa.Table]:
+    def scan(self, table: str, columns: Sequence[str], *, skip: Coverage = ()) -> Iterator[pa.Table]:
         """Live rows whose ids lie outside `skip`, in bounded pieces, ascending within a piece; `row_id` comes along."""
         for shard in self.manifest.shards[table]:
             if not any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
                 yield from self._live(table, shard, columns, skip)
 
-    def _live(self, table: Table, shard: Shard, columns: Sequence[str], skip: Coverage = ()) -> Iterator[pa.Table]:
+    def _live(self, table: str, shard: Shard, columns: Sequence[str], skip: Coverage = ()) -> Iterator[pa.Table]:
         dead = self.dead_row_ids(table)
         for rows in self._scan_shard(table, shard, columns):
             row_ids = tables.row_ids_of(rows)
@@ -115,13 +116,13 @@ class Gallery:
             if kept.num_rows:
                 yield kept
 
-    def vector_blocks(self, table: ItemTable, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
+    def vector_blocks(self, table: str, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
         """The vectors of live rows whose ids lie outside `skip`; row ids ascend within a block."""
         for rows in self.scan(table, ["embedding"], skip=skip):
             yield VectorBlock(tables.row_ids_of(rows), tables.matrix(rows.column("embedding")))
 
     def admitted_blocks(
-        self, table: ItemTable, columns: Sequence[str], admits: Callable[[pa.Table], NDArray[np.int64]]
+        self, table: str, columns: Sequence[str], admits: Callable[[pa.Table], NDArray[np.int64]]
     ) -> Iterator[VectorBlock]:
         """The vectors of those live rows that a filter admits, in one pass and bounded pieces.
 
@@ -135,7 +136,7 @@ class Gallery:
                     found = self._read_rows(table, shard, wanted, ["embedding"])
                     yield VectorBlock(tables.row_ids_of(found), tables.matrix(found.column("embedding")))
 
-    def rows(self, table: Table, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def rows(self, table: str, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """The rows with these ids in the order asked, dead or alive; only the row groups that hold them are read.
 
         Raises GalleryError where an id is in no shard.
@@ -155,30 +156,31 @@ class Gallery:
             raise GalleryError(f"rows {missing[:5].tolist()} of {table} are in no shard of {self.path}")
         return tables.picked(found, np.argsort(present)[np.searchsorted(wanted, row_ids)])
 
+    def records(self, table: Table[_R], row_ids: NDArray[np.int64]) -> list[_R]:
+        """These rows as records, in the order asked."""
+        columns = table.columns
+        return [table.row(**row) for row in self.rows(table.name, row_ids, columns).select(columns).to_pylist()]
+
+    def all_records(self, table: Table[_R]) -> Iterator[tuple[int, _R]]:
+        """Every live row as a record, with its id."""
+        columns = table.columns
+        for rows in self.scan(table.name, columns):
+            records = rows.select(columns).to_pylist()
+            yield from zip(tables.row_ids_of(rows).tolist(), (table.row(**row) for row in records), strict=True)
+
     def image_rows(self, row_ids: NDArray[np.int64]) -> list[ImageRow]:
         """These images, in the order asked."""
-        columns = [column.name for column in fields(ImageRow)]
-        return [ImageRow(**row) for row in self.rows("images", row_ids, columns).select(columns).to_pylist()]
-
-    def caption_rows(self, row_ids: NDArray[np.int64]) -> list[CaptionRow]:
-        """These captions, in the order asked."""
-        columns = [column.name for column in fields(CaptionRow)]
-        return [CaptionRow(**row) for row in self.rows("captions", row_ids, columns).select(columns).to_pylist()]
+        return self.records(IMAGES, row_ids)
 
     def all_captions(self) -> Iterator[tuple[int, CaptionRow]]:
         """Every live caption with its row id."""
-        columns = [column.name for column in fields(CaptionRow)]
-        for rows in self.scan("captions", columns):
-            captions = rows.select(columns).to_pylist()
-            yield from zip(tables.row_ids_of(rows).tolist(), (CaptionRow(**row) for row in captions), strict=True)
+        return self.all_records(CAPTIONS)
 
     def skipped_rows(self) -> Iterator[SkippedRow]:
         """Every input that is skipped at present."""
-        columns = [column.name for column in fields(SkippedRow)]
-        for rows in self.scan("skipped", columns):
-            yield from (SkippedRow(**row) for row in rows.select(columns).to_pylist())
+        return (row for _, row in self.all_records(SKIPPED))
 
-    def files(self, table: Literal["images", "skipped"], root_id: int) -> FileRows:
+    def files(self, table: str, root_id: int) -> FileRows:
         """The live rows that stand for files below a root."""
         import pyarrow.compute as pc
 
@@ -196,7 +198,7 @@ class Gallery:
             found.column("etag").to_pylist(),
         )
 
-    def rows_per_root(self, table: Literal["images", "skipped"]) -> dict[int, int]:
+    def rows_per_root(self, table: str) -> dict[int, int]:
         """Root id -> how many live rows stand for files below it."""
         import pyarrow.compute as pc
 
@@ -210,37 +212,37 @@ class Gallery:
         """How many live images are damaged."""
         import pyarrow.compute as pc
 
-        return sum(pc.sum(rows.column("damaged")).as_py() or 0 for rows in self.scan("images", ["damaged"]))
+        return sum(pc.sum(rows.column("damaged")).as_py() or 0 for rows in self.scan(IMAGES.name, ["damaged"]))
 
     def image_names(self) -> Iterator[tuple[int, int, str]]:
         """(row id, root id, name) of every live image; the name is a file system string relative to its root."""
-        for rows in self.scan("images", ["root_id", "path", "path_bytes"]):
+        for rows in self.scan(IMAGES.name, ["root_id", "path", "path_bytes"]):
             roots = rows.column("root_id").to_pylist()
             yield from zip(tables.row_ids_of(rows).tolist(), roots, _names(rows), strict=True)
 
-    def image_hashes(self) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
-        """Row ids and content hashes of the live images, piece by piece."""
-        for rows in self.scan("images", ["content_hash"]):
+    def hashes(self, table: str) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
+        """Row ids and content hashes of the live rows, piece by piece."""
+        for rows in self.scan(table, ["content_hash"]):
             yield tables.row_ids_of(rows), rows.column("content_hash").to_pylist()
 
-    def content_hashes(self) -> dict[bytes, int]:
-        """Content hash -> row id, over the live images."""
+    def content_hashes(self, table: str) -> dict[bytes, int]:
+        """Content hash -> row id, over the live rows."""
         found: dict[bytes, int] = {}
-        for row_ids, hashes in self.image_hashes():
+        for row_ids, hashes in self.hashes(table):
             found.update(zip(hashes, row_ids.tolist(), strict=True))
         return found
 
-    def row_with_content(self, content_hash: bytes) -> int | None:
-        """The id of a live image with this content, or None."""
+    def row_with_content(self, table: str, content_hash: bytes) -> int | None:
+        """The id of a live row with this content, or None."""
         import pyarrow.compute as pc
 
-        for rows in self.scan("images", ["content_hash"]):
+        for rows in self.scan(table, ["content_hash"]):
             found = rows.filter(pc.equal(rows.column("content_hash"), pa.scalar(content_hash, pa.binary())))
             if found.num_rows:
                 return int(tables.row_ids_of(found)[0])
         return None
 
-    def is_live(self, table: Table, row_id: int) -> bool:
+    def is_live(self, table: str, row_id: int) -> bool:
         """Whether this row is live."""
         for shard in self.manifest.shards[table]:
             if shard.min_row_id <= row_id <= shard.max_row_id:
@@ -249,8 +251,8 @@ class Gallery:
                     return not tables.contains(self.dead_row_ids(table), wanted)[0]
         return False
 
-    def rows_at(self, path: str) -> list[tuple[int, int]]:
-        """(row id, root id) of the live images that stand under this path, as valid text, below any root.
+    def rows_at(self, table: str, path: str) -> list[tuple[int, int]]:
+        """(row id, root id) of the live rows that stand under this path, as valid text, below any root.
 
         Where there is none, those whose path is the same in another form of Unicode, or is printed so: a name that
         holds a line break is shown, and may be typed, as a\\nb."""
@@ -259,7 +261,7 @@ class Gallery:
         found: list[tuple[int, int]] = []
         alike: list[tuple[int, int]] = []
         wanted = composed(path)
-        for rows in self.scan("images", ["root_id", "path"]):
+        for rows in self.scan(table, ["root_id", "path"]):
             paths = rows.column("path")
             places = [(pc.equal(paths, path), found)]
             if not path.isascii():
@@ -277,7 +279,7 @@ class Gallery:
 
         wanted = pa.array(sorted(set(paths)), pa.string())
         found: list[tuple[int, int, str, int | None, int | None]] = []
-        for rows in self.scan("images", ["root_id", "path", "width", "height"]):
+        for rows in self.scan(IMAGES.name, ["root_id", "path", "width", "height"]):
             those = rows.filter(pc.is_in(rows.column("path"), wanted))
             columns = (those.column(name).to_pylist() for name in ("root_id", "path", "width", "height"))
             found += zip(tables.row_ids_of(those).tolist(), *columns, strict=True)
@@ -288,24 +290,24 @@ class Gallery:
         import pyarrow.compute as pc
 
         found: list[str] = []
-        for rows in self.scan("captions", ["caption", "root_id", "path"]):
+        for rows in self.scan(CAPTIONS.name, ["caption", "root_id", "path"]):
             own = pc.and_(pc.equal(rows.column("root_id"), root_id), pc.equal(rows.column("path"), path))
             found += rows.filter(own).column("caption").to_pylist()
         return found
 
-    def _scan_shard(self, table: Table, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _scan_shard(self, table: str, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows of a shard, dead ones too, in bounded pieces; `row_id` comes along."""
         yield from tables.scan(self.store, table, shard, columns, self.schema(table))
 
-    def _read_rows(self, table: Table, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def _read_rows(self, table: str, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Those rows of a shard whose ids are among `row_ids` (ascending)."""
         return tables.read_rows(self.store, table, shard, row_ids, columns, self.schema(table))
 
-    def _no_rows(self, table: Table, columns: Sequence[str]) -> pa.Table:
+    def _no_rows(self, table: str, columns: Sequence[str]) -> pa.Table:
         fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]
         return pa.schema(fields).empty_table()
 
-    def vectors(self, table: ItemTable, row_ids: NDArray[np.int64]) -> Vectors:
+    def vectors(self, table: str, row_ids: NDArray[np.int64]) -> Vectors:
         """The stored vectors (n, dim) of these rows, in the order asked."""
         return tables.matrix(self.rows(table, row_ids, ["embedding"]).column("embedding"))
 
@@ -314,7 +316,7 @@ class Gallery:
         found = [root for root in self.manifest.roots if root.id == root_id]
         return root_path(self.path, found[0]) if found else None
 
-    def index_for(self, table: ItemTable) -> IndexEntry | None:
+    def index_for(self, table: str) -> IndexEntry | None:
         """The newest index of a table, or None."""
         found = [entry for entry in self.manifest.indexes if entry.table == table]
         return found[-1] if found else None
@@ -327,10 +329,10 @@ class Gallery:
         """The folder of an index, on this machine."""
         return self.store.local_folder(f"index/{name}")
 
-    def coverage(self, table: ItemTable) -> Coverage:
+    def coverage(self, table: str) -> Coverage:
         """The row ids that an index of all rows of this version answers for: no row will come that has one of them."""
         first, covers = 0, []
-        for low, high in sorted(self.manifest.promised) if table == "images" else ():
+        for low, high in sorted(self.manifest.promised.get(table, ())):
             covers.append((first, low))
             first = high
         covers.append((first, self.manifest.next_row_ids[table]))
@@ -380,7 +382,7 @@ class Gallery:
         return Gallery(self.store, manifests.commit(self.store, base, add, command="index", onto_any=True))
 
     def dropped_since(
-        self, current: Manifest, table: Table, row_ids: NDArray[np.int64] | None = None
+        self, current: Manifest, table: str, row_ids: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
         """Rows of this version that a compaction has since dropped: an index built from it would still return them.
 
@@ -398,7 +400,7 @@ class Gallery:
                 dropped = np.setdiff1d(dropped, self._ids_in(table, [shard]), assume_unique=True)
         return dropped
 
-    def holds(self, table: ItemTable, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
+    def holds(self, table: str, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
         """Whether those of these rows that stand in this version's shards have these vectors.
 
         row_ids: (n,), ascending. vectors: (n, dim), as the gallery stores them.
@@ -412,17 +414,17 @@ class Gallery:
                     return False
         return True
 
-    def _ids_in(self, table: Table, shards: Iterable[Shard]) -> NDArray[np.int64]:
+    def _ids_in(self, table: str, shards: Iterable[Shard]) -> NDArray[np.int64]:
         ids = [np.empty(0, np.int64)]
         for shard in shards:
             ids += [tables.row_ids_of(rows) for rows in tables.scan(self.store, table, shard, [], self.schema(table))]
         return np.concatenate(ids)
 
-    def write_rows(self, table: ItemTable, target: Location) -> tuple[int, int]:
+    def write_rows(self, table: str, target: Location) -> tuple[int, int]:
         """Write the live rows, ordered by row id, as one Parquet file; how many, and its bytes. Raises StoreError."""
         return tables.write_file(self._ordered(table), self.schema(table), target)
 
-    def _ordered(self, table: ItemTable) -> Iterator[pa.Table]:
+    def _ordered(self, table: str) -> Iterator[pa.Table]:
         # Shards are written in ascending order; one that was merged from small ones may span others.
         shards = sorted(self.manifest.shards[table], key=lambda shard: shard.min_row_id)
         if all(low.max_row_id < high.min_row_id for low, high in pairwise(shards)):
@@ -439,11 +441,11 @@ class Gallery:
         named = self.index_names()
         return shards + sum(entry.bytes for entry in self.store.entries("index") if entry.name in named)
 
-    def shards(self, table: Table) -> tuple[Shard, ...]:
+    def shards(self, table: str) -> tuple[Shard, ...]:
         """The shards of a table."""
         return self.manifest.shards[table]
 
-    def shard_path(self, table: Table, shard: Shard) -> Location:
+    def shard_path(self, table: str, shard: Shard) -> Location:
         """The Parquet file of a shard."""
         return self.store.location / f"{table}/{shard.name}"
 

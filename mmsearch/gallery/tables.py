@@ -10,17 +10,20 @@ import contextlib
 import errno
 import secrets
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mmsearch import items
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
-from mmsearch.items import Table
 from mmsearch.locations import Location
 from mmsearch.stores import Ranged, Source, Store, open_store
 from mmsearch.versions import Provenance, RowIdFile, Shard
@@ -54,60 +57,52 @@ _FEW_ROWS = 256
 # Arrow reads pieces that are no further apart than this together, up to so many bytes (CacheOptions' defaults).
 _ARROWS_HOLE, _ARROWS_RANGE = 8_192, 1 << 25
 
-_FILE_COLUMNS = [
-    pa.field("root_id", pa.int64(), nullable=False),
-    pa.field("path", pa.string(), nullable=False),
-    pa.field("path_bytes", pa.binary()),
-    pa.field("bytes", pa.int64()),
-    pa.field("mtime_ns", pa.int64()),
-    pa.field("etag", pa.string()),
-]
+_TYPES: dict[object, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us"),
+    "int32": pa.int32(),
+    "float32[4]": pa.list_(pa.field("element", pa.float32()), 4),
+}
 
 
-def schema(table: Table, dim: int, dtype: str) -> pa.Schema:
-    """The columns of a table. `embedding` is fixed_size_list<dtype>[dim], L2-normalised."""
-    row_id = pa.field("row_id", pa.int64(), nullable=False)
+def schema(table: str, dim: int, dtype: str) -> pa.Schema:
+    """The columns of a table: its row's, with `row_id` before them and, of a kind, `embedding` behind them.
+
+    `embedding` is fixed_size_list<dtype>[dim], L2-normalised."""
+    return _schema(items.table(table), dim, dtype)
+
+
+@lru_cache
+def _schema(known: items.Table[object], dim: int, dtype: str) -> pa.Schema:
+    hints = get_type_hints(known.row, include_extras=True)
+    columns = [pa.field("row_id", pa.int64(), nullable=False), *(_field(name, hints[name]) for name in known.columns)]
+    if isinstance(known, items.Kind):
+        columns.append(pa.field("embedding", _embedding_type(dim, dtype), nullable=False))
+    return pa.schema(columns)
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    """A column, by the type of a row's field (see `mmsearch.items.rows`)."""
+    plain, *named = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    alternatives = get_args(plain) or (plain,)
+    wanted = named[0] if named else next(each for each in alternatives if each is not NoneType)
+    return pa.field(name, _TYPES[wanted], nullable=NoneType in alternatives)
+
+
+def _embedding_type(dim: int, dtype: str) -> pa.DataType:
     value = pa.float16() if dtype == "float16" else pa.float32()
-    embedding = pa.field("embedding", pa.list_(pa.field("element", value, nullable=False), dim), nullable=False)
-    if table == "images":
-        fields = [
-            row_id,
-            *_FILE_COLUMNS,
-            pa.field("content_hash", pa.binary()),
-            pa.field("width", pa.int32()),
-            pa.field("height", pa.int32()),
-            pa.field("taken_at", pa.timestamp("us")),
-            pa.field("damaged", pa.bool_()),
-            embedding,
-        ]
-    elif table == "captions":
-        fields = [
-            row_id,
-            pa.field("caption", pa.string(), nullable=False),
-            pa.field("root_id", pa.int64()),
-            pa.field("path", pa.string()),
-            pa.field("path_bytes", pa.binary()),
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("ordinal", pa.int64(), nullable=False),
-            pa.field("truncated", pa.bool_()),
-            embedding,
-        ]
-    else:
-        fields = [
-            row_id,
-            *_FILE_COLUMNS,
-            pa.field("stage", pa.string(), nullable=False),
-            pa.field("reason", pa.string(), nullable=False),
-        ]
-    return pa.schema(fields)
+    return pa.list_(pa.field("element", value, nullable=False), dim)
 
 
 def embedding_column(vectors: NDArray[np.floating], dtype: str) -> pa.FixedSizeListArray:
     """An (n, dim) array as the embedding column, rounded to `dtype`."""
     stored = np.ascontiguousarray(vectors, dtype=np.dtype(dtype))
-    value = pa.float16() if dtype == "float16" else pa.float32()
-    kind = pa.list_(pa.field("element", value, nullable=False), stored.shape[1])
-    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1), type=value), type=kind)
+    of = _embedding_type(stored.shape[1], dtype)
+    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1), type=of.value_type), type=of)
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
@@ -163,7 +158,7 @@ def kept(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
     return rows.filter(pa.Array.from_buffers(pa.bool_(), len(keep), [None, bits]))
 
 
-def write_shards(store: Store, table: Table, rows: pa.Table, provenance: Provenance | None) -> list[Shard]:
+def write_shards(store: Store, table: str, rows: pa.Table, provenance: Provenance | None) -> list[Shard]:
     """Write rows (ascending row_id) as shards of at most SHARD_ROWS, durable on return. Raises StoreError."""
     return [
         _write_shard(store, table, rows.slice(start, SHARD_ROWS), provenance)
@@ -171,7 +166,7 @@ def write_shards(store: Store, table: Table, rows: pa.Table, provenance: Provena
     ]
 
 
-def _write_shard(store: Store, table: Table, rows: pa.Table, provenance: Provenance | None) -> Shard:
+def _write_shard(store: Store, table: str, rows: pa.Table, provenance: Provenance | None) -> Shard:
     name = f"{secrets.token_hex(12)}.parquet"
     with store.create(f"{table}/{name}") as file:
         with pq.ParquetWriter(file, rows.schema, **_layout(rows.schema)) as writer:
@@ -204,7 +199,7 @@ def write_file(pieces: Iterator[pa.Table], columns: pa.Schema, target: Location)
         return count, file.tell()
 
 
-def scan(store: Store, table: Table, shard: Shard, columns: Sequence[str], expected: pa.Schema) -> Iterator[pa.Table]:
+def scan(store: Store, table: str, shard: Shard, columns: Sequence[str], expected: pa.Schema) -> Iterator[pa.Table]:
     """All rows of a shard, some row groups at a time. Raises FileNotFoundError, GalleryError (damaged)."""
     with _parquet(store, table, shard, whole="embedding" in columns) as (file, source):
         groups = list(range(file.num_row_groups))
@@ -216,7 +211,7 @@ def scan(store: Store, table: Table, shard: Shard, columns: Sequence[str], expec
 
 def read_rows(
     store: Store,
-    table: Table,
+    table: str,
     shard: Shard,
     row_ids: NDArray[np.int64],
     columns: Sequence[str],
@@ -239,9 +234,7 @@ def read_rows(
 
 
 @contextlib.contextmanager
-def _parquet(
-    store: Store, table: Table, shard: Shard, *, whole: bool = False
-) -> Iterator[tuple[pq.ParquetFile, Source]]:
+def _parquet(store: Store, table: str, shard: Shard, *, whole: bool = False) -> Iterator[tuple[pq.ParquetFile, Source]]:
     name = f"{table}/{shard.name}"
     try:
         source = store.open(name, size=shard.file_bytes, whole=whole)

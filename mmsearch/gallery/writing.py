@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +17,20 @@ from mmsearch.gallery import compacting, manifests, tables
 from mmsearch.gallery.places import root_path, root_uri
 from mmsearch.gallery.reading import Gallery, missing
 from mmsearch.identity import EncoderIdentity, require_same_encoder
-from mmsearch.items import TABLES, CaptionRow, ImageRow, SkippedRow, Table
+from mmsearch.items import ItemRow, Kind, table_names
 from mmsearch.locations import Location
 from mmsearch.stores import Store, exists, open_store
 from mmsearch.versions import Coverage, Manifest, Parity, Provenance, Root, Shard
 
-__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_images"]
+__all__ = ["COMMIT_SECONDS", "GalleryWriter", "open_writer", "write_rows"]
 
 COMMIT_SECONDS = 60.0
-NOTHING: Mapping[Table, Sequence[int]] = MappingProxyType({})
+NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
+_R = TypeVar("_R")
 _NOBODY = EncoderIdentity("", "", 0)
-_Row = ImageRow | CaptionRow | SkippedRow
-_PARTS = {"manifests", "deletes", "index", "lock", "lock.commit", *TABLES}
+_Row: TypeAlias = Any
+"""A record of the row that the table has."""
+_PARTS = {"manifests", "deletes", "index", "scores", "lock", "lock.commit"}
 
 
 @contextlib.contextmanager
@@ -54,24 +56,25 @@ def open_writer(place: Location, *, command: str) -> Iterator["GalleryWriter"]:
             raise missing(error, place) from error
         finally:
             if fresh and writer.manifest.version == 0:
-                store.abandon(TABLES)
+                store.abandon(table_names())
 
 
-def write_images(
+def write_rows(
     place: Location,
+    table: str,
     row_ids: NDArray[np.int64],
-    rows: Sequence[ImageRow],
+    rows: Sequence[ItemRow],
     vectors: NDArray[np.floating],
     dtype: str,
     provenance: Provenance,
 ) -> tuple[Shard, ...]:
-    """Write images into the gallery at `place`, durably, for its writer to `adopt`.
+    """Write items into the gallery at `place`, durably, for its writer to `adopt`.
 
     Until then they are not in it, so that this needs no lock. row_ids: (n,), ascending, of a range that the writer
     reserved. vectors: (n, dim), L2-normalised. Raises StoreError.
     """
-    held = _table("images", row_ids, rows, vectors, vectors.shape[1], dtype)
-    return tuple(tables.write_shards(open_store(place), "images", held, provenance))
+    held = _table(table, row_ids, rows, vectors, vectors.shape[1], dtype)
+    return tuple(tables.write_shards(open_store(place), table, held, provenance))
 
 
 def _require_ours(store: Store) -> bool:
@@ -83,7 +86,7 @@ def _require_ours(store: Store) -> bool:
         return False
     if not store.exists():
         return True
-    others = [name for name in store.names(".") if name not in _PARTS]
+    others = [name for name in store.names(".") if name not in {*_PARTS, *table_names()}]
     if others:
         raise GalleryError(
             f"{store.location} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no "
@@ -93,7 +96,7 @@ def _require_ours(store: Store) -> bool:
 
 
 def _table(
-    table: Table, row_ids: NDArray[np.int64], rows: Sequence[_Row], vectors: Any, dim: int, dtype: str
+    table: str, row_ids: NDArray[np.int64], rows: Sequence[_Row], vectors: Any, dim: int, dtype: str
 ) -> pa.Table:
     expected = tables.schema(table, dim, dtype)
     columns: list[pa.Array] = []
@@ -111,10 +114,10 @@ def _table(
 class _Pending:
     """Rows that wait for the next commit, and live rows that die in it. shards: of rows that are written already."""
 
-    table: Table
+    table: str
     provenance: Provenance | None
     rows: pa.Table | None
-    replaces: Mapping[Table, Sequence[int]]
+    replaces: Mapping[str, Sequence[int]]
     shards: tuple[Shard, ...] = ()
 
     @property
@@ -135,7 +138,7 @@ class GalleryWriter:
         self._roots = manifest.roots
         self._next_root_id = manifest.next_root_id
         self._parity = manifest.parity
-        self._promised: Coverage = ()  # what an earlier run was promised, it will never write
+        self._promised: dict[str, Coverage] = {}  # what an earlier run was promised, it will never write
         self._last_commit = time.monotonic()
         self.manifest = manifest
 
@@ -186,12 +189,12 @@ class GalleryWriter:
 
     def append(
         self,
-        table: Table,
+        table: str,
         rows: Sequence[_Row],
         vectors: NDArray[np.floating] | None = None,
         provenance: Provenance | None = None,
         *,
-        replaces: Mapping[Table, Sequence[int]] = NOTHING,
+        replaces: Mapping[str, Sequence[int]] = NOTHING,
     ) -> NDArray[np.int64]:
         """Add rows and return their new ids (n,).
 
@@ -205,11 +208,13 @@ class GalleryWriter:
         self._pending.append(_Pending(table, provenance, held, replaces))
         return ids
 
-    def revise(self, row_ids: NDArray[np.int64], vectors: NDArray[np.floating], provenance: Provenance) -> None:
-        """Give images that wait for the next commit other vectors. row_ids: (n,), ascending; vectors: (n, dim)."""
+    def revise(
+        self, table: str, row_ids: NDArray[np.int64], vectors: NDArray[np.floating], provenance: Provenance
+    ) -> None:
+        """Give items that wait for the next commit other vectors. row_ids: (n,), ascending; vectors: (n, dim)."""
         moved: list[_Pending] = []
         for number, part in enumerate(self._pending):
-            if part.table != "images" or part.rows is None:
+            if part.table != table or part.rows is None:
                 continue
             ids = tables.row_ids_of(part.rows)
             chosen = tables.contains(row_ids, ids)
@@ -219,72 +224,73 @@ class GalleryWriter:
                 found = vectors[np.searchsorted(row_ids, ids[chosen])]
                 embeddings = tables.embedding_column(found, self.manifest.dtype)
                 moved.append(
-                    _Pending("images", provenance, rows.set_column(column, rows.schema.field(column), embeddings), {})
+                    _Pending(table, provenance, rows.set_column(column, rows.schema.field(column), embeddings), {})
                 )
                 self._pending[number] = replace(part, rows=part.rows.filter(pa.array(~chosen)))
         self._pending += moved
 
-    def reserve(self, count: int) -> int:
-        """Promise so many ids of images, from the one returned, to whoever writes them later with `write_images`."""
-        first = self._next_row_ids["images"]
-        self._next_row_ids["images"] += count
-        self._promised = (*self._promised, (first, first + count))
+    def reserve(self, table: str, count: int) -> int:
+        """Promise so many ids of a table, from the one returned, to whoever writes them later with `write_rows`."""
+        first = self._next_row_ids[table]
+        self._next_row_ids[table] += count
+        self._promised[table] = (*self._promised.get(table, ()), (first, first + count))
         return first
 
-    def release(self, first: int, count: int) -> None:
+    def release(self, table: str, first: int, count: int) -> None:
         """Take a promise, or a part of one, back: what was to come of these ids is adopted, or will never come."""
         past = first + count
         kept = (
-            ((low, min(high, first)) for low, high in self._promised),
-            ((max(low, past), high) for low, high in self._promised),
+            ((low, min(high, first)) for low, high in self._promised.get(table, ())),
+            ((max(low, past), high) for low, high in self._promised.get(table, ())),
         )
-        self._promised = tuple(sorted(part for parts in kept for part in parts if part[0] < part[1]))
+        self._promised[table] = tuple(sorted(part for parts in kept for part in parts if part[0] < part[1]))
 
     def release_all(self) -> None:
         """Take all promises back."""
-        self._promised = ()
+        self._promised = {}
 
-    def require_written(self, shards: Sequence[Shard], where: str) -> None:
-        """Raise StoreError unless shards of images that were written on another machine can be seen from here."""
+    def require_written(self, table: str, shards: Sequence[Shard], where: str) -> None:
+        """Raise StoreError unless shards that were written on another machine can be seen from here."""
         place = self._store.location
         for shard in shards:
-            if not exists(place / "images" / shard.name):
+            if not exists(place / table / shard.name):
                 raise StoreError(
                     f"a worker on {where} wrote {shard.name} into {place}, and it is not there: the gallery has to be "
                     "on storage that every machine of the cluster has under the same name"
                 )
 
-    def adopt(self, shards: Sequence[Shard], *, replaces: Mapping[Table, Sequence[int]] = NOTHING) -> None:
-        """Add images that others have written with ids that were promised. replaces: as for `append`."""
-        self._pending.append(_Pending("images", None, None, replaces, tuple(shards)))
+    def adopt(self, table: str, shards: Sequence[Shard], *, replaces: Mapping[str, Sequence[int]] = NOTHING) -> None:
+        """Add items that others have written with ids that were promised. replaces: as for `append`."""
+        self._pending.append(_Pending(table, None, None, replaces, tuple(shards)))
 
-    def delete(self, table: Table, row_ids: Sequence[int] | NDArray[np.int64]) -> None:
+    def delete(self, table: str, row_ids: Sequence[int] | NDArray[np.int64]) -> None:
         """Mark live rows as dead, in the same commit as whatever else is pending."""
         if len(row_ids):
             self._pending.append(_Pending(table, None, None, {table: [int(row_id) for row_id in row_ids]}))
 
-    def stored_images(self, row_ids: NDArray[np.int64]) -> tuple[list[ImageRow], Vectors]:
-        """Images with their vectors (n, dim), in the order asked: pending, committed, or alive when writing began."""
+    def stored(self, kind: Kind[_R], row_ids: NDArray[np.int64]) -> tuple[list[_R], Vectors]:
+        """Items with their vectors (n, dim), in the order asked: pending, committed, or alive when writing began."""
         wanted = np.unique(row_ids)
-        names = tables.schema("images", self.manifest.encoder.dim, self.manifest.dtype).names
-        pending = [part.rows for part in self._pending if part.table == "images" and part.rows is not None]
+        table = kind.name
+        names = tables.schema(table, self.manifest.encoder.dim, self.manifest.dtype).names
+        pending = [part.rows for part in self._pending if part.table == table and part.rows is not None]
         parts = [tables.picked(rows, tables.places_of(rows, wanted)) for rows in pending]
-        expected = self.gallery.schema("images")
-        for shard in (shard for part in self._pending for shard in part.shards):
+        expected = self.gallery.schema(table)
+        for shard in (shard for part in self._pending if part.table == table for shard in part.shards):
             inside = wanted[(wanted >= shard.min_row_id) & (wanted <= shard.max_row_id)]
             if inside.size:
-                parts.append(tables.read_rows(self._store, "images", shard, inside, names, expected).select(names))
+                parts.append(tables.read_rows(self._store, table, shard, inside, names, expected).select(names))
         # A row of the first version may have been replaced and merged away since; there it still stands.
-        begun = self._opened.next_row_ids["images"]
+        begun = self._opened.next_row_ids[table]
         waiting = np.sort(np.concatenate([np.empty(0, np.int64), *map(tables.row_ids_of, parts)]))
         committed = wanted[(wanted >= begun) & ~tables.contains(waiting, wanted)]
         for gallery, ids in ((Gallery(self._store, self._opened), wanted[wanted < begun]), (self.gallery, committed)):
             if ids.size:
-                parts.append(gallery.rows("images", ids, names).select(names))
+                parts.append(gallery.rows(table, ids, names).select(names))
         found = pa.concat_tables(parts).sort_by("row_id")
         found = found.take(pa.array(np.searchsorted(wanted, row_ids)))
         plain = found.drop_columns(["row_id", "embedding"]).to_pylist()
-        return [ImageRow(**row) for row in plain], tables.matrix(found.column("embedding"))
+        return [kind.row(**row) for row in plain], tables.matrix(found.column("embedding"))
 
     @property
     def due(self) -> bool:
@@ -319,9 +325,9 @@ class GalleryWriter:
 
     def _proposed(self) -> Manifest:
         """The manifest with what is pending, whose files are written here."""
-        shards = {table: list(self.manifest.shards[table]) for table in TABLES}
-        groups: dict[tuple[Table, Provenance | None], list[pa.Table]] = {}
-        dead: dict[Table, set[int]] = {table: set() for table in TABLES}
+        shards = {table: list(held) for table, held in self.manifest.shards.items()}
+        groups: dict[tuple[str, Provenance | None], list[pa.Table]] = {}
+        dead: dict[str, set[int]] = {table: set() for table in shards}
         for part in self._pending:
             if part.rows is not None and part.rows.num_rows:
                 groups.setdefault((part.table, part.provenance), []).append(part.rows)
@@ -333,7 +339,7 @@ class GalleryWriter:
             if np.any(np.diff(tables.row_ids_of(held)) < 0):  # some were revised
                 held = held.sort_by("row_id")
             shards[table] += tables.write_shards(self._store, table, held, provenance)
-        deletes = {table: list(self.manifest.deletes[table]) for table in TABLES}
+        deletes = {table: list(lists) for table, lists in self.manifest.deletes.items()}
         for table, ids in dead.items():
             if ids:
                 ascending = np.array(sorted(ids), dtype=np.int64)
@@ -344,9 +350,9 @@ class GalleryWriter:
             next_root_id=self._next_root_id,
             parity=self._parity,
             next_row_ids=dict(self._next_row_ids),
-            promised=self._promised,
-            shards={table: tuple(shards[table]) for table in TABLES},
-            deletes={table: tuple(deletes[table]) for table in TABLES},
+            promised=dict(self._promised),
+            shards={table: tuple(held) for table, held in shards.items()},
+            deletes={table: tuple(lists) for table, lists in deletes.items()},
         )
 
     def rewrite(self, rewritten: Callable[[Store, Manifest], Manifest]) -> Manifest:
@@ -362,8 +368,8 @@ class GalleryWriter:
         def change(current: Manifest) -> Manifest:
             # `index` takes no lock: it may have added indexes, and lists of rows that only they still hold.
             deletes = dict(proposed.deletes)
-            for table in TABLES:
-                added = [file for file in current.deletes[table] if file not in base.deletes[table]]
+            for table in proposed.deletes:
+                added = [file for file in current.deletes.get(table, ()) if file not in base.deletes[table]]
                 if any(index.table == table and index not in base.indexes for index in current.indexes):
                     gone = Gallery(self._store, current).dropped_since(proposed, table)
                     if gone.size:

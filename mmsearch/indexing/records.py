@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias
 from mmsearch.ann import Effort, MeasuredRecall, TriedEffort
 from mmsearch.indexing.planning import Plan
 from mmsearch.indexing.trial_queries import EncoderChoice
-from mmsearch.items import ItemTable
 
 __all__ = ["DEFAULT", "IndexOptions", "IndexReport", "Outcome"]
 
@@ -48,7 +47,7 @@ class IndexReport:
     """
 
     name: str
-    table: ItemTable
+    table: str
     factory: str
     rows: int
     effort: Effort

@@ -31,6 +31,7 @@ from mmsearch.indexing.memory import AnonymousPeak, parse_size
 from mmsearch.indexing.planning import Plan, plan, with_seconds
 from mmsearch.indexing.records import DEFAULT, IndexOptions, IndexReport, Outcome
 from mmsearch.indexing.trial_queries import (
+    ASKING,
     IMAGE_QUERIES,
     LEAST_QUERIES,
     NEW_ROWS,
@@ -48,7 +49,7 @@ from mmsearch.indexing.tuning import (
     surely_below,
     try_efforts,
 )
-from mmsearch.items import ItemTable
+from mmsearch.items import DEFAULT_KIND, kind
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.versions import IndexEntry
 
@@ -71,7 +72,7 @@ COMPARED_ROWS = 8
 def index(
     gallery: _Path | None = None,
     *,
-    table: ItemTable = "images",
+    table: str = DEFAULT_KIND.name,
     options: IndexOptions = DEFAULT,
     progress: ProgressCallback = quiet,
 ) -> IndexReport:
@@ -88,18 +89,17 @@ def index(
     return replace(report, peak=memory.bytes)
 
 
-def predict(gallery: _Path | None = None, *, table: ItemTable = "images", options: IndexOptions = DEFAULT) -> Plan:
+def predict(gallery: _Path | None = None, *, table: str = DEFAULT_KIND.name, options: IndexOptions = DEFAULT) -> Plan:
     """What `index` would build and what that would cost. Nothing is written. Raises AnnIndexError."""
     opened = _opened(gallery, table)
     _goal(options)
     return with_seconds(_plan(opened, table, options), TEXT_QUERIES + IMAGE_QUERIES, _flops())
 
 
-def _opened(gallery: _Path | None, table: ItemTable) -> Gallery:
+def _opened(gallery: _Path | None, table: str) -> Gallery:
     opened = Gallery.open(gallery)
     if not opened.live_rows(table):
-        more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
-        raise AnnIndexError(f"nothing to index: {opened.path} holds no {table}. Add some: {more}")
+        raise AnnIndexError(f"nothing to index: {opened.path} holds no {table}. Add some: {kind(table).how_to_add}")
     return opened
 
 
@@ -112,7 +112,7 @@ def _goal(options: IndexOptions) -> Goal:
     return Goal(target, k, latency)
 
 
-def _plan(gallery: Gallery, table: ItemTable, options: IndexOptions) -> Plan:
+def _plan(gallery: Gallery, table: str, options: IndexOptions) -> Plan:
     memory = parse_size(options.memory) if isinstance(options.memory, str) else options.memory
     value = 2 if gallery.manifest.dtype == "float16" else 4
     rows, dim = gallery.live_rows(table), gallery.manifest.encoder.dim
@@ -133,7 +133,7 @@ class _Run:
     """One run of `index` over one version of a gallery."""
 
     def __init__(
-        self, gallery: Gallery, table: ItemTable, options: IndexOptions, goal: Goal, progress: ProgressCallback
+        self, gallery: Gallery, table: str, options: IndexOptions, goal: Goal, progress: ProgressCallback
     ) -> None:
         self.gallery, self.table, self.options, self.goal, self.progress = gallery, table, options, goal, progress
         self.began = time.monotonic()
@@ -188,8 +188,7 @@ class _Run:
     def _measured_as_asked(self, record: IndexRecord) -> bool:
         measured_kinds = {recall.kind for recall in record.recall if recall.mean is not None}
         own = self.gallery.live_rows
-        could = {"image"} if own("images") >= LEAST_QUERIES else set()
-        could |= {"text"} if own("captions") >= LEAST_QUERIES else set()
+        could = {each.side for each in ASKING if own(each.name) >= LEAST_QUERIES}
         could |= {"text"} if self.options.encoder is not None else set()
         same = all(recall.k == self.goal.k for recall in record.recall)
         wanted = (self.goal.recall, self.goal.latency_ms)

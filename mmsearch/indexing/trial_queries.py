@@ -19,12 +19,13 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import MmsearchError
 from mmsearch.exact import Neighbours, VectorBlock, exact_search
 from mmsearch.gallery import Gallery
-from mmsearch.items import ItemTable
+from mmsearch.items import CAPTIONS, IMAGES, AnyKind
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.versions import Coverage
 from mmsearch.whole_files import whole_file
 
 __all__ = [
+    "ASKING",
     "GENERAL",
     "NEW_ROWS",
     "EncoderChoice",
@@ -41,6 +42,8 @@ IMAGE_QUERIES = 500
 # With fewer captions than this the general ones ask; with fewer than the least of all, nobody does.
 ENOUGH_CAPTIONS = 200
 LEAST_QUERIES = 30
+ASKING = (IMAGES, CAPTIONS)
+"""The kinds whose items ask, the ones as pictures and the others as texts."""
 GENERAL = "general captions"
 NEW_ROWS = "new rows"
 
@@ -83,7 +86,7 @@ class _Asked:
 
 def questions(
     gallery: Gallery,
-    table: ItemTable,
+    table: str,
     k: int,
     rng: np.random.Generator,
     *,
@@ -98,7 +101,7 @@ def questions(
     outside of it ask too, as NEW_ROWS.
     """
     asked = [
-        _rows(gallery, table, "image", "images", IMAGE_QUERIES, k, rng),
+        _rows(gallery, table, IMAGES, IMAGE_QUERIES, k, rng),
         _texts(gallery, table, k, rng, general, encoder),
     ]
     if fresh is not None:
@@ -129,8 +132,9 @@ def _watched(blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallbac
 
 
 def _rows(
-    gallery: Gallery, table: ItemTable, kind: QueryKind, source: ItemTable, count: int, k: int, rng: np.random.Generator
+    gallery: Gallery, table: str, asking: AnyKind, count: int, k: int, rng: np.random.Generator
 ) -> _Asked | MeasuredRecall:
+    kind, source = asking.side, asking.name
     rows = gallery.live_rows(source)
     if rows < LEAST_QUERIES:
         why = f"{kind} recall unmeasured: the gallery holds {rows} {source}, and {LEAST_QUERIES} are needed"
@@ -142,11 +146,11 @@ def _rows(
 
 
 def _texts(
-    gallery: Gallery, table: ItemTable, k: int, rng: np.random.Generator, general: bool, encoder: EncoderChoice
+    gallery: Gallery, table: str, k: int, rng: np.random.Generator, general: bool, encoder: EncoderChoice
 ) -> _Asked | MeasuredRecall:
-    own = gallery.live_rows("captions")
+    own = gallery.live_rows(CAPTIONS.name)
     if own >= ENOUGH_CAPTIONS or (own >= LEAST_QUERIES and not general):
-        return _rows(gallery, table, "text", "captions", TEXT_QUERIES, k, rng)
+        return _rows(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
     why = f"the gallery holds {own} captions"
     if general:
         try:
@@ -155,7 +159,7 @@ def _texts(
         except MmsearchError as error:
             why += f", and its text tower could not be loaded ({str(error).splitlines()[0]})"
     if own >= LEAST_QUERIES:
-        return _rows(gallery, table, "text", "captions", TEXT_QUERIES, k, rng)
+        return _rows(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
     return MeasuredRecall("text", k, 0, None, f"text recall unmeasured: {why}")
 
 
@@ -194,7 +198,7 @@ def _keep(vectors: NDArray[np.float32], file: Path) -> None:
 
 
 def sample(
-    gallery: Gallery, table: ItemTable, count: int, rng: np.random.Generator, *, skip: Coverage = ()
+    gallery: Gallery, table: str, count: int, rng: np.random.Generator, *, skip: Coverage = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Row ids and vectors of `count` live rows outside `skip` at random (all, where there are fewer), in one pass."""
     rows = gallery.live_rows(table) if not skip else sum(len(part) for part in gallery.scan(table, [], skip=skip))

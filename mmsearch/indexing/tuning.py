@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from mmsearch.ann import AnnIndex, Effort, MeasuredRecall, TriedEffort
 from mmsearch.gallery import Gallery
 from mmsearch.indexing.trial_queries import Questions, without_own
-from mmsearch.items import ItemTable
 from mmsearch.metrics import ann_recall_at_k
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.search.through_index import search_index
@@ -66,7 +65,7 @@ def surely_below(found: MeasuredRecall, target: float) -> bool:
 def try_efforts(
     ann: AnnIndex,
     gallery: Gallery,
-    table: ItemTable,
+    table: str,
     asked: Sequence[Questions],
     goal: Goal,
     progress: ProgressCallback,
@@ -119,9 +118,7 @@ def choose(tried: Sequence[TriedEffort], goal: Goal) -> TriedEffort:
     return min((point for point in allowed if point.low >= good), key=_cost)
 
 
-def measured(
-    ann: AnnIndex, gallery: Gallery, table: ItemTable, asked: Questions, effort: Effort, k: int
-) -> MeasuredRecall:
+def measured(ann: AnnIndex, gallery: Gallery, table: str, asked: Questions, effort: Effort, k: int) -> MeasuredRecall:
     """The recall of one kind of query at an effort, by the very search that queries use."""
     # One more hit only where the query itself will be taken out: others must not profit from it.
     most = k + 1 if (asked.own >= 0).all() else k
@@ -142,7 +139,7 @@ def measured(
 def milliseconds(
     ann: AnnIndex,
     gallery: Gallery,
-    table: ItemTable,
+    table: str,
     queries: NDArray[np.float32],
     effort: Effort,
     k: int,
@@ -158,7 +155,7 @@ def milliseconds(
 
 
 def _at_width(
-    ann: AnnIndex, gallery: Gallery, table: ItemTable, asked: Sequence[Questions], width: Effort, k: int
+    ann: AnnIndex, gallery: Gallery, table: str, asked: Sequence[Questions], width: Effort, k: int
 ) -> list[TriedEffort]:
     """A point for each number of candidates at one width of search."""
     efforts = [replace(width, k_factor=factor) for factor in ann.factors(k)]
@@ -175,7 +172,7 @@ def _at_width(
 
 
 def _shares(
-    ann: AnnIndex, gallery: Gallery, table: ItemTable, asked: Questions, efforts: Sequence[Effort], k: int
+    ann: AnnIndex, gallery: Gallery, table: str, asked: Questions, efforts: Sequence[Effort], k: int
 ) -> NDArray[np.float64]:
     """(efforts, queries): the share of its exact neighbours that each query finds."""
     dead = gallery.dead_row_ids(table)

@@ -1,7 +1,50 @@
-"""What can be found: kinds of items, a file each."""
+"""What can be found: kinds of items, a file each, and the registry of all.
 
-from mmsearch.items.captions import CaptionRow
-from mmsearch.items.images import ImageRow
-from mmsearch.items.tables import ITEM_TABLES, TABLES, ItemTable, SkippedRow, Table
+rows      what rows are made of
+kinds     what a kind is
+images, captions   the kinds that come with mmsearch
+registry  all kinds by name, and by the suffix of a file
+"""
 
-__all__ = ["ITEM_TABLES", "TABLES", "CaptionRow", "ImageRow", "ItemTable", "SkippedRow", "Table"]
+from mmsearch.items.captions import CAPTIONS, CaptionRow
+from mmsearch.items.images import IMAGES, ImageRow
+from mmsearch.items.kinds import SKIPPED, AnyKind, Content, Files, Kind, Side, Span, Table
+from mmsearch.items.registry import (
+    DEFAULT_KIND,
+    MEMBER,
+    kind,
+    kind_of_file,
+    kinds,
+    register,
+    table,
+    table_names,
+    unregister,
+)
+from mmsearch.items.rows import FileRow, ItemRow, SkippedRow
+
+__all__ = [
+    "CAPTIONS",
+    "DEFAULT_KIND",
+    "IMAGES",
+    "MEMBER",
+    "SKIPPED",
+    "AnyKind",
+    "CaptionRow",
+    "Content",
+    "FileRow",
+    "Files",
+    "ImageRow",
+    "ItemRow",
+    "Kind",
+    "Side",
+    "SkippedRow",
+    "Span",
+    "Table",
+    "kind",
+    "kind_of_file",
+    "kinds",
+    "register",
+    "table",
+    "table_names",
+    "unregister",
+]

@@ -2,14 +2,20 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CaptionRow"]
+from mmsearch.items.images import IMAGES
+from mmsearch.items.kinds import Kind
+
+__all__ = ["CAPTIONS", "CaptionRow"]
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionRow:
     """One caption of a gallery, all but its embedding. (source, ordinal) is its key; root_id and path name its image.
 
-    truncated: whether it was longer than the model reads, so that its end did not count; None before it is encoded.
+    Attributes:
+        source: the file of captions that holds it.
+        ordinal: its place in that file, from 0.
+        truncated: whether it was longer than the model reads, so that its end did not count; None before it is encoded.
     """
 
     caption: str
@@ -19,3 +25,15 @@ class CaptionRow:
     source: str
     ordinal: int
     truncated: bool | None = None
+
+
+CAPTIONS = Kind(
+    name="captions",
+    row=CaptionRow,
+    side="text",
+    noun="caption",
+    how_to_add="mmsearch embed --captions FILE",
+    told=("caption", "path", "file", "gone", "path_bytes", "file_bytes"),
+    text="caption",
+    belongs_to=IMAGES.name,
+)

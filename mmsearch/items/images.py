@@ -2,31 +2,43 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Annotated
 
-__all__ = ["ImageRow"]
+from mmsearch.items.kinds import Files, Kind
+from mmsearch.items.rows import ItemRow
 
-Bytes: TypeAlias = bytes
-"""The built-in, under a name that stays free where a row has a column `bytes`."""
+__all__ = ["IMAGES", "ImageRow"]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(ItemRow):
     """One image of a gallery, all but its embedding.
 
-    path: relative to the root, valid text; path_bytes: the real name where `path` is not it.
-    content_hash: blake2b-128 of the file. width, height: as seen, after orientation. damaged: whether part of the
-    picture is missing in the file; None where that was not looked at.
+    Attributes:
+        width, height: as seen, after orientation.
+        taken_at: as its camera says.
+        damaged: whether part of the picture is missing in the file; None where that was not looked at.
+        start_s, end_s: when it is seen, in seconds, where it is a frame of a film.
+        page: in its file, from 1, where that has several.
+        box: of a tile: left, top, right and bottom in shares of the upright picture.
     """
 
-    root_id: int
-    path: str
-    path_bytes: Bytes | None
-    bytes: int | None
-    mtime_ns: int | None
-    etag: str | None
-    content_hash: Bytes | None
-    width: int | None
-    height: int | None
+    width: Annotated[int | None, "int32"]
+    height: Annotated[int | None, "int32"]
     taken_at: datetime | None
     damaged: bool | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    page: Annotated[int | None, "int32"] = None
+    box: Annotated[list[float] | None, "float32[4]"] = None
+
+
+IMAGES = Kind(
+    name="images",
+    row=ImageRow,
+    side="image",
+    noun="picture",
+    how_to_add="mmsearch embed PICTURES",
+    told=("path", "file", "width", "height", "taken_at", "gone", "damaged", "path_bytes", "file_bytes"),
+    files=Files(),
+)

@@ -14,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import shown
 from mmsearch.render.output_files import place_for, saved
@@ -35,7 +37,7 @@ _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """A hit as the page shows it. thumbnail: a data URI, or why there is none. link: a file URI."""
+    """A hit as the page shows it. thumbnail: a data URI, or why there is none. link: a file URI. more: of a picture."""
 
     hit: Hit
     name: str
@@ -43,6 +45,7 @@ class _Card:
     thumbnail: str | None
     absent: str
     link: str | None
+    more: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class _Section:
     """An answer as the page shows it."""
 
     answer: Answer
+    noun: str
     asked_with: Sequence[str]
     cards: Sequence[_Card]
 
@@ -83,15 +87,22 @@ def html_page(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
 
 def _section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
     asked_with = [uri for uri, _ in drawers.map(_thumbnail, answer.pictures) if uri]
-    drawn = drawers.map(_thumbnail, [hit.file for hit in answer.hits])
+    drawn = drawers.map(_thumbnail, [hit.file if hit.kind.has_picture else None for hit in answer.hits])
     cards = [_card(hit, uri, absent) for hit, (uri, absent) in zip(answer.hits, drawn, strict=True)]
-    return _Section(answer, asked_with, cards)
+    return _Section(answer, kind(answer.query.table).noun, asked_with, cards)
 
 
 def _card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
     folder, _, name = _shown(hit.path or "").rpartition("/")
     link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
-    return _Card(hit, name, folder, thumbnail, absent, link)
+    return _Card(hit, name, folder, thumbnail, absent, link, _of_picture(hit.row))
+
+
+def _of_picture(row: Any) -> list[str]:
+    """How large a picture is, and when it was taken; empty where its row does not say so."""
+    size = [f"{row.width} × {row.height}"] if getattr(row, "width", None) else []
+    taken_at = getattr(row, "taken_at", None)
+    return [*size, *([taken_at.strftime("%Y-%m-%d")] if size and taken_at else [])]
 
 
 def _thumbnail(file: str | None) -> tuple[str | None, str]:

@@ -66,8 +66,8 @@ def _draw_answer(sheet: Image.Image, top: int, answer: Answer) -> None:
         _draw_label(draw, corner, "asked with")
     for hit in answer.hits:
         corner = next(corners)
-        if hit.caption is not None:
-            _draw_words(sheet, corner, hit.caption)
+        if hit.text is not None:
+            _draw_words(sheet, corner, hit.text)
         else:
             _draw_picture(sheet, corner, hit.file)
         _draw_label(draw, corner, f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.path or '').name}")

@@ -1,6 +1,7 @@
 """The figures of a report as Markdown tables."""
 
 from mmsearch.evaluation import EvaluationReport, SystemResult
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Difference, DirectionResult, Interval
 
 __all__ = ["Table", "health_rows", "markdown", "other_rows", "published_rows", "recall_rows"]
@@ -164,7 +165,7 @@ def health_rows(report: EvaluationReport) -> Table:
     ]
     for direction in ("text_to_image", "image_to_text"):
         hubs = [system.hubness[direction] for system in report.systems]
-        returned = "images" if direction == "text_to_image" else "captions"
+        returned = IMAGES.name if direction == "text_to_image" else CAPTIONS.name
         rows += [
             [
                 f"hubness of {returned}: skewness of the top-{hubs[0].k} counts",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
-from mmsearch.items import ITEM_TABLES, ItemTable
+from mmsearch.items import IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import Answer, why_nothing
 from mmsearch.search.candidates import Candidates, MakeStage, Stage, StageContext
@@ -50,12 +50,12 @@ class Retrieves(Protocol):
     """The first stage, with all that it needs."""
 
     def search(
-        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: SearchOptions
+        self, vectors: NDArray[np.float32], *, k: int, table: str, where: str | None, options: SearchOptions
     ) -> Neighbours:
         """The k best live rows for each vector, and fewer only where there are no more."""
         ...
 
-    def open_filter(self, table: ItemTable, where: str) -> object:
+    def open_filter(self, table: str, where: str) -> object:
         """Raise FilterError where an expression is no filter of a table."""
         ...
 
@@ -82,11 +82,10 @@ def answer_queries(
     return [one.error or one.answer() for one in asked]
 
 
-def require_items(gallery: Gallery, table: ItemTable) -> None:
+def require_items(gallery: Gallery, table: str) -> None:
     """Raise QueryError where there is nothing to search."""
     if not gallery.live_rows(table):
-        more = "mmsearch embed PICTURES" if table == "images" else "mmsearch embed --captions FILE"
-        raise QueryError(f"{gallery.path} holds no {table}. Add some: {more}")
+        raise QueryError(f"{gallery.path} holds no {table}. Add some: {kind(table).how_to_add}")
 
 
 @dataclass(slots=True, eq=False)
@@ -113,7 +112,7 @@ class _Asked:
     @property
     def own_rows(self) -> NDArray[np.int64]:
         """Those of `own` that stand in the searched table, ascending."""
-        return np.array(sorted(set(self.own.values())) if self.query.table == "images" else [], np.int64)
+        return np.array(sorted(set(self.own.values())) if self.query.table == IMAGES.name else [], np.int64)
 
     @contextmanager
     def may_fail(self) -> Iterator[None]:
@@ -199,7 +198,7 @@ def _find(chains: "Mapping[_Asked, _Chain]", retriever: Retrieves, options: Sear
             vectors[one] = one.vector()
     looking = {one: one.query.wanted + len(one.own_rows) for one in vectors}
     while looking:
-        alike: dict[tuple[ItemTable, str | None, int], list[_Asked]] = {}
+        alike: dict[tuple[str, str | None, int], list[_Asked]] = {}
         for one, look in looking.items():
             alike.setdefault((one.query.table, one.query.where, look), []).append(one)
         looking = {}
@@ -256,7 +255,7 @@ class _Chain:
 
 def _describe(asked: Sequence[_Asked], gallery: Gallery) -> None:
     """Turn candidates into hits: those of one table are read in one call."""
-    for table in ITEM_TABLES:
+    for table in (each.name for each in kinds()):
         alike = [(one, one.found) for one in asked if one.query.table == table and one.found is not None]
         neighbours = side_by_side([_as_neighbours(found) for _, found in alike])
         offsets = [one.query.offset for one, _ in alike]
@@ -274,7 +273,7 @@ def _name_pictures(asked: Sequence[_Asked], gallery: Gallery) -> None:
     """Say which files the queries asked with."""
     with_items = [one for one in asked if one.own]
     rows = [np.array([list(one.own.values())], np.int64) for one in with_items]
-    own_hits = hits_of(gallery, side_by_side([Neighbours(row, np.zeros(row.shape)) for row in rows]), "images")
+    own_hits = hits_of(gallery, side_by_side([Neighbours(row, np.zeros(row.shape)) for row in rows]), IMAGES.name)
     for one in asked:
         files: dict[Part, str] = {
             part: str(located(part.image))

@@ -1,14 +1,15 @@
 """The last stage: rows become hits, and files that are gone are noticed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.items import CaptionRow, ImageRow, ItemTable
+from mmsearch.items import AnyKind, kind
 from mmsearch.locations import Location, url_of
 from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
@@ -32,22 +33,24 @@ def side_by_side(parts: Sequence[Neighbours]) -> Neighbours:
     return whole
 
 
-def hits_of(
-    gallery: Gallery, found: Neighbours, table: ItemTable, offsets: Sequence[int] | None = None
-) -> list[list[Hit]]:
+def hits_of(gallery: Gallery, found: Neighbours, table: str, offsets: Sequence[int] | None = None) -> list[list[Hit]]:
     """What was found, with the metadata of each row: a list a query.
 
     offsets: for each query, how many of the best are passed over: the first hit has the rank after them.
     """
     passed = np.zeros(len(found.row_ids), np.int64) if offsets is None else np.asarray(offsets, np.int64)
     wanted = ascending(found.row_ids[(found.row_ids >= 0) & (np.arange(found.row_ids.shape[1]) >= passed[:, None])])
-    rows = consistently(gallery, lambda present: _rows(present, table, wanted))
+    of = kind(table)
+    rows = consistently(gallery, lambda present: _rows(present, of, wanted))
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     answers = []
     for row_ids, scores, first in zip(found.row_ids.tolist(), found.scores.tolist(), passed.tolist(), strict=True):
         pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0][first:]
         answers.append(
-            [_hit(rank, score, row_id, rows[row_id], folders) for rank, (row_id, score) in enumerate(pairs, first + 1)]
+            [
+                _hit(rank, score, row_id, of, rows[row_id], folders)
+                for rank, (row_id, score) in enumerate(pairs, first + 1)
+            ]
         )
     return answers
 
@@ -69,28 +72,18 @@ def why_gone(hits: Sequence[Hit]) -> list[str]:
     return [f"{told}. To drop what is gone: mmsearch embed{moved}"]
 
 
-_Row = ImageRow | CaptionRow
-
-
-def _rows(gallery: Gallery, table: ItemTable, row_ids: NDArray[np.int64]) -> dict[int, _Row]:
+def _rows(gallery: Gallery, kind: AnyKind, row_ids: NDArray[np.int64]) -> dict[int, Any]:
     if not len(row_ids):
         return {}  # pyarrow imports pandas to make a table of no rows
-    rows: list[_Row] = [*(gallery.image_rows(row_ids) if table == "images" else gallery.caption_rows(row_ids))]
-    return dict(zip(row_ids.tolist(), rows, strict=True))
+    return dict(zip(row_ids.tolist(), gallery.records(kind, row_ids), strict=True))
 
 
-def _hit(rank: int, score: float, row_id: int, row: _Row, folders: dict[int, Location | None]) -> Hit:
+def _hit(rank: int, score: float, row_id: int, kind: AnyKind, row: Any, folders: Mapping[int, Location | None]) -> Hit:
     root = folders.get(row.root_id) if row.root_id is not None else None
     name = None if row.path is None else real_name(row.path, row.path_bytes)
     file = None if root is None or name is None else str(root / name)
     where = None if root is None else str(root)
-    gone = file is not None and is_gone(file)
-    if isinstance(row, CaptionRow):
-        return Hit(
-            rank, score, row_id, "captions", row.caption, where, row.path, file, gone=gone, path_bytes=row.path_bytes
-        )
-    seen = (row.width, row.height, row.taken_at, gone, row.damaged, row.path_bytes)
-    return Hit(rank, score, row_id, "images", None, where, row.path, file, *seen)
+    return Hit(rank, score, row_id, kind, row, where, file, file is not None and is_gone(file))
 
 
 def is_gone(file: str) -> bool:

@@ -4,73 +4,76 @@ import base64
 import os
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from mmsearch.items import ItemTable
+from mmsearch.items import AnyKind
 from mmsearch.names import shown
 
-__all__ = ["COLUMNS", "Hit", "base64_text", "record", "shown_file"]
+__all__ = ["Hit", "base64_text", "columns", "record", "shown_file"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One returned row.
 
-    rank: from 1. score: cosine, the float64 dot product of query and stored vector. path: relative to `root`, as valid
-    text; path_bytes: what it really is, where it is no text. file: where to open it, a file system string. For a
-    caption, path and file are those of its image, if any.
-    damaged: of an image, whether part of it is missing in the file; None where that was not looked at.
-    gone: the file was not there any more when the answer was given. Object stores are not asked.
+    Attributes:
+        rank: from 1.
+        score: cosine, the float64 dot product of query and stored vector.
+        row_id: in the table of its kind.
+        kind: of item.
+        row: what the gallery holds of it, as a record of `kind.row`: `hit.row.width`, `hit.row.caption`.
+        root: the folder that `path` is relative to.
+        file: where to open it, a file system string. Of a kind that belongs to another one (a caption), path and file
+            are those of the item that it belongs to, if any.
+        gone: the file was not there any more when the answer was given. Object stores are not asked.
     """
 
     rank: int
     score: float
     row_id: int
-    table: ItemTable
-    caption: str | None
-    root: str | None
-    path: str | None
-    file: str | None
-    width: int | None = None
-    height: int | None = None
-    taken_at: datetime | None = None
+    kind: AnyKind
+    row: Any
+    root: str | None = None
+    file: str | None = None
     gone: bool = False
-    damaged: bool | None = None
-    path_bytes: bytes | None = None
+
+    @property
+    def path(self) -> str | None:
+        """Relative to `root`, as valid text."""
+        path: str | None = self.row.path
+        return path
+
+    @property
+    def text(self) -> str | None:
+        """What is shown of it in words; None of what is shown as a picture."""
+        return None if self.kind.text is None else getattr(self.row, self.kind.text)
 
 
-COLUMNS = {
-    "images": [
-        "rank",
-        "score",
-        "row_id",
-        "path",
-        "file",
-        "width",
-        "height",
-        "taken_at",
-        "gone",
-        "damaged",
-        "path_bytes",
-        "file_bytes",
-    ],
-    "captions": ["rank", "score", "row_id", "caption", "path", "file", "gone", "path_bytes", "file_bytes"],
-}
-"""What programs are told of a hit, by table. path_bytes, file_bytes: base64 of the real name where `path` or `file` is
-not it, since it is no UTF-8."""
+def columns(kind: AnyKind) -> list[str]:
+    """What programs are told of a hit of a kind. path_bytes, file_bytes: base64 of the real name where `path` or `file`
+    is not it, since it is no UTF-8."""
+    return ["rank", "score", "row_id", *kind.told]
 
 
 def record(hit: Hit) -> dict[str, object]:
     """A hit as programs are given it: the object of a JSON line."""
-    taken_at = hit.taken_at.isoformat() if hit.taken_at else None
     file = shown_file(hit)
-    file_bytes = None if hit.file is None or file == hit.file else os.fsencode(hit.file)
-    values = {
+    of_hit = {
+        "rank": hit.rank,
+        "score": hit.score,
+        "row_id": hit.row_id,
         "file": file,
-        "taken_at": taken_at,
-        "path_bytes": base64_text(hit.path_bytes),
-        "file_bytes": base64_text(file_bytes),
+        "file_bytes": base64_text(None if hit.file is None or file == hit.file else os.fsencode(hit.file)),
+        "gone": hit.gone,
     }
-    return {name: values[name] if name in values else getattr(hit, name) for name in COLUMNS[hit.table]}
+    return {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
+
+
+def _plain(value: object) -> object:
+    """A column's value as JSON holds it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return base64_text(value) if isinstance(value, bytes) else value
 
 
 def shown_file(hit: Hit) -> str | None:

@@ -11,7 +11,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery, HeldGallery
-from mmsearch.items import ItemTable
+from mmsearch.items import DEFAULT_KIND
 from mmsearch.search.answers import Answer
 from mmsearch.search.candidates import MakeStage
 from mmsearch.search.chain import STAGES, answer_queries
@@ -83,7 +83,7 @@ class OpenGallery:
         *,
         image: _Path | None = None,
         k: int = 10,
-        table: ItemTable = "images",
+        table: str = DEFAULT_KIND.name,
         options: SearchOptions = DEFAULT,
     ) -> list[Hit]:
         """The hits for a text, for an image (a file), or for both together; `ask` takes more.
@@ -122,7 +122,7 @@ class OpenGallery:
         vectors: NDArray[np.float32],
         *,
         k: int = 10,
-        table: ItemTable = "images",
+        table: str = DEFAULT_KIND.name,
         where: str | None = None,
         options: SearchOptions = DEFAULT,
     ) -> Neighbours:
@@ -133,7 +133,7 @@ class OpenGallery:
         """
         return self.retriever.search(vectors, k=k, table=table, where=where, options=options)
 
-    def hits(self, neighbours: Neighbours, table: ItemTable) -> list[list[Hit]]:
+    def hits(self, neighbours: Neighbours, table: str) -> list[list[Hit]]:
         """Search results with the metadata of each row: a list a query."""
         return hits_of(self.gallery, neighbours, table)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.items import IMAGES
 from mmsearch.locations import Location, located
 from mmsearch.names import composed, shown
 
@@ -62,21 +63,21 @@ def vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | No
     """The stored vector (dim,) of a live picture with this content; None where the gallery holds none."""
 
     def find(now: Gallery) -> NDArray[np.float32] | None:
-        row_id = now.row_with_content(content_hash)
+        row_id = now.row_with_content(IMAGES.name, content_hash)
         return None if row_id is None else _vector(now, row_id)
 
     return consistently(gallery, find)
 
 
 def _live(gallery: Gallery, row_id: int) -> int:
-    if not consistently(gallery, lambda now: now.is_live("images", row_id)):
+    if not consistently(gallery, lambda now: now.is_live(IMAGES.name, row_id)):
         raise QueryError(f"the gallery {gallery.path} holds no picture with the row id {row_id}")
     return row_id
 
 
 def _rows_at(gallery: Gallery, path: str) -> list[tuple[int, int]]:
-    return consistently(gallery, lambda now: now.rows_at(shown(path)))
+    return consistently(gallery, lambda now: now.rows_at(IMAGES.name, shown(path)))
 
 
 def _vector(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
-    return np.asarray(gallery.vectors("images", np.array([row_id]))[0], np.float32)
+    return np.asarray(gallery.vectors(IMAGES.name, np.array([row_id]))[0], np.float32)

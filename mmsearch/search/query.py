@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.budget import TEXT_CHARACTERS
 from mmsearch.errors import QueryError
-from mmsearch.items import ITEM_TABLES, ItemTable
+from mmsearch.items import DEFAULT_KIND, kinds
 
 __all__ = [
     "NEAR_DUPLICATE",
@@ -112,7 +112,7 @@ class Query:
     parts: Sequence[Part]
     k: int = 10
     offset: int = 0
-    table: ItemTable = "images"
+    table: str = DEFAULT_KIND.name
     templates: Sequence[str] = ()
     where: str | None = None
     min_score: float | None = None
@@ -201,8 +201,9 @@ class Query:
             if name not in _FIELDS:
                 raise QueryError(f"a query has no {name!r}; it has parts, {', '.join(_FIELDS)}")
             _require(field_value, _FIELDS[name], f"{name} of a query")
-        if given.get("table", "images") not in ITEM_TABLES:
-            raise QueryError(f"table of a query is {given['table']!r}; it is one of {', '.join(ITEM_TABLES)}")
+        names = [kind.name for kind in kinds()]
+        if given.get("table", DEFAULT_KIND.name) not in names:
+            raise QueryError(f"table of a query is {given['table']!r}; it is one of {', '.join(names)}")
         for template in given.get("templates", ()):
             _require(template, (str,), "a template")
         return cls([_part_from_json(part) for part in parts], **given)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchError, MmsearchWarning, QueryError
-from mmsearch.items import ItemTable
+from mmsearch.items import DEFAULT_KIND
 from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
 from mmsearch.search.chain import require_items
@@ -23,7 +23,7 @@ _BATCH = 1024
 _MOST_BYTES = 1 << 26  # of a file of queries: a million of ordinary length
 
 
-def read_queries(file: str, *, k: int = 10, table: ItemTable = "images") -> list[Query]:
+def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name) -> list[Query]:
     """The queries of a file, "-" for stdin. A line is a text, an id, a tab and a text, or an object as
     `Query.to_json` gives it. Blank lines are passed over.
 
@@ -50,7 +50,7 @@ def read_queries(file: str, *, k: int = 10, table: ItemTable = "images") -> list
     return queries
 
 
-def _read_line(number: int, line: str, shown: str, k: int, table: ItemTable) -> Query:
+def _read_line(number: int, line: str, shown: str, k: int, table: str) -> Query:
     if len(line) > REQUEST.text_characters:
         raise QueryError(
             f"line {number} of {shown} has {len(line):,} characters; a query has at most "

@@ -16,7 +16,6 @@ from mmsearch.blas import one_thread
 from mmsearch.errors import AnnIndexError, MmsearchWarning
 from mmsearch.exact import Neighbours, exact_search, merge
 from mmsearch.gallery import Gallery, HeldGallery, consistently
-from mmsearch.items import ItemTable
 from mmsearch.search.through_index import search_index
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Retriever:
         self.gallery = gallery
         self._filter_processes = filter_processes
         self._indexes: dict[str, AnnIndex | None] = {}
-        self._filters: dict[tuple[ItemTable, str], RowFilter | BoundedFilter] = {}
+        self._filters: dict[tuple[str, str], RowFilter | BoundedFilter] = {}
         self._opening = threading.RLock()
 
     def for_version(self, gallery: Gallery) -> "Retriever":
@@ -76,7 +75,7 @@ class Retriever:
         vectors: NDArray[np.float32],
         *,
         k: int,
-        table: ItemTable,
+        table: str,
         where: str | None = None,
         options: SearchOptions = SearchOptions(),
     ) -> Neighbours:
@@ -94,9 +93,7 @@ class Retriever:
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
             return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
 
-    def open_filter(
-        self, table: ItemTable, where: str
-    ) -> "tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]":
+    def open_filter(self, table: str, where: str) -> "tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]":
         """(the columns that a filter reads, rows with these and `row_id` -> the ids of those that it admits).
 
         Raises FilterError where the expression is no filter of the table; the function raises it too.
@@ -112,7 +109,7 @@ class Retriever:
             self._filter_processes.close()
 
     def _search(
-        self, gallery: Gallery, vectors: NDArray[np.float32], k: int, table: ItemTable, options: SearchOptions
+        self, gallery: Gallery, vectors: NDArray[np.float32], k: int, table: str, options: SearchOptions
     ) -> Neighbours:
         threads = _SEARCHING if isinstance(gallery, HeldGallery) else 1  # what is read comes at the disk's pace
         entry = None if options.exact else gallery.index_for(table)
@@ -124,7 +121,7 @@ class Retriever:
         beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k, threads=threads)
         return merge([indexed, beside], k)
 
-    def _filter(self, table: ItemTable, where: str) -> "RowFilter | BoundedFilter":
+    def _filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
         if (known := self._filters.get((table, where))) is not None:
             return known
         made = self._make_filter(table, where)  # without the lock: one that takes its time holds up no index
@@ -132,7 +129,7 @@ class Retriever:
             self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :]) | {(table, where): made}
         return made
 
-    def _make_filter(self, table: ItemTable, where: str) -> "RowFilter | BoundedFilter":
+    def _make_filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
         columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
         if self._filter_processes is not None:
             from mmsearch.filter_process import BoundedFilter
@@ -142,7 +139,7 @@ class Retriever:
 
         return RowFilter(where, columns)
 
-    def _index(self, gallery: Gallery, table: ItemTable) -> AnnIndex | None:
+    def _index(self, gallery: Gallery, table: str) -> AnnIndex | None:
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
         entry = gallery.index_for(table)
         if entry is None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.items import ItemTable
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.hits import Hit
 from mmsearch.search.open_gallery import OpenGallery
 
@@ -22,24 +22,24 @@ def sample(opened: OpenGallery, n: int, *, where: str | None = None) -> list[Hit
 
     Their score is 0: nothing was asked. Raises FilterError.
     """
-    columns, admits = ((), _row_ids) if where is None else opened.retriever.open_filter("images", where)
-    some = consistently(opened.gallery, lambda now: _spread(now, "images", n, columns, admits))
-    return opened.hits(Neighbours(some[None], np.zeros((1, len(some)))), "images")[0] if some.size else []
+    columns, admits = ((), _row_ids) if where is None else opened.retriever.open_filter(IMAGES.name, where)
+    some = consistently(opened.gallery, lambda now: _spread(now, IMAGES.name, n, columns, admits))
+    return opened.hits(Neighbours(some[None], np.zeros((1, len(some)))), IMAGES.name)[0] if some.size else []
 
 
 def sample_captions(opened: OpenGallery, n: int) -> list[str]:
     """At most n captions from all over the gallery, short ones first: examples of what can be asked."""
 
     def some(now: Gallery) -> list[str]:
-        row_ids = _spread(now, "captions", _LOOKED_AT, (), _row_ids)
-        return [row.caption for row in now.caption_rows(row_ids)] if row_ids.size else []
+        row_ids = _spread(now, CAPTIONS.name, _LOOKED_AT, (), _row_ids)
+        return [row.caption for row in now.records(CAPTIONS, row_ids)] if row_ids.size else []
 
     return sorted(dict.fromkeys(consistently(opened.gallery, some)), key=len)[:n]
 
 
 def _spread(
     gallery: Gallery,
-    table: ItemTable,
+    table: str,
     n: int,
     columns: Sequence[str],
     admits: Callable[[pa.Table], NDArray[np.int64]],

@@ -6,13 +6,12 @@ from numpy.typing import NDArray
 from mmsearch.ann import AnnIndex, Effort
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
-from mmsearch.items import ItemTable
 
 __all__ = ["search_index"]
 
 
 def search_index(
-    ann: AnnIndex, gallery: Gallery, table: ItemTable, queries: NDArray[np.float32], k: int, *, effort: Effort
+    ann: AnnIndex, gallery: Gallery, table: str, queries: NDArray[np.float32], k: int, *, effort: Effort
 ) -> Neighbours:
     """The k best of what an index finds, by the score of record; dead rows left out. queries: (n, dim).
 

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import httpx2
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
-from mmsearch.items import ItemTable
+from mmsearch.items import kind
 from mmsearch.locations import located
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import Hit
@@ -133,17 +133,17 @@ def _failure(status: int, message: str) -> MmsearchError:
     return kinds.get(status, QueryError)(message)
 
 
-def _hit(found: dict[str, Any], table: ItemTable) -> Hit:
-    known = {field.name for field in fields(Hit)}
-    values: dict[str, Any] = {"caption": None, "root": None, "table": table}
-    values |= {name: value for name, value in found.items() if name in known}
-    taken_at = values.get("taken_at")
-    values["taken_at"] = datetime.fromisoformat(taken_at) if taken_at else None
-    if values.get("path_bytes"):
-        values["path_bytes"] = base64.b64decode(values["path_bytes"])
+def _hit(found: dict[str, Any], table: str) -> Hit:
+    of = kind(table)
+    columns: dict[str, Any] = {name: found.get(name) for name in of.columns}
+    if columns.get("taken_at"):
+        columns["taken_at"] = datetime.fromisoformat(columns["taken_at"])
+    if columns.get("path_bytes"):
+        columns["path_bytes"] = base64.b64decode(columns["path_bytes"])
+    file = found["file"]
     if found.get("file_bytes"):  # so that a picture on this machine too can be opened, copied and shown
-        values["file"] = os.fsdecode(base64.b64decode(found["file_bytes"]))
-    return Hit(**values)
+        file = os.fsdecode(base64.b64decode(found["file_bytes"]))
+    return Hit(found["rank"], found["score"], found["row_id"], of, of.row(**columns), None, file, found["gone"])
 
 
 def _named(path: str | os.PathLike[str]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.items import ImageRow
+from mmsearch.items import IMAGES, ImageRow
 from mmsearch.locations import url_of
 from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
@@ -58,7 +58,7 @@ def image_row(gallery: Gallery, row_id: int) -> ImageRow:
     """A live row of the pictures. Raises NoSuchImage."""
 
     def find(now: Gallery) -> ImageRow | None:
-        return now.image_rows(np.array([row_id], np.int64))[0] if now.is_live("images", row_id) else None
+        return now.image_rows(np.array([row_id], np.int64))[0] if now.is_live(IMAGES.name, row_id) else None
 
     row = consistently(gallery, find)
     if row is None:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
 from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
+from mmsearch.items import DEFAULT_KIND, kind, kinds
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
@@ -31,6 +34,19 @@ __all__ = [
 
 _LONGEST_PATH = 4_096
 _LONGEST_NAME = 1_000
+
+
+def _checked(name: str) -> str:
+    if name not in (names := [kind.name for kind in kinds()]):
+        expected = " or ".join(map(repr, names))
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return name
+
+
+_KindName = Annotated[
+    str, AfterValidator(_checked), WithJsonSchema({"enum": [kind.name for kind in kinds()], "type": "string"})
+]
+"""A kind of item, by its name."""
 
 RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -66,7 +82,7 @@ class QueryBody(_Message):
     parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
     k: int = Field(60, ge=1, le=REQUEST.hits, description="How many hits.")
     offset: int = Field(0, ge=0, lt=REQUEST.hits, description="Pass over so many of the best.")
-    table: Literal["images", "captions"] = "images"
+    table: _KindName = DEFAULT_KIND.name
     where: str | None = Field(
         None, max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the table."
     )
@@ -135,25 +151,34 @@ class ErrorBody(BaseModel):
     picture: str | None = None
 
 
-class HitBody(BaseModel):
+def _told() -> Any:
+    """What programs are told of hits, of each kind: null where a kind tells no such thing."""
+    of_hit = {"rank": int, "score": float, "row_id": int, "file": str | None, "gone": bool, "file_bytes": str | None}
+    fields: dict[str, Any] = {name: (of_hit[name], ...) for name in ("rank", "score", "row_id")}
+    for each in kinds():
+        hints = get_type_hints(each.row)
+        for name in each.told:
+            everywhere = all(name in other.told for other in kinds())
+            hint = of_hit[name] if name in of_hit else _in_json(hints[name]) | None
+            fields[name] = (hint, ... if everywhere else None)
+    return create_model("Told", **fields)
+
+
+def _in_json(hint: Any) -> Any:
+    """What stands in JSON for a column that is such a thing, or None."""
+    plain = next((each for each in get_args(hint) if each is not type(None)), hint)
+    return str if plain in (bytes, datetime) else plain
+
+
+_Told: Any = _told()
+
+
+class HitBody(_Told):  # type: ignore[misc]
     """A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture.
 
     path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
     image: of a caption, the row id of its picture; null where the gallery holds none."""
 
-    rank: int
-    score: float
-    row_id: int
-    caption: str | None = None
-    path: str | None
-    file: str | None
-    width: int | None = None
-    height: int | None = None
-    taken_at: str | None = None
-    gone: bool
-    damaged: bool | None = None
-    path_bytes: str | None = None
-    file_bytes: str | None = None
     image: int | None = None
 
 
@@ -170,7 +195,7 @@ class AnswerBody(BaseModel):
 class SampledBody(HitBody):
     """A picture that nobody asked for."""
 
-    score: None  # type: ignore[assignment]
+    score: None
 
 
 class SampleBody(BaseModel):
@@ -293,7 +318,7 @@ class HealthBody(BaseModel):
 def answer_json(answer: Answer, gallery: Gallery) -> bytes:
     """An `AnswerBody` as it goes out. gallery: the version that gave it."""
     hits = [record(hit) for hit in answer.hits]
-    if answer.query.table == "captions":
+    if kind(answer.query.table).belongs_to is not None:
         for hit, image in zip(hits, images_of(gallery, answer.hits), strict=True):
             hit["image"] = image and image.row_id
             hit["width"], hit["height"] = (image.width, image.height) if image else (None, None)

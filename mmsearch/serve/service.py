@@ -9,7 +9,7 @@ import numpy as np
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import HeldGallery
-from mmsearch.items import ITEM_TABLES, ItemTable
+from mmsearch.items import kinds
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query
 from mmsearch.serve.asking import Asking
@@ -51,7 +51,7 @@ class Service:
         opened = self.following.last
         (answer,) = opened.ask_all([Query.of("warm up")])
         self.text_problem = str(answer) if isinstance(answer, EncoderError) else None
-        for table in ITEM_TABLES:
+        for table in (kind.name for kind in kinds()):
             if opened.gallery.live_rows(table):
                 opened.search(np.eye(1, opened.gallery.manifest.encoder.dim, dtype=np.float32), k=1, table=table)
 
@@ -75,12 +75,12 @@ class Service:
             gallery = self.following.last.gallery
             return gallery.held_bytes if isinstance(gallery, HeldGallery) else 0
 
-        def live(table: ItemTable) -> float:
+        def live(table: str) -> float:
             return self.following.last.gallery.live_rows(table)
 
         watch, following, thumbnails = self.metrics.watch, self.following, self.thumbnails
         watch("mmsearch_gallery_version", "The version that answers.", lambda: following.last.gallery.manifest.version)
-        for table in ITEM_TABLES:
+        for table in (kind.name for kind in kinds()):
             watch(f"mmsearch_gallery_{table}", f"Live {table}.", partial(live, table))
         watch("mmsearch_gallery_held_bytes", "Of the gallery in memory.", held)
         watch("mmsearch_thumbnails_kept_bytes", "Of thumbnails in the cache.", lambda: thumbnails.kept_bytes)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.exact import Neighbours
-from mmsearch.items import ItemTable
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.retrieval import Retriever, SearchOptions
 from mmsearch.serve.metrics import Metrics
@@ -88,10 +87,10 @@ class TimedRetriever:
         self._retriever, self._metrics = retriever, metrics
 
     def search(
-        self, vectors: NDArray[np.float32], *, k: int, table: ItemTable, where: str | None, options: SearchOptions
+        self, vectors: NDArray[np.float32], *, k: int, table: str, where: str | None, options: SearchOptions
     ) -> Neighbours:
         with self._metrics.search_seconds.time():
             return self._retriever.search(vectors, k=k, table=table, where=where, options=options)
 
-    def open_filter(self, table: ItemTable, where: str) -> object:
+    def open_filter(self, table: str, where: str) -> object:
         return self._retriever.open_filter(table, where)

@@ -50,11 +50,11 @@ class CaptionLine:
 
 @dataclass(frozen=True, slots=True)
 class CaptionFile:
-    """What a file of captions holds. kind: how it was read. problems: lines without a caption, as "line 7: ..."."""
+    """What a file of captions holds. form: how it was read. problems: lines without a caption, as "line 7: ..."."""
 
     lines: tuple[CaptionLine, ...]
     problems: tuple[str, ...]
-    kind: str = "captions"
+    form: str = "lines"
 
 
 def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFile:

@@ -4,6 +4,7 @@ from collections.abc import Container, Sequence
 
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import Gallery
+from mmsearch.items import IMAGES
 from mmsearch.locations import Location
 
 __all__ = ["check_prune", "count_lost", "suspicious"]
@@ -23,7 +24,7 @@ def count_lost(gallery: Gallery, vanished: Sequence[int], written: Container[byt
     gone = frozenset(vanished)
     kept: set[bytes] = set()
     missing: list[bytes] = []
-    for row_ids, hashes in gallery.image_hashes():
+    for row_ids, hashes in gallery.hashes(IMAGES.name):
         for row_id, content_hash in zip(row_ids.tolist(), hashes, strict=True):
             if row_id in gone:
                 missing.append(content_hash)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
+from mmsearch.items import IMAGES, SKIPPED
 from mmsearch.locations import Location
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import (
@@ -107,8 +108,8 @@ class _Look:
         self, gallery: Gallery, root: RootPlan, plan: Plan, selection: Selection, progress: ProgressCallback
     ) -> None:
         self._root, self._plan, self._selection, self._progress = root, plan, selection, progress
-        self.images = KnownFiles(gallery.files("images", root.root.id))
-        self.skipped = KnownFiles(gallery.files("skipped", root.root.id))
+        self.images = KnownFiles(gallery.files(IMAGES.name, root.root.id))
+        self.skipped = KnownFiles(gallery.files(SKIPPED.name, root.root.id))
         self._wants, self._excludes = selection.wants(), selection.excludes()
         self.walk = FolderWalk(
             root.folder,

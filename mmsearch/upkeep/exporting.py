@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mmsearch.errors import QueryError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.items import ItemTable
+from mmsearch.items import DEFAULT_KIND
 from mmsearch.locations import Location, located
 
 __all__ = ["ExportReport", "export"]
@@ -18,12 +18,12 @@ class ExportReport:
     """What was written where."""
 
     file: Location
-    table: ItemTable
+    table: str
     rows: int
     bytes: int
 
 
-def export(file: _Path, *, table: ItemTable = "images", gallery: _Path | None = None) -> ExportReport:
+def export(file: _Path, *, table: str = DEFAULT_KIND.name, gallery: _Path | None = None) -> ExportReport:
     """Write the live rows of a table, in the order of their row ids, as one Parquet file.
 
     A file that exists is replaced when the new one is whole. Raises QueryError where the table is empty, StoreError.

@@ -15,7 +15,7 @@ from mmsearch.encoders.declared import declared_encoder
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, SourceError
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import CaptionRow, ImageRow, ItemTable, SkippedRow
+from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow
 from mmsearch.locations import Location, expanded, located
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.stores import is_folder
@@ -25,7 +25,7 @@ __all__ = ["ImportReport", "import_vectors"]
 
 _Path = str | os.PathLike[str]
 _BATCH = 4_096
-_VECTORS: dict[ItemTable, str] = {"images": "img_emb", "captions": "text_emb"}
+_VECTORS = {IMAGES.name: "img_emb", CAPTIONS.name: "text_emb"}
 _COLUMNS = ("image_path", "caption", "width", "height", "original_width", "original_height")
 
 
@@ -81,7 +81,7 @@ def import_vectors(
         warnings.warn(
             f"that these are vectors of {identity.spec} was declared and is not checked", MmsearchWarning, stacklevel=2
         )
-        pictures, captions = work.counts["images"], work.counts["captions"]
+        pictures, captions = work.counts[IMAGES.name], work.counts[CAPTIONS.name]
         return ImportReport(
             writer.gallery.path, identity, place, pictures, captions, work.held, work.skipped, is_folder(place)
         )
@@ -92,7 +92,7 @@ class _Part:
     """Rows of one number: the vectors that there are, and the metadata in the same order."""
 
     metadata: Path
-    vectors: Mapping[ItemTable, NDArray[np.floating]]
+    vectors: Mapping[str, NDArray[np.floating]]
     rows: int
 
     @property
@@ -203,7 +203,7 @@ class _Import:
         self._images = {name for _, root_id, name in writer.gallery.image_names() if root_id == root.id}
         self._captions = {(row.source, row.ordinal) for _, row in writer.gallery.all_captions()}
         self._skipped = {row.path for row in writer.gallery.skipped_rows()}
-        self.counts: dict[ItemTable, int] = {"images": 0, "captions": 0}
+        self.counts = dict.fromkeys(_VECTORS, 0)
         self.held = self.skipped = 0
 
     def take(self, part: _Part, progress: ProgressCallback) -> None:
@@ -211,7 +211,7 @@ class _Import:
         for first, rows in part.batches():
             for table, vectors in part.vectors.items():
                 block = np.asarray(vectors[first : first + len(rows)], np.float32)
-                if table == "images":
+                if table == IMAGES.name:
                     self._take_images(rows, block)
                 else:
                     self._take_captions(source, first, rows, block)
@@ -239,9 +239,9 @@ class _Import:
                 self._skipped.add(name)
                 reason = "its imported vector is empty or not finite"
                 skips.append(SkippedRow(self._root.id, name, None, None, None, None, "encode", reason))
-        self._append("images", kept, vectors[places])
+        self._append(IMAGES.name, kept, vectors[places])
         if skips:
-            self._writer.append("skipped", skips)
+            self._writer.append(SKIPPED.name, skips)
             self.skipped += len(skips)
 
     def _take_captions(
@@ -262,10 +262,10 @@ class _Import:
             known = name if name in self._images else None
             root_id = None if known is None else self._root.id
             kept.append(CaptionRow(caption.strip(), root_id, known, None, source, first + place))
-        self._append("captions", kept, vectors[places])
+        self._append(CAPTIONS.name, kept, vectors[places])
 
     def _append(
-        self, table: ItemTable, rows: Sequence[ImageRow] | Sequence[CaptionRow], vectors: NDArray[np.float32]
+        self, table: str, rows: Sequence[ImageRow] | Sequence[CaptionRow], vectors: NDArray[np.float32]
     ) -> None:
         if rows:
             unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

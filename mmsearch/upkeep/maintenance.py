@@ -13,6 +13,7 @@ from mmsearch.gallery import (
     remove_unused,
     rewrite_wasteful,
 )
+from mmsearch.items import CAPTIONS, SKIPPED, kinds
 from mmsearch.locations import Location, located
 from mmsearch.names import composed
 from mmsearch.sources import MEMBER
@@ -75,7 +76,7 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
             ]
             if not captions:
                 raise SourceError(_no_such_root(writer, path))
-            writer.delete("captions", captions)
+            writer.delete(CAPTIONS.name, captions)
             images = unlinked = 0
         else:
             unlinked = sum(row.root_id == found.id for _, row in writer.gallery.all_captions())
@@ -85,11 +86,13 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
 
 
 def _delete_root(writer: GalleryWriter, root: Root) -> int:
-    images = writer.gallery.files("images", root.id).row_ids
-    writer.delete("images", images)
-    writer.delete("skipped", writer.gallery.files("skipped", root.id).row_ids)
+    deleted = 0
+    for table in (*(kind.name for kind in kinds() if kind.files is not None), SKIPPED.name):
+        rows = writer.gallery.files(table, root.id).row_ids
+        writer.delete(table, rows)
+        deleted += len(rows) if table != SKIPPED.name else 0
     writer.set_roots([other for other in writer.roots if other != root])
-    return len(images)
+    return deleted
 
 
 def relocate(root: _Path, new: _Path, *, gallery: _Path | None = None) -> RelocateReport:

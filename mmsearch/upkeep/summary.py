@@ -7,7 +7,7 @@ from mmsearch.ann import MeasuredRecall, open_index
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import ITEM_TABLES, ItemTable, SkippedRow
+from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kinds
 from mmsearch.locations import Location
 from mmsearch.stores import is_folder
 from mmsearch.versions import IndexEntry, Parity
@@ -37,7 +37,7 @@ class IndexInfo:
     record says, empty where it is damaged.
     """
 
-    table: ItemTable
+    table: str
     factory: str
     rows: int
     covered: int
@@ -86,11 +86,11 @@ def _info(opened: Gallery) -> GalleryInfo:
         created_by=manifest.created_by,
         encoder=manifest.encoder,
         dtype=manifest.dtype,
-        images=opened.live_rows("images"),
-        captions=opened.live_rows("captions"),
-        skipped=opened.live_rows("skipped"),
+        images=opened.live_rows(IMAGES.name),
+        captions=opened.live_rows(CAPTIONS.name),
+        skipped=opened.live_rows(SKIPPED.name),
         damaged=opened.damaged_images(),
-        shards=sum(len(manifest.shards[table]) for table in ITEM_TABLES),
+        shards=sum(len(manifest.shards[each.name]) for each in kinds()),
         bytes=opened.data_bytes(),
         roots=tuple(_roots(opened)),
         indexes=tuple(_indexes(opened)),
@@ -105,7 +105,7 @@ def skipped(gallery: _Path | None = None) -> list[tuple[str, SkippedRow]]:
 
 
 def _roots(gallery: Gallery) -> list[RootInfo]:
-    images, missing = gallery.rows_per_root("images"), gallery.rows_per_root("skipped")
+    images, missing = gallery.rows_per_root(IMAGES.name), gallery.rows_per_root(SKIPPED.name)
     found = []
     for root in gallery.manifest.roots:
         path = gallery.root_path(root.id)
@@ -123,7 +123,7 @@ def _is_there(folder: Location) -> bool:
 
 def _indexes(gallery: Gallery) -> list[IndexInfo]:
     found = []
-    for table in ITEM_TABLES:
+    for table in (each.name for each in kinds()):
         if (entry := gallery.index_for(table)) is not None:
             beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
             covered = gallery.live_rows(table) - beside

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError
-from mmsearch.items import ITEM_TABLES
+from mmsearch.items import kinds
 from mmsearch.names import shown
 from mmsearch.serve.failures import NOT_FOUND, UNWELL
 from mmsearch.serve.messages import GalleryBody, HealthBody, to_json
@@ -64,22 +64,21 @@ def _gallery(service: Service) -> dict[str, Any]:
     return {
         "name": gallery.path.parent.name if gallery.path.name == ".mmsearch" else gallery.path.name,
         "version": gallery.manifest.version,
-        "images": gallery.live_rows("images"),
-        "captions": gallery.live_rows("captions"),
+        **{kind.name: gallery.live_rows(kind.name) for kind in kinds()},
         "encoder": {"spec": encoder.spec, "dim": encoder.dim, "declared": encoder.declared},
         "indexes": [
             {"table": entry.table, "factory": entry.factory, "rows": entry.rows}
-            for table in ITEM_TABLES
-            if (entry := gallery.index_for(table)) is not None
+            for kind in kinds()
+            if (entry := gallery.index_for(kind.name)) is not None
         ],
         "roots": [{"id": root.id, "path": shown(str(gallery.root_path(root.id)))} for root in gallery.manifest.roots],
         "columns": {
-            table: [
+            kind.name: [
                 {"name": each.name, "type": str(each.type)}
-                for each in gallery.schema(table)
+                for each in gallery.schema(kind.name)
                 if each.name != "embedding"
             ]
-            for table in ITEM_TABLES
+            for kind in kinds()
         },
         "limits": {"upload_bytes": service.upload_bytes, **asdict(REQUEST)},
         "answers_text": problem is None,

@@ -10,6 +10,7 @@ from PIL import Image
 from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
 from mmsearch.search.hits import base64_text
@@ -29,7 +30,7 @@ _SHOWN = {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "i
 
 def image_routes(service: Service) -> APIRouter:
     """GET /api/images/{row_id}, …/thumbnail, …/original."""
-    router = APIRouter(prefix="/api/images", tags=["images"], responses=BAD_REQUEST | NOT_FOUND)
+    router = APIRouter(prefix=f"/api/{IMAGES.name}", tags=[IMAGES.name], responses=BAD_REQUEST | NOT_FOUND)
 
     def newest() -> Gallery:
         return service.following.newest().gallery
@@ -97,7 +98,7 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
         "content_hash": None if row.content_hash is None else row.content_hash.hex(),
         "taken_at": row.taken_at.isoformat() if row.taken_at else None,
         "gone": file is None or is_gone(file),
-        "captions": consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
+        CAPTIONS.name: consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
     }
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Response
 from mmsearch.budget import REQUEST
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.items import ImageRow
+from mmsearch.items import CAPTIONS, IMAGES, ImageRow
 from mmsearch.search.hits import record
 from mmsearch.search.samples import sample, sample_captions
 from mmsearch.serve.contents import Gone, image_row, read_content
@@ -65,7 +65,7 @@ def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
     opened = service.following.newest()
     return {
         "hits": [record(hit) | {"score": None} for hit in sample(opened, n, where=where)],
-        "captions": sample_captions(opened, _CAPTIONS) if where is None else [],
+        CAPTIONS.name: sample_captions(opened, _CAPTIONS) if where is None else [],
         "version": opened.gallery.manifest.version,
     }
 
@@ -73,7 +73,7 @@ def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
 def _held(service: Service, picture: str) -> tuple[Gallery, ImageRow]:
     """The row of the gallery with this content. Raises UnknownPicture."""
     gallery = service.following.newest().gallery
-    row_id = consistently(gallery, lambda now: now.row_with_content(bytes.fromhex(picture)))
+    row_id = consistently(gallery, lambda now: now.row_with_content(IMAGES.name, bytes.fromhex(picture)))
     if row_id is None:
         raise UnknownPicture(picture)
     return gallery, image_row(gallery, row_id)

@@ -1,0 +1,70 @@
+"""The kinds that there are, by name and by the suffixes of their files."""
+
+import os
+
+from mmsearch.errors import MmsearchError
+from mmsearch.items.captions import CAPTIONS
+from mmsearch.items.images import IMAGES
+from mmsearch.items.kinds import SKIPPED, AnyKind, Table
+
+__all__ = ["DEFAULT_KIND", "MEMBER", "kind", "kind_of_file", "kinds", "register", "table", "table_names", "unregister"]
+
+MEMBER = "!/"
+"""Between a file and a piece of it: `a.tar!/x.jpg`, `notes.md!/heading=2`."""
+
+DEFAULT_KIND = IMAGES
+"""What is searched, indexed and exported unless another kind is named; and what a file is that no other kind takes."""
+
+_TAKEN = frozenset({"manifests", "deletes", "index", "scores", "lock", SKIPPED.name})
+_KINDS: dict[str, AnyKind] = {each.name: each for each in (IMAGES, CAPTIONS)}
+_BY_SUFFIX: dict[str, AnyKind] = {}
+
+
+def kinds() -> tuple[AnyKind, ...]:
+    """All kinds of items."""
+    return tuple(_KINDS.values())
+
+
+def kind(name: str) -> AnyKind:
+    """The kind of this name. Raises MmsearchError where there is none."""
+    try:
+        return _KINDS[name]
+    except KeyError:
+        raise MmsearchError(f"there is no kind of item {name!r}; there are {', '.join(_KINDS)}") from None
+
+
+def table_names() -> tuple[str, ...]:
+    """The names of all tables of a gallery: one a kind, and what was skipped."""
+    return (*_KINDS, SKIPPED.name)
+
+
+def table(name: str) -> "Table[object]":
+    """The table of this name. Raises MmsearchError where there is none."""
+    return SKIPPED if name == SKIPPED.name else kind(name)
+
+
+def kind_of_file(name: str) -> AnyKind:
+    """The kind of the items in a file, or in a piece of one, by its name."""
+    if not _BY_SUFFIX:
+        return DEFAULT_KIND
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - asked of every file of a walk
+    found = _BY_SUFFIX.get(suffix)
+    if found is None and MEMBER in name:  # a span: its file says what it is of
+        return kind_of_file(name.rpartition(MEMBER)[0])
+    return found or DEFAULT_KIND
+
+
+def register(new: AnyKind) -> None:
+    """Have one more kind, in this process. Raises ValueError where its name or a suffix of its files is taken."""
+    suffixes = new.files.suffixes if new.files else ()
+    if new.name in _KINDS or new.name in _TAKEN or (new.files and not suffixes) or _BY_SUFFIX.keys() & set(suffixes):
+        raise ValueError(f"the name of the kind {new.name!r}, or a suffix of its files ({suffixes}), is taken")
+    _KINDS[new.name] = new
+    _BY_SUFFIX.update(dict.fromkeys(suffixes, new))
+
+
+def unregister(name: str) -> None:
+    """Have a kind that was registered no more. Tables of it stay in their galleries, unread."""
+    gone = _KINDS.pop(name)
+    for suffix in gone.files.suffixes if gone.files else ():
+        del _BY_SUFFIX[suffix]
