@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -18,9 +19,16 @@ from mmsearch.errors import BenchmarkError
 DATA = Path(__file__).parents[2] / "shared" / "data"
 KEPT = Path(__file__).parents[1] / "data" / "splits"
 
+# What the fixtures below hand out.
+Content: TypeAlias = str | bytes | list[Any] | dict[str, Any]
+"""Of a file; lists and dicts are written as JSON."""
+Real: TypeAlias = Callable[[str], Path]
+Photos: TypeAlias = Callable[..., Path]
+Write: TypeAlias = Callable[[str, Content], Path]
+
 
 @pytest.fixture
-def real() -> Callable[[str], Path]:
+def real() -> Real:
     """Finds a real file or folder, and skips the test where it is absent."""
 
     def find(path: str) -> Path:
@@ -32,7 +40,7 @@ def real() -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Callable[..., Path]:
+def photos(tmp_path: Path) -> Photos:
     """Makes a folder of empty files: this package looks for images, and never into them."""
 
     def make(*paths: str) -> Path:
@@ -47,8 +55,8 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def make(name: str, content: str | bytes | list | dict) -> Path:
+def write(tmp_path: Path) -> Write:
+    def make(name: str, content: Content) -> Path:
         if isinstance(content, list | dict):
             content = json.dumps(content)
         path = tmp_path / name
@@ -75,7 +83,7 @@ def per_image(benchmark: Benchmark) -> Counter[int]:
 # --- the real files --------------------------------------------------------------------------------------------------
 
 
-def test_flickr8k_test_split_from_both_of_its_files(real) -> None:
+def test_flickr8k_test_split_from_both_of_its_files(real: Real) -> None:
     """The official list beside the file is found, and the token file and Kaggle's CSV give the same benchmark."""
     images = real("flickr8k/images_test1k_224")
     token = load_benchmark("flickr8k", images=images, annotations=real("flickr8k/Flickr8k.token.txt"))
@@ -92,7 +100,7 @@ def test_flickr8k_test_split_from_both_of_its_files(real) -> None:
     assert [caption for image, caption in rows(token) if image == first] == raw
 
 
-def test_all_of_flickr8k_has_an_orphan_name_and_a_missing_photo(real, photos) -> None:
+def test_all_of_flickr8k_has_an_orphan_name_and_a_missing_photo(real: Real, photos: Photos) -> None:
     """8,093 names, of which `2258277193_586949ec62.jpg.1` is no image's and `2258277193_586949ec62.jpg` has no
     photo."""
     token = real("flickr8k/Flickr8k.token.txt")
@@ -120,7 +128,9 @@ def test_all_of_flickr8k_has_an_orphan_name_and_a_missing_photo(real, photos) ->
         ("custom", "coco_val2017/coco_mini_annotations/captions_val2017.json", 79, 395, None),
     ],
 )
-def test_real_annotations_keep_every_caption(name, path, n_images, n_captions, split, real, photos) -> None:
+def test_real_annotations_keep_every_caption(
+    name: str, path: str, n_images: int, n_captions: int, split: str | None, real: Real, photos: Photos
+) -> None:
     """COCO's images have five to seven captions; published recalls are over all 25,010."""
     text = real(path).read_text()
     data = json.loads(text)
@@ -134,7 +144,7 @@ def test_real_annotations_keep_every_caption(name, path, n_images, n_captions, s
     assert set(problems(benchmark)) == (set() if split else {"no_split"})
 
 
-def test_coco_val2014_is_cut_to_the_karpathy_split_by_a_list(real, photos, write) -> None:
+def test_coco_val2014_is_cut_to_the_karpathy_split_by_a_list(real: Real, photos: Photos, write: Write) -> None:
     """Karpathy's split is a list of val2014 names; the photos stand in the folder val2014, as they are downloaded."""
     listed = real("splits/coco_karpathy_test.txt").read_text().split()
     others = [f"COCO_val2014_{n:012d}.jpg" for n in range(1, 20) if f"COCO_val2014_{n:012d}.jpg" not in listed]
@@ -157,7 +167,7 @@ def test_coco_val2014_is_cut_to_the_karpathy_split_by_a_list(real, photos, write
     assert (chosen.split, chosen.source) == ("test", "COCO JSON, split list coco_karpathy_test.txt")
 
 
-def test_absent_ids_of_a_kept_split_are_an_error_until_allowed_and_then_listed(photos, write) -> None:
+def test_absent_ids_of_a_kept_split_are_an_error_until_allowed_and_then_listed(photos: Photos, write: Write) -> None:
     """val2017 in the place of Karpathy's val2014 moves the figures, and so do 4,999 images."""
     listed = (KEPT / "flickr30k_karpathy_test.txt").read_text().split()
     some = listed[:-2]
@@ -173,7 +183,7 @@ def test_absent_ids_of_a_kept_split_are_an_error_until_allowed_and_then_listed(p
         load_benchmark("coco", images=photos("000000179765.jpg"), annotations=other)
 
 
-def test_a_split_in_the_file_that_is_not_the_official_one_is_said(photos, write) -> None:
+def test_a_split_in_the_file_that_is_not_the_official_one_is_said(photos: Photos, write: Write) -> None:
     listed = (KEPT / "flickr30k_karpathy_test.txt").read_text().split()
     records = [{"image": name, "split": "test", "captions": ["a"]} for name in [*listed[1:], "0.jpg"]]
     images = photos(*listed, "0.jpg")
@@ -188,7 +198,7 @@ def test_a_split_in_the_file_that_is_not_the_official_one_is_said(photos, write)
     )
 
 
-def test_what_a_file_says_of_splits_twice_or_not_at_all_is_said(photos, write) -> None:
+def test_what_a_file_says_of_splits_twice_or_not_at_all_is_said(photos: Photos, write: Write) -> None:
     """An image in train and in test counts in both, so that who trains on one sees that it is in the other."""
     file = write(
         "captions.json",
@@ -209,7 +219,7 @@ def test_what_a_file_says_of_splits_twice_or_not_at_all_is_said(photos, write) -
     assert "without_split" not in problems(everything)
 
 
-def test_the_kept_splits_are_those_of_the_published_runs(real) -> None:
+def test_the_kept_splits_are_those_of_the_published_runs(real: Real) -> None:
     for name, count in {
         "coco_karpathy_test": 5_000,
         "coco_karpathy_val": 5_000,
@@ -233,7 +243,7 @@ def test_published_rows_have_a_source() -> None:
     assert published("flickr8k", "ViT-B-32/openai") is None
 
 
-def test_parquet_a_row_a_caption_and_a_row_an_image(photos, write, tmp_path) -> None:
+def test_parquet_a_row_a_caption_and_a_row_an_image(photos: Photos, write: Write, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -254,7 +264,9 @@ def test_parquet_a_row_a_caption_and_a_row_an_image(photos, write, tmp_path) -> 
 
 
 @pytest.mark.parametrize("name", ["ExpertAnnotations.txt", "readme.txt", "Flickr_8k.testImages.txt"])
-def test_other_files_of_the_flickr8k_folder_are_not_taken_for_annotations(name, real, photos) -> None:
+def test_other_files_of_the_flickr8k_folder_are_not_taken_for_annotations(
+    name: str, real: Real, photos: Photos
+) -> None:
     """ExpertAnnotations.txt has image names, tabs and `#2`: the easiest to fall for."""
     path = real(f"flickr8k/{name}")
     with pytest.raises(BenchmarkError, match="not an annotation file") as caught:
@@ -287,7 +299,7 @@ KARPATHY = {
         (None, ["val2014/a.jpg", "val2014/a.jpg", "val2014/b.jpg", "train2014/c.jpg", "val2014/d.jpg"]),
     ],
 )
-def test_karpathy_json(split, expected, photos, write) -> None:
+def test_karpathy_json(split: str | None, expected: list[str], photos: Photos, write: Write) -> None:
     images = photos("val2014/a.jpg", "val2014/b.jpg", "val2014/d.jpg", "train2014/c.jpg")
     found = load_benchmark("coco", images=images, annotations=write("dataset_coco.json", KARPATHY), split=split)
     assert [image for image, _ in rows(found)] == expected
@@ -295,7 +307,7 @@ def test_karpathy_json(split, expected, photos, write) -> None:
         assert found.captions == ("A cat.", "Cats")
 
 
-def test_a_split_that_is_not_there_is_answered_with_those_that_are(photos, write) -> None:
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(photos: Photos, write: Write) -> None:
     with pytest.raises(BenchmarkError, match=r"no split 'tset'. It has test \(1 images\), restval \(1 images\)"):
         load_benchmark("coco", images=photos(), annotations=write("k.json", KARPATHY), split="tset")
 
@@ -314,7 +326,7 @@ COCO = {
 }
 
 
-def test_coco_json_with_everything_that_can_be_wrong_with_it(photos, write) -> None:
+def test_coco_json_with_everything_that_can_be_wrong_with_it(photos: Photos, write: Write) -> None:
     """Nothing crashes, nothing is dropped without being listed, and a half emoji never reaches Parquet."""
     images = photos("a.jpg", "b.jpg", "c.jpg", "d.jpg", "._a.jpg", "notes.txt")
     found = load_benchmark("custom", images=images, annotations=write("c.json", COCO))
@@ -334,7 +346,7 @@ def test_coco_json_with_everything_that_can_be_wrong_with_it(photos, write) -> N
     assert found.problem("missing_image").count == 0
 
 
-def test_coco_boxes_are_not_captions(photos, write) -> None:
+def test_coco_boxes_are_not_captions(photos: Photos, write: Write) -> None:
     boxes = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}
     with pytest.raises(BenchmarkError, match=r"without captions.*captions_val2017\.json"):
         load_benchmark("coco", images=photos("a.jpg"), annotations=write("instances.json", boxes))
@@ -375,7 +387,7 @@ SAME_FOUR = {
 
 @pytest.mark.parametrize("disguise", ["plain", "BOM", "CRLF", "blank lines", "UTF-16"])
 @pytest.mark.parametrize("form", SAME_FOUR)
-def test_every_form_of_the_same_captions_reads_the_same(form, disguise, photos, write) -> None:
+def test_every_form_of_the_same_captions_reads_the_same(form: str, disguise: str, photos: Photos, write: Write) -> None:
     """What a file is comes from its content: the name says nothing here, and Windows may have saved it."""
     text = SAME_FOUR[form]
     content = {
@@ -397,7 +409,7 @@ def test_every_form_of_the_same_captions_reads_the_same(form, disguise, photos, 
     assert set(problems(found)) == repaired | whole
 
 
-def test_rows_that_cannot_be_read_are_listed_with_their_line(photos, write) -> None:
+def test_rows_that_cannot_be_read_are_listed_with_their_line(photos: Photos, write: Write) -> None:
     """A damaged row costs itself and no other, and captions that merely look like CSV keep their quotes."""
     text = (
         "image_name| comment_number| comment\n"
@@ -417,14 +429,14 @@ def test_rows_that_cannot_be_read_are_listed_with_their_line(photos, write) -> N
     assert listed["empty_caption"] == ("line 5 (a.jpg)",)
 
 
-def test_quotes_that_are_part_of_a_caption_stay(photos, write) -> None:
+def test_quotes_that_are_part_of_a_caption_stay(photos: Photos, write: Write) -> None:
     """A caption that begins with a quotation is no quoted cell, in a file that is no CSV."""
     text = 'image,caption\na.jpg,"Go" says the sign\na.jpg,"Go, go" says another\na.jpg, "quoted, after a space"\n'
     found = load_benchmark("custom", images=photos("a.jpg"), annotations=write("x.txt", text))
     assert found.captions == ('"Go" says the sign', '"Go, go" says another', "quoted, after a space")
 
 
-def test_damaged_entries_of_karpathy_json(photos, write) -> None:
+def test_damaged_entries_of_karpathy_json(photos: Photos, write: Write) -> None:
     entries = [
         {"filename": "a.jpg", "split": "test", "sentences": [{"raw": "fine"}, {"tokens": ["no", "raw"]}]},
         {"filename": None, "split": "test", "sentences": [{"raw": "nobody's"}]},
@@ -438,14 +450,14 @@ def test_damaged_entries_of_karpathy_json(photos, write) -> None:
     assert found.problem("duplicate_image").items == ("images[3]: a.jpg",)
 
 
-def test_damaged_token_lines(photos, write) -> None:
+def test_damaged_token_lines(photos: Photos, write: Write) -> None:
     text = "garbage\na.jpg#0\tfine\na.jpg 1 lost its tab\na.jpg#2\t\n"
     found = load_benchmark("flickr8k", images=photos("a.jpg"), annotations=write("x", text))
     assert found.captions == ("fine",)
     assert found.problem("malformed_row").items == ("line 1: garbage", "line 3: a.jpg 1 lost its tab")
 
 
-def test_a_line_in_latin_1_is_kept_and_reported(photos, write) -> None:
+def test_a_line_in_latin_1_is_kept_and_reported(photos: Photos, write: Write) -> None:
     """One odd byte must cost neither the file nor the caption, and must not go unnoticed."""
     content = "image,caption\na.jpg,A café\n".encode() + "a.jpg,Un autre café\n".encode("latin-1")
     found = load_benchmark("custom", images=photos("a.jpg"), annotations=write("x.csv", content))
@@ -456,14 +468,14 @@ def test_a_line_in_latin_1_is_kept_and_reported(photos, write) -> None:
     assert found.captions == ("café",)
 
 
-def test_custom_table_with_columns_in_any_order_splits_and_line_ends_in_captions(photos, write) -> None:
+def test_custom_table_with_columns_in_any_order_splits_and_line_ends_in_captions(photos: Photos, write: Write) -> None:
     text = 'id;Caption;split;filename\n1;"two\nlines; and ""quotes""";test;a.jpg\n2;other;train;b.jpg\n'
     found = load_benchmark("custom", images=photos("a.jpg", "b.jpg"), annotations=write("my.csv", text))
     assert rows(found) == [("a.jpg", 'two\nlines; and "quotes"')]
     assert found.split == "test"
 
 
-def test_damaged_json_lines_are_listed(photos, write) -> None:
+def test_damaged_json_lines_are_listed(photos: Photos, write: Write) -> None:
     text = '{"image": "a.jpg", "caption": "fine"}\n{"image": "a.jpg", "capt\n[1]\n{"image": "a.jpg", "caption": 3}\n'
     found = load_benchmark("custom", images=photos("a.jpg"), annotations=write("x.jsonl", text))
     assert found.captions == ("fine",)
@@ -491,7 +503,9 @@ def test_damaged_json_lines_are_listed(photos, write) -> None:
         ([], "without a single caption"),
     ],
 )
-def test_files_that_are_no_annotations_are_told_apart(content, message, photos, write) -> None:
+def test_files_that_are_no_annotations_are_told_apart(
+    content: Content, message: str, photos: Photos, write: Write
+) -> None:
     """The message says what was looked for and what was there; a bug would be a traceback."""
     with pytest.raises(BenchmarkError, match=message):
         load_benchmark("custom", images=photos("a.jpg"), annotations=write("x", content))
@@ -522,7 +536,7 @@ def numbered(count: int) -> str:
     return "image,caption\n" + "".join(f"{n}.jpg,photo {n}\n" for n in range(count))
 
 
-def test_a_large_file_without_splits_is_not_taken_for_the_test_split(photos, write) -> None:
+def test_a_large_file_without_splits_is_not_taken_for_the_test_split(photos: Photos, write: Write) -> None:
     """All of Flickr30k instead of its test split halves R@5: what was asked for has to be what is measured."""
     annotations = write("captions.txt", numbered(1001))
     images = photos(*(f"{n}.jpg" for n in range(1001)))
@@ -536,7 +550,7 @@ def test_a_large_file_without_splits_is_not_taken_for_the_test_split(photos, wri
     assert len(load_benchmark("custom", images=images, annotations=annotations).images) == 1001
 
 
-def test_split_lists_beside_the_file_and_given(photos, write) -> None:
+def test_split_lists_beside_the_file_and_given(photos: Photos, write: Write) -> None:
     """A given list wins over one beside the file; names may have folders, lack their ending, or not be annotated at
     all."""
     annotations = write("captions.txt", numbered(8))
@@ -555,7 +569,7 @@ def test_split_lists_beside_the_file_and_given(photos, write) -> None:
     assert load_benchmark("flickr8k", images=images, annotations=annotations).problem("no_split").count == 1
 
 
-def test_a_given_split_list_that_does_not_fit_is_an_error(photos, write, tmp_path) -> None:
+def test_a_given_split_list_that_does_not_fit_is_an_error(photos: Photos, write: Write, tmp_path: Path) -> None:
     images, annotations = photos("0.jpg", "1.jpg"), write("captions.txt", numbered(2))
     for content, message in [
         ("x.jpg\n", "none of its 1 names"),
@@ -571,12 +585,12 @@ def test_a_given_split_list_that_does_not_fit_is_an_error(photos, write, tmp_pat
 # --- images on disk --------------------------------------------------------------------------------------------------
 
 
-def load_names(names: Iterable[str], images: Path, write, **options) -> Benchmark:
+def load_names(names: Iterable[str], images: Path, write: Write, *, allow_missing: bool = False) -> Benchmark:
     records = [{"image": name, "caption": f"at {name}"} for name in names]
-    return load_benchmark("custom", images=images, annotations=write("x.json", records), **options)
+    return load_benchmark("custom", images=images, annotations=write("x.json", records), allow_missing=allow_missing)
 
 
-def test_images_are_found_where_people_put_them(photos, write) -> None:
+def test_images_are_found_where_people_put_them(photos: Photos, write: Write) -> None:
     """Flat, in the folder the file names, anywhere in the tree, with Windows' slashes, or by an absolute path."""
     images = photos("flat.jpg", "val2014/sub.jpg", "deep/er/hidden.jpg", "win/dows.jpg", "absolute.jpg")
     found = load_names(
@@ -598,7 +612,7 @@ def test_images_are_found_where_people_put_them(photos, write) -> None:
     assert found.problem("duplicate_image").items == ("../elsewhere/sub.jpg",)
 
 
-def test_a_name_outside_the_images_folder_is_not_opened(photos, write, tmp_path) -> None:
+def test_a_name_outside_the_images_folder_is_not_opened(photos: Photos, write: Write, tmp_path: Path) -> None:
     """An annotation file from elsewhere must not make a gallery of other people's files."""
     (tmp_path / "secret.jpg").touch()
     for name in ("../secret.jpg", str(tmp_path / "secret.jpg"), "x/../../secret.jpg", "https://example.org/secret.jpg"):
@@ -606,7 +620,7 @@ def test_a_name_outside_the_images_folder_is_not_opened(photos, write, tmp_path)
             load_names([name], photos("a.jpg"), write)
 
 
-def test_the_same_name_twice_in_the_tree_is_ambiguous_unless_the_file_says_which(photos, write) -> None:
+def test_the_same_name_twice_in_the_tree_is_ambiguous_unless_the_file_says_which(photos: Photos, write: Write) -> None:
     images = photos("one/a.jpg", "two/a.jpg")
     with pytest.raises(BenchmarkError, match=r"a.jpg is in .* more than once \(one/a.jpg, two/a.jpg\)"):
         load_names(["a.jpg"], images, write)
@@ -616,7 +630,7 @@ def test_the_same_name_twice_in_the_tree_is_ambiguous_unless_the_file_says_which
     assert load_benchmark("custom", images=images, annotations=write("y.json", records)).images == ("one/a.jpg",)
 
 
-def test_missing_images_are_an_error_until_allowed_and_then_listed(photos, write) -> None:
+def test_missing_images_are_an_error_until_allowed_and_then_listed(photos: Photos, write: Write) -> None:
     images = photos("a.jpg")
     with pytest.raises(
         BenchmarkError, match=r"4 of 5 .*\(b.jpg, c.jpg, d.jpg, …\).*--allow-missing evaluates the 1 that"
@@ -630,7 +644,7 @@ def test_missing_images_are_an_error_until_allowed_and_then_listed(photos, write
         load_names(["b.jpg"], images, write, allow_missing=True)  # nothing left is no benchmark
 
 
-def test_names_that_no_file_system_takes_are_missing_not_fatal(photos, write) -> None:
+def test_names_that_no_file_system_takes_are_missing_not_fatal(photos: Photos, write: Write) -> None:
     found = load_names(
         ["a.jpg", "nul\0.jpg", "n" * 5000 + ".jpg", "half\ud800.jpg"], photos("a.jpg"), write, allow_missing=True
     )
@@ -640,7 +654,7 @@ def test_names_that_no_file_system_takes_are_missing_not_fatal(photos, write) ->
     assert found.problem("image_without_caption").items == ("half\\ud800.jpg",)  # so named, its caption was refused too
 
 
-def test_captions_per_image(photos, write) -> None:
+def test_captions_per_image(photos: Photos, write: Write) -> None:
     """The first so many in the file's order; what is left out is listed, and so is who has fewer."""
     records = [{"image": "a.jpg", "captions": ["1", "2", "3"]}, {"image": "b.jpg", "captions": ["4"]}]
     annotations, images = write("x.json", records), photos("a.jpg", "b.jpg")
@@ -652,7 +666,7 @@ def test_captions_per_image(photos, write) -> None:
         load_benchmark("custom", images=images, annotations=annotations, captions_per_image=0)
 
 
-def test_wrong_arguments_say_what_would_be_right(photos, write, tmp_path) -> None:
+def test_wrong_arguments_say_what_would_be_right(photos: Photos, write: Write, tmp_path: Path) -> None:
     annotations = write("x.csv", "image,caption\na.jpg,cat\n")
     with pytest.raises(BenchmarkError, match="no benchmark 'flickr': choose one of flickr8k, flickr30k, coco, custom"):
         load_benchmark("flickr", images=photos(), annotations=annotations)
