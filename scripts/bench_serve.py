@@ -138,7 +138,8 @@ def served(gallery: Path) -> Iterator[int]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        yield int(re.search(r":(\d+)/", server.stdout.readline())[1])  # type: ignore[index]
+        (port,) = re.findall(r":(\d+)/", server.stdout.readline())
+        yield int(port)
     finally:
         server.terminate()
         if server.wait() != 0:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
@@ -47,7 +48,9 @@ def make_gallery(folder: Path) -> Path:
     for place, name in enumerate(HOSTILE):
         photo(photos / "<b>" / name, (250, 250, 250 - place), SHAPES[place % 4])
     captions = folder / "captions.jsonl"
-    lines = [{"image": f"red/red-{place:03}.png", "caption": f"a red picture, number {place}"} for place in range(30)]
+    lines: list[dict[str, str | None]] = [
+        {"image": f"red/red-{place:03}.png", "caption": f"a red picture, number {place}"} for place in range(30)
+    ]
     lines += [
         {"image": f"<b>/{HOSTILE[0]}", "caption": CAPTION},
         {"image": None, "caption": "a red caption of nothing"},
@@ -103,19 +106,19 @@ class Visit:
             self.page.press("#words", "Enter")
         return self.settled()
 
-    def bodies(self) -> list[dict[str, object]]:
+    def bodies(self) -> list[dict[str, Any]]:
         """What was asked of the server, in order."""
-        return [request.post_data_json for request in self.requests if request.url.endswith("/api/query")]
+        return [json.loads(request.post_data or "") for request in self.requests if request.url.endswith("/api/query")]
 
     def names(self) -> list[str]:
         """The pictures on the page, in their order, as a screen reader names them."""
-        return self.page.eval_on_selector_all(".tile .well img", "all => all.map((one) => one.alt)")
+        return list(self.page.eval_on_selector_all(".tile .well img", "all => all.map((one) => one.alt)"))
 
 
 @contextmanager
-def visiting(browser: Browser, address: str, **options: object) -> Iterator[Visit]:
+def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
     """A fresh visitor. At the end nothing may have broken, been refused by the policy or gone elsewhere."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})  # type: ignore[arg-type]
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
     context.set_default_timeout(10_000)
     page = context.new_page()
     visit = Visit(page, context, address)

@@ -3,7 +3,7 @@
 import pickle
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import pytest
 
@@ -11,7 +11,7 @@ from mmsearch.cluster import Happened, Share, dispatch
 from mmsearch.cluster import ray as ray_module
 from mmsearch.embedding import pieces
 
-Fault = str | Exception | None
+Fault: TypeAlias = Literal["ended", "gone", "hangs"] | Exception | None
 """None: the piece is done. "ended", "gone": its worker, or its machine, is no more. "hangs": the worker stands."""
 
 
@@ -78,7 +78,7 @@ class PretendedCrew:
         if fault in ("ended", "gone"):
             self.ended += 1
             self.dismiss(worker)
-            return [Happened(fault, worker, "killed by signal 11")]  # type: ignore[arg-type]
+            return [Happened(fault, worker, "killed by signal 11")]
         if fault == "hangs":
             self._queues[worker] = _Stuck()
             return []

@@ -1,6 +1,6 @@
 """What two galleries have to have in common to be called equal."""
 
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from mmsearch.gallery import Gallery
 
 
-def contents(folder: Path) -> dict[tuple[int, str], tuple[dict[str, Any], np.ndarray[Any, Any]]]:
+def contents(folder: str | PathLike[str]) -> dict[tuple[int, str], tuple[dict[str, Any], np.ndarray[Any, Any]]]:
     """(root id, path) -> (metadata, vector) of every live image; fails on duplicates."""
     gallery = Gallery.open(folder)
     found: dict[tuple[int, str], tuple[dict[str, Any], np.ndarray[Any, Any]]] = {}
@@ -24,12 +24,12 @@ def contents(folder: Path) -> dict[tuple[int, str], tuple[dict[str, Any], np.nda
     return found
 
 
-def skipped(folder: Path) -> set[tuple[str, str, str]]:
+def skipped(folder: str | PathLike[str]) -> set[tuple[str, str, str]]:
     """(path, stage, reason) of every skipped input."""
     return {(row.path, row.stage, row.reason) for row in Gallery.open(folder).skipped_rows()}
 
 
-def assert_equal(one: Path, other: Path) -> None:
+def assert_equal(one: str | PathLike[str], other: str | PathLike[str]) -> None:
     """Same items with equal metadata, and embeddings within 1e-3 a component and cosine >= 0.99999."""
     left, right = contents(one), contents(other)
     assert left.keys() == right.keys()

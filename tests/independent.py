@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ir_measures
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -56,3 +57,13 @@ def _figures(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "mAP@10": float(np.mean(precision)),
         "nDCG@10": float(np.mean(gain / best)),
     }
+
+
+def trec_run(file: Path) -> list[ir_measures.ScoredDoc]:
+    """A run as ir_measures reads it."""
+    return list(ir_measures.read_trec_run(str(file)))  # type: ignore[no-untyped-call] # untyped there
+
+
+def trec_qrels(file: Path) -> list[ir_measures.Qrel]:
+    """Qrels as ir_measures reads them."""
+    return list(ir_measures.read_trec_qrels(str(file)))  # type: ignore[no-untyped-call] # untyped there

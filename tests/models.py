@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 TINY_MODEL: dict[str, Any] = {
     "embed_dim": 32,
@@ -62,13 +63,13 @@ def _write(folder: Path, model_cfg: dict[str, Any], preprocess: dict[str, Any], 
     return folder
 
 
-def random_weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def random_weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Large enough that different inputs get clearly different vectors, small enough that nothing saturates."""
     if name == "logit_scale":
         return np.array(np.log(100), dtype=np.float32)
     drawn = rng.standard_normal(shape, dtype=np.float32)
     is_norm = any(part.startswith("ln_") for part in name.split("."))
     if is_norm:
-        return (0.1 * drawn + (1.0 if name.endswith("weight") else 0.0)).astype(np.float32)
+        return np.float32(0.1) * drawn + np.float32(1.0 if name.endswith("weight") else 0.0)
     fan_in = shape[-1] if len(shape) > 1 else 64
-    return (drawn / np.sqrt(fan_in)).astype(np.float32)
+    return drawn / np.float32(np.sqrt(fan_in))

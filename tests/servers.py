@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json import dumps
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import httpx2
@@ -47,7 +47,7 @@ class Running:
 
 
 @contextmanager
-def running(gallery: Path, *, options: ServeOptions | None = None, **opening: Any) -> Iterator[Running]:
+def running(gallery: str | PathLike[str], *, options: ServeOptions | None = None, **opening: Any) -> Iterator[Running]:
     """Serve a gallery until the block ends."""
     opening = {"encoder": FakeEncoder()} | opening
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

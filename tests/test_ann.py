@@ -4,7 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.exact import VectorBlock
 from mmsearch.progress import Progress
 from mmsearch.versions import IndexEntry
+from tests.vectors import unit_vectors
 
 DIM, ROWS = 64, 3000
 FINGERPRINT = "sha256:0123"
@@ -67,7 +68,7 @@ def vectors() -> NDArray[np.float16]:
     clumps = rng.standard_normal((40, 12))[rng.integers(0, 40, ROWS)]
     flat = (clumps + 0.7 * rng.standard_normal((ROWS, 12))) @ rng.standard_normal((12, DIM))
     flat += 0.3 * rng.standard_normal((ROWS, DIM))
-    return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float16)
+    return unit_vectors(flat).astype(np.float16)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def built(factory: str, vectors: NDArray[np.float16], row_ids: NDArray[np.int64]
 
 def written(index: AnnIndex, vectors: NDArray[np.float16], folder: Path) -> AnnIndex:
     """Saved with its vectors; as in memory, with the record on disk."""
-    with VectorFile(folder, *vectors.shape, str(vectors.dtype)) as file:
+    rows, dim = vectors.shape
+    with VectorFile(folder, rows, dim, str(vectors.dtype)) as file:
         assert len(list(file.passing([VectorBlock(index.row_ids, vectors)]))) == 1
     return AnnIndex(index.faiss_index, index.row_ids, save(index, folder, file.record), vectors)
 
@@ -342,8 +344,9 @@ def saved(vectors: NDArray[np.float16], row_ids: NDArray[np.int64], tmp_path: Pa
     )
     effort = Effort(nprobe=4)
     tried = (TriedEffort(effort, 0.5, 0.9, 0.88, 0.97, 0.96),)
-    known = {"effort": effort, "recall": recall, "recall_target": 0.95, "build_seconds": 1.5, "tried": tried}
-    record = dataclasses.replace(index.record, **known)
+    record = dataclasses.replace(
+        index.record, effort=effort, recall=recall, recall_target=0.95, build_seconds=1.5, tried=tried
+    )
     written(AnnIndex(index.faiss_index, index.row_ids, record), vectors, tmp_path)
     return tmp_path, entry_of(index)
 
@@ -411,10 +414,10 @@ def change_record(folder: Path, **fields: object) -> None:
         (lambda folder: change_record(folder, table="captions"), "captions"),
     ],
 )
-def test_a_wrong_index_is_refused(saved: tuple[Path, IndexEntry], damage: object, what: str) -> None:
+def test_a_wrong_index_is_refused(saved: tuple[Path, IndexEntry], damage: Callable[[Path], object], what: str) -> None:
     """Never a wrong answer, never a crash: the folder, what is wrong, and the command that mends it."""
     folder, entry = saved
-    damage(folder)  # type: ignore[operator]
+    damage(folder)
     with pytest.raises(AnnIndexError, match=what) as caught:
         open_index(folder, fingerprint=FINGERPRINT, dim=DIM, entry=entry)
     assert str(folder) in str(caught.value)

@@ -7,8 +7,9 @@ import shutil
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery
+from mmsearch.images import Header
 from mmsearch.loader import load
 from mmsearch.sources import archives as archives_module
 from mmsearch.sources import file_in, list_archive, read_location
@@ -42,7 +44,7 @@ def shards(tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def run(shards: Path, fake: FakeEncoder, **options: bool) -> EmbedReport:
+def run(shards: Path, fake: FakeEncoder, **options: Any) -> EmbedReport:
     return embed([shards], gallery=shards.parent / "g", encoder=fake, options=EmbedOptions(**options))
 
 
@@ -54,7 +56,7 @@ def skipped(gallery: Path) -> dict[str, str]:
     return {row.path: row.reason for row in Gallery.open(gallery).skipped_rows()}
 
 
-def make_parquet(file: Path, rows: list[bytes | None]) -> Path:
+def make_parquet(file: Path, rows: Sequence[bytes | None]) -> Path:
     """As Hugging Face datasets does, in small row groups."""
     image = pa.array([None if row is None else {"bytes": row, "path": "x.png"} for row in rows])
     table = pa.table({"image": image, "caption": [f"row {place} red" for place in range(len(rows))]})
@@ -371,7 +373,7 @@ def test_an_archive_that_changes_while_it_is_read_is_tried_again(
     archive = make_tar(shards / "a.tar", pictures.items())
     probe = images.probe
 
-    def touching(stream, **options):  # type: ignore[no-untyped-def]
+    def touching(stream: BinaryIO, **options: Any) -> Header:
         os.utime(archive, ns=(3, 3))
         return probe(stream, **options)
 

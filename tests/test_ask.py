@@ -28,6 +28,7 @@ from mmsearch.search.query import NEAR_DUPLICATE, ImagePart, ItemPart, Query, Te
 from mmsearch.search.typed_parts import typed_parts, weighted
 from tests.conftest import SHARED_DATA, Command
 from tests.fakes import FakeEncoder, provide, write_picture
+from tests.independent import trec_run
 from tests.terminals import in_a_terminal, without_styles
 
 POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards" / "images"
@@ -278,7 +279,7 @@ def test_a_run_is_read_by_the_tools_of_the_field(world: World, ask: Callable[...
     from ir_measures import Success
 
     (tmp_path / "run").write_text(ask("sunset", "-k", 10, "--format", "trec"))
-    run = list(ir_measures.read_trec_run(str(tmp_path / "run")))
+    run = trec_run(tmp_path / "run")
     qrels = [ir_measures.Qrel("1", run[4].doc_id, 1)]
     assert ir_measures.calc_aggregate([Success @ 4, Success @ 5], qrels, run) == {Success @ 4: 0.0, Success @ 5: 1.0}
 

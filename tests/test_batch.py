@@ -16,6 +16,7 @@ from mmsearch.search.query import Query, TextPart
 from mmsearch.search.query_files import answer_in_batches, batches_of, read_queries
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.independent import trec_run
 
 
 @pytest.fixture
@@ -43,8 +44,6 @@ def test_json_lines_are_those_of_single_queries(gallery: Path, tmp_path: Path, m
 
 def test_a_trec_run_whole(gallery: Path, photos: Path, tmp_path: Path, mmsearch: Command) -> None:
     """Six columns whatever the names hold, readable by ir_measures."""
-    import ir_measures
-
     (photos / "red.png").unlink()
     (photos / "more" / "red.png").unlink()
     write_picture(photos / "50% red picture.png", "red", seed=5)
@@ -55,7 +54,7 @@ def test_a_trec_run_whole(gallery: Path, photos: Path, tmp_path: Path, mmsearch:
     assert first.split(" ")[:4] == ["a", "Q0", "50%25%20red%20picture.png", "1"]
     assert second.split(" ")[2] in ("blue.png", "more/blue.png")
     (tmp_path / "run.txt").write_text(done.out)
-    run = list(ir_measures.read_trec_run(str(tmp_path / "run.txt")))
+    run = trec_run(tmp_path / "run.txt")
     assert [(each.query_id, each.score > 0.9) for each in run] == [("a", True), ("b", True)]
 
 

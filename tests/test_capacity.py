@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ RATES = Rates(
 FLEET = Fleet(nodes=(1, 11), gpus=8, cores=100, dim=512, gallery_rows=100_000_000, memory=64 << 30)
 
 
-def of(images: int, fleet: Fleet = FLEET) -> dict[str, tuple[float, str]]:
+def of(images: int, fleet: Fleet = FLEET) -> dict[str, tuple[Any, str]]:
+    """Name -> (value, text); Any since numbers are compared with `pytest.approx`, which is none."""
     return {figure.name: (figure.value, figure.text) for figure in figures(images, RATES, fleet)}
 
 

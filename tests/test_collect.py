@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -82,8 +83,8 @@ def test_awkward_names(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_leaves_no_half_copy(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: object, copy: object) -> None:
-        copy.write(b"half")  # type: ignore[attr-defined]
+    def full(_: object, copy: BinaryIO) -> None:
+        copy.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)

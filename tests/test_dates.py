@@ -28,7 +28,7 @@ def packet(attributes: str = "", inside: str = "", before: str = "") -> bytes:
     ).encode()
 
 
-def exif_with(ifd0: dict[int, Any] | None = None, **dates: str) -> Image.Exif:
+def exif_with(dates: dict[str, str], ifd0: dict[int, Any] | None = None) -> Image.Exif:
     exif = Image.Exif()
     photo_ifd = exif.get_ifd(ExifTags.IFD.Exif)
     for name, text in dates.items():
@@ -68,7 +68,7 @@ def test_xmp_knows_better_than_the_date_of_editing(kind: str, said: bytes) -> No
     if kind == "TIFF":
         options = {"tiffinfo": {700: said, 306: EDITED["DateTime"]}}
     else:
-        options["exif"] = exif_with(**EDITED)
+        options["exif"] = exif_with(EDITED)
     assert date_of(saved(kind, **options)) == TAKEN
 
 
@@ -90,20 +90,20 @@ def test_the_order_of_what_says_it() -> None:
         ({}, packet('xmp:ModifyDate="2002-02-02"'), datetime(2002, 2, 2)),
     ]
     for dates, said, expected in steps:
-        assert date_of(saved("JPEG", exif=exif_with(**dates), xmp=said)) == expected
+        assert date_of(saved("JPEG", exif=exif_with(dates), xmp=said)) == expected
 
 
 def test_dates_in_the_wrong_part_of_exif_count() -> None:
     """Some programs write those of the Exif IFD into the first."""
     for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized):
-        exif = exif_with({tag: "2011:07:19 11:36:38"}, **EDITED)
+        exif = exif_with(EDITED, {tag: "2011:07:19 11:36:38"})
         assert date_of(saved("JPEG", exif=exif)) == TAKEN
 
 
 def test_a_day_is_completed_by_a_time_of_that_day() -> None:
     day = packet('photoshop:DateCreated="2011-07-19"')
-    assert date_of(saved("JPEG", exif=exif_with(DateTimeDigitized="2011:07:19 11:36:38"), xmp=day)) == TAKEN
-    other = exif_with(DateTimeDigitized="2012:07:19 11:36:38")
+    assert date_of(saved("JPEG", exif=exif_with({"DateTimeDigitized": "2011:07:19 11:36:38"}), xmp=day)) == TAKEN
+    other = exif_with({"DateTimeDigitized": "2012:07:19 11:36:38"})
     assert date_of(saved("JPEG", exif=other, xmp=day)) == datetime(2011, 7, 19)
     assert date_of(saved("JPEG", exif=other, xmp=packet('photoshop:DateCreated="1911"'))) == datetime(1911, 1, 1)
 
@@ -112,7 +112,7 @@ def test_iptc_says_day_and_time() -> None:
     records = b"\x1c\x02\x37\x00\x0820110719\x1c\x02\x3c\x00\x0b113638+0200"
     resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
     segment = b"Photoshop 3.0\0" + resource
-    jpeg = saved("JPEG", exif=exif_with(**EDITED))
+    jpeg = saved("JPEG", exif=exif_with(EDITED))
     jpeg = jpeg[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
     assert date_of(jpeg) == TAKEN
     assert date_of(saved("TIFF", tiffinfo={33723: records, 306: EDITED["DateTime"]})) == TAKEN
@@ -128,7 +128,7 @@ def png_with(*chunks: bytes) -> bytes:
 
 
 def test_png_says_it_in_many_ways() -> None:
-    exif = exif_with(DateTimeOriginal="2011:07:19 11:36:38").tobytes()
+    exif = exif_with({"DateTimeOriginal": "2011:07:19 11:36:38"}).tobytes()
     profile = f"\nexif\n{len(exif):8}\n{exif.hex()}\n".encode()
     changed = chunk(b"tIME", struct.pack(">H5B", 2020, 5, 15, 10, 25, 45))
     assert date_of(png_with(changed)) == datetime(2020, 5, 15, 10, 25, 45)

@@ -13,7 +13,7 @@ import pytest
 import mmsearch
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from scripts.postcards.dataset import load_test
-from scripts.postcards.queries import QUERIES, matches
+from scripts.postcards.queries import QUERIES, Query, matches
 from scripts.postcards.scene import Scene
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -73,10 +73,10 @@ def test_the_first_query_of_a_newcomer(postcards: Path, scenes: dict[str, Scene]
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.text)
 def test_fixed_queries_bring_what_they_ask_for(
-    opened: mmsearch.OpenGallery, scenes: dict[str, Scene], query: object
+    opened: mmsearch.OpenGallery, scenes: dict[str, Scene], query: Query
 ) -> None:
-    hits = opened.query(query.text, k=10)  # type: ignore[attr-defined]
-    wrong = [hit.path for hit in hits if not matches(query, scenes[hit.path or ""])]  # type: ignore[arg-type]
+    hits = opened.query(query.text, k=10)
+    wrong = [hit.path for hit in hits if not matches(query, scenes[hit.path or ""])]
     assert not wrong
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
+from mmsearch.images import Header
+from mmsearch.progress import Progress
 from tests.fakes import FakeEncoder, provide, write_picture
 
 
@@ -19,7 +22,7 @@ def names(gallery: Gallery) -> list[str]:
     return sorted(name for _, _, name in gallery.image_names())
 
 
-def run(folder: Path, fake: FakeEncoder, *more: Path, **options: bool) -> EmbedReport:
+def run(folder: Path, fake: FakeEncoder, *more: Path, **options: Any) -> EmbedReport:
     return embed([folder, *more], gallery=folder.parent / "g", encoder=fake, options=EmbedOptions(**options))
 
 
@@ -324,7 +327,7 @@ def test_a_file_that_changes_while_it_is_read_is_skipped_and_tried_again(
 
     probe = images.probe
 
-    def growing(stream, **options):  # type: ignore[no-untyped-def]
+    def growing(stream: BinaryIO, **options: Any) -> Header:
         if stream.name.endswith("/red.png") and "more" not in stream.name:
             with Path(stream.name).open("ab") as file:
                 file.write(b"more")
@@ -345,7 +348,7 @@ def test_a_file_that_may_not_be_read_is_skipped(
 
     real = open
 
-    def refusing(file, *arguments, **options):  # type: ignore[no-untyped-def]
+    def refusing(file: Any, *arguments: Any, **options: Any) -> Any:
         if str(file).endswith("/red.png"):
             raise PermissionError(13, "Permission denied")
         return real(file, *arguments, **options)
@@ -420,8 +423,8 @@ def test_an_interrupted_move_is_continued_by_the_same_call(tmp_path: Path) -> No
     run(folder, FakeEncoder())
     (folder / "old").rename(folder / "new")
 
-    def stop(state: object) -> None:
-        if state.done == 120:  # type: ignore[attr-defined]
+    def stop(state: Progress) -> None:
+        if state.done == 120:
             raise KeyboardInterrupt
 
     from mmsearch.embedding import flow

@@ -628,14 +628,15 @@ def test_refusals_of_the_hub_are_explained(monkeypatch: pytest.MonkeyPatch) -> N
         request = None
         status_code = 403
 
-    for kind, says in (
-        (GatedRepoError, "logged in"),
-        (RepositoryNotFoundError, "no public repository"),
-        (EntryNotFoundError, "has no such file"),
+    response: Any = Response()
+    for error, says in (
+        (GatedRepoError("no", response=response), "logged in"),
+        (RepositoryNotFoundError("no", response=response), "no public repository"),
+        (EntryNotFoundError("no"), "has no such file"),
     ):
 
-        def refuse(url: str, kind: type[Exception] = kind, **_: object) -> None:
-            raise kind("no", response=Response()) if kind is not EntryNotFoundError else kind("no")
+        def refuse(url: str, error: Exception = error, **_: object) -> None:
+            raise error
 
         monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
         with pytest.raises(EncoderError, match=says):
@@ -716,7 +717,7 @@ def test_fp32_on_cuda_is_fp32() -> None:
 
     def switches() -> tuple[object, object]:
         if hasattr(cuda.matmul, "fp32_precision"):
-            return cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
+            return cuda.matmul.fp32_precision, getattr(cudnn, "conv").fp32_precision  # noqa: B009  untyped
         return cuda.matmul.allow_tf32, cudnn.allow_tf32
 
     before = switches()

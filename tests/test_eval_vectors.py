@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
 from mmsearch.benchmarks.reading import read_annotations
 from mmsearch.errors import BenchmarkError
@@ -17,17 +16,13 @@ from mmsearch.reports import write_report
 from mmsearch.runs import read_qrels, run_lines, strictly_descending, write_qrels, write_run
 from mmsearch.sources import ColumnNames
 from tests.conftest import Command
-from tests.independent import figures_of
+from tests.independent import figures_of, trec_qrels, trec_run
+from tests.vectors import random_unit_vectors
 
 
 @pytest.fixture
 def clip(shared_data: Path) -> str:
     return str(shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy")
-
-
-def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
-    vectors = rng.standard_normal(shape)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
@@ -36,7 +31,7 @@ def judged(tmp_path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
 
     Some vectors are copies, so that there are ties."""
     rng = np.random.default_rng(0)
-    images, captions = unit(rng, 12, 8), unit(rng, 40, 8)
+    images, captions = random_unit_vectors(rng, 12, 8), random_unit_vectors(rng, 40, 8)
     images[3] = images[2]
     captions[10:20] = captions[20:30]
     for name, vectors in (("images", images), ("captions", captions)):
@@ -62,7 +57,9 @@ def test_intervals_of_real_vectors_are_those_of_the_known_counts(clip: str) -> N
     assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * np.sqrt(0.506 * 0.494 / 500), rel=0.05)
 
 
-def test_qrels_with_several_relevant_and_none_agree_with_ir_measures_through_the_files(judged, tmp_path: Path) -> None:
+def test_qrels_with_several_relevant_and_none_agree_with_ir_measures_through_the_files(
+    judged: tuple[list[tuple[str, str]], list[tuple[str, str]]], tmp_path: Path
+) -> None:
     """The run and the qrels that a report leaves give trec_eval's measures, ties and odd names and all."""
     systems, pairs = judged
     report = evaluate_vectors(systems, qrels=tmp_path / "qrels")
@@ -81,15 +78,17 @@ def test_qrels_with_several_relevant_and_none_agree_with_ir_measures_through_the
     for direction in ("text_to_image", "image_to_text"):
         theirs = ir_measures.calc_aggregate(
             [ir_measures.parse_measure(name) for name in names.values()],
-            list(ir_measures.read_trec_qrels(str(tmp_path / "out" / f"{direction}.qrels"))),
-            list(ir_measures.read_trec_run(str(tmp_path / "out" / f"{direction}.run"))),
+            trec_qrels(tmp_path / "out" / f"{direction}.qrels"),
+            trec_run(tmp_path / "out" / f"{direction}.run"),
         )
         for ours, name in names.items():
             expected = theirs[ir_measures.parse_measure(name)]
             assert document[direction][ours] == pytest.approx(expected, abs=1e-12), (direction, name)
 
 
-def test_qrels_agree_with_the_independent_evaluation(judged, tmp_path: Path) -> None:
+def test_qrels_agree_with_the_independent_evaluation(
+    judged: tuple[list[tuple[str, str]], list[tuple[str, str]]], tmp_path: Path
+) -> None:
     systems, pairs = judged
     document = to_json(evaluate_vectors(systems, qrels=tmp_path / "qrels"))
     images, captions = (np.array(pq.read_table(file)["embedding"].to_pylist(), np.float64) for file in systems[0])
@@ -103,8 +102,8 @@ def test_qrels_agree_with_the_independent_evaluation(judged, tmp_path: Path) -> 
 
 def test_systems_are_compared_with_the_first_on_the_same_queries(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    images = unit(rng, 300, 16)
-    near, far = (images + spread * unit(rng, 300, 16) for spread in (0.9, 1.6))
+    images = random_unit_vectors(rng, 300, 16)
+    near, far = (images + spread * random_unit_vectors(rng, 300, 16) for spread in (0.9, 1.6))
     for name, vectors in {"images": images, "near": near, "far": far}.items():
         np.save(tmp_path / f"{name}.npy", vectors)
     files = [(str(tmp_path / "images.npy"), str(tmp_path / f"{name}.npy")) for name in ("near", "far")]
@@ -143,7 +142,7 @@ def test_the_command_takes_parts_of_files_and_writes_json(clip: str, tmp_path: P
 
 def test_bad_vectors_are_one_line_each(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    good = unit(rng, 4, 3)
+    good = random_unit_vectors(rng, 4, 3)
     nan, zero = good.copy(), good.copy()
     nan[2, 1], zero[1] = np.nan, 0
     files = {
@@ -151,7 +150,7 @@ def test_bad_vectors_are_one_line_each(tmp_path: Path) -> None:
         "nan": nan,
         "zero": zero,
         "few": good[:3],
-        "wide": unit(rng, 4, 5),
+        "wide": random_unit_vectors(rng, 4, 5),
         "whole": np.eye(4, 3, dtype=int),
     }
     files |= {"cube": np.stack([good, good]), "flat": good[0], "none": good[:0]}
@@ -193,7 +192,7 @@ def test_bad_vectors_are_one_line_each(tmp_path: Path) -> None:
 
 
 def test_bad_qrels_and_ids_are_one_line_each(tmp_path: Path) -> None:
-    np.save(tmp_path / "v.npy", unit(np.random.default_rng(3), 3, 4))
+    np.save(tmp_path / "v.npy", random_unit_vectors(np.random.default_rng(3), 3, 4))
     both = [(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))]
     for content, message in {
         "0 0 0\n": "line 1: not 'query 0 item relevance'",
@@ -223,7 +222,7 @@ def test_a_run_keeps_the_order_of_record_for_readers_that_sort_by_score(tmp_path
     assert (np.diff(lowered, axis=1) < 0).all()
     assert np.abs(lowered - scores).max() < 1e-6
     write_run(tmp_path / "run", run_lines(["q"], ["zyxw"], scores[:1], tag="a tag"))
-    read = sorted(ir_measures.read_trec_run(str(tmp_path / "run")), key=lambda doc: -np.float32(doc.score))
+    read = sorted(trec_run(tmp_path / "run"), key=lambda doc: -np.float32(doc.score))
     assert [doc.doc_id for doc in read] == list("zyxw")
     assert len({np.float32(doc.score) for doc in read}) == 4
 
@@ -263,11 +262,11 @@ def test_equal_texts_are_captions_of_their_own(tmp_path: Path) -> None:
 def test_a_few_vectors_are_not_called_collapsed(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for count in (2, 3, 4, 5, 6, 8):
-        np.save(tmp_path / "v.npy", unit(rng, count, 64))
+        np.save(tmp_path / "v.npy", random_unit_vectors(rng, count, 64))
         health = evaluate_vectors([(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))]).systems[0].health
         assert health.collapsed == (), count
     flat = np.zeros((50, 64), np.float32)
-    flat[:, :2] = unit(rng, 50, 2)
+    flat[:, :2] = random_unit_vectors(rng, 50, 2)
     np.save(tmp_path / "v.npy", flat)
     health = evaluate_vectors([(str(tmp_path / "v.npy"), str(tmp_path / "v.npy"))]).systems[0].health
     assert health.collapsed == ("images", "texts")
@@ -288,8 +287,8 @@ def test_a_report_is_json_for_every_reader(tmp_path: Path) -> None:
 
 def test_mean_recall_does_not_depend_on_k_and_certainty_has_a_width(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    np.save(tmp_path / "a.npy", unit(rng, 60, 4))
-    np.save(tmp_path / "b.npy", unit(rng, 60, 4))
+    np.save(tmp_path / "a.npy", random_unit_vectors(rng, 60, 4))
+    np.save(tmp_path / "b.npy", random_unit_vectors(rng, 60, 4))
     files = [(str(tmp_path / "a.npy"), str(tmp_path / "b.npy"))]
     asked = [evaluate_vectors(files, ks=ks) for ks in ((1, 5, 10), (1,), (3, 20))]
     means = {(report.systems[0].mean_recall, report.systems[0].mean_recall_interval) for report in asked}

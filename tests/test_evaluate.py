@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,14 +35,14 @@ def benchmark(tmp_path: Path) -> tuple[Path, Path]:
     return images, annotations
 
 
-def run(benchmark: tuple[Path, Path], encoder: FakeEncoder | None = None, **options: object) -> EvaluationReport:
+def run(benchmark: tuple[Path, Path], encoder: FakeEncoder | None = None, **options: Any) -> EvaluationReport:
     images, annotations = benchmark
     return evaluate(
         "custom",
         images=images,
         annotations=annotations,
         encoder=encoder or FakeEncoder(),
-        options=EvaluateOptions(split="all", **options),  # type: ignore[arg-type]
+        options=EvaluateOptions(split="all", **options),
     )
 
 
@@ -113,8 +114,8 @@ def test_fresh_encodes_everything_again(benchmark: tuple[Path, Path], mmsearch: 
     assert second.text_to_image == first.text_to_image
     run(benchmark, fake)
     assert (fake.images_encoded, fake.texts_encoded) == (2 * images, 240)
-    images, annotations = benchmark
-    done = mmsearch("eval", "custom", "--images", images, "--annotations", annotations, "--fresh")
+    folder, annotations = benchmark
+    done = mmsearch("eval", "custom", "--images", folder, "--annotations", annotations, "--fresh")
     assert done.code == 0, done.err
 
 

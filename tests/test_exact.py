@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmsearch import exact
 from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, merge, rescore
+from tests.vectors import random_unit_vectors
 
 
 def blocks_of(row_ids: NDArray[np.int64], vectors: Vectors, sizes: list[int]) -> list[VectorBlock]:
@@ -68,14 +69,13 @@ def near_ties(rng: np.random.Generator, rows: int, dim: int, query: NDArray[np.f
     across = noise - np.outer(noise @ query, query) / (query @ query)
     along = 0.5 + rng.standard_normal((rows, 1)) * 1e-8
     vectors = along * query + np.sqrt(0.75) * across / np.linalg.norm(across, axis=1, keepdims=True)
-    return vectors.astype(np.float32)
+    return np.asarray(vectors, np.float32)
 
 
 def test_near_ties_are_ordered_by_float64() -> None:
     """Scores 1e-8 apart: the float32 pass alone gives another order, so this fails without the second scoring."""
     rng = np.random.default_rng(0)
-    query = rng.standard_normal(256)
-    query = (query / np.linalg.norm(query)).astype(np.float32)
+    query = random_unit_vectors(rng, 256)
     vectors = near_ties(rng, 3000, 256, query)
     full = np.array([[float(row.astype(np.longdouble) @ query.astype(np.longdouble)) for row in vectors]])
     assert len(np.unique((vectors @ query).round(9))) < len(vectors)  # the trap is set

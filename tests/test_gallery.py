@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mmsearch.errors import (
     CommitConflict,
@@ -30,6 +31,7 @@ from mmsearch.items import ImageRow
 from mmsearch.stores import LocalStore
 from mmsearch.upkeep.maintenance import compact
 from mmsearch.versions import IndexEntry
+from tests.vectors import random_unit_vectors
 
 DIM = 4
 ENCODER = EncoderIdentity("tests", "sha256:0123", DIM)
@@ -39,9 +41,8 @@ def rows(names: list[str]) -> list[ImageRow]:
     return [ImageRow(1, name, None, 10, 20, None, name.encode(), 3, 2, None) for name in names]
 
 
-def vectors(count: int, seed: int = 0) -> np.ndarray:
-    found = np.random.default_rng(seed).normal(size=(count, DIM))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
+    return random_unit_vectors(np.random.default_rng(seed), count, DIM)
 
 
 def add(writer: GalleryWriter, names: list[str], seed: int = 0) -> np.ndarray:
@@ -105,9 +106,15 @@ def test_a_reader_whose_files_are_gone_goes_on_with_the_newest(tmp_path: Path) -
     assert consistently(before, names_in) == ["a", "b"]
 
 
+def first_shard(gallery: Gallery) -> Path:
+    file = gallery.shard_path("images", gallery.shards("images")[0])
+    assert isinstance(file, Path)
+    return file
+
+
 def test_a_missing_file_of_the_newest_version_is_named(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", "a")
-    shard = gallery.shard_path("images", gallery.shards("images")[0])
+    shard = first_shard(gallery)
     shard.unlink()
     with pytest.raises(GalleryError, match=shard.name):
         consistently(gallery, names_in)
@@ -115,7 +122,7 @@ def test_a_missing_file_of_the_newest_version_is_named(tmp_path: Path) -> None:
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", "a")
-    shard = gallery.shard_path("images", gallery.shards("images")[0])
+    shard = first_shard(gallery)
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(GalleryError, match=shard.name):
         names_in(gallery)
@@ -137,7 +144,7 @@ def test_unknown_fields_and_columns_are_ignored(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shard = gallery.shard_path("images", gallery.shards("images")[0])
+    shard = first_shard(gallery)
     table = pq.read_table(shard)
     shard.unlink()
     pq.write_table(table.append_column("mood", pa.array(["calm"] * 2)).drop_columns(["taken_at"]), shard)
@@ -312,7 +319,9 @@ STEP = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEP, max_size=12))
-def test_any_sequence_of_changes_equals_a_dictionary(tmp_path_factory: pytest.TempPathFactory, steps: list) -> None:
+def test_any_sequence_of_changes_equals_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
     """Against the simplest model there is: live rows, their vectors and their number agree after every step."""
     folder = tmp_path_factory.mktemp("g")
     make(folder, "first")

@@ -1,28 +1,34 @@
 """Vectors that clip-retrieval computed, as a gallery: searched, never mixed with others, never called checked."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.embedding import embed
+from mmsearch.encoders import EncodedTexts
 from mmsearch.errors import EncoderError, EncoderMismatch, MmsearchError, MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery, writing
+from mmsearch.identity import EncoderIdentity
 from mmsearch.indexing import index
 from mmsearch.progress import Progress
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.upkeep.importing import import_vectors
+from mmsearch.upkeep.importing import ImportReport, import_vectors
 from tests.fakes import FakeEncoder
 from tests.galleries import contents, skipped
+from tests.vectors import unit_vectors
 
 MODEL = "ViT-B-32/laion2b_s34b_b79k"
 
 
 def write_output(
-    folder: Path, number: int, rows: list[dict[str, object]], vectors: np.ndarray, *, texts: bool = True
+    folder: Path, number: int, rows: list[dict[str, Any]], vectors: NDArray[Any], *, texts: bool = True
 ) -> None:
     """A part of an output folder, as clip-retrieval writes it."""
     for name in ("img_emb", "text_emb", "metadata"):
@@ -33,9 +39,8 @@ def write_output(
     pq.write_table(pa.Table.from_pylist(rows), folder / "metadata" / f"metadata_{number}.parquet")
 
 
-def vectors(count: int, *, seed: int = 0) -> np.ndarray:
-    found = np.random.default_rng(seed).normal(size=(count, 512))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16)
+def vectors(count: int, *, seed: int = 0) -> NDArray[np.float16]:
+    return unit_vectors(np.random.default_rng(seed).normal(size=(count, 512))).astype(np.float16)
 
 
 @pytest.fixture
@@ -48,9 +53,9 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "output"
 
 
-def imported(output: Path, gallery: Path, **more: object):  # type: ignore[no-untyped-def]
+def imported(output: Path, gallery: Path, **more: Any) -> ImportReport:
     with pytest.warns(MmsearchWarning, match="declared and is not checked"):
-        return import_vectors(output, model=MODEL, gallery=gallery, **more)  # type: ignore[arg-type]
+        return import_vectors(output, model=MODEL, gallery=gallery, **more)
 
 
 def test_a_real_output_folder(shared_data: Path, tmp_path: Path) -> None:
@@ -85,11 +90,10 @@ def test_queries_work_and_say_what_they_rest_on(output: Path, tmp_path: Path) ->
     class Same(FakeEncoder):
         def __init__(self) -> None:
             super().__init__("elsewhere")
-            self.identity = type(self.identity)(MODEL, "sha256:1", 512)
+            self.identity = EncoderIdentity(MODEL, "sha256:1", 512)
 
-        def encode_texts(self, texts):  # type: ignore[no-untyped-def]
-            encoded = super().encode_texts(texts)
-            return type(encoded)(vectors(len(texts), seed=2).astype(np.float32), encoded.truncated)
+        def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+            return EncodedTexts(vectors(len(texts), seed=2).astype(np.float32), super().encode_texts(texts).truncated)
 
     with (
         pytest.warns(MmsearchWarning, match="imported; that they are of .* was declared"),

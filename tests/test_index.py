@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mmsearch.ann import Effort, TriedEffort
 from mmsearch.encoders import EncodedTexts, Encoder
@@ -37,13 +38,14 @@ from mmsearch.items import CaptionRow, ImageRow
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.retrieval import EXACT, SearchOptions
 from mmsearch.upkeep.maintenance import compact
+from tests.vectors import unit_vectors
 
 DIM = 16
 ENCODER = EncoderIdentity("tests", "sha256:0123", DIM)
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    return unit_vectors(vectors).astype(np.float32)
 
 
 def clustered(count: int, seed: int, *, away: float = 0.0) -> np.ndarray:
@@ -136,7 +138,9 @@ def test_what_is_measured_is_what_a_query_gets(folder: Path, monkeypatch: pytest
     assert overlap(answers, texts_of(answers.gallery)).mean() == pytest.approx(promised, abs=1e-9)
     (tried,) = [point for point in report.tried if point.effort == report.effort]
     # Two ways to count, in blocks and one by one; a query that found too few looks at everything in the second alone.
-    assert promised - 0.01 < (tried.text or 0) <= promised + 1e-9
+    assert promised is not None
+    assert tried.text is not None
+    assert promised - 0.01 < tried.text <= promised + 1e-9
 
 
 def test_out_of_reach_the_effort_is_not_wasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +271,9 @@ def test_pictures_of_a_new_kind_are_noticed_by_measuring(folder: Path) -> None:
         ({}, {"factory": "IVF8,Flat"}, "IVF8,Flat was asked for"),
     ],
 )
-def test_an_index_that_no_longer_suits_is_built_anew(folder: Path, change: dict, options: dict, why: str) -> None:
+def test_an_index_that_no_longer_suits_is_built_anew(
+    folder: Path, change: dict[str, Any], options: dict[str, Any], why: str
+) -> None:
     indexed(folder, factory=LISTS)
     if change:
         add(folder, **change)
@@ -356,8 +362,8 @@ def test_memory_bounds_the_codes_and_what_cannot_be_met_names_the_least() -> Non
         assert max(each.build_memory, each.search_memory) <= bound
     with pytest.raises(AnnIndexError, match=r"the least is .* --memory \d+MiB") as caught:
         plan(10_000_000, 512, memory=600 << 20)
-    least = int(re.search(r"--memory (\d+)MiB", str(caught.value))[1]) << 20  # type: ignore[index]
-    assert plan(10_000_000, 512, memory=least).factory == "IVF4096,PQ32x4fsr"
+    (least,) = re.findall(r"--memory (\d+)MiB", str(caught.value))
+    assert plan(10_000_000, 512, memory=int(least) << 20).factory == "IVF4096,PQ32x4fsr"
 
 
 @pytest.mark.parametrize(("text", "value"), [("4GiB", 4 << 30), ("500MB", 500_000_000), ("2g", 2 * 10**9), ("77", 77)])
@@ -431,7 +437,7 @@ def test_captions_have_an_index_of_their_own(folder: Path) -> None:
         ({"k": 0}, "out of reach"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_a_reason(folder: Path, arguments: dict, message: str) -> None:
+def test_what_cannot_be_built_is_refused_with_a_reason(folder: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(AnnIndexError, match=message):
         indexed(folder, **arguments)
     assert Gallery.open(folder).manifest.indexes == ()

@@ -64,7 +64,7 @@ def test_duckdb(files: list[str], expected: dict[str, np.ndarray]) -> None:
     import duckdb
 
     for file in files:
-        rows = duckdb.sql(f"SELECT path, embedding FROM '{file}'").fetchall()
+        rows = duckdb.execute(f"SELECT path, embedding FROM '{file}'").fetchall()
         check([path for path, _ in rows], [vector for _, vector in rows], expected)
 
 
@@ -79,14 +79,16 @@ def test_huggingface_datasets(files: list[str], expected: dict[str, np.ndarray],
 def test_lancedb(files: list[str], expected: dict[str, np.ndarray], tmp_path: Path) -> None:
     import lancedb
     import pyarrow.parquet as pq
+    from lancedb.query import LanceVectorQueryBuilder
 
     for number, file in enumerate(files):
         table = lancedb.connect(tmp_path / f"db{number}").create_table("images", pq.read_table(file))
         rows = table.to_arrow()
         check(rows["path"].to_pylist(), rows["embedding"].to_pylist(), expected)
         name, vector = next(iter(expected.items()))
-        nearest = table.search(vector.astype(np.float32), vector_column_name="embedding").metric("cosine").limit(1)
-        assert nearest.to_list()[0]["path"] == name
+        nearest = table.search(vector.astype(np.float32), vector_column_name="embedding")
+        assert isinstance(nearest, LanceVectorQueryBuilder)
+        assert nearest.metric("cosine").limit(1).to_list()[0]["path"] == name
 
 
 def test_the_lines_that_the_guide_shows(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

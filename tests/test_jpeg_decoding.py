@@ -58,7 +58,7 @@ def test_pictures_of_all_sizes_and_turns_agree_with_the_exact_route(
         found = list(pool.map(lambda data: fitted(decoder, data), files))
     for data, pixels in zip(files, found, strict=True):
         assert pixels is not None
-        assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.uint8)
+        assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.dtype(np.uint8))
         assert decibels(preprocessing, pixels, data) > 50
     assert decoder.seconds > 0
 

@@ -1,6 +1,7 @@
 """Metrics, against matrices that can be read by eye, a full float64 argsort, ir_measures, and real CLIP vectors."""
 
 import doctest
+from collections.abc import Callable
 from pathlib import Path
 
 import ir_measures
@@ -38,6 +39,8 @@ from mmsearch.metrics import (
     summarize,
     uncertainty,
 )
+from mmsearch.metrics.relevance import Vectors
+from tests.vectors import unit_vectors
 
 CLIP_VECTORS = Path(__file__).parents[2] / "shared" / "data" / "modality_gap_clip_vitb16_coco500" / "features_clip.npy"
 
@@ -142,20 +145,16 @@ def small_benchmarks(draw: st.DrawFn) -> tuple[NDArray[np.float16], NDArray[np.f
     """Queries, gallery and relevance where exact ties (copied vectors) and near ties (one last bit apart) abound."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_queries, n_items, dim = draw(st.integers(1, 7)), draw(st.integers(1, 30)), draw(st.sampled_from([1, 3, 16, 64]))
-    gallery = _unit(rng.standard_normal((n_items, dim)))
+    gallery = unit_vectors(rng.standard_normal((n_items, dim))).astype(np.float16)
     for copy, of in draw(st.lists(st.tuples(st.integers(0, n_items - 1), st.integers(0, n_items - 1)), max_size=12)):
         gallery[copy] = gallery[of]
         if draw(st.booleans()):
             component = int(rng.integers(dim))
             gallery[copy, component] = np.nextafter(gallery[copy, component], np.float16(2))
-    queries = _unit(rng.standard_normal((n_queries, dim)))
+    queries = unit_vectors(rng.standard_normal((n_queries, dim))).astype(np.float16)
     items = st.sets(st.integers(0, n_items - 1), min_size=1, max_size=min(5, n_items))
     relevant = [sorted(draw(items)) for _ in range(n_queries)]
     return queries, gallery, relevant
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float16]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
 def _argsort_ranks(queries: NDArray[np.float16], gallery: NDArray[np.float16], relevant: list[list[int]]) -> list[int]:
@@ -180,8 +179,15 @@ def test_ranks_equal_a_full_float64_argsort(
     assert (bounds.ranks <= bounds.pessimistic).all()
 
 
-def both(*arguments: object, **options: object) -> tuple[Ranking, Ranking]:
-    forward, backward = rank_both(*arguments, **options)  # type: ignore[arg-type]
+def both(
+    captions: Vectors,
+    images: Vectors,
+    images_of_caption: Relevance,
+    captions_of_image: Relevance,
+    *,
+    depth: int = 10,
+) -> tuple[Ranking, Ranking]:
+    forward, backward = rank_both(captions, images, images_of_caption, captions_of_image, depth=depth)
     assert forward is not None
     assert backward is not None
     return forward, backward
@@ -232,7 +238,10 @@ def test_bounds_are_the_extremes_over_all_orders_of_the_gallery(
 
 def test_permuting_the_gallery_changes_nothing() -> None:
     rng = np.random.default_rng(1)
-    queries, gallery = _unit(rng.standard_normal((40, 32))), _unit(rng.standard_normal((200, 32)))
+    queries, gallery = (
+        unit_vectors(rng.standard_normal((40, 32))).astype(np.float16),
+        unit_vectors(rng.standard_normal((200, 32))).astype(np.float16),
+    )
     answer = rng.integers(0, 200, 40)
     bounds = rank_bounds(queries, gallery, Relevance.one_each(answer))
     assert bounds.tied_queries == 0
@@ -259,7 +268,10 @@ def test_vectors_longer_than_one_widen_the_margin() -> None:
 def test_success_of_ir_measures_agrees() -> None:
     """A second oracle, by other authors: recall_at_k is their Success@k, relevant_recall_at_k their Recall@k."""
     rng = np.random.default_rng(3)
-    queries, gallery = _unit(rng.standard_normal((50, 8))), _unit(rng.standard_normal((60, 8)))
+    queries, gallery = (
+        unit_vectors(rng.standard_normal((50, 8))).astype(np.float16),
+        unit_vectors(rng.standard_normal((60, 8))).astype(np.float16),
+    )
     lists = [sorted(rng.choice(60, size=rng.integers(1, 6), replace=False).tolist()) for _ in range(50)]
     relevant = Relevance.lists(lists)
     scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
@@ -318,7 +330,7 @@ def test_relevance_of_both_directions_comes_from_one_array() -> None:
         (lambda: Relevance(np.array([0, 3]), np.array([1])), "offsets"),
     ],
 )
-def test_relevance_that_would_give_wrong_figures_is_refused(make, message: str) -> None:
+def test_relevance_that_would_give_wrong_figures_is_refused(make: Callable[[], Relevance], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 

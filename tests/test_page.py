@@ -19,7 +19,7 @@ from mmsearch.errors import MmsearchWarning, QueryError, StoreError
 from mmsearch.render import html_page
 from mmsearch.search.answers import Answer
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.search.query import ImagePart, ItemPart, Query, TextPart
+from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
@@ -131,7 +131,7 @@ def test_what_is_gone_or_has_no_picture_keeps_its_card(opened: OpenGallery, tmp_
 
 def test_the_pictures_asked_with_stand_above_and_no_hits_are_said(opened: OpenGallery, tmp_path: Path) -> None:
     (hit,) = opened.query("blue", k=1)
-    parts = [ImagePart(hit.file or ""), ItemPart(hit.file or ""), TextPart("red", -0.5)]
+    parts: list[Part] = [ImagePart(hit.file or ""), ItemPart(hit.file or ""), TextPart("red", -0.5)]
     with pytest.warns(MmsearchWarning, match="no hit scores"):
         answer = opened.ask(Query(parts, min_score=1.0))
     _, page = page_of(tmp_path, answer)
@@ -178,7 +178,12 @@ def test_the_options_of_query(photos: Path, mmsearch: Command, monkeypatch: pyte
     gallery = photos.parent / "g"
     mmsearch("embed", photos, "--model", "fake", "-g", gallery)
     seen: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda uri: seen.append(uri) or True)
+
+    def shown(uri: str) -> bool:
+        seen.append(uri)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", shown)
     page = tmp_path / "red & blue.html"
     done = mmsearch("query", "red", "-k", 30, "-g", gallery, "--html", page, "--open", "--format", "paths")
     assert (done.code, done.err, len(done.out.splitlines())) == (0, f"mmsearch: page: {page}\n", 12)
@@ -193,7 +198,12 @@ def test_the_options_of_query(photos: Path, mmsearch: Command, monkeypatch: pyte
     )
 
     seen.clear()
-    monkeypatch.setattr(typer, "launch", lambda file: seen.append(file) or 0)
+
+    def launched(file: str) -> int:
+        seen.append(file)
+        return 0
+
+    monkeypatch.setattr(typer, "launch", launched)
     done = mmsearch("query", "red", "-k", 2, "-g", gallery, "--open", "--format", "paths")
     assert seen == done.out.splitlines()
     monkeypatch.setattr(typer, "launch", lambda _: 1)
@@ -227,8 +237,8 @@ def test_a_browser_shows_the_page_as_it_is_meant(opened: OpenGallery, tmp_path: 
         ("narrow", (500, 2600), []),
     ]:
         run(*more, f"--window-size={size[0]},{size[1]}", f"--screenshot={tmp_path / name}.png")
-        with Image.open(tmp_path / f"{name}.png") as shot:
-            shots[name] = np.asarray(shot.convert("RGB"), float)
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            shots[name] = np.asarray(picture.convert("RGB"), np.float64)
     assert shots["light"][2, 2].mean() > 200
     assert shots["dark"][2, 2].mean() < 60
     for name, shot in shots.items():

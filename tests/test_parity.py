@@ -2,18 +2,21 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from mmsearch import encoders
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, parity, recording
 from mmsearch.embedding.parity import ParityCheck, centred_cosines, psnr, top10_overlap
+from mmsearch.embedding.redoing import vectors_exactly
 from mmsearch.encoders import Encoder, open_clip_encoder, preprocessing
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
@@ -119,8 +122,9 @@ def interpolated(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
 
 
 def nearest(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    right = preprocessing.interpolate
-    plain: Callable[..., Any] = lambda pixels, scale_factor, **_: right(pixels, scale_factor=scale_factor)  # noqa: E731
+    def plain(pixels: torch.Tensor, scale_factor: Any, **_: object) -> torch.Tensor:
+        return interpolate(pixels, scale_factor=scale_factor)
+
     monkeypatch.setattr(preprocessing, "interpolate", plain)
 
 
@@ -130,7 +134,11 @@ def unturned(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
 
 def turned_the_other_way(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
     right, inverse = preprocessing.turned, {6: 8, 8: 6}
-    monkeypatch.setattr(preprocessing, "turned", lambda pixels, which: right(pixels, inverse.get(which, which)))
+
+    def turned_back(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
+        return right(pixels, inverse.get(orientation, orientation))
+
+    monkeypatch.setattr(preprocessing, "turned", turned_back)
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
@@ -379,8 +387,11 @@ def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
     odd_file(monkeypatch)
     monkeypatch.setattr(parity, "_FULL", 4)
     again: list[int] = []
-    right = recording.vectors_exactly
-    counted: Callable[..., Any] = lambda files, *rest: again.append(len(files)) or right(files, *rest)  # type: ignore[func-returns-value]  # noqa: E731
+
+    def counted(files: Sequence[Any], *rest: Any) -> Any:
+        again.append(len(files))
+        return vectors_exactly(files, *rest)
+
     monkeypatch.setattr(recording, "vectors_exactly", counted)
     for seed in range(40):
         (with_odd_files / f"odd_z{seed}.jpg").write_bytes(jpeg(400 + seed, (120, 90), 6))

@@ -24,7 +24,7 @@ USUAL = {
     "mode": "RGB",
     "fill_color": 0,
 }
-GEOMETRIES = {
+GEOMETRIES: dict[str, dict[str, Any]] = {
     "shortest": {"size": 64, "resize_mode": "shortest"},
     "squash": {"size": (64, 64), "resize_mode": "squash", "interpolation": "bilinear"},
     "longest": {"size": (64, 64), "resize_mode": "longest", "fill_color": 77},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from mmsearch import images
@@ -41,8 +42,9 @@ def saved(image: Image.Image, profile: bytes, kind: str = "JPEG") -> bytes:
     return file.getvalue()
 
 
-def middle(image: Image.Image) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    return np.asarray(image.convert("RGB").resize((3, 3))).astype(int)[1, 1]
+def middle(image: Image.Image) -> NDArray[np.int64]:
+    colour: NDArray[np.int64] = np.asarray(image.convert("RGB").resize((3, 3)), np.int64)[1, 1]
+    return colour
 
 
 RED = Image.new("RGB", (400, 300), (250, 10, 10))
@@ -97,7 +99,7 @@ def test_every_place_that_shows_pictures_shows_them_so(tmp_path: Path, mmsearch:
     photo = tmp_path / "photos" / "a.jpg"
     photo.parent.mkdir()
     photo.write_bytes(saved(RED, SWAPPED))
-    places = {"server": Image.open(io.BytesIO(drawn(photo.read_bytes(), 320)))}
+    places: dict[str, Image.Image] = {"server": Image.open(io.BytesIO(drawn(photo.read_bytes(), 320)))}
     assert mmsearch("embed", photo.parent, "-g", tmp_path / "g", "--model", "fake").code == 0
     html, sheet = tmp_path / "a.html", tmp_path / "a.png"
     asked = mmsearch("query", "red", "-g", tmp_path / "g", "--html", html, "--contact-sheet", sheet)

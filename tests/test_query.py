@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_an_open_gallery_survives_compaction(gallery: Path, photos: Path, fake: 
         ({"text": "red", "table": "captions"}, "--captions"),
     ],
 )
-def test_a_query_without_an_answer_says_why(gallery: Path, arguments: dict, message: str) -> None:
+def test_a_query_without_an_answer_says_why(gallery: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(QueryError, match=message):
         opened(gallery).query(**arguments)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch.embedding import EmbedOptions, embed, image_sync
 from mmsearch.embedding.recording import Book
 from mmsearch.encoders import Pixels
-from mmsearch.gallery import Gallery
+from mmsearch.gallery import Gallery, rewrite_wasteful
 from mmsearch.gallery.writing import GalleryWriter
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
@@ -74,10 +74,9 @@ def test_an_index_committed_while_compact_rewrites(
 ) -> None:
     """It holds rows that the rewrite is dropping at that moment; they must be known as dead."""
     delete_half(folder)
-    real = maintain.rewrite_wasteful
 
     def rewrite(*arguments: Any) -> Any:
-        proposed = real(*arguments)
+        proposed = rewrite_wasteful(*arguments)
         late_index()
         return proposed
 

@@ -38,7 +38,7 @@ from mmsearch.gallery import Gallery, open_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
 from mmsearch.loader import load
-from mmsearch.locations import Url, joined, located, redacted
+from mmsearch.locations import Location, Url, joined, located, redacted
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.sources import FolderWalk
 from mmsearch.stores import Ranged, copies, objects, open_store
@@ -103,7 +103,7 @@ def begun(place: Url) -> bool:
 
 
 def remote_contents(place: Url) -> dict[str, Any]:
-    return {path: row["content_hash"] for (_, path), (row, _) in contents(place).items()}  # type: ignore[arg-type]
+    return {path: row["content_hash"] for (_, path), (row, _) in contents(place).items()}
 
 
 def test_every_command(mmsearch: Command, remote: Url, bucket: Url, photos: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_every_command(mmsearch: Command, remote: Url, bucket: Url, photos: Path
 def test_a_gallery_in_a_store_equals_one_on_a_disk(remote: Url, photos: Path, bucket: Url, tmp_path: Path) -> None:
     embed([remote], gallery=bucket / "g", encoder=FakeEncoder())
     embed([photos], gallery=tmp_path / "g", encoder=FakeEncoder())
-    there, here = contents(bucket / "g"), contents(tmp_path / "g")  # type: ignore[arg-type]
+    there, here = contents(bucket / "g"), contents(tmp_path / "g")
     assert there.keys() == here.keys()
     for key, (row, vector) in there.items():
         same = ("path", "bytes", "content_hash", "width", "height")
@@ -230,7 +230,12 @@ def test_files_lists_archives_and_captions(remote: Url, bucket: Url, tmp_path: P
     pq.write_table(pa.table({"path": [f"{remote}/a b.png"]}), lists)
     put(bucket / "lists/more.parquet", lists.getvalue())
     said: list[str] = []
-    named = [bucket / "lists/few.txt", tmp_path / "local.csv", bucket / "lists/more.parquet", remote / "100%.png"]
+    named: list[Location] = [
+        bucket / "lists/few.txt",
+        tmp_path / "local.csv",
+        bucket / "lists/more.parquet",
+        remote / "100%.png",
+    ]
     embed(named, gallery=bucket / "g", encoder=FakeEncoder(), announce=said.append)
     embed([bucket / "packed"], captions=[bucket / "packed"], gallery=bucket / "g", encoder=FakeEncoder())
     assert sorted(remote_contents(bucket / "g")) == [
@@ -574,7 +579,7 @@ def test_what_is_fetched_at_once_is_what_arrow_asks_for(
         writer.append("images", [row] * len(vectors), vectors)
         writer.commit()
     monkeypatch.setattr("mmsearch.stores.remote._FETCHED_WHOLE", 0)
-    counts = []
+    counts: list[int] = []
     with Proxy(server) as proxy, through(proxy.address, monkeypatch):
         for fetch in (Ranged.fetch, lambda *_: None):
             monkeypatch.setattr(Ranged, "fetch", fetch)
@@ -634,15 +639,23 @@ def test_latency_is_hidden_by_reading_many_at_a_time(
 
 def test_copies_are_bounded_and_never_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Copies(Url("s3://b/g"))
+
+    def tear(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise ZeroDivisionError
+
+    def fill(path: Path) -> None:
+        path.write_bytes(b"x" * 400)
+
     with pytest.raises(ZeroDivisionError):
-        held.keep("images/torn", lambda path: path.write_bytes(b"half") and 1 / 0)  # type: ignore[func-returns-value, arg-type]
+        held.keep("images/torn", tear)
     assert held.present("images/torn") is None
     monkeypatch.setattr(copies, "MOST_BYTES", 1000)
     monkeypatch.setattr(copies, "_LOOK_AFTER", 1)
     for place in range(5):
-        path = held.keep(f"images/{place}", lambda path: path.write_bytes(b"x" * 400))  # type: ignore[arg-type, return-value]
+        path = held.keep(f"images/{place}", fill)
         os.utime(path, (place, place))
-    held.keep("images/last", lambda path: path.write_bytes(b"x" * 400))  # type: ignore[arg-type, return-value]
+    held.keep("images/last", fill)
     assert sorted(file.name for file in held.path("images").iterdir()) == ["4", "last"]
 
 

@@ -8,27 +8,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
 from mmsearch.evaluation import EvaluationReport, evaluate_vectors
 from mmsearch.reports import figures_csv, figures_latex, markdown, page, plots, query_rows, write_report
 from mmsearch.reports.spreadsheets import latex_text
 from tests.conftest import Command
-
-
-def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
-    vectors = rng.standard_normal(shape)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+from tests.vectors import random_unit_vectors
 
 
 @pytest.fixture
 def systems(tmp_path: Path) -> list[tuple[str, str]]:
     """Four models of thirty images and captions: the first is perfect, each other noisier than the one before."""
     rng = np.random.default_rng(0)
-    images = unit(rng, 30, 16)
+    images = random_unit_vectors(rng, 30, 16)
     found = []
     for number, noise in enumerate((0.0, 0.6, 1.0, 1.6)):
-        captions = images + noise * unit(rng, 30, 16)
+        captions = images + noise * random_unit_vectors(rng, 30, 16)
         np.save(tmp_path / f"images_{number}.npy", images)
         np.save(tmp_path / f"captions_{number}.npy", captions.astype(np.float32))
         found.append((str(tmp_path / f"images_{number}.npy"), str(tmp_path / f"captions_{number}.npy")))
@@ -123,10 +118,10 @@ def test_legends_cover_no_curve(report: EvaluationReport) -> None:
     for name, svg in plots(report).items():
         legend = svg.find('<g id="legend_1">')
         assert legend > 0, name
-        height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[1])  # type: ignore[index]
+        (height,) = re.findall(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)
         axes = max(float(y) for y in re.findall(r'<text [^>]* y="([\d.]+)"', svg[:legend]))
         ys = [float(y) for y in re.findall(r'<text [^>]* y="([\d.]+)"', svg[legend:])]
-        assert axes < min(ys) <= max(ys) < height, name
+        assert axes < min(ys) <= max(ys) < float(height), name
 
 
 def test_the_command_writes_each_kind(systems: list[tuple[str, str]], tmp_path: Path, mmsearch: Command) -> None:

@@ -77,7 +77,8 @@ def test_distinct_rows_end_where_there_are_enough() -> None:
 
     def keep(k: int, shown: list[int]) -> list[bool]:
         rows = np.arange(len(vectors))
-        return distinct_rows(rows, lambda ids: vectors[ids], cosine=0.9, k=k, shown=np.array(shown, np.int64)).tolist()
+        kept = distinct_rows(rows, lambda ids: vectors[ids], cosine=0.9, k=k, shown=np.array(shown, np.int64))
+        return list(kept.tolist())
 
     assert keep(2, []) == [True, False, True]
     assert keep(9, [2]) == [True, False, False, True, True]

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.search.query import ItemPart, Query, TextPart
+from mmsearch.search.query import ItemPart, Part, Query, TextPart
 from mmsearch.serve import pictures as serve_pictures
 from mmsearch.serve.running import ServeOptions
 from tests.conftest import Command
@@ -33,13 +34,13 @@ def gallery(photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(gallery: Path) -> Running:  # type: ignore[misc]
+def server(gallery: Path) -> Iterator[Running]:
     with running(gallery) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def still(tmp_path_factory: pytest.TempPathFactory) -> Running:  # type: ignore[misc]
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server of a gallery that no test changes."""
     folder = tmp_path_factory.mktemp("still")
     for seed, colour in enumerate(COLOURS):
@@ -91,13 +92,13 @@ def test_pages_of_hits_are_those_of_one_answer(still: Running) -> None:
 
 def test_parts_weigh_as_they_do_in_python(server: Running, gallery: Path) -> None:
     ids = row_ids(gallery)
-    body = {"parts": [{"text": "red", "weight": 2}, {"like": ids["blue.png"]}, {"text": "green", "weight": -1}], "k": 4}
-    parts = [TextPart("red", 2), ItemPart(gallery.parent / "photos" / "blue.png"), TextPart("green", -1)]
+    asked = [{"text": "red", "weight": 2}, {"like": ids["blue.png"]}, {"text": "green", "weight": -1}]
+    parts: list[Part] = [TextPart("red", 2), ItemPart(gallery.parent / "photos" / "blue.png"), TextPart("green", -1)]
     own = open_gallery(gallery, encoder=FakeEncoder()).ask(Query(parts, k=4))
-    answer = server.post("/api/query", body).json()
+    answer = server.post("/api/query", {"parts": asked, "k": 4}).json()
     assert [(hit["row_id"], hit["score"]) for hit in answer["hits"]] == [(hit.row_id, hit.score) for hit in own.hits]
     assert answer["title"] == f"2 × red + like picture {ids['blue.png']} − green"
-    by_path = {**body, "parts": [body["parts"][0], {"like": "blue.png"}, body["parts"][2]]}
+    by_path = {"parts": [asked[0], {"like": "blue.png"}, asked[2]], "k": 4}
     assert server.post("/api/query", by_path).json()["hits"] == answer["hits"]
 
 
@@ -345,7 +346,8 @@ def test_a_turned_photograph_has_an_upright_thumbnail(server: Running, gallery: 
     embed([photos], gallery=gallery, encoder=FakeEncoder())
     shown = Image.open(io.BytesIO(server.get(f"/api/images/{row_ids(gallery)['turned.jpg']}/thumbnail").content))
     assert shown.size == (60, 100)
-    assert shown.getpixel((30, 10))[0] > 200 > 50 > shown.getpixel((30, 90))[0]
+    red = np.asarray(shown)[:, :, 0]
+    assert red[10, 30] > 200 > 50 > red[90, 30]
     assert not shown.getexif()
 
 

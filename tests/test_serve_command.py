@@ -156,8 +156,8 @@ def test_beyond_this_machine_a_token_is_made_and_printed(gallery: Path, tmp_path
         assert found
         here = f"http://127.0.0.1:{found[1]}"
         assert httpx2.get(f"{here}/api/gallery", trust_env=False).status_code == 401
-        known = httpx2.get(f"{here}/api/gallery", headers={"authorization": f"Bearer {found[2]}"}, trust_env=False)
-        assert known.json()["images"] == 12
+        known = {"authorization": f"Bearer {found[2]}"}
+        assert httpx2.get(f"{here}/api/gallery", headers=known, trust_env=False).json()["images"] == 12
     (tmp_path / "token").write_text("a-token-from-a-file\n")
     with started("-g", gallery, "--token-file", tmp_path / "token") as (_, address):
         known = {"authorization": "Bearer a-token-from-a-file"}
@@ -173,7 +173,7 @@ def test_beyond_this_machine_a_token_is_made_and_printed(gallery: Path, tmp_path
 
 
 @pytest.fixture
-def server(gallery: Path) -> Running:  # type: ignore[misc]
+def server(gallery: Path) -> Iterator[Running]:
     with running(gallery, encoder=FakeEncoder("fake")) as found:
         yield found
 

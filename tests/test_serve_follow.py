@@ -17,6 +17,7 @@ from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, HeldGallery, open_writer
 from mmsearch.indexing import index
 from mmsearch.items import ImageRow
+from mmsearch.search.answers import Answer
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import Query
 from mmsearch.serve.running import ServeOptions
@@ -234,13 +235,14 @@ def test_what_no_version_names_is_let_go(tmp_path: Path) -> None:
 
 def test_many_threads_may_ask_one_gallery(folder: Path) -> None:
     opened = open_gallery(folder / "g", encoder=FakeEncoder(), hold=1 << 30)
-    expected = opened.ask_all([Query.of("red", k=7)])[0].hits  # type: ignore[union-attr]
+    (expected,) = opened.ask_all([Query.of("red", k=7)])
+    assert isinstance(expected, Answer)
     wrong: list[object] = []
 
     def ask() -> None:
         for _ in range(30):
             (answer,) = opened.ask_all([Query.of("red", k=7)])
-            if answer.hits != expected:  # type: ignore[union-attr]
+            if not isinstance(answer, Answer) or answer.hits != expected.hits:
                 wrong.append(answer)
 
     threads = [threading.Thread(target=ask) for _ in range(6)]

@@ -1,5 +1,6 @@
 """What the page shows beside the hits: some of the gallery, examples, pictures that were sent, pictures of captions."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def gallery(photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(gallery: Path) -> Running:  # type: ignore[misc]
+def server(gallery: Path) -> Iterator[Running]:
     with running(gallery) as found:
         yield found
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from mmsearch.embedding import embed
 from mmsearch.filters import RowFilter
@@ -31,6 +31,10 @@ from tests.browsing import (
     visiting,
 )
 from tests.fakes import FakeEncoder
+
+
+def blue_file() -> FilePayload:
+    return {"name": "b.png", "mimeType": "image/png", "buffer": png(BLUE)}
 
 
 def chips(page: Page) -> list[str]:
@@ -176,11 +180,11 @@ def test_a_picture_is_pasted_or_chosen_and_goes_together_with_words(visit: Visit
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", re.compile("green-"))
     visit.ask("red")
     parts = visit.bodies()[-1]["parts"]
-    assert [sorted(part) for part in parts] == [["text", "weight"], ["picture", "weight"]]  # type: ignore[attr-defined]
+    assert [sorted(part) for part in parts] == [["text", "weight"], ["picture", "weight"]]
     assert chips(page) == ["red", "picture"]
     with page.expect_file_chooser() as chooser:
         page.click("#choose")
-    chooser.value.set_files([{"name": "b.png", "mimeType": "image/png", "buffer": png(BLUE)}])
+    chooser.value.set_files(blue_file())
     expect(page).to_have_url(re.compile("picture=.*picture="))
     visit.settled()
     page.reload()
@@ -212,7 +216,7 @@ def test_a_picture_that_the_server_no_longer_knows_is_asked_for_again(visit: Vis
     assert not page.is_visible("#banner")
     with page.expect_file_chooser() as chooser:
         page.click("text=Choose the picture >> nth=-1")
-    chooser.value.set_files([{"name": "b.png", "mimeType": "image/png", "buffer": png(BLUE)}])
+    chooser.value.set_files(blue_file())
     expect(page.locator(".tile").first).to_be_visible()
     expect(page.locator("#nothing")).to_be_hidden()
     visit.settled()
@@ -762,7 +766,7 @@ def test_ten_thousand_pictures_scrolled_through(browser: Browser, tmp_path: Path
     photos = tmp_path / "photos"
     rng = np.random.default_rng(0)
     for place in range(6_000):
-        photo(photos / f"{place:05}.png", tuple(rng.integers(0, 255, 3).tolist()), SHAPES[place % 4])  # type: ignore[arg-type]
+        photo(photos / f"{place:05}.png", tuple(rng.integers(0, 255, 3).tolist()), SHAPES[place % 4])
     embed([photos], gallery=tmp_path / "g", encoder=FakeEncoder())
     with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
         page = visit.go("?q=red")

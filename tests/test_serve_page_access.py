@@ -78,7 +78,7 @@ def test_a_screen_reader_finds_its_way(visit: Visit) -> None:
     unnamed = page.evaluate(UNNAMED)
     assert unnamed == []
     for role in ("banner", "main", "search", "complementary"):
-        assert page.get_by_role(role).count() == 1, role  # type: ignore[arg-type]
+        assert page.get_by_role(role).count() == 1, role
     assert page.get_by_role("heading", level=1).all_text_contents() == ["red − green"]
     assert page.get_by_role("list", name="Answers, best first").count() == 1
     assert page.get_by_role("button", name="More like red-").count() > 10

@@ -1,6 +1,7 @@
 """Who is let in, what is given out, and what a hostile client can cost."""
 
 import contextlib
+import hmac
 import io
 import os
 import socket
@@ -8,7 +9,10 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,7 +20,9 @@ from PIL import Image
 from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchError
 from mmsearch.gallery import Gallery
+from mmsearch.items import ImageRow
 from mmsearch.serve import connections, safety
+from mmsearch.serve.contents import image_row
 from mmsearch.serve.running import ServeOptions, gallery_app
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running
@@ -31,7 +37,7 @@ def gallery(photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(gallery: Path) -> Running:  # type: ignore[misc]
+def server(gallery: Path) -> Iterator[Running]:
     with running(gallery) as found:
         yield found
 
@@ -46,13 +52,13 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def open_to_all(still: Path) -> Running:  # type: ignore[misc]
+def open_to_all(still: Path) -> Iterator[Running]:
     with running(still) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def guarded(still: Path) -> Running:  # type: ignore[misc]
+def guarded(still: Path) -> Iterator[Running]:
     with running(still, options=ServeOptions(token=TOKEN, host="0.0.0.0", allow_hosts=["photos.home"])) as found:
         yield found
 
@@ -116,7 +122,12 @@ def test_the_page_itself_holds_nothing_of_the_gallery_and_may_ask_for_the_token(
 
 def test_every_wrong_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
-    monkeypatch.setattr(safety.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     access = safety.Access.of(TOKEN, [], 1)
     assert [access.admits(given) for given in (TOKEN, "x", "", "\udcff", None)] == [True, False, False, False, False]
     assert len(compared) == 4
@@ -295,7 +306,9 @@ def swap_the_folder_for_a_link(file: Path) -> None:
     ],
     ids=lambda change: change.__name__,
 )
-def test_what_is_no_longer_what_was_embedded_is_not_given(change, server: Running, gallery: Path, photos: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_longer_what_was_embedded_is_not_given(
+    change: Callable[[Path], object], server: Running, gallery: Path, photos: Path
+) -> None:
     row_id = row_of(gallery, "red.png")
     change(photos / "red.png")
     assert given(server, row_id) == {410}
@@ -370,8 +383,7 @@ def test_of_a_gallery_without_hashes_only_pictures_below_its_folder_are_given(
     from mmsearch.serve.routes import images
 
     row_id = row_of(gallery, "red.png")
-    real = images.image_row
-    monkeypatch.setattr(images, "image_row", lambda *asked: _without_hash(real(*asked)))
+    monkeypatch.setattr(images, "image_row", _image_row_without_hash)
     with running(gallery) as server:
         assert given(server, row_id) == {200}
         (photos / "red.png").write_text("no picture")
@@ -382,10 +394,8 @@ def test_of_a_gallery_without_hashes_only_pictures_below_its_folder_are_given(
         assert given(server, row_id) == {410}
 
 
-def _without_hash(row):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
-    return replace(row, content_hash=None, bytes=None)
+def _image_row_without_hash(gallery: Gallery, row_id: int) -> ImageRow:
+    return replace(image_row(gallery, row_id), content_hash=None, bytes=None)
 
 
 # --- what a client can cost -------------------------------------------------------------------------------------------
@@ -442,8 +452,13 @@ def test_a_head_behind_a_request_that_is_being_answered_is_bounded(
 ) -> None:
     from mmsearch.serve.asking import Asking
 
-    answer = Asking._answers
-    monkeypatch.setattr(Asking, "_answers", lambda *asked: (time.sleep(1.0), answer(*asked))[1])
+    answers = Asking._answers
+
+    def late(*asked: Any) -> Any:
+        time.sleep(1.0)
+        return answers(*asked)
+
+    monkeypatch.setattr(Asking, "_answers", late)
     body = b'{"parts": [{"text": "red"}]}'
     head = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body

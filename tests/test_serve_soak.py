@@ -61,7 +61,8 @@ def served(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int, Path]
         try:
             assert process.stdout is not None
             address = process.stdout.readline()
-            yield process, int(re.search(r":(\d+)/", address)[1]), tmp_path  # type: ignore[index]
+            (port,) = re.findall(r":(\d+)/", address)
+            yield process, int(port), tmp_path
         finally:
             process.kill()
             process.communicate()
@@ -70,7 +71,8 @@ def served(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int, Path]
 def resident(process: "subprocess.Popen[str]") -> int:
     """KiB of memory."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
+    (size,) = re.findall(r"VmRSS:\s+(\d+)", status)
+    return int(size)
 
 
 class Client:

@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +22,8 @@ from tests.fakes import FakeEncoder, write_picture
 from tests.galleries import contents
 
 
-def run(folder: Path, fake: FakeEncoder, **selected: object) -> EmbedReport:
-    return embed([folder], gallery=folder.parent / "g", encoder=fake, selection=Selection(**selected))  # type: ignore[arg-type]
+def run(folder: Path, fake: FakeEncoder, **selected: Any) -> EmbedReport:
+    return embed([folder], gallery=folder.parent / "g", encoder=fake, selection=Selection(**selected))
 
 
 def paths(gallery: Path) -> list[str]:
@@ -271,7 +273,9 @@ def test_captions_in_a_folder_of_their_own(photos: Path, fake: FakeEncoder) -> N
 
 @pytest.mark.parametrize("make", [make_tar, make_zip])
 @pytest.mark.parametrize("named", ["folder", "archive"])
-def test_webdataset_shards_with_captions(make, named: str, photos: Path, tmp_path: Path, fake: FakeEncoder) -> None:  # type: ignore[no-untyped-def]
+def test_webdataset_shards_with_captions(
+    make: Callable[..., Path], named: str, photos: Path, tmp_path: Path, fake: FakeEncoder
+) -> None:
     """As img2dataset writes them: a picture, a text and a JSON a sample. Members that are captions are no pictures."""
     shards = tmp_path / "shards"
     shards.mkdir()

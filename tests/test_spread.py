@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch.cluster import dispatch, ray
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
-from mmsearch.encoders import preprocessing
+from mmsearch.encoders import Pixels, preprocessing
 from mmsearch.errors import (
     ClusterError,
     EncoderError,
@@ -36,6 +37,7 @@ from mmsearch.locations import Url
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.retrieval import EXACT
 from mmsearch.sources import Archive, Member, SourceFile
+from mmsearch.sources import opened as open_file
 from mmsearch.sync import Task
 from mmsearch.upkeep.maintenance import compact
 from tests.archives import make_tar
@@ -116,7 +118,12 @@ def test_known_content_is_encoded_nowhere(folder: Path, crew: type[PretendedCrew
     shutil.copytree(folder / "photos", folder / "again", symlinks=True)
     encoded: list[int] = []
     right = FakeEncoder.encode_images
-    monkeypatch.setattr(FakeEncoder, "encode_images", lambda self, x: encoded.append(len(x)) or right(self, x))
+
+    def counted(encoder: FakeEncoder, pixels: Pixels) -> NDArray[np.float32]:
+        encoded.append(len(pixels))
+        return right(encoder, pixels)
+
+    monkeypatch.setattr(FakeEncoder, "encode_images", counted)
     report = embed([folder / "again"], gallery=folder / "g", encoder=FakeEncoder(), options=EmbedOptions(ray="auto"))
     assert (sum(encoded), report.images.reused) == (0, report.images.added)
     one, other = (Gallery.open(folder / name) for name in ("g", "g"))
@@ -270,12 +277,12 @@ def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], mon
     """Pictures that only it cannot read are not skipped: what was embedded is kept, and the error says what to do."""
     from mmsearch import loader
 
-    right, blind = loader.opened, [False]
+    blind = [False]
 
     def opened(file: SourceFile) -> Any:
         if blind[0]:
             raise FileNotFoundError(2, "No such file or directory", file.location)
-        return right(file)
+        return open_file(file)
 
     def fault(worker: int, piece: Piece) -> Fault:
         blind[0] = piece.first_row_id > 20
@@ -333,7 +340,7 @@ def test_pictures_and_gallery_in_an_object_store(folder: Path, crew: type[Preten
     for _ in range(2):
         embed([f"{bucket}/photos"], gallery=f"{bucket}/g", encoder=FakeEncoder(), options=options)
         embed([f"{bucket}/photos"], gallery=folder / "local", encoder=FakeEncoder())
-        assert_equal(f"{bucket}/g", folder / "local")  # type: ignore[arg-type]
+        assert_equal(f"{bucket}/g", folder / "local")
         files_of("s3").rm_file(f"{bucket.key}/photos/05.png")
         files_of("s3").pipe_file(f"{bucket.key}/photos/06.png", b"no picture any more")
         files_of("s3").pipe_file(f"{bucket.key}/photos/05.png", (folder / "photos" / "07.png").read_bytes())

@@ -252,7 +252,8 @@ def test_a_compaction_at_any_step_of_a_commit_damages_nothing(
                 writer.commit()
         remove_unused(store, Gallery.open(place).manifest, grace_seconds=-60)
 
-    create, real = type(store).create_if_absent, []
+    create = type(store).create_if_absent
+    real: list[str] = []
 
     def delayed(self: Store, name: str, data: bytes) -> None:
         if name.startswith("manifests/") and b"mmsearch" in data and b" late" in data and not real:

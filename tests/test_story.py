@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ class Keeper:
         return {name: count for name, count in {**counts, "encoded": self.fake.images_encoded}.items() if count}
 
 
-def save_half_and_half(file: Path, **options: object) -> None:
+def save_half_and_half(file: Path, **options: Any) -> None:
     """A picture that looks different from every side: red, green, blue and white quarters, wider than high."""
     image = Image.new("RGB", (32, 24), "white")
     for box, colour in (((0, 0, 16, 12), "red"), ((16, 0, 32, 12), "green"), ((0, 12, 16, 24), "blue")):

@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -236,7 +237,12 @@ def test_a_word_without_end_costs_no_more_than_what_is_read(monkeypatch: pytest.
     """Joining its letters is quadratic work, and a stranger may send one."""
     ours, _ = tokenizers_of("lower")
     joined = []
-    monkeypatch.setattr(ours, "_parts", lambda letters: joined.append(len(letters)) or [f"{letters[-1]}</w>"])
+
+    def last_letter(letters: Sequence[str]) -> list[str]:
+        joined.append(len(letters))
+        return [f"{letters[-1]}</w>"]
+
+    monkeypatch.setattr(ours, "_parts", last_letter)
     ours(["x" * 1_000_000])
     assert joined == [77 * 32]
 
@@ -304,7 +310,7 @@ def test_a_tower_comes_back_as_it_was(small_tower: StoredTower, towers: Path) ->
     assert [file.name for file in towers.iterdir()] == [f"{'0' * 64}.safetensors"]
 
 
-def damage_by_cutting(file: Path, _: StoredTower) -> None:
+def damage_by_cutting(file: Path, _: StoredTower | None = None) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
@@ -401,7 +407,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     for cause in ("a file where the folder would be", "a full disk"):
         with monkeypatch.context() as patch:
             if cause == "a full disk":
-                patch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+                patch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
             else:
                 patch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
             encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
@@ -443,7 +449,7 @@ def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monk
 def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
     encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
     (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir()
-    damage_by_cutting(file, None)  # type: ignore[arg-type]
+    damage_by_cutting(file)
     said: list[str] = []
     assert text_side_of(encoder.identity, announce=said.append) is None
     assert "damaged" in said[0]

@@ -4,6 +4,7 @@ import json
 import os
 import unicodedata
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pytest
 
@@ -16,26 +17,28 @@ from mmsearch.search.own_items import row_named
 from tests.conftest import Command
 from tests.fakes import write_picture
 
-FORMS = ["NFC", "NFD"]
+Form: TypeAlias = Literal["NFC", "NFD"]
+FORMS: tuple[Form, ...] = ("NFC", "NFD")
 
 
-def typed(text: object, form: str) -> str:
-    return unicodedata.normalize(form, str(text))  # type: ignore[arg-type]
+def typed(text: object, form: Form) -> str:
+    return unicodedata.normalize(form, str(text))
 
 
 @pytest.fixture(params=FORMS)
-def stored(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def stored(request: pytest.FixtureRequest) -> Form:
+    form: Form = request.param
+    return form
 
 
 @pytest.fixture
-def form(stored: str) -> str:
+def form(stored: Form) -> str:
     """The form in which it is typed: the other."""
     return "NFD" if stored == "NFC" else "NFC"
 
 
 @pytest.fixture
-def photos(tmp_path: Path, stored: str) -> Path:
+def photos(tmp_path: Path, stored: Form) -> Path:
     folder = tmp_path / typed("Öl und Café", stored)
     write_picture(folder / typed("été/plage.png", stored), "red")
     write_picture(folder / typed("été/Ångström.png", stored), "green")
@@ -64,13 +67,13 @@ def paths(out: str) -> list[str]:
         "length(split_part(path, '/', 1)) = 3",
     ],
 )
-def test_filters(gallery: Path, form: str, where: str, mmsearch: Command) -> None:
+def test_filters(gallery: Path, form: Form, where: str, mmsearch: Command) -> None:
     asked = mmsearch("query", "red", "-g", gallery, "--where", typed(where, form), "--format", "jsonl")
     assert asked.code == 0, asked.err
     assert paths(asked.out) == ["été/plage.png", "été/Ångström.png"]
 
 
-def test_pictures_that_are_named(gallery: Path, photos: Path, form: str, mmsearch: Command) -> None:
+def test_pictures_that_are_named(gallery: Path, photos: Path, form: Form, mmsearch: Command) -> None:
     """By a path of the gallery, by a file, by a file to ask with, also with a weight."""
     file = typed(photos / "été/plage.png", form)
     assert not os.path.lexists(file)
@@ -85,7 +88,7 @@ def test_pictures_that_are_named(gallery: Path, photos: Path, form: str, mmsearc
         assert len(paths(asked.out)) == 3 - ("--like" in options)
 
 
-def test_a_folder_that_is_gone_is_found_too(gallery: Path, photos: Path, form: str, mmsearch: Command) -> None:
+def test_a_folder_that_is_gone_is_found_too(gallery: Path, photos: Path, form: Form, mmsearch: Command) -> None:
     photos.rename(photos.parent / "elsewhere")
     assert row_named(Gallery.open(gallery), typed(photos / "été/plage.png", form)) >= 0
     forgotten = mmsearch("forget", typed(photos, form), "-g", gallery)
@@ -93,7 +96,7 @@ def test_a_folder_that_is_gone_is_found_too(gallery: Path, photos: Path, form: s
     assert Gallery.open(gallery).live_rows("images") == 0
 
 
-def test_what_embed_is_told(photos: Path, tmp_path: Path, form: str, mmsearch: Command) -> None:
+def test_what_embed_is_told(photos: Path, tmp_path: Path, form: Form, mmsearch: Command) -> None:
     """Folders, patterns, captions and lists."""
     captions = tmp_path / "c.csv"
     captions.write_text(typed("image,caption\nété/plage.png,a beach\nÅngström.png,a man\n", form))
@@ -114,7 +117,7 @@ def test_what_embed_is_told(photos: Path, tmp_path: Path, form: str, mmsearch: C
     assert Gallery.open(g).live_rows("images") == 3
 
 
-def test_the_images_of_a_benchmark(photos: Path, form: str, stored: str) -> None:
+def test_the_images_of_a_benchmark(photos: Path, form: Form, stored: Form) -> None:
     found = ImageFolder(photos).find(DraftImage(typed("Ångström.png", form), "", ()))
     assert found == typed("été/Ångström.png", stored)
 

@@ -12,8 +12,13 @@ from mmsearch.workers import Overdue, Workers
 
 def test_tasks_are_taken_in_their_order_and_results_come_back() -> None:
     taken: list[int] = []
+
+    def square(number: int) -> int:
+        taken.append(number)
+        return number * number
+
     with Workers(1, "test") as workers:
-        futures = [workers.submit(lambda n: taken.append(n) or n * n, number) for number in range(20)]
+        futures = [workers.submit(square, number) for number in range(20)]
         assert [workers.result(future, 10) for future in futures] == [n * n for n in range(20)]
     assert taken == list(range(20))
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,9 +81,9 @@ def test_the_command_prints_and_writes(classes: Path, tmp_path: Path, mmsearch: 
 
 
 def test_bad_input_is_one_line_each(classes: Path, tmp_path: Path) -> None:
-    def refused(message: str, images: Path = classes, **options: object) -> None:
+    def refused(message: str, images: Path = classes, **options: Any) -> None:
         with pytest.raises(BenchmarkError, match=message):
-            evaluate_zeroshot(images, encoder=FakeEncoder(), options=ZeroShotOptions(**options))  # type: ignore[arg-type]
+            evaluate_zeroshot(images, encoder=FakeEncoder(), options=ZeroShotOptions(**options))
 
     refused("does not exist", tmp_path / "absent")
     refused("0 folders with pictures", classes / "the_red" / "more")
