@@ -20,7 +20,6 @@ import json
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import circumstances
 from PIL import Image
+
+from scripts.measuring import circumstances
 
 SMALL = {
     "embed_dim": 128,
@@ -52,7 +52,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     with tempfile.TemporaryDirectory() as name:
         os.environ["MMSEARCH_CACHE"] = str(Path(name) / "cache")
         model = random_model(Path(name) / "model", options.model)
@@ -182,6 +181,8 @@ def decode(files: Sequence[Path], encoder: Any) -> float:
 
     def one(file: Path) -> Any:
         picture = images.decode_fast(file.read_bytes(), 3 * max(encoder.image.fast.size))
+        if isinstance(picture, images.Picture):
+            return encoder.image.fast.fit(picture.image)
         return encoder.image.fast.fit_array(
             picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation
         )

@@ -12,6 +12,7 @@ import json
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def argsorted(images: np.ndarray, captions: np.ndarray) -> None:
     np.argsort(-scores.T, axis=1)
 
 
-def report(what: str, work) -> None:  # type: ignore[no-untyped-def]
+def report(what: str, work: Callable[[], object]) -> None:
     with Memory() as memory:
         started = time.perf_counter()
         work()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import circumstances, random_gallery, random_model, seconds, seconds_and_work, the_project
 from PIL import Image
+
+from scripts.measuring import circumstances, keep_bytecode, random_gallery, random_model, seconds, seconds_and_work
 
 PLAIN_TEXT = """
 import sys
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of each; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    the_project()
+    keep_bytecode()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MMSEARCH_CACHE"] = str(folder / "cache")

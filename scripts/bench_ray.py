@@ -29,9 +29,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from bench_embed import random_model, write_photos
-from measuring import circumstances, the_project
+from scripts.bench_embed import random_model, write_photos
+from scripts.measuring import circumstances, keep_bytecode
 
 PROCESSORS = 2
 
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    the_project()
+    keep_bytecode()
     # What is started from here on inherits it.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:PROCESSORS])
     with tempfile.TemporaryDirectory() as name:
@@ -168,12 +169,9 @@ def spread(
             super().close()
 
     shutil.rmtree(gallery, ignore_errors=True)
-    right, ray.RayCrew = ray.RayCrew, Together  # type: ignore[misc]
     started = time.perf_counter()
-    try:
+    with mock.patch.object(ray, "RayCrew", Together):
         embed([photos], gallery=gallery, encoder=f"local-dir:{model}", options=EmbedOptions(threads=threads, ray="any"))
-    finally:
-        ray.RayCrew = right  # type: ignore[misc]
     starts.append(ready[0] - started)
     return time.perf_counter() - ready[0], sum(work)
 

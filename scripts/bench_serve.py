@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import python, random_model, the_project
+
+from scripts.measuring import keep_bytecode, python, random_model
 
 HITS = 60
 WORDS = (
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--gallery", type=Path, help="serve this one, instead of one that is made")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    the_project()
+    keep_bytecode()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if options.gallery is None:
@@ -72,11 +73,10 @@ def main() -> None:
 
 def made(folder: Path, rows: int, *, indexed: bool) -> Path:
     """A synthetic gallery whose queries a random model encodes."""
-    from synthetic_gallery import write_gallery
-
     from mmsearch import encoders
     from mmsearch.gallery import Gallery, manifests
     from mmsearch.indexing import index
+    from scripts.synthetic_gallery import write_gallery
 
     model = random_model(folder / "model")
     write_gallery(folder / "gallery", rows, captions=2_000)

@@ -16,20 +16,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_sync import Projection, encoder_of
 from PIL import Image
-from s3_server import CREDENTIALS, Proxy, s3_server
-from synthetic_gallery import write_gallery
 
 from mmsearch.embedding import embed
-from mmsearch.gallery import Gallery
 from mmsearch.indexing import IndexOptions, index
-from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query import Query, VectorPart
 from mmsearch.upkeep.summary import info
+from scripts.bench_sync import Projection, encoder_of
+from scripts.s3_server import CREDENTIALS, Proxy, s3_server
+from scripts.synthetic_gallery import write_gallery
 
 _BUCKET = "bench"
 
@@ -42,12 +43,12 @@ class Small(Projection):
 
 
 def ask(gallery: str) -> None:
-    opened = OpenGallery(Gallery.open(gallery), encoder=encoder_of(Small()))
-    vector = np.random.default_rng(1).normal(size=(1, opened.gallery.manifest.encoder.dim)).astype(np.float32)
-    opened.hits(opened.search(vector / np.linalg.norm(vector)), "images")
+    opened = open_gallery(gallery, encoder=encoder_of(Small()))
+    vector = np.random.default_rng(1).normal(size=opened.gallery.manifest.encoder.dim).astype(np.float32)
+    opened.ask(Query([VectorPart(vector / np.linalg.norm(vector), "at random")]))
 
 
-STEPS = {
+STEPS: dict[str, Callable[[str, str], object]] = {
     "embed": lambda source, gallery: embed([source], gallery=gallery, encoder=encoder_of(Small())),
     "again": lambda _, gallery: embed([], gallery=gallery, encoder=encoder_of(Small())),
     "query": lambda _, gallery: ask(gallery),

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import circumstances
 from numpy.typing import NDArray
 
 from mmsearch.embedding import embed
@@ -32,6 +31,7 @@ from mmsearch.gallery import Gallery, find_gallery, writing
 from mmsearch.identity import EncoderIdentity
 from mmsearch.progress import Progress
 from mmsearch.sources import FolderWalk
+from scripts.measuring import circumstances
 
 DIM = 512
 PER_FOLDER = 1_000
@@ -44,7 +44,7 @@ class Projection(ImageSide):
         self._matrix = np.random.default_rng(0).normal(size=(48, DIM)).astype(np.float32)
 
     def prepare(self, image: Any) -> NDArray[np.float32]:
-        return np.asarray(image, np.float32).transpose(2, 0, 1) / 255 + 0.01
+        return np.asarray(image, np.float32).transpose(2, 0, 1) / np.float32(255) + np.float32(0.01)
 
     def encode(self, pixels: Pixels) -> NDArray[np.float32]:
         vectors = pixels.reshape(len(pixels), -1) @ self._matrix

@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     if missing := [name for name in REQUIREMENTS if importlib.util.find_spec(name) is None]:
         raise SystemExit(f"gpu_trial: missing here: {', '.join(missing)}")
-    sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
+    sys.path.insert(0, str(PROJECT))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -112,7 +112,8 @@ def machine(trial: Trial) -> dict[str, Any]:
     """Device, driver, versions."""
     import torch
     import torchvision
-    from measuring import circumstances
+
+    from scripts.measuring import circumstances
 
     found: dict[str, Any] = {**circumstances(), "torch": torch.__version__, "torchvision": torchvision.__version__}
     found |= {"cuda": torch.version.cuda, "python": sys.version.split()[0]}
@@ -134,7 +135,7 @@ def load(trial: Trial, model: Path, precision: str = "auto") -> Any:
 
 def model_of(trial: Trial, arch: str) -> Path:
     """A model of random weights, written once; in a quick run a small one under each name."""
-    from bench_embed import random_model
+    from scripts.bench_embed import random_model
 
     folder = trial.scratch / f"model-{arch}"
     return folder if folder.exists() else random_model(folder, "small" if trial.quick else arch)
@@ -142,7 +143,7 @@ def model_of(trial: Trial, arch: str) -> Path:
 
 def photos(trial: Trial, size: str, count: int) -> list[Path]:
     """JPEGs of a size, written once."""
-    from bench_embed import write_photos
+    from scripts.bench_embed import write_photos
 
     folder = trial.scratch / f"{size}-{count}"
     return sorted(folder.iterdir()) if folder.exists() else write_photos(folder, size, count)
@@ -183,7 +184,9 @@ def precisions(trial: Trial) -> dict[str, Any]:
         # int8 is for processors and transformers, which the demo model is not.
         for precision in ("fp32", "fp16", "bf16") if trial.gpu else ("fp32", "int8") if kind == "photos" else ("fp32",):
             encoder = encoders.open(spec, device=trial.device, precision=precision)
-            pixels = np.stack([encoder.image.fast.fit(Image.open(file).convert("RGB")) for file in pictures])
+            fast = encoder.image.fast
+            assert fast is not None
+            pixels = np.stack([fast.fit(Image.open(file).convert("RGB")) for file in pictures])
             exact = np.stack([encoder.image.prepare(Image.open(file).convert("RGB")) for file in pictures])
             references = encoder.image.encode_reference(exact)
             cosines = centred_cosines(
@@ -294,11 +297,11 @@ def jpeg(trial: Trial) -> dict[str, Any]:
 
     import numpy as np
     import torch
-    from bench_embed import photo
     from PIL import Image
 
     from mmsearch import images
     from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
+    from scripts.bench_embed import photo
 
     encoder = load(trial, model_of(trial, "ViT-B-32"))
     reason = why_not_on(torch.device(trial.device)) if trial.gpu else None
@@ -340,7 +343,8 @@ def jpeg(trial: Trial) -> dict[str, Any]:
 def rate(work: Callable[[], int], seconds: float) -> float:
     """Pictures a second: the median of rounds that fill so many seconds, at least three; one before does not count."""
     work()
-    end, rates = time.monotonic() + seconds, []
+    end = time.monotonic() + seconds
+    rates: list[float] = []
     while len(rates) < 3 or time.monotonic() < end:
         started = time.perf_counter()
         count = work()
@@ -475,7 +479,7 @@ def other_ways(trial: Trial, encoder: Any, pixels: Any) -> Iterator[tuple[str, A
         yield "weights fp16, CUDA graph", timed(lambda _: graph.replay(), static)
     if trial.left() > 60:
         started = time.perf_counter()
-        compiled = torch.compile(half)
+        compiled: Callable[[Any], Any] = torch.compile(half)
         with torch.inference_mode():
             compiled(batch.half())
         yield "compile seconds", round(time.perf_counter() - started, 1)
@@ -498,7 +502,7 @@ def jpeg_rate(trial: Trial) -> dict[str, Any]:
         {"640x480": 32}.items() if trial.quick else {"640x480": 256, "1024x768": 256, "4000x3000": 64}.items()
     ):
         files = [file.read_bytes() for file in photos(trial, size, count)]
-        headers = [images.jpeg_header(data) for data in files]
+        pictures = [(data, head) for data in files if (head := images.jpeg_header(data)) is not None]
         for threads in (4,) if trial.quick else (16, 64, 128):
             if trial.left() < 3:
                 break
@@ -508,10 +512,10 @@ def jpeg_rate(trial: Trial) -> dict[str, Any]:
             ):
 
                 def one(n: int) -> Any:
-                    head = headers[n]  # noqa: B023
-                    return decoder.fit(files[n], (head.width, head.height), head.orientation)  # type: ignore[union-attr]  # noqa: B023
+                    data, head = pictures[n]  # noqa: B023
+                    return decoder.fit(data, (head.width, head.height), head.orientation)
 
-                found[f"{size} asked by {threads}"] = rate(lambda: len(list(pool.map(one, range(len(files))))), 1.0)  # noqa: B023
+                found[f"{size} asked by {threads}"] = rate(lambda: len(list(pool.map(one, range(len(pictures))))), 1.0)  # noqa: B023
         say(
             f"{size}: " + ", ".join(f"{k.removeprefix(size).strip()} {v:,.0f}/s" for k, v in found.items() if size in k)
         )
@@ -520,11 +524,10 @@ def jpeg_rate(trial: Trial) -> dict[str, Any]:
 
 def end_to_end(trial: Trial) -> dict[str, Any]:
     """`embed` against what decoding and encoding alone allow, and against a plain DataLoader loop."""
-    from bench_embed import PlainWay
-    from bench_embed import decode as decode_alone
-    from bench_embed import encode as encode_alone
-
     from mmsearch.embedding import EmbedOptions, embed
+    from scripts.bench_embed import PlainWay
+    from scripts.bench_embed import decode as decode_alone
+    from scripts.bench_embed import encode as encode_alone
 
     found: dict[str, Any] = {}
     for arch, count in {"ViT-B-32": 96}.items() if trial.quick else {"ViT-B-32": 16_384, "ViT-L-14": 6_144}.items():

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 __all__ = [
-    *("circumstances", "median_of", "python", "random_gallery", "random_model"),
-    *("seconds", "seconds_and_work", "the_project"),
+    *("circumstances", "keep_bytecode", "median_of", "python", "random_gallery", "random_model"),
+    *("seconds", "seconds_and_work"),
 ]
 
 
-def the_project() -> None:
-    """Let scripts find the tests' models and encoders; and let programs that are started find compiled bytecode."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+def keep_bytecode() -> None:
+    """Let programs that are started find compiled bytecode."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 

@@ -7,6 +7,7 @@ image and a text; and that near neighbours of a text lie in more places than tho
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,9 +35,10 @@ class Synthetic:
         rng = np.random.default_rng([seed, 1])
         self.dim, self._seed = dim, seed
         basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0].astype(np.float32)
-        self._image_mean = basis[0]
-        self._text_mean = (_BETWEEN_MEANS * basis[0] + np.sqrt(1 - _BETWEEN_MEANS**2) * basis[1]).astype(np.float32)
-        self._basis = basis[2:]
+        self._image_mean: NDArray[np.float32] = basis[0]
+        text_mean = _BETWEEN_MEANS * basis[0] + np.sqrt(1 - _BETWEEN_MEANS**2) * basis[1]
+        self._text_mean: NDArray[np.float32] = text_mean.astype(np.float32)
+        self._basis: NDArray[np.float32] = basis[2:]
         spectrum = np.arange(1, dim - 1, dtype=np.float32) ** -_DECAY
         self._spectrum = spectrum / np.linalg.norm(spectrum)
         self._topics = rng.standard_normal((_TOPICS, dim - 2), dtype=np.float32) * self._spectrum
@@ -46,15 +48,14 @@ class Synthetic:
     def images(self, block: int, count: int = BLOCK) -> NDArray[np.float32]:
         """(count, dim), of about unit length."""
         shown = self._content(np.random.default_rng([self._seed, 2, block]), count) @ self._basis
-        return np.sqrt(np.float32(_IMAGE_IMAGE)) * self._image_mean + np.sqrt(np.float32(1 - _IMAGE_IMAGE)) * shown
+        return _root(_IMAGE_IMAGE) * self._image_mean + _root(1 - _IMAGE_IMAGE) * shown
 
     def texts(self, count: int, stream: int = 0) -> NDArray[np.float32]:
         """(count, dim), of about unit length; other texts for each stream."""
         rng = np.random.default_rng([self._seed, 3, stream])
         said = _FOR_TEXT * self._content(rng, count)
         said += np.sqrt(1 - _FOR_TEXT**2) * _unit(self._noise(rng, count))
-        mean = np.sqrt(np.float32(_TEXT_TEXT)) * self._text_mean
-        return mean + np.sqrt(np.float32(1 - _TEXT_TEXT)) * (_unit(said) @ self._basis)
+        return _root(_TEXT_TEXT) * self._text_mean + _root(1 - _TEXT_TEXT) * (_unit(said) @ self._basis)
 
     def _content(self, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
         topic = np.searchsorted(self._cumulative, rng.random(count))
@@ -65,7 +66,12 @@ class Synthetic:
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def _root(share: float) -> np.float32:
+    return np.float32(math.sqrt(np.float32(share)))
 
 
 def write_gallery(folder: Path, rows: int, *, dim: int = 512, captions: int = 0, seed: int = 0) -> None:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mmsearch.encoders import EncodedImages, EncodedTexts, Encoder, ImageLane, ImageSide, Pixels
 from mmsearch.identity import EncoderIdentity
+from tests.vectors import random_unit_vectors, unit_vectors
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -45,9 +47,8 @@ class FakeEncoder(Encoder):
 
     def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
         self.images_encoded += len(pixels)
-        return _unit(
-            np.concatenate([pixels.reshape(len(pixels), 3 * SIDE * SIDE), np.full((len(pixels), 1), 0.3)], axis=1)
-        )
+        flat = np.concatenate([pixels.reshape(len(pixels), 3 * SIDE * SIDE), np.full((len(pixels), 1), 0.3)], axis=1)
+        return unit_vectors(flat).astype(np.float32)
 
     def lanes(self, threads: int) -> AbstractContextManager[tuple[ImageLane, ...]]:
         return nullcontext((self._timed,) * threads)
@@ -66,7 +67,7 @@ class FakeEncoder(Encoder):
             if word in COLOURS:
                 return self.encode_images(self.preprocess(Image.new("RGB", (8, 8), COLOURS[word]))[np.newaxis])
         seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-        return _unit(np.random.default_rng(seed).normal(size=(1, self.identity.dim)))
+        return random_unit_vectors(np.random.default_rng(seed), 1, self.identity.dim)
 
 
 class FakeImages(ImageSide):
@@ -100,11 +101,6 @@ def provide(monkeypatch: pytest.MonkeyPatch, make: Callable[[str], Encoder] = Fa
     monkeypatch.setattr("mmsearch.encoders.providers.provider_of", lambda _: lambda request: make(request.spec))
 
 
-def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return unit
-
-
 def write_picture(file: Path, colour: str = "red", *, size: tuple[int, int] = (16, 12), seed: int = 0) -> Path:
     """A picture mostly of one colour, different for each seed."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -114,12 +110,12 @@ def write_picture(file: Path, colour: str = "red", *, size: tuple[int, int] = (1
     return file
 
 
-def jpeg(size: tuple[int, int], seed: int = 0, orientation: int = 1, **options: object) -> bytes:
+def jpeg(size: tuple[int, int], seed: int = 0, orientation: int = 1, **options: Any) -> bytes:
     """A smooth picture, no two of which are alike. options: as of Pillow."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
     out = io.BytesIO()
     picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
-    picture.save(out, "JPEG", quality=92, exif=exif, **options)  # type: ignore[arg-type]
+    picture.save(out, "JPEG", quality=92, exif=exif, **options)
     return out.getvalue()

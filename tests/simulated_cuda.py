@@ -118,7 +118,7 @@ class SimulatedGpu:
         gc.collect()
         tensors = [each for each in gc.get_objects() if type(each) in (torch.Tensor, torch.nn.Parameter)]
         storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
-        return sum(storages.values()) + _WORKSPACE * len(self.streams)
+        return sum(map(int, storages.values())) + _WORKSPACE * len(self.streams)
 
     @contextmanager
     def capped(self, count: int) -> Iterator[None]:

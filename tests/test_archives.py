@@ -315,7 +315,7 @@ def test_mutated_archives_raise_nothing_else(kind: str, shards: Path, pictures: 
         started = time.monotonic()
         listing = list_archive(file_in(shards, file))
         damaged += listing.damaged is not None
-        pictures_of_it = load(iter(listing.members), lambda: encoder, workers, 2)
+        pictures_of_it = load(iter(listing.members), lambda: encoder.image, workers, 2)
         refused += sum(picture.error is not None for picture in pictures_of_it)
         assert time.monotonic() - started < 60
         file.unlink()

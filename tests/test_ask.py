@@ -50,7 +50,7 @@ class World:
     caption_vectors: Vector
 
     def text(self, text: str) -> Vector:
-        return self.encoder.text.encode([text]).vectors[0].astype(np.float64)
+        return np.asarray(self.encoder.text.encode([text]).vectors[0], np.float64)
 
 
 @pytest.fixture(scope="module")

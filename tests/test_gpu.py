@@ -271,7 +271,7 @@ def test_fp32_stays_exact_for_a_thread_while_another_leaves() -> None:
 
     def switches() -> tuple[object, object]:
         if hasattr(cuda.matmul, "fp32_precision"):
-            return cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
+            return cuda.matmul.fp32_precision, getattr(cudnn, "conv").fp32_precision  # noqa: B009  untyped
         return cuda.matmul.allow_tf32, cudnn.allow_tf32
 
     before = switches()
@@ -473,7 +473,7 @@ def test_a_gpu_decodes_as_the_exact_route_does(
         found = list(pool.map(lambda data: fitted(opened, data), files))
     for data, pixels in zip(files, found, strict=True):
         assert pixels is not None
-        assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.uint8)
+        assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.dtype(np.uint8))
         error = preprocessing.error(pixels, preprocessing.reference(images.decode(data).image))
         assert 10 * np.log10(255**2 / max(error, 1e-9)) > 40
 

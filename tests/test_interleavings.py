@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmsearch.ann import first_damage, open_index
+from mmsearch.ann import build, first_damage, open_index
 from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, open_writer
@@ -34,8 +34,10 @@ __all__ = ["bucket", "server"]  # fixtures
 DIM = 8
 ENCODER = EncoderIdentity("tests", "sha256:0123", DIM)
 EVERYTHING = timedelta(seconds=-60)  # of a grace: whatever the clocks say
-STEPS = ("names", "entries", "read", "open", "create", "create_if_absent", "_link", "new_folder", "publish")
-STEPS += ("remove", "remove_folder")
+STEPS = (
+    *("names", "entries", "read", "open", "create", "create_if_absent", "_link", "new_folder", "publish"),
+    *("remove", "remove_folder"),
+)
 BEFORE = [f"{number:02d}" for number in range(40)]
 DEAD = [0, 1, 2, 10]
 ADDED = ["a", "b"]  # by two commits, each of which replaces a row of before
@@ -47,7 +49,8 @@ class Steps:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self._at, self._then = -1, lambda: None
+        self._at = -1
+        self._then: Callable[[], None] = lambda: None
         self._watched = False
         self._depth = 0
 
@@ -272,8 +275,12 @@ def test_an_index_is_not_built_again_for_a_compaction(
     """Its folder is left alone while it is built, though no version names it, and whatever the grace."""
     trial: Trial = request.getfixturevalue(where)
     built: list[int] = []
-    real = run.build
-    monkeypatch.setattr(run, "build", lambda *arguments, **more: (built.append(1), real(*arguments, **more))[1])
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        built.append(1)
+        return build(*arguments, **more)
+
+    monkeypatch.setattr(run, "build", counted)
     trial.begin()
     seen = steps.run(trial.index)
     from_publishing = [at for at in turns(seen) if at >= before("publish index", seen)]

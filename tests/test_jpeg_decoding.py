@@ -21,6 +21,7 @@ from mmsearch.errors import EncoderError
 from mmsearch.gallery import Gallery
 from tests.conftest import Command
 from tests.fakes import FakeEncoder, FakeImages, jpeg
+from tests.vectors import unit_vectors
 
 CPU = torch.device("cpu")
 SIZES = [(640, 480), (640, 480), (480, 640), (1024, 768), (301, 227), (224, 224), (100, 700)]
@@ -150,9 +151,7 @@ class Decoding(FakeEncoder):
         vectors = np.stack([part.mean(axis=(2, 3)) for part in np.array_split(wide, 4, axis=3)], axis=2).reshape(
             len(wide), -1
         )
-        vectors = np.pad(vectors, ((0, 0), (0, self.identity.dim - vectors.shape[1]))).astype(np.float32)
-        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return unit
+        return unit_vectors(np.pad(vectors, ((0, 0), (0, self.identity.dim - vectors.shape[1])))).astype(np.float32)
 
     def spoilt(self, picture: torch.Tensor) -> torch.Tensor:
         return picture

@@ -38,7 +38,7 @@ def test_a_name_that_is_no_text_is_given_as_bytes(gallery: Path, mmsearch: Comma
     assert {(hit["path_bytes"], hit["file_bytes"]) for hit in hits.values()} == {(None, None)}
     # What a server says is a hit again whose file can be opened.
     again = _hit(odd, "images")
-    assert (again.path_bytes, os.fsencode(again.file or "")) == (NO_TEXT, file)
+    assert (again.row.path_bytes, os.fsencode(again.file or "")) == (NO_TEXT, file)
 
 
 def test_csv_holds_names_as_they_are(gallery: Path, mmsearch: Command) -> None:

@@ -11,7 +11,6 @@ import pytest
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
-from mmsearch.items import ItemTable
 from mmsearch.upkeep.maintenance import compact
 from tests.conftest import Command
 
@@ -77,7 +76,7 @@ def test_it_is_indexed_compacted_and_read_again(old: Path, command_line: Command
     assert index(folder, table="captions").rows == 5
     for arguments, then, now in answers(old, command_line):
         if "jsonl" in arguments:
-            table: ItemTable = "captions" if "captions" in arguments else "images"
+            table = "captions" if "captions" in arguments else "images"
             kept = {row_id: score for row_id, score in scores(then).items() if gallery.is_live(table, row_id)}
             assert kept
             assert scores(now).items() >= kept.items(), arguments

@@ -275,7 +275,7 @@ def test_int8_is_for_transformers_on_cpus(model: str, monkeypatch: pytest.Monkey
     assert np.array_equal(exact.image.encode(pixels), quick.image.encode_reference(pixels))
     with pytest.raises(EncoderError, match="int8 is for transformers"):
         encoders.open("demo", device="cpu", precision="int8")
-    monkeypatch.setattr(open_clip_encoder, "choose_device", lambda _: open_clip_encoder.torch.device("mps"))
+    monkeypatch.setattr(open_clip_encoder, "choose_device", lambda _: torch.device("mps"))
     with pytest.raises(EncoderError, match="int8 is for CPUs; mps is faster in fp16"):
         encoders.open(model, precision="int8")
 

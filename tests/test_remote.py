@@ -622,7 +622,7 @@ def test_what_was_read_ahead_is_not_kept(remote: Url) -> None:
     """A skipped file waits to be written with many others; its megabytes must not."""
     put(remote / "broken.png", b"no picture")
     with Workers(2, "test") as workers:
-        found = list(load(FolderWalk(remote), FakeEncoder, workers, 2))
+        found = list(load(FolderWalk(remote), lambda: FakeEncoder().image, workers, 2))
     assert (len(found), sum(each.error is not None for each in found)) == (13, 1)
     assert all(each.file.ahead is None for each in found)
 

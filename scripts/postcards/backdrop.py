@@ -193,7 +193,10 @@ def _lake(picture: Image.Image, rng: Random, light: Light, time: str) -> None:
     top = WATERLINE - 28
     bank = picture.crop((0, SHORE + 4, W, H))
     _water(picture, rng, light, time, top, SHORE + 8)
-    edge = mix(picture.getpixel((4, H - 20)), (40, 40, 40), 0.15)  # type: ignore[arg-type]
+    shore = picture.getpixel((4, H - 20))
+    assert isinstance(shore, tuple)
+    red, green, blue = shore
+    edge = mix((red, green, blue), (40, 40, 40), 0.15)
     pen = paint(picture)
     pen.polygon(_wave(rng, SHORE + 2, 3), fill=edge)
     picture.paste(bank.crop((0, 8, W, bank.height)), (0, SHORE + 12))

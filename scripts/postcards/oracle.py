@@ -89,7 +89,7 @@ def informed_image_to_text(consistent: Bools, owner: Ints, k: int) -> float:
             room -= drawn
             if own or room == 0:
                 break
-    return total / consistent.shape[1]
+    return float(total / consistent.shape[1])
 
 
 def chance_text_to_image(images: int, k: int) -> float:
