@@ -16,10 +16,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = PROJECT / ".lowest"
-# What libraries decide: parsing, images, vectors, SQL, HTTP, stores, locks, the command line.
+# What libraries decide: parsing, images, vectors, SQL, HTTP, stores, locks, the command line, what it lays out.
 TESTS = (
-    *("ann", "cli", "encoders", "exact", "filters", "gallery", "images", "metrics", "query", "serve", "stores"),
-    "unicode_names",
+    *("ann", "cli", "encoders", "exact", "filters", "gallery", "guide", "images", "metrics", "query", "serve"),
+    *("stores", "unicode_names"),
 )
 
 

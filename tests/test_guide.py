@@ -51,6 +51,7 @@ def test_on_a_terminal_a_guide_is_laid_out(tmp_path: Path) -> None:
     assert "# Searching" not in plain
     assert "Searching" in plain
     assert "**" not in plain
+    assert "|---|" not in plain  # tables are tables
     assert "--distinct" in plain
     assert max(len(line) for line in plain.splitlines()) <= 100
 
