@@ -129,6 +129,20 @@ def test_every_target_exists(file: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
+def test_the_tree_in_the_readme_is_that_of_the_project() -> None:
+    """What it names is there: folders, each below the last one of a smaller indent, and files."""
+    tree = TEXTS[README].partition("## How the code is laid out")[2]
+    lines = re.findall(r"^    ( *)(\S+(?: \S+)*?)(?: …)?(?:  .*)?$", tree, flags=re.MULTILINE)
+    top = PROJECT
+    for indent, names in lines:
+        folder = top if indent else PROJECT
+        for name in names.split():
+            assert (folder / name).is_dir() if name.endswith("/") else (folder / name).is_file(), name
+        if not indent:
+            top = PROJECT / names
+    assert len(lines) > 25
+
+
 # --- files, tests and links -----------------------------------------------------------------------------------------
 
 
