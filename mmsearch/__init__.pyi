@@ -71,3 +71,5 @@ from .upkeep.maintenance import relocate as relocate
 from .upkeep.summary import GalleryInfo as GalleryInfo
 from .upkeep.summary import info as info
 from .version import __version__ as __version__
+
+__all__: list[str]
