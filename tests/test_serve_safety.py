@@ -22,7 +22,7 @@ from mmsearch.errors import MmsearchError
 from mmsearch.gallery import Gallery
 from mmsearch.items import ImageRow
 from mmsearch.serve import connections, safety
-from mmsearch.serve.contents import image_row
+from mmsearch.serve.gallery_files import image_row
 from mmsearch.serve.running import ServeOptions, gallery_app
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running
@@ -218,7 +218,7 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(server: Running, monkeyp
 
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
-    monkeypatch.setattr("mmsearch.serve.asking.answer_queries", fail)
+    monkeypatch.setattr("mmsearch.serve.query_threads.answer_queries", fail)
     response = server.post("/api/query", {"parts": [{"text": "red"}]})
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -450,15 +450,15 @@ def test_a_head_that_comes_in_one_burst_is_bounded_too(open_to_all: Running) -> 
 def test_a_head_behind_a_request_that_is_being_answered_is_bounded(
     open_to_all: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmsearch.serve.asking import Asking
+    from mmsearch.serve.query_threads import QueryThreads
 
-    answers = Asking._answers
+    answers = QueryThreads._answers
 
     def late(*asked: Any) -> Any:
         time.sleep(1.0)
         return answers(*asked)
 
-    monkeypatch.setattr(Asking, "_answers", late)
+    monkeypatch.setattr(QueryThreads, "_answers", late)
     body = b'{"parts": [{"text": "red"}]}'
     head = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -509,7 +509,7 @@ def test_what_is_no_http_is_answered_by_closing(request_: bytes, open_to_all: Ru
 def test_many_filters_and_pictures_do_not_pile_up(open_to_all: Running) -> None:
     for number in range(30):
         open_to_all.ask("red", where=f"width > {number}", k=1)
-    from mmsearch.serve.watching import TextMemory
+    from mmsearch.serve.instruments import TextMemory
 
     memory = TextMemory()
     import numpy as np

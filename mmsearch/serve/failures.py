@@ -7,10 +7,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from mmsearch.errors import EncoderError, FilterError, GalleryError, MmsearchError
-from mmsearch.serve.contents import Gone, NoSuchImage
+from mmsearch.serve.gallery_files import FileGone, NoSuchImage
 from mmsearch.serve.messages import ErrorBody, to_json
-from mmsearch.serve.pictures import UnknownPicture
 from mmsearch.serve.pools import TooBusy, TooSlow
+from mmsearch.serve.sent_images import UnknownImage
 from mmsearch.serve.wording import problem
 
 __all__ = ["BAD_REQUEST", "GONE", "NOT_FOUND", "UNWELL", "answer_failures", "error_json"]
@@ -39,7 +39,7 @@ BAD_REQUEST: _Responses = {
 def error_json(error: MmsearchError) -> bytes:
     """An `ErrorBody` as it goes out."""
     more = {}
-    if isinstance(error, UnknownPicture):
+    if isinstance(error, UnknownImage):
         more = {"code": "unknown_picture", "picture": error.picture}
     elif isinstance(error, FilterError):
         more = {"code": "bad_filter"}
@@ -53,7 +53,7 @@ def answer_failures(app: FastAPI) -> None:
         HTTPException: _refused,
         MmsearchError: _failed,
         NoSuchImage: _no_such_image,
-        Gone: _gone,
+        FileGone: _gone,
         TooBusy: _too_busy,
         TooSlow: _too_slow,
         Exception: _bug,
@@ -80,7 +80,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _failed(_: Request, error: Exception) -> Response:
     assert isinstance(error, MmsearchError)
-    statuses = {UnknownPicture: 404, GalleryError: 503, EncoderError: 409}
+    statuses = {UnknownImage: 404, GalleryError: 503, EncoderError: 409}
     status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 422)
     return Response(error_json(error), status, media_type="application/json")
 

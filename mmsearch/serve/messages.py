@@ -14,7 +14,7 @@ from mmsearch.items import DEFAULT_KIND, kind, kinds
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
-from mmsearch.serve.contents import images_of
+from mmsearch.serve.gallery_files import images_of
 
 __all__ = [
     "AnswerBody",

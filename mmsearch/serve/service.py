@@ -12,11 +12,11 @@ from mmsearch.gallery import HeldGallery
 from mmsearch.items import kinds
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query
-from mmsearch.serve.asking import Asking
-from mmsearch.serve.following import Following
+from mmsearch.serve.followed_gallery import FollowedGallery
 from mmsearch.serve.metrics import Metrics
-from mmsearch.serve.pictures import Pictures
 from mmsearch.serve.pools import Pool
+from mmsearch.serve.query_threads import QueryThreads
+from mmsearch.serve.sent_images import SentImages
 from mmsearch.serve.thumbnails import Thumbnails
 
 __all__ = ["Service"]
@@ -34,11 +34,11 @@ class Service:
     ) -> None:
         self.upload_bytes = upload_bytes
         self.metrics = Metrics()
-        self.following = Following(opened)
-        self.asking = Asking(self.following, self.metrics, threads)
+        self.followed = FollowedGallery(opened)
+        self.query_threads = QueryThreads(self.followed, self.metrics, threads)
         self.reading = Pool(8, "reading", seconds=_READ_SECONDS)
         self.filtering = Pool(2, "filters", seconds=REQUEST.seconds)
-        self.pictures = Pictures()
+        self.sent_images = SentImages()
         self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
         self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
         self.receiving = asyncio.Semaphore(_RECEIVED_AT_ONCE)
@@ -48,7 +48,7 @@ class Service:
     def warm_up(self) -> None:
         """Load what the first query needs: the encoder of texts and the vectors of each table. Without that encoder
         there is still what can be asked. Raises GalleryError where the vectors cannot be read."""
-        opened = self.following.last
+        opened = self.followed.last
         (answer,) = opened.ask_all([Query.of("warm up")])
         self.text_problem = str(answer) if isinstance(answer, EncoderError) else None
         for table in (kind.name for kind in kinds()):
@@ -57,28 +57,28 @@ class Service:
 
     def close(self) -> None:
         """Begin nothing new; whoever waits for a query gets its answer."""
-        self.following.close()
-        self.asking.close()
-        self.pictures.close()
+        self.followed.close()
+        self.query_threads.close()
+        self.sent_images.close()
         for pool in (self.reading, self.filtering, self._drawing):
             pool.close()
-        self.following.last.close()
+        self.followed.last.close()
 
     @property
     def problem(self) -> str | None:
         """Why the server does not answer as it should; None where it does."""
-        workers = self.asking, self.reading, self.filtering, self._drawing, *self.pictures.pools
-        return self.following.problem or next((found for each in workers if (found := each.problem)), None)
+        workers = self.query_threads, self.reading, self.filtering, self._drawing, *self.sent_images.pools
+        return self.followed.problem or next((found for each in workers if (found := each.problem)), None)
 
     def _watch(self) -> None:
         def held() -> float:
-            gallery = self.following.last.gallery
+            gallery = self.followed.last.gallery
             return gallery.held_bytes if isinstance(gallery, HeldGallery) else 0
 
         def live(table: str) -> float:
-            return self.following.last.gallery.live_rows(table)
+            return self.followed.last.gallery.live_rows(table)
 
-        watch, following, thumbnails = self.metrics.watch, self.following, self.thumbnails
+        watch, following, thumbnails = self.metrics.watch, self.followed, self.thumbnails
         watch("mmsearch_gallery_version", "The version that answers.", lambda: following.last.gallery.manifest.version)
         for table in (kind.name for kind in kinds()):
             watch(f"mmsearch_gallery_{table}", f"Live {table}.", partial(live, table))

@@ -37,7 +37,7 @@ def gallery_routes(service: Service) -> APIRouter:
     async def health() -> Response:
         if (problem := service.problem) is not None:
             raise GalleryError(problem)
-        version = service.following.last.gallery.manifest.version
+        version = service.followed.last.gallery.manifest.version
         return Response(to_json({"status": "ok", "version": version}), media_type="application/json")
 
     @router.get("/metrics", response_class=Response, summary="Counters, as Prometheus reads them")
@@ -58,7 +58,7 @@ def _page() -> dict[str, bytes]:
 
 
 def _gallery(service: Service) -> dict[str, Any]:
-    gallery = service.following.newest().gallery
+    gallery = service.followed.newest().gallery
     encoder = gallery.manifest.encoder
     problem = service.text_problem
     return {

@@ -14,8 +14,8 @@ from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
 from mmsearch.search.hits import base64_text
-from mmsearch.serve.contents import Gone, file_of, image_row, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
+from mmsearch.serve.gallery_files import FileGone, file_of, image_row, read_content
 from mmsearch.serve.messages import ImageBody, to_json
 from mmsearch.serve.service import Service
 from mmsearch.serve.thumbnails import DRAWING, Edge
@@ -33,7 +33,7 @@ def image_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix=f"/api/{IMAGES.name}", tags=[IMAGES.name], responses=BAD_REQUEST | NOT_FOUND)
 
     def newest() -> Gallery:
-        return service.following.newest().gallery
+        return service.followed.newest().gallery
 
     @router.get("/{row_id}", response_model=ImageBody, summary="What the gallery knows of a picture")
     async def image(row_id: _RowId) -> Response:
@@ -58,7 +58,7 @@ def image_routes(service: Service) -> APIRouter:
         try:
             data = await service.thumbnails.get(content_hash, edge, lambda: read_content(gallery, row).data)
         except ImageError as error:
-            raise Gone(f"the file cannot be shown: {error.reason}") from error
+            raise FileGone(f"the file cannot be shown: {error.reason}") from error
         return Response(data, media_type="image/jpeg", headers=headers)
 
     @router.get(

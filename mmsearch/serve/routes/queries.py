@@ -21,7 +21,7 @@ def query_routes(service: Service) -> APIRouter:
 
     @router.post("/query", response_model=AnswerBody, summary="Ask the gallery")
     async def query(body: QueryBody) -> Response:
-        (answer,) = await service.asking.ask([await _query(service, body)])
+        (answer,) = await service.query_threads.ask([await _query(service, body)])
         if isinstance(answer, MmsearchError):
             raise answer
         return Response(answer, media_type="application/json")
@@ -34,7 +34,7 @@ def query_routes(service: Service) -> APIRouter:
                 made.append(await _query(service, each))
             except QueryError as error:
                 made.append(error)
-        answers = iter(await service.asking.ask([each for each in made if isinstance(each, Query)]))
+        answers = iter(await service.query_threads.ask([each for each in made if isinstance(each, Query)]))
         results = [next(answers) if isinstance(each, Query) else each for each in made]
         bodies = [error_json(each) if isinstance(each, MmsearchError) else each for each in results]
         return Response(b'{"answers": [' + b", ".join(bodies) + b"]}", media_type="application/json")
@@ -55,7 +55,7 @@ def query_routes(service: Service) -> APIRouter:
         async with service.receiving:
             data = await request.body()
             try:
-                sent = await service.pictures.take(service.following.last, data)
+                sent = await service.sent_images.take(service.followed.last, data)
             except (QueryError, EncoderError) as error:
                 service.metrics.uploads.labels(type(error).__name__).inc()
                 raise
@@ -66,7 +66,7 @@ def query_routes(service: Service) -> APIRouter:
 
 
 def _vector(service: Service, picture: str) -> NDArray[np.float32]:
-    return service.pictures.vector(service.following.newest(), picture)
+    return service.sent_images.vector(service.followed.newest(), picture)
 
 
 async def _query(service: Service, body: QueryBody) -> Query:

@@ -18,14 +18,14 @@ from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool
 from mmsearch.serve.thumbnails import Edge, drawn
 
-__all__ = ["Pictures", "SentPicture", "UnknownPicture"]
+__all__ = ["SentImages", "SentImage", "UnknownImage"]
 
 _KEPT = 1_024
 _DECODE_SECONDS = 20.0
 _LOAD_SECONDS = 600.0  # a model may have to be loaded first
 
 
-class UnknownPicture(QueryError):
+class UnknownImage(QueryError):
     """A content hash of which neither the gallery nor the server has a vector."""
 
     def __init__(self, picture: str) -> None:
@@ -34,7 +34,7 @@ class UnknownPicture(QueryError):
 
 
 @dataclass(frozen=True, slots=True)
-class SentPicture:
+class SentImage:
     """A picture that was sent. picture: its content hash. width, height: upright. in_gallery: whether that holds it."""
 
     picture: str
@@ -43,7 +43,7 @@ class SentPicture:
     in_gallery: bool
 
 
-class Pictures:
+class SentImages:
     """The vectors of the pictures that were sent last, by what encoded them."""
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Pictures:
         self._decoding = Pool(1, "decoding", seconds=_DECODE_SECONDS, most_waiting=32)
         self._encoding = Pool(1, "encoding", seconds=_LOAD_SECONDS, most_waiting=32)
 
-    async def take(self, opened: OpenGallery, data: bytes) -> SentPicture:
+    async def take(self, opened: OpenGallery, data: bytes) -> SentImage:
         """Encode a picture and keep its vector. Raises QueryError, EncoderError, TooBusy, TooSlow."""
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
         if await self._encoding.run(vector_of, opened.gallery, content_hash) is not None:
             width, height, _ = await self._decoding.run(_pixels, data, None)
-            return SentPicture(content_hash.hex(), width, height, in_gallery=True)
+            return SentImage(content_hash.hex(), width, height, in_gallery=True)
         side = (await self._encoding.run(opened.encoders.encoder, "image")).image
         width, height, pixels = await self._decoding.run(_pixels, data, side)
         thumbnail = await self._decoding.run(drawn, data, Edge.SMALL)
@@ -69,10 +69,10 @@ class Pictures:
             for kept in (self._vectors, self._thumbnails):
                 while len(kept) > _KEPT:
                     kept.popitem(last=False)
-        return SentPicture(content_hash.hex(), width, height, in_gallery=False)
+        return SentImage(content_hash.hex(), width, height, in_gallery=False)
 
     def vector(self, opened: OpenGallery, picture: str) -> NDArray[np.float32]:
-        """The vector (dim,) of a picture by its content hash. Raises UnknownPicture."""
+        """The vector (dim,) of a picture by its content hash. Raises UnknownImage."""
         key = (opened.gallery.manifest.encoder.fingerprint, bytes.fromhex(picture))
         with self._keeping:
             if (sent := self._vectors.get(key)) is not None:
@@ -80,7 +80,7 @@ class Pictures:
                 return sent
         held = vector_of(opened.gallery, key[1])
         if held is None:
-            raise UnknownPicture(picture)
+            raise UnknownImage(picture)
         return held
 
     def thumbnail(self, picture: str) -> bytes | None:

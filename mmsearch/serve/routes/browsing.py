@@ -10,14 +10,14 @@ from mmsearch.gallery import Gallery, consistently
 from mmsearch.items import CAPTIONS, IMAGES, ImageRow
 from mmsearch.search.hits import record
 from mmsearch.search.samples import sample, sample_captions
-from mmsearch.serve.contents import Gone, image_row, read_content
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
+from mmsearch.serve.gallery_files import FileGone, image_row, read_content
 from mmsearch.serve.messages import SampleBody, to_json
-from mmsearch.serve.pictures import UnknownPicture
+from mmsearch.serve.sent_images import UnknownImage
 from mmsearch.serve.service import Service
 from mmsearch.serve.thumbnails import Edge
 
-__all__ = ["looking_routes"]
+__all__ = ["browsing_routes"]
 
 _CAPTIONS = 6
 
@@ -28,7 +28,7 @@ _Where = Annotated[
 ]
 
 
-def looking_routes(service: Service) -> APIRouter:
+def browsing_routes(service: Service) -> APIRouter:
     """GET /api/sample, /api/pictures/{picture}/thumbnail."""
     router = APIRouter(prefix="/api", tags=["looking"])
 
@@ -46,7 +46,7 @@ def looking_routes(service: Service) -> APIRouter:
         summary="A picture that was sent to ask with, as a small JPEG",
     )
     async def thumbnail(picture: _Hash) -> Response:
-        data = service.pictures.thumbnail(picture)
+        data = service.sent_images.thumbnail(picture)
         if data is None:
             gallery, row = await service.reading.run(_held, service, picture)
             try:
@@ -54,7 +54,7 @@ def looking_routes(service: Service) -> APIRouter:
                     bytes.fromhex(picture), Edge.SMALL, lambda: read_content(gallery, row).data
                 )
             except ImageError as error:
-                raise Gone(f"the file cannot be shown: {error.reason}") from error
+                raise FileGone(f"the file cannot be shown: {error.reason}") from error
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     return router
@@ -62,7 +62,7 @@ def looking_routes(service: Service) -> APIRouter:
 
 def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
     """The `SampleBody` of a gallery. Raises FilterError."""
-    opened = service.following.newest()
+    opened = service.followed.newest()
     return {
         "hits": [record(hit) | {"score": None} for hit in sample(opened, n, where=where)],
         CAPTIONS.name: sample_captions(opened, _CAPTIONS) if where is None else [],
@@ -71,9 +71,9 @@ def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
 
 
 def _held(service: Service, picture: str) -> tuple[Gallery, ImageRow]:
-    """The row of the gallery with this content. Raises UnknownPicture."""
-    gallery = service.following.newest().gallery
+    """The row of the gallery with this content. Raises UnknownImage."""
+    gallery = service.followed.newest().gallery
     row_id = consistently(gallery, lambda now: now.row_with_content(IMAGES.name, bytes.fromhex(picture)))
     if row_id is None:
-        raise UnknownPicture(picture)
+        raise UnknownImage(picture)
     return gallery, image_row(gallery, row_id)

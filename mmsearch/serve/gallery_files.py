@@ -26,8 +26,8 @@ from mmsearch.sources import archive_of, read_location
 
 __all__ = [
     "CaptionImage",
-    "Content",
-    "Gone",
+    "FileContent",
+    "FileGone",
     "NoSuchImage",
     "file_of",
     "image_row",
@@ -42,12 +42,12 @@ class NoSuchImage(Exception):
     """No live row has this id."""
 
 
-class Gone(Exception):
+class FileGone(Exception):
     """The file of a row is not there any more, or no longer what the gallery holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class FileContent:
     """A file's bytes and their blake2b-128."""
 
     data: bytes
@@ -95,11 +95,11 @@ def images_of(gallery: Gallery, hits: Sequence[Hit]) -> list[CaptionImage | None
     return [found.get((hit.root, hit.path or "")) for hit in hits]
 
 
-def read_content(gallery: Gallery, row: ImageRow) -> Content:
-    """A row's file. Raises Gone unless it is what was embedded."""
+def read_content(gallery: Gallery, row: ImageRow) -> FileContent:
+    """A row's file. Raises FileGone unless it is what was embedded."""
     file = file_of(gallery, row)
     if file is None:
-        raise Gone("its folder is no longer a part of the gallery")
+        raise FileGone("its folder is no longer a part of the gallery")
     remote = url_of(file) is not None
     if row.content_hash is None and not remote:
         file = _inside(Path(gallery.root_path(row.root_id) or ""), file)
@@ -110,34 +110,34 @@ def read_content(gallery: Gallery, row: ImageRow) -> Content:
         if row.content_hash is None:
             images.probe(io.BytesIO(data))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise Gone("the file is gone since it was embedded") from error
+        raise FileGone("the file is gone since it was embedded") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file system takes
         reason = error.strerror if isinstance(error, OSError) else None
-        raise Gone(f"the file cannot be read: {(reason or str(error)).lower()}") from error
+        raise FileGone(f"the file cannot be read: {(reason or str(error)).lower()}") from error
     except ImageError as error:
-        raise Gone(f"the file cannot be read: {error.reason}") from error
+        raise FileGone(f"the file cannot be read: {error.reason}") from error
     if content_hash != (row.content_hash or content_hash):
-        raise Gone("the file was changed since it was embedded")
-    return Content(data, content_hash)
+        raise FileGone("the file was changed since it was embedded")
+    return FileContent(data, content_hash)
 
 
 def _read(file: str, most: int) -> bytes:
     """A file of at most so many bytes."""
     if not stat.S_ISREG(Path(file).stat().st_mode):  # before it is opened: opening a device may do things
-        raise Gone("it is no file any more")
+        raise FileGone("it is no file any more")
     # Without waiting, should it have become a pipe since.
     handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     with os.fdopen(handle, "rb") as stream:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode) or state.st_size > most:
-            raise Gone("the file was changed since it was embedded")
+            raise FileGone("the file was changed since it was embedded")
         return stream.read(most + 1)
 
 
 def _inside(root: Path, file: str) -> str:
-    """Where a file really is. Raises Gone unless that is below its root."""
+    """Where a file really is. Raises FileGone unless that is below its root."""
     archive = archive_of(file)
     real = os.path.realpath(archive or file)
     if not Path(real).is_relative_to(os.path.realpath(root)):
-        raise Gone("the file lies outside of the folder that the gallery names")
+        raise FileGone("the file lies outside of the folder that the gallery names")
     return real if archive is None else real + file[len(archive) :]

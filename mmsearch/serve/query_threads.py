@@ -17,13 +17,13 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError, MmsearchError
 from mmsearch.search.chain import answer_queries
 from mmsearch.search.query import Query
-from mmsearch.serve.following import Following
+from mmsearch.serve.followed_gallery import FollowedGallery
+from mmsearch.serve.instruments import RememberingEncoders, TextMemory, TimedRetriever
 from mmsearch.serve.messages import answer_json
 from mmsearch.serve.metrics import Metrics
 from mmsearch.serve.pools import TooBusy, TooSlow
-from mmsearch.serve.watching import RememberingEncoders, TextMemory, TimedRetriever
 
-__all__ = ["Asking"]
+__all__ = ["QueryThreads"]
 
 _MOST_TOGETHER = 32
 _SLOW_THREADS = 2
@@ -32,7 +32,7 @@ _TRIES = 3  # on ever newer versions, where one loses its files
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _WaitingQuery:
     """A query and the place for its answer, a JSON object."""
 
     query: Query
@@ -40,14 +40,14 @@ class _Waiting:
     since: float = field(default_factory=time.perf_counter)
 
 
-class Asking:
+class QueryThreads:
     """Threads that answer queries."""
 
-    def __init__(self, following: Following, metrics: Metrics, threads: int) -> None:
-        self._following, self._metrics = following, metrics
+    def __init__(self, followed: FollowedGallery, metrics: Metrics, threads: int) -> None:
+        self._followed, self._metrics = followed, metrics
         self._memory = TextMemory()
-        self._quick: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._slow: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._quick: queue.SimpleQueue[_WaitingQuery | None] = queue.SimpleQueue()
+        self._slow: queue.SimpleQueue[_WaitingQuery | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, args=each, name="asking", daemon=True)
             for each in [(self._quick, _MOST_TOGETHER)] * threads + [(self._slow, 1)] * _SLOW_THREADS
@@ -61,7 +61,7 @@ class Asking:
         if self._quick.qsize() + self._slow.qsize() + len(queries) > _MOST_WAITING:
             raise TooBusy
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(query, loop.create_future()) for query in queries]
+        waiting = [_WaitingQuery(query, loop.create_future()) for query in queries]
         for each in waiting:
             may_take_long = each.query.where is not None or each.query.distinct is not None
             (self._slow if may_take_long else self._quick).put(each)
@@ -96,10 +96,10 @@ class Asking:
                 return f"no thread is left that answers {name}"
         return None
 
-    def _work(self, waiting: "queue.SimpleQueue[_Waiting | None]", most: int) -> None:
+    def _work(self, waiting: "queue.SimpleQueue[_WaitingQuery | None]", most: int) -> None:
         while (first := waiting.get()) is not None:
-            together = [first]
-            while len(together) < most:
+            batch = [first]
+            while len(batch) < most:
                 try:
                     other = waiting.get_nowait()
                 except queue.Empty:
@@ -107,43 +107,43 @@ class Asking:
                 if other is None:
                     waiting.put(None)
                     break
-                together.append(other)
+                batch.append(other)
             self._since[threading.current_thread()] = time.monotonic()
             # Of those who have left, nobody waits.
-            self._answer([each for each in together if not each.answer.cancelled()])
+            self._answer([each for each in batch if not each.answer.cancelled()])
             self._since.pop(threading.current_thread(), None)
 
-    def _answer(self, together: Sequence[_Waiting]) -> None:
-        self._metrics.batch.observe(len(together))
+    def _answer(self, batch: Sequence[_WaitingQuery]) -> None:
+        self._metrics.batch.observe(len(batch))
         try:
-            answers = self._answers([each.query for each in together])
+            answers = self._answers([each.query for each in batch])
         except MmsearchError as error:
-            answers = [error] * len(together)
+            answers = [error] * len(batch)
         except Exception as error:  # noqa: BLE001 - it is raised to whoever waits
-            if len(together) > 1:  # but not to those beside it
-                for each in together:
+            if len(batch) > 1:  # but not to those beside it
+                for each in batch:
                     self._answer([each])
                 return
-            self._settle(together[0], error)
+            self._settle(batch[0], error)
             return
-        for each, answer in zip(together, answers, strict=True):
+        for each, answer in zip(batch, answers, strict=True):
             self._settle(each, answer)
 
     def _answers(self, queries: Sequence[Query]) -> list[bytes | MmsearchError]:
         for left in reversed(range(_TRIES)):
-            opened = self._following.newest()
+            opened = self._followed.newest()
             encoders = RememberingEncoders(opened.encoders, self._memory, self._metrics)
             retriever = TimedRetriever(opened.retriever, self._metrics)
             try:
                 results = answer_queries(queries, opened.gallery, encoders, retriever, stages=opened.stages)
             except GalleryError:
-                if left and self._following.newest() is not opened:
+                if left and self._followed.newest() is not opened:
                     continue  # a file went between the finding of a row and the reading of it
                 raise
             return [each if isinstance(each, MmsearchError) else answer_json(each, opened.gallery) for each in results]
         raise AssertionError("the last try returns or raises")
 
-    def _settle(self, waiting: _Waiting, answer: bytes | Exception) -> None:
+    def _settle(self, waiting: _WaitingQuery, answer: bytes | Exception) -> None:
         outcome = "answered" if isinstance(answer, bytes) else type(answer).__name__
         self._metrics.queries.labels(waiting.query.table, outcome).inc()
         self._metrics.query_seconds.observe(time.perf_counter() - waiting.since)

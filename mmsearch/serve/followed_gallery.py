@@ -6,12 +6,12 @@ from mmsearch.errors import MmsearchError
 from mmsearch.locations import Url
 from mmsearch.search.open_gallery import OpenGallery
 
-__all__ = ["Following"]
+__all__ = ["FollowedGallery"]
 
 _LOOK_SECONDS = 2.0
 
 
-class Following:
+class FollowedGallery:
     """A gallery that is looked up anew for each batch of queries. Whoever has a version keeps it to the end.
 
     Where nobody asks it is looked up every other second, so that what came is loaded before the next question. One in
