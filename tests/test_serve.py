@@ -17,7 +17,7 @@ from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import ItemPart, Part, Query, TextPart
-from mmsearch.serve import pictures as serve_pictures
+from mmsearch.serve import sent_images
 from mmsearch.serve.running import ServeOptions
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -267,7 +267,7 @@ def test_a_picture_is_taken_up_to_the_limits_that_the_api_states_and_no_further(
 ) -> None:
     """Of bytes and of pixels; what is beyond costs neither a decoder's nor an encoder's work."""
     picture = write_picture(tmp_path / "a.png", "blue", size=(30, 20), seed=9).read_bytes()
-    monkeypatch.setattr(serve_pictures, "REQUEST", replace(REQUEST, pixels=30 * 20))
+    monkeypatch.setattr(sent_images, "REQUEST", replace(REQUEST, pixels=30 * 20))
     encoder = FakeEncoder()
     with running(gallery, encoder=encoder) as server:
         limits = server.get("/api/gallery").json()["limits"]
@@ -277,7 +277,7 @@ def test_a_picture_is_taken_up_to_the_limits_that_the_api_states_and_no_further(
         assert encoder.images_encoded == 1
         monkeypatch.setattr(images.decoding, "_decode", None)
         assert server.post("/api/pictures", content=just + b"\0").status_code == 413
-        monkeypatch.setattr(serve_pictures, "REQUEST", replace(REQUEST, pixels=30 * 20 - 1))
+        monkeypatch.setattr(sent_images, "REQUEST", replace(REQUEST, pixels=30 * 20 - 1))
         refused = server.post("/api/pictures", content=picture)
         assert (refused.status_code, "over the limit" in refused.json()["error"]) == (422, True)
     assert encoder.images_encoded == 1

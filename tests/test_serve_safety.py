@@ -560,12 +560,14 @@ def test_threads_that_are_lost_make_the_server_unwell(gallery: Path, monkeypatch
 
 def test_queries_that_are_never_done_make_the_server_unwell(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmsearch.budget import Budget
-    from mmsearch.serve import asking
+    from mmsearch.serve import query_threads
 
-    monkeypatch.setattr(asking, "REQUEST", Budget(seconds=1))
+    monkeypatch.setattr(query_threads, "REQUEST", Budget(seconds=1))
     going_on = threading.Event()
     monkeypatch.setattr(
-        asking, "answer_queries", lambda asked, *_, **__: going_on.wait(20) and [MmsearchError("late")] * len(asked)
+        query_threads,
+        "answer_queries",
+        lambda asked, *_, **__: going_on.wait(20) and [MmsearchError("late")] * len(asked),
     )
     with running(gallery) as server:
         for _ in range(2):  # one a thread for filters
