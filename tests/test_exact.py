@@ -149,7 +149,7 @@ def test_k_must_be_positive(k: int) -> None:
 def test_queries_must_be_a_float32_matrix() -> None:
     """float64 queries would give other scores of record than the same query stored as float32."""
     with pytest.raises(ValueError, match="float32"):
-        exact_search([], np.ones((1, 4)), 1)  # type: ignore[arg-type]
+        exact_search([], np.ones((1, 4)), 1)  # type: ignore[arg-type] # this is the mistake
     with pytest.raises(ValueError, match="float32"):
         exact_search([], np.ones(4, np.float32), 1)
 

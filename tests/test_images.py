@@ -40,7 +40,7 @@ from mmsearch.images.silence import quietly
 from mmsearch.loader import LoadOptions, load
 from mmsearch.sources import SourceFile
 from mmsearch.workers import Workers
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, FakeImages
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -348,10 +348,11 @@ def test_probe_does_not_read_a_film_into_memory() -> None:
     """Film files stand among photos. One that begins like no image costs its first bytes; one that a decoder would
     read whole is stopped at a bound."""
 
-    class Film(io.RawIOBase):
+    class Film(io.BytesIO):
         """Ten endless gigabytes behind a chosen beginning."""
 
         def __init__(self, start: bytes) -> None:
+            super().__init__()
             self.start, self.at, self.given = start, 0, 0
 
         def seekable(self) -> bool:
@@ -364,7 +365,7 @@ def test_probe_does_not_read_a_film_into_memory() -> None:
         def tell(self) -> int:
             return self.at
 
-        def read(self, size: int = -1, /) -> bytes:
+        def read(self, size: int | None = -1, /) -> bytes:
             size = 10_000_000_000 - self.at if size is None or size < 0 else size
             data = self.start[self.at : self.at + size]
             data += bytes(size - len(data))
@@ -375,14 +376,14 @@ def test_probe_does_not_read_a_film_into_memory() -> None:
     for start in (b"\0\0\0\x20ftypisom\0\0\2\0", b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"RIFF\xff\xff\xff\x7fAVI LIST"):
         film = Film(start)
         with pytest.raises(ImageError, match="not an image"):
-            probe(film)  # type: ignore[arg-type]
+            probe(film)
         assert film.given < 1_000_000
     limit = opening._MAX_HEADER_BYTES
     try:
         opening._MAX_HEADER_BYTES = 50_000_000
         film = Film(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
         with pytest.raises(ImageError, match="does not end within"):
-            probe(film)  # type: ignore[arg-type]
+            probe(film)
         assert film.given < 60_000_000
     finally:
         opening._MAX_HEADER_BYTES = limit
@@ -847,16 +848,15 @@ def test_how_large_the_picture_beside_raw_data_must_be_is_for_the_model_to_say()
 
 @pytest.mark.parametrize(("side", "taken"), [(225, True), (226, False)])
 def test_raw_data_are_embedded_by_a_picture_of_twice_the_pixels_that_the_model_takes(
-    side: int, taken: bool, tmp_path: Path
+    side: int, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("rawpy")
-    encoder: Any = FakeEncoder()
-    encoder.fast = SimpleNamespace(size=(side, side), fit=np.asarray)
+    monkeypatch.setattr(FakeImages, "fast", SimpleNamespace(size=(side, side), fit=np.asarray))
     (tmp_path / "a.dng").write_bytes(dng(photo(600, 450), 1, "2001:02:03 04:05:06"))
     file = SourceFile(str(tmp_path), "a.dng", None, None)
     for exact in (False, True):
         with Workers(1, "test") as workers:
-            (loaded,) = load([file], lambda: encoder, workers, 1, options=LoadOptions(exact=exact))
+            (loaded,) = load([file], lambda: FakeEncoder().image, workers, 1, options=LoadOptions(exact=exact))
         assert (loaded.pixels is not None, loaded.error is None) == (taken, taken), loaded.error
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,8 +141,8 @@ parts = st.lists(
     templates=st.sampled_from([[], ["a {}", "{}"]]),
     title=st.sampled_from(["", "mine"]),
 )
-def test_a_query_is_the_same_after_its_journey_as_json(parts: list[Part], **others: object) -> None:
-    query = Query(parts, **others)  # type: ignore[arg-type] # of any of its fields
+def test_a_query_is_the_same_after_its_journey_as_json(parts: list[Part], **others: Any) -> None:
+    query = Query(parts, **others)
     there = json.loads(json.dumps(query.to_json()))
     assert Query.from_json(there) == query
     assert set(there) <= {field.name for field in fields(Query)}

@@ -19,7 +19,9 @@ from PIL import Image
 
 from mmsearch.cluster import dispatch, ray
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
+from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
+from mmsearch.embedding.stage_times import Stages
 from mmsearch.encoders import Pixels, preprocessing
 from mmsearch.errors import (
     ClusterError,
@@ -516,10 +518,14 @@ def test_parts_keep_their_row_ids() -> None:
 def test_content_hashes_are_found_among_those_that_are_known() -> None:
     """To the last byte, also where that is zero."""
     known = [bytes([n]) * 15 + b"\0" for n in range(1, 50, 2)]
-    held = worker._Drawer(Piece(0, ()), worker.hashes(known), FakeEncoder(), None, None)  # type: ignore[arg-type]
+
+    def holder(hashes: list[bytes]) -> worker._Drawer:
+        return worker._Drawer(Piece(0, ()), worker.hashes(hashes), FakeEncoder(), ParityCheck(), Stages())
+
+    held = holder(known)
     assert all(held.knows(each) for each in known)
     assert not any(held.knows(bytes([n]) * 15 + end) for n in range(52) for end in (b"\1", b"\xff"))
-    assert not worker._Drawer(Piece(0, ()), worker.hashes([]), FakeEncoder(), None, None).knows(known[0])  # type: ignore[arg-type]
+    assert not holder([]).knows(known[0])
 
 
 def test_ray_on_the_command_line(folder: Path, crew: type[PretendedCrew], mmsearch: Command, monkeypatch: Any) -> None:
