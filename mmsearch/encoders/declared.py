@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+from mmsearch.encoders.providers import plugin_of
 from mmsearch.encoders.specs import CONFIG_NAME, CheckpointFile, HubModel, LocalModel, Tagged, parse_spec
 from mmsearch.errors import EncoderError, EncoderMismatch
 from mmsearch.identity import EncoderIdentity
@@ -23,6 +24,8 @@ def declared_encoder(model: str, dim: int) -> EncoderIdentity:
     name = model.removeprefix("open_clip:")
     if name in _OPENAI:
         name = f"{name.replace('/', '-').replace('@336px', '-336')}/openai"
+    if plugin_of(name) is not None:
+        return EncoderIdentity(name, f"declared:{name}", dim)
     parsed = parse_spec(name)
     if isinstance(parsed, Tagged) and not parsed.tag:
         raise EncoderError(f"{model} names an architecture; say which weights too, as in ViT-B-32/laion2b_s34b_b79k")

@@ -42,8 +42,8 @@ class Encoder:
     def side(self, name: str) -> Any:
         """The side of a name. Raises EncoderError, which names the sides that there are."""
         if name not in self.sides:
-            there = " and ".join(self.sides) or "none"
-            raise EncoderError(f"{self.identity.spec} has no side for {name}; what it has: {there}")
+            there = ", ".join(self.sides) or "none"
+            raise EncoderError(f"{self.identity.spec} has no {name} side; the sides that it has: {there}")
         return self.sides[name]
 
 

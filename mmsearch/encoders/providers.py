@@ -20,24 +20,24 @@ from mmsearch.errors import EncoderError, MmsearchError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP", "canonical_spec", "provider_of"]
+__all__ = ["GROUP", "canonical_spec", "plugin_of", "provider_of"]
 
 GROUP = "mmsearch.encoders"
 
 
 def provider_of(spec: str) -> Provider:
     """What opens the encoders of a spec. Raises EncoderError for a prefix that nobody provides."""
-    entry = _entry_point(spec)
+    entry = plugin_of(spec)
     return open_clip_encoder if entry is None else _guarded(entry)
 
 
 def canonical_spec(spec: str) -> str:
     """A spec as identities have it: paths are absolute. Nothing is loaded. Raises EncoderError for what is none."""
-    return parse_spec(spec).spec if _entry_point(spec) is None else spec
+    return parse_spec(spec).spec if plugin_of(spec) is None else spec
 
 
-def _entry_point(spec: str) -> "EntryPoint | None":
-    """The entry point that a spec names; None where open_clip is meant. Raises EncoderError where nobody is."""
+def plugin_of(spec: str) -> "EntryPoint | None":
+    """The plugin whose prefix a spec has; None where open_clip is meant. Raises EncoderError where nobody is."""
     prefix, colon, _ = spec.partition(":")
     if not colon or "/" in prefix or prefix in OWN_PREFIXES:
         return None
@@ -45,9 +45,10 @@ def _entry_point(spec: str) -> "EntryPoint | None":
 
     installed = importlib.metadata.entry_points(group=GROUP)
     named = [entry for entry in installed if entry.name == prefix]
-    if len(named) > 1:
-        homes = " and ".join(entry.value for entry in named)
-        raise EncoderError(f"{spec!r}: two packages provide encoders as {prefix}: ({homes}); uninstall one of them")
+    if len(homes := sorted({entry.value for entry in named})) > 1:
+        raise EncoderError(
+            f"{spec!r}: two packages provide encoders as {prefix}: ({' and '.join(homes)}); uninstall one of them"
+        )
     if named:
         return named[0]
     try:
