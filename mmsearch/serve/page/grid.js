@@ -99,14 +99,15 @@ export class Grid {
   }
 
   /**
-   * Gives the focus to a hit.
+   * Gives the focus to a hit. False where there is none in that place.
    * @param {number} place
    */
   focus(place) {
     const tile = this.#tiles[place];
-    if (!tile) return;
+    if (!tile) return false;
     tile.button.focus({ preventScroll: true });
     tile.item.scrollIntoView({ block: "nearest" });
+    return true;
   }
 
   /** Asks again for the images that did not come while the server was gone. */

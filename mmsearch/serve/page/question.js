@@ -10,6 +10,7 @@
  * @typedef {{words: string, weight: number, parts: readonly Part[], table: "images" | "captions",
  *   filter: Readonly<Filter>}} Question  words: what stands in the search box; weight: theirs.
  */
+import { shown } from "./text.js";
 
 /** @type {Readonly<Filter>} */
 export const NO_FILTER = Object.freeze({
@@ -70,6 +71,18 @@ export function withoutPart(question, place) {
 /** @param {Question} question @param {number} place @param {Partial<Part>} change @returns {Question} */
 export function changedPart(question, place, change) {
   return { ...question, parts: question.parts.map((part, other) => (other === place ? { ...part, ...change } : part)) };
+}
+
+/**
+ * The question in a line, for titles.
+ * @param {Question} question
+ */
+export function titleOf(question) {
+  const names = partsOf(question).map((part) => {
+    const name = part.kind === "text" ? shown(part.value) : part.kind === "like" ? "like a picture" : "a picture";
+    return part.weight < 0 ? `− ${name}` : name;
+  });
+  return names.join(" + ").replaceAll("+ −", "−");
 }
 
 /**

@@ -5,6 +5,7 @@
  * @typedef {import("./api.js").Item} Item
  */
 import * as api from "./api.js";
+import { copyText } from "./clipboard.js";
 import { byId, element, say } from "./elements.js";
 import { nameOf, pictureOf } from "./grid.js";
 import { toast } from "./notices.js";
@@ -141,7 +142,7 @@ export class Viewer {
   }
 
   async copy() {
-    const copied = (await toClipboard(this.#path)) || byHand(this.#dialog, this.#path);
+    const copied = await copyText(this.#path, this.#dialog);
     toast(copied ? "Path copied" : "The browser does not let the path be copied; mark it below");
   }
 
@@ -273,31 +274,4 @@ export class Viewer {
       if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * down) this.step(across > 0 ? -1 : 1);
     });
   }
-}
-
-/** @param {string} text */
-async function toClipboard(text) {
-  try {
-    await navigator.clipboard.writeText(text); // there on https and on this machine alone
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/**
- * The way before there was a clipboard to ask.
- * @param {HTMLElement} inside
- * @param {string} text
- */
-function byHand(inside, text) {
-  const field = element("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
-  field.value = text;
-  const focused = document.activeElement;
-  inside.append(field);
-  field.select();
-  const copied = document.execCommand("copy");
-  field.remove();
-  if (focused instanceof HTMLElement) focused.focus();
-  return copied;
 }

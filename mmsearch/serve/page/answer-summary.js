@@ -1,0 +1,131 @@
+/**
+ * What the page says about an answer, around its pictures: how many, how fast, what to mind, and why there are none.
+ *
+ * @typedef {import("./api.js").Gallery} Gallery
+ * @typedef {import("./search.js").Shown} Shown
+ */
+import { byId, element, say } from "./elements.js";
+import { filtersSet, isAsked, titleOf } from "./question.js";
+import { count, counted, sentence, shown } from "./text.js";
+
+const EXAMPLES = 5;
+
+export class AnswerSummary {
+  #nothing = byId("nothing", HTMLElement);
+
+  /**
+   * @param {{example: (words: string) => void, unfilter: () => void}} on
+   *   example: one was chosen. unfilter: take the filters away.
+   */
+  constructor(on) {
+    this.on = on;
+  }
+
+  /**
+   * @param {Shown} answer
+   * @param {Gallery | null} gallery null where it is not known yet
+   * @param {number} deepest the most hits that the server gives
+   */
+  describe(answer, gallery, deepest) {
+    const asked = isAsked(answer.question);
+    const filtered = filtersSet(answer.question) > 0;
+    const what = itemsOf(answer);
+    const all = (what === "caption" ? gallery?.captions : gallery?.images) ?? 0;
+    byId("start", HTMLElement).hidden = asked || filtered;
+    byId("asked-title", HTMLElement).textContent = asked ? titleOf(answer.question) : filtered ? "Filtered pictures" : "";
+    const strip = byId("grid-title", HTMLElement);
+    strip.textContent = asked ? "Answers, best first" : filtered ? "Some of what the filters admit" : "From all over the gallery";
+    strip.classList.toggle("unseen", asked);
+    const among = filtered ? "of what the filters admit" : `of ${counted(all, what)}`;
+    const summary = `Best ${among} · ${Math.max(1, Math.round(answer.took))} ms`;
+    say(byId("summary", HTMLElement), asked && answer.hits.length ? summary : "");
+    if (!asked && !filtered) this.#offer(gallery?.answers_text === false ? [] : answer.captions);
+    warn(asked && answer.hits.length ? answer.warnings : []);
+    this.#explainNothing(answer, gallery);
+    say(byId("end", HTMLElement), endOf(answer, deepest));
+  }
+
+  /**
+   * An answer as screen readers are told of it.
+   * @param {Shown} answer
+   */
+  spoken(answer) {
+    if (!isAsked(answer.question)) return "";
+    if (!answer.hits.length) return `Nothing was found. ${answer.warnings.join(" ")}`;
+    return `${counted(answer.hits.length, itemsOf(answer))}${answer.more ? ", more below" : ""}`;
+  }
+
+  /**
+   * Says in the middle of the page why there are no pictures.
+   * @param {string} words
+   * @param {string} why
+   * @param {[string, () => void] | null} way out of it
+   */
+  sayNothing(words, why, way) {
+    this.#nothing.hidden = false;
+    byId("nothing-words", HTMLElement).textContent = words;
+    byId("nothing-why", HTMLElement).textContent = why;
+    const button = byId("nothing-button", HTMLButtonElement);
+    say(button, way?.[0] ?? "");
+    button.onclick = way?.[1] ?? null;
+  }
+
+  /**
+   * Says that nothing was found, and why, where that is so.
+   * @param {Shown} answer
+   * @param {Gallery | null} gallery
+   */
+  #explainNothing(answer, gallery) {
+    this.#nothing.hidden = answer.hits.length > 0;
+    if (!this.#nothing.hidden) {
+      const what = itemsOf(answer);
+      if (gallery && !(what === "caption" ? gallery.captions : gallery.images)) {
+        return this.sayNothing(`This gallery holds no ${what}s yet`, "Add some: mmsearch embed FOLDER", null);
+      }
+      const filtered = filtersSet(answer.question);
+      const why = answer.warnings.map((one) => shown(one.charAt(0).toUpperCase() + one.slice(1))).join(". ");
+      const way = /** @type {[string, () => void]} */ (["Take the filters away", this.on.unfilter]);
+      this.sayNothing("Nothing was found", why || (filtered ? "The filters admit nothing." : ""), filtered ? way : null);
+    }
+  }
+
+  /**
+   * Offers examples of what can be asked.
+   * @param {string[]} captions of the gallery
+   */
+  #offer(captions) {
+    const group = byId("examples", HTMLElement);
+    group.hidden = !captions.length;
+    const buttons = captions.slice(0, EXAMPLES).map((caption) => {
+      const text = sentence(caption).replace(/[\s.]+$/, "");
+      const button = element("button", { type: "button", class: "example", dir: "auto" }, text);
+      button.addEventListener("click", () => this.on.example(text));
+      return button;
+    });
+    group.replaceChildren(...buttons);
+  }
+}
+
+/** @param {Shown} answer */
+function itemsOf(answer) {
+  return answer.question.table === "captions" ? "caption" : "picture";
+}
+
+/**
+ * What stands below the last picture.
+ * @param {Shown} answer
+ * @param {number} deepest
+ */
+function endOf(answer, deepest) {
+  const last = answer.hits.at(-1);
+  if (answer.more || !isAsked(answer.question) || !last) return "";
+  if (last.rank >= deepest) return `These are the best ${count(deepest)}. To see others, ask for something closer.`;
+  return `That is all: ${counted(answer.hits.length, itemsOf(answer))}.`;
+}
+
+/** @param {string[]} warnings */
+function warn(warnings) {
+  const list = byId("warnings", HTMLElement);
+  list.hidden = !warnings.length;
+  list.replaceChildren(...warnings.map((one) => element("li", { dir: "auto" }, shown(one))));
+}

@@ -1,0 +1,96 @@
+/**
+ * Searching with pictures: files become parts of the question, and what the server forgot is sent again.
+ *
+ * @typedef {import("./answer-summary.js").AnswerSummary} AnswerSummary
+ * @typedef {import("./api.js").ApiError} ApiError
+ * @typedef {import("./chips.js").Chips} Chips
+ * @typedef {import("./current-question.js").CurrentQuestion} CurrentQuestion
+ * @typedef {import("./grid.js").Grid} Grid
+ * @typedef {import("./question.js").Question} Question
+ * @typedef {import("./viewer-history.js").ViewerHistory} ViewerHistory
+ */
+import { byId } from "./elements.js";
+import { complain } from "./notices.js";
+import { choosePictures, send, sendAgain } from "./pictures.js";
+import { withPart } from "./question.js";
+import { count, shown } from "./text.js";
+
+const TOGETHER = 4; // pictures that one drop may bring
+
+export class PictureSearch {
+  /** The most bytes that the server takes of a picture. */
+  largest = Infinity;
+  /** @type {string | null} the content hash of a picture that the server does not know, and nobody could send again */
+  #unknown = null;
+
+  /**
+   * @param {{question: CurrentQuestion, chips: Chips, grid: Grid, summary: AnswerSummary, view: ViewerHistory}} parts of the page
+   * @param {(error: unknown, before?: string) => void} failed says what went wrong; before: what with
+   */
+  constructor({ question, chips, grid, summary, view }, failed) {
+    this.question = question;
+    this.chips = chips;
+    this.grid = grid;
+    this.summary = summary;
+    this.view = view;
+    this.failed = failed;
+  }
+
+  /**
+   * Searches with pictures that were dropped, pasted or chosen, beside the words that are there.
+   * @param {File[]} files
+   */
+  async searchWith(files) {
+    const images = files.filter((file) => !file.type || file.type.startsWith("image/"));
+    if (!images.length) return complain("That is no picture. Drop one of any common format: JPEG, PNG, WebP, HEIC, TIFF …");
+    this.view.close();
+    byId("asked", HTMLElement).hidden = false;
+    const sent = await Promise.all(images.slice(0, TOGETHER).map((file) => this.#send(file)));
+    const question = this.question.value;
+    const unknown = this.#unknown;
+    let asked = unknown === null ? question : { ...question, parts: question.parts.filter((part) => part.value !== unknown) };
+    for (const hash of sent) if (hash) asked = withPart(asked, { kind: "picture", value: hash, weight: 1 });
+    if (asked === question) return this.question.show(question);
+    this.#unknown = null;
+    await this.question.ask(asked);
+  }
+
+  /**
+   * Sends a file. Its content hash, or null where that failed, which has been said.
+   * @param {File} file
+   */
+  async #send(file) {
+    if (file.size > this.largest) {
+      complain(`${shown(file.name)} is larger than the server takes (${count(Math.round(this.largest / 1e6))} MB).`);
+      return null;
+    }
+    const arrived = this.chips.sending(file);
+    try {
+      return await send(file);
+    } catch (error) {
+      this.failed(error, `${shown(file.name)}: `);
+      return null;
+    } finally {
+      arrived();
+    }
+  }
+
+  /**
+   * The server does not know a picture any more: it is sent again, or asked for.
+   * @param {ApiError} error
+   * @param {Question} asked
+   */
+  async resend(error, asked) {
+    const hash = String(error.body.picture ?? asked.parts.find((part) => part.kind === "picture")?.value ?? "");
+    try {
+      if (await sendAgain(hash)) return await this.question.ask(asked, "stay");
+    } catch (again) {
+      return this.failed(again);
+    }
+    this.#unknown = hash;
+    this.chips.mark(hash, true);
+    const words = "The server no longer knows the picture that was asked with.";
+    if (this.grid.length) return complain(`${words} Choose the file again, or drop it here.`, "Choose the picture", choosePictures);
+    this.summary.sayNothing("The picture is needed again", `${words} Choose the file, drop it here, or take it out of the question.`, ["Choose the picture", choosePictures]);
+  }
+}
