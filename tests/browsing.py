@@ -29,6 +29,7 @@ HOSTILE = (
     os.fsdecode(b"caf\xe9.png"),
 )
 CAPTION = "</span><script>document.title='run'</script> \u202e & <img src=x onerror=\"document.title='run'\"> 👨‍👩‍👧"
+PATIENCE = 10_000  # milliseconds
 ALL = 180 + 3 + 3 + len(HOSTILE)
 
 
@@ -72,6 +73,7 @@ def browsing(chromium: str) -> Iterator[Browser]:
     """The browser that is installed."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE)
         try:
             yield browser
         finally:
@@ -119,7 +121,7 @@ class Visit:
 def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
     """A fresh visitor. At the end nothing may have broken, been refused by the policy or gone elsewhere."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     visit = Visit(page, context, address)
     page.on("pageerror", lambda error: visit.errors.append(str(error)))
