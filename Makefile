@@ -31,11 +31,12 @@ soak: $(READY) ## slow trials: kills, faults, a browser, a cluster, the oldest l
 	$(BIN)/python -m pytest -n 2 -m soak
 	$(BIN)/python scripts/lowest_versions.py
 
-lint: $(READY) ## style, types and the rule of who imports whom
+lint: $(READY) ## style, types (of the page's scripts too) and the rule of who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/page_types.py --check
 
 format: $(READY) ## put the code into its format
 	$(BIN)/ruff check --fix

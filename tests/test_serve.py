@@ -373,7 +373,10 @@ def test_a_gallery_whose_model_cannot_be_loaded_still_answers_by_its_pictures(
 
 
 def test_the_page_and_what_it_needs_are_served_and_nothing_else(still: Running) -> None:
-    for path in ("/static/nothing.js", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/", "/nothing"):
+    assert still.get("/static/main.js").headers["content-type"] == "text/javascript; charset=utf-8"
+    for_editors = ("/static/messages.d.ts", "/static/tsconfig.json")
+    outside = ("/static/nothing.js", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/", "/nothing")
+    for path in for_editors + outside:
         response = still.get(path)
         assert (response.status_code, list(response.json())) == (404, ["error"]), path
     assert still.client.put("/api/query").status_code == 405

@@ -1,26 +1,26 @@
 /**
- * The server: one function a request. Every failure is an ApiError.
+ * The server: one function a request. Every failure is an ApiError. The types of what goes over the wire are made from
+ * the server's own description of its API.
  *
  * @typedef {import("./question.js").Question} Question
- * @typedef {{rank: number, score: number | null, row_id: number, path: string | null,
- *   file: string | null, caption?: string | null, image?: number | null, width?: number | null,
- *   height?: number | null, taken_at?: string | null, gone: boolean}} Hit
- * @typedef {{hits: Hit[], more: boolean, warnings: string[], version: number}} Answer
- * @typedef {{name: string, type: string}} Column
- * @typedef {{name: string, version: number, images: number, captions: number, skipped?: number,
- *   encoder: {spec: string, dim: number, declared: boolean}, answers_text?: boolean, text_problem?: string | null, mmsearch: string,
- *   indexes?: {table: string, factory: string, recall?: number | null}[], roots?: {id: number, path: string}[],
- *   columns?: {images?: Column[], captions?: Column[]}, limits?: {upload_bytes?: number, hits?: number}}} Gallery
- * @typedef {Hit & {bytes?: number | null, captions?: string[], format?: string | null, mtime?: string | null}} Item
+ * @typedef {import("./messages.js").Answers} Answers
+ * @typedef {import("./messages.js").AnswerBody} Answer
+ * @typedef {import("./messages.js").ColumnBody} Column
+ * @typedef {import("./messages.js").Edge} Edge
+ * @typedef {import("./messages.js").ErrorBody} ErrorBody
+ * @typedef {import("./messages.js").GalleryBody} Gallery
+ * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
+ *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "gone">} Hit  What the page reads of one.
+ * @typedef {import("./messages.js").ImageBody} Item
  */
 import { toQuery } from "./question.js";
 
 export class ApiError extends Error {
-  /** @param {number} status 0 where no answer came @param {string} words @param {Record<string, unknown>} [body] */
+  /** @param {number} status 0 where no answer came @param {string} words @param {Partial<ErrorBody>} [body] */
   constructor(status, words, body = {}) {
     super(words);
     this.status = status;
-    this.code = String(body.code ?? "");
+    this.code = body.code ?? "";
     this.body = body;
   }
 
@@ -53,7 +53,7 @@ async function request(path, init) {
     throw new ApiError(0, "The server does not answer.");
   }
   if (response.ok) return response;
-  /** @type {Record<string, unknown>} */
+  /** @type {Partial<ErrorBody>} */
   let body = {};
   try {
     body = await response.json();
@@ -64,9 +64,18 @@ async function request(path, init) {
   throw new ApiError(response.status, words, body);
 }
 
-/** @param {string} path @param {RequestInit} [init] @returns {Promise<any>} */
-async function json(path, init) {
-  const response = await request(path, init);
+/**
+ * What a route answers.
+ * @template {keyof Answers} Route
+ * @param {Route} route
+ * @param {RequestInit & {row_id?: number, parameters?: URLSearchParams}} [asked] row_id: where the route names one.
+ * @returns {Promise<Answers[Route]>}
+ */
+async function json(route, asked = {}) {
+  const { row_id, parameters, ...init } = asked;
+  const [method, path = ""] = route.split(" ");
+  const address = path.slice(1).replace("{row_id}", String(row_id)); // the page may stand below another path
+  const response = await request(parameters ? `${address}?${parameters}` : address, { method, ...init });
   try {
     return await response.json();
   } catch (error) {
@@ -75,38 +84,33 @@ async function json(path, init) {
   }
 }
 
-/** @param {unknown} body @returns {RequestInit} */
-function posted(body) {
-  return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-}
-
-/** @returns {Promise<Gallery>} */
-export const gallery = () => json("api/gallery");
+export const gallery = () => json("GET /api/gallery");
 
 /** Pictures from all over the gallery.
  * @param {number} n
  * @param {string | null} where
  * @param {AbortSignal} signal
- * @returns {Promise<Answer & {captions: string[]}>} */
+ */
 export async function sample(n, where, signal) {
-  const asked = new URLSearchParams({ n: String(n) });
-  if (where) asked.set("where", where);
-  return { more: false, warnings: [], captions: [], ...(await json(`api/sample?${asked}`, { signal })) };
+  const parameters = new URLSearchParams({ n: String(n) });
+  if (where) parameters.set("where", where);
+  return { more: false, warnings: [], ...(await json("GET /api/sample", { parameters, signal })) };
 }
 
-/** @param {Question} question @param {{k: number, offset: number, signal: AbortSignal}} page @returns {Promise<Answer>} */
+/** @param {Question} question @param {{k: number, offset: number, signal: AbortSignal}} page */
 export function ask(question, { k, offset, signal }) {
-  return json("api/query", { ...posted(toQuery(question, k, offset)), signal });
+  const headers = { "Content-Type": "application/json" };
+  return json("POST /api/query", { body: JSON.stringify(toQuery(question, k, offset)), headers, signal });
 }
 
-/** @param {Blob} file @returns {Promise<{picture: string, row_id?: number | null}>} */
+/** @param {Blob} file */
 export function upload(file) {
   const headers = { "Content-Type": file.type || "application/octet-stream" };
-  return json("api/pictures", { method: "POST", body: file, headers });
+  return json("POST /api/pictures", { body: file, headers });
 }
 
-/** @param {number} row @param {AbortSignal} [signal] @returns {Promise<Item>} */
-export const item = (row, signal) => json(`api/images/${row}`, { signal });
+/** @param {number} row @param {AbortSignal} [signal] */
+export const item = (row, signal) => json("GET /api/images/{row_id}", { row_id: row, signal });
 
 /** Whether the server answers at all. */
 export async function alive() {
@@ -140,15 +144,16 @@ export async function whyNot(source) {
   }
 }
 
-const EDGES = [320, 640, 1280];
+/** @param {number} row @param {Edge} edge */
+const thumbnailOf = (row, edge) => `api/images/${row}/thumbnail?edge=${edge}`;
 
 /**
- * The address of a thumbnail whose longer side has at least so many pixels.
+ * The address of a thumbnail whose longer side has at least so many pixels, where there are so large ones.
  * @param {number} row
  * @param {number} edge
  */
 export function thumbnail(row, edge) {
-  return `api/images/${row}/thumbnail?edge=${EDGES.find((one) => one >= edge) ?? EDGES.at(-1)}`;
+  return thumbnailOf(row, edge <= 320 ? 320 : edge <= 640 ? 640 : 1280);
 }
 
 /** @param {number} row */
@@ -158,7 +163,7 @@ export const original = (row) => `api/images/${row}/original`;
  * The address of a picture in a format that every browser shows, of practically its own pixels.
  * @param {number} row
  */
-export const converted = (row) => `api/images/${row}/thumbnail?edge=8192`;
+export const converted = (row) => thumbnailOf(row, 8192);
 
 /** @param {string} hash */
 export const uploaded = (hash) => `api/pictures/${hash}/thumbnail?edge=320`;

@@ -99,7 +99,7 @@ export class Filters {
     const set = filtersSet(question);
     say(this.#count, set ? String(set) : "");
     this.#button.setAttribute("aria-label", set ? `Filters, ${set} set` : "Filters");
-    this.#columns.replaceChildren(...(this.#gallery?.columns?.[table] ?? []).map((column) => this.#column(column)));
+    this.#columns.replaceChildren(...(this.#gallery?.columns[table] ?? []).map((column) => this.#column(column)));
   }
 
   /**

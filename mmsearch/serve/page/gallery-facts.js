@@ -14,9 +14,9 @@ export function introduce(gallery) {
   const name = shown(gallery.name);
   byId("home-name", HTMLElement).textContent = name;
   byId("start-name", HTMLElement).textContent = name;
-  byId("start-lead", HTMLElement).textContent = gallery.answers_text === false
-    ? "Drop, paste or choose a picture to find others like it."
-    : "Describe what you are looking for, or drop a picture anywhere to find others like it.";
+  byId("start-lead", HTMLElement).textContent = gallery.answers_text
+    ? "Describe what you are looking for, or drop a picture anywhere to find others like it."
+    : "Drop, paste or choose a picture to find others like it.";
   byId("start-facts", HTMLElement).textContent = `${contentsOf(gallery)} · ${shown(gallery.encoder.spec)}`;
   say(byId("start-caution", HTMLElement), cautionOf(gallery));
 }
@@ -27,13 +27,13 @@ export function introduce(gallery) {
  */
 export function factsOf(gallery) {
   const { spec, dim, declared } = gallery.encoder;
-  const indexes = (gallery.indexes ?? []).map(({ table, factory, recall }) => `${table}: ${shown(factory)}${recall ? `, recall ${recall.toFixed(3)}` : ""}`);
+  const indexes = gallery.indexes.map(({ table, factory }) => `${table}: ${shown(factory)}`);
   const facts = /** @type {[string, string][]} */ ([
     ["Name", shown(gallery.name)],
     ["Holds", contentsOf(gallery)],
     ["Model", `${shown(spec)}, dimension ${dim}${declared ? " (declared, not checked)" : ""}`],
     ["Index", indexes.join("; ") || "none: every picture is scored"],
-    ["Folders", (gallery.roots ?? []).map((root) => shown(root.path)).join(", ")],
+    ["Folders", gallery.roots.map((root) => shown(root.path)).join(", ")],
     ["Remark", cautionOf(gallery)],
     ["Version", `${gallery.version} of the gallery, mmsearch ${shown(gallery.mmsearch)}`],
   ]);

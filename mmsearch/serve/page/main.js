@@ -193,8 +193,8 @@ addEventListener("scroll", () => {
 /** @param {Gallery} known */
 function showGallery(known) {
   gallery = known;
-  search.deepest = known.limits?.hits ?? search.deepest;
-  pictures.largest = known.limits?.upload_bytes ?? pictures.largest;
+  search.deepest = known.limits.hits;
+  pictures.largest = known.limits.upload_bytes;
   introduce(known);
   help.about(factsOf(known));
   box.describe(known);

@@ -81,7 +81,7 @@ export class PictureSearch {
    * @param {Question} asked
    */
   async resend(error, asked) {
-    const hash = String(error.body.picture ?? asked.parts.find((part) => part.kind === "picture")?.value ?? "");
+    const hash = error.body.picture ?? asked.parts.find((part) => part.kind === "picture")?.value ?? "";
     try {
       if (await sendAgain(hash)) return await this.question.ask(asked, "stay");
     } catch (again) {

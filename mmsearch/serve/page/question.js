@@ -222,14 +222,12 @@ function dayAfter(day) {
  * @param {Question} question
  * @param {number} k
  * @param {number} offset
+ * @returns {import("./messages.js").QueryBody}
  */
 export function toQuery(question, k, offset) {
   const score = Number.parseFloat(question.filter.score);
   return {
-    parts: partsOf(question).map(({ kind, value, weight }) => ({
-      [kind]: kind === "like" ? Number(value) : value,
-      weight,
-    })),
+    parts: partsOf(question).map(partBody),
     k,
     offset,
     table: question.table,
@@ -237,4 +235,11 @@ export function toQuery(question, k, offset) {
     min_score: Number.isNaN(score) ? null : score,
     distinct: question.filter.distinct || null,
   };
+}
+
+/** @param {Part} part @returns {import("./messages.js").PartBody} */
+function partBody({ kind, value, weight }) {
+  if (kind === "text") return { text: value, weight };
+  if (kind === "picture") return { picture: value, weight };
+  return { like: Number(value), weight };
 }

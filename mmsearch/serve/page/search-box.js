@@ -64,8 +64,7 @@ export class SearchBox {
    * @param {Gallery} gallery
    */
   describe(gallery) {
-    const answersText = gallery.answers_text !== false;
-    this.#field.placeholder = answersText ? `Search ${counted(gallery.images, "picture")}` : "This gallery answers pictures only";
+    this.#field.placeholder = gallery.answers_text ? `Search ${counted(gallery.images, "picture")}` : "This gallery answers pictures only";
   }
 
   focus() {

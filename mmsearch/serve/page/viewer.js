@@ -223,7 +223,6 @@ export class Viewer {
       ["Taken", taken ? when(taken) : ""],
       ["Dimensions", width && height ? `${count(width)} × ${count(height)} pixels` : ""],
       ["Size", item?.bytes ? size(item.bytes) : ""],
-      ["Format", item?.format ? shown(item.format) : ""],
       ["Score", hit.score === null ? "" : `${score(hit.score)}, rank ${count(hit.rank)}`],
       ["Path", shown(this.#path)],
     ]).filter(([, value]) => value);

@@ -1,8 +1,8 @@
 """What is served: the gallery, the page, and how the server is doing."""
 
-import mimetypes
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -19,6 +19,9 @@ from mmsearch.version import __version__
 
 __all__ = ["gallery_routes"]
 
+# By suffix, the media type of what a browser loads.
+_PAGE_FILES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
 
 def gallery_routes(service: Service) -> APIRouter:
     """GET /, /static/{name}, /health, /metrics, /api/gallery."""
@@ -30,8 +33,8 @@ def gallery_routes(service: Service) -> APIRouter:
     async def static(name: str = "index.html") -> Response:
         if name not in page:
             return Response(to_json({"error": f"the page has no {name}"}), 404, media_type="application/json")
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return Response(page[name], media_type=kind, headers={"cache-control": "no-cache"})
+        headers = {"cache-control": "no-cache"}
+        return Response(page[name], media_type=_PAGE_FILES[Path(name).suffix], headers=headers)
 
     @router.get("/health", response_model=HealthBody, responses=UNWELL, summary="Whether queries are answered")
     async def health() -> Response:
@@ -52,9 +55,9 @@ def gallery_routes(service: Service) -> APIRouter:
 
 
 def _page() -> dict[str, bytes]:
-    """The files of the page, by name."""
+    """The files that a browser needs of the page, by name; the types of its scripts are not among them."""
     folder = files("mmsearch.serve") / "page"
-    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()} if folder.is_dir() else {}
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if Path(entry.name).suffix in _PAGE_FILES}
 
 
 def _gallery(service: Service) -> dict[str, Any]:

@@ -1,0 +1,221 @@
+// Written by scripts/page_types.py from the description of the API. Do not edit.
+
+/** The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery. */
+export interface AnswerBody {
+  title: string;
+  hits: Array<HitBody>;
+  more: boolean;
+  warnings: Array<string>;
+  version: number;
+}
+
+/** An answer a query, in their order. */
+export interface AnswersBody {
+  answers: Array<AnswerBody | ErrorBody>;
+}
+
+/** A column that a filter may use. */
+export interface ColumnBody {
+  name: string;
+  type: string;
+}
+
+/** Pixels of the longer side, at most. */
+export type Edge = 320 | 640 | 1280 | 8192;
+
+/** What made the vectors. declared: nobody has checked that it did. */
+export interface EncoderBody {
+  spec: string;
+  dim: number;
+  declared: boolean;
+}
+
+/**
+ * What is wrong, where, and what to do. code: for programs, where there is one: unknown_picture (`picture` is its
+ * content hash), bad_filter.
+ */
+export interface ErrorBody {
+  error: string;
+  code?: string | null;
+  picture?: string | null;
+}
+
+/**
+ * What is served. columns: by table. answers_text: false where the model of its queries could not be loaded;
+ * text_problem: why.
+ */
+export interface GalleryBody {
+  name: string;
+  version: number;
+  images: number;
+  captions: number;
+  encoder: EncoderBody;
+  indexes: Array<IndexBody>;
+  roots: Array<RootBody>;
+  columns: Record<string, Array<ColumnBody>>;
+  limits: LimitsBody;
+  answers_text: boolean;
+  text_problem: string | null;
+  mmsearch: string;
+}
+
+/** Whether queries are answered, and by which version. */
+export interface HealthBody {
+  status: string;
+  version: number;
+}
+
+/**
+ * A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture.
+ *
+ * path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
+ * image: of a caption, the row id of its picture; null where the gallery holds none.
+ */
+export interface HitBody {
+  rank: number;
+  score: number;
+  row_id: number;
+  path: string | null;
+  file: string | null;
+  width?: number | null;
+  height?: number | null;
+  taken_at?: string | null;
+  gone: boolean;
+  damaged?: boolean | null;
+  path_bytes: string | null;
+  file_bytes: string | null;
+  caption?: string | null;
+  image?: number | null;
+}
+
+/** All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. */
+export interface ImageBody {
+  row_id: number;
+  root_id: number;
+  path: string;
+  path_bytes: string | null;
+  file: string | null;
+  bytes: number | null;
+  mtime_ns: number | null;
+  etag: string | null;
+  content_hash: string | null;
+  width: number | null;
+  height: number | null;
+  taken_at: string | null;
+  gone: boolean;
+  damaged: boolean | null;
+  captions: Array<string>;
+}
+
+/** An index of a table. */
+export interface IndexBody {
+  table: string;
+  factory: string;
+  rows: number;
+}
+
+/** How much one request may ask for: as the description of the API says it, and bytes of a picture that is sent. */
+export interface LimitsBody {
+  upload_bytes: number;
+  body_bytes: number;
+  text_characters: number;
+  texts: number;
+  characters: number;
+  parts: number;
+  templates: number;
+  queries: number;
+  hits: number;
+  hits_together: number;
+  filter_characters: number;
+  filter_seconds: number;
+  pixels: number;
+  seconds: number;
+}
+
+/** One thing to ask with: exactly one of text, picture and like. */
+export interface PartBody {
+  /** Words. */
+  text?: string | null;
+  /** A picture by its content hash: one that was uploaded, or one that the gallery holds. */
+  picture?: string | null;
+  /** A picture of the gallery, left out of the answer: its row id, or its path. */
+  like?: number | string | null;
+  /** A negative one leads away from it. */
+  weight?: number;
+}
+
+/** A picture that was sent, to be asked with by its content hash. */
+export interface PictureBody {
+  picture: string;
+  width: number;
+  height: number;
+  in_gallery: boolean;
+}
+
+/** Several questions, answered together. */
+export interface QueriesBody {
+  queries: Array<QueryBody>;
+}
+
+/** A question to the gallery. */
+export interface QueryBody {
+  parts: Array<PartBody>;
+  /** How many hits. */
+  k?: number;
+  /** Pass over so many of the best. */
+  offset?: number;
+  table?: "images" | "captions";
+  /** An SQL expression over the columns of the table. */
+  where?: string | null;
+  min_score?: number | null;
+  /** Leave out hits with this cosine to a better one; true for 0.97. */
+  distinct?: boolean | number | null;
+  /** Each text is put in the place of {} in each. */
+  templates?: Array<string>;
+  /** Its name among others. For the client. */
+  id?: string;
+  /** What the answer calls it; by default its parts. */
+  title?: string;
+}
+
+/** A folder whose pictures the gallery holds. */
+export interface RootBody {
+  id: number;
+  path: string;
+}
+
+/** Pictures from all over the gallery, and some of its captions: examples of what can be asked. */
+export interface SampleBody {
+  hits: Array<SampledBody>;
+  captions: Array<string>;
+  version: number;
+}
+
+/** A picture that nobody asked for. */
+export interface SampledBody {
+  rank: number;
+  score: null;
+  row_id: number;
+  path: string | null;
+  file: string | null;
+  width?: number | null;
+  height?: number | null;
+  taken_at?: string | null;
+  gone: boolean;
+  damaged?: boolean | null;
+  path_bytes: string | null;
+  file_bytes: string | null;
+  caption?: string | null;
+  image?: number | null;
+}
+
+/** What each route answers, where that is JSON. */
+export interface Answers {
+  "GET /api/gallery": GalleryBody;
+  "GET /api/images/{row_id}": ImageBody;
+  "POST /api/pictures": PictureBody;
+  "POST /api/queries": AnswersBody;
+  "POST /api/query": AnswerBody;
+  "GET /api/sample": SampleBody;
+  "GET /health": HealthBody;
+}
