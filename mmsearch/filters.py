@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.errors import FilterError
-from mmsearch.names import composed, composed_column
+from mmsearch.names import composed, composed_column, is_unicode
 
 __all__ = ["RowFilter"]
 
@@ -122,6 +122,8 @@ class RowFilter:
         """The expression as DuckDB parses it. Raises FilterError unless it is exactly one."""
         if not self._expression.strip():
             raise self._bad("it is empty")
+        if not is_unicode(self._expression):
+            raise self._bad("it is not UTF-8 text")
         sql = "SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)"
         try:
             (answer,) = self._connection.execute(sql, [f"SELECT {self._expression}"]).fetchall()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "composed",
     "composed_column",
+    "is_unicode",
     "on_disk",
     "printable",
     "printable_column",
@@ -36,6 +37,11 @@ def shown(name: str) -> str:
         except UnicodeEncodeError:
             return name.encode("utf-8", "backslashreplace").decode()
     return name
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text can be written as UTF-8: it holds no undecodable bytes, and no half of a character."""
+    return shown(text) == text
 
 
 def stored_name(name: str) -> tuple[str, bytes | None]:

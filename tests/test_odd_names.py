@@ -77,6 +77,16 @@ def test_a_picture_is_named_as_it_is_and_as_it_is_shown(
         assert (len(files), file in files) == (len(BROKEN) + len(FORMULAS) + 1, False)
 
 
+@pytest.mark.parametrize("text", ["caf\udce9", "\ud83d x"])
+def test_words_that_are_no_text_are_refused(text: str, gallery: Path, mmsearch: Command) -> None:
+    """Bytes of another encoding, and half of a character: a model would be asked something else."""
+    for arguments in ((text,), ("red", "--not", text), ("red", "--template", f"{text} {{}}")):
+        done = mmsearch("query", *arguments, "-g", gallery)
+        assert (done.code, "is not UTF-8 text" in done.err) == (1, True), done.err
+    done = mmsearch("query", "red", "--where", f"path = '{text}'", "-g", gallery)
+    assert (done.code, "cannot be used: it is not UTF-8 text" in done.err) == (1, True), done.err
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmsearch.budget import TEXT_CHARACTERS
 from mmsearch.errors import QueryError
 from mmsearch.items import DEFAULT_KIND, kinds
+from mmsearch.names import is_unicode, shown
 
 __all__ = [
     "NEAR_DUPLICATE",
@@ -289,6 +290,9 @@ def filled_characters(template: str, text: str) -> int:
 
 
 def _require_readable(template: str, text: str) -> None:
+    for each in (template, text):
+        if not is_unicode(each):
+            raise QueryError(f'"{shown(each)}" is not UTF-8 text; what you type with has to be set to UTF-8')
     if (length := filled_characters(template, text)) > TEXT_CHARACTERS:
         inside = "" if template == SLOT else ", as it stands in its template"
         raise QueryError(
