@@ -26,7 +26,7 @@ from mmsearch.sources.caption_tables import (
     find_layout,
 )
 from mmsearch.sources.files import MEMBER
-from mmsearch.stores import MOST_TEXT_BYTES, local_copy, read_whole
+from mmsearch.stores import MOST_TEXT_BYTES, absence, local_copy, read_whole
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
 
@@ -77,7 +77,7 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
     try:
         data = read_whole(local_copy(file), MOST_TEXT_BYTES)
     except FileNotFoundError:
-        raise SourceError(f"no such file: {file}") from None
+        raise SourceError(absence(file)) from None
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from error
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
@@ -166,7 +166,7 @@ def _from_parquet(file: Location, names: ColumnNames) -> Iterator[_Row]:
     except parquet.Unreadable as error:
         raise SourceError(f"{file}: {error}. Nothing was changed.") from error
     except FileNotFoundError:
-        raise SourceError(f"no such file: {file}") from None
+        raise SourceError(absence(file)) from None
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from error
 

@@ -8,6 +8,7 @@ follows from these two.
 from mmsearch.stores.anywhere import (
     MOST_TEXT_BYTES,
     FileState,
+    absence,
     exists,
     file_state,
     is_folder,
@@ -37,6 +38,7 @@ __all__ = [
     "Ranged",
     "Source",
     "Store",
+    "absence",
     "exists",
     "file_state",
     "is_folder",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_TEXT_BYTES",
     "FileState",
+    "absence",
     "exists",
     "file_state",
     "is_folder",
@@ -61,6 +62,18 @@ def file_state(file: Location) -> FileState:
 def exists(location: Location) -> bool:
     """Whether a file or a folder stands there. Raises StoreError where a store does not say."""
     return location.exists() if isinstance(location, Path) else _found(location)[0]
+
+
+def absence(location: Location) -> str:
+    """That nothing stands at a location, in words: that its bucket is missing, where that is known to be it."""
+    if isinstance(location, Url):
+        try:
+            _objects(location).require_bucket(location)
+        except FileNotFoundError as error:
+            return f"cannot read {location}: {error.strerror} as {error.filename}"
+        except OSError:
+            pass
+    return f"no such file or folder: {location}"
 
 
 def is_folder(location: Location) -> bool:

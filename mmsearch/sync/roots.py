@@ -9,7 +9,7 @@ from mmsearch.errors import SourceError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.locations import Location, Url, located
 from mmsearch.sources import FileList, is_list, read_list
-from mmsearch.stores import exists, is_folder, real
+from mmsearch.stores import absence, exists, is_folder, real
 from mmsearch.versions import Root
 
 __all__ = ["RootPlan", "choose_roots", "require_apart"]
@@ -170,7 +170,7 @@ def _common_folder(files: Sequence[Location]) -> Location:
 def _existing(path: str | os.PathLike[str]) -> Location:
     place = located(path)
     if not exists(place):
-        raise SourceError(f"no such file or folder: {place}")
+        raise SourceError(absence(place))
     return place
 
 
