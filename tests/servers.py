@@ -46,6 +46,21 @@ class Running:
         return str(response.json()["error"])
 
 
+def talk(server: Running, *sent: bytes, pause: float = 0.0) -> bytes:
+    """What comes back from a connection until it is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        for data in sent:
+            connection.sendall(data)
+            time.sleep(pause)
+        received = b""
+        try:
+            while data := connection.recv(1 << 16):
+                received += data
+        except ConnectionResetError:
+            pass
+        return received
+
+
 @contextmanager
 def running(gallery: str | PathLike[str], *, options: ServeOptions | None = None, **opening: Any) -> Iterator[Running]:
     """Serve a gallery until the block ends."""

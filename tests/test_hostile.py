@@ -2,12 +2,16 @@
 
 import errno
 import json
+import math
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +26,15 @@ from mmsearch.cli import app
 from mmsearch.cli.options import location, path
 from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damaged
+from scripts.s3_server import CREDENTIALS, s3_server
 from tests.conftest import Command
+from tests.galleries import contents
 from tests.models import write_tiny_model
+from tests.servers import Running, running, talk
+from tests.worlds import make_world, png_of, run_in
 
 _WITHOUT_RIGHTS = "setpriv --bounding-set=-dac_override,-dac_read_search"
+"""Runs a program as one who may not pass by permissions, even if that is root."""
 
 
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -295,10 +304,16 @@ def _hostile_values(folder: Path) -> list[str]:
     (folder / "file").write_text("text")
     (folder / "bytes").write_bytes(b"\xff\xfe\x00\x01")
     (folder / "empty").touch()
+    (folder / "secret").write_text("text")
+    (folder / "closed").mkdir()
+    (folder / "closed" / "x").touch()
+    for place in ("secret", "closed"):
+        (folder / place).chmod(0)
     return [
         *("~nosuch/x", "~.jpg", "", " ", "a\nb", "/dev/zero", "/dev/full", "zero", "fifo", "folder", "file"),
         *("bytes", "empty", "file/below", "loop", "x" * 300, "no\udcffutf8", "/proc/self/mem", "s3:", "-"),
         *("local-dir:folder", "local-dir:file", "ViT-B-32/fifo", "ViT-B-32/loop/x.pt"),
+        *("secret", "closed", "closed/x", "local-dir:closed", "ViT-B-32/secret"),
     ]
 
 
@@ -309,8 +324,9 @@ def _failures(
 
     imported: what most of them need, to be imported once. seconds: that one may take.
     """
+    rights = _WITHOUT_RIGHTS.split() if os.geteuid() == 0 and shutil.which("setpriv") else []
     done = subprocess.run(
-        [sys.executable, "-c", f"import {imported}\nSECONDS = {seconds}\n{_DRIVER}"],
+        [*rights, sys.executable, "-c", f"import {imported}\nSECONDS = {seconds}\n{_DRIVER}"],
         cwd=folder,
         input=json.dumps(cases),
         capture_output=True,
@@ -377,8 +393,10 @@ def test_no_option_that_takes_a_place_ends_in_a_traceback(places: Path) -> None:
 @pytest.mark.parametrize("part", [0, 1])
 def test_no_hostile_place_ends_in_a_traceback(places: Path, part: int) -> None:
     """A fourth of all cases, each option and each value among them; in two parts, which two processes may share."""
-    cases = _cases(_hostile_values(places))
-    chosen = cases[part * 4 :: 2 * _EVERY]
+    values = _hostile_values(places)
+    assert math.gcd(len(values), _EVERY) == 1  # so that every value is among what is chosen
+    cases = _cases(values)
+    chosen = cases[part * _EVERY :: 2 * _EVERY]
     assert {case[0] for case in cases} == {case[0] for case in chosen}
     assert _failures(places, chosen, seconds=20) == []
 
@@ -594,3 +612,398 @@ def test_a_model_that_does_not_fit_is_one_line_of_every_command(whole_model: Pat
         ):
             cases.append([*command.split(), f"--model=local-dir:{folder}"])
     assert _failures(places, cases, code=1, imported="open_clip") == []
+
+
+# --- a hundred situations ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is done in a world of its own (`tests.worlds`), and what must come of it.
+
+    Attributes:
+        name: what is hostile about it.
+        command: a shell's line.
+        says: what must stand in its output, on stderr where it fails.
+        code: its exit code.
+        lines: how many lines stderr may have.
+    """
+
+    name: str
+    command: str
+    says: str
+    code: int = 1
+    lines: int = 12
+
+
+# What succeeds in all that is odd about it has the exit code 0.
+def _fine(name: str, command: str, says: str, lines: int = 12) -> Situation:
+    return Situation(name, command, says, 0, lines)
+
+
+_ON_A_SMALL_DISK = "unshare -m bash -c 'mkdir small && mount -t tmpfs -o size=4k tmpfs small && {}'"
+
+_SITUATIONS = [
+    # Values of a file system that do not fit a column.
+    _fine("a file of 2263", "touch -d 2263-01-01 photos/red.png; mmsearch embed photos -g g", "1 updated"),
+    _fine("a file of 1900", "touch -d 1900-01-01 photos/red.png; mmsearch embed photos -g g", "1 updated"),
+    _fine("a dry run over a file of 2263", "touch -d 2263-01-01 asked.png; mmsearch embed asked.png -g new --dry-run",
+          "1 new"),
+    _fine("an archive of 2263", "touch -d 2263-01-01 a.tar; mmsearch embed a.tar -g new", "3 added"),
+    # Links, pipes, devices.
+    _fine("a folder with links to a pipe, a device, itself and nothing",
+          "mkfifo p; ln -s ../p photos/p.jpg; ln -s /dev/zero photos/z.png; ln -s l.jpg photos/l.jpg; "
+          "ln -s none photos/n.jpg; mmsearch embed photos -g new", "4 files now"),
+    _fine("a link to a folder", "ln -s ../classes photos/classes; mmsearch embed photos -g g", "is not followed"),
+    _fine("a folder that holds itself", "ln -s .. photos/up; mmsearch embed photos -g g", "12 unchanged"),
+    Situation("an archive that is a pipe", "mkfifo p.tar; mmsearch embed p.tar -g new", "a named pipe, not a file"),
+    Situation("a list that is a pipe", "mkfifo p.csv; mmsearch embed p.csv -g new", "not a file"),
+    Situation("captions that are a device", "mmsearch embed --captions /dev/zero -g g", "not a file"),
+    Situation("a gallery that is a device", "mmsearch info -g /dev/null", "no gallery at /dev/null"),
+    Situation("a picture that is a device", "mmsearch query -g g --image /dev/zero", "is a device, not a file"),
+    Situation("a picture that is a pipe", "mkfifo p.jpg; mmsearch query -g g --image p.jpg", "a named pipe"),
+    Situation("a picture without end on stdin", "mmsearch query -g g --image - < /dev/zero", "is larger than"),
+    Situation("a picture of 30 GB", "truncate -s 30G s.jpg; mmsearch query -g g --image s.jpg", "is larger than"),
+    _fine("an embedded file of 30 GB", "truncate -s 30G photos/s.jpg; mmsearch embed photos -g g", "1 files now"),
+    Situation("queries without end", "mmsearch query -g g --from-file - < /dev/zero", "is larger than"),
+    _fine("a picture through a pipe", "mmsearch query -g g -k 1 --image <(cat asked.png)", "red.png"),
+    # Names.
+    Situation("the home of nobody", "mmsearch embed ~nosuch/x -g new", "no such file or folder"),
+    Situation("a gallery in the home of nobody", "mmsearch query red -g ~nosuch/g", "no gallery"),
+    _fine("a file called ~.jpg", "cp asked.png '~.jpg'; mmsearch embed '~.jpg' -g new", "1 added"),
+    _fine("names that are options", "cp asked.png photos/--help.png; cp asked.png photos/-rf.png; "
+          "mmsearch embed photos -g g", "2 added"),
+    _fine("a file that is named like an option", "cp asked.png ./--prune; mmsearch embed -g new -- --prune", "1 added"),
+    _fine("a name that is no UTF-8", "cp asked.png photos/caf\\xe9.png; mmsearch embed photos -g g && "
+          "mmsearch query red -g g --format jsonl -k 20", "path_bytes"),
+    _fine("a name of a line break", "cp asked.png $'photos/a\\nb.png'; mmsearch embed photos -g g && "
+          "mmsearch query -g g --like $'a\\nb.png' -k 1", "red.png"),
+    Situation("a name of a line break that is not there", "mmsearch query -g g --like $'x\\ny.png'",
+              r"holds no picture x\ny.png", lines=1),
+    Situation("a name of an escape sequence", "mmsearch embed $'\\e[2Jx' -g new", r"\x1b[2Jx", lines=1),
+    _fine("a name of a formula", "cp asked.png 'photos/=cmd|calc.png'; mmsearch embed photos -g g && "
+          "mmsearch query red -g g --format csv-safe", "'=cmd|calc.png"),
+    _fine("a folder called s3:", "cp -r photos s3:; mmsearch embed s3:/more -g new", "6 added"),
+    Situation("a URL that lost a slash", "mmsearch embed s3:/bucket/x -g new", "lost a slash"),
+    Situation("an address of the web", "mmsearch embed https://example.com/a.jpg -g new", "which is not read"),
+    Situation("a URL with a secret", "mmsearch embed s3://KEY:SECRET@bucket/x -g new", "holds credentials"),
+    Situation("a name of 300 characters", "mmsearch query -g g --image $(printf x%.0s {1..300})", "file name too long"),
+    Situation("an empty name", "mmsearch embed '' -g new", "is a variable not set?", code=2),
+    Situation("a current folder that is gone", "mkdir d; cd d; rmdir ../d; mmsearch info -g ../g", "current folder"),
+    # Permissions.
+    Situation("a gallery of another user", "theirs g; weakly query red -g g", "permission denied"),
+    Situation("a gallery of another user to write", "theirs g; weakly embed photos -g g", "permission denied"),
+    Situation("a gallery of another user above", "mv g .mmsearch; theirs .mmsearch; cd photos; weakly info",
+              "belongs to"),
+    Situation("shards of another user", "theirs g/images; weakly export x.parquet -g g", "ask whoever owns"),
+    Situation("shards of another user to serve", "theirs g/images; weakly serve --port 0 -g g", "ask whoever owns"),
+    Situation("a gallery that cannot be written", "chmod -R a-w g; cp asked.png photos; weakly embed photos -g g",
+              "permission denied"),
+    Situation("a folder of another user", "theirs photos; weakly embed photos -g new", "cannot be listed"),
+    Situation("an archive of another user", "theirs a.tar; weakly embed a.tar -g new", "nothing of what was named"),
+    Situation("a picture of another user", "theirs asked.png; weakly query -g g --image asked.png",
+              "permission denied"),
+    _fine("one picture of another user", "theirs photos/red.png; weakly embed photos -g new", "11 added"),
+    Situation("captions of another user", "theirs captions.csv; weakly embed --captions captions.csv -g g",
+              "Permission denied"),
+    _fine("a cache of another user", "mkdir cache; theirs cache; weakly embed photos -g new && weakly query red -g new",
+          "red.png"),
+    _fine("a cache that is a file", "touch cache; mmsearch query red -g g", "red.png"),
+    _fine("a cache under a device", "MMSEARCH_CACHE=/dev/null/x mmsearch query red -g g", "red.png"),
+    Situation("a report under a file", "mmsearch eval vectors --images v.npy --captions v.npy --report v.npy/x.json",
+              "cannot be written"),
+    # Streams, environments, limits.
+    Situation("no stdout for an answer", "mmsearch query red -g g >&-", "cannot write the output"),
+    Situation("a full stdout", "mmsearch query red -g g > /dev/full", "no space left"),
+    Situation("a reader that has enough", "mmsearch query red -g g | :; exit ${PIPESTATUS[0]}", "", lines=0),
+    _fine("no stderr", "mmsearch query red -g g 2>&-", "red.png"),
+    Situation("no stdin for queries", "mmsearch query -g g --from-file - <&-", "no queries"),
+    Situation("no streams at all", "mmsearch query red -g g <&- >&- 2>&-", "", lines=0),
+    _fine("a locale without UTF-8", "cp asked.png photos/é.png; LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 mmsearch "
+          "embed photos -g g && mmsearch query red -g g -k 20 --format jsonl", '"path": "é.png"'),
+    Situation("a query in Latin-1", "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 mmsearch query $'caf\\xe9' -g g",
+              r'"caf\xe9" is not UTF-8 text'),
+    _fine("no home", "env -u HOME bash -c 'mmsearch query red -g g'", "red.png"),
+    _fine("a home that is not there", "HOME=/nonexistent mmsearch query red -g g", "red.png"),
+    _fine("a folder for temporary files that is not there", "TMPDIR=/nonexistent mmsearch query red -g g", "red.png"),
+    _fine("a terminal of one column", "COLUMNS=1 mmsearch query red -g g", "red.png"),
+    Situation("a gallery of the environment that is not there", "MMSEARCH_GALLERY=/nonexistent mmsearch query red",
+              "no gallery at /nonexistent"),
+    Situation("files that may have 2 kB", "ulimit -f 2; mmsearch embed photos -g new", "File too large"),
+    Situation("an export that may have 2 kB", "ulimit -f 2; mmsearch export x.parquet -g g", "File too large"),
+    Situation("a disk of 4 kB", _ON_A_SMALL_DISK.format("mmsearch embed photos -g small/g"), "the disk is full"),
+    Situation("a page for a disk of 4 kB", _ON_A_SMALL_DISK.format("mmsearch query red -g g --html small/x.html"),
+              "No space left"),
+    _fine("a cache on a disk of 4 kB", _ON_A_SMALL_DISK.format("MMSEARCH_CACHE=small/c mmsearch query red -g g"),
+          "red.png"),
+    _fine("few files may be open", "ulimit -n 16; mmsearch query red -g g", "red.png"),
+    _fine("two that embed at once", "mmsearch embed photos -g new & mmsearch embed photos -g new; wait $!; "
+          "mmsearch info -g new", "12 images"),
+    _fine("one that is killed", "timeout -s KILL 1.5 \"$PYTHON\" -m tests.fake_program embed photos -g new; "
+          "mmsearch embed photos -g new", "12 in the gallery"),
+    # Models.
+    Situation("a model folder without weights", "mkdir m; echo {} > m/open_clip_config.json; "
+              "really_mmsearch query red -g g --model local-dir:m", "is not a config of open_clip"),
+    Situation("a model that is not there", "really_mmsearch query red -g g --model local-dir:/nonexistent",
+              "no such folder"),
+    Situation("a model of the network, without one", "really_mmsearch embed photos -g new", "HF_HUB_OFFLINE"),
+    Situation("another model than the gallery's", "mmsearch embed photos -g g --model ViT-B-16/openai", "fake"),
+    Situation("a gallery whose model is gone", "really_mmsearch query red -g g", "fake"),
+    # Pictures.
+    _fine("a folder of what is no picture", "mmsearch embed odd/pictures -g new && mmsearch info --skipped -g new",
+          "film (MP4"),
+    Situation("nothing but what is no picture", "rm odd/pictures/{good,ribbon}.png odd/pictures/torn.tif; "
+              "mmsearch embed odd/pictures -g new", "no picture could be embedded"),
+    Situation("strictly", "mmsearch embed odd/pictures -g new --strict", "could not be embedded"),
+    Situation("a picture of 40 gigapixels", "mmsearch query -g g --image odd/pictures/vast.png", "megapixels"),
+    Situation("a picture that breaks off", "mmsearch query -g g --image odd/pictures/cut.png", "truncated"),
+    Situation("a page that is called a picture", "mmsearch query -g g --image 'odd/pictures/a page.jpg'", "a web page"),
+    Situation("an empty folder", "mkdir d; mmsearch embed d -g new", "no files in"),
+    Situation("a folder that emptied", "rm -r photos/*; mmsearch embed photos -g g", "--prune"),
+    Situation("files and folders together", "mmsearch embed photos/* -g new", "were named together"),
+    Situation("a gallery inside its pictures' gallery", "mmsearch embed g -g g", "is the gallery itself"),
+    # Archives.
+    _fine("backslashes in a tar", "mmsearch embed odd/backslash.tar -g new", "names with backslashes"),
+    _fine("backslashes in a zip", "mmsearch embed odd/backslash.zip -g new", "names with backslashes"),
+    _fine("a member without a name", "mmsearch embed odd/nameless.tar -g new", "it has no name in the archive"),
+    _fine("members that lead out", "mmsearch embed odd/climbing.tar -g new", "its name leads out of the archive"),
+    _fine("hard links in a circle", "mmsearch embed odd/links.tar -g new", "a link to a member that is not there"),
+    _fine("an archive in an archive", "mmsearch embed odd/nested.tar -g new", "is not opened"),
+    _fine("two tars in one file", "cat a.tar odd/nested.tar > b.tar; mmsearch embed b.tar -g new", "3 added"),
+    _fine("a member of 200 MB of zeros", "mmsearch embed odd/bomb.zip -g new", "1 added"),
+    _fine("a tar that breaks off", "mmsearch embed odd/cut.tar -g new", "truncated tar"),
+    Situation("an empty archive", "mmsearch embed odd/empty.tar -g new", "an empty archive"),
+    Situation("an encrypted zip", "mmsearch embed odd/encrypted.zip -g new", "encrypted"),
+    Situation("an archive that is text", "seq 1000 > a.tar; mmsearch embed a.tar -g new", "not a tar archive"),
+    _fine("rows that hold only a path", "mmsearch embed odd/pictures.parquet -g new", "only a path to one"),
+    Situation("a table without pictures", "mmsearch embed odd/numbers.parquet -g new", "mmsearch: error"),
+    # Captions and lists.
+    _fine("a table with a column a caption", "printf 'image,caption1,caption2\\nred.png,red,hot\\n' > c.csv; "
+          "mmsearch embed --captions c.csv -g g", "2 added"),
+    _fine("Excel's sep=;", "printf 'sep=;\\r\\nimage;caption\\r\\nred.png;red\\r\\n' > c.csv; "
+          "mmsearch embed --captions c.csv -g g", "1 added"),
+    Situation("columns that say nothing", "printf 'a,b\\n1,2\\n' > c.csv; mmsearch embed --captions c.csv -g g",
+              "--caption-column"),
+    Situation("a quote that is not closed", "printf 'image,caption\\nred.png,\"red\\nblue.png,blue\\n' > c.csv; "
+              "mmsearch embed --captions c.csv -g g", "damaged CSV near line"),
+    _fine("captions of strangers", "printf 'image,caption\\nnone.png,red\\n' > c.csv; "
+          "mmsearch embed --captions c.csv -g g", "does not hold"),
+    Situation("captions that are a picture", "mmsearch embed --captions asked.png -g g", "asked.png"),
+    Situation("a list of nothing that is there", "printf 'path\\nnone.png\\n' > l.csv; mmsearch embed l.csv -g new",
+              "no such file"),
+    # Evaluation.
+    Situation("vectors that are no numbers", "mmsearch eval vectors --images odd/nan.npy --captions v.npy", "NaN"),
+    Situation("vectors that are a program", "mmsearch eval vectors --images odd/objects.npy --captions v.npy",
+              "no NumPy file of numbers"),
+    Situation("vectors of 2 TB that are not there", "mmsearch eval vectors --images odd/boundless.npy --captions v.npy",
+              "odd/boundless.npy"),
+    Situation("ragged vectors", "mmsearch eval vectors --images odd/ragged.parquet --captions v.npy",
+              "different lengths"),
+    Situation("judgements that are a picture",
+              "mmsearch eval vectors --images v.npy --captions v.npy --qrels asked.png", "asked.png"),
+    _fine("an empty class", "mkdir classes/c; mmsearch eval zeroshot --images classes --model fake", "c"),
+    _fine("class names that repeat", "printf 'red\\nred\\n' > n.txt; "
+          "mmsearch eval zeroshot --images classes --model fake --classes n.txt", "red"),
+    Situation("images that are missing", "echo none.png,red >> captions.csv; "
+              "mmsearch eval custom --images photos --annotations captions.csv --model fake", "--allow-missing"),
+    _fine("pictures that took each other's name, size and time",
+          "cd photos; truncate -s 2000 *.png; touch -d 2020-01-01 *.png; ask() { mmsearch eval custom --images . "
+          "--annotations ../captions.csv --model fake; }; ask; mv red.png x; mv blue.png red.png; mv x blue.png; ask",
+          "33.3"),
+    # Queries.
+    Situation("no query", "mmsearch query -g g", "mmsearch: error"),
+    Situation("an empty query", "mmsearch query '' -g g", "empty"),
+    Situation("a text of a million characters in a hundred templates", "head -c 100000 /dev/zero | tr '\\0' x > t; "
+              "mmsearch query \"$(cat t)\" -g g --template \"$(printf '{}%.0s' {1..100})\"", "characters"),
+    Situation("a line of 2 MB among queries", "head -c 2000000 /dev/zero | tr '\\0' x > q; "
+              "mmsearch query -g g --from-file q", "characters"),
+    Situation("queries that are a picture", "mmsearch query -g g --from-file asked.png", "is not UTF-8"),
+    _fine("a query that steers a terminal", "mmsearch query $'red\\e]0;x\\a\\r' -g g --html x.html", "red.png"),
+    Situation("a filter of another table", "mmsearch query red -g g --where 'nothing > 3'", "no column nothing"),
+    Situation("a filter that reads files", "mmsearch query red -g g --where \"read_text('/etc/passwd') is null\"",
+              "table function"),
+    Situation("a filter that drops", "mmsearch query red -g g --where 'true; DROP TABLE rows'", "one expression"),
+    Situation("a filter in 3,000 brackets", "mmsearch query red -g g --where \"$(printf '(%.0s' {1..3000})\"",
+              "cannot be used"),
+    Situation("a filter that grows", "mmsearch query red -g g --where \"repeat(path, 1000000000) = 'x'\"", "string"),
+    _fine("more hits than there are numbers", "mmsearch query red -g g -k 99999999999999999999", "12\t"),
+    Situation("a score that is none", "mmsearch query red -g g --min-score nan", "mmsearch: error"),
+    Situation("a picture nobody holds", "mmsearch query -g g --like none.png", "holds no picture"),
+    # Galleries.
+    Situation("no gallery", "mmsearch query red -g none", "no gallery"),
+    Situation("a gallery of the future", "sed -i 's/\"format_version\": 1/\"format_version\": 99/' g/manifests/*; "
+              "mmsearch info -g g", "gallery format 99"),
+    Situation("a manifest that breaks off", "truncate -s 100 g/manifests/*; mmsearch info -g g",
+              "none of the 1 versions"),
+    Situation("a shard that breaks off", "truncate -s 100 g/images/*; mmsearch query red -g g",
+              "restore the gallery from a backup"),
+    Situation("a shard that is gone", "rm g/images/*; mmsearch query red -g g", "the gallery is damaged"),
+    Situation("a gallery without its manifests", "rm g/manifests/*; mmsearch info -g g", "no gallery"),
+    _fine("a gallery without its pictures", "mkdir d; mv g d; mmsearch query red -g d/g", "relocate"),
+    Situation("a folder that is dropped twice", "mmsearch forget photos -g g && mmsearch forget photos -g g", "photos"),
+    # Object stores.
+    Situation("a gallery in a bucket that is missing", "mmsearch info -g s3://none/g", "there is no such bucket"),
+    Situation("pictures in a bucket that is missing", "mmsearch embed s3://none/x -g new", "there is no such bucket"),
+    Situation("an export to a bucket that is missing", "mmsearch export s3://none/x.parquet -g g",
+              "bucket does not exist"),
+    Situation("captions in a bucket that is missing", "mmsearch embed --captions s3://none/c.csv -g g", "such bucket"),
+    Situation("a store that does not answer", "AWS_ENDPOINT_URL=http://127.0.0.1:9 mmsearch info -g s3://none/g",
+              "127.0.0.1:9"),
+    # The server's command line.
+    Situation("a token that can be guessed", "mmsearch serve -g g --port 0 --token x", "fewer than 16"),
+    Situation("a token that is a picture", "mmsearch serve -g g --port 0 --token-file asked.png", "it is no text"),
+    Situation("a host that is none", "mmsearch serve -g g --host no.such.host.invalid", "cannot listen"),
+    Situation("a port that is none", "mmsearch serve -g g --port 70000", "65535", code=2),
+    Situation("a server that is none", "mmsearch query red --server http://127.0.0.1:9", "127.0.0.1:9"),
+    Situation("a cluster that is none", "really_mmsearch embed photos -g new --model demo --ray 127.0.0.1:9", "Ray",
+              lines=40),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent to a server of a gallery, and what it answers.
+
+    Attributes:
+        name: what is hostile about it.
+        sent: the bytes.
+        status: of the answer; 0 where the connection is closed without one.
+        says: what must stand in the answer.
+    """
+
+    name: str
+    sent: bytes
+    status: int
+    says: str
+
+
+def _http(line: str, *fields: str, body: bytes = b"", host: str = "Host: localhost") -> bytes:
+    head = [f"{line} HTTP/1.1", *([host] if host else []), "Connection: close", *fields]
+    if body:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def _json(body: bytes, kind: str = "application/json") -> bytes:
+    return _http("POST /api/query", f"Content-Type: {kind}", body=body)
+
+
+def _asking(**query: object) -> bytes:
+    return _json(json.dumps({"parts": [{"text": "red"}], **query}).encode())
+
+
+def _sending(body: bytes) -> bytes:
+    return _http("POST /api/pictures", body=body)
+
+
+_REQUESTS = [
+    Request("HEAD", _http("HEAD /"), 200, "text/html"),
+    Request("a method that nobody knows", _http("BREW /"), 400, "Invalid HTTP"),
+    Request("PUT", _http("PUT /api/query", body=b"{}"), 405, "error"),
+    Request("a place that is not there", _http("GET /api/nothing"), 404, "there is nothing at /api/nothing"),
+    Request("a path that leads out", _http("GET /static/../../../../etc/passwd"), 404, "error"),
+    Request("a path that leads out, in disguise", _http("GET /static/%2e%2e%2f%2e%2e%2fetc%2fpasswd"), 404, "error"),
+    Request("a row that is none", _http("GET /api/images/-1"), 422, "error"),
+    Request("a row beyond all numbers", _http("GET /api/images/99999999999999999999999"), 422, "error"),
+    Request("a thumbnail of a mile", _http("GET /api/images/0/thumbnail?edge=99999999"), 422, "error"),
+    Request("no Host", _http("GET /health", host=""), 400, "no Host header"),
+    Request("two Hosts", _http("GET /health", "Host: evil.example"), 400, "more than once"),
+    Request("a Host of somebody else", _http("GET /health", host="Host: evil.example"), 421, "--allow-host"),
+    Request("a page of somebody else", _http("GET /api/gallery", "Origin: http://evil.example"), 403, "error"),
+    Request("100 KB of head in a burst", _http("GET /health", *[f"x-{n}: {'y' * 1000}" for n in range(100)]), 431,
+            "more than 65,536 bytes"),
+    Request("a length below zero", _http("POST /api/query", "Content-Length: -1"), 400, ""),
+    Request("two lengths", _http("POST /api/query", "Content-Length: 2", "Content-Length: 3") + b"{}", 400, ""),
+    Request("a length and pieces", _http("POST /api/query", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"), 400, ""),
+    Request("TLS", b"\x16\x03\x01" * 99, 400, ""),
+    Request("a body without its type", _json(b'{"parts": [{"text": "red"}]}', kind="text/plain"), 422,
+            "Content-Type: application/json"),
+    Request("a body that breaks off", _json(b"{"), 422, "error"),
+    Request("a body of 100,000 brackets", _json(b"[" * 100_000), 400, "error"),
+    Request("a body of 3 MB", _json(b" " * 3_000_000), 413, "error"),
+    Request("10,000 characters in one template of 4,990 places",
+            _asking(parts=[{"text": "x" * 10_000}], templates=["{}" * 4_990]), 422, "a text of 49,900,000 characters"),
+    Request("a text of a million characters", _asking(parts=[{"text": "x" * 1_000_000}]), 422, "at most 10,000"),
+    Request("half of a character", _asking(parts=[{"text": "\ud800"}]), 422, "valid Unicode"),
+    Request("a weight beyond all numbers", _asking(parts=[{"text": "red", "weight": 1e308}] * 16), 422, "error"),
+    Request("a weight that is none", _asking(parts=[{"text": "red", "weight": float("nan")}]), 422, "error"),
+    Request("a file of the server's", _asking(parts=[{"like": "/etc/passwd"}]), 422, "holds no picture"),
+    Request("a filter with a pattern a row",
+            _asking(where="regexp_matches(path, path || row_id || '(.{0,500}){9}')"), 422, "error"),
+    Request("a filter that doubles", _asking(where="hex(" * 40 + "path" + ")" * 40 + " = 'x'"), 422, "error"),
+    Request("a filter that reads the server's files", _asking(where="read_text('/etc/passwd') is null"), 422, "error"),
+    Request("a filter of 5,000 characters", _asking(where="true or " * 600 + "true"), 422, "at most 4,000"),
+    Request("an empty picture", _sending(b"\0"), 422, "not an image"),
+    Request("a picture of 40 gigapixels that is sent", _sending(png_of(200_000, 200_000)), 422, "megapixels"),
+    Request("a drawing", _sending(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 422, "SVG"),
+]  # fmt: skip
+
+
+def test_the_situations_are_a_hundred() -> None:
+    names = [*(each.name for each in _SITUATIONS), *(each.name for each in _REQUESTS)]
+    assert len(names) == len(set(names)) >= 100
+
+
+def _may_do_all() -> bool:
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[dict[str, str]]:
+    """What a shell's environment needs to reach an object store without a bucket."""
+    with s3_server() as address:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL": address}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("situation", _SITUATIONS, ids=lambda situation: situation.name)
+def test_what_is_hostile_is_one_clear_line_and_costs_nothing_else(
+    situation: Situation, world: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The exit code and what is said are those of the table, never a traceback, and what was in the gallery stays."""
+    command, environment = situation.command, {}
+    if (
+        re.search("weakly|theirs|unshare", command)
+        and subprocess.run(["unshare", "-m", "true"], check=False).returncode
+    ):
+        pytest.skip("only root can become another user, and mount")
+    if "s3://none" in command:
+        environment = request.getfixturevalue("object_store")
+    folder = tmp_path / "w"
+    shutil.copytree(world, folder, symlinks=True)
+    done = run_in(folder, command, **environment)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == situation.code, done.stderr
+    assert situation.says in (done.stderr if situation.code else done.stdout + done.stderr), done.stderr
+    assert len(done.stderr.splitlines()) <= situation.lines, done.stderr
+    if situation.code == 1 and situation.lines:
+        assert done.stderr.splitlines()[-1].startswith("mmsearch: error: "), done.stderr
+    if (folder / "g").is_dir() and not re.search(r"g/(manifests|images)/\*|forget", command):
+        before, after = contents(world / "g"), contents(folder / "g")
+        assert before.keys() <= after.keys()
+
+
+@pytest.fixture(scope="module")
+def served(world: Path) -> Iterator[Running]:
+    with running(world / "g") as server:
+        yield server
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("asked", _REQUESTS, ids=lambda asked: asked.name)
+def test_what_is_hostile_to_a_server_is_answered_and_costs_nothing_else(asked: Request, served: Running) -> None:
+    """In a second or two, by the status of the table, and everybody else is answered as before."""
+    started = time.process_time()
+    answer = talk(served, asked.sent)
+    assert time.process_time() - started < 5
+    status, _, rest = answer.partition(b"\r\n")
+    assert int((status.split() or [b"", b"0"])[1]) == asked.status, answer[:500]
+    assert asked.says in rest.decode(), answer[:500]
+    assert "Traceback" not in rest.decode()
+    assert served.get("/health").status_code == 200
+    assert served.ask("red", k=1)["hits"][0]["path"].endswith("red.png")

@@ -4,7 +4,6 @@ import contextlib
 import hmac
 import io
 import os
-import socket
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from mmsearch.serve import connections, safety
 from mmsearch.serve.gallery_files import image_row
 from mmsearch.serve.running import ServeOptions, gallery_app
 from tests.fakes import FakeEncoder, write_picture
-from tests.servers import Running, running
+from tests.servers import Running, running, talk
 
 TOKEN = "a-token-of-some-length"
 
@@ -399,21 +398,6 @@ def _image_row_without_hash(gallery: Gallery, row_id: int) -> ImageRow:
 
 
 # --- what a client can cost -------------------------------------------------------------------------------------------
-
-
-def talk(server: Running, *sent: bytes, pause: float = 0.0) -> bytes:
-    """What comes back from a connection until it is closed."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        for data in sent:
-            connection.sendall(data)
-            time.sleep(pause)
-        received = b""
-        try:
-            while data := connection.recv(1 << 16):
-                received += data
-        except ConnectionResetError:
-            pass
-        return received
 
 
 def test_a_request_that_does_not_come_to_its_end_is_cut_off(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,9 @@ class Guard:
         if twice := sorted(name for name in _ONCE if names.count(name) > 1):
             return _error(400, f"the header {twice[0]} stands there more than once")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if not self._access.knows_host(headers.get("host", "")):
+        if "host" not in headers:
+            return _error(400, "the request has no Host header")
+        if not self._access.knows_host(headers["host"]):
             return _error(421, "the Host header names no address of this server; allow a name with --allow-host NAME")
         if (problem := _cross_site(scope, headers)) is not None:
             return _error(403, problem)
