@@ -1,6 +1,7 @@
 """From files to pixels: reads, hashes and decodes in parallel, in order, a bounded number ahead of whoever consumes."""
 
 import hashlib
+import io
 import threading
 import time
 from collections import deque
@@ -45,6 +46,9 @@ MARGIN = 3
 NVJPEG = "nvjpeg"
 """The route of what a GPU decodes and resizes."""
 _RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and stands for the photograph
+_SMALL = 1 << 20
+"""Files of so many bytes are read at once, and their headers only where they are decoded: reading one alone takes a
+tenth of a millisecond in which no other thread works, and thousands of small files come a second where GPUs encode."""
 _AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
 
 _Array = TypeVar("_Array", NDArray[np.float32], NDArray[np.uint8])
@@ -246,7 +250,7 @@ class _Reader:
         return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
 
     def _by_a_core(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
-        image_side, limit = self._image_side(), self._options.max_pixels
+        image_side, limit = self._side_for(data), self._options.max_pixels
         fast = None if self._options.exact or self._options.benchmark else image_side.fast
         started = time.perf_counter()
         if fast is None:
@@ -266,6 +270,15 @@ class _Reader:
         reference = _reference(image_side, picture, data, limit)
         error = fast.error(small, reference)
         return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
+
+    def _side_for(self, data: bytes) -> ImageSide:
+        """The side that prepares a picture. Raises ImageError where the file holds none, for which no encoder has to be
+        loaded."""
+        try:
+            return self._image_side()
+        except Exception:
+            images.probe(io.BytesIO(data), max_pixels=self._options.max_pixels)
+            raise
 
     def _exact(
         self, data: bytes, image_side: ImageSide
@@ -337,11 +350,12 @@ def _read(file: SourceFile, max_pixels: int) -> tuple[SourceFile, bytes]:
     try:
         with opened(file) as source:
             before = source.state()
-            # The header decides first: a folder of videos must not be read through.
-            images.probe(source.stream, max_pixels=max_pixels)
-            if (before.size or 0) > MAX_FILE_BYTES:
-                raise ImageError("identify", f"{before.size:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
-            source.stream.seek(0)
+            if not 0 < (before.size or 0) <= _SMALL:
+                # The header decides first: a folder of videos must not be read through.
+                images.probe(source.stream, max_pixels=max_pixels)
+                if (before.size or 0) > MAX_FILE_BYTES:
+                    raise ImageError("identify", f"{before.size:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
+                source.stream.seek(0)
             data = source.stream.read()
             after = source.state()
     except OSError as error:

@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmsearch.encoders import EncodedImages, EncodedTexts, Encoder, ImageLane, ImageSide, Pixels
 from mmsearch.identity import EncoderIdentity
+from mmsearch.sources import OpenFile, SourceFile, opened
 from tests.vectors import random_unit_vectors, unit_vectors
 
 COLOURS = {
@@ -119,3 +120,20 @@ def jpeg(size: tuple[int, int], seed: int = 0, orientation: int = 1, **options: 
     picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
     picture.save(out, "JPEG", quality=92, exif=exif, **options)
     return out.getvalue()
+
+
+def when_opened(patch: pytest.MonkeyPatch, then: Callable[[SourceFile], object]) -> None:
+    """Have something happen to each file after `load` has looked at its size and time, and before it reads it."""
+
+    @contextmanager
+    def opening(file: SourceFile) -> Iterator[OpenFile]:
+        with opened(file) as source:
+
+            def state() -> SourceFile:
+                now = source.state()
+                then(file)
+                return now
+
+            yield OpenFile(source.stream, state)
+
+    patch.setattr("mmsearch.loader.opened", opening)

@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,12 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.images import Header
 from mmsearch.loader import load
 from mmsearch.sources import archives as archives_module
 from mmsearch.sources import file_in, list_archive, read_location
 from mmsearch.workers import Workers
 from tests.archives import make_tar, make_zip
-from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.fakes import COLOURS, FakeEncoder, when_opened, write_picture
 from tests.galleries import contents
 
 
@@ -368,20 +367,12 @@ def test_a_member_of_absurd_size_is_not_believed(shards: Path, fake: FakeEncoder
 def test_an_archive_that_changes_while_it_is_read_is_tried_again(
     shards: Path, pictures: dict[str, bytes], fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmsearch import images
-
     archive = make_tar(shards / "a.tar", pictures.items())
-    probe = images.probe
-
-    def touching(stream: BinaryIO, **options: Any) -> Header:
-        os.utime(archive, ns=(3, 3))
-        return probe(stream, **options)
-
     write_picture(shards / "good.png")
-    monkeypatch.setattr(images, "probe", touching)
-    report = run(shards, fake)
+    with monkeypatch.context() as patch:
+        when_opened(patch, lambda _: os.utime(archive, ns=(3, 3)))
+        report = run(shards, fake)
     assert report.images.skipped_reasons == (("its archive changed since it was listed", 6),)
-    monkeypatch.setattr(images, "probe", probe)
     assert run(shards, fake).total_images == 7
     assert skipped(shards.parent / "g") == {}
 

@@ -13,9 +13,13 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.images import Header
+from mmsearch.images import decoding
+from mmsearch.images.opening import open_image
+from mmsearch.loader import load
 from mmsearch.progress import Progress
-from tests.fakes import FakeEncoder, provide, write_picture
+from mmsearch.sources import SourceFile
+from mmsearch.workers import Workers
+from tests.fakes import FakeEncoder, provide, when_opened, write_picture
 
 
 def names(gallery: Gallery) -> list[str]:
@@ -323,21 +327,50 @@ def test_a_file_that_changes_while_it_is_read_is_skipped_and_tried_again(
     photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of one picture and half of another must not become a row."""
-    from mmsearch import images
 
-    probe = images.probe
+    def grow(file: SourceFile) -> None:
+        if file.name == "red.png":
+            with Path(file.location).open("ab") as stream:
+                stream.write(b"more")
 
-    def growing(stream: BinaryIO, **options: Any) -> Header:
-        if stream.name.endswith("/red.png") and "more" not in stream.name:
-            with Path(stream.name).open("ab") as file:
-                file.write(b"more")
-        return probe(stream, **options)
-
-    monkeypatch.setattr(images, "probe", growing)
-    report = run(photos, fake)
+    with monkeypatch.context() as patch:
+        when_opened(patch, grow)
+        report = run(photos, fake)
     assert report.images.skipped_reasons == (("changed while it was read", 1),)
-    monkeypatch.setattr(images, "probe", probe)
     assert run(photos, fake).images.added == 1
+
+
+def test_the_header_of_a_small_file_is_read_once(
+    photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it takes is a third of all that other threads have to wait for."""
+    opened = []
+
+    def counted(file: BinaryIO, max_pixels: int, **named: Any) -> Any:
+        opened.append(1)
+        return open_image(file, max_pixels, **named)
+
+    monkeypatch.setattr(decoding, "open_image", counted)
+    states = {file: file.stat() for file in photos.glob("*.png")}
+    files = [SourceFile(str(photos), file.name, state.st_size, state.st_mtime_ns) for file, state in states.items()]
+    with Workers(2, "load") as workers:
+        pictures = list(load(files, lambda: fake.image, workers, 2))
+    assert all(picture.pixels is not None for picture in pictures)
+    assert len(opened) == len(files) == 6
+
+
+def test_what_is_no_picture_loads_no_encoder(photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small or large: a model takes seconds to load, and perhaps has to be fetched."""
+    run(photos, fake)
+    (photos / "small.txt").write_text("no picture")
+    (photos / "large.txt").write_text("no picture" * 200_000)
+
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("it was loaded")
+
+    provide(monkeypatch, never)
+    report = embed([photos], gallery=photos.parent / "g")
+    assert (report.images.unchanged, report.images.skipped, report.device) == (12, 2, None)
 
 
 def test_a_file_that_may_not_be_read_is_skipped(
