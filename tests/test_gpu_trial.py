@@ -22,6 +22,8 @@ def test_the_trial_runs_whole_on_a_processor(tmp_path: Path) -> None:
         "--device",
         "cpu",
         "--quick",
+        "--seconds",
+        "540",
         "--json",
         str(tmp_path / "out.json"),
     ]
