@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.indexing.memory import size as gibibytes
-from mmsearch.indexing.planning import plan, with_seconds
+from mmsearch.indexing.planning import operations as operations_of
+from mmsearch.indexing.planning import plan
 
 QUESTIONS = 1_500  # texts and images that an index is measured with
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
@@ -200,8 +201,7 @@ def query_growth(rows: int) -> float:
 
 def operations(rows: int, dim: int, memory: int | None = None) -> float:
     """Floating point operations that building an index takes, with what measuring its recall does."""
-    index = plan(rows, dim, memory=memory)
-    return with_seconds(index, QUESTIONS, 1.0).seconds - with_seconds(index, QUESTIONS, math.inf).seconds
+    return operations_of(plan(rows, dim, memory=memory), QUESTIONS)
 
 
 def figures(images: int, rates: Rates, fleet: Fleet) -> list[Figure]:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmsearch.ann import Effort, TriedEffort
+from mmsearch.ann import CodeCosts, Effort, TriedEffort
 from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.errors import AnnIndexError, GalleryNotFound, MmsearchWarning
 from mmsearch.exact import exact_search
@@ -31,6 +31,7 @@ from mmsearch.indexing import (
     plan,
     predict,
 )
+from mmsearch.indexing.durations import Speeds, with_seconds
 from mmsearch.indexing.memory import parse_size
 from mmsearch.indexing.trial_queries import Questions, general_captions
 from mmsearch.indexing.tuning import Goal, choose, consistent, lower_bound
@@ -38,6 +39,7 @@ from mmsearch.items import CaptionRow, ImageRow
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.retrieval import EXACT, SearchOptions
 from mmsearch.upkeep.maintenance import compact
+from scripts.synthetic_gallery import write_gallery
 from tests.vectors import unit_vectors
 
 DIM = 16
@@ -383,7 +385,42 @@ def test_what_is_predicted_is_what_comes(folder: Path) -> None:
     assert sorted(path.name for path in folder.rglob("*")) == before  # nothing is written
     made = indexed(folder, factory="IVF16,SQfp16")
     assert made.bytes == pytest.approx(predicted.disk, rel=0.1)
-    assert predicted.seconds > 0
+    assert dict(predicted.steps).keys() == {"training", "adding rows", "exact neighbours", "trial of efforts"}
+    assert min(seconds for _, seconds in predicted.steps) > 0
+    assert predicted.seconds == sum(seconds for _, seconds in predicted.steps)
+
+
+def test_seconds_are_counts_times_speeds() -> None:
+    """Each speed alone, against the work that it is the speed of, counted by hand."""
+    planned = plan(100_000, 512, factory="IVF256,PQ256x4fsr", memory=4 << 30)
+    assert planned.training_rows == 20_000
+
+    def steps(queries: int = 1500, **speeds: float) -> dict[str, float]:
+        codes = CodeCosts(*(speeds.pop(name, 0.0) for name in ("training", "row", "look")))
+        rest = {name: speeds.pop(name, 0.0) for name in ("operation", "read", "byte", "pair", "exact")}
+        assert not speeds
+        return dict(with_seconds(planned, queries, 10, Speeds(**rest, codes=codes)).steps)
+
+    assert steps(training=7)["training"] == 7
+    assert steps(operation=1)["training"] == 10 * 2 * 20_000 * 256 * 512
+    assert steps(operation=1)["adding rows"] == 2 * 100_000 * 256 * 512
+    assert steps(row=1)["adding rows"] == 100_000
+    assert steps(exact=1) == {"training": 0, "adding rows": 0, "exact neighbours": 100_000, "trial of efforts": 0}
+    # Lists of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48 and 64 of 256: four times the 16 that will do, which judge too.
+    batches, singles = (220 + 16) / 256 * 100_000 * 750, 6 * 12 * 220 / 256 * 100_000
+    assert steps(look=1)["trial of efforts"] == pytest.approx(batches + singles)
+    # 800 candidates of 750 queries at each width; and of 12 queries, 10 times 2, 5, 10, 20, 40 and 80.
+    assert steps(pair=1)["trial of efforts"] == 13 * 750 * 800 + 12 * 12 * 10 * 157
+    assert steps(0, exact=1, look=1, pair=1)["trial of efforts"] == 0
+
+
+@pytest.mark.soak
+def test_what_is_predicted_takes_about_as_long(tmp_path: Path) -> None:
+    """Within a factor of two, of a size at which learning, scoring and trying all count."""
+    write_gallery(tmp_path / "g", 100_000, captions=2000)
+    predicted = predict(tmp_path / "g")
+    assert predicted.factory == "IVF256,PQ256x4fsr"
+    assert 0.5 < predicted.seconds / index(tmp_path / "g").seconds < 2
 
 
 def point(ms: float, text: float, image: float = 1.0) -> TriedEffort:

@@ -40,8 +40,10 @@ def test_what_it_says(gallery: Path, mmsearch: Command) -> None:
 def test_dry_run_predicts_and_writes_nothing(gallery: Path, mmsearch: Command) -> None:
     done = mmsearch("index", "-g", gallery, "--dry-run")
     assert done.code == 0
-    assert [line.split()[0] for line in done.out.splitlines()] == ["index", "why", "build", "search", "disk"]
+    assert [line.split()[0] for line in done.out.splitlines()] == ["index", "why", "build", "of", "search", "disk"]
     assert "Flat; 12 rows" in done.out
+    steps = r"^ {10}of that adding rows \d+ s, exact neighbours \d+ s, trial of efforts \d+ s$"
+    assert re.search(steps, done.out, re.MULTILINE)
     assert not (gallery / "index").exists()
 
 

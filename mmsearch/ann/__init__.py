@@ -16,12 +16,14 @@ FAISS is imported on first use. Its thread settings are left alone.
 
 from mmsearch.ann.building import build, grown, held_bytes_per_row, lists_of, row_bytes, training_rows_needed
 from mmsearch.ann.files import first_damage, open_index, read_record, save, save_record, share_files
+from mmsearch.ann.probing import CodeCosts, code_costs, unbuilt
 from mmsearch.ann.records import Effort, FileRecord, IndexRecord, MeasuredRecall, QueryKind, TriedEffort
 from mmsearch.ann.searching import AnnIndex
 from mmsearch.ann.vectors import VectorFile, stored_blocks
 
 __all__ = [
     "AnnIndex",
+    "CodeCosts",
     "Effort",
     "FileRecord",
     "IndexRecord",
@@ -30,6 +32,7 @@ __all__ = [
     "TriedEffort",
     "VectorFile",
     "build",
+    "code_costs",
     "first_damage",
     "grown",
     "held_bytes_per_row",
@@ -42,4 +45,5 @@ __all__ = [
     "share_files",
     "stored_blocks",
     "training_rows_needed",
+    "unbuilt",
 ]

@@ -16,7 +16,17 @@ from mmsearch.errors import AnnIndexError
 from mmsearch.exact import VectorBlock
 from mmsearch.progress import Progress, ProgressCallback, quiet
 
-__all__ = ["build", "grown", "held_bytes_per_row", "lists_of", "row_bytes", "training_rows_needed"]
+__all__ = [
+    "build",
+    "faiss_errors",
+    "grown",
+    "held_bytes_per_row",
+    "lists_of",
+    "make_index",
+    "prepare_training",
+    "row_bytes",
+    "training_rows_needed",
+]
 
 GOOD_FACTORIES = '"Flat", "SQfp16", "IVF1024,Flat", "IVF4096,SQ8", "HNSW32", "OPQ64,IVF1024,PQ64x4fsr,Refine(SQfp16)"'
 
@@ -25,13 +35,13 @@ _ADD_ROWS = 1 << 14
 
 def lists_of(factory: str, dim: int) -> int:
     """How many IVF lists a factory string asks for; 0 for none. Raises AnnIndexError as `build` does."""
-    return max((part.nlist for part in parts_of(_make(factory, dim)) if kind_of(part) == "ivf"), default=0)
+    return max((part.nlist for part in parts_of(make_index(factory, dim)) if kind_of(part) == "ivf"), default=0)
 
 
 def row_bytes(factory: str, dim: int) -> int:
     """Bytes that each row takes in the index file: its code, its id, its links in a graph. Raises as `build` does."""
     total = 0
-    for part in parts_of(_make(factory, dim)):
+    for part in parts_of(make_index(factory, dim)):
         kind = kind_of(part)
         if kind == "ivf":
             return total + int(part.code_size) + 8  # its quantizer, which follows, holds lists and not rows
@@ -44,7 +54,7 @@ def row_bytes(factory: str, dim: int) -> int:
 
 def held_bytes_per_row(factory: str, dim: int) -> int:
     """Of those, the bytes that an opened index holds in memory: FAISS maps all codes but those of FastScan."""
-    fast = any("FastScan" in type(part).__name__ for part in parts_of(_make(factory, dim)))
+    fast = any("FastScan" in type(part).__name__ for part in parts_of(make_index(factory, dim)))
     return row_bytes(factory, dim) if fast else 0
 
 
@@ -53,8 +63,8 @@ def training_rows_needed(factory: str, dim: int) -> int:
 
     Raises AnnIndexError for a factory string that FAISS does not know or that cannot answer inner-product queries.
     """
-    index = _make(factory, dim)
-    return 0 if index.is_trained else max(1, _prepare(index, seed=0)[0])
+    index = make_index(factory, dim)
+    return 0 if index.is_trained else max(1, prepare_training(index, seed=0)[0])
 
 
 def build(
@@ -80,7 +90,7 @@ def build(
     faiss = load_faiss()
 
     began = time.perf_counter()
-    index = _make(factory, dim)
+    index = make_index(factory, dim)
     if not index.is_trained:
         _train(index, factory, training(), seed, progress)
     ids = _add(index, factory, blocks, table, rows, progress)
@@ -118,17 +128,17 @@ def grown(
 
 
 def _train(index: Any, factory: str, training: NDArray[np.float32], seed: int, progress: ProgressCallback) -> None:
-    needed, keep_alive = _prepare(index, seed)
+    needed, keep_alive = prepare_training(index, seed)
     if len(training) < max(1, needed):
         raise AnnIndexError(
             f"the index {factory!r} needs at least {max(1, needed):,} vectors to be trained, and there are "
             f'{len(training):,}: choose one with fewer lists or codes, or "Flat"'
         )
     progress(Progress("training the index", 0, None))
-    with _as_ours(factory):
+    with faiss_errors(factory):
         index.train(np.ascontiguousarray(training, np.float32))
     for holder in keep_alive:
-        holder.pq = None  # set by _prepare, for the time of training
+        holder.pq = None  # set by prepare_training, for the time of training
 
 
 def _add(
@@ -139,7 +149,7 @@ def _add(
     for block in blocks:
         for start in range(0, len(block.row_ids), _ADD_ROWS):
             some = slice(start, start + _ADD_ROWS)
-            with _as_ours(factory):
+            with faiss_errors(factory):
                 # Never add_core: on FastScan indexes it corrupts the heap.
                 index.add(np.ascontiguousarray(block.vectors[some], np.float32))
             done += len(block.row_ids[some])
@@ -152,7 +162,7 @@ def _ascending(row_ids: NDArray[np.int64]) -> bool:
     return bool(np.all(row_ids[1:] > row_ids[:-1]))
 
 
-def _make(factory: str, dim: int) -> Any:
+def make_index(factory: str, dim: int) -> Any:
     """A new FAISS index. Refuses what FAISS accepts and later crashes on or answers with another metric."""
     faiss = load_faiss()
 
@@ -183,7 +193,7 @@ def _refusal(factory: str, dim: int, reason: str) -> str:
 
 
 @contextmanager
-def _as_ours(factory: str) -> Iterator[None]:
+def faiss_errors(factory: str) -> Iterator[None]:
     """FAISS's RuntimeError as AnnIndexError."""
     try:
         yield
@@ -191,7 +201,7 @@ def _as_ours(factory: str) -> Iterator[None]:
         raise AnnIndexError(f"FAISS cannot build {factory!r} of these vectors: {faiss_reason(error)}") from error
 
 
-def _prepare(index: Any, seed: int) -> tuple[int, list[Any]]:
+def prepare_training(index: Any, seed: int) -> tuple[int, list[Any]]:
     """Seeds k-means in all parts, silences its warnings on stderr, and leaves out training that no search uses.
 
     Returns the number of rows that k-means cannot do without, and transforms whose `pq` is to be reset after training.

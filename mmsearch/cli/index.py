@@ -96,6 +96,7 @@ def _print_plan(plan: "Plan") -> None:
     print(f"index     {plan.factory}; {plan.rows:,} rows of dim {plan.dim}")
     print(f"why       {plan.why}")
     print(f"build     about {plan.seconds:,.0f} s, {size(plan.build_memory)} of memory")
+    print(f"          of that {', '.join(f'{name} {seconds:,.0f} s' for name, seconds in plan.steps)}")
     print(f"search    {size(plan.search_memory)} of memory, {size(plan.mapped)} mapped from the disk")
     print(f"disk      {size(plan.disk)}")
 

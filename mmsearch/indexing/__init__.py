@@ -3,6 +3,7 @@
 planning     which kind, and what it will cost
 trial_queries  image and text queries with their exact neighbours
 tuning       what each search effort costs and finds, and the cheapest that reaches the target
+durations    how long that will take, tried on a few rows
 run          building, growing, tuning again, committing
 curve        recall against latency, as lines of a table
 """

@@ -1,13 +1,13 @@
 """Which kind of index suits a gallery, and what it will cost: chosen before anything is built."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mmsearch.ann import held_bytes_per_row, lists_of, row_bytes, training_rows_needed
 from mmsearch.errors import AnnIndexError
 from mmsearch.indexing.memory import installed, size
 
-__all__ = ["FLAT_ROWS", "Plan", "automatic_factory", "plan"]
+__all__ = ["FLAT_ROWS", "Plan", "assigning", "automatic_factory", "learning", "operations", "plan"]
 
 # Below this a flat scan answers in tens of milliseconds, and any other index only loses recall.
 FLAT_ROWS = 50_000
@@ -35,6 +35,7 @@ class Plan:
     why: the reason for this kind. training_rows: how many rows its lists and codes are learned from.
     build_memory, search_memory: anonymous resident memory (RssAnon), mapped files not counted. mapped: of those, what
     search reads by random access. disk: files of the index. seconds: to build, with the measuring; 0 where unknown.
+    steps: what these are made of. Encoding general captions, which is done once for a model, is not among them.
     """
 
     factory: str
@@ -47,6 +48,7 @@ class Plan:
     mapped: int
     disk: int
     seconds: float = 0.0
+    steps: tuple[tuple[str, float], ...] = ()
 
 
 def automatic_factory(rows: int, dim: int, *, dimensions_a_code: int = 2) -> str:
@@ -128,12 +130,18 @@ def _training_bytes(rows: int, dim: int) -> int:
     return rows * dim * 4 + min(rows, 65_536) * dim * 8
 
 
-def with_seconds(plan: Plan, queries: int, flops: float) -> Plan:
-    """The plan with a prediction of how long it takes on a machine of so many floating point operations a second."""
+def learning(plan: Plan) -> float:
+    """Floating point operations of learning the lists: ten rounds of k-means."""
+    return 10 * 2 * plan.training_rows * lists_of(plan.factory, plan.dim) * plan.dim
+
+
+def assigning(plan: Plan) -> float:
+    """Floating point operations of finding the list of each row."""
     lists = lists_of(plan.factory, plan.dim)
-    learning = 10 * 2 * plan.training_rows * lists * plan.dim
     compared = min(lists, 6_000) if lists >= GRAPH_LISTS else lists  # through a graph, at the speed of single rows
-    assigning = 2 * plan.rows * compared * plan.dim
-    asking = 2 * plan.rows * queries * plan.dim
-    per_row = 1.2e-5 if lists else 3e-6  # read, code, write
-    return replace(plan, seconds=(learning + assigning + 1.5 * asking) / flops + per_row * plan.rows)
+    return 2 * plan.rows * compared * plan.dim
+
+
+def operations(plan: Plan, queries: int) -> float:
+    """Floating point operations of building: lists, and the exact neighbours of queries."""
+    return learning(plan) + assigning(plan) + 1.5 * 2 * plan.rows * queries * plan.dim

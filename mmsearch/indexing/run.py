@@ -24,19 +24,20 @@ from mmsearch.ann import (
     save_record,
     share_files,
     stored_blocks,
+    unbuilt,
 )
 from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.gallery import Gallery, consistently
+from mmsearch.indexing.durations import measured_speeds, with_seconds
 from mmsearch.indexing.memory import AnonymousPeak, parse_size
-from mmsearch.indexing.planning import Plan, plan, with_seconds
+from mmsearch.indexing.planning import Plan, plan
 from mmsearch.indexing.records import DEFAULT, IndexOptions, IndexReport, Outcome
 from mmsearch.indexing.trial_queries import (
     ASKING,
-    IMAGE_QUERIES,
     LEAST_QUERIES,
     NEW_ROWS,
-    TEXT_QUERIES,
     Questions,
+    expected_queries,
     questions,
     sample,
 )
@@ -48,6 +49,7 @@ from mmsearch.indexing.tuning import (
     milliseconds,
     surely_below,
     try_efforts,
+    tunable,
 )
 from mmsearch.items import DEFAULT_KIND, kind
 from mmsearch.progress import ProgressCallback, quiet
@@ -90,10 +92,20 @@ def index(
 
 
 def predict(gallery: _Path | None = None, *, table: str = DEFAULT_KIND.name, options: IndexOptions = DEFAULT) -> Plan:
-    """What `index` would build and what that would cost. Nothing is written. Raises AnnIndexError."""
-    opened = _opened(gallery, table)
-    _goal(options)
-    return with_seconds(_plan(opened, table, options), TEXT_QUERIES + IMAGE_QUERIES, _flops())
+    """What `index` would build and what that would cost, with times from a try of each step on a few rows.
+
+    Nothing is written. Raises AnnIndexError, GalleryError, StoreError.
+    """
+    return consistently(_opened(gallery, table), lambda current: _predicted(current, table, options))
+
+
+def _predicted(gallery: Gallery, table: str, options: IndexOptions) -> Plan:
+    goal, planned = _goal(options), _plan(gallery, table, options)
+    queries = expected_queries(gallery, general=tunable(unbuilt(planned.factory, planned.dim), goal.k))
+    speeds = measured_speeds(
+        gallery, table, planned.factory, training_rows=planned.training_rows, queries=queries, k=goal.k
+    )
+    return with_seconds(planned, queries, goal.k, speeds)
 
 
 def _opened(gallery: _Path | None, table: str) -> Gallery:
@@ -117,16 +129,6 @@ def _plan(gallery: Gallery, table: str, options: IndexOptions) -> Plan:
     value = 2 if gallery.manifest.dtype == "float16" else 4
     rows, dim = gallery.live_rows(table), gallery.manifest.encoder.dim
     return plan(rows, dim, bytes_a_value=value, factory=options.factory, memory=memory)
-
-
-def _flops() -> float:
-    """Floating point operations a second of this machine's matrix products, tried for a fraction of a second."""
-    left, right = np.ones((2048, 512), np.float32), np.ones((512, 2048), np.float32)
-    left @ right
-    began = time.perf_counter()
-    for _ in range(4):
-        left @ right
-    return 4 * 2 * 2048 * 512 * 2048 / (time.perf_counter() - began)
 
 
 class _Run:
@@ -289,13 +291,12 @@ class _Run:
     ) -> tuple[list[Questions], list[MeasuredRecall]]:
         if self._asked is None:
             # Where there is nothing to tune and nothing to lose, captions that the gallery lacks are not missed.
-            tunable = len(ann.widths()) > 1 or ann.factors(self.goal.k) != [None]
             self._asked = questions(
                 self.gallery,
                 self.table,
                 self.goal.k,
                 self.rng,
-                general=tunable,
+                general=tunable(ann, self.goal.k),
                 encoder=self.options.encoder,
                 fresh=fresh.covers if fresh else None,
                 progress=self.progress,

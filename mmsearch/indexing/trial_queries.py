@@ -30,6 +30,7 @@ __all__ = [
     "NEW_ROWS",
     "EncoderChoice",
     "Questions",
+    "expected_queries",
     "general_captions",
     "questions",
     "sample",
@@ -161,6 +162,15 @@ def _texts(
     if own >= LEAST_QUERIES:
         return _rows(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
     return MeasuredRecall("text", k, 0, None, f"text recall unmeasured: {why}")
+
+
+def expected_queries(gallery: Gallery, *, general: bool) -> int:
+    """How many `questions` will ask, where a text side can be loaded if one is needed."""
+    rows, own = gallery.live_rows(IMAGES.name), gallery.live_rows(CAPTIONS.name)
+    images = min(IMAGE_QUERIES, rows) if rows >= LEAST_QUERIES else 0
+    if own < ENOUGH_CAPTIONS and general and not gallery.manifest.encoder.declared:
+        return images + len(general_captions())
+    return images + (min(TEXT_QUERIES, own) if own >= LEAST_QUERIES else 0)
 
 
 def general_captions() -> list[str]:

@@ -16,23 +16,27 @@ from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.search.through_index import search_index
 
 __all__ = [
+    "BEYOND",
     "CLOSE_TO_BEST",
+    "TIMED",
     "Goal",
     "choose",
     "consistent",
     "lower_bound",
     "measured",
     "milliseconds",
+    "size_of",
     "surely_below",
     "try_efforts",
+    "tunable",
 ]
 
 # Single queries timed at each effort, and at the chosen one.
-_TIMED, _TIMED_AT_LAST = 12, 60
+TIMED, TIMED_AT_LAST = 12, 60
 # A recall this near to the best is not worth a greater effort, where the target is out of reach.
 CLOSE_TO_BEST = 0.005
 # How far beyond the first effort that reaches the target to look: more lists allow fewer candidates for each hit.
-_BEYOND = 4
+BEYOND = 4
 # One-sided 95 % of the normal distribution.
 _Z = 1.645
 
@@ -62,6 +66,11 @@ def surely_below(found: MeasuredRecall, target: float) -> bool:
     return found.mean is not None and found.low is not None and 2 * found.mean - found.low < target
 
 
+def tunable(ann: AnnIndex, k: int) -> bool:
+    """Whether searches of this kind of index can look at more or less."""
+    return len(ann.widths()) > 1 or ann.factors(k) != [None]
+
+
 def try_efforts(
     ann: AnnIndex,
     gallery: Gallery,
@@ -80,12 +89,12 @@ def try_efforts(
         progress(Progress("measuring recall", place + 1, len(widths)))
         low = max(point.low for point in at_width)
         if low >= goal.recall and reached_at is None:
-            reached_at = _size(width)
-        elif low < goal.recall and _flat(tried, low, _size(width)):
+            reached_at = size_of(width)
+        elif low < goal.recall and _flat(tried, low, size_of(width)):
             break
-        if reached_at is not None and _size(width) >= _BEYOND * reached_at:
+        if reached_at is not None and size_of(width) >= BEYOND * reached_at:
             break
-        if goal.latency_ms is not None and min(point.milliseconds for point in at_width) > _BEYOND * goal.latency_ms:
+        if goal.latency_ms is not None and min(point.milliseconds for point in at_width) > BEYOND * goal.latency_ms:
             break
     return consistent(tried)
 
@@ -104,7 +113,7 @@ def _does_more(more: Effort, less: Effort) -> bool:
 
 
 def _cost(point: TriedEffort) -> tuple[float, int, int]:
-    return point.milliseconds, _size(point.effort), point.effort.k_factor or 0
+    return point.milliseconds, size_of(point.effort), point.effort.k_factor or 0
 
 
 def choose(tried: Sequence[TriedEffort], goal: Goal) -> TriedEffort:
@@ -143,7 +152,7 @@ def milliseconds(
     queries: NDArray[np.float32],
     effort: Effort,
     k: int,
-    times: int = _TIMED_AT_LAST,
+    times: int = TIMED_AT_LAST,
 ) -> float:
     """The median time of single queries, one after the other."""
     spent = []
@@ -165,7 +174,7 @@ def _at_width(
     for place, effort in enumerate(efforts):
         mean = {kind: float(found[place].mean()) for kind, found in shares.items()}
         low = {kind: lower_bound(found[place]) for kind, found in shares.items()}
-        spent = milliseconds(ann, gallery, table, queries, effort, k, _TIMED)
+        spent = milliseconds(ann, gallery, table, queries, effort, k, TIMED)
         text, image = (mean.get("text"), low.get("text")), (mean.get("image"), low.get("image"))
         points.append(TriedEffort(effort, spent, *text, *image))
     return points
@@ -192,11 +201,12 @@ def _shares(
     return shares
 
 
-def _size(width: Effort) -> int:
+def size_of(width: Effort) -> int:
+    """How wide a search is, whatever its setting is called."""
     return width.nprobe or width.ef_search or 1
 
 
 def _flat(tried: Sequence[TriedEffort], low: float, size: int) -> bool:
     """Whether a width of a quarter found as much: then the lists are not what is missing."""
-    before = [point.low for point in tried if _size(point.effort) * _BEYOND <= size]
+    before = [point.low for point in tried if size_of(point.effort) * BEYOND <= size]
     return bool(before) and low - max(before) < CLOSE_TO_BEST / 5
