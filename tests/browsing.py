@@ -29,7 +29,7 @@ HOSTILE = (
     os.fsdecode(b"caf\xe9.png"),
 )
 CAPTION = "</span><script>document.title='run'</script> \u202e & <img src=x onerror=\"document.title='run'\"> 👨‍👩‍👧"
-PATIENCE = 10_000  # milliseconds
+PATIENCE = 30_000  # milliseconds: a machine that does much else at once is no fault of the page
 ALL = 180 + 3 + 3 + len(HOSTILE)
 
 

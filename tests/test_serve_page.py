@@ -4,6 +4,7 @@ import base64
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,20 @@ def blue_file() -> FilePayload:
 
 def chips(page: Page) -> list[str]:
     return [" ".join(text.split()) for text in page.locator(".chips-list .chip-words").all_inner_texts()]
+
+
+def refuse_once(page: Page, words: str, **answer: Any) -> None:
+    """Have the next query for these words refused. The page may just be asking for further hits of what it shows."""
+    refused: list[Route] = []
+
+    def answered(route: Route) -> None:
+        if refused or words not in (route.request.post_data or ""):
+            route.fallback()
+        else:
+            refused.append(route)
+            route.fulfill(**answer)
+
+    page.route("**/api/query", answered)
 
 
 # --- before and while searching
@@ -230,7 +245,7 @@ def test_a_picture_that_is_still_here_is_sent_again_by_itself(visit: Visit) -> N
     expect(page).to_have_url(re.compile("picture="))
     visit.settled()
     forgot = {"error": "not known any more", "code": "unknown_picture", "picture": page.url[-32:]}
-    page.route("**/api/query", lambda route: route.fulfill(status=404, json=forgot), times=1)
+    refuse_once(page, "red", status=404, json=forgot)
     with page.expect_request("**/api/pictures"):
         page.fill("#words", "red")
         page.press("#words", "Enter")
@@ -675,14 +690,14 @@ def test_thumbnails_that_did_not_come_are_asked_for_again(visit: Visit) -> None:
 
 def test_a_busy_server_and_one_that_breaks_say_so(visit: Visit) -> None:
     page = visit.go("?q=red")
-    page.route("**/api/query", lambda route: route.fulfill(status=503, json={"error": "too many queries"}), times=1)
+    refuse_once(page, "blue", status=503, json={"error": "too many queries"})
     page.fill("#words", "blue")
     page.press("#words", "Enter")
     expect(page.locator("#banner")).to_contain_text("too many queries")
     reds(page)
     page.click("text=Try again")
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", "blue-000.png")
-    page.route("**/api/query", lambda route: route.fulfill(status=500, body="<h1>boom"), times=1)
+    refuse_once(page, "red", status=500, body="<h1>boom")
     page.fill("#words", "red")
     page.press("#words", "Enter")
     expect(page.locator("#banner")).to_contain_text("The server answered 500.")
