@@ -121,20 +121,20 @@ _OF_A_PLACE = (
 
 def _place_error(error: OSError) -> str:
     """One line about a place that the system does not let us use; of a lack of permission also who may give it."""
-    place = os.fsdecode(error.filename)
-    reason = f"cannot use {place}: {(error.strerror or str(error)).lower()}"
+    path = os.fsdecode(error.filename)
+    reason = f"cannot use {path}: {(error.strerror or str(error)).lower()}"
     if error.errno not in (errno.EACCES, errno.EPERM):
         return reason
-    owned = next((above for above in (Path(place), *Path(place).parents) if _owner(above) is not None), None)
+    owned = next((above for above in (Path(path), *Path(path).parents) if _owner(above) is not None), None)
     owner = f"{owned} belongs to {_owner(owned)}; " if owned is not None else ""
     return f"{reason}. {owner}ask for the right to read it (and to write it, for what writes), or name another place"
 
 
-def _owner(place: Path) -> str | None:
+def _owner(path: Path) -> str | None:
     try:
-        return place.owner()
+        return path.owner()
     except KeyError:
-        return f"user {place.stat().st_uid}"
+        return f"user {path.stat().st_uid}"
     except (OSError, NotImplementedError):  # out of sight too; Windows
         return None
 

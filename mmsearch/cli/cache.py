@@ -20,9 +20,9 @@ def cache(
     from mmsearch.cache import cache_dir
     from mmsearch.upkeep.cached import cached, prune_cache
 
-    found = prune_cache(kinds or (), unused_days=unused) if prune else cached(kinds or ())
+    kinds_of_cache = prune_cache(kinds or (), unused_days=unused) if prune else cached(kinds or ())
     print(f"cache     {cache_dir()}")
     verb = "removed " if prune else ""
-    for kind in found:
+    for kind in kinds_of_cache:
         used = f", last used {time.strftime('%Y-%m-%d', time.localtime(kind.used))}" if kind.entries else ""
         print(f"{kind.name:20}{verb}{kind.entries:,} entries, {kind.bytes / 1e6:,.1f} MB{used}")

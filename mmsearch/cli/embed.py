@@ -214,16 +214,18 @@ def _print(report: "EmbedReport") -> None:
         print(f"decoded   {report.stages.decoded_on_gpu:,} on the GPU, {report.stages.decoded_on_cpu:,} on processors")
 
 
-def _print_estimate(found: "Estimate") -> None:
-    print(f"gallery   {printable(found.gallery)} (dry run: nothing was written)")
+def _print_estimate(estimate: "Estimate") -> None:
+    print(f"gallery   {printable(estimate.gallery)} (dry run: nothing was written)")
     print(
-        f"pictures  {found.new:,} new, {found.changed:,} changed, {found.gone:,} gone, {found.unchanged:,} unchanged"
-        + (f", {found.retried:,} tried again" if found.retried else "")
-        + (f"; {found.still_skipped:,} skipped since an earlier run" if found.still_skipped else "")
+        f"pictures  {estimate.new:,} new, {estimate.changed:,} changed, {estimate.gone:,} gone, "
+        + f"{estimate.unchanged:,} unchanged"
+        + (f", {estimate.retried:,} tried again" if estimate.retried else "")
+        + (f"; {estimate.still_skipped:,} skipped since an earlier run" if estimate.still_skipped else "")
     )
-    timing = found.timing
+    timing = estimate.timing
     if timing is None:
-        print(f"time      {'not known: ' + found.untimed if found.untimed else 'a moment: nothing is to be embedded'}")
+        reason = f"not known: {estimate.untimed}" if estimate.untimed else "a moment: nothing is to be embedded"
+        print(f"time      {reason}")
         return
     print(f"time      about {duration(timing.seconds)} on {timing.device}, {timing.precision}")
     print(

@@ -119,10 +119,10 @@ def benchmark(
         fresh=fresh,
         columns=ColumnNames(image_column, tuple(caption_column or ())),
     )
-    for place in report or []:
-        require_place(place)
+    for target in report or []:
+        require_place(target)
     with display(interrupted=RESUMABLE) as shown:
-        found = run(
+        evaluation = run(
             str(context.info_name),
             images=images,
             annotations=annotations,
@@ -131,8 +131,8 @@ def benchmark(
             progress=shown.progress,
             announce=shown.announce,
         )
-    print_evaluation(found, compare=compare)
-    _write(found, report, per_query)
+    print_evaluation(evaluation, compare=compare)
+    _write(evaluation, report, per_query)
 
 
 def vectors(
@@ -171,10 +171,10 @@ def vectors(
 
     if len(images) != len(captions):
         raise typer.BadParameter(f"{len(images)} files of images and {len(captions)} of captions: give pairs")
-    for place in report or []:
-        require_place(place)
+    for target in report or []:
+        require_place(target)
     with display(interrupted="nothing was written") as shown:
-        found = run(
+        evaluation = run(
             list(zip(images, captions, strict=True)),
             qrels=qrels,
             image_ids=image_ids,
@@ -183,8 +183,8 @@ def vectors(
             progress=shown.progress,
             announce=shown.announce,
         )
-    print_evaluation(found, compare=False)
-    _write(found, report, per_query)
+    print_evaluation(evaluation, compare=False)
+    _write(evaluation, report, per_query)
 
 
 def galleries(
@@ -208,13 +208,13 @@ def galleries(
     from mmsearch.evaluation import evaluate_galleries as run
     from mmsearch.reports import require_place
 
-    for place in report or []:
-        require_place(place)
+    for target in report or []:
+        require_place(target)
     ks = tuple(sorted(set(k))) if k else EvaluateOptions().ks
     with display(interrupted="nothing was written") as shown:
-        found = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)
-    print_evaluation(found, compare=False)
-    _write(found, report, per_query)
+        evaluation = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)
+    print_evaluation(evaluation, compare=False)
+    _write(evaluation, report, per_query)
 
 
 def zeroshot(
@@ -261,10 +261,10 @@ def zeroshot(
         fresh=fresh,
     )
     with display(interrupted=RESUMABLE) as shown:
-        found = run(images, encoder=model, options=options, progress=shown.progress, announce=shown.announce)
-    print_zeroshot(found)
+        evaluation = run(images, encoder=model, options=options, progress=shown.progress, announce=shown.announce)
+    print_zeroshot(evaluation)
     if report is not None:
-        write_zeroshot(found, report)
+        write_zeroshot(evaluation, report)
         say(f"report written to {report}")
 
 
@@ -280,9 +280,9 @@ app.command("gallery", short_help="Galleries whose captions name their pictures.
 app.command("zeroshot", short_help="Zero-shot classification: a folder for each class.")(zeroshot)
 
 
-def _write(found: "EvaluationReport", places: list[Path] | None, per_query: bool) -> None:
+def _write(evaluation: "EvaluationReport", targets: list[Path] | None, per_query: bool) -> None:
     from mmsearch.reports import write_report
 
-    for place in places or []:
-        files = write_report(found, place, per_query=per_query)
-        say(f"report written to {place}" + (f" ({len(files)} files)" if len(files) > 1 else ""))
+    for target in targets or []:
+        files = write_report(evaluation, target, per_query=per_query)
+        say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))

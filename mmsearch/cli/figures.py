@@ -130,14 +130,14 @@ def _print_comparison(comparison: "Comparison") -> None:
 
 def _print_differences(differences: "Mapping[str, Difference]") -> None:
     """A column a figure: the difference, its interval and p below each other."""
-    shown = {name: found for name, found in differences.items() if not name.startswith("relevant_recall")}
+    shown = {name: difference for name, difference in differences.items() if not name.startswith("relevant_recall")}
     scales = {name: 1 if name == "mean_rank" else 100 for name in shown}
     print(f"{'':15}" + "".join(f"{name:>10}" for name in shown))
     rows = {
-        "difference": [f"{scales[name] * found.value:+.2f}" for name, found in shown.items()],
-        "  95 % from": [f"{scales[name] * found.interval.low:+.2f}" for name, found in shown.items()],
-        f"  {'to':>9}": [f"{scales[name] * found.interval.high:+.2f}" for name, found in shown.items()],
-        "p": [f"{found.p:.4f}" for found in shown.values()],
+        "difference": [f"{scales[name] * difference.value:+.2f}" for name, difference in shown.items()],
+        "  95 % from": [f"{scales[name] * difference.interval.low:+.2f}" for name, difference in shown.items()],
+        f"  {'to':>9}": [f"{scales[name] * difference.interval.high:+.2f}" for name, difference in shown.items()],
+        "p": [f"{difference.p:.4f}" for difference in shown.values()],
     }
     for label, cells in rows.items():
         print(f"{label:15}" + "".join(f"{cell:>10}" for cell in cells))

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def _milliseconds(text: str) -> float:
     """A time that was typed: 5ms, 0.2s, or a number of milliseconds."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)?\s*", text)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)?\s*", text)
+    if match is None:
         raise typer.BadParameter(f"{text!r} is no time; write it as 5ms or 0.2s")
-    return float(found[1]) * (1000 if found[2] == "s" else 1)
+    return float(match[1]) * (1000 if match[2] == "s" else 1)
 
 
 def index(

@@ -33,31 +33,33 @@ def info(
             else:
                 print(printable(f"{root}/{row.path}"), row.stage, row.reason, sep="\t")
         return
-    found = run(gallery)
+    summary = run(gallery)
     if output == "json":
-        print(json_text(asdict(found), default=str, indent=1))
+        print(json_text(asdict(summary), default=str, indent=1))
     else:
-        _print(found)
+        _print(summary)
 
 
-def _print(found: "GalleryInfo") -> None:
-    print(f"gallery   {printable(found.path)}")
-    print(f"version   {found.version}, {found.created_at}, by {found.created_by}")
-    print(f"encoder   {found.encoder.spec}, dim {found.encoder.dim}, {found.dtype}")
-    print(f"          {found.encoder.fingerprint}" + (" (imported, never checked)" if found.encoder.declared else ""))
-    print(f"holds     {found.images:,} images, {found.captions:,} captions; {found.skipped:,} files skipped")
-    if found.damaged:
-        print(f"damaged   {found.damaged:,} of the images: their files end too early (query … --where damaged)")
-    print(f"size      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards and {len(found.indexes)} indexes")
-    for parity in found.parity:
+def _print(summary: "GalleryInfo") -> None:
+    print(f"gallery   {printable(summary.path)}")
+    print(f"version   {summary.version}, {summary.created_at}, by {summary.created_by}")
+    print(f"encoder   {summary.encoder.spec}, dim {summary.encoder.dim}, {summary.dtype}")
+    print(
+        f"          {summary.encoder.fingerprint}" + (" (imported, never checked)" if summary.encoder.declared else "")
+    )
+    print(f"holds     {summary.images:,} images, {summary.captions:,} captions; {summary.skipped:,} files skipped")
+    if summary.damaged:
+        print(f"damaged   {summary.damaged:,} of the images: their files end too early (query … --where damaged)")
+    print(f"size      {summary.bytes / 1e6:,.1f} MB in {summary.shards:,} shards and {len(summary.indexes)} indexes")
+    for parity in summary.parity:
         print(f"agrees    on {parity.device} in {parity.precision}, {agreement(parity)}")
         for line in disagreements(parity):
             print(f"exact     {line}")
-    for root in found.roots:
+    for root in summary.roots:
         missing = "" if root.present else "  NOT THERE (mmsearch relocate, or forget)"
         named = "" if root.whole else " of the files that were named"
         print(f"root      {printable(root.path)}: {root.images:,} images, {root.skipped:,} skipped{named}{missing}")
-    for index in found.indexes:
+    for index in summary.indexes:
         print(
             f"index     {index.table}: {index.factory}, {index.rows:,} rows; covers {index.covered:,} live rows, "
             f"{index.beside:,} are scored beside it, {index.dead:,} of its rows are dead"
@@ -68,5 +70,5 @@ def _print(found: "GalleryInfo") -> None:
                 print(f"          recall {recall.mean:.4f} at {recall.k}{best} on {recall.kind} queries")
         if index.damaged:
             print(f"          DAMAGED, queries pass it by: {index.damaged}")
-    if not found.indexes:
+    if not summary.indexes:
         print("index     none; every query scores every row (mmsearch index)")

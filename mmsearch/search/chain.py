@@ -70,7 +70,7 @@ def answer_queries(
     stages: Sequence[MakeStage] = STAGES,
 ) -> list[Answer | QueryError | EncoderError]:
     """The answers to some queries, in their order. Raises GalleryError where the gallery itself is damaged."""
-    asked = [_Asked(query) for query in queries]
+    asked = [_PendingQuery(query) for query in queries]
     for one in asked:
         with one.may_fail():
             _check_query(one, gallery, retriever)
@@ -89,19 +89,19 @@ def require_items(gallery: Gallery, table: str) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _PendingQuery:
     """A query on its way to its answer.
 
     Attributes:
         own: the row that each `ItemPart` names.
         vectors: of the parts.
-        found: the candidates that there is use for, those that are passed over among them.
+        candidates: the candidates that there is use for, those that are passed over among them.
     """
 
     query: Query
     own: Mapping[ItemPart, int] = field(default_factory=dict)
     vectors: dict[Part, NDArray[np.float32]] = field(default_factory=dict)
-    found: Candidates | None = None
+    candidates: Candidates | None = None
     more: bool = False
     truncated: bool = False
     hits: Sequence[Hit] = ()
@@ -130,11 +130,11 @@ class _Asked:
         return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks), self.truncated)
 
 
-def _without_error(asked: Sequence[_Asked]) -> list[_Asked]:
+def _without_error(asked: Sequence[_PendingQuery]) -> list[_PendingQuery]:
     return [one for one in asked if one.error is None]
 
 
-def _check_query(asked: _Asked, gallery: Gallery, retriever: Retrieves) -> None:
+def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -> None:
     """Say what can be said before a model has to be loaded."""
     query = asked.query
     require_items(gallery, query.table)
@@ -143,7 +143,7 @@ def _check_query(asked: _Asked, gallery: Gallery, retriever: Retrieves) -> None:
     asked.own = {part: row_named(gallery, part.item) for part in query.parts if isinstance(part, ItemPart)}
 
 
-def _encode(asked: Sequence[_Asked], gallery: Gallery, encoders: EncodesQueries) -> None:
+def _encode(asked: Sequence[_PendingQuery], gallery: Gallery, encoders: EncodesQueries) -> None:
     """Give each query the vectors of its parts. What the gallery holds needs no encoder."""
     for one in asked:
         with one.may_fail():
@@ -173,7 +173,7 @@ def _encode(asked: Sequence[_Asked], gallery: Gallery, encoders: EncodesQueries)
 
 
 def _part_vector(
-    part: ImagePart | ItemPart | VectorPart, asked: _Asked, gallery: Gallery, encoders: EncodesQueries
+    part: ImagePart | ItemPart | VectorPart, asked: _PendingQuery, gallery: Gallery, encoders: EncodesQueries
 ) -> NDArray[np.float32]:
     if isinstance(part, ItemPart):
         return vector_at(gallery, asked.own[part])
@@ -187,18 +187,18 @@ def _part_vector(
     return held
 
 
-def _find(chains: "Mapping[_Asked, _Chain]", retriever: Retrieves, options: SearchOptions) -> None:
+def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, options: SearchOptions) -> None:
     """Retrieve rows for each query until its stages leave enough, or no more can come.
 
     Queries that look as far among the same rows are searched in one call.
     """
-    vectors: dict[_Asked, NDArray[np.float32]] = {}
+    vectors: dict[_PendingQuery, NDArray[np.float32]] = {}
     for one in chains:
         with one.may_fail():
             vectors[one] = one.vector()
     looking = {one: one.query.wanted + len(one.own_rows) for one in vectors}
     while looking:
-        alike: dict[tuple[str, str | None, int], list[_Asked]] = {}
+        alike: dict[tuple[str, str | None, int], list[_PendingQuery]] = {}
         for one, look in looking.items():
             alike.setdefault((one.query.table, one.query.where, look), []).append(one)
         looking = {}
@@ -218,7 +218,7 @@ def _find(chains: "Mapping[_Asked, _Chain]", retriever: Retrieves, options: Sear
 class _Chain:
     """The stages of one query."""
 
-    def __init__(self, asked: _Asked, gallery: Gallery, stages: Sequence[MakeStage]) -> None:
+    def __init__(self, asked: _PendingQuery, gallery: Gallery, stages: Sequence[MakeStage]) -> None:
         self._asked, self._gallery = asked, gallery
         context = StageContext(asked.query, gallery, asked.own_rows, asked.query.wanted)
         made = (make(context) for make in stages)
@@ -233,7 +233,7 @@ class _Chain:
         if len(candidates) < wanted and candidates.bound > -np.inf:
             return False
         asked.more = len(candidates) > wanted or candidates.bound > -np.inf
-        asked.found = candidates.first(wanted)
+        asked.candidates = candidates.first(wanted)
         if not len(candidates):
             asked.remarks.append(self._why_nothing(retrieved))
         return True
@@ -253,11 +253,11 @@ class _Chain:
         return why_nothing(query, best, left_out=len(own_rows), items=items)
 
 
-def _describe(asked: Sequence[_Asked], gallery: Gallery) -> None:
+def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
     """Turn candidates into hits: those of one table are read in one call."""
     for table in (each.name for each in kinds()):
-        alike = [(one, one.found) for one in asked if one.query.table == table and one.found is not None]
-        neighbours = side_by_side([_as_neighbours(found) for _, found in alike])
+        alike = [(one, one.candidates) for one in asked if one.query.table == table and one.candidates is not None]
+        neighbours = side_by_side([_as_neighbours(candidates) for _, candidates in alike])
         offsets = [one.query.offset for one, _ in alike]
         for (one, _), hits in zip(alike, hits_of(gallery, neighbours, table, offsets), strict=True):
             one.hits = hits
@@ -269,7 +269,7 @@ def _as_neighbours(candidates: Candidates) -> Neighbours:
     return Neighbours(candidates.row_ids[None], candidates.scores["score"][None])
 
 
-def _name_pictures(asked: Sequence[_Asked], gallery: Gallery) -> None:
+def _name_pictures(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
     """Say which files the queries asked with."""
     with_items = [one for one in asked if one.own]
     rows = [np.array([list(one.own.values())], np.int64) for one in with_items]

@@ -33,18 +33,24 @@ def side_by_side(parts: Sequence[Neighbours]) -> Neighbours:
     return whole
 
 
-def hits_of(gallery: Gallery, found: Neighbours, table: str, offsets: Sequence[int] | None = None) -> list[list[Hit]]:
-    """What was found, with the metadata of each row: a list a query.
+def hits_of(
+    gallery: Gallery, neighbours: Neighbours, table: str, offsets: Sequence[int] | None = None
+) -> list[list[Hit]]:
+    """What was neighbours, with the metadata of each row: a list a query.
 
     offsets: for each query, how many of the best are passed over: the first hit has the rank after them.
     """
-    passed = np.zeros(len(found.row_ids), np.int64) if offsets is None else np.asarray(offsets, np.int64)
-    wanted = ascending(found.row_ids[(found.row_ids >= 0) & (np.arange(found.row_ids.shape[1]) >= passed[:, None])])
+    passed = np.zeros(len(neighbours.row_ids), np.int64) if offsets is None else np.asarray(offsets, np.int64)
+    wanted = ascending(
+        neighbours.row_ids[(neighbours.row_ids >= 0) & (np.arange(neighbours.row_ids.shape[1]) >= passed[:, None])]
+    )
     of = kind(table)
     rows = consistently(gallery, lambda present: _rows(present, of, wanted))
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     answers = []
-    for row_ids, scores, first in zip(found.row_ids.tolist(), found.scores.tolist(), passed.tolist(), strict=True):
+    for row_ids, scores, first in zip(
+        neighbours.row_ids.tolist(), neighbours.scores.tolist(), passed.tolist(), strict=True
+    ):
         pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0][first:]
         answers.append(
             [

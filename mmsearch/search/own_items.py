@@ -28,12 +28,12 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
     except RuntimeError:  # the home of nobody
         absolute = Path(asked)
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
-    places = [
+    paths_below_roots = [
         (root_id, path)
         for root_id, folder in folders.items()
         if folder is not None and (path := _below(absolute, folder)) is not None
     ]
-    rows = [row for root_id, path in places for row in _rows_at(gallery, path) if row[1] == root_id]
+    rows = [row for root_id, path in paths_below_roots for row in _rows_at(gallery, path) if row[1] == root_id]
     rows = rows or _rows_at(gallery, asked)
     if not rows:
         raise QueryError(
@@ -46,11 +46,11 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
     return rows[0][0]
 
 
-def _below(place: Location, folder: Location) -> str | None:
-    """A place relative to a folder that holds it, also where only Unicode tells their names apart."""
-    if place.is_relative_to(folder):
-        return str(place.relative_to(folder))
-    inside, outside = composed(str(place)), f"{composed(str(folder))}/"
+def _below(path: Location, folder: Location) -> str | None:
+    """A path relative to a folder that holds it, also where only Unicode tells their names apart."""
+    if path.is_relative_to(folder):
+        return str(path.relative_to(folder))
+    inside, outside = composed(str(path)), f"{composed(str(folder))}/"
     return inside.removeprefix(outside) if inside.startswith(outside) else None
 
 

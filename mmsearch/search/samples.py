@@ -47,8 +47,8 @@ def _spread(
     """At most n ids, ascending, at even distances among those admitted."""
     pieces = [admits(rows) for rows in gallery.scan(table, columns)]
     row_ids = np.sort(np.concatenate(pieces)) if pieces else np.zeros(0, np.int64)
-    places = np.linspace(0, len(row_ids) - 1, min(n, len(row_ids))).round().astype(np.int64)
-    chosen: NDArray[np.int64] = row_ids[places]
+    positions = np.linspace(0, len(row_ids) - 1, min(n, len(row_ids))).round().astype(np.int64)
+    chosen: NDArray[np.int64] = row_ids[positions]
     return chosen
 
 

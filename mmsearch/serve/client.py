@@ -58,11 +58,11 @@ class Server:
 
     def ask(self, query: Query) -> Answer:
         """As `OpenGallery.ask`. Raises QueryError, EncoderError, GalleryError, and MmsearchError where none answers."""
-        found = self._post("/api/query", json.dumps(self._known(query).to_json()).encode(), "application/json")
+        answered = self._post("/api/query", json.dumps(self._known(query).to_json()).encode(), "application/json")
         shown = [part.image for part in query.parts if isinstance(part, ImagePart) and part.weight > 0]
         files = [os.path.abspath(image) for image in shown if not isinstance(image, bytes)]  # noqa: PTH100
-        hits = [_hit(each, query.table) for each in found["hits"]]
-        answer = Answer(query, hits, files, found["more"], tuple(found["warnings"]))
+        hits = [_hit(each, query.table) for each in answered["hits"]]
+        answer = Answer(query, hits, files, answered["more"], tuple(answered["warnings"]))
         for remark in answer.remarks:
             warnings.warn(remark, MmsearchWarning, stacklevel=2)
         return answer
@@ -72,8 +72,8 @@ class Server:
         most = max(1, min(REQUEST.queries, REQUEST.hits_together // max(query.wanted for query in queries)))
         for some in batches_of(queries, most):
             body = json.dumps({"queries": [self._known(query).to_json() for query in some]}).encode()
-            found = self._post("/api/queries", body, "application/json")["answers"]
-            for query, each in zip(some, found, strict=True):
+            answers = self._post("/api/queries", body, "application/json")["answers"]
+            for query, each in zip(some, answers, strict=True):
                 if "error" in each:
                     raise QueryError(f"query {query.id}: {each['error']}")
                 hits = [_hit(hit, query.table) for hit in each["hits"]]
@@ -115,14 +115,14 @@ class Server:
                 f"no server answers at {self.address} ({error or type(error).__name__}). Start one: mmsearch serve"
             ) from error
         try:
-            found = response.json()
-            if not isinstance(found, dict) or not (response.is_success or "error" in found):
+            message = response.json()
+            if not isinstance(message, dict) or not (response.is_success or "error" in message):
                 raise ValueError
         except ValueError:
             raise MmsearchError(f"what answers at {self.address} is no server of mmsearch") from None
         if not response.is_success:
-            raise _failure(response.status_code, str(found["error"]))
-        return found
+            raise _failure(response.status_code, str(message["error"]))
+        return message
 
 
 def _failure(status: int, message: str) -> MmsearchError:
@@ -133,17 +133,17 @@ def _failure(status: int, message: str) -> MmsearchError:
     return kinds.get(status, QueryError)(message)
 
 
-def _hit(found: dict[str, Any], table: str) -> Hit:
+def _hit(message: dict[str, Any], table: str) -> Hit:
     of = kind(table)
-    columns: dict[str, Any] = {name: found.get(name) for name in of.columns}
+    columns: dict[str, Any] = {name: message.get(name) for name in of.columns}
     if columns.get("taken_at"):
         columns["taken_at"] = datetime.fromisoformat(columns["taken_at"])
     if columns.get("path_bytes"):
         columns["path_bytes"] = base64.b64decode(columns["path_bytes"])
-    file = found["file"]
-    if found.get("file_bytes"):  # so that a picture on this machine too can be opened, copied and shown
-        file = os.fsdecode(base64.b64decode(found["file_bytes"]))
-    return Hit(found["rank"], found["score"], found["row_id"], of, of.row(**columns), None, file, found["gone"])
+    file = message["file"]
+    if message.get("file_bytes"):  # so that a picture on this machine too can be opened, copied and shown
+        file = os.fsdecode(base64.b64decode(message["file_bytes"]))
+    return Hit(message["rank"], message["score"], message["row_id"], of, of.row(**columns), None, file, message["gone"])
 
 
 def _named(path: str | os.PathLike[str]) -> str:

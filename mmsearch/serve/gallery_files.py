@@ -88,11 +88,11 @@ def images_of(gallery: Gallery, hits: Sequence[Hit]) -> list[CaptionImage | None
     if not paths:
         return [None] * len(hits)
     folders = {root.id: str(gallery.root_path(root.id)) for root in gallery.manifest.roots}
-    found = {
+    image_of_path = {
         (folders.get(root_id), path): CaptionImage(row_id, width, height)
         for row_id, root_id, path, width, height in consistently(gallery, lambda now: now.images_at(paths))
     }
-    return [found.get((hit.root, hit.path or "")) for hit in hits]
+    return [image_of_path.get((hit.root, hit.path or "")) for hit in hits]
 
 
 def read_content(gallery: Gallery, row: ImageRow) -> FileContent:

@@ -183,10 +183,10 @@ def _cross_site(scope: Scope, headers: Mapping[str, str]) -> str | None:
 
 def _cookie(header: str, name: str) -> str | None:
     try:
-        found = SimpleCookie(header).get(name)
+        cookie = SimpleCookie(header).get(name)
     except CookieError:
         return None
-    return None if found is None else found.value
+    return None if cookie is None else cookie.value
 
 
 def _is_address(host: str) -> bool:

@@ -68,7 +68,7 @@ class Service:
     def problem(self) -> str | None:
         """Why the server does not answer as it should; None where it does."""
         workers = self.query_threads, self.reading, self.filtering, self._drawing, *self.sent_images.pools
-        return self.followed.problem or next((found for each in workers if (found := each.problem)), None)
+        return self.followed.problem or next((problem for each in workers if (problem := each.problem)), None)
 
     def _watch(self) -> None:
         def held() -> float:

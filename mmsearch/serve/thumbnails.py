@@ -114,17 +114,17 @@ class Thumbnails:
     def _open(self) -> None:
         """Take up what an earlier run has left."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = []
+        kept_files = []
         for file in self._folder.iterdir():
             try:
                 if is_partial(file):
                     file.unlink()
                 elif file.suffix == ".jpg":
                     state = file.stat()
-                    found.append((state.st_mtime_ns, file.name, state.st_size))
+                    kept_files.append((state.st_mtime_ns, file.name, state.st_size))
             except (FileNotFoundError, PermissionError):  # another server's
                 continue
-        for _, name, size in sorted(found):
+        for _, name, size in sorted(kept_files):
             self._sizes[name] = size
             self._bytes += size
         self._shrink()
