@@ -25,12 +25,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from scripts.measuring import circumstances
+from scripts.measuring import circumstances, fast_of
+
+if TYPE_CHECKING:
+    from mmsearch.encoders import Encoder
 
 SMALL = {
     "embed_dim": 128,
@@ -161,7 +164,7 @@ class PlainWay:
 # --- mmsearch, whole and in parts -----------------------------------------------------------------------------------
 
 
-def embed(files: Sequence[Path], gallery: Path, encoder: Any) -> float:
+def embed(files: Sequence[Path], gallery: Path, encoder: "Encoder") -> float:
     from mmsearch.embedding import embed as run
 
     shutil.rmtree(gallery, ignore_errors=True)
@@ -173,19 +176,19 @@ def embed(files: Sequence[Path], gallery: Path, encoder: Any) -> float:
     return took
 
 
-def decode(files: Sequence[Path], encoder: Any) -> float:
+def decode(files: Sequence[Path], encoder: "Encoder") -> float:
     """Files to pixels, by nothing but threads."""
     import torch
 
     from mmsearch import images
 
+    fast = fast_of(encoder)
+
     def one(file: Path) -> Any:
-        picture = images.decode_fast(file.read_bytes(), 3 * max(encoder.image.fast.size))
+        picture = images.decode_fast(file.read_bytes(), 3 * max(fast.size))
         if isinstance(picture, images.Picture):
-            return encoder.image.fast.fit(picture.image)
-        return encoder.image.fast.fit_array(
-            picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation
-        )
+            return fast.fit(picture.image)
+        return fast.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -198,9 +201,9 @@ def decode(files: Sequence[Path], encoder: Any) -> float:
     return took
 
 
-def encode(file: Path, count: int, encoder: Any) -> float:
+def encode(file: Path, count: int, encoder: "Encoder") -> float:
     """Ready pixels to vectors: in one thread that uses all cores, or in a lane a core, whichever is faster."""
-    picture = np.array(encoder.image.fast.fit(Image.open(file).convert("RGB")))
+    picture = np.array(fast_of(encoder).fit(Image.open(file).convert("RGB")))
     batch = 32 if encoder.device == "cpu" else 256
     pixels = np.repeat(picture[None], batch, axis=0)
     batches = -(-count // batch)

@@ -28,11 +28,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from scripts.bench_embed import random_model, write_photos
 from scripts.measuring import circumstances, keep_bytecode
+
+if TYPE_CHECKING:
+    from mmsearch.encoders import Encoder
 
 PROCESSORS = 2
 
@@ -116,7 +119,7 @@ def cluster() -> None:
     )
 
 
-def local(photos: Path, gallery: Path, encoder: Any, threads: int) -> tuple[float, float]:
+def local(photos: Path, gallery: Path, encoder: "Encoder", threads: int) -> tuple[float, float]:
     """Seconds, and seconds that processors worked."""
     from mmsearch.embedding import EmbedOptions, embed
 

@@ -8,11 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from mmsearch.encoders import Encoder, FastPreprocessing
+
 __all__ = [
-    *("circumstances", "keep_bytecode", "median_of", "python", "random_gallery", "random_model"),
+    *("circumstances", "fast_of", "keep_bytecode", "median_of", "python", "random_gallery", "random_model"),
     *("seconds", "seconds_and_work"),
 ]
 
@@ -55,6 +59,13 @@ def seconds_and_work(command: Sequence[object]) -> tuple[float, float]:
     subprocess.run(list(map(str, command)), capture_output=True, check=True)
     took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def fast_of(encoder: "Encoder") -> "FastPreprocessing":
+    fast = encoder.image.fast
+    if fast is None:
+        raise SystemExit("this model has no quick way to pixels, which is what is measured")
+    return fast
 
 
 def random_model(folder: Path) -> Path:

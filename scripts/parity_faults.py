@@ -10,13 +10,17 @@ sample's mean. `embed` stops where a kind's median PSNR or mean cosine is below 
 
 import argparse
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from scripts.measuring import fast_of
+
+if TYPE_CHECKING:
+    from mmsearch.encoders import Encoder
 
 Fit = Callable[[Any], Any]
 
@@ -28,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     from mmsearch import encoders
 
-    encoder: Any = encoders.open(options.model, device="cpu")
+    encoder = encoders.open(options.model, device="cpu")
     postcards = Path(__file__).resolve().parents[1] / "data" / "postcards" / "images"
     pictures = [file.read_bytes() for file in options.pictures or sorted(postcards.glob("*.jpg"))[:: 1000 // 16][:16]]
     for name, kind in {
@@ -51,11 +55,11 @@ def saved(data: bytes, *, side: int = 0, orientation: int = 1) -> bytes:
     return stream.getvalue()
 
 
-def table(name: str, pictures: list[bytes], encoder: Any) -> None:
+def table(name: str, pictures: list[bytes], encoder: "Encoder") -> None:
     from mmsearch.embedding.parity import COSINE_GATES, PSNR_GATES, centred_cosines, psnr
     from mmsearch.images import decode, decode_fast
 
-    fast = encoder.image.fast
+    fast = fast_of(encoder)
     exact = np.stack([encoder.image.prepare(decode(data).image) for data in pictures])
     references = encoder.image.encode_reference(exact)
     found = [decode_fast(data, 3 * max(fast.size)) for data in pictures]
@@ -115,5 +119,4 @@ def faults(fast: Any) -> dict[str, Fit]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

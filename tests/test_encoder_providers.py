@@ -169,7 +169,9 @@ def test_a_side_that_is_missing_is_an_error_that_names_those_that_are_there(monk
         _ = encoders.open("fake", ["image"]).text
 
 
-def test_pictures_need_no_texts(photos: Path, tmp_path: Path, mmsearch: Command, monkeypatch: Any) -> None:
+def test_pictures_need_no_texts(
+    photos: Path, tmp_path: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An encoder of images alone makes galleries that are asked with images; for texts a line says what is missing."""
     provide(monkeypatch, without_texts)
     gallery, captions = tmp_path / "g", tmp_path / "captions.txt"

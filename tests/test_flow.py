@@ -14,7 +14,7 @@ from mmsearch import loader
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.stage_times import Stages
-from mmsearch.encoders import EncodedImages, ImageLane, Pixels
+from mmsearch.encoders import EncodedImages, Encoder, ImageLane, Pixels
 from mmsearch.errors import EncoderError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter
 from mmsearch.loader import LoadSeconds
@@ -54,7 +54,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def run(photos: Path, encoder: Any, **options: Any) -> EmbedReport:
+def run(photos: Path, encoder: Encoder, **options: Any) -> EmbedReport:
     return embed([photos], gallery=photos.parent / "g", encoder=encoder, options=EmbedOptions(**options))
 
 

@@ -117,11 +117,17 @@ def swapped(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
     monkeypatch.setattr(turbo, "decode", wrong)
 
 
-def interpolated(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    monkeypatch.setattr(encoder.image.fast, "_mode", "bilinear")
+def fast_of(encoder: Encoder) -> preprocessing.Preprocessing:
+    fast = encoder.image.fast
+    assert isinstance(fast, preprocessing.Preprocessing)
+    return fast
 
 
-def nearest(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+def interpolated(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
+    monkeypatch.setattr(fast_of(encoder), "_mode", "bilinear")
+
+
+def nearest(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
     def plain(pixels: torch.Tensor, scale_factor: Any, **_: object) -> torch.Tensor:
         return interpolate(pixels, scale_factor=scale_factor)
 
@@ -141,7 +147,7 @@ def turned_the_other_way(monkeypatch: pytest.MonkeyPatch, _: Any) -> None:
     monkeypatch.setattr(preprocessing, "turned", turned_back)
 
 
-def shifted(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
+def shifted(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
     """As if the last column of a scaled picture were as wide as the others."""
     right = turbo.decode
 
@@ -152,18 +158,18 @@ def shifted(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
     monkeypatch.setattr(turbo, "decode", wrong)
 
 
-def other_mean(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    right = encoder.image.fast.normalise
-    monkeypatch.setattr(encoder.image.fast, "normalise", lambda pixels: right(pixels) + 0.4)
+def other_mean(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
+    right = fast_of(encoder).normalise
+    monkeypatch.setattr(fast_of(encoder), "normalise", lambda pixels: right(pixels) + 0.4)
 
 
-def other_std(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    right = encoder.image.fast.normalise
-    monkeypatch.setattr(encoder.image.fast, "normalise", lambda pixels: right(pixels) * 0.5)
+def other_std(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
+    right = fast_of(encoder).normalise
+    monkeypatch.setattr(fast_of(encoder), "normalise", lambda pixels: right(pixels) * 0.5)
 
 
-def unnormalised(monkeypatch: pytest.MonkeyPatch, encoder: Any) -> None:
-    monkeypatch.setattr(encoder.image.fast, "normalise", lambda pixels: pixels.permute(0, 3, 1, 2).float())
+def unnormalised(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
+    monkeypatch.setattr(fast_of(encoder), "normalise", lambda pixels: pixels.permute(0, 3, 1, 2).float())
 
 
 FAULTS = (

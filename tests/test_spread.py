@@ -22,7 +22,7 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, piec
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
 from mmsearch.embedding.stage_times import Stages
-from mmsearch.encoders import Pixels, preprocessing
+from mmsearch.encoders import Encoder, Pixels, preprocessing
 from mmsearch.errors import (
     ClusterError,
     EncoderError,
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def spread(folder: Path, gallery: str = "g", encoder: Any = None, **more: Any) -> EmbedReport:
+def spread(folder: Path, gallery: str = "g", encoder: str | Encoder | None = None, **more: Any) -> EmbedReport:
     keywords = {key: more.pop(key) for key in ("selection", "progress", "captions") if key in more}
     options = EmbedOptions(ray="auto", **more)
     return embed(
@@ -114,7 +114,9 @@ def test_it_is_the_gallery_of_a_local_run(folder: Path, crew: type[PretendedCrew
     assert {shard.provenance.route for shard in manifest.shards["images"] if shard.provenance} == {"fast"}
 
 
-def test_known_content_is_encoded_nowhere(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_known_content_is_encoded_nowhere(
+    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of files in another root, also those that a part of this very run has embedded, once workers were told."""
     local(folder, "g")
     shutil.copytree(folder / "photos", folder / "again", symlinks=True)
@@ -140,7 +142,9 @@ def test_known_content_is_encoded_nowhere(folder: Path, crew: type[PretendedCrew
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_happens_to_workers(seed: int, folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_whatever_happens_to_workers(
+    seed: int, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A third of all attempts fails, before or after the shard was written; some are done twice."""
     rng = random.Random(seed)
     monkeypatch.setattr(dispatch, "_ERRORS", 1000)
@@ -170,7 +174,9 @@ def test_whatever_happens_to_workers(seed: int, folder: Path, crew: type[Pretend
     assert_equal(folder / "g", folder / "local")
 
 
-def test_a_file_that_ends_whoever_reads_it(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_a_file_that_ends_whoever_reads_it(
+    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is found and skipped; the others are embedded, and few workers are lost over it."""
 
     def fault(worker: int, piece: Piece) -> Fault:
@@ -191,7 +197,7 @@ def test_a_file_that_ends_whoever_reads_it(folder: Path, crew: type[PretendedCre
 
 @pytest.mark.parametrize("beginning", [True, False])
 def test_workers_that_end_whatever_they_do(
-    beginning: bool, folder: Path, crew: type[PretendedCrew], monkeypatch: Any
+    beginning: bool, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such a run ends with an error rather than with every file skipped."""
     if beginning:
@@ -209,7 +215,9 @@ def test_workers_that_end_whatever_they_do(
     assert not find_gallery(folder / "g") or not list(Gallery.open(folder / "g").skipped_rows())
 
 
-def test_that_there_is_no_worker_is_said(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_that_there_is_no_worker_is_said(
+    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+) -> None:
     right, calls, said = PretendedCrew.hire, [0], list[str]()
 
     def hire(self: PretendedCrew) -> Any:
@@ -226,7 +234,7 @@ def test_that_there_is_no_worker_is_said(folder: Path, crew: type[PretendedCrew]
 
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), RuntimeError("CUDA error: device-side assert")])
 def test_what_fails_for_every_worker_is_raised(
-    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: Any
+    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PretendedCrew, "fault", staticmethod(lambda worker, piece: error))
     with pytest.raises(type(error), match=str(error)):
@@ -236,7 +244,7 @@ def test_what_fails_for_every_worker_is_raised(
 
 @pytest.mark.parametrize("error", [ImportError("libtorch.so: failed to map segment"), MemoryError("no memory")])
 def test_a_machine_that_lacks_memory_or_a_library_is_a_line(
-    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: Any
+    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def another(make: Any, worker: int) -> Any:
         raise error
@@ -249,7 +257,9 @@ def test_a_machine_that_lacks_memory_or_a_library_is_a_line(
     assert crew.last.closed
 
 
-def test_a_worker_with_another_model_or_program(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_a_worker_with_another_model_or_program(
+    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def another(make: Any, worker: int) -> Any:
         return replace(make, encoder=FakeEncoder("fake", seed=1)) if worker == 2 else make
 
@@ -265,7 +275,7 @@ def test_a_worker_with_another_model_or_program(folder: Path, crew: type[Pretend
 
 
 def test_in_a_new_gallery_the_first_worker_decides_and_another_model_is_refused(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: Any
+    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def another(make: Any, worker: int) -> Any:
         return replace(make, encoder=FakeEncoder("fake", seed=worker))
@@ -275,7 +285,7 @@ def test_in_a_new_gallery_the_first_worker_decides_and_another_model_is_refused(
         spread(folder)
 
 
-def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures that only it cannot read are not skipped: what was embedded is kept, and the error says what to do."""
     from mmsearch import loader
 
@@ -301,7 +311,7 @@ def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], mon
     assert_equal(folder / "g", folder / "local")
 
 
-def test_a_worker_without_the_gallery(folder: Path, crew: type[PretendedCrew], monkeypatch: Any) -> None:
+def test_a_worker_without_the_gallery(folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it sees no gallery at all, or writes into a folder of its own."""
 
     def elsewhere(make: Any, worker: int) -> Any:
@@ -400,7 +410,7 @@ def photo(seed: int) -> bytes:
 
 
 def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
-    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: Any
+    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that does not agree stops the run before it writes, however well the others do."""
     (tmp_path / "photos").mkdir()
@@ -429,7 +439,7 @@ def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
 
 
 def test_a_kind_that_does_not_agree_goes_exactly_at_each_worker(
-    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: Any
+    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was done of it in a piece is done again before anything is written; all workers' counts are one."""
     (tmp_path / "photos").mkdir()
@@ -528,7 +538,9 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
     assert not holder([]).knows(known[0])
 
 
-def test_ray_on_the_command_line(folder: Path, crew: type[PretendedCrew], mmsearch: Command, monkeypatch: Any) -> None:
+def test_ray_on_the_command_line(
+    folder: Path, crew: type[PretendedCrew], mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With an address or without one, wherever it stands."""
     photos = folder / "photos"
     for number, (arguments, address) in enumerate(
@@ -549,7 +561,9 @@ def test_ray_on_the_command_line(folder: Path, crew: type[PretendedCrew], mmsear
     assert "it times a sample on this machine" in done.err
 
 
-def test_without_ray_the_error_says_what_to_install(folder: Path, mmsearch: Command, monkeypatch: Any) -> None:
+def test_without_ray_the_error_says_what_to_install(
+    folder: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     done = mmsearch("embed", folder / "photos", "--ray", "--model", "demo", "-g", folder / "g")
     assert (done.code, done.out) == (1, "")
