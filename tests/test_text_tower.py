@@ -391,7 +391,7 @@ def test_towers_are_bounded_and_the_longest_unused_go_first(
         write_tower(of(small_tower, numbered(number)))
         os.utime(towers / f"{number:064x}.safetensors", (number, number))
     read_tower(numbered(1))  # used now
-    abandoned = towers / "x.part"
+    abandoned = towers / ".0123456789abcdef.tmp.safetensors"
     abandoned.touch()
     os.utime(abandoned, (1, 1))
     size = (towers / f"{1:064x}.safetensors").stat().st_size

@@ -8,12 +8,12 @@ import contextlib
 import hashlib
 import json
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.cache import cache_dir, file_identity
+from mmsearch.whole_files import whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -104,11 +104,7 @@ def _read(entry: Path) -> str | None:
 
 def _write(entry: Path, value: str) -> None:
     """Whole or not at all. A cache that cannot be written (a read-only home) costs time at the next load, no more."""
-    partial = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}")
-    try:
+    with contextlib.suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(value + "\n", encoding="ascii")
-        partial.replace(entry)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        with whole_file(entry) as partial:
+            partial.write_text(value + "\n", encoding="ascii")
