@@ -1,5 +1,6 @@
 """`mmsearch index` as a person meets it: what it prints, draws and refuses."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -35,6 +36,22 @@ def test_what_it_says(gallery: Path, mmsearch: Command) -> None:
     ]
     again = mmsearch("index", "-g", gallery, "--factory", "IVF4,Flat", "-k", 3)
     assert again.out.splitlines()[1] == "kept      it holds every live row, and was tuned for the same"
+
+
+def test_info_says_the_recall_at_k_and_of_the_best_hit(gallery: Path, mmsearch: Command) -> None:
+    """As the index said it when it was built; of a record of before, which lacks the best hit's, the rest."""
+    built = mmsearch("index", "-g", gallery, "--factory", "IVF4,Flat", "-k", 3)
+    (at_k, best) = re.search(r"recall    (\S+) .* text queries .*; (\S+) at 1", built.out).groups()  # type: ignore[union-attr]
+    line = f"          recall {at_k} at 3, {best} at 1 on text queries"
+    lines = mmsearch("info", "-g", gallery).out.splitlines()
+    assert line in lines
+    assert not any("on image queries" in each for each in lines)  # 12 images are too few to ask
+    (record,) = (gallery / "index").glob("*/record.json")
+    document = json.loads(record.read_text())
+    for recall in document["recall"]:
+        del recall["best"]
+    record.write_text(json.dumps(document))
+    assert line.replace(f", {best} at 1", "") in mmsearch("info", "-g", gallery).out.splitlines()
 
 
 def test_dry_run_predicts_and_writes_nothing(gallery: Path, mmsearch: Command) -> None:

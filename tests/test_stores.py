@@ -1,7 +1,12 @@
 """What every store has to do, wherever its files lie: one set of tests for all of them."""
 
+import os
 import pickle
 import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,6 +295,49 @@ def test_copies_of_a_bucket_are_for_their_owner_alone(tmp_path: Path, monkeypatc
     folder.chmod(0o755)  # as they were made before
     write(store, "images/y", b"private")
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+SECOND_USER = """
+import os, sys
+from pathlib import Path
+from mmsearch.locations import Url
+from mmsearch.stores import open_store
+url, first = sys.argv[1:]
+own = open_store(Url(url)).open("images/x")
+print(own, own.read_bytes().decode())
+for look in (lambda: Path(first).read_bytes(), lambda: os.listdir(Path(first).parent)):
+    try:
+        print("seen", look())
+    except PermissionError:
+        print("denied")
+"""
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user"
+)
+def test_a_second_user_of_a_cache_has_a_copy_of_their_own(bucket: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first one may read in a private bucket is not shown to whoever shares the cache with them."""
+    as_another = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable]
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name) / "cache"
+        shared.mkdir()
+        for folder, mode in ((shared.parent, 0o755), (shared, 0o1777)):  # of everyone, as /tmp is
+            folder.chmod(mode)
+        monkeypatch.setenv("MMSEARCH_CACHE", str(shared))
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        if subprocess.run([*as_another, "-c", "import mmsearch, s3fs"], cwd=name, capture_output=True).returncode:
+            pytest.skip("another user does not reach this interpreter")
+        write(open_store(bucket / "g"), "images/x", b"private")
+        (first,) = shared.glob("objects/*/images/x")
+        command = [*as_another, "-c", SECOND_USER, str(bucket / "g"), str(first)]
+        done = subprocess.run(command, cwd=name, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        own, *denied = done.stdout.splitlines()
+        assert own.split()[1] == "private"
+        assert not own.startswith(str(shared))
+        assert denied == ["denied", "denied"]
+        assert first.read_bytes() == b"private"
 
 
 def test_what_is_being_filled_is_not_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
