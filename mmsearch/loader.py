@@ -5,11 +5,11 @@ import io
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
+from mmsearch.items import Content
 from mmsearch.sources import MAX_FILE_BYTES, SourceFile, opened, reading_ahead
 from mmsearch.workers import Overdue, Workers
 
@@ -35,6 +36,7 @@ __all__ = [
     "OnDevice",
     "both_ways",
     "load",
+    "load_texts",
     "raw_side",
 ]
 
@@ -96,7 +98,8 @@ class Loaded:
     """One file, read.
 
     file: as it was when it was read (size and mtime may be newer than the walk's).
-    damaged: part of the picture is missing in the file; None where that was not looked at.
+    columns: of its row, those that its content tells; of a picture width, height, taken_at and damaged.
+    text: what is encoded of an item of the text side; None where pixels are, and where these would be.
     pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
     already, or with an error. kind: None likewise, and by the exact route.
     reference: what the exact route makes of it, where that was asked for; (3, H, W) float32.
@@ -106,16 +109,14 @@ class Loaded:
 
     file: SourceFile
     content_hash: bytes = b""
-    width: int = 0
-    height: int = 0
-    taken_at: datetime | None = None
-    damaged: bool | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
     pixels: Pixels | None = field(default=None, repr=False)
     kind: Kind | None = None
     reference: NDArray[np.float32] | None = field(default=None, repr=False)
     pixel_error: float = 0.0
     error: ImageError | None = None
     seconds: LoadSeconds = LoadSeconds()
+    text: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +155,62 @@ def load(
     options = options or LoadOptions()
     reader = _Reader(image_side, known, sampled, options, threads, on_device)
     threads += on_device.threads if on_device else 0
+    yield from _in_order(reader.load, files, workers, threads, options.seconds)
+
+
+def load_texts(
+    files: Iterable[SourceFile],
+    read: Callable[[bytes], Content],
+    workers: Workers,
+    threads: int,
+    *,
+    known: Callable[[bytes], bool] = lambda _: False,
+    seconds: float = DECODE_SECONDS,
+) -> Iterator[Loaded]:
+    """Read items of a kind that is encoded as text, in their order. Whatever goes wrong with one is its `error`.
+
+    read: see `mmsearch.items.Files`. workers, threads, known: as of `load`. seconds: how long one may take.
+    """
+
+    def load_one(file: SourceFile) -> Loaded:
+        started = time.perf_counter()
+        content_hash = b""
+        try:
+            file, data = _read(file, lambda _: None)
+            content_hash = hashlib.blake2b(data, digest_size=16).digest()
+            seconds_read = LoadSeconds(time.perf_counter() - started)
+            if known(content_hash):
+                return Loaded(file, content_hash, seconds=seconds_read)
+            content = read(data)
+        except ImageError as error:
+            return Loaded(file.without_bytes(), content_hash, error=error)
+        except ValueError as error:
+            reason = ImageError("decode", " ".join(str(error).split())[:120])
+            return Loaded(file.without_bytes(), content_hash, error=reason)
+        return Loaded(file, content_hash, content.columns, seconds=seconds_read, text=content.text)
+
+    yield from _in_order(load_one, files, workers, threads, seconds)
+
+
+def _in_order(
+    load_one: Callable[[SourceFile], Loaded],
+    files: Iterable[SourceFile],
+    workers: Workers,
+    threads: int,
+    seconds: float,
+) -> Iterator[Loaded]:
     pending: deque[tuple[SourceFile, Future[Loaded]]] = deque()
 
     def first() -> Loaded:
         file, future = pending.popleft()
         try:
-            return workers.result(future, options.seconds)
+            return workers.result(future, seconds)
         except Overdue:
-            return Loaded(file, error=ImageError("decode", f"not decoded within {options.seconds:g} seconds"))
+            return Loaded(file, error=ImageError("decode", f"not decoded within {seconds:g} seconds"))
 
     try:
         for file in reading_ahead(files):
-            pending.append((file.without_bytes(), workers.submit(reader.load, file)))
+            pending.append((file.without_bytes(), workers.submit(load_one, file)))
             if len(pending) > threads * _AHEAD:
                 yield first()
         while pending:
@@ -194,10 +239,14 @@ class _Reader:
         self._on_device = on_device
         self._cores = threading.Semaphore(threads)
 
+    def _probe(self, stream: BinaryIO) -> None:
+        """The header decides first: a folder of videos must not be read through. Raises ImageError."""
+        images.probe(stream, max_pixels=self._options.max_pixels)
+
     def load(self, file: SourceFile) -> Loaded:
         started = time.perf_counter() - (file.ahead.waited if file.ahead else 0)
         try:
-            file, data = _read(file, self._options.max_pixels)
+            file, data = _read(file, self._probe)
         except ImageError as error:
             return Loaded(file.without_bytes(), error=error)
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
@@ -239,37 +288,37 @@ class _Reader:
         small = device.decoder.fit(data, (header.width, header.height), header.orientation)
         if small is None:
             return None
-        told = (header.width, header.height, header.taken_at, False)
+        told = _columns(header.width, header.height, header.taken_at, False)
         seconds = LoadSeconds(read)  # what the GPU needs it counts itself
         image_side = self._image_side()
         if not self._sampled(kind) or image_side.fast is None:
-            return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
+            return Loaded(file, content_hash, told, small, kind, seconds=seconds)
         whole = images.decode(data, max_pixels=self._options.max_pixels)
         reference = _resized(lambda: image_side.prepare(whole.image))
         error = image_side.fast.error(small, reference)
-        return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
+        return Loaded(file, content_hash, told, small, kind, reference, error, seconds=seconds)
 
     def _by_a_core(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
         image_side, limit = self._side_for(data), self._options.max_pixels
         fast = None if self._options.exact or self._options.benchmark else image_side.fast
         started = time.perf_counter()
         if fast is None:
-            image, size, taken_at, damaged = self._exact(data, image_side)
+            image, told = self._exact(data, image_side)
             decoded = time.perf_counter()
             pixels = _resized(lambda: image_side.prepare(image))
             seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
-            return Loaded(file, content_hash, *size, taken_at, damaged, pixels, seconds=seconds)
+            return Loaded(file, content_hash, told, pixels, seconds=seconds)
         picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit, raw_side=raw_side(image_side))
         decoded = time.perf_counter()
         small = _resized(lambda: _fit(fast, picture))
         seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
         kind = _kind(picture)
-        told = (picture.width, picture.height, picture.taken_at, picture.damaged)
+        told = _columns(picture.width, picture.height, picture.taken_at, picture.damaged)
         if not self._sampled(kind):
-            return Loaded(file, content_hash, *told, small, kind, seconds=seconds)
+            return Loaded(file, content_hash, told, small, kind, seconds=seconds)
         reference = _reference(image_side, picture, data, limit)
         error = fast.error(small, reference)
-        return Loaded(file, content_hash, *told, small, kind, reference, error, seconds=seconds)
+        return Loaded(file, content_hash, told, small, kind, reference, error, seconds=seconds)
 
     def _side_for(self, data: bytes) -> ImageSide:
         """The side that prepares a picture. Raises ImageError where the file holds none, for which no encoder has to be
@@ -280,16 +329,19 @@ class _Reader:
             images.probe(io.BytesIO(data), max_pixels=self._options.max_pixels)
             raise
 
-    def _exact(
-        self, data: bytes, image_side: ImageSide
-    ) -> tuple["Image", tuple[int, int], datetime | None, bool | None]:
-        """The picture, its width and height, when it was taken and whether it is damaged."""
+    def _exact(self, data: bytes, image_side: ImageSide) -> tuple["Image", Mapping[str, Any]]:
+        """The picture, and what it tells for its row."""
         limit, side = self._options.max_pixels, raw_side(image_side)
         if self._options.benchmark:
             image = images.decode_for_benchmark(data, max_pixels=limit, raw_side=side)
-            return image, image.size, None, None
+            return image, _columns(*image.size, None, None)
         picture = images.decode(data, max_pixels=limit, raw_side=side)
-        return picture.image, (picture.width, picture.height), picture.taken_at, picture.damaged
+        return picture.image, _columns(picture.width, picture.height, picture.taken_at, picture.damaged)
+
+
+def _columns(width: int, height: int, taken_at: datetime | None, damaged: bool | None) -> Mapping[str, Any]:
+    """What a picture tells for its row."""
+    return {"width": width, "height": height, "taken_at": taken_at, "damaged": damaged}
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,14 +397,13 @@ def _resized(resize: Callable[[], _Array]) -> _Array:
         raise ImageError("resize", " ".join(str(error).split())[:120]) from error
 
 
-def _read(file: SourceFile, max_pixels: int) -> tuple[SourceFile, bytes]:
-    """The file's content and the state it was read in. Raises ImageError."""
+def _read(file: SourceFile, check: Callable[[BinaryIO], None]) -> tuple[SourceFile, bytes]:
+    """The content of a file, and the state it was read in. check: looks first at a large one. Raises ImageError."""
     try:
         with opened(file) as source:
             before = source.state()
             if not 0 < (before.size or 0) <= _SMALL:
-                # The header decides first: a folder of videos must not be read through.
-                images.probe(source.stream, max_pixels=max_pixels)
+                check(source.stream)
                 if (before.size or 0) > MAX_FILE_BYTES:
                     raise ImageError("identify", f"{before.size:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
                 source.stream.seek(0)

@@ -23,7 +23,7 @@ from mmsearch.errors import MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.loader import load
 from mmsearch.sources import archives as archives_module
-from mmsearch.sources import file_in, list_archive, read_location
+from mmsearch.sources import file_in, list_container, read_location
 from mmsearch.workers import Workers
 from tests.archives import make_tar, make_zip
 from tests.fakes import COLOURS, FakeEncoder, when_opened, write_picture
@@ -312,7 +312,7 @@ def test_mutated_archives_raise_nothing_else(kind: str, shards: Path, pictures: 
         file = shards / f"{attempt}.{kind}"
         file.write_bytes(data)
         started = time.monotonic()
-        listing = list_archive(file_in(shards, file))
+        listing = list_container(file_in(shards, file))
         damaged += listing.damaged is not None
         pictures_of_it = load(iter(listing.members), lambda: encoder.image, workers, 2)
         refused += sum(picture.error is not None for picture in pictures_of_it)

@@ -38,7 +38,7 @@ from mmsearch.indexing import index
 from mmsearch.locations import Url
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.retrieval import EXACT
-from mmsearch.sources import Archive, Member, SourceFile
+from mmsearch.sources import Container, Member, SourceFile
 from mmsearch.sources import opened as open_file
 from mmsearch.sync import Task
 from mmsearch.upkeep.maintenance import compact
@@ -461,11 +461,11 @@ def test_a_kind_that_does_not_agree_goes_exactly_at_each_worker(
     assert_equal(tmp_path / "g", tmp_path / "local")
 
 
-def tasks(count: int, archive: Callable[[int], Archive | None] = lambda _: None) -> list[Task]:
+def tasks(count: int, archive: Callable[[int], Container | None] = lambda _: None) -> list[Task]:
     files = [
         SourceFile("/r", f"{place}.jpg", 1, 1)
         if archive(place) is None
-        else Member("/r", f"a!/{place}", 1, 1, archive=archive(place))
+        else Member("/r", f"a!/{place}", 1, 1, container=archive(place))
         for place in range(count)
     ]
     return [Task(file, 1, None, None) for file in files]
@@ -503,15 +503,15 @@ def test_pieces_take_some_seconds_and_shrink_towards_the_end() -> None:
 def test_an_archive_is_for_one_worker() -> None:
     """As long as it is not much more than a piece."""
 
-    def archive(past: int) -> Callable[[int], Archive | None]:
-        found = Archive("/r/a.tar", "tar", 1, 1, 1, complete=True)
+    def archive(past: int) -> Callable[[int], Container | None]:
+        found = Container("/r/a.tar", "tar", 1, 1, 1, complete=True)
         return lambda place: found if 200 <= place < past else None
 
     for past, expected in ((300, 300), (480, 480), (4000, 200)):
         piece = Pieces(tasks(5000, archive(past)), lambda _: 0).next(2)
         assert piece is not None
         assert len(piece.tasks) == expected
-    inside = Pieces(tasks(5000, lambda _: Archive("/r/a.tar", "tar", 1, 1, 1, complete=True)), lambda _: 0).next(2)
+    inside = Pieces(tasks(5000, lambda _: Container("/r/a.tar", "tar", 1, 1, 1, complete=True)), lambda _: 0).next(2)
     assert inside is not None
     assert len(inside.tasks) == 256
 

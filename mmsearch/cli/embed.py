@@ -195,6 +195,11 @@ def _print(report: "EmbedReport") -> None:
             f"captions  {report.total_captions:,} in the gallery: {captions.added:,} added, "
             f"{captions.updated:,} updated, {captions.deleted:,} deleted, {captions.unchanged:,} unchanged"
         )
+    for kind, counts in report.others.items():
+        print(
+            f"{kind:<9} {counts.added:,} added, {counts.updated:,} updated, {counts.deleted:,} deleted, "
+            f"{counts.unchanged:,} unchanged" + (f"; {counts.reused:,} had known content" if counts.reused else "")
+        )
     if images.skipped or images.still_skipped:
         print(
             f"skipped   {images.skipped:,} files now, {images.still_skipped:,} unchanged since an earlier run "

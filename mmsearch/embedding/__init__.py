@@ -1,7 +1,7 @@
 """`embed`: bring a gallery in line with folders of pictures and files of captions."""
 
 from mmsearch.embedding.estimate import Estimate, Timing
-from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
 from mmsearch.embedding.run import embed, preview
 from mmsearch.sources import Selection
 
@@ -11,6 +11,7 @@ __all__ = [
     "EmbedReport",
     "Estimate",
     "ImageCounts",
+    "ItemCounts",
     "Selection",
     "Timing",
     "embed",

@@ -17,7 +17,7 @@ from mmsearch.embedding.stage_times import Stages
 from mmsearch.embedding.worker import Introduction, Outcome, hashes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityError, SourceError
-from mmsearch.items import IMAGES
+from mmsearch.items import AnyKind
 from mmsearch.loader import Loaded
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import opened
@@ -48,7 +48,7 @@ class Spread:
 
     def __init__(
         self,
-        crew: Callable[[], SharingCrew],
+        crew: Callable[[AnyKind], SharingCrew],
         *,
         introduced: Callable[[Introduction], None],
         announce: Callable[[str], None] = lambda _: None,
@@ -65,7 +65,7 @@ class Spread:
         progress: ProgressCallback,
     ) -> int:
         """See `Executor`. The encoder is loaded by the workers alone."""
-        crew = self._crew()
+        crew = self._crew(book.kind)
         run = _Run(crew, tasks, book, stages, self._admitted, self._announce)
         done = 0
         try:
@@ -104,7 +104,7 @@ class _Run:
     ) -> None:
         self._crew, self._book, self._stages = crew, book, stages
         self._admit, self._announce = admit, announce
-        self._pieces = Pieces(tasks, partial(book.writer.reserve, IMAGES.name))
+        self._pieces = Pieces(tasks, partial(book.writer.reserve, book.kind.name))
         self._workers: dict[int, Introduction] = {}
         self._lanes: dict[int, int] = {}
         self._told = -1
@@ -141,7 +141,7 @@ class _Run:
 
     def _take(self, done: Done[Piece, Outcome]) -> None:
         piece, outcome, where = done.piece, done.outcome, self._crew.where(done.worker)
-        self._book.writer.require_written(IMAGES.name, outcome.shards, where)
+        self._book.writer.require_written(self._book.kind.name, outcome.shards, where)
         _require_sources(piece, outcome, where)
         self._pieces.took(len(piece.tasks), outcome.seconds)
         self._stages.join(outcome.stages)
@@ -156,7 +156,7 @@ class _Run:
         (task,) = lost.piece.tasks
         self._announce(f"{task.file.location} ended every worker that read it, and is skipped: {lost.reason}")
         error = ImageError("decode", "ended every worker that read it")
-        self._book.writer.release(IMAGES.name, lost.piece.first_row_id, 1)
+        self._book.writer.release(self._book.kind.name, lost.piece.first_row_id, 1)
         self._book.skipped([Entry(task, Loaded(task.file, error=error))])
         self.skipped += 1
 

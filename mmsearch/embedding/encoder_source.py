@@ -14,6 +14,7 @@ from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning
 from mmsearch.gallery import GalleryWriter
 from mmsearch.identity import EncoderIdentity, require_same_encoder
+from mmsearch.items import AnyKind
 
 __all__ = ["EncoderSource"]
 
@@ -31,7 +32,7 @@ class EncoderSource:
         writer: GalleryWriter,
         options: EmbedOptions,
         announce: Callable[[str], None],
-        sides: Collection[str] = ("image",),
+        sides: Collection[str],
     ) -> None:
         self._writer, self._options, self._announce = writer, options, announce
         self._sides = sides
@@ -94,9 +95,9 @@ class EncoderSource:
         wanted = encoders.canonical_spec(self._wanted) if isinstance(self._wanted, str) else self._wanted
         dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
         made = replace(options, precision=self._precision())
-        recipe = Recipe(wanted, made, route(options), writer.gallery.path, dtype)
 
-        def crew() -> RayCrew:
+        def crew(kind: AnyKind) -> RayCrew:
+            recipe = Recipe(wanted, made, kind, route(kind, options), writer.gallery.path, dtype)
             address = None if options.ray == "any" else options.ray
             gpus = options.device != "cpu"
             return RayCrew(address, recipe, threads=options.threads, gpus=gpus, announce=self._announce)

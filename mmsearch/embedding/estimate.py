@@ -11,6 +11,7 @@ import numpy as np
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError
+from mmsearch.items import DEFAULT_KIND
 from mmsearch.loader import LoadOptions, load
 from mmsearch.locations import Location
 from mmsearch.sync import Plan, Task
@@ -62,21 +63,22 @@ class Estimate:
 def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], options: EmbedOptions) -> Estimate:
     """What carrying out `plan` would mean. Reads and encodes a sample of it; writes nothing."""
     timing, untimed = None, None
-    if plan.tasks:
+    pictures = [task for task in plan.tasks if task.kind.side == DEFAULT_KIND.side]
+    if pictures:
         try:
-            timing = _timing(plan.tasks, encoder(), options)
+            timing = _timing(pictures, encoder(), options)
         except EncoderError as error:
             untimed = str(error)
-    changed = sum(task.replaces_image is not None for task in plan.tasks)
-    retried = sum(task.replaces_image is None and task.replaces_skipped is not None for task in plan.tasks)
+    changed = sum(task.replaces is not None for task in plan.tasks)
+    retried = sum(task.replaces is None and task.replaces_skipped is not None for task in plan.tasks)
     return Estimate(
         gallery=gallery,
         new=len(plan.tasks) - changed - retried,
         changed=changed,
         retried=retried,
-        unchanged=plan.unchanged,
+        unchanged=plan.unchanged.total(),
         still_skipped=plan.still_skipped,
-        gone=sum(len(root.vanished) for root in plan.roots),
+        gone=sum(root.gone for root in plan.roots),
         timing=timing,
         untimed=untimed,
     )

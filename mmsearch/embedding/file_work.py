@@ -9,6 +9,7 @@ from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.sink import Sink
 from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.text_work import embed_texts
 from mmsearch.encoders import DecodesJpeg, Encoder, ImageSide
 from mmsearch.errors import EncoderError
 from mmsearch.loader import NVJPEG, LoadOptions, OnDevice, load
@@ -30,13 +31,15 @@ def carry_out(
     sizes: BatchSize | None = None,
     tell: Callable[[int, int], None] = lambda done, skipped: None,
 ) -> int:
-    """Read, decode and encode files, and give `sink` all that becomes of them; returns how many were skipped.
+    """Read, decode and encode files of one kind, and give `sink` all that becomes of them; how many were skipped.
 
     encoder: asked for on this thread when a picture has to be encoded and `sink` has none yet.
     stages: gets the seconds of reading, decoding and resizing, and how many lanes encode.
     sizes: of batches, as far as they were found before. tell: (files done, skipped of them), after each file.
     Raises what went wrong, when `sink` has been given all that was encoded until then.
     """
+    if tasks and tasks[0].kind.side == "text":
+        return embed_texts(tasks, sink, encoder, options, stages, tell=tell)
     load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
     if sizes is None and options.batch_size:
         sizes = BatchSize(options.batch_size)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mmsearch.sources import Archive, Member
+from mmsearch.sources import Container, Member
 from mmsearch.sync import Task
 
 __all__ = ["Piece", "Pieces", "parts_of"]
@@ -72,5 +72,5 @@ def parts_of(piece: Piece) -> list[Piece]:
     ]
 
 
-def _archive(task: Task) -> Archive | None:
-    return task.file.archive if isinstance(task.file, Member) else None
+def _archive(task: Task) -> Container | None:
+    return task.file.container if isinstance(task.file, Member) else None

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from mmsearch.embedding.worker import Outcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
-from mmsearch.items import IMAGES, SKIPPED, ImageRow, SkippedRow
+from mmsearch.items import SKIPPED, AnyKind, SkippedRow
 from mmsearch.loader import Kind
 from mmsearch.sync import Task
 from mmsearch.versions import Provenance
@@ -30,7 +31,7 @@ _CHANGED = "changed while it was read"
 
 @dataclass(slots=True)
 class Book:
-    """Rows on their way into the writer. Used by one thread at a time.
+    """Rows of one kind on their way into the writer. Used by one thread at a time.
 
     checks: what workers elsewhere have compared, by how they encode.
     known: content hash -> row id of every vector that can be reused. written: hashes of this run's rows.
@@ -42,6 +43,7 @@ class Book:
     """
 
     writer: GalleryWriter
+    kind: AnyKind
     route: str
     parity: ParityCheck
     options: EmbedOptions = field(default_factory=EmbedOptions)
@@ -97,8 +99,8 @@ class Book:
         started = time.perf_counter()
         mine = [tasks[place] for place in outcome.places.tolist()]
         if outcome.shards:
-            self.writer.adopt(IMAGES.name, outcome.shards, replaces=_replaced(mine))
-        self.writer.release(IMAGES.name, first_row_id, len(tasks))
+            self.writer.adopt(self.kind.name, outcome.shards, replaces=self._replaced(mine))
+        self.writer.release(self.kind.name, first_row_id, len(tasks))
         for task, content_hash, place in zip(mine, outcome.content, outcome.places.tolist(), strict=True):
             self.known.setdefault(content_hash, first_row_id + place)
             self._count(task, content_hash)
@@ -111,7 +113,7 @@ class Book:
     def reused(self, entries: Sequence[Entry]) -> None:
         """Write rows whose content is known, with the vectors that it has."""
         ids = np.array([self.known[entry.picture.content_hash] for entry in entries])
-        old, vectors = self.writer.stored(IMAGES, ids)
+        old, vectors = self.writer.stored(self.kind, ids)
         rows = [copy_of(entry, row) for entry, row in zip(entries, old, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
@@ -122,7 +124,7 @@ class Book:
         rows, replaced = [], []
         for task, picture in ((entry.task, entry.picture) for entry in entries):
             error = picture.error or ImageError("read", "unknown")
-            if error.stage == "read" and task.replaces_image is not None:
+            if error.stage == "read" and task.replaces is not None:
                 self.unknown.append((task.file.location, error.reason))
                 continue
             self.reasons[error.reason] += 1
@@ -132,7 +134,7 @@ class Book:
                 # A failing disk or a lost mount says nothing of the file: without its state every run tries it again.
                 state = None, None, None
             row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, error.stage, error.reason)
-            if task.replaces_image is not None:
+            if task.replaces is not None:
                 self.broken.append((task, row))
                 continue
             rows.append(row)
@@ -145,7 +147,7 @@ class Book:
     def delete_broken(self) -> None:
         """Put skipped rows in the place of pictures that no longer decode."""
         if self.broken:
-            replaces = _replaced([task for task, _ in self.broken])
+            replaces = self._replaced([task for task, _ in self.broken])
             self.writer.append(SKIPPED.name, [row for _, row in self.broken], replaces=replaces)
 
     @contextlib.contextmanager
@@ -195,17 +197,17 @@ class Book:
         if found:
             ids = np.array(sorted(found), np.int64)
             self.writer.revise(
-                IMAGES.name, ids, np.stack([found[row_id] for row_id in ids.tolist()]), self._exact_provenance()
+                self.kind.name, ids, np.stack([found[row_id] for row_id in ids.tolist()]), self._exact_provenance()
             )
 
     def _withdraw(self, row_id: int, task: Task, content_hash: bytes) -> None:
         """Take back a row whose file is another one by now: the next run finds it new."""
-        self.writer.delete(IMAGES.name, [row_id])
+        self.writer.delete(self.kind.name, [row_id])
         if self.known.get(content_hash) == row_id:
             del self.known[content_hash]
         self.withdrawn += 1
         self.reasons[_CHANGED] += 1
-        if task.replaces_image is None:
+        if task.replaces is None:
             self.added -= 1
         else:
             self.updated -= 1
@@ -213,13 +215,13 @@ class Book:
     def _write(
         self,
         entries: Sequence[Entry],
-        rows: list[ImageRow],
+        rows: list[Any],
         vectors: NDArray[np.floating],
         provenance: Provenance | None,
     ) -> None:
         started = time.perf_counter()
-        replaces = _replaced([entry.task for entry in entries])
-        ids = self.writer.append(IMAGES.name, rows, vectors, provenance, replaces=replaces)
+        replaces = self._replaced([entry.task for entry in entries])
+        ids = self.writer.append(self.kind.name, rows, vectors, provenance, replaces=replaces)
         for entry, row_id in zip(entries, ids.tolist(), strict=True):
             content_hash = entry.picture.content_hash
             kind = entry.picture.kind or self._kinds.get(content_hash)
@@ -232,7 +234,7 @@ class Book:
 
     def _count(self, task: Task, content_hash: bytes) -> None:
         self.written.add(content_hash)
-        if task.replaces_image is None:
+        if task.replaces is None:
             self.added += 1
         else:
             self.updated += 1
@@ -245,7 +247,7 @@ class Book:
 
     def _copied_provenance(self) -> Provenance:
         """Of vectors that another row has had: where they all came the same way, that one."""
-        ways = {shard.provenance for shard in self.writer.manifest.shards[IMAGES.name]}
+        ways = {shard.provenance for shard in self.writer.manifest.shards[self.kind.name]}
         ways |= {self._own_provenance(), *self.checks}
         ways |= {self._exact_provenance()} if self.parity.disagrees else set()
         known = [way for way in ways if way is not None]
@@ -260,9 +262,9 @@ class Book:
             self._kinds.clear()
             self.write_seconds += time.perf_counter() - started
 
-
-def _replaced(tasks: Sequence[Task]) -> dict[str, list[int]]:
-    return {
-        IMAGES.name: [task.replaces_image for task in tasks if task.replaces_image is not None],
-        SKIPPED.name: [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],
-    }
+    def _replaced(self, tasks: Sequence[Task]) -> dict[str, list[int]]:
+        """The rows, by table, that these tasks take the place of."""
+        return {
+            self.kind.name: [task.replaces for task in tasks if task.replaces is not None],
+            SKIPPED.name: [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],
+        }

@@ -1,6 +1,7 @@
 """What `embed` is asked for, and what it answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mmsearch.embedding.stage_times import StageTimes
 from mmsearch.identity import EncoderIdentity
@@ -10,7 +11,7 @@ from mmsearch.locations import Location
 from mmsearch.sources import USUAL_NAMES, ColumnNames
 from mmsearch.versions import Parity
 
-__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts"]
+__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts", "ItemCounts"]
 
 
 _NONE = StageTimes()
@@ -53,13 +54,24 @@ class EmbedOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """What happened to the items of a kind in this run: see `ImageCounts`."""
+
+    added: int = 0
+    updated: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ImageCounts:
-    """What happened to the files of this run.
+    """What happened to the pictures of this run, and to its files.
 
     added: new pictures. updated: changed ones. reused: of those two, how many took the vector of a known file with the
     same content (moved, copied, touched). deleted: pictures whose files are gone. skipped: files that could not be
-    embedded in this run; still_skipped: in an earlier run, and unchanged since. in_gallery: pictures found and held.
-    unreadable: (folder, reason) whose content is unknown. linked_folders: not followed.
+    embedded in this run; still_skipped: in an earlier run, and unchanged since. in_gallery: items of any kind that were
+    found and are held. unreadable: (folder, reason) whose content is unknown. linked_folders: not followed.
     """
 
     added: int = 0
@@ -113,7 +125,7 @@ class EmbedReport:
     """What a run of `embed` did. device, precision: None where nothing had to be encoded.
 
     parity: how the fast way's vectors agree with the exact one's, by a sample of this run; None where nothing was
-    encoded in the fast way.
+    encoded in the fast way. others: what happened to the items of further kinds, by kind, where there were any.
     """
 
     gallery: Location
@@ -128,3 +140,4 @@ class EmbedReport:
     seconds: float
     stages: StageTimes = _NONE
     parity: Parity | None = None
+    others: Mapping[str, ItemCounts] = field(default_factory=dict)

@@ -3,15 +3,15 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.embedding.caption_sync import embed_captions
 from mmsearch.embedding.encoder_source import EncoderSource
 from mmsearch.embedding.estimate import Estimate, estimate
-from mmsearch.embedding.image_sync import embed_pictures
-from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts
+from mmsearch.embedding.image_sync import embed_files
+from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
 from mmsearch.embedding.stage_times import StageTimes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import (
@@ -23,10 +23,10 @@ from mmsearch.errors import (
     StoreError,
 )
 from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
-from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
 from mmsearch.progress import ProgressCallback, quiet
-from mmsearch.sources import EVERYTHING, CaptionFile, ColumnNames, Selection, archive_kind, read_captions, read_pairs
+from mmsearch.sources import EVERYTHING, CaptionFile, ColumnNames, Selection, container_form, read_captions, read_pairs
 from mmsearch.stores import is_folder, real
 from mmsearch.sync import Plan, choose_roots, plan_root
 
@@ -70,18 +70,19 @@ def embed(
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
     with open_writer(place, command="embed") as writer:
         _require_own_vectors(writer)
-        sides = [*(["image"] if paths or not captions else []), *(["text"] if captions else [])]
-        source = EncoderSource(encoder, writer, options, announce, sides)
         image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
+        others: Mapping[str, ItemCounts] = {}
         measured = writer.manifest.parity
         plan = None
         if paths or not captions:
             plan = _plan(writer, paths, options, selection, progress, announce)
+        sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions else [])}
+        source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side})
         source.check()
         try:
             if plan is not None:
                 executor = source.on_ray() if options.ray else None
-                image_counts, stages = embed_pictures(writer, source.load, plan, options, progress, executor)
+                image_counts, others, stages = embed_files(writer, source.load, plan, options, progress, executor)
                 writer.commit()  # captions find their pictures among committed rows
                 _require_roots(plan)
                 _require_pictures(plan, image_counts)
@@ -99,7 +100,7 @@ def embed(
             _require_none_skipped(image_counts)
         parity = next((each for each in writer.manifest.parity if each not in measured), None)
         report = _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
-        return replace(report, stages=stages, parity=parity)
+        return replace(report, stages=stages, parity=parity, others=_that_there_are(others, writer))
 
 
 def preview(
@@ -119,8 +120,8 @@ def preview(
     options = options or EmbedOptions()
     with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
         _require_own_vectors(writer)
-        source = EncoderSource(encoder, writer, options, announce)
         plan = _plan(writer, paths, options, selection, progress, announce)
+        source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side})
         source.check()
         return estimate(plan, writer.gallery.path, source.load, options)
 
@@ -135,7 +136,7 @@ def _require_own_vectors(writer: GalleryWriter) -> None:
 
 
 def _read_captions(file: Location, gallery: Location, columns: ColumnNames) -> CaptionFile:
-    if is_folder(file) or archive_kind(file.name) in ("tar", "zip"):
+    if is_folder(file) or container_form(file.name) in ("tar", "zip"):
         return read_pairs(file, avoid=gallery)
     return read_captions(file, columns)
 
@@ -161,12 +162,13 @@ def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
     """A new root that holds what an absent one held is that one, moved; or the gallery was, which knows where pictures
     are as seen from itself. Every picture would stand in it twice, once gone."""
     planned = {root.root_id for root in plan.roots}
+    tables = [kind.name for kind in kinds() if kind.files is not None]
     absent = [root for root in writer.roots if root.id not in planned]
     for new in plan.roots:
         names = {task.file.name for task in plan.tasks if task.root_id == new.root_id}
         for root in absent if not new.live else ():
             folder = writer.root_path(root)
-            held = writer.gallery.files(IMAGES.name, root.id).names
+            held = [name for table in tables for name in writer.gallery.files(table, root.id).names]
             if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_LOOKED_AT]):
                 continue
             if held and 2 * len(names.intersection(held)) >= len(held):
@@ -217,6 +219,11 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
     )
 
 
+def _that_there_are(others: Mapping[str, ItemCounts], writer: GalleryWriter) -> dict[str, ItemCounts]:
+    """Of kinds of which the gallery held or holds something."""
+    return {name: counts for name, counts in others.items() if counts != ItemCounts() or writer.gallery.live_rows(name)}
+
+
 def _report(
     writer: GalleryWriter, source: EncoderSource, images: ImageCounts, captions: CaptionCounts, seconds: float
 ) -> EmbedReport:
@@ -229,7 +236,7 @@ def _report(
         precision=source.used[1],
         images=images,
         captions=captions,
-        total_images=gallery.live_rows(IMAGES.name),
+        total_images=gallery.live_rows(DEFAULT_KIND.name),
         total_captions=gallery.live_rows(CAPTIONS.name),
         seconds=seconds,
     )

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.embedding.parity import ParityCheck, Sample
 from mmsearch.encoders import EncodedImages, Encoder
-from mmsearch.items import ImageRow
+from mmsearch.items import NUMBERS
 from mmsearch.loader import Kind, Loaded
+from mmsearch.sources import Member
 from mmsearch.sync import Task
 
 __all__ = ["Entry", "Sink", "copy_of", "kind_of", "parted", "references_of", "row_of", "samples_of"]
@@ -18,14 +19,14 @@ __all__ = ["Entry", "Sink", "copy_of", "kind_of", "parted", "references_of", "ro
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file and what was read of it."""
+    """One item and what was read of it."""
 
     task: Task
     picture: Loaded
 
     def without_pixels(self) -> "Entry":
         """Pixels are only for the encoder; until a row is written they would fill the memory."""
-        return Entry(self.task, replace(self.picture, pixels=None))
+        return Entry(self.task, replace(self.picture, pixels=None, text=None))
 
     def exactly(self) -> "Entry":
         """The same as by the exact way."""
@@ -94,26 +95,27 @@ def kind_of(entry: Entry) -> Kind:
     return entry.picture.kind
 
 
-def row_of(entry: Entry) -> ImageRow:
-    """The row that a picture becomes."""
-    task, picture = entry.task, entry.picture
-    file = picture.file
-    return ImageRow(
-        root_id=task.root_id,
-        path=file.path,
-        path_bytes=file.path_bytes,
-        bytes=file.size,
-        mtime_ns=file.mtime_ns,
-        etag=file.etag,
-        content_hash=picture.content_hash,
-        width=picture.width,
-        height=picture.height,
-        taken_at=picture.taken_at,
-        damaged=picture.damaged,
-    )
+def row_of(entry: Entry) -> Any:
+    """The row that an item becomes: a record of its kind's."""
+    return entry.task.kind.row(**_of_file(entry), **entry.picture.columns)
 
 
-def copy_of(entry: Entry, row: ImageRow) -> ImageRow:
-    """The row that a picture becomes whose content `row` holds: what the pixels tell is taken from there."""
-    own = row_of(entry)
-    return replace(own, width=row.width, height=row.height, taken_at=row.taken_at, damaged=row.damaged)
+def copy_of(entry: Entry, row: Any) -> Any:
+    """The row that an item becomes whose content `row` holds: what the content tells is taken from there."""
+    nowhere = dict.fromkeys(name for name in NUMBERS if name in entry.task.kind.columns)
+    return replace(row, **(nowhere | _of_file(entry)))
+
+
+def _of_file(entry: Entry) -> dict[str, Any]:
+    """Those columns of a row that say where the item is, and of which state its file was."""
+    file = entry.picture.file
+    return {
+        "root_id": entry.task.root_id,
+        "path": file.path,
+        "path_bytes": file.path_bytes,
+        "bytes": file.size,
+        "mtime_ns": file.mtime_ns,
+        "etag": file.etag,
+        "content_hash": entry.picture.content_hash,
+        **(file.numbers if isinstance(file, Member) else {}),
+    }

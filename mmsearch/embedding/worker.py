@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import EncoderError, ImageError, StoreError
 from mmsearch.gallery import write_rows
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import IMAGES, ImageRow
+from mmsearch.items import AnyKind, know
 from mmsearch.loader import Kind, Loaded
 from mmsearch.locations import Location
 from mmsearch.version import __version__
@@ -72,10 +73,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that a worker is made of. route: see `Provenance`."""
+    """All that a worker is made of. kind: of the items that it makes. route: see `Provenance`."""
 
     encoder: str | Encoder
     options: EmbedOptions
+    kind: AnyKind
     route: str
     gallery: Location
     dtype: str
@@ -89,6 +91,7 @@ class Worker:
     """Does one piece after the other, with an encoder that is loaded once. Raises EncoderError, StoreError."""
 
     def __init__(self, recipe: Recipe, share: Share) -> None:
+        know(recipe.kind)  # which an extension may have registered in the process that asks
         self._recipe, self._threads = recipe, share.threads
         if isinstance(recipe.gallery, Path) and not (recipe.gallery / "lock").exists():
             raise StoreError(
@@ -99,7 +102,9 @@ class Worker:
             raise EncoderError("--device cuda: the cluster has no GPU to give; leave it out to work on processors")
         said: list[str] = []
         device, precision = "cuda" if share.gpu else "cpu", recipe.options.precision
-        encoder = encoders.open(recipe.encoder, ["image"], device=device, precision=precision, announce=said.append)
+        encoder = encoders.open(
+            recipe.encoder, [recipe.kind.side], device=device, precision=precision, announce=said.append
+        )
         self._encoder = encoder
         provenance = Provenance(encoder.device, encoder.precision, recipe.route)
         self.introduction = Introduction(encoder.identity, provenance, __version__, self._threads, tuple(said))
@@ -126,7 +131,7 @@ class Worker:
             places, rows, vectors = drawer.in_order(exact=exact)
             if rows:
                 ids = places + piece.first_row_id
-                shards += write_rows(recipe.gallery, IMAGES.name, ids, rows, vectors, recipe.dtype, provenance)
+                shards += write_rows(recipe.gallery, recipe.kind.name, ids, rows, vectors, recipe.dtype, provenance)
         places, rows, _ = drawer.in_order()
         stages.write = time.perf_counter() - writing
         return Outcome(
@@ -154,7 +159,7 @@ class _Drawer:
         self.unread: list[tuple[int, Loaded]] = []
         self._piece, self._known, self._stages = piece, known, stages
         self._places = {id(task): place for place, task in enumerate(piece.tasks)}
-        self._rows: dict[int, tuple[ImageRow, NDArray[np.float32]]] = {}
+        self._rows: dict[int, tuple[Any, NDArray[np.float32]]] = {}
         self._own: dict[bytes, int] = {}
         self._kinds: dict[int, Kind] = {}
         self._exact: set[int] = set()
@@ -230,7 +235,7 @@ class _Drawer:
     def abandon(self) -> None:
         """Nothing of it was written yet."""
 
-    def in_order(self, *, exact: bool | None = None) -> tuple[NDArray[np.int64], list[ImageRow], NDArray[np.float32]]:
+    def in_order(self, *, exact: bool | None = None) -> tuple[NDArray[np.int64], list[Any], NDArray[np.float32]]:
         """Places (n,) ascending, rows, and vectors (n, dim) of all that became pictures.
 
         exact: of those alone that went the exact way, or did not.

@@ -19,7 +19,7 @@ from mmsearch.benchmarks import Benchmark
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.embedding import EmbedOptions
 from mmsearch.embedding.caption_sync import embed_captions
-from mmsearch.embedding.image_sync import embed_pictures
+from mmsearch.embedding.image_sync import embed_files
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import BenchmarkError, MmsearchWarning
 from mmsearch.evaluation.records import Items
@@ -202,7 +202,7 @@ def _gallery(
         # Measured is what the files hold now: one may have been replaced by another of its size and mtime.
         plan_root(writer.gallery, RootPlan(root, folder, files, identified=True), plan, prune=True, progress=progress)
         try:
-            embed_pictures(writer, lambda: encoder, plan, options, progress)
+            embed_files(writer, lambda: encoder, plan, options, progress)
             writer.commit()
             if captions:
                 # One name for all annotation files: what another one said before is replaced.

@@ -8,13 +8,14 @@ registry  all kinds by name, and by the suffix of a file
 
 from mmsearch.items.captions import CAPTIONS, CaptionRow
 from mmsearch.items.images import IMAGES, ImageRow
-from mmsearch.items.kinds import SKIPPED, AnyKind, Content, Files, Kind, Side, Span, Table
+from mmsearch.items.kinds import NUMBERS, SKIPPED, AnyKind, Content, Files, Kind, Side, Span, Table
 from mmsearch.items.registry import (
     DEFAULT_KIND,
     MEMBER,
     kind,
     kind_of_file,
     kinds,
+    know,
     register,
     table,
     table_names,
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_KIND",
     "IMAGES",
     "MEMBER",
+    "NUMBERS",
     "SKIPPED",
     "AnyKind",
     "CaptionRow",
@@ -43,6 +45,7 @@ __all__ = [
     "kind",
     "kind_of_file",
     "kinds",
+    "know",
     "register",
     "table",
     "table_names",

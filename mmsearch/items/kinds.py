@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from mmsearch.items.rows import SkippedRow
 
-__all__ = ["SKIPPED", "AnyKind", "Content", "Files", "Kind", "Side", "Span", "Table"]
+__all__ = ["NUMBERS", "SKIPPED", "AnyKind", "Content", "Files", "Kind", "Side", "Span", "Table"]
 
 Side: TypeAlias = Literal["image", "text"]
 """A side of an encoder."""
@@ -34,6 +34,10 @@ class Table(Generic[_Row]):
 
 SKIPPED = Table("skipped", SkippedRow)
 """Inputs that could not be embedded: a table that is no kind of item."""
+
+
+NUMBERS = ("start_s", "end_s", "page", "box")
+"""Columns that say where in its file an item stands, of kinds that have them; null where it is the whole file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,18 @@ from mmsearch.items.captions import CAPTIONS
 from mmsearch.items.images import IMAGES
 from mmsearch.items.kinds import SKIPPED, AnyKind, Table
 
-__all__ = ["DEFAULT_KIND", "MEMBER", "kind", "kind_of_file", "kinds", "register", "table", "table_names", "unregister"]
+__all__ = [
+    "DEFAULT_KIND",
+    "MEMBER",
+    "kind",
+    "kind_of_file",
+    "kinds",
+    "know",
+    "register",
+    "table",
+    "table_names",
+    "unregister",
+]
 
 MEMBER = "!/"
 """Between a file and a piece of it: `a.tar!/x.jpg`, `notes.md!/heading=2`."""
@@ -61,6 +72,12 @@ def register(new: AnyKind) -> None:
         raise ValueError(f"the name of the kind {new.name!r}, or a suffix of its files ({suffixes}), is taken")
     _KINDS[new.name] = new
     _BY_SUFFIX.update(dict.fromkeys(suffixes, new))
+
+
+def know(one: AnyKind) -> None:
+    """Have a kind registered, if none of its name is."""
+    if one.name not in _KINDS:
+        register(one)
 
 
 def unregister(name: str) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from mmsearch.errors import ImageError, StoreError
 from mmsearch.locations import Location, expanded, url_of
 from mmsearch.search.hits import Hit
-from mmsearch.sources import archive_of, read_location
+from mmsearch.sources import container_of, read_location
 
 __all__ = ["Collected", "collect"]
 
@@ -73,13 +73,13 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
 
 def _opened(source: Location) -> BinaryIO:
     """A file, an object, or a member of an archive. Raises OSError, ImageError."""
-    if isinstance(source, Path) and archive_of(source) is None:
+    if isinstance(source, Path) and container_of(source) is None:
         return source.open("rb")
     return io.BytesIO(read_location(source))
 
 
 def _is_same(source: Location, copy: Path) -> bool:
-    if isinstance(source, Path) and archive_of(source) is None:
+    if isinstance(source, Path) and container_of(source) is None:
         return filecmp.cmp(source, copy, shallow=False)
     return read_location(source) == copy.read_bytes()
 

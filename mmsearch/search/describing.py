@@ -13,7 +13,7 @@ from mmsearch.items import AnyKind, kind
 from mmsearch.locations import Location, url_of
 from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
-from mmsearch.sources import archive_of
+from mmsearch.sources import container_of
 
 __all__ = ["hits_of", "is_gone", "side_by_side", "why_gone"]
 
@@ -97,7 +97,7 @@ def is_gone(file: str) -> bool:
     if url_of(file) is not None:  # a request each, for what who opens it learns anyway
         return False
     try:
-        Path(archive_of(file) or file).stat()
+        Path(container_of(file) or file).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):  # not for us to see: it may well be there; a name that no file system takes

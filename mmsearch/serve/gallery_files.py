@@ -22,7 +22,7 @@ from mmsearch.items import IMAGES, ImageRow
 from mmsearch.locations import url_of
 from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
-from mmsearch.sources import archive_of, read_location
+from mmsearch.sources import container_of, read_location
 
 __all__ = [
     "CaptionImage",
@@ -105,7 +105,7 @@ def read_content(gallery: Gallery, row: ImageRow) -> FileContent:
         file = _inside(Path(gallery.root_path(row.root_id) or ""), file)
     most = _MOST_BYTES if row.bytes is None else row.bytes
     try:
-        data = read_location(file, most=most) if remote or archive_of(file) is not None else _read(file, most)
+        data = read_location(file, most=most) if remote or container_of(file) is not None else _read(file, most)
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
         if row.content_hash is None:
             images.probe(io.BytesIO(data))
@@ -136,7 +136,7 @@ def _read(file: str, most: int) -> bytes:
 
 def _inside(root: Path, file: str) -> str:
     """Where a file really is. Raises FileGone unless that is below its root."""
-    archive = archive_of(file)
+    archive = container_of(file)
     real = os.path.realpath(archive or file)
     if not Path(real).is_relative_to(os.path.realpath(root)):
         raise FileGone("the file lies outside of the folder that the gallery names")

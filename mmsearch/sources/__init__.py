@@ -1,13 +1,13 @@
 """What can be embedded, on disks and in object stores: folders, single files, archives, lists of files, captions."""
 
 from mmsearch.sources.ahead import reading_ahead
-from mmsearch.sources.archives import Listing, archive_kind, list_archive, refused_archive
+from mmsearch.sources.archives import Listing, container_form, cutting_of, list_container, refused_archive
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
 from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
-from mmsearch.sources.files import MEMBER, Archive, Member, SourceFile, file_in, is_hidden, shown
+from mmsearch.sources.files import MEMBER, Container, ContainerState, Member, SourceFile, file_in, is_hidden, shown
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
-from mmsearch.sources.opening import MAX_FILE_BYTES, OpenFile, archive_of, opened, read_location, read_picture
+from mmsearch.sources.opening import MAX_FILE_BYTES, OpenFile, container_of, opened, read_location, read_picture
 from mmsearch.sources.pairs import read_pairs
 from mmsearch.sources.selection import EVERYTHING, Selection
 
@@ -16,7 +16,8 @@ __all__ = [
     "EVERYTHING",
     "MEMBER",
     "USUAL_NAMES",
-    "Archive",
+    "Container",
+    "ContainerState",
     "CaptionFile",
     "CaptionLine",
     "ColumnNames",
@@ -27,12 +28,13 @@ __all__ = [
     "OpenFile",
     "Selection",
     "SourceFile",
-    "archive_kind",
-    "archive_of",
+    "container_form",
+    "container_of",
+    "cutting_of",
     "file_in",
     "is_hidden",
     "is_list",
-    "list_archive",
+    "list_container",
     "opened",
     "read_captions",
     "read_list",

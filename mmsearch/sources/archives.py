@@ -1,4 +1,5 @@
-"""What is in an archive: tar (webdataset shards too), zip, and Parquet with a column of image bytes.
+"""What is in a container: tar (webdataset shards too), zip, Parquet with a column of image bytes, and files that their
+kind cuts into spans.
 
 Only names, sizes and places are read here, nothing is unpacked, and nothing that an archive says is believed before it
 was checked: it may be hostile.
@@ -8,20 +9,22 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mmsearch.errors import SourceError
+from mmsearch.items import MEMBER, Span, kind_of_file
 from mmsearch.locations import url_of
 from mmsearch.sources import parquet
-from mmsearch.sources.files import MEMBER, Archive, ArchiveKind, Member, SourceFile, is_hidden, shown, sidecars
+from mmsearch.sources.files import Container, ContainerForm, Member, SourceFile, is_hidden, shown, sidecars
 from mmsearch.stores import local_copy, require_file
 
-__all__ = ["Listing", "archive_kind", "list_archive", "member_names", "refused_archive"]
+__all__ = ["Listing", "container_form", "cutting_of", "list_container", "member_names", "refused_archive"]
 
-_KINDS: dict[str, ArchiveKind] = {".tar": "tar", ".zip": "zip", ".parquet": "parquet"}
+_FORMS: dict[str, ContainerForm] = {".tar": "tar", ".zip": "zip", ".parquet": "parquet"}
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 # Names and attributes of a member take some hundred bytes; a header that wants more than this is an attack.
 _MOST_HEADER_BYTES = 1 << 24
@@ -38,7 +41,7 @@ class Listing:
     backslashed: how many were written as Windows writes paths, with backslashes; they are addressed with slashes.
     """
 
-    archive: Archive
+    container: Container
     members: tuple[Member, ...]
     damaged: str | None
     repeated: int
@@ -55,11 +58,24 @@ class _Entry:
     place: int
     refused: str | None = None
     backslashed: bool = False
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
-def archive_kind(name: str) -> ArchiveKind | None:
-    """What kind of archive a file is by its name, or None."""
-    return _KINDS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - asked of every file of a walk
+def container_form(name: str) -> ContainerForm | None:
+    """How a file holds many items, by its name; None where it is one item."""
+    found = _FORMS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - asked of every file of a walk
+    return found or ("spans" if _cut_of(name) is not None else None)
+
+
+def cutting_of(name: str) -> str:
+    """How the items of a container are cut out of it, in a word; empty for archives, which hold what they hold."""
+    files = kind_of_file(name).files
+    return files.cutting if files is not None and files.cut is not None else ""
+
+
+def _cut_of(name: str) -> Callable[[str], Iterator[Span]] | None:
+    files = kind_of_file(name).files
+    return files.cut if files is not None else None
 
 
 def refused_archive(name: str) -> str | None:
@@ -69,21 +85,19 @@ def refused_archive(name: str) -> str | None:
     return None
 
 
-def list_archive(file: SourceFile, *, hidden: bool = False) -> Listing:
-    """The members of an archive that may be pictures.
+def list_container(file: SourceFile, *, hidden: bool = False) -> Listing:
+    """The items in a container.
 
     Passed over: folders, links, what accompanies a picture (`sidecars`), and hidden members unless `hidden`.
     Raises OSError where the archive cannot be read at all (permissions, a failing disk): what is in it is unknown.
     """
-    kind = archive_kind(file.name)
-    if kind is None:
-        raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_KINDS)}")
+    list_entries = _lister(file)
     found: dict[str, _Entry] = {}
     repeated = passed_over = 0
     damaged = None
     here = _here(file)
     try:
-        for entry in _LISTERS[kind](here):
+        for entry in list_entries(here):
             if is_hidden(entry.name) and not hidden:
                 passed_over += 1
                 continue
@@ -93,23 +107,18 @@ def list_archive(file: SourceFile, *, hidden: bool = False) -> Listing:
         damaged = str(error)
     beside = sidecars(found)
     entries = [entry for name, entry in found.items() if name not in beside]
-    size, mtime_ns = file.size or 0, file.mtime_ns or 0
-    archive = Archive(
-        file.location, kind, size, mtime_ns, len(entries), complete=damaged is None, copy=_copy(file, here)
-    )
-    members = tuple(_member(file, archive, entry) for entry in entries)
-    return Listing(archive, members, damaged, repeated, passed_over, sum(entry.backslashed for entry in entries))
+    container = _container(file, here, len(entries), complete=damaged is None)
+    members = tuple(_member(file, container, entry) for entry in entries)
+    return Listing(container, members, damaged, repeated, passed_over, sum(entry.backslashed for entry in entries))
 
 
 def member_names(file: SourceFile) -> dict[str, Member]:
     """Every member of an archive, captions and hidden ones too, by its name within. Raises SourceError, OSError."""
-    kind = archive_kind(file.name)
-    if kind is None:
-        raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_KINDS)}")
+    list_entries = _lister(file)
     here = _here(file)
-    archive = Archive(file.location, kind, file.size or 0, file.mtime_ns or 0, 0, complete=True, copy=_copy(file, here))
+    container = _container(file, here, 0, complete=True)
     try:
-        return {entry.name: _member(file, archive, entry) for entry in _LISTERS[kind](here)}
+        return {entry.name: _member(file, container, entry) for entry in list_entries(here)}
     except Damaged as error:
         raise SourceError(f"{file.location}: {error}") from error
 
@@ -123,20 +132,42 @@ def _here(file: SourceFile) -> str:
     return file.location
 
 
-def _copy(file: SourceFile, here: str) -> str | None:
-    return None if here == file.location else here
+def _lister(file: SourceFile) -> "Callable[[str], Iterator[_Entry]]":
+    """What lists a container's entries, told where its bytes are on this machine. Raises SourceError."""
+    form = container_form(file.name)
+    if form is None:
+        raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_FORMS)}")
+    cut = _cut_of(file.name)
+    return _LISTERS[form] if cut is None else partial(_spans, cut)
+
+
+def _container(file: SourceFile, here: str, members: int, *, complete: bool) -> Container:
+    form = container_form(file.name) or "spans"
+    copy = None if here == file.location else here
+    state = file.size or 0, file.mtime_ns or 0
+    return Container(file.location, form, *state, members, complete, copy, cutting_of(file.name))
 
 
 class Damaged(Exception):
     """The archive is not what its name says, or ends too early."""
 
 
-def _member(file: SourceFile, archive: Archive, entry: _Entry) -> Member:
+def _member(file: SourceFile, archive: Container, entry: _Entry) -> Member:
     refused = entry.refused
-    if refused is None and archive.kind != "parquet" and (archive_kind(entry.name) or refused_archive(entry.name)):
+    inside = archive.form in ("tar", "zip") and (container_form(entry.name) or refused_archive(entry.name))
+    if refused is None and inside:
         refused = "an archive inside of an archive is not opened"
     name = f"{file.name}{MEMBER}{entry.name}"
-    return Member(file.root, name, entry.size, archive.mtime_ns, refused=refused, archive=archive, place=entry.place)
+    return Member(
+        file.root,
+        name,
+        entry.size,
+        archive.mtime_ns,
+        refused=refused,
+        container=archive,
+        place=entry.place,
+        numbers=entry.numbers,
+    )
 
 
 def _cleaned(name: str) -> tuple[str, str | None]:
@@ -255,6 +286,14 @@ def _parquet(file: str) -> Iterator[_Entry]:
         raise Damaged(str(error)) from error
     for row in range(rows):
         yield _Entry(str(row), None, row)
+
+
+def _spans(cut: Callable[[str], Iterator[Span]], file: str) -> Iterator[_Entry]:
+    try:
+        for span in cut(file):
+            yield _Entry(span.name, span.size, span.start, numbers=span.numbers)
+    except ValueError as error:
+        raise Damaged(" ".join(str(error).split())[:120]) from error
 
 
 _LISTERS = {"tar": _tar, "zip": _zip, "parquet": _parquet}

@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from mmsearch.cache import file_identity
+from mmsearch.items import MEMBER
 from mmsearch.locations import Location, Url
 from mmsearch.names import shown, stored_name
 from mmsearch.stores import file_state, special_file
@@ -17,8 +18,9 @@ __all__ = [
     "MEMBER",
     "READ_WHOLE",
     "Ahead",
-    "Archive",
-    "ArchiveKind",
+    "Container",
+    "ContainerForm",
+    "ContainerState",
     "Member",
     "SourceFile",
     "file_in",
@@ -27,10 +29,8 @@ __all__ = [
     "sidecars",
 ]
 
-MEMBER = "!/"
-"""Between an archive and its member: `a.tar!/x.jpg`."""
-
-ArchiveKind: TypeAlias = Literal["tar", "zip", "parquet"]
+ContainerForm: TypeAlias = Literal["tar", "zip", "parquet", "spans"]
+"""How a container holds its items. spans: as the kind of the file cuts it."""
 
 _HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/)")
 _PICTURES = (
@@ -107,40 +107,67 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
-    """An archive as it was when its members were listed.
+class Container:
+    """A file that holds any number of items, as it was when they were listed.
 
     members: how many were found. complete: whether it could be read to its end. copy: where its bytes were found on
-    this machine, if that is not its location.
+    this machine, if that is not its location. cutting: how its kind cuts it, see `mmsearch.items.Files`.
     """
 
     location: str
-    kind: ArchiveKind
+    form: ContainerForm
     size: int
     mtime_ns: int
     members: int
     complete: bool
     copy: str | None = None
+    cutting: str = ""
 
     @property
     def etag(self) -> str:
-        """What every row of a member carries: as many rows with the same one as it says, and nothing is missing."""
-        return f"{self.size}:{self.members}" + ("" if self.complete else ":cut")
+        """What every row of an item in it carries: with as many rows of the same one as it says, nothing is missing."""
+        parts = [str(self.size), str(self.members), *([self.cutting] if self.cutting else [])]
+        return ":".join([*parts, *([] if self.complete else [_CUT_SHORT])])
+
+
+_CUT_SHORT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """What the etag of an item says of its container: `Container.etag`, taken apart."""
+
+    size: str
+    members: str
+    cutting: str
+    complete: bool
+
+    @classmethod
+    def of(cls, etag: str | None) -> "ContainerState":
+        """Of the etag of any row; one that is of no item in a container is like no container's."""
+        size, members, *more = [*(etag or "").split(":"), "", ""]
+        return cls(size, members, next((each for each in more if each != _CUT_SHORT), ""), _CUT_SHORT not in more)
+
+    def is_of(self, size: int | None, cutting: str) -> bool:
+        """Whether the container had this size, and was cut in this way."""
+        return (self.size, self.cutting) == (str(size), cutting)
 
 
 @dataclass(frozen=True, slots=True)
 class Member(SourceFile):
-    """A member of an archive. name: `a.tar!/x.jpg`. mtime_ns: the archive's, since a member is as old as that.
+    """An item in a container: a member of an archive, a span of a file. name: `a.tar!/x.jpg`, `notes.md!/heading=2`.
 
-    size: None where only reading tells (rows of Parquet). place: where the archive holds it (an offset, a number).
+    mtime_ns: the container's, since an item is as old as that. size: None where only reading tells (rows of Parquet).
+    place: where the container holds it (an offset, a number). numbers: the columns that say where a span stands.
     """
 
-    archive: Archive | None = None
+    container: Container | None = None
     place: int = 0
+    numbers: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def etag(self) -> str | None:
-        return self.archive.etag if self.archive else None
+        return self.container.etag if self.container else None
 
 
 def file_in(root: Location, file: Location, *, identified: bool = False) -> SourceFile:

@@ -16,11 +16,11 @@ from mmsearch.cache import file_identity
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
-from mmsearch.sources.archives import archive_kind, member_names
-from mmsearch.sources.files import MEMBER, READ_WHOLE, Archive, Member, SourceFile
+from mmsearch.sources.archives import container_form, member_names
+from mmsearch.sources.files import MEMBER, READ_WHOLE, Container, Member, SourceFile
 from mmsearch.stores import Ranged, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
 
-__all__ = ["MAX_FILE_BYTES", "OpenFile", "archive_of", "opened", "read_location", "read_picture"]
+__all__ = ["MAX_FILE_BYTES", "OpenFile", "container_of", "opened", "read_location", "read_picture"]
 
 MAX_FILE_BYTES = 1 << 30
 """No image under the pixel limit needs more than this; what is larger is not read into memory."""
@@ -42,8 +42,8 @@ def opened(file: SourceFile) -> Iterator[OpenFile]:
     """Open a file or a member of an archive. Raises OSError, and ImageError for what an archive does not give out."""
     if file.refused is not None:
         raise ImageError("identify", file.refused)
-    if isinstance(file, Member) and file.archive is not None:
-        with _member(file, file.archive) as found:
+    if isinstance(file, Member) and file.container is not None:
+        with _member(file, file.container) as found:
             yield found
         return
     if (url := url_of(file.location)) is not None:
@@ -81,7 +81,7 @@ def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
 
 
 @contextmanager
-def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
+def _member(file: Member, archive: Container) -> Iterator[OpenFile]:
     with open_file(Path(_place(archive))) as whole:
 
         def state() -> SourceFile:
@@ -95,7 +95,7 @@ def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
 
         state()
         try:
-            with _MEMBERS[archive.kind](file, archive, whole) as stream:
+            with _MEMBERS[archive.form](file, archive, whole) as stream:
                 yield OpenFile(stream, state)
         except ImageError:
             raise
@@ -108,7 +108,7 @@ def _member(file: Member, archive: Archive) -> Iterator[OpenFile]:
             raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
 
 
-def _place(archive: Archive) -> str:
+def _place(archive: Container) -> str:
     """Where an archive's bytes are on this machine."""
     if archive.copy is None:
         return archive.location
@@ -117,7 +117,7 @@ def _place(archive: Archive) -> str:
     return str(local_copy(Url(archive.location)))  # it made room for others
 
 
-def _tar_member(file: Member, _: Archive, whole: BinaryIO) -> BinaryIO:
+def _range_of_bytes(file: Member, _: Container, whole: BinaryIO) -> BinaryIO:
     def read_range(start: int, end: int) -> bytes:
         whole.seek(file.place + start)
         return whole.read(end - start)
@@ -125,22 +125,23 @@ def _tar_member(file: Member, _: Archive, whole: BinaryIO) -> BinaryIO:
     return Ranged(file.size or 0, read_range)
 
 
-def _zip_member(file: Member, archive: Archive, _: BinaryIO) -> Any:
+def _zip_member(file: Member, archive: Container, _: BinaryIO) -> Any:
     directory = _once(_zip, archive)
     return directory.open(directory.infolist()[file.place])
 
 
-def _parquet_member(file: Member, archive: Archive, _: BinaryIO) -> BinaryIO:
+def _parquet_member(file: Member, archive: Container, _: BinaryIO) -> BinaryIO:
     data = _once(_rows, archive).read(file.place)
     if data is None:
         raise ImageError("identify", "no image in this row, or only a path to one")
     return io.BytesIO(data)
 
 
-_MEMBERS: dict[str, Callable[[Member, Archive, BinaryIO], Any]] = {
-    "tar": _tar_member,
+_MEMBERS: dict[str, Callable[[Member, Container, BinaryIO], Any]] = {
+    "tar": _range_of_bytes,
     "zip": _zip_member,
     "parquet": _parquet_member,
+    "spans": _range_of_bytes,
 }
 
 # The directory of a zip and the position in a table are expensive to find: they are kept while they are used, and close
@@ -150,15 +151,15 @@ _zip = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(_place(archive)
 _rows = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.Rows(_place(archive)))
 
 
-def _once(find: Callable[[Archive], Any], archive: Archive) -> Any:
+def _once(find: Callable[[Container], Any], archive: Container) -> Any:
     with _opening:
         return find(archive)
 
 
-def archive_of(location: str | os.PathLike[str]) -> str | None:
+def container_of(location: str | os.PathLike[str]) -> str | None:
     """The archive that holds `photos/a.tar!/x.jpg`; None where a location is that of a file."""
     path, mark, _ = os.fspath(location).partition(MEMBER)
-    return path if mark and archive_kind(path) is not None and not exists(_located(os.fspath(location))) else None
+    return path if mark and container_form(path) is not None and not exists(_located(os.fspath(location))) else None
 
 
 def _located(location: str) -> Location:
@@ -172,7 +173,7 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
     """
     limit = None if most is None else most + 1
     name = os.fspath(location)
-    path, inner = archive_of(name), name.partition(MEMBER)[2]
+    path, inner = container_of(name), name.partition(MEMBER)[2]
     if path is None:
         return read_bytes(_located(name), 0, limit)
     if Path(path).exists() and not Path(path).is_file():
@@ -197,7 +198,7 @@ def read_picture(name: str | os.PathLike[str]) -> bytes:
     if os.fspath(name) == "-":
         return read_whole(None, MAX_FILE_BYTES)
     location = located(name)
-    if isinstance(location, Path) and archive_of(location) is None:
+    if isinstance(location, Path) and container_of(location) is None:
         return read_whole(location, MAX_FILE_BYTES)
     data = read_location(location, most=MAX_FILE_BYTES)
     if len(data) > MAX_FILE_BYTES:

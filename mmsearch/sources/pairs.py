@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location
-from mmsearch.sources.archives import archive_kind, member_names
+from mmsearch.sources.archives import container_form, member_names
 from mmsearch.sources.caption_tables import CAPTION_COLUMNS
 from mmsearch.sources.captions import CaptionFile, CaptionLine
 from mmsearch.sources.files import MEMBER, file_in, is_hidden, stem
@@ -57,7 +57,7 @@ def _suffix(name: str) -> str:
 def _folder(folder: Location, avoid: Location | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
     walk = FolderWalk(folder, avoid=avoid, sidecars_too=True)
     for file in walk:
-        if archive_kind(file.name) in ("tar", "zip"):
+        if container_form(file.name) in ("tar", "zip"):
             yield from _archive(folder / file.name, f"{file.name}{MEMBER}", problems)
         elif _suffix(file.name) in _SUFFIXES:
             try:

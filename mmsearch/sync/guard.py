@@ -4,7 +4,6 @@ from collections.abc import Container, Sequence
 
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import Gallery
-from mmsearch.items import IMAGES
 from mmsearch.locations import Location
 
 __all__ = ["check_prune", "count_lost", "suspicious"]
@@ -19,12 +18,13 @@ def suspicious(deletes: int, live: int) -> bool:
     return deletes > PRUNE_ITEMS and deletes > PRUNE_SHARE * live
 
 
-def count_lost(gallery: Gallery, vanished: Sequence[int], written: Container[bytes] = frozenset()) -> int:
-    """How many of some rows have a content that no other live row has, nor any in `written`: the others were moved."""
+def count_lost(gallery: Gallery, table: str, vanished: Sequence[int], written: Container[bytes] = frozenset()) -> int:
+    """How many of some rows of a table have a content that no other live row has, nor any in `written`; the others were
+    moved."""
     gone = frozenset(vanished)
     kept: set[bytes] = set()
     missing: list[bytes] = []
-    for row_ids, hashes in gallery.hashes(IMAGES.name):
+    for row_ids, hashes in gallery.hashes(table):
         for row_id, content_hash in zip(row_ids.tolist(), hashes, strict=True):
             if row_id in gone:
                 missing.append(content_hash)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmsearch.gallery import FileRows
-from mmsearch.sources import MEMBER, SourceFile, is_hidden
+from mmsearch.sources import MEMBER, ContainerState, SourceFile, cutting_of, is_hidden
 
 __all__ = ["KnownFiles"]
 
@@ -33,34 +33,35 @@ class KnownFiles:
             return int(self._rows.row_ids[place]), self._rows.etags[place] == file.version
         same = self._rows.sizes[place] == _number(file.size) and self._rows.times[place] == _number(file.mtime_ns)
         if same and file.etag is not None:
-            same = _archive_size(self._rows.etags[place]) == _archive_size(file.etag)
+            was, now = ContainerState.of(self._rows.etags[place]), ContainerState.of(file.etag)
+            same = (was.size, was.cutting) == (now.size, now.cutting)
         return int(self._rows.row_ids[place]), bool(same)
 
     def files(self) -> list[str]:
-        """The names of all files, archives in the place of their members; each once."""
+        """The names of all files, containers in the place of their items; each once."""
         return list(dict.fromkeys(name.partition(MEMBER)[0] if MEMBER in name else name for name in self._rows.names))
 
-    def etags(self, archive: SourceFile) -> Counter[str]:
-        """How many rows of an archive's members were made of it in its present state, by etag."""
+    def etags(self, container: SourceFile) -> Counter[str]:
+        """How many rows of a container's items were made of it in its present state, by etag."""
         return Counter(
             etag
-            for place in self._of(archive)
-            if (etag := self._rows.etags[place]) is not None and self._current(archive, place)
+            for place in self._of(container)
+            if (etag := self._rows.etags[place]) is not None and self._current(container, place)
         )
 
-    def keep_members(self, archive: SourceFile, *, former: bool) -> int:
-        """Take the members of an unchanged archive as found, of its `former` states too; how many are of this one."""
+    def keep_members(self, container: SourceFile, *, former: bool) -> int:
+        """Take the items of an unchanged container as found, of its `former` states too; how many are of this one."""
         count = 0
-        for place in self._of(archive):
-            current = self._current(archive, place)
+        for place in self._of(container):
+            current = self._current(container, place)
             count += current
             if current or former:
                 self._seen[place] = True
         return count
 
-    def missing_members(self, archive: SourceFile, *, hidden: bool) -> list[int]:
-        """Row ids of the members of an archive that were not found in it, hidden ones only if `hidden`."""
-        places = [place for place in self._of(archive) if not self._seen[place]]
+    def missing_members(self, container: SourceFile, *, hidden: bool) -> list[int]:
+        """Row ids of the items of a container that were not found in it, hidden ones only if `hidden`."""
+        places = [place for place in self._of(container) if not self._seen[place]]
         return [int(self._rows.row_ids[place]) for place in places if hidden or not is_hidden(self._rows.names[place])]
 
     def unseen(self, unknown: Sequence[str], *, hidden: bool) -> list[int]:
@@ -72,23 +73,19 @@ class KnownFiles:
                 self._seen[place] = True
         return [int(row_id) for row_id in self._rows.row_ids[~self._seen]]
 
-    def _of(self, archive: SourceFile) -> list[int]:
+    def _of(self, container: SourceFile) -> list[int]:
         if self._members is None:
             self._members = {}
             for name, place in self._places.items():
                 if MEMBER in name:
                     self._members.setdefault(name.partition(MEMBER)[0], []).append(place)
-        return self._members.get(archive.name, [])
+        return self._members.get(container.name, [])
 
-    def _current(self, archive: SourceFile, place: int) -> bool:
+    def _current(self, container: SourceFile, place: int) -> bool:
         return bool(
-            self._rows.times[place] == _number(archive.mtime_ns)
-            and _archive_size(self._rows.etags[place]) == str(archive.size)
+            self._rows.times[place] == _number(container.mtime_ns)
+            and ContainerState.of(self._rows.etags[place]).is_of(container.size, cutting_of(container.name))
         )
-
-
-def _archive_size(etag: str | None) -> str:
-    return (etag or "").partition(":")[0]
 
 
 def _number(value: int | None) -> int:
