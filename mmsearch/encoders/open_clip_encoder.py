@@ -132,7 +132,9 @@ class OpenClipImages:
         return why_not_on(every_device(self._device)[0])
 
     def jpeg_decoder(self) -> BatchJpegDecoder:
-        # Of several GPUs the first: together their decoders take what the cores cannot anyway.
+        # Of several GPUs the first. torchvision has one decoder in a process, which it makes anew for each call on
+        # another device than the last one's, and never frees: on two in turn, memory would run out. Of several
+        # processes (--ray) each has one.
         return BatchJpegDecoder(every_device(self._device)[0], self._preprocessing)
 
     def _lane_of(
