@@ -71,9 +71,6 @@ export function when(time) {
 /** @param {number} score */
 export const score = (score) => score.toFixed(3);
 
-/** @param {number} weight */
-export const times = (weight) => `${weight < 0 ? "−" : "×"}${Math.abs(weight) === 0.5 ? "½" : Math.abs(weight)}`;
-
 /**
  * Why a picture is not there, by what the server answered.
  * @param {import("./api.js").ApiError | null} why
