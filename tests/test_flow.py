@@ -13,7 +13,7 @@ import pytest
 from mmsearch import loader
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.embedding.batch_sizes import BatchSize
-from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder, ImageLane, Pixels
 from mmsearch.errors import EncoderError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter
@@ -158,7 +158,7 @@ def test_batches_grow_as_long_as_it_pays() -> None:
     sizes, rate, seen = BatchSize(64, 128, 256, 512), {64: 1000.0, 128: 1500.0, 256: 1520.0}, []
     for _ in range(60):
         seen.append(sizes.current)
-        sizes.took(sizes.current, sizes.current / rate[sizes.current])
+        sizes.learn_rate(sizes.current, sizes.current / rate[sizes.current])
     assert [seen[0], seen[5], seen[10], seen[15], seen[-1]] == [64, 128, 256, 128, 128]
     assert sorted(set(seen)) == [64, 128, 256]
 
@@ -166,25 +166,25 @@ def test_batches_grow_as_long_as_it_pays() -> None:
 def test_batches_grow_to_the_largest() -> None:
     sizes = BatchSize(64, 128)
     for _ in range(60):
-        sizes.took(sizes.current, 0.1)
+        sizes.learn_rate(sizes.current, 0.1)
     assert sizes.current == 128
     one = BatchSize(8)
-    one.took(8, 1.0)
+    one.learn_rate(8, 1.0)
     assert one.current == 8
 
 
 def test_the_bottleneck_is_the_longest_stage_of_the_busiest_team() -> None:
     """On a CPU, decoders and encoder share the threads; on a GPU whoever has least time to spare counts."""
-    cpu = Stages(threads=2)
+    cpu = StageClock(threads=2)
     for _ in range(10):
         cpu.add(LoadSeconds(read=0.1, decode=0.5, resize=0.2))
     cpu.encode, cpu.write = 4.0, 3.0
     assert cpu.times().bottleneck == "decode"
     assert sum(stage.share for stage in cpu.times().stages) == pytest.approx(1)
-    gpu = Stages(threads=8, lanes=2, read=1.0, decode=20.0, resize=4.0, transfer=0.5, encode=9.5, write=3.0)
+    gpu = StageClock(threads=8, lanes=2, read=1.0, decode=20.0, resize=4.0, transfer=0.5, encode=9.5, write=3.0)
     assert gpu.times().bottleneck == "encode"
     gpu.threads = 2
     assert gpu.times().bottleneck == "decode"
     gpu.write = 13.0
     assert gpu.times().bottleneck == "write"
-    assert Stages(threads=2, read=5.0).times().bottleneck is None
+    assert StageClock(threads=2, read=5.0).times().bottleneck is None

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsearch.embedding import EmbedOptions, embed, image_sync
-from mmsearch.embedding.recording import Book
+from mmsearch.embedding import EmbedOptions, embed, file_sync
+from mmsearch.embedding.recording import RowRecorder
 from mmsearch.encoders import Pixels
 from mmsearch.gallery import Gallery, rewrite_wasteful
 from mmsearch.gallery.writing import GalleryWriter
@@ -124,8 +124,8 @@ def interrupted_at(point: int, work: Callable[[], Any]) -> BaseException | None:
             GalleryWriter._proposed,
             GalleryWriter.append,
             GalleryWriter.delete,
-            Book.delete_broken,
-            image_sync._delete_vanished,
+            RowRecorder.delete_broken,
+            file_sync._delete_vanished,
         )
     }
     passed = 0

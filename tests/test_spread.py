@@ -21,7 +21,7 @@ from mmsearch.cluster import dispatch, ray
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
-from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import Encoder, Pixels, preprocessing
 from mmsearch.errors import (
     ClusterError,
@@ -489,14 +489,14 @@ def test_pieces_take_some_seconds_and_shrink_towards_the_end() -> None:
     first = plan.next(2)
     assert first is not None
     assert (first.first_row_id, len(first.tasks)) == (0, 256)
-    plan.took(256, 10.0)
+    plan.learn_rate(256, 10.0)
     sizes = cut(plan)
     assert sizes[:4] == [512, 512, 512, 512]  # 20 seconds at 25.6 a second
     assert sizes[-1] <= 32
     assert sorted(sizes, reverse=True)[4:] == sizes[4:]
     assert 256 + sum(sizes) == sum(given) == 5000
     quick = Pieces(tasks(400_000), reserve)
-    quick.took(256, 0.01)
+    quick.learn_rate(256, 0.01)
     assert cut(quick)[0] == pieces.MOST
 
 
@@ -529,8 +529,8 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
     """To the last byte, also where that is zero."""
     known = [bytes([n]) * 15 + b"\0" for n in range(1, 50, 2)]
 
-    def holder(hashes: list[bytes]) -> worker._Drawer:
-        return worker._Drawer(Piece(0, ()), worker.hashes(hashes), FakeEncoder(), ParityCheck(), Stages())
+    def holder(hashes: list[bytes]) -> worker._PieceBuffer:
+        return worker._PieceBuffer(Piece(0, ()), worker.hashes(hashes), FakeEncoder(), ParityCheck(), StageClock())
 
     held = holder(known)
     assert all(held.knows(each) for each in known)

@@ -30,7 +30,7 @@ class BatchSize:
         """What suits a "cpu" or a "gpu"."""
         return cls(*_CPU) if device == "cpu" else cls(*_GPU)
 
-    def took(self, images: int, seconds: float) -> None:
+    def learn_rate(self, images: int, seconds: float) -> None:
         """Tell how long a batch took. The first of a size does not count: memory is allocated in it."""
         with self._measuring:
             if self._found or images != self.current:

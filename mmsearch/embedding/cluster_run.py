@@ -8,12 +8,13 @@ from functools import partial
 from typing import Protocol
 
 from mmsearch.cluster import Crew, Dispatch, Done, Lost
+from mmsearch.embedding.file_sync import TaskRun
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
-from mmsearch.embedding.recording import Book
+from mmsearch.embedding.recording import RowRecorder
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.sink import Entry
-from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.sink import LoadedTask
+from mmsearch.embedding.stage_times import StageClock
 from mmsearch.embedding.worker import Introduction, Outcome, hashes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityError, SourceError
@@ -24,7 +25,7 @@ from mmsearch.sources import opened
 from mmsearch.sync import Task
 from mmsearch.version import __version__
 
-__all__ = ["SharingCrew", "Spread"]
+__all__ = ["SharingCrew", "ClusterExecutor"]
 
 # Workers are told anew what content is known when so much more of it is: telling costs a copy to each machine, and what
 # they do not know of yet they encode once more, to the same vectors.
@@ -40,7 +41,7 @@ class SharingCrew(Crew, Protocol):
         ...
 
 
-class Spread:
+class ClusterExecutor:
     """Has a plan carried out by a crew.
 
     introduced: told of each worker once it is ready, and raises what speaks against it.
@@ -55,28 +56,27 @@ class Spread:
     ) -> None:
         self._crew, self._introduced, self._announce = crew, introduced, announce
 
-    def carry_out(
+    def run_tasks(
         self,
         tasks: Sequence[Task],
-        book: Book,
+        recorder: RowRecorder,
         encoder: Callable[[], Encoder],
         options: EmbedOptions,
-        stages: Stages,
         progress: ProgressCallback,
-    ) -> int:
+    ) -> TaskRun:
         """See `Executor`. The encoder is loaded by the workers alone."""
-        crew = self._crew(book.kind)
-        run = _Run(crew, tasks, book, stages, self._admitted, self._announce)
+        crew = self._crew(recorder.kind)
+        run = _PlanRun(crew, tasks, recorder, self._admitted, self._announce)
         done = 0
         try:
-            with book.settling():
+            with recorder.settling():
                 for piece in run:
                     done += len(piece.tasks)
                     progress(Progress("embedding", done, len(tasks), run.skipped))
         finally:
             crew.close()
             run.end()
-        return run.skipped
+        return TaskRun(run.skipped, run.clock)
 
     def _admitted(self, introduction: Introduction, where: str) -> None:
         """Raise unless a worker has the same program and the same model."""
@@ -90,24 +90,24 @@ class Spread:
             raise EncoderMismatch(f"the model on {where} is another one: {error}") from error
 
 
-class _Run:
+class _PlanRun:
     """One plan being carried out. Iterated, it yields the pieces that are done with."""
 
     def __init__(
         self,
         crew: SharingCrew,
         tasks: Sequence[Task],
-        book: Book,
-        stages: Stages,
+        recorder: RowRecorder,
         admit: Callable[[Introduction, str], None],
         announce: Callable[[str], None],
     ) -> None:
-        self._crew, self._book, self._stages = crew, book, stages
+        self._crew, self._recorder = crew, recorder
         self._admit, self._announce = admit, announce
-        self._pieces = Pieces(tasks, partial(book.writer.reserve, book.kind.name))
+        self._pieces = Pieces(tasks, partial(recorder.writer.reserve, recorder.kind.name))
         self._workers: dict[int, Introduction] = {}
         self._lanes: dict[int, int] = {}
         self._told = -1
+        self.clock = StageClock()
         self.skipped = 0
 
     def __iter__(self) -> Iterator[Piece]:
@@ -129,11 +129,11 @@ class _Run:
 
     def end(self) -> None:
         """Nobody is owed row ids any more; and where the time went."""
-        self._book.writer.release_all()
-        workers, stages = list(self._workers.values()), self._stages
-        stages.threads = max(1, sum(each.threads for each in workers))
-        stages.lanes = sum(self._lanes.values())
-        stages.writers, stages.commit = max(1, len(workers)), self._book.write_seconds
+        self._recorder.writer.release_all()
+        workers, clock = list(self._workers.values()), self.clock
+        clock.threads = max(1, sum(each.threads for each in workers))
+        clock.lanes = sum(self._lanes.values())
+        clock.writers, clock.commit = max(1, len(workers)), self._recorder.write_seconds
 
     def _on_ready(self, worker: int, introduction: Introduction) -> None:
         self._admit(introduction, self._crew.where(worker))
@@ -141,14 +141,14 @@ class _Run:
 
     def _take(self, done: Done[Piece, Outcome]) -> None:
         piece, outcome, where = done.piece, done.outcome, self._crew.where(done.worker)
-        self._book.writer.require_written(self._book.kind.name, outcome.shards, where)
+        self._recorder.writer.require_written(self._recorder.kind.name, outcome.shards, where)
         _require_sources(piece, outcome, where)
-        self._pieces.took(len(piece.tasks), outcome.seconds)
-        self._stages.join(outcome.stages)
-        self._lanes[done.worker] = outcome.stages.lanes
+        self._pieces.learn_rate(len(piece.tasks), outcome.seconds)
+        self.clock.join(outcome.clock)
+        self._lanes[done.worker] = outcome.clock.lanes
         way = self._workers[done.worker].provenance
-        self._book.checks.setdefault(way, ParityCheck()).join(outcome.compared)
-        self._book.adopted(piece.tasks, piece.first_row_id, outcome)
+        self._recorder.checks.setdefault(way, ParityCheck()).join(outcome.compared)
+        self._recorder.adopted(piece.tasks, piece.first_row_id, outcome)
         self.skipped += len(outcome.skipped)
         self._tell_what_is_known()
 
@@ -156,12 +156,12 @@ class _Run:
         (task,) = lost.piece.tasks
         self._announce(f"{task.file.location} ended every worker that read it, and is skipped: {lost.reason}")
         error = ImageError("decode", "ended every worker that read it")
-        self._book.writer.release(self._book.kind.name, lost.piece.first_row_id, 1)
-        self._book.skipped([Entry(task, Loaded(task.file, error=error))])
+        self._recorder.writer.release(self._recorder.kind.name, lost.piece.first_row_id, 1)
+        self._recorder.skipped([LoadedTask(task, Loaded(task.file, error=error))])
         self.skipped += 1
 
     def _tell_what_is_known(self) -> None:
-        known = self._book.known
+        known = self._recorder.known
         if self._told < 0 or len(known) > max(_GROWN * self._told, self._told + _LEAST_GROWN):
             self._told = len(known)
             self._crew.share(hashes(list(known)))

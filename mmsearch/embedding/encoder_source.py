@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from mmsearch import encoders
-from mmsearch.embedding.cluster_run import Spread
-from mmsearch.embedding.image_sync import route
+from mmsearch.embedding.cluster_run import ClusterExecutor
+from mmsearch.embedding.file_sync import route
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.worker import Introduction, Recipe
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
@@ -86,7 +86,7 @@ class EncoderSource:
             warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
         self._announce(f"encoding with {identity.spec} on {device}, {precision}")
 
-    def on_ray(self) -> Spread:
+    def on_ray(self) -> ClusterExecutor:
         """An executor whose workers load the encoder, each for itself. Raises ClusterError where there is no Ray."""
         from mmsearch.cluster.ray import RayCrew
 
@@ -102,7 +102,7 @@ class EncoderSource:
             gpus = options.device != "cpu"
             return RayCrew(address, recipe, threads=options.threads, gpus=gpus, announce=self._announce)
 
-        return Spread(crew, introduced=self._introduced, announce=self._announce)
+        return ClusterExecutor(crew, introduced=self._introduced, announce=self._announce)
 
     def _introduced(self, worker: Introduction) -> None:
         if self._workers:

@@ -8,7 +8,7 @@ from mmsearch.embedding.flow import Flow
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.sink import Sink
-from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.stage_times import StageClock
 from mmsearch.embedding.text_work import embed_texts
 from mmsearch.encoders import DecodesJpeg, Encoder, ImageSide
 from mmsearch.errors import EncoderError
@@ -16,17 +16,17 @@ from mmsearch.loader import NVJPEG, LoadOptions, OnDevice, load
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 
-__all__ = ["carry_out"]
+__all__ = ["process_files"]
 
 _WAITING = 64  # threads that wait for a GPU: as many as it decodes together
 
 
-def carry_out(
+def process_files(
     tasks: Sequence[Task],
     sink: Sink,
     encoder: Callable[[], Encoder],
     options: EmbedOptions,
-    stages: Stages,
+    clock: StageClock,
     *,
     sizes: BatchSize | None = None,
     tell: Callable[[int, int], None] = lambda done, skipped: None,
@@ -34,12 +34,12 @@ def carry_out(
     """Read, decode and encode files of one kind, and give `sink` all that becomes of them; how many were skipped.
 
     encoder: asked for on this thread when a picture has to be encoded and `sink` has none yet.
-    stages: gets the seconds of reading, decoding and resizing, and how many lanes encode.
+    clock: gets the seconds of reading, decoding and resizing, and how many lanes encode.
     sizes: of batches, as far as they were found before. tell: (files done, skipped of them), after each file.
     Raises what went wrong, when `sink` has been given all that was encoded until then.
     """
     if tasks and tasks[0].kind.side == "text":
-        return embed_texts(tasks, sink, encoder, options, stages, tell=tell)
+        return embed_texts(tasks, sink, encoder, options, clock, tell=tell)
     load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
     if sizes is None and options.batch_size:
         sizes = BatchSize(options.batch_size)
@@ -50,25 +50,25 @@ def carry_out(
             raise _EncoderWanted
         return sink.encoder.image
 
-    with ExitStack() as devices, Workers(stages.threads, "mmsearch-load") as workers:
+    with ExitStack() as devices, Workers(clock.threads, "mmsearch-load") as workers:
         on_device: OnDevice | None = None
 
         def begin(encoder: Encoder) -> None:
             nonlocal on_device
-            stages.lanes = flow.begin(encoder)
+            clock.lanes = flow.begin(encoder)
             on_device = _on_device(encoder.image, options, sink.parity, devices)
             if on_device is not None:
                 workers.add(on_device.threads)
-                stages.gpu_decoders = on_device.decoder.threads
+                clock.gpu_decoders = on_device.decoder.threads
 
-        flow = Flow(sink, workers, stages.threads, sizes)
+        flow = Flow(sink, workers, clock.threads, sizes)
         try:
             if sink.encoder is not None:
                 begin(sink.encoder)
             while done < len(tasks):
                 files = (task.file for task in tasks[done:])
                 pictures = load(
-                    *(files, image_side, workers, stages.threads),
+                    *(files, image_side, workers, clock.threads),
                     known=sink.knows,
                     sampled=sink.parity.wanted,
                     options=load_options,
@@ -77,11 +77,11 @@ def carry_out(
                 try:
                     for picture in pictures:
                         flow.take(tasks[done], picture)
-                        stages.add(picture.seconds)
+                        clock.add(picture.seconds)
                         if picture.pixels is not None:
                             by_gpu = picture.kind is not None and picture.kind.route == NVJPEG
-                            stages.decoded_on_gpu += by_gpu
-                            stages.decoded_on_cpu += not by_gpu
+                            clock.decoded_on_gpu += by_gpu
+                            clock.decoded_on_cpu += not by_gpu
                         done += 1
                         skipped += picture.error is not None
                         tell(done, skipped)
@@ -91,7 +91,7 @@ def carry_out(
                     begin(sink.encoder)
             flow.finish()
             if on_device is not None:
-                stages.gpu_decode += on_device.decoder.seconds
+                clock.gpu_decode += on_device.decoder.seconds
         except BaseException:
             # Ctrl-C, a failing device: what is encoded is kept.
             try:

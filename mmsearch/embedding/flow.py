@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.embedding.batch_sizes import BatchSize
-from mmsearch.embedding.sink import Entry, Sink
+from mmsearch.embedding.sink import LoadedTask, Sink
 from mmsearch.encoders import EncodedImages, Encoder, ImageLane, Pixels
 from mmsearch.loader import Loaded
 from mmsearch.sync import Task
@@ -49,9 +49,9 @@ class Flow:
         self._written: deque[Future[None]] = deque()
         self._encoding: deque[Future[EncodedImages]] = deque()
         self._claimed: set[bytes] = set()
-        self._fresh: list[tuple[Entry, Pixels]] = []
-        self._known: list[Entry] = []
-        self._skips: list[Entry] = []
+        self._fresh: list[tuple[LoadedTask, Pixels]] = []
+        self._known: list[LoadedTask] = []
+        self._skips: list[LoadedTask] = []
         self._handed_over = time.monotonic()
 
     def begin(self, encoder: Encoder) -> int:
@@ -72,7 +72,7 @@ class Flow:
     def take(self, task: Task, picture: Loaded) -> None:
         """One file, read. Raises what went wrong with an earlier one's encoding or writing."""
         self._check()
-        entry = Entry(task, picture)
+        entry = LoadedTask(task, picture)
         if picture.error is not None:
             self._skips.append(entry)
         elif picture.pixels is None or self._is_known(picture.content_hash):
@@ -124,7 +124,7 @@ class Flow:
             encoded = lane(pixels)
         finally:
             self._lanes.put(lane)
-        self._sizes.took(len(pixels), encoded.encode_seconds)
+        self._sizes.learn_rate(len(pixels), encoded.encode_seconds)
         return encoded
 
     def _hand_over(self) -> None:

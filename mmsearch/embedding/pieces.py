@@ -33,7 +33,7 @@ class Pieces:
         self._next = 0
         self._files, self._seconds = 0, 0.0
 
-    def took(self, files: int, seconds: float) -> None:
+    def learn_rate(self, files: int, seconds: float) -> None:
         """Tell how long a worker took for a piece."""
         # What came last counts more: files differ from folder to folder.
         self._files, self._seconds = self._files // 2 + files, self._seconds / 2 + seconds

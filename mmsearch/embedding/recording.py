@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.redoing import vectors_exactly
-from mmsearch.embedding.sink import Entry, copy_of, kind_of, parted, references_of, row_of, samples_of
+from mmsearch.embedding.sink import LoadedTask, copy_of, kind_of, parted, references_of, row_of, samples_of
 from mmsearch.embedding.worker import Outcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
@@ -24,13 +24,13 @@ from mmsearch.loader import Kind
 from mmsearch.sync import Task
 from mmsearch.versions import Provenance
 
-__all__ = ["Book"]
+__all__ = ["RowRecorder"]
 
 _CHANGED = "changed while it was read"
 
 
 @dataclass(slots=True)
-class Book:
+class RowRecorder:
     """Rows of one kind on their way into the writer. Used by one thread at a time.
 
     checks: what workers elsewhere have compared, by how they encode.
@@ -72,7 +72,7 @@ class Book:
         """Commit no more of it."""
         self.writer.abandon()
 
-    def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
+    def encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
         """Write rows with new vectors (n, dim)."""
         self.transfer_seconds += images.transfer_seconds
         self.encode_seconds += images.encode_seconds
@@ -107,10 +107,10 @@ class Book:
         self.copied += outcome.copies
         self.write_seconds += time.perf_counter() - started
         if outcome.known:
-            self.reused([Entry(tasks[place], picture) for place, picture in outcome.known])
-        self.skipped([Entry(tasks[place], picture) for place, picture in outcome.skipped])
+            self.reused([LoadedTask(tasks[place], picture) for place, picture in outcome.known])
+        self.skipped([LoadedTask(tasks[place], picture) for place, picture in outcome.skipped])
 
-    def reused(self, entries: Sequence[Entry]) -> None:
+    def reused(self, entries: Sequence[LoadedTask]) -> None:
         """Write rows whose content is known, with the vectors that it has."""
         ids = np.array([self.known[entry.picture.content_hash] for entry in entries])
         old, vectors = self.writer.stored(self.kind, ids)
@@ -119,7 +119,7 @@ class Book:
         self.copied += len(entries)
         self._commit_if_due()
 
-    def skipped(self, entries: Sequence[Entry]) -> None:
+    def skipped(self, entries: Sequence[LoadedTask]) -> None:
         """Write skipped rows, but of files that the gallery holds a picture of."""
         rows, replaced = [], []
         for task, picture in ((entry.task, entry.picture) for entry in entries):
@@ -214,7 +214,7 @@ class Book:
 
     def _write(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[LoadedTask],
         rows: list[Any],
         vectors: NDArray[np.floating],
         provenance: Provenance | None,

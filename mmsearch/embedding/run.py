@@ -10,7 +10,7 @@ from pathlib import Path
 from mmsearch.embedding.caption_sync import embed_captions
 from mmsearch.embedding.encoder_source import EncoderSource
 from mmsearch.embedding.estimate import Estimate, estimate
-from mmsearch.embedding.image_sync import embed_files
+from mmsearch.embedding.file_sync import FileRun, embed_files
 from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
 from mmsearch.embedding.stage_times import StageTimes
 from mmsearch.encoders import Encoder
@@ -70,8 +70,7 @@ def embed(
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
     with open_writer(place, command="embed") as writer:
         _require_own_vectors(writer)
-        image_counts, caption_counts, stages = ImageCounts(), CaptionCounts(), StageTimes()
-        others: Mapping[str, ItemCounts] = {}
+        file_run, caption_counts = FileRun(ImageCounts(), {}, StageTimes()), CaptionCounts()
         measured = writer.manifest.parity
         plan = None
         if paths or not captions:
@@ -82,10 +81,10 @@ def embed(
         try:
             if plan is not None:
                 executor = source.on_ray() if options.ray else None
-                image_counts, others, stages = embed_files(writer, source.load, plan, options, progress, executor)
+                file_run = embed_files(writer, source.load, plan, options, progress, executor)
                 writer.commit()  # captions find their pictures among committed rows
                 _require_roots(plan)
-                _require_pictures(plan, image_counts)
+                _require_pictures(plan, file_run.images)
             for file, lines in files:
                 caption_counts += embed_captions(writer, source.load, file, lines, progress)
                 writer.commit()
@@ -97,10 +96,10 @@ def embed(
             raise
         writer.commit()
         if options.strict:
-            _require_none_skipped(image_counts)
+            _require_none_skipped(file_run.images)
         parity = next((each for each in writer.manifest.parity if each not in measured), None)
-        report = _report(writer, source, image_counts, caption_counts, time.monotonic() - started)
-        return replace(report, stages=stages, parity=parity, others=_that_there_are(others, writer))
+        report = _report(writer, source, file_run.images, caption_counts, time.monotonic() - started)
+        return replace(report, stages=file_run.stages, parity=parity, others=_that_there_are(file_run.others, writer))
 
 
 def preview(

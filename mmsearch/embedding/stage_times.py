@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mmsearch.loader import LoadSeconds
 
-__all__ = ["StageTime", "StageTimes", "Stages"]
+__all__ = ["StageTime", "StageTimes", "StageClock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class StageTimes:
 
 
 @dataclass(slots=True)
-class Stages:
+class StageClock:
     """Adds up.
 
     threads: that load. lanes: that encode; 0 where both are done by the same threads (CPU). writers: of shards.
@@ -52,11 +52,12 @@ class Stages:
     decoded_on_cpu: int = 0
     decoded_on_gpu: int = 0
 
-    def join(self, other: "Stages") -> None:
-        """Add the seconds of another, who works at the same time."""
-        for name in ("read", "decode", "resize", "transfer", "encode", "write", "gpu_decode"):
+    def join(self, other: "StageClock") -> None:
+        """Add the seconds of another, who works at the same time or had its turn."""
+        for name in ("read", "decode", "resize", "transfer", "encode", "write", "commit", "gpu_decode"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.gpu_decoders = max(self.gpu_decoders, other.gpu_decoders)
+        for name in ("threads", "lanes", "writers", "gpu_decoders"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
         self.decoded_on_cpu += other.decoded_on_cpu
         self.decoded_on_gpu += other.decoded_on_gpu
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.sink import Entry, Sink
-from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.sink import LoadedTask, Sink
+from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.items import Content
 from mmsearch.loader import load_texts
@@ -23,15 +23,15 @@ def embed_texts(
     sink: Sink,
     encoder: Callable[[], Encoder],
     options: EmbedOptions,
-    stages: Stages,
+    clock: StageClock,
     *,
     tell: Callable[[int, int], None] = lambda done, skipped: None,
 ) -> int:
-    """See `mmsearch.embedding.file_work.carry_out`, of whose tasks these are those of one kind of the text side."""
+    """See `mmsearch.embedding.file_work.process_files`, of whose tasks these are those of one kind of the text side."""
     read = _reader_of(tasks[0])
     done = skipped = 0
-    fresh: list[Entry] = []
-    known: list[Entry] = []
+    fresh: list[LoadedTask] = []
+    known: list[LoadedTask] = []
     claimed: set[bytes] = set()
 
     def hand_over() -> None:
@@ -50,12 +50,12 @@ def embed_texts(
     def is_known(content_hash: bytes) -> bool:
         return content_hash in claimed or sink.knows(content_hash)
 
-    with Workers(stages.threads, "mmsearch-load") as workers:
+    with Workers(clock.threads, "mmsearch-load") as workers:
         files = (task.file for task in tasks)
-        texts = load_texts(files, read, workers, stages.threads, known=is_known, seconds=options.seconds)
+        texts = load_texts(files, read, workers, clock.threads, known=is_known, seconds=options.seconds)
         for task, text in zip(tasks, texts, strict=True):
-            entry = Entry(task, text)
-            stages.add(text.seconds)
+            entry = LoadedTask(task, text)
+            clock.add(text.seconds)
             if text.error is not None:
                 sink.skipped([entry])
                 skipped += 1

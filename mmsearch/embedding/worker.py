@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from mmsearch import encoders
 from mmsearch.cluster import Share
 from mmsearch.embedding.batch_sizes import BatchSize
-from mmsearch.embedding.file_work import carry_out
+from mmsearch.embedding.file_work import process_files
 from mmsearch.embedding.parity import Compared, ParityCheck
 from mmsearch.embedding.pieces import Piece
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.redoing import vectors_exactly
-from mmsearch.embedding.sink import Entry, copy_of, parted, references_of, row_of, samples_of
-from mmsearch.embedding.stage_times import Stages
+from mmsearch.embedding.sink import LoadedTask, copy_of, parted, references_of, row_of, samples_of
+from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import EncoderError, ImageError, StoreError
 from mmsearch.gallery import write_rows
@@ -67,7 +67,7 @@ class Outcome:
     known: tuple[tuple[int, Loaded], ...]
     skipped: tuple[tuple[int, Loaded], ...]
     compared: Compared
-    stages: Stages
+    clock: StageClock
     seconds: float
 
 
@@ -119,45 +119,45 @@ class Worker:
         written.
         """
         started = time.perf_counter()
-        stages = Stages(threads=self._threads)
-        drawer = _Drawer(piece, known, self._encoder, self._parity, stages)
-        carry_out(piece.tasks, drawer, lambda: self._encoder, self._recipe.options, stages, sizes=self._sizes)
+        clock = StageClock(threads=self._threads)
+        buffer = _PieceBuffer(piece, known, self._encoder, self._parity, clock)
+        process_files(piece.tasks, buffer, lambda: self._encoder, self._recipe.options, clock, sizes=self._sizes)
         self._parity.measure(self._encoder)
-        drawer.redo(self._recipe.options)
+        buffer.redo(self._recipe.options)
         writing = time.perf_counter()
         shards: tuple[Shard, ...] = ()
         recipe, fast = self._recipe, self.introduction.provenance
         for provenance, exact in ((fast, False), (replace(fast, precision="fp32", route="exact"), True)):
-            places, rows, vectors = drawer.in_order(exact=exact)
+            places, rows, vectors = buffer.in_order(exact=exact)
             if rows:
                 ids = places + piece.first_row_id
                 shards += write_rows(recipe.gallery, recipe.kind.name, ids, rows, vectors, recipe.dtype, provenance)
-        places, rows, _ = drawer.in_order()
-        stages.write = time.perf_counter() - writing
+        places, rows, _ = buffer.in_order()
+        clock.write = time.perf_counter() - writing
         return Outcome(
             shards,
             places,
             tuple(row.content_hash or b"" for row in rows),
-            drawer.copies,
-            tuple(drawer.known),
-            tuple(drawer.unread),
+            buffer.copies,
+            tuple(buffer.known),
+            tuple(buffer.unread),
             self._parity.compared(),
-            stages,
+            clock,
             time.perf_counter() - started,
         )
 
 
-class _Drawer:
+class _PieceBuffer:
     """Holds what becomes of a piece's files until all of it is written at once. Implements `Sink`."""
 
-    def __init__(self, piece: Piece, known: Hashes, encoder: Encoder, parity: ParityCheck, stages: Stages) -> None:
+    def __init__(self, piece: Piece, known: Hashes, encoder: Encoder, parity: ParityCheck, clock: StageClock) -> None:
         self.encoder: Encoder | None = encoder
         self._encoder = encoder
         self.parity = parity
         self.copies = 0
         self.known: list[tuple[int, Loaded]] = []
         self.unread: list[tuple[int, Loaded]] = []
-        self._piece, self._known, self._stages = piece, known, stages
+        self._piece, self._known, self._clock = piece, known, clock
         self._places = {id(task): place for place, task in enumerate(piece.tasks)}
         self._rows: dict[int, tuple[Any, NDArray[np.float32]]] = {}
         self._own: dict[bytes, int] = {}
@@ -171,9 +171,9 @@ class _Drawer:
         # What numpy gives back lacks the zeros at its end.
         return place < len(self._known) and self._known[place].ljust(16, b"\0") == content_hash
 
-    def encoded(self, entries: Sequence[Entry], images: EncodedImages) -> None:
-        self._stages.transfer += images.transfer_seconds
-        self._stages.encode += images.encode_seconds
+    def encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
+        self._clock.transfer += images.transfer_seconds
+        self._clock.encode += images.encode_seconds
         fast, exact = parted(entries, self.parity)
         mine, vectors = [entries[place] for place in fast], images.vectors[fast]
         for sample in samples_of(mine, vectors):
@@ -185,7 +185,7 @@ class _Drawer:
             for entry in mine:
                 self._went_exactly(self._places[id(entry.task)])
 
-    def _take(self, entries: Sequence[Entry], vectors: NDArray[np.float32]) -> None:
+    def _take(self, entries: Sequence[LoadedTask], vectors: NDArray[np.float32]) -> None:
         for entry, vector in zip(entries, vectors, strict=True):
             place = self._places[id(entry.task)]
             self._rows[place] = row_of(entry), vector
@@ -203,7 +203,7 @@ class _Drawer:
             place for place, kind in self._kinds.items() if place not in self._exact and not self.parity.agrees(kind)
         ]
         files = [(self._piece.tasks[place], self._rows[place][0].content_hash or b"") for place in chosen]
-        found = vectors_exactly(files, self._encoder, options, self._stages.threads) if files else ()
+        found = vectors_exactly(files, self._encoder, options, self._clock.threads) if files else ()
         for place, vector in zip(chosen, found, strict=True):
             row, _ = self._rows[place]
             if vector is None:
@@ -214,7 +214,7 @@ class _Drawer:
                 self._rows[place] = row, vector
                 self._went_exactly(place)
 
-    def reused(self, entries: Sequence[Entry]) -> None:
+    def reused(self, entries: Sequence[LoadedTask]) -> None:
         for entry in entries:
             place, original = self._places[id(entry.task)], self._own.get(entry.picture.content_hash)
             if original is None:
@@ -228,7 +228,7 @@ class _Drawer:
                 self._exact.add(place)
             self.copies += 1
 
-    def skipped(self, entries: Sequence[Entry]) -> None:
+    def skipped(self, entries: Sequence[LoadedTask]) -> None:
         for task, picture in ((entry.task, entry.picture) for entry in entries):
             self.unread.append((self._places[id(task)], replace(picture, file=picture.file.without_bytes())))
 

@@ -19,7 +19,7 @@ from mmsearch.benchmarks import Benchmark
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.embedding import EmbedOptions
 from mmsearch.embedding.caption_sync import embed_captions
-from mmsearch.embedding.image_sync import embed_files
+from mmsearch.embedding.file_sync import embed_files
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import BenchmarkError, MmsearchWarning
 from mmsearch.evaluation.records import Items

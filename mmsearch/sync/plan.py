@@ -102,9 +102,9 @@ def plan_root(
 
     Raises SourceError for an empty root and PruneRefused, unless `prune` says that such deletes are meant.
     """
-    look = _Look(gallery, root, plan, selection, progress)
+    look = _RootPlanner(gallery, root, plan, selection, progress)
     before, first_task = plan.candidates, len(plan.tasks)
-    look.at_everything()
+    look.plan_everything()
     plan.unreadable += [(str(root.folder / name), reason) for name, reason in look.unknown]
     plan.linked_folders += [str(root.folder / folder) for folder in look.walk.linked_folders]
     vanished = look.vanished()
@@ -121,7 +121,7 @@ def plan_root(
             check_prune(root.folder, lost - new_files, look.live)
 
 
-class _Look:
+class _RootPlanner:
     """One look at a root. items: by kind. unknown: (name, reason) of folders and containers that could not be read."""
 
     def __init__(
@@ -145,7 +145,7 @@ class _Look:
         self.unknown: list[tuple[str, str]] = []
         self._gone: dict[str, list[int]] = {name: [] for name in self._tables}  # no longer in their containers
 
-    def at_everything(self) -> None:
+    def plan_everything(self) -> None:
         for file in self._files():
             if self._full:
                 break
@@ -154,7 +154,7 @@ class _Look:
                     self._at_container(file)
             elif self._wants(file.name):
                 reason = refused_archive(file.name)
-                self._at(file if reason is None else replace(file, refused=reason))
+                self._plan_file(file if reason is None else replace(file, refused=reason))
         self.unknown += self.walk.unreadable
 
     def vanished(self) -> dict[str, list[int]]:
@@ -181,7 +181,7 @@ class _Look:
             names = dict.fromkeys(name for known in self._tables.values() for name in known.files())
             yield from (file for name in names if (file := file_in(folder, folder / name)).size is not None)
 
-    def _at(self, file: SourceFile) -> None:
+    def _plan_file(self, file: SourceFile) -> None:
         plan = self._plan
         plan.candidates += 1
         if plan.candidates % _SHOW_EVERY == 0:
@@ -210,11 +210,11 @@ class _Look:
             except OSError as error:
                 self._unknown(file, error.strerror or str(error))
                 return
-            self._at_members(file, listing)
+            self._plan_members(file, listing)
         for name, known in self._tables.items():
             self._gone[name] += known.missing_members(file, hidden=self._selection.hidden)
 
-    def _at_members(self, file: SourceFile, listing: Listing) -> None:
+    def _plan_members(self, file: SourceFile, listing: Listing) -> None:
         if listing.repeated:
             self._plan.notes.append(f"{file.location} holds {listing.repeated} names twice; the last of each counts")
         if listing.backslashed:
@@ -225,11 +225,11 @@ class _Look:
         for member in listing.members:
             # Of an archive members are chosen by their own names; of a file that is cut, none or all.
             if self._wants(file.name if listing.container.form == "spans" else member.name):
-                self._at(member)
+                self._plan_file(member)
         if listing.damaged is not None:
             # What it held before and does not show now is unknown, not vanished.
             self._keep_all(file)
-            self._at(replace(file, refused=listing.damaged))
+            self._plan_file(replace(file, refused=listing.damaged))
 
     def _unchanged(self, file: SourceFile) -> bool | None:
         """None: the container has to be listed. Else it is as it was when all that it holds was taken in.

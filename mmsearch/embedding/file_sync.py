@@ -1,0 +1,176 @@
+"""The half of `embed` that takes files: carry out a plan, and delete what vanished."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mmsearch.embedding.file_work import process_files
+from mmsearch.embedding.parity import ParityCheck
+from mmsearch.embedding.recording import RowRecorder
+from mmsearch.embedding.records import EmbedOptions, ImageCounts, ItemCounts
+from mmsearch.embedding.stage_times import StageClock, StageTimes
+from mmsearch.encoders import Encoder
+from mmsearch.gallery import GalleryWriter
+from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, kinds
+from mmsearch.progress import Progress, ProgressCallback
+from mmsearch.sync import Plan, Task, check_prune, count_lost, suspicious
+
+__all__ = ["Executor", "FileRun", "LocalExecutor", "TaskRun", "embed_files", "route"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """What became of some tasks, beside what the recorder wrote.
+
+    Attributes:
+        skipped: how many files.
+        clock: where the time went.
+    """
+
+    skipped: int
+    clock: StageClock
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """What became of the files of a plan.
+
+    Attributes:
+        images: what happened to images, and to all files.
+        others: to the items of other kinds, by their names.
+        stages: where the time went.
+    """
+
+    images: ImageCounts
+    others: Mapping[str, ItemCounts]
+    stages: StageTimes
+
+
+class Executor(Protocol):
+    """Has files embedded, by this process or by others."""
+
+    def run_tasks(
+        self,
+        tasks: Sequence[Task],
+        recorder: RowRecorder,
+        encoder: Callable[[], Encoder],
+        options: EmbedOptions,
+        progress: ProgressCallback,
+    ) -> TaskRun:
+        """Bring everything of `tasks` into `recorder` and settle it.
+
+        encoder: loads it, in this process. Where this raises, `recorder` holds what was done until then, or has been
+        abandoned.
+        """
+        ...
+
+
+class LocalExecutor:
+    """The executor that works in this process: rows go into the recorder as they are encoded."""
+
+    def run_tasks(
+        self,
+        tasks: Sequence[Task],
+        recorder: RowRecorder,
+        encoder: Callable[[], Encoder],
+        options: EmbedOptions,
+        progress: ProgressCallback,
+    ) -> TaskRun:
+        """See `Executor`."""
+
+        def tell(done: int, skipped: int) -> None:
+            progress(Progress("embedding", done, len(tasks), skipped))
+
+        clock = StageClock(threads=options.threads or os.cpu_count() or 1)
+        with recorder.settling():
+            skipped = process_files(tasks, recorder, encoder, options, clock, tell=tell)
+        clock.write = recorder.write_seconds
+        clock.transfer, clock.encode = recorder.transfer_seconds, recorder.encode_seconds
+        return TaskRun(skipped, clock)
+
+
+def embed_files(
+    writer: GalleryWriter,
+    encoder: Callable[[], Encoder],
+    plan: Plan,
+    options: EmbedOptions,
+    progress: ProgressCallback,
+    executor: Executor | None = None,
+) -> FileRun:
+    """Embed the tasks of a plan, committing as it goes, and leave the deletes of what vanished pending.
+
+    executor: who does it; by default this process.
+    """
+    executor = executor or LocalExecutor()
+    clock = StageClock()
+    recorders = {
+        kind.name: RowRecorder(writer, kind, route(kind, options), ParityCheck(), options)
+        for kind in kinds()
+        if kind.files is not None
+    }
+    skipped = 0
+    for name, recorder in recorders.items():
+        if tasks := [task for task in plan.tasks if task.kind.name == name]:
+            recorder.known = writer.gallery.content_hashes(name)
+            run = executor.run_tasks(tasks, recorder, encoder, options, progress)
+            skipped += run.skipped
+            clock.join(run.clock)
+    deleted = _delete_vanished(recorders, plan, options)
+    counts = {
+        name: ItemCounts(recorder.added, recorder.updated, recorder.copied, plan.unchanged[name], deleted[name])
+        for name, recorder in recorders.items()
+    }
+    images = _of_run(plan, recorders, skipped, counts.pop(DEFAULT_KIND.name))
+    return FileRun(images, counts, clock.times())
+
+
+def route(kind: AnyKind, options: EmbedOptions) -> str:
+    """How files become what is encoded, as provenance says it."""
+    if kind.side != "image":
+        return kind.side
+    return "benchmark" if options.benchmark else "exact" if options.exact else "fast"
+
+
+def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: EmbedOptions) -> Counter[str]:
+    """Delete what is gone and what can no longer be decoded; how many of each kind. All roots are checked before any
+    delete is made."""
+    writer = next(iter(recorders.values())).writer
+    deleted = Counter({name: len(recorder.broken) for name, recorder in recorders.items()})
+    for root in plan.roots:
+        broken = [
+            entry for recorder in recorders.values() for entry in recorder.broken if entry[0].root_id == root.root_id
+        ]
+        if not options.prune and suspicious(root.gone + len(broken), root.live):
+            lost = sum(
+                count_lost(writer.gallery, table, rows, recorders[table].written)
+                for table, rows in root.vanished.items()
+            )
+            check_prune(root.folder, lost + len(broken), root.live)
+    for recorder in recorders.values():
+        recorder.delete_broken()
+    for root in plan.roots:
+        for table, rows in root.vanished.items():
+            writer.delete(table, rows)
+            deleted[table] += len(rows)
+    writer.delete(SKIPPED.name, plan.vanished_skipped)
+    return deleted
+
+
+def _of_run(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int, images: ItemCounts) -> ImageCounts:
+    unknown = [entry for recorder in recorders.values() for entry in recorder.unknown]
+    written = sum(recorder.added + recorder.updated for recorder in recorders.values())
+    return ImageCounts(
+        added=images.added,
+        updated=images.updated,
+        reused=images.reused,
+        unchanged=images.unchanged,
+        deleted=images.deleted,
+        skipped=skipped - len(unknown) + sum(recorder.withdrawn for recorder in recorders.values()),
+        still_skipped=plan.still_skipped,
+        in_gallery=written + plan.unchanged.total() + len(unknown),
+        skipped_reasons=tuple(sum((recorder.reasons for recorder in recorders.values()), Counter[str]()).most_common()),
+        unreadable=(*plan.unreadable, *unknown),
+        linked_folders=tuple(plan.linked_folders),
+    )
