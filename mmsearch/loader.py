@@ -362,9 +362,9 @@ def both_ways(data: bytes, image_side: ImageSide, fast: FastPreprocessing) -> Bo
 
 
 def _reference(
-    image_side: ImageSide, picture: images.Picture | images.StoredPicture, data: bytes, max_pixels: int
+    image_side: ImageSide, picture: images.DecodedImage | images.StoredImage, data: bytes, max_pixels: int
 ) -> NDArray[np.float32]:
-    whole = picture if isinstance(picture, images.Picture) else images.decode(data, max_pixels=max_pixels)
+    whole = picture if isinstance(picture, images.DecodedImage) else images.decode(data, max_pixels=max_pixels)
     return _resized(lambda: image_side.prepare(whole.image))
 
 
@@ -373,18 +373,18 @@ def raw_side(image_side: ImageSide) -> int:
     return images.LEAST_RAW_SIDE if image_side.fast is None else _RAW_MARGIN * max(image_side.fast.size)
 
 
-def _kind(picture: images.Picture | images.StoredPicture) -> Kind:
+def _kind(picture: images.DecodedImage | images.StoredImage) -> Kind:
     return Kind(picture.format, picture.orientation, _route(picture))
 
 
-def _fit(fast: FastPreprocessing, picture: images.Picture | images.StoredPicture) -> NDArray[np.uint8]:
-    if isinstance(picture, images.Picture):
+def _fit(fast: FastPreprocessing, picture: images.DecodedImage | images.StoredImage) -> NDArray[np.uint8]:
+    if isinstance(picture, images.DecodedImage):
         return fast.fit(picture.image)
     return fast.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
 
 
-def _route(picture: images.Picture | images.StoredPicture) -> str:
-    if isinstance(picture, images.Picture):
+def _route(picture: images.DecodedImage | images.StoredImage) -> str:
+    if isinstance(picture, images.DecodedImage):
         return "pillow"
     return "turbo" if picture.scale == 1 else f"turbo/{picture.scale}"
 

@@ -186,7 +186,7 @@ def decode(files: Sequence[Path], encoder: "Encoder") -> float:
 
     def one(file: Path) -> Any:
         picture = images.decode_fast(file.read_bytes(), 3 * max(fast.size))
-        if isinstance(picture, images.Picture):
+        if isinstance(picture, images.DecodedImage):
             return fast.fit(picture.image)
         return fast.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
 

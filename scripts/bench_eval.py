@@ -80,7 +80,7 @@ def ranked(images: np.ndarray, captions: np.ndarray, items: Items) -> None:
                 f"estimated after the first block: {(time.perf_counter() - started) * total / done:.0f} s", flush=True
             )
 
-    asking = images if len(items.asking_images) == len(images) else images[: len(items.asking_images)]
+    asking = images if len(items.query_images) == len(images) else images[: len(items.query_images)]
     if asking is images:
         rank_both(captions, images, items.images_of_caption, items.captions_of_image, progress=progress)
     else:

@@ -411,7 +411,7 @@ def fit_file(file: Path) -> Any:
 
     data = file.read_bytes()
     picture = images.decode_fast(data, 3 * max(_FAST.size))
-    if isinstance(picture, images.Picture):
+    if isinstance(picture, images.DecodedImage):
         return _FAST.fit(picture.image)
     return _FAST.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
 

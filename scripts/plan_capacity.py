@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mmsearch.indexing.memory import size as gibibytes
+from mmsearch.indexing.memory import format_bytes
 from mmsearch.indexing.planning import operations as operations_of
-from mmsearch.indexing.planning import plan
+from mmsearch.indexing.planning import plan_index
 
 QUESTIONS = 1_500  # texts and images that an index is measured with
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
@@ -201,7 +201,7 @@ def query_growth(rows: int) -> float:
 
 def operations(rows: int, dim: int, memory: int | None = None) -> float:
     """Floating point operations that building an index takes, with what measuring its recall does."""
-    return operations_of(plan(rows, dim, memory=memory), QUESTIONS)
+    return operations_of(plan_index(rows, dim, memory=memory), QUESTIONS)
 
 
 def figures(images: int, rates: Rates, fleet: Fleet) -> list[Figure]:
@@ -244,13 +244,13 @@ def by_gallery(images: int, rates: Rates, fleet: Fleet) -> list[Figure]:
     """What depends on how many pictures stand in one gallery."""
     count = math.ceil(images / fleet.gallery_rows)
     rows = math.ceil(images / count)
-    index = plan(rows, fleet.dim, memory=fleet.memory)
+    index = plan_index(rows, fleet.dim, memory=fleet.memory)
     held = rows * rates.known.value
     exact, indexed = rows * rates.scan.value, rates.query.value * query_growth(rows) / 1e3
     building = operations(rows, fleet.dim, fleet.memory) / rates.build.value
     return [
         Figure("galleries", count, f"{count} of {rows:,}", f"images / {fleet.gallery_rows:,} at most"),
-        Figure("memory of a run, a gallery", held, gibibytes(held), "images of a gallery * known"),
+        Figure("memory of a run, a gallery", held, format_bytes(held), "images of a gallery * known"),
         Figure(
             "sync with nothing new, a gallery",
             rows * rates.look.value,
@@ -258,8 +258,10 @@ def by_gallery(images: int, rates: Rates, fleet: Fleet) -> list[Figure]:
             "images * look",
         ),
         Figure("index", 0, f"`{index.factory}`", "mmsearch index --dry-run"),
-        Figure("index: memory to search, a gallery", index.search_memory, gibibytes(index.search_memory), "likewise"),
-        Figure("index: memory to build, a gallery", index.build_memory, gibibytes(index.build_memory), "likewise"),
+        Figure(
+            "index: memory to search, a gallery", index.search_memory, format_bytes(index.search_memory), "likewise"
+        ),
+        Figure("index: memory to build, a gallery", index.build_memory, format_bytes(index.build_memory), "likewise"),
         Figure("index: on disk, all", count * index.disk, amount(count * index.disk), "likewise * galleries"),
         Figure(
             "index: time to build, a gallery",
@@ -320,7 +322,7 @@ def inputs(rates: Rates, fleet: Fleet) -> str:
     for each in fields(rates):
         rate: Given = getattr(rates, each.name)
         lines.append(f"| `{each.name}` | {rate.value:,.6g} | {MEANING[each.name]} | {rate.source} |")
-    node = f"{fleet.gpus} GPUs, {fleet.cores} cores; {gibibytes(fleet.memory)} for an index"
+    node = f"{fleet.gpus} GPUs, {fleet.cores} cores; {format_bytes(fleet.memory)} for an index"
     return "\n".join([*lines, f"| a node | | {node} | assumed |"])
 
 

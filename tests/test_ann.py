@@ -19,8 +19,8 @@ from mmsearch.ann import (
     TriedEffort,
     VectorFile,
     build,
-    first_damage,
-    grown,
+    find_damaged_file,
+    grow,
     open_index,
     parts,
     read_record,
@@ -96,7 +96,7 @@ def written(index: AnnIndex, vectors: NDArray[np.float16], folder: Path) -> AnnI
     """Saved with its vectors; as in memory, with the record on disk."""
     rows, dim = vectors.shape
     with VectorFile(folder, rows, dim, str(vectors.dtype)) as file:
-        assert len(list(file.passing([VectorBlock(index.row_ids, vectors)]))) == 1
+        assert len(list(file.write_through([VectorBlock(index.row_ids, vectors)]))) == 1
     return AnnIndex(index.faiss_index, index.row_ids, save(index, folder, file.record), vectors)
 
 
@@ -364,7 +364,7 @@ def test_record_survives_the_disk(saved: tuple[Path, IndexEntry]) -> None:
     names = ("index.faiss", "row_ids.npy", "vectors.npy")
     assert record.bytes == sum((folder / name).stat().st_size for name in names)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "record.json"])
-    assert first_damage(record, folder) is None
+    assert find_damaged_file(record, folder) is None
 
 
 def cut_index(folder: Path) -> None:
@@ -431,7 +431,7 @@ def test_damage_that_sizes_do_not_show_is_found_by_looking(saved: tuple[Path, In
         data = bytearray((folder / name).read_bytes())
         data[len(data) // 2] ^= 4
         (folder / name).write_bytes(data)
-        assert first_damage(read_record(folder), folder) == name
+        assert find_damaged_file(read_record(folder), folder) == name
 
 
 @pytest.mark.parametrize("factory", ["Flat", "IVF16,PQ16x4fsr", "HNSW16", "IVF16,SQfp16", "OPQ8,IVF16,PQ8"])
@@ -442,7 +442,7 @@ def test_rows_added_later_are_found(
     half = ROWS // 2
     index = written(built(factory, vectors[:half], row_ids[:half]), vectors[:half], tmp_path)
     opened = open_index(tmp_path, fingerprint=FINGERPRINT, dim=DIM, entry=entry_of(index), writable=True)
-    more = grown(opened, name="y", blocks=[VectorBlock(row_ids[half:], vectors[half:])], rows=ROWS - half)
+    more = grow(opened, name="y", blocks=[VectorBlock(row_ids[half:], vectors[half:])], rows=ROWS - half)
     more = AnnIndex(more.faiss_index, more.row_ids, more.record, vectors)
     assert (more.record.name, more.record.rows, more.record.trained_rows) == ("y", ROWS, half)
     found = more.neighbours(vectors[::20].astype(np.float32), 1, effort=Effort(nprobe=8, k_factor=40, ef_search=64))
@@ -498,8 +498,8 @@ entry = IndexEntry("x", "images", (), 20000, {factory!r})
 index = open_index(Path({str(tmp_path)!r}), fingerprint={FINGERPRINT!r}, dim=256, entry=entry)
 print(anonymous() - before)
 """
-    grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    assert grown * 1024 < index.record.bytes / 3
+    grow = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert grow * 1024 < index.record.bytes / 3
 
 
 def test_importing_does_not_load_faiss() -> None:

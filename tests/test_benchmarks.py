@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch.benchmarks import Benchmark, ProblemKind, load_benchmark, names, published
+from mmsearch.benchmarks import Benchmark, ProblemKind, find_published, image_names, load_benchmark
 from mmsearch.errors import BenchmarkError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -232,15 +232,15 @@ def test_the_kept_splits_are_those_of_the_published_runs(real: Real) -> None:
 
 
 def test_published_rows_have_a_source() -> None:
-    row = published("coco", "ViT-B-32/laion2b_s34b_b79k")
+    row = find_published("coco", "ViT-B-32/laion2b_s34b_b79k")
     assert row is not None
     assert row.text_to_image == {1: 0.3934, 5: 0.6543, 10: 0.7561}
     assert "open_clip docs/openclip_retrieval_results.csv" in row.source
-    only_one = published("coco", "PE-Core-B-16/meta")
+    only_one = find_published("coco", "PE-Core-B-16/meta")
     assert only_one is not None
     assert (only_one.text_to_image, only_one.image_to_text) == ({1: 0.509}, {})
-    assert published("flickr30k", "PE-Core-B-16/meta") is None
-    assert published("flickr8k", "ViT-B-32/openai") is None
+    assert find_published("flickr30k", "PE-Core-B-16/meta") is None
+    assert find_published("flickr8k", "ViT-B-32/openai") is None
 
 
 def test_parquet_a_row_a_caption_and_a_row_an_image(photos: Photos, write: Write, tmp_path: Path) -> None:
@@ -679,6 +679,6 @@ def test_wrong_arguments_say_what_would_be_right(photos: Photos, write: Write, t
 
 
 def test_docstrings_tell_the_truth() -> None:
-    tried = doctest.testmod(names)
+    tried = doctest.testmod(image_names)
     assert tried.attempted
     assert not tried.failed

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmsearch.indexing.planning import plan
+from mmsearch.indexing.planning import plan_index
 from scripts.plan_capacity import Fleet, Given, Rates, figures, from_embed, from_query, main, number, query_growth
 
 RATES = Rates(
@@ -49,7 +49,7 @@ def test_ten_million_by_hand() -> None:
     assert found["exact query, a gallery"] == (pytest.approx(20), "20.0 s")
     # sqrt(10) times as many rows are looked at, and twice as many lists: 2 ms * 3.1623 * 2.
     assert found["query through the index, a gallery"] == (pytest.approx(0.012649, rel=1e-4), "12.6 ms")
-    index = plan(10_000_000, 512, memory=64 << 30)
+    index = plan_index(10_000_000, 512, memory=64 << 30)
     assert found["index: memory to search, a gallery"][0] == index.search_memory
     assert found["index: on disk, all"][0] == index.disk
     # 10 rounds of k-means over 64 * 4,096 rows, each row to its list, and 1.5 * 1,500 questions: 2 * 512 each.

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmsearch.benchmarks.reading import read_annotations
+from mmsearch.benchmarks.annotation_files import read_annotations
 from mmsearch.embedding import embed
 from mmsearch.errors import BenchmarkError, SourceError
 from mmsearch.gallery import Gallery

@@ -14,7 +14,7 @@ from mmsearch.encoders import Pixels
 from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decoding
-from mmsearch.images.opening import open_image
+from mmsearch.images.image_files import open_image
 from mmsearch.loader import load
 from mmsearch.progress import Progress
 from mmsearch.sources import SourceFile

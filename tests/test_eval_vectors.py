@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmsearch.benchmarks.reading import read_annotations
+from mmsearch.benchmarks.annotation_files import read_annotations
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation import evaluate_vectors, to_json
 from mmsearch.reports import write_report

@@ -420,11 +420,11 @@ def test_a_report_is_the_same_bytes_for_the_same_evaluation(benchmark: tuple[Pat
 @pytest.mark.parametrize("name", ["out.pdf", "file.txt/", "there"])
 def test_a_report_in_an_impossible_place_is_refused(name: str, tmp_path: Path) -> None:
     from mmsearch.errors import StoreError
-    from mmsearch.reports import require_place
+    from mmsearch.reports import require_target
 
     (tmp_path / "there").write_text("a file")
     with pytest.raises(StoreError, match=r"name a \.json|is a file, not a folder"):
-        require_place(tmp_path / name)
+        require_target(tmp_path / name)
 
 
 # --- galleries --------------------------------------------------------------------------------------------------------

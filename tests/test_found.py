@@ -182,7 +182,7 @@ def test_the_edge_of_a_phone_photo_agrees_with_a_full_decode(found: Path) -> Non
     sizes = {"size": 64, "mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest"}
     preprocessing, data = Preprocessing(sizes), (found / "phone_glasses_13mp.jpg").read_bytes()
     picture = images.decode_fast(data, 3 * 64)
-    assert isinstance(picture, images.StoredPicture)
+    assert isinstance(picture, images.StoredImage)
     assert picture.scale == 8
     size = picture.width, picture.height
     pixels = preprocessing.fit_array(picture.pixels, picture.scale, size, picture.orientation)

@@ -26,13 +26,13 @@ from mmsearch.errors import ImageError
 from mmsearch.images import (
     FORMATS,
     Header,
-    StoredPicture,
+    StoredImage,
     decode,
     decode_fast,
     decode_for_benchmark,
     decoding,
+    image_files,
     make_thumbnail,
-    opening,
     probe,
 )
 from mmsearch.images.colours import to_rgb
@@ -378,15 +378,15 @@ def test_probe_does_not_read_a_film_into_memory() -> None:
         with pytest.raises(ImageError, match="not an image"):
             probe(film)
         assert film.given < 1_000_000
-    limit = opening._MAX_HEADER_BYTES
+    limit = image_files._MAX_HEADER_BYTES
     try:
-        opening._MAX_HEADER_BYTES = 50_000_000
+        image_files._MAX_HEADER_BYTES = 50_000_000
         film = Film(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
         with pytest.raises(ImageError, match="does not end within"):
             probe(film)
         assert film.given < 60_000_000
     finally:
-        opening._MAX_HEADER_BYTES = limit
+        image_files._MAX_HEADER_BYTES = limit
 
 
 def exif_with(**dates: str) -> Image.Exif:
@@ -726,7 +726,7 @@ print("our own", file=sys.stderr)
 def with_aperture(data: bytes, *clap: int) -> bytes:
     """A HEIC or AVIF of one picture, with a property put in that says what is to be seen of it."""
 
-    def grown(data: bytes, name: bytes, more: bytes) -> bytes:
+    def grow(data: bytes, name: bytes, more: bytes) -> bytes:
         """More bytes at the end of a box."""
         place = data.index(name) - 4
         size = int.from_bytes(data[place : place + 4], "big")
@@ -744,10 +744,10 @@ def with_aperture(data: bytes, *clap: int) -> bytes:
     while place < len(properties):
         place += int.from_bytes(properties[place : place + 4], "big")
         count += 1
-    data = grown(data, b"ipma", bytes([0x80 | (count + 1)]))
+    data = grow(data, b"ipma", bytes([0x80 | (count + 1)]))
     associations = data.index(b"ipma") + 4 + 8 + 2
     data = data[:associations] + bytes([data[associations] + 1]) + data[associations + 1 :]
-    data = grown(data, b"ipco", struct.pack(">I4sIIIIiIiI", 40, b"clap", *clap))
+    data = grow(data, b"ipco", struct.pack(">I4sIIIIiIiI", 40, b"clap", *clap))
     for outer in (b"iprp", b"meta"):
         place = data.index(outer) - 4
         data = (
@@ -992,7 +992,7 @@ def test_what_stands_beyond_a_jpeg_is_not_mixed_into_its_edges(scale: int) -> No
     picture = Image.fromarray(np.stack([200 - rows // 20, 150 + columns // 20, 180 + 0 * rows], 2).astype(np.uint8))
     picture_of_odd_size = padded_with_black(picture, 1017, 1019)
     found = decode_fast(picture_of_odd_size, 1017 // scale)
-    assert isinstance(found, StoredPicture)
+    assert isinstance(found, StoredImage)
     assert (found.scale, found.width, found.height) == (scale, 1017, 1019)
     pixels = found.pixels.astype(int)
     assert np.abs(pixels[-1] - pixels[-2]).max() <= 2
@@ -1009,6 +1009,6 @@ def test_what_is_full_of_detail_is_not_decoded_at_a_fraction() -> None:
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=95)
         found = decode_fast(stream.getvalue(), 200)
-        assert isinstance(found, StoredPicture)
+        assert isinstance(found, StoredImage)
         scales[name] = found.scale
     assert scales == {"checks": 1, "smooth": 8}

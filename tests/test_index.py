@@ -26,15 +26,15 @@ from mmsearch.indexing import (
     IndexOptions,
     IndexReport,
     automatic_factory,
-    curve,
     index,
-    plan,
+    plan_index,
     predict,
+    select_best_efforts,
 )
 from mmsearch.indexing.durations import Speeds, with_seconds
 from mmsearch.indexing.memory import parse_size
-from mmsearch.indexing.trial_queries import Questions, general_captions
-from mmsearch.indexing.tuning import Goal, choose, consistent, lower_bound
+from mmsearch.indexing.trial_queries import TrialQueries, general_captions
+from mmsearch.indexing.tuning import Goal, choose_effort, lower_bound, make_times_consistent
 from mmsearch.items import CaptionRow, ImageRow
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.retrieval import EXACT, SearchOptions
@@ -133,7 +133,7 @@ def test_text_queries_decide_where_they_are_the_harder_ones(folder: Path) -> Non
 
 def test_what_is_measured_is_what_a_query_gets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With lossy codes more is asked for than returned, in the measurement as in the query: no free candidate."""
-    monkeypatch.setattr(Questions, "halves", lambda self: (self, self))
+    monkeypatch.setattr(TrialQueries, "halves", lambda self: (self, self))
     report = indexed(folder, factory="IVF8,PQ4x4fs", recall_target=0.9)
     answers = OpenGallery(Gallery.open(folder))
     promised = next(recall.mean for recall in report.recall if recall.kind == "text")
@@ -159,7 +159,7 @@ def test_without_captions_the_effort_is_raised(tmp_path: Path, monkeypatch: pyte
     for name in "gh":
         add(tmp_path / name, images=2000)
     raised = indexed(tmp_path / "g", factory="IVF64,Flat", recall_target=0.6)
-    monkeypatch.setattr("mmsearch.indexing.run.UNMEASURED_FACTOR", 1)
+    monkeypatch.setattr("mmsearch.indexing.index_run.UNMEASURED_FACTOR", 1)
     least = indexed(tmp_path / "h", factory="IVF64,Flat", recall_target=0.6)
     assert least.effort.nprobe is not None
     assert raised.effort.nprobe == 4 * least.effort.nprobe
@@ -356,16 +356,16 @@ def test_k_beyond_the_gallery_returns_every_live_row_once(folder: Path) -> None:
 
 def test_memory_bounds_the_codes_and_what_cannot_be_met_names_the_least() -> None:
     """Finer codes for more memory; below the coarsest, the error says what would do, and that does."""
-    fine = plan(10_000_000, 512, memory=4 << 30)
-    coarse = plan(10_000_000, 512, memory=1 << 30)
+    fine = plan_index(10_000_000, 512, memory=4 << 30)
+    coarse = plan_index(10_000_000, 512, memory=1 << 30)
     assert fine.factory == "IVF4096,PQ256x4fsr"
     assert coarse.factory in ("IVF4096,PQ64x4fsr", "IVF4096,PQ32x4fsr")
     for each, bound in ((fine, 4 << 30), (coarse, 1 << 30)):
         assert max(each.build_memory, each.search_memory) <= bound
     with pytest.raises(AnnIndexError, match=r"the least is .* --memory \d+MiB") as caught:
-        plan(10_000_000, 512, memory=600 << 20)
+        plan_index(10_000_000, 512, memory=600 << 20)
     (least,) = re.findall(r"--memory (\d+)MiB", str(caught.value))
-    assert plan(10_000_000, 512, memory=int(least) << 20).factory == "IVF4096,PQ32x4fsr"
+    assert plan_index(10_000_000, 512, memory=int(least) << 20).factory == "IVF4096,PQ32x4fsr"
 
 
 @pytest.mark.parametrize(("text", "value"), [("4GiB", 4 << 30), ("500MB", 500_000_000), ("2g", 2 * 10**9), ("77", 77)])
@@ -392,7 +392,7 @@ def test_what_is_predicted_is_what_comes(folder: Path) -> None:
 
 def test_seconds_are_counts_times_speeds() -> None:
     """Each speed alone, against the work that it is the speed of, counted by hand."""
-    planned = plan(100_000, 512, factory="IVF256,PQ256x4fsr", memory=4 << 30)
+    planned = plan_index(100_000, 512, factory="IVF256,PQ256x4fsr", memory=4 << 30)
     assert planned.training_rows == 20_000
 
     def steps(queries: int = 1500, **speeds: float) -> dict[str, float]:
@@ -430,19 +430,19 @@ def point(ms: float, text: float, image: float = 1.0) -> TriedEffort:
 def test_the_cheapest_that_reaches_is_chosen() -> None:
     """By its lower bound, on every kind of query; within a latency the best; out of reach not more than is of use."""
     points = [point(1, 0.8), point(2, 0.96, 0.9), point(3, 0.96), point(2.5, 0.955), point(9, 0.99)]
-    assert choose(points, Goal(0.95, 10)).milliseconds == 2.5
-    assert choose(points, Goal(0.95, 10, latency_ms=2)).milliseconds == 2
-    assert choose(points, Goal(0.95, 10, latency_ms=0.1)).milliseconds == 1
-    assert choose([point(1, 0.5), point(2, 0.897), point(8, 0.9)], Goal(0.95, 10)).milliseconds == 2
-    assert [each.milliseconds for each in curve(points)] == [1, 2, 2.5, 3, 9]
-    assert [each.milliseconds for each in curve([point(1, 0.8), point(2, 0.7)])] == [1]
+    assert choose_effort(points, Goal(0.95, 10)).milliseconds == 2.5
+    assert choose_effort(points, Goal(0.95, 10, latency_ms=2)).milliseconds == 2
+    assert choose_effort(points, Goal(0.95, 10, latency_ms=0.1)).milliseconds == 1
+    assert choose_effort([point(1, 0.5), point(2, 0.897), point(8, 0.9)], Goal(0.95, 10)).milliseconds == 2
+    assert [each.milliseconds for each in select_best_efforts(points)] == [1, 2, 2.5, 3, 9]
+    assert [each.milliseconds for each in select_best_efforts([point(1, 0.8), point(2, 0.7)])] == [1]
 
 
 def test_noise_in_times_does_not_choose() -> None:
     """More lists for as many candidates cannot be quicker: where it was measured so, both count as that quick."""
     slow, quick = TriedEffort(Effort(2, None, 5), 3.0, 0.9), TriedEffort(Effort(4, None, 5), 2.0, 0.9)
     other = TriedEffort(Effort(1, None, 80), 5.0, 0.9)
-    assert [each.milliseconds for each in consistent([slow, quick, other])] == [2.0, 2.0, 5.0]
+    assert [each.milliseconds for each in make_times_consistent([slow, quick, other])] == [2.0, 2.0, 5.0]
 
 
 def test_the_lower_bound_is_below_the_mean_as_often_as_it_says() -> None:

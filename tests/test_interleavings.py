@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmsearch.ann import build, first_damage, open_index
+from mmsearch.ann import build, find_damaged_file, open_index
 from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.gallery.writing import GalleryWriter
 from mmsearch.identity import EncoderIdentity
-from mmsearch.indexing import index, run
+from mmsearch.indexing import index, index_run
 from mmsearch.items import ImageRow
 from mmsearch.locations import Location, Url
 from mmsearch.search.through_index import search_index
@@ -186,7 +186,7 @@ class Trial:
         for entry in gallery.manifest.indexes:
             folder = gallery.index_folder(entry.name)
             ann = open_index(folder, fingerprint=ENCODER.fingerprint, dim=DIM, entry=entry)
-            assert first_damage(ann.record, folder) is None
+            assert find_damaged_file(ann.record, folder) is None
             through = search_index(ann, gallery, "images", queries, 100, effort=ann.record.effort)
             beside = {int(i) for block in gallery.vector_blocks("images", skip=entry.covers) for i in block.row_ids}
             for by_index, by_all in zip(through.row_ids, exact.row_ids, strict=True):
@@ -280,7 +280,7 @@ def test_an_index_is_not_built_again_for_a_compaction(
         built.append(1)
         return build(*arguments, **more)
 
-    monkeypatch.setattr(run, "build", counted)
+    monkeypatch.setattr(index_run, "build", counted)
     trial.begin()
     seen = steps.run(trial.index)
     from_publishing = [at for at in turns(seen) if at >= before("publish index", seen)]

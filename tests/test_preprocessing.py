@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmsearch.encoders.preprocessing import Preprocessing, turned
 from mmsearch.errors import ImageError
-from mmsearch.images import Picture, StoredPicture, decode, decode_fast
+from mmsearch.images import DecodedImage, StoredImage, decode, decode_fast
 from mmsearch.images.exif import TURNS
 from tests.test_parity import jpeg, photo
 
@@ -37,7 +37,7 @@ def decibels(preprocessing: Preprocessing, data: bytes, at_least: int) -> float:
     exact, fast = decode(data), decode_fast(data, at_least)
     assert (exact.width, exact.height, exact.taken_at) == (fast.width, fast.height, fast.taken_at)
     assert (exact.format, exact.orientation) == (fast.format, fast.orientation)
-    if isinstance(fast, Picture):
+    if isinstance(fast, DecodedImage):
         pixels = preprocessing.fit(fast.image)
     else:
         pixels = preprocessing.fit_array(fast.pixels, fast.scale, (fast.width, fast.height), fast.orientation)
@@ -54,7 +54,7 @@ def test_every_geometry_and_orientation(geometry: str, size: tuple[int, int]) ->
     for orientation in range(1, 9):
         data = jpeg(orientation, size, orientation)
         found = decode_fast(data, 3 * 96)
-        scaled = isinstance(found, StoredPicture) and found.scale > 1
+        scaled = isinstance(found, StoredImage) and found.scale > 1
         assert decibels(preprocessing, data, 3 * 96) > (45 if scaled else 50), (geometry, orientation)
 
 
@@ -83,7 +83,7 @@ def test_turns_are_those_of_pillow() -> None:
 def test_the_fraction_at_which_a_jpeg_is_decoded(size: tuple[int, int], at_least: int, scale: int) -> None:
     """The smallest of those that keep the shorter side long enough; odd sizes are rounded up."""
     picture = decode_fast(jpeg(1, size), at_least)
-    assert isinstance(picture, StoredPicture)
+    assert isinstance(picture, StoredImage)
     assert picture.scale == scale
     assert picture.pixels.shape == (-(-size[1] // scale), -(-size[0] // scale), 3)
     assert (picture.width, picture.height) == size
@@ -101,7 +101,7 @@ def test_grey_and_print_jpegs(mode: str) -> None:
     stream = io.BytesIO()
     photo(1, (120, 90)).convert(mode).save(stream, "JPEG")
     found = decode_fast(stream.getvalue(), 96)
-    assert isinstance(found, StoredPicture if mode == "L" else Picture)
+    assert isinstance(found, StoredImage if mode == "L" else DecodedImage)
     preprocessing = Preprocessing({**USUAL, "size": 32, "resize_mode": "shortest"})
     assert decibels(preprocessing, stream.getvalue(), 96) > 60
 
@@ -112,7 +112,7 @@ def test_of_a_truncated_jpeg_there_is_the_same_either_way(cut: float) -> None:
     data = data[: int(len(data) * cut)]
     slow, fast = decode(data), decode_fast(data, 96)
     assert slow.damaged
-    assert isinstance(fast, Picture)
+    assert isinstance(fast, DecodedImage)
     assert np.array_equal(np.asarray(slow.image), np.asarray(fast.image))
     assert replace(fast, image=slow.image) == slow
 
@@ -150,7 +150,7 @@ def test_real_and_awkward_files(shared_data: Path) -> None:
         assert refusals[0] == refusals[1], file
         if refusals[0] is not None:
             continue
-        turbo += isinstance(decode_fast(data, 192), StoredPicture)
+        turbo += isinstance(decode_fast(data, 192), StoredImage)
         assert decibels(preprocessing, data, 192) > 44, file
     assert len(files) > 60
     assert turbo > 20

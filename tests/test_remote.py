@@ -41,8 +41,8 @@ from mmsearch.loader import load
 from mmsearch.locations import Location, Url, joined, located, redacted
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.sources import FolderWalk
-from mmsearch.stores import Ranged, copies, objects, open_store
-from mmsearch.stores.copies import Copies
+from mmsearch.stores import RangedFile, copies, objects, open_store
+from mmsearch.stores.copies import LocalCopies
 from mmsearch.upkeep.maintenance import relocate
 from mmsearch.workers import Workers
 from scripts.s3_server import CREDENTIALS, Proxy
@@ -581,8 +581,8 @@ def test_what_is_fetched_at_once_is_what_arrow_asks_for(
     monkeypatch.setattr("mmsearch.stores.remote._FETCHED_WHOLE", 0)
     counts: list[int] = []
     with Proxy(server) as proxy, through(proxy.address, monkeypatch):
-        for fetch in (Ranged.fetch, lambda *_: None):
-            monkeypatch.setattr(Ranged, "fetch", fetch)
+        for fetch in (RangedFile.fetch, lambda *_: None):
+            monkeypatch.setattr(RangedFile, "fetch", fetch)
             monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / f"machine {len(counts)}"))
             gallery = Gallery.open(bucket / "g")
             proxy.requests.clear()
@@ -638,7 +638,7 @@ def test_latency_is_hidden_by_reading_many_at_a_time(
 
 
 def test_copies_are_bounded_and_never_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Copies(Url("s3://b/g"))
+    held = LocalCopies(Url("s3://b/g"))
 
     def tear(path: Path) -> None:
         path.write_bytes(b"half")

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import pytest
 
-from mmsearch.benchmarks.disk import ImageFolder
+from mmsearch.benchmarks.image_folder import ImageFolder
 from mmsearch.benchmarks.model import DraftImage
 from mmsearch.gallery import Gallery
 from mmsearch.locations import located

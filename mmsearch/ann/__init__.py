@@ -14,8 +14,8 @@ page faults in file order take several times as long as reading.
 FAISS is imported on first use. Its thread settings are left alone.
 """
 
-from mmsearch.ann.building import build, grown, held_bytes_per_row, lists_of, row_bytes, training_rows_needed
-from mmsearch.ann.files import first_damage, open_index, read_record, save, save_record, share_files
+from mmsearch.ann.building import build, count_lists, grow, held_bytes_per_row, row_bytes, training_rows_needed
+from mmsearch.ann.index_files import find_damaged_file, open_index, read_record, save, save_record, share_files
 from mmsearch.ann.probing import CodeCosts, code_costs, unbuilt
 from mmsearch.ann.records import Effort, FileRecord, IndexRecord, MeasuredRecall, QueryKind, TriedEffort
 from mmsearch.ann.searching import AnnIndex
@@ -33,10 +33,10 @@ __all__ = [
     "VectorFile",
     "build",
     "code_costs",
-    "first_damage",
-    "grown",
+    "find_damaged_file",
+    "grow",
     "held_bytes_per_row",
-    "lists_of",
+    "count_lists",
     "open_index",
     "read_record",
     "row_bytes",

@@ -19,9 +19,9 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 __all__ = [
     "build",
     "faiss_errors",
-    "grown",
+    "grow",
     "held_bytes_per_row",
-    "lists_of",
+    "count_lists",
     "make_index",
     "prepare_training",
     "row_bytes",
@@ -33,7 +33,7 @@ GOOD_FACTORIES = '"Flat", "SQfp16", "IVF1024,Flat", "IVF4096,SQ8", "HNSW32", "OP
 _ADD_ROWS = 1 << 14
 
 
-def lists_of(factory: str, dim: int) -> int:
+def count_lists(factory: str, dim: int) -> int:
     """How many IVF lists a factory string asks for; 0 for none. Raises AnnIndexError as `build` does."""
     return max((part.nlist for part in parts_of(make_index(factory, dim)) if kind_of(part) == "ivf"), default=0)
 
@@ -100,7 +100,7 @@ def build(
         fingerprint=fingerprint,
         dim=dim,
         rows=len(ids),
-        ascending=_ascending(ids),
+        ascending=_are_ascending(ids),
         factory=factory,
         seed=seed,
         build_seconds=time.perf_counter() - began,
@@ -112,7 +112,7 @@ def build(
     return AnnIndex(index, ids, replace(record, effort=effort))
 
 
-def grown(
+def grow(
     ann: AnnIndex, *, name: str, blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallback = quiet
 ) -> AnnIndex:
     """An index with more rows, by lists and codes that it has learned already. rows: in all blocks, for progress.
@@ -123,7 +123,7 @@ def grown(
     added = _add(ann.faiss_index, ann.record.factory, blocks, ann.record.table, rows, progress)
     ids = np.concatenate([ann.row_ids, added])
     seconds = time.perf_counter() - began
-    record = replace(ann.record, name=name, rows=len(ids), ascending=_ascending(ids), build_seconds=seconds)
+    record = replace(ann.record, name=name, rows=len(ids), ascending=_are_ascending(ids), build_seconds=seconds)
     return AnnIndex(ann.faiss_index, ids, record)
 
 
@@ -148,17 +148,17 @@ def _add(
     done = 0
     for block in blocks:
         for start in range(0, len(block.row_ids), _ADD_ROWS):
-            some = slice(start, start + _ADD_ROWS)
+            rows_now = slice(start, start + _ADD_ROWS)
             with faiss_errors(factory):
                 # Never add_core: on FastScan indexes it corrupts the heap.
-                index.add(np.ascontiguousarray(block.vectors[some], np.float32))
-            done += len(block.row_ids[some])
+                index.add(np.ascontiguousarray(block.vectors[rows_now], np.float32))
+            done += len(block.row_ids[rows_now])
             progress(Progress(f"indexing {table}", done, rows))
         row_ids.append(block.row_ids)
     return np.concatenate(row_ids)
 
 
-def _ascending(row_ids: NDArray[np.int64]) -> bool:
+def _are_ascending(row_ids: NDArray[np.int64]) -> bool:
     return bool(np.all(row_ids[1:] > row_ids[:-1]))
 
 

@@ -14,7 +14,7 @@ from mmsearch.ann.records import Effort
 from mmsearch.errors import AnnIndexError
 
 __all__ = [
-    "all_but",
+    "select_all_but",
     "faiss_reason",
     "kind_of",
     "load_faiss",
@@ -22,7 +22,7 @@ __all__ = [
     "search_parameters",
     "takes_selector",
     "transforms_of",
-    "without_shortcuts",
+    "unwrap_index",
 ]
 
 
@@ -74,7 +74,7 @@ def kind_of(part: Any) -> Literal["transform", "refine", "ivf", "hnsw", "scan"]:
 
 
 def transforms_of(part: Any) -> list[Any]:
-    return [load_faiss().downcast_VectorTransform(part.chain.at(place)) for place in range(part.chain.size())]
+    return [load_faiss().downcast_VectorTransform(part.chain.at(position)) for position in range(part.chain.size())]
 
 
 _SELECTIVE = {
@@ -93,7 +93,7 @@ def takes_selector(index: Any) -> bool:
     return type(part).__name__ in _SELECTIVE
 
 
-def all_but(positions: NDArray[np.int64], rows: int) -> Any:
+def select_all_but(positions: NDArray[np.int64], rows: int) -> Any:
     """An IDSelector of all rows but these: a bit a row, so its cost does not grow with the number of dead."""
     faiss = load_faiss()
 
@@ -107,7 +107,7 @@ def search_parameters(index: Any, selector: Any, effort: Effort, k: int) -> Any:
     faiss = load_faiss()
 
     part = faiss.downcast_index(index)
-    chosen = {} if selector is None else {"sel": selector}
+    selection = {} if selector is None else {"sel": selector}
     kind = kind_of(part)
     if kind == "transform":
         inner = search_parameters(part.index, selector, effort, k)
@@ -117,13 +117,13 @@ def search_parameters(index: Any, selector: Any, effort: Effort, k: int) -> Any:
         inner = search_parameters(part.base_index, selector, effort, k * factor)
         return faiss.IndexRefineSearchParameters(k_factor=factor, **({"base_index_params": inner} if inner else {}))
     if kind == "ivf":
-        return faiss.IVFSearchParameters(nprobe=min(effort.nprobe or 1, part.nlist), **chosen)
+        return faiss.IVFSearchParameters(nprobe=min(effort.nprobe or 1, part.nlist), **selection)
     if kind == "hnsw":
-        return faiss.SearchParametersHNSW(efSearch=max(effort.ef_search or 16, k), **chosen)
-    return faiss.SearchParameters(**chosen) if chosen else None
+        return faiss.SearchParametersHNSW(efSearch=max(effort.ef_search or 16, k), **selection)
+    return faiss.SearchParameters(**selection) if selection else None
 
 
-def without_shortcuts(index: Any, queries: NDArray[np.float32]) -> tuple[Any, NDArray[np.float32]]:
+def unwrap_index(index: Any, queries: NDArray[np.float32]) -> tuple[Any, NDArray[np.float32]]:
     """The innermost index that holds a code of every row, and the queries as it sees them."""
     faiss = load_faiss()
 
@@ -132,7 +132,7 @@ def without_shortcuts(index: Any, queries: NDArray[np.float32]) -> tuple[Any, ND
     if kind == "transform":
         for transform in transforms_of(part):
             queries = transform.apply(queries)
-        return without_shortcuts(part.index, queries)
+        return unwrap_index(part.index, queries)
     if kind == "refine":
-        return without_shortcuts(part.refine_index, queries)
+        return unwrap_index(part.refine_index, queries)
     return (faiss.downcast_index(part.storage), queries) if kind == "hnsw" else (part, queries)

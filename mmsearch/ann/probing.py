@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.building import faiss_errors, lists_of, make_index, prepare_training
+from mmsearch.ann.building import count_lists, faiss_errors, make_index, prepare_training
 from mmsearch.ann.parts import parts_of, search_parameters
 from mmsearch.ann.records import Effort, IndexRecord
 from mmsearch.ann.searching import AnnIndex
@@ -46,7 +46,7 @@ def code_costs(factory: str, dim: int, vectors: NDArray[np.float32], *, rows: in
 
     rows, training_rows: of the index that is meant. Raises AnnIndexError as `build` does.
     """
-    lists = lists_of(factory, dim)
+    lists = count_lists(factory, dim)
     few = max(1, round(len(vectors) * lists / rows))  # lists as long as they will be
     learned = _LISTS.sub(f"IVF{few}", factory)
     rounds = _ROTATION_ROUNDS if _ROTATION.match(learned) else 1

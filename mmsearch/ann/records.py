@@ -1,4 +1,4 @@
-"""What is recorded of an index, and how hard it is searched."""
+"""The record of an index, and the effort of a search."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -9,15 +9,17 @@ FORMAT_VERSION = 2
 
 
 QueryKind: TypeAlias = Literal["image", "text"]
-"""Recall differs by what asks: a text lies far from every image, and its nearest images are spread over more lists."""
+"""Recall differs by kind of query: a text lies far from every image, and its nearest images spread over more lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How hard to search; None where the index has no such setting.
 
-    nprobe: IVF lists visited. ef_search: HNSW candidates kept. k_factor: candidates scored again for each hit, with the
-    stored vectors, where the codes lose something.
+    Attributes:
+        nprobe: IVF lists visited.
+        ef_search: HNSW candidates kept.
+        k_factor: Candidates scored again for each hit, with the stored vectors, where the codes lose something.
     """
 
     nprobe: int | None = None
@@ -29,9 +31,13 @@ class Effort:
 class MeasuredRecall:
     """ann_recall_at_k of one kind of query at the recorded effort.
 
-    mean: over n_queries, None where it was not measured; `unmeasured` then says why. low: the lower bound of the mean's
-    one-sided 95 % interval. source: what asked, "captions" or "images" of the gallery, or "general captions".
-    best: the mean of ann_recall_at_k at 1, in the same search; None where it was not measured, and in older records.
+    Attributes:
+        mean: Over n_queries; None where it was not measured.
+        unmeasured: Why it was not measured, or None.
+        low: The lower bound of the mean's one-sided 95 % interval.
+        source: Where the queries come from: "captions" or "images" of the gallery, or "general captions".
+        best: The mean of ann_recall_at_k at 1, in the same search; None where it was not measured, and in older
+            records.
     """
 
     kind: QueryKind
@@ -48,8 +54,12 @@ class MeasuredRecall:
 class TriedEffort:
     """A point of the curve: what an effort costs and finds.
 
-    milliseconds: the median of single queries. text, image: ann_recall_at_k on the queries used for tuning, None where
-    there were none; text_low, image_low: lower bounds as in MeasuredRecall.
+    Attributes:
+        milliseconds: The median of single queries.
+        text: ann_recall_at_k on the text queries used for tuning; None where there were none.
+        text_low: Its lower bound, as in MeasuredRecall.
+        image: ann_recall_at_k on the image queries used for tuning; None where there were none.
+        image_low: Its lower bound.
     """
 
     effort: Effort
@@ -76,14 +86,19 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """What record.json says.
+    """The content of record.json.
 
-    name: the index's folder, by which its gallery's manifest names it: no index of another gallery has it.
-    fingerprint, dim: of the encoder whose vectors these are. ascending: position order is row id order.
-    trained_rows: how many rows there were when its lists and codes were learned; the others were added later.
-    effort: at which recall was measured, and the default of a search. milliseconds: of a single query at that effort.
-    reached: whether that is what was asked for. tried: the efforts among which it was chosen.
-    files: all but the record itself.
+    Attributes:
+        name: The index's folder, by which its gallery's manifest names it: no index of another gallery has it.
+        fingerprint: The fingerprint of the encoder whose vectors these are.
+        dim: The dimension of these vectors.
+        ascending: Whether position order is row id order.
+        trained_rows: How many rows there were when its lists and codes were learned; the others were added later.
+        effort: The effort at which recall was measured, and the default of a search.
+        reached: Whether recall and latency at that effort are what was asked for.
+        milliseconds: Time of a single query at that effort.
+        tried: The efforts among which it was chosen.
+        files: All files but the record itself.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""An index that answers: without dead rows, with the effort that is asked for, by the scores of record."""
+"""Searches an index: without dead rows, at the effort that is asked for, by the scores of record."""
 
 import re
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.parts import all_but, kind_of, parts_of, search_parameters, takes_selector, without_shortcuts
+from mmsearch.ann.parts import kind_of, parts_of, search_parameters, select_all_but, takes_selector, unwrap_index
 from mmsearch.ann.records import Effort, IndexRecord
 from mmsearch.exact import Neighbours, Vectors, rescore, scores_of_record
 
@@ -45,15 +45,15 @@ class AnnIndex:
         queries: (n, dim), L2-normalised. dead: ascending row ids not to be found. effort: what is None in it is as the
         record says. A query that would get fewer than k rows though more are alive looks at every code instead.
         """
-        effort, gone = self._effort(effort), self._positions(dead)
+        effort, dead_positions = self._complete_effort(effort), self._find_positions(dead)
         count = self.candidates(k, effort)
-        found = self._rescored(queries, self._search(queries, count, gone, effort)[1], k)
-        alive = self.record.rows - len(gone)
-        short = np.flatnonzero(np.count_nonzero(found.row_ids >= 0, axis=1) < min(k, alive))
-        if not len(short):
-            return found
-        everything = self._search(queries[short], count, gone, effort, exhaustive=True)[1]
-        return _with(found, short, self._rescored(queries[short], everything, k))
+        neighbours = self._rescore(queries, self._search(queries, count, dead_positions, effort)[1], k)
+        live_rows = self.record.rows - len(dead_positions)
+        short_queries = np.flatnonzero(np.count_nonzero(neighbours.row_ids >= 0, axis=1) < min(k, live_rows))
+        if not len(short_queries):
+            return neighbours
+        positions = self._search(queries[short_queries], count, dead_positions, effort, exhaustive=True)[1]
+        return _replace_hits(neighbours, short_queries, self._rescore(queries[short_queries], positions, k))
 
     def candidate_scores(
         self, queries: NDArray[np.float32], count: int, *, dead: NDArray[np.int64] = _NO_ROWS, effort: Effort
@@ -62,17 +62,17 @@ class AnnIndex:
 
         What `neighbours` would score again are the first `candidates` of them.
         """
-        gone, effort = self._positions(dead), self._effort(effort)
-        positions = self._search(queries, count, gone, effort)[1]
+        dead_positions, effort = self._find_positions(dead), self._complete_effort(effort)
+        positions = self._search(queries, count, dead_positions, effort)[1]
         scores = np.full(positions.shape, -np.inf)
         step = max(1, _SCORED_AT_ONCE // positions.shape[1])
         for start in range(0, len(queries), step):
-            some = positions[start : start + step]
-            of_query, column = np.nonzero(some >= 0)
-            rows = self._stored[some[of_query, column]]
+            block = positions[start : start + step]
+            of_query, column = np.nonzero(block >= 0)
+            rows = self._stored_vectors[block[of_query, column]]
             exact = scores_of_record(queries[start : start + step], of_query, rows, np.arange(len(rows)))
             scores[start + of_query, column] = exact
-        return self._ids(positions), scores
+        return self._row_ids_of(positions), scores
 
     def search(
         self,
@@ -90,9 +90,9 @@ class AnnIndex:
         What FAISS finds and how it scores, by the codes; `neighbours` scores with the stored vectors.
         exhaustive: look at every code, whatever the effort.
         """
-        effort = self._effort(Effort(nprobe, ef_search, k_factor))
-        scores, positions = self._search(queries, k, self._positions(dead), effort, exhaustive=exhaustive)
-        return self._ids(positions), scores
+        effort = self._complete_effort(Effort(nprobe, ef_search, k_factor))
+        scores, positions = self._search(queries, k, self._find_positions(dead), effort, exhaustive=exhaustive)
+        return self._row_ids_of(positions), scores
 
     def candidates(self, k: int, effort: Effort) -> int:
         """How many rows are scored again for k hits: k where the codes keep the vectors, else k_factor times k.
@@ -101,12 +101,12 @@ class AnnIndex:
         in the order of the codes whether one hit is asked for or ten.
         """
         k = max(k, self.record.tuned_k)
-        return k if self._whole else k * (effort.k_factor or 1)
+        return k if self._codes_are_lossless else k * (effort.k_factor or 1)
 
     @property
-    def prefixed(self) -> bool:
+    def candidates_are_nested(self) -> bool:
         """Whether a search for fewer candidates finds the first of those that one for more finds."""
-        return not self._whole and not any(kind_of(part) == "hnsw" for part in parts_of(self.faiss_index))
+        return not self._codes_are_lossless and not any(kind_of(part) == "hnsw" for part in parts_of(self.faiss_index))
 
     def widths(self) -> list[Effort]:
         """Search efforts worth trying, but for the k_factor, cheapest first; one that says nothing without settings."""
@@ -125,21 +125,23 @@ class AnnIndex:
         if any(kind_of(part) == "refine" for part in parts_of(self.faiss_index)):
             return [10, 40]
         return (
-            [None] if self._whole else [factor for factor in _FACTORS if factor == 2 or k * factor <= _MOST_CANDIDATES]
+            [None]
+            if self._codes_are_lossless
+            else [factor for factor in _FACTORS if factor == 2 or k * factor <= _MOST_CANDIDATES]
         )
 
     @property
-    def _whole(self) -> bool:
+    def _codes_are_lossless(self) -> bool:
         refined = any(kind_of(part) == "refine" for part in parts_of(self.faiss_index))
         return refined or _LOSSLESS.search(self.record.factory) is not None
 
     @property
-    def _stored(self) -> Vectors:
+    def _stored_vectors(self) -> Vectors:
         if self.vectors is None:
             raise ValueError("this index is being built: its vectors are there once it is saved and opened")
         return self.vectors
 
-    def _effort(self, effort: Effort | None) -> Effort:
+    def _complete_effort(self, effort: Effort | None) -> Effort:
         """What is asked for, completed by the record."""
         own = self.record.effort
         if effort is None:
@@ -147,7 +149,13 @@ class AnnIndex:
         return Effort(effort.nprobe or own.nprobe, effort.ef_search or own.ef_search, effort.k_factor or own.k_factor)
 
     def _search(
-        self, queries: NDArray[np.float32], k: int, gone: NDArray[np.int64], effort: Effort, *, exhaustive: bool = False
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        dead_positions: NDArray[np.int64],
+        effort: Effort,
+        *,
+        exhaustive: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """FAISS's scores and positions, (n, min(k, rows)); -inf and -1 for padding, at the end."""
         if queries.ndim != 2 or queries.shape[1] != self.record.dim or k < 1:
@@ -156,63 +164,69 @@ class AnnIndex:
         queries = np.ascontiguousarray(queries, np.float32)
         index = self.faiss_index
         if exhaustive:
-            index, queries = without_shortcuts(index, queries)
+            index, queries = unwrap_index(index, queries)
             effort = replace(effort, nprobe=self.record.rows)
-        if len(gone) == 0:
+        if len(dead_positions) == 0:
             scores, positions = index.search(queries, k, params=search_parameters(index, None, effort, k))
         elif takes_selector(index):
-            selector = all_but(gone, self.record.rows)
+            selector = select_all_but(dead_positions, self.record.rows)
             scores, positions = index.search(queries, k, params=search_parameters(index, selector, effort, k))
         else:
-            scores, positions = _search_more(index, queries, k, gone, effort)
+            scores, positions = _search_without_selector(index, queries, k, dead_positions, effort)
         return np.where(positions < 0, np.float32(-np.inf), scores), positions
 
-    def _ids(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _row_ids_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         row_ids = self.row_ids[np.where(positions < 0, 0, positions)]
         return np.where(positions < 0, -1, row_ids).astype(np.int64, copy=False)
 
-    def _rescored(self, queries: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Neighbours:
-        row_ids = self._ids(positions)
+    def _rescore(self, queries: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Neighbours:
+        row_ids = self._row_ids_of(positions)
         distinct, first = np.unique(row_ids, return_index=True)
-        place = positions.reshape(-1)[first]
-        return rescore(queries, row_ids, lambda ids: self._stored[place[np.searchsorted(distinct, ids)]], k)
+        positions_of_distinct = positions.reshape(-1)[first]
+        return rescore(
+            queries, row_ids, lambda ids: self._stored_vectors[positions_of_distinct[np.searchsorted(distinct, ids)]], k
+        )
 
-    def _positions(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _find_positions(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of those of ascending row ids that the index holds."""
         if not len(row_ids):
             return _NO_ROWS
         if not self.record.ascending:
             return np.flatnonzero(np.isin(self.row_ids, row_ids))
-        places = np.minimum(np.searchsorted(self.row_ids, row_ids), self.record.rows - 1)
-        held: NDArray[np.int64] = places[self.row_ids[places] == row_ids]
-        return held
+        positions = np.minimum(np.searchsorted(self.row_ids, row_ids), self.record.rows - 1)
+        held_positions: NDArray[np.int64] = positions[self.row_ids[positions] == row_ids]
+        return held_positions
 
 
-def _with(found: Neighbours, queries: NDArray[np.intp], better: Neighbours) -> Neighbours:
-    """`found` with the hits of some queries replaced."""
-    width = max(found.row_ids.shape[1], better.row_ids.shape[1])
-    both = Neighbours(np.full((len(found.row_ids), width), -1, np.int64), np.full((len(found.row_ids), width), -np.inf))
-    for rows, part in ((np.arange(len(found.row_ids)), found), (queries, better)):
-        both.row_ids[rows], both.scores[rows] = -1, -np.inf
-        both.row_ids[rows, : part.row_ids.shape[1]] = part.row_ids
-        both.scores[rows, : part.scores.shape[1]] = part.scores
-    return both
+def _replace_hits(neighbours: Neighbours, queries: NDArray[np.intp], replacement: Neighbours) -> Neighbours:
+    """The neighbours with the hits of some queries replaced."""
+    width = max(neighbours.row_ids.shape[1], replacement.row_ids.shape[1])
+    merged = Neighbours(
+        np.full((len(neighbours.row_ids), width), -1, np.int64), np.full((len(neighbours.row_ids), width), -np.inf)
+    )
+    for rows, hits in ((np.arange(len(neighbours.row_ids)), neighbours), (queries, replacement)):
+        merged.row_ids[rows], merged.scores[rows] = -1, -np.inf
+        merged.row_ids[rows, : hits.row_ids.shape[1]] = hits.row_ids
+        merged.scores[rows, : hits.scores.shape[1]] = hits.scores
+    return merged
 
 
-def _search_more(
-    index: Any, queries: NDArray[np.float32], k: int, gone: NDArray[np.int64], effort: Effort
+def _search_without_selector(
+    index: Any, queries: NDArray[np.float32], k: int, dead_positions: NDArray[np.int64], effort: Effort
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """For kinds without a selector: ask for as many more rows as are dead, then drop those."""
-    more = min(k + len(gone), index.ntotal)
+    more = min(k + len(dead_positions), index.ntotal)
     scores = np.empty((len(queries), k), np.float32)
     positions = np.empty((len(queries), k), np.int64)
     step = max(1, _FOUND_AT_ONCE // more)
     for start in range(0, len(queries), step):
-        some = slice(start, start + step)
-        all_scores, found = index.search(queries[some], more, params=search_parameters(index, None, effort, more))
-        unwanted = (found < 0) | np.isin(found, gone)
-        found[unwanted] = -1
+        rows = slice(start, start + step)
+        all_scores, all_positions = index.search(
+            queries[rows], more, params=search_parameters(index, None, effort, more)
+        )
+        unwanted = (all_positions < 0) | np.isin(all_positions, dead_positions)
+        all_positions[unwanted] = -1
         order = np.argsort(unwanted, axis=1, kind="stable")[:, :k]  # the wanted first, in their order
-        scores[some] = np.take_along_axis(all_scores, order, axis=1)
-        positions[some] = np.take_along_axis(found, order, axis=1)
+        scores[rows] = np.take_along_axis(all_scores, order, axis=1)
+        positions[rows] = np.take_along_axis(all_positions, order, axis=1)
     return scores, positions

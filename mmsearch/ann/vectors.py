@@ -34,7 +34,7 @@ class VectorFile:
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> "VectorFile":
-        with _as_ours(self._path):
+        with _raise_store_errors(self._path):
             self._file = self._path.open("wb")
             np.lib.format.write_array_header_1_0(
                 self._file,
@@ -46,17 +46,17 @@ class VectorFile:
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         assert self._file is not None
-        with self._file as file, _as_ours(self._path):
+        with self._file as file, _raise_store_errors(self._path):
             if kind is None:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def passing(self, blocks: Iterable[VectorBlock]) -> Iterator[VectorBlock]:
+    def write_through(self, blocks: Iterable[VectorBlock]) -> Iterator[VectorBlock]:
         """The same blocks, each written before it is handed on. Raises StoreError."""
         assert self._file is not None
         for block in blocks:
             data = np.ascontiguousarray(block.vectors, self._dtype)
-            with _as_ours(self._path):
+            with _raise_store_errors(self._path):
                 self._file.write(data.data)
             self._digest.update(data.data)
             yield block
@@ -81,12 +81,12 @@ def stored_blocks(folder: Path, row_ids: NDArray[np.int64]) -> Iterator[VectorBl
     """The rows of an index in the order of its positions, read in that order."""
     mapped = np.load(folder / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
     for start in range(0, len(row_ids), _BLOCK_ROWS):
-        some = slice(start, start + _BLOCK_ROWS)
-        yield VectorBlock(np.array(row_ids[some]), np.array(mapped[some]))
+        rows = slice(start, start + _BLOCK_ROWS)
+        yield VectorBlock(np.array(row_ids[rows]), np.array(mapped[rows]))
 
 
 @contextmanager
-def _as_ours(path: Path) -> Iterator[None]:
+def _raise_store_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -17,7 +17,7 @@ What a file is gets decided by looking into it, never by its name. Read are:
 
 from mmsearch.benchmarks.load import load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
-from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Published, published
+from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, PublishedRow, find_published
 
 __all__ = [
     "Benchmark",
@@ -25,7 +25,7 @@ __all__ = [
     "OFFICIAL_TEST",
     "Problem",
     "ProblemKind",
-    "Published",
+    "PublishedRow",
     "load_benchmark",
-    "published",
+    "find_published",
 ]

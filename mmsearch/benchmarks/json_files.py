@@ -25,13 +25,13 @@ def read_json(text: str, file: str, names: ColumnNames) -> Draft:
     except (RecursionError, ValueError):  # nesting, or a number of thousands of digits
         raise BenchmarkError(f"{file}: JSON, but too deeply nested or with too long numbers for annotations") from None
     if isinstance(data, list):
-        return read_records(_numbered(data), "list of records", file, names)
+        return read_records(_number_entries(data), "list of records", file, names)
     if isinstance(data, dict):
         return _read_object(data, file, names)
     raise BenchmarkError(f"{file}: JSON, but neither an object nor a list: {text[:80]!r}")
 
 
-def _numbered(data: list[Any], name: str = "") -> Iterator[tuple[str, Any]]:
+def _number_entries(data: list[Any], name: str = "") -> Iterator[tuple[str, Any]]:
     return ((f"{name}[{number}]", entry) for number, entry in enumerate(data))
 
 
@@ -41,7 +41,7 @@ def _read_object(data: dict[str, Any], file: str, names: ColumnNames) -> Draft:
         return _read_coco(images, annotations, file)
     if isinstance(images, list) and any(isinstance(i, dict) and "sentences" in i for i in images):
         return _read_karpathy(images)
-    if _named(data, names.image_names()) and _captioned(data, names.caption_names()):
+    if _find_image_key(data, names.image_names()) and _find_caption_key(data, names.caption_names()):
         return read_records(iter([("line 1", data)]), "JSON lines", file, names)
     keys = ", ".join(map(repr, list(data)[:8])) or "none"
     raise BenchmarkError(
@@ -52,35 +52,35 @@ def _read_object(data: dict[str, Any], file: str, names: ColumnNames) -> Draft:
 
 def _read_karpathy(images: list[Any]) -> Draft:
     draft = Draft("Karpathy JSON")
-    for where, entry in _numbered(images, "images"):
+    for where, entry in _number_entries(images, "images"):
         name = entry.get("filename") if isinstance(entry, dict) else None
         sentences = entry.get("sentences") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name.strip() or not isinstance(sentences, list):
             draft.report("malformed_row", f"{where}: without filename or sentences")
             continue
-        image = _add_image(draft, where, name, _text(entry, "filepath"), _text(entry, "split") or None)
-        for place, sentence in _numbered(sentences, f"{where}.sentences"):
+        image = _add_image(draft, where, name, _text_value(entry, "filepath"), _text_value(entry, "split") or None)
+        for caption_where, sentence in _number_entries(sentences, f"{where}.sentences"):
             raw = sentence.get("raw") if isinstance(sentence, dict) else None
-            _add_caption(draft, image, raw, place)
+            _add_caption(draft, image, raw, caption_where)
     return draft
 
 
 def _read_coco(images: list[Any], annotations: list[Any], file: str) -> Draft:
     draft = Draft("COCO JSON")
     positions: dict[Any, int] = {}
-    for where, entry in _numbered(images, "images"):
+    for where, entry in _number_entries(images, "images"):
         name = entry.get("file_name") if isinstance(entry, dict) else None
         number = entry.get("id") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name.strip() or not isinstance(number, int | str):
             draft.report("malformed_row", f"{where}: without id or file_name")
             continue
-        positions[number] = _add_image(draft, where, name, "", _text(entry, "split") or None)
+        positions[number] = _add_image(draft, where, name, "", _text_value(entry, "split") or None)
     if annotations and not any(isinstance(a, dict) and "caption" in a for a in annotations):
         raise BenchmarkError(
             f"{file}: COCO annotations without captions (boxes or keypoints?). "
             "Give the captions file, e.g. captions_val2017.json."
         )
-    for where, entry in _numbered(annotations, "annotations"):
+    for where, entry in _number_entries(annotations, "annotations"):
         number = entry.get("image_id") if isinstance(entry, dict) else None
         if not isinstance(number, int | str):
             draft.report("malformed_row", f"{where}: without image_id")
@@ -95,18 +95,18 @@ def _read_json_lines(text: str, file: str, error: json.JSONDecodeError, names: C
     """JSON lines, where the first line is an object by itself; else the file is broken JSON."""
     lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     try:
-        alone = isinstance(json.loads(lines[0][1]), dict)
+        is_object = isinstance(json.loads(lines[0][1]), dict)
     except (ValueError, RecursionError):
-        alone = False
-    if not alone or len(lines) == 1:
+        is_object = False
+    if not is_object or len(lines) == 1:
         raise BenchmarkError(
             f"{file}: starts like JSON but is not: {error.msg} at line {error.lineno}, column {error.colno}. "
             "Is the download complete?"
         ) from None
-    return read_records(((where, _parsed(line)) for where, line in lines), "JSON lines", file, names)
+    return read_records(((where, _parse_line(line)) for where, line in lines), "JSON lines", file, names)
 
 
-def _parsed(line: str) -> Any:
+def _parse_line(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -120,19 +120,19 @@ def read_records(records: Iterator[tuple[str, Any]], source: str, file: str, nam
     first: Any = None
     for where, record in records:
         first = record if first is None else first
-        name_key = _named(record, names.image_names()) if isinstance(record, dict) else None
-        caption_key = _captioned(record, names.caption_names()) if isinstance(record, dict) else None
+        name_key = _find_image_key(record, names.image_names()) if isinstance(record, dict) else None
+        caption_key = _find_caption_key(record, names.caption_names()) if isinstance(record, dict) else None
         if name_key is None or caption_key is None:
             draft.report("malformed_row", f"{where}: without image or captions")
             continue
         captions = record[caption_key]
         several = isinstance(captions, list)
-        folder = "" if name_key in FOLDER_COLUMNS else _folder(record, record[name_key])
-        split = _text(record, "split") or None
+        folder = "" if name_key in FOLDER_COLUMNS else _read_folder(record, record[name_key])
+        split = _text_value(record, "split") or None
         image = _add_image(draft, where, record[name_key], folder, split, repeats_are_normal=not several)
-        for place, caption in _numbered(captions, where) if several else iter([(where, captions)]):
+        for caption_where, caption in _number_entries(captions, where) if several else iter([(where, captions)]):
             raw = caption.get("raw") if isinstance(caption, dict) else caption
-            _add_caption(draft, image, raw, place)
+            _add_caption(draft, image, raw, caption_where)
     if not draft.images and first is not None:
         seen = f"the keys {', '.join(map(repr, list(first)[:8]))}" if isinstance(first, dict) else repr(first)[:80]
         raise BenchmarkError(
@@ -147,37 +147,37 @@ def _add_image(
     draft: Draft, where: str, name: str, folder: str, split: str | None, repeats_are_normal: bool = False
 ) -> int:
     name = shown(name.strip())
-    if not repeats_are_normal and draft.knows(name, folder):
+    if not repeats_are_normal and draft.has_image(name, folder):
         draft.report("duplicate_image", f"{where}: {name}")
-    return draft.image(name, folder, split)
+    return draft.add_image(name, folder, split)
 
 
 def _add_caption(draft: Draft, image: int, caption: Any, where: str) -> None:
     if isinstance(caption, str):
-        draft.caption(image, caption, where)
+        draft.add_caption(image, caption, where)
     else:
         draft.report("malformed_row", f"{where}: the caption is {caption!r:.60}, not a text")
 
 
-def _named(record: Record, names: tuple[str, ...]) -> str | None:
+def _find_image_key(record: Record, names: tuple[str, ...]) -> str | None:
     """The first key of these, in any case, that holds an image's name."""
-    return next((key for name in names for key in record if key.lower() == name and _text(record, key)), None)
+    return next((key for name in names for key in record if key.lower() == name and _text_value(record, key)), None)
 
 
-def _captioned(record: Record, names: tuple[str, ...]) -> str | None:
+def _find_caption_key(record: Record, names: tuple[str, ...]) -> str | None:
     """The first key of these, in any case, that holds a caption, which may be empty, or a list of them."""
     return next(
         (key for name in names for key in record if key.lower() == name and isinstance(record[key], str | list)), None
     )
 
 
-def _text(record: Record, key: str) -> str:
+def _text_value(record: Record, key: str) -> str:
     value = record.get(key)
     return value.strip() if isinstance(value, str) else ""
 
 
-def _folder(record: Record, name: str) -> str:
+def _read_folder(record: Record, name: str) -> str:
     """What the record says of the image's folder. Some files have the whole path there."""
-    folder = next((text for key in FOLDER_COLUMNS if (text := _text(record, key))), "")
+    folder = next((text for key in FOLDER_COLUMNS if (text := _text_value(record, key))), "")
     parent, slash, last = folder.rpartition("/")
     return (parent if slash else "") if last == name.strip() else folder

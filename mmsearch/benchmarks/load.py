@@ -6,11 +6,11 @@ from typing import get_args
 
 import numpy as np
 
-from mmsearch.benchmarks.disk import ImageFolder
+from mmsearch.benchmarks.annotation_files import read_annotations
+from mmsearch.benchmarks.image_folder import ImageFolder
+from mmsearch.benchmarks.image_names import is_image_name, last_part
 from mmsearch.benchmarks.model import Benchmark, Draft, Problem, ProblemKind
-from mmsearch.benchmarks.names import is_image_name, last_part
-from mmsearch.benchmarks.reading import read_annotations
-from mmsearch.benchmarks.splits import Chosen, choose_split
+from mmsearch.benchmarks.splits import SplitChoice, choose_split
 from mmsearch.errors import BenchmarkError
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
 
@@ -47,7 +47,7 @@ def load_benchmark(
     draft = read_annotations(Path(annotations), columns)
     chosen = choose_split(draft, name, Path(annotations), split, split_file)
     if chosen.not_annotated and not allow_missing:
-        raise BenchmarkError(_not_annotated(chosen, Path(annotations)))
+        raise BenchmarkError(_explain_not_annotated(chosen, Path(annotations)))
     for item in chosen.not_annotated:
         draft.report("not_annotated", item)
     for item in chosen.without_split:
@@ -56,12 +56,12 @@ def load_benchmark(
         draft.report("unlike_official", chosen.unlike)
     if chosen.whole:
         draft.report("no_split", chosen.whole)
-    captions = _captions(draft, chosen, captions_per_image)
-    paths = _paths(draft, chosen, captions, folder, allow_missing)
-    return _assembled(name, draft, chosen, captions, paths)
+    captions = _select_captions(draft, chosen, captions_per_image)
+    paths = _find_paths(draft, chosen, captions, folder, allow_missing)
+    return _assemble(name, draft, chosen, captions, paths)
 
 
-def _not_annotated(chosen: Chosen, annotations: Path) -> str:
+def _explain_not_annotated(chosen: SplitChoice, annotations: Path) -> str:
     names, total = chosen.not_annotated, len(chosen.not_annotated) + len(chosen.positions)
     return (
         f"{annotations}: {len(names):,} of the {total:,} images of the split list {chosen.file} are not in it "
@@ -70,27 +70,27 @@ def _not_annotated(chosen: Chosen, annotations: Path) -> str:
     )
 
 
-def _captions(draft: Draft, chosen: Chosen, most: int | None) -> list[tuple[int, str]]:
+def _select_captions(draft: Draft, chosen: SplitChoice, most: int | None) -> list[tuple[int, str]]:
     """The captions of the chosen images, at most so many of each, in the file's order."""
     wanted = set(chosen.positions)
     captions = [(image, text) for image, text in draft.captions if image in wanted]
     if most is None:
         return captions
-    kept, seen = [], Counter[int]()
+    kept_captions, seen = [], Counter[int]()
     for image, text in captions:
         seen[image] += 1
         if seen[image] <= most:
-            kept.append((image, text))
+            kept_captions.append((image, text))
         else:
             draft.report("captions_left_out", f"{draft.images[image].name}: {text}")
     for image in chosen.positions:
         if 0 < seen[image] < most:
             draft.report("fewer_captions", f"{draft.images[image].name} ({seen[image]})")
-    return kept
+    return kept_captions
 
 
-def _paths(
-    draft: Draft, chosen: Chosen, captions: list[tuple[int, str]], folder: ImageFolder, allow_missing: bool
+def _find_paths(
+    draft: Draft, chosen: SplitChoice, captions: list[tuple[int, str]], folder: ImageFolder, allow_missing: bool
 ) -> dict[int, str]:
     """Draft position -> path on disk of the chosen images that have captions and a file."""
     captioned = Counter(image for image, _ in captions)
@@ -107,44 +107,48 @@ def _paths(
         else:
             draft.report("orphan_name", f"{image.name} ({captioned[position]} captions)")
     if missing and not (allow_missing and paths):
-        raise BenchmarkError(_missing(draft, missing, len(paths), folder.root))
+        raise BenchmarkError(_explain_missing(draft, missing, len(paths), folder.root))
     for position in missing:
         draft.report("missing_image", draft.images[position].name)
-    gone = set(missing)
+    missing_positions = set(missing)
     for owner, text in captions:
-        if owner in gone:
+        if owner in missing_positions:
             draft.report("missing_caption", f"{draft.images[owner].name}: {text}")
     _report_uncaptioned(draft, paths, folder)
     return paths
 
 
-def _missing(draft: Draft, missing: list[int], found: int, root: Path) -> str:
+def _explain_missing(draft: Draft, missing: list[int], found_count: int, root: Path) -> str:
     names = ", ".join(draft.images[position].name for position in missing[:3])
     more = ", …" if len(missing) > 3 else ""
-    what = f"images: {len(missing):,} of {found + len(missing):,} annotated images are not in {root} ({names}{more})."
-    if not found:
-        return f"{what} Is this the right folder?"
-    return f"{what} --allow-missing evaluates the {found:,} that are there; the result is then not the benchmark's."
+    total = found_count + len(missing)
+    message = f"images: {len(missing):,} of {total:,} annotated images are not in {root} ({names}{more})."
+    if not found_count:
+        return f"{message} Is this the right folder?"
+    return (
+        f"{message} --allow-missing evaluates the {found_count:,} that are there; the result is then not the "
+        "benchmark's."
+    )
 
 
 def _report_uncaptioned(draft: Draft, paths: dict[int, str], folder: ImageFolder) -> None:
     # Against the whole file, not the split: the photos of other splits are no surprise.
     annotated = {last_part(image.name) for image in draft.images}
-    for path in folder.beside(paths.values()):
+    for path in folder.list_beside(paths.values()):
         if last_part(path) not in annotated:
             draft.report("uncaptioned_file", path)
 
 
-def _assembled(
-    name: str, draft: Draft, chosen: Chosen, captions: list[tuple[int, str]], paths: dict[int, str]
+def _assemble(
+    name: str, draft: Draft, chosen: SplitChoice, captions: list[tuple[int, str]], paths: dict[int, str]
 ) -> Benchmark:
     positions: dict[str, int] = {}
     for position, path in paths.items():
         if path in positions:
             draft.report("duplicate_image", draft.images[position].name)
         positions.setdefault(path, len(positions))
-    kept = [(positions[paths[image]], text) for image, text in captions if image in paths]
-    if not kept:
+    kept_captions = [(positions[paths[image]], text) for image, text in captions if image in paths]
+    if not kept_captions:
         raise BenchmarkError(
             f"nothing to evaluate: of {len(chosen.positions):,} images in the split, none has a caption"
         )
@@ -154,7 +158,7 @@ def _assembled(
         split=chosen.split,
         source=draft.source if chosen.file is None else f"{draft.source}, split list {chosen.file.name}",
         images=tuple(positions),
-        captions=tuple(text for _, text in kept),
-        caption_image=np.array([image for image, _ in kept], np.int64),
-        problems=tuple(Problem(kind, tuple(draft.found[kind])) for kind in kinds if kind in draft.found),
+        captions=tuple(text for _, text in kept_captions),
+        caption_image=np.array([image for image, _ in kept_captions], np.int64),
+        problems=tuple(Problem(kind, tuple(draft.problems[kind])) for kind in kinds if kind in draft.problems),
     )

@@ -57,10 +57,12 @@ MEANINGS: dict[ProblemKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One kind of thing that was wrong, or has to be known, and every place where it was.
+    """One kind of problem, and every place where it was.
 
-    items: names, "line 12: …" or "annotations[3]: …". Their number is the count. Problems of rows count over
-    the whole file, those of images over the chosen split.
+    Problems of rows count over the whole file, those of images over the chosen split.
+
+    Attributes:
+        items: Names, "line 12: …" or "annotations[3]: …". Their number is the count.
     """
 
     kind: ProblemKind
@@ -86,11 +88,14 @@ class Problem:
 class Benchmark:
     """Images, captions, and which caption belongs to which image.
 
-    name: "flickr8k", "flickr30k", "coco" or "custom". split: the one chosen; None where the file was used
-    whole. source: which kind of annotation file it was, in words. images: POSIX paths relative to the images
-    folder, unique, in the file's order; each has at least one caption. captions: as in the file, without
-    surrounding whitespace, in the file's order, none empty. caption_image: int64 (n_captions,), each
-    caption's position in images. problems: in a fixed order, one of a kind; empty where nothing was wrong.
+    Attributes:
+        name: "flickr8k", "flickr30k", "coco" or "custom".
+        split: The split that was chosen; None where the file was used whole.
+        source: The kind of annotation file, in words.
+        images: POSIX paths relative to the images folder, unique, in the file's order; each has at least one caption.
+        captions: Texts as in the file, without surrounding whitespace, in the file's order, none empty.
+        caption_image: int64 (n_captions,), each caption's position in images.
+        problems: In a fixed order, one of a kind; empty where nothing was wrong.
     """
 
     name: str
@@ -108,8 +113,12 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class DraftImage:
-    """An annotated image as the file names it. folder: "" or what the file says besides the name, e.g.
-    "val2014". splits: those that it is listed in; none where the file does not say."""
+    """An annotated image as the file names it.
+
+    Attributes:
+        folder: "" or what the file says besides the name, e.g. "val2014".
+        splits: Those that it is listed in; none where the file does not say.
+    """
 
     name: str
     folder: str
@@ -118,38 +127,42 @@ class DraftImage:
 
 @dataclass(slots=True)
 class Draft:
-    """What a reader found in a file, before splits are chosen and images looked for.
+    """The content of an annotation file, before splits are chosen and images looked for.
 
-    captions: (position in images, text), in the file's order. Filled by one reader, then only read.
+    One reader fills it; afterwards it is only read.
+
+    Attributes:
+        captions: (position in images, text), in the file's order.
+        problems: Kind -> the items that have it.
     """
 
     source: str
     images: list[DraftImage] = field(default_factory=list)
     captions: list[tuple[int, str]] = field(default_factory=list)
-    found: dict[ProblemKind, list[str]] = field(default_factory=dict)
+    problems: dict[ProblemKind, list[str]] = field(default_factory=dict)
     _positions: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def report(self, kind: ProblemKind, item: str) -> None:
         """Note a problem. Names on disk can be any bytes and JSON can hold half characters; what is printed can not."""
-        self.found.setdefault(kind, []).append(shown(item))
+        self.problems.setdefault(kind, []).append(shown(item))
 
-    def image(self, name: str, folder: str = "", split: str | None = None) -> int:
+    def add_image(self, name: str, folder: str = "", split: str | None = None) -> int:
         """The position of an image, new or known by the same folder and name; `split` is added to those it is in."""
         position = self._positions.setdefault((folder, name), len(self.images))
         if position == len(self.images):
             self.images.append(DraftImage(name, folder, (split,) if split else ()))
         elif split and split not in self.images[position].splits:
-            known = self.images[position]
-            if known.splits:
-                self.report("several_splits", f"{name} ({', '.join((*known.splits, split))})")
-            self.images[position] = replace(known, splits=(*known.splits, split))
+            earlier = self.images[position]
+            if earlier.splits:
+                self.report("several_splits", f"{name} ({', '.join((*earlier.splits, split))})")
+            self.images[position] = replace(earlier, splits=(*earlier.splits, split))
         return position
 
-    def knows(self, name: str, folder: str = "") -> bool:
+    def has_image(self, name: str, folder: str = "") -> bool:
         """Whether an image of this folder and name was added before."""
         return (folder, name) in self._positions
 
-    def caption(self, image: int, text: str, where: str) -> None:
+    def add_caption(self, image: int, text: str, where: str) -> None:
         """Add a caption, unless it is none. where: for the problem, e.g. "line 12"."""
         text = text.strip()
         if not text:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["OFFICIAL_CAPTIONS", "OFFICIAL_TEST", "Published", "official_split", "published"]
+__all__ = ["OFFICIAL_CAPTIONS", "OFFICIAL_TEST", "PublishedRow", "official_split", "find_published"]
 
 OFFICIAL_TEST = {"flickr8k": 1_000, "flickr30k": 1_000, "coco": 5_000}
 """Images in the official test split. A file without splits that holds no more cannot be a larger one by mistake."""
@@ -17,10 +17,14 @@ _DIRECTIONS = {"text_to_image": "t2i", "image_to_text": "i2t"}
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A published row. text_to_image, image_to_text: k -> R@k, of those that were published.
+class PublishedRow:
+    """A published row.
 
-    source: where it stands."""
+    Attributes:
+        text_to_image: k -> R@k, of those that were published.
+        image_to_text: The same for the other direction.
+        source: Where it was published.
+    """
 
     model: str
     pretrained: str
@@ -31,23 +35,23 @@ class Published:
 
 def official_split(name: str, split: str) -> Path | None:
     """The list of the images of a Karpathy split, for coco and flickr30k, test and val; None for any other."""
-    file = _data() / "splits" / f"{name}_karpathy_{split}.txt"
+    file = _data_folder() / "splits" / f"{name}_karpathy_{split}.txt"
     return file if name in _COLUMNS and file.is_file() else None
 
 
-def published(benchmark: str, spec: str) -> Published | None:
+def find_published(benchmark: str, spec: str) -> PublishedRow | None:
     """What was published for an encoder spec (ARCH/TAG) on a benchmark; None where the project knows of nothing."""
-    return _published(benchmark).get(spec)
+    return _published_rows(benchmark).get(spec)
 
 
 @cache
-def _published(benchmark: str) -> dict[str, Published]:
+def _published_rows(benchmark: str) -> dict[str, PublishedRow]:
     """spec -> row, from data/published_retrieval.csv."""
     column = _COLUMNS.get(benchmark)
     if column is None:
         return {}
     rows = {}
-    with (_data() / "published_retrieval.csv").open(encoding="utf-8", newline="") as stream:
+    with (_data_folder() / "published_retrieval.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             recall = {
                 direction: {
@@ -57,11 +61,11 @@ def _published(benchmark: str) -> dict[str, Published]:
             }
             if any(recall.values()):
                 spec = f"{row['model']}/{row['pretrained']}"
-                rows[spec] = Published(row["model"], row["pretrained"], **recall, source=row["source"])
+                rows[spec] = PublishedRow(row["model"], row["pretrained"], **recall, source=row["source"])
     return rows
 
 
-def _data() -> Path:
+def _data_folder() -> Path:
     """The project's data: inside the package where it is installed, beside it in a checkout."""
-    inside = Path(__file__).parent / "data"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "data"
+    packaged = Path(__file__).parent / "data"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "data"

@@ -5,26 +5,30 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mmsearch.benchmarks.annotation_files import decode_lines, read_bytes
+from mmsearch.benchmarks.image_names import last_part, without_ending
 from mmsearch.benchmarks.model import Draft, DraftImage
-from mmsearch.benchmarks.names import last_part, without_ending
 from mmsearch.benchmarks.official import OFFICIAL_TEST, official_split
-from mmsearch.benchmarks.reading import decoded_lines, read_bytes
 from mmsearch.errors import BenchmarkError
 
-__all__ = ["Chosen", "choose_split"]
+__all__ = ["SplitChoice", "choose_split"]
 
 SAME = (("val", "dev", "valid", "validation"), ("train", "training"), ("test", "testing"))
 """Names of one split: Flickr8k's list says dev where everybody else says val. Karpathy's restval stays apart."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What was chosen.
+class SplitChoice:
+    """The images of a split, and how they were chosen.
 
-    positions: of the draft's images, ascending. split: what they are, None for the whole file.
-    not_annotated: names in the split list that the file does not have. file: the split list that decided, if one did.
-    whole: which file was taken whole unasked, or "". unlike: how the split in the file differs from the official one,
-    or "". without_split: names of images that the file gives none.
+    Attributes:
+        positions: Positions of the draft's images, ascending.
+        split: The name of the split; None for the whole file.
+        not_annotated: Names in the split list that the file does not have.
+        file: The split list that decided, if one did.
+        whole: The file that was taken whole unasked, or "".
+        unlike: How the split in the file differs from the official one, or "".
+        without_split: Names of images that the file gives no split.
     """
 
     positions: tuple[int, ...]
@@ -36,7 +40,7 @@ class Chosen:
     without_split: tuple[str, ...] = ()
 
 
-def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, split_file: Path | None) -> Chosen:
+def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, split_file: Path | None) -> SplitChoice:
     """The images of the split.
 
     A split list that is given decides; else the splits in the file; else the official list beside the file; else,
@@ -46,7 +50,7 @@ def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, 
     """
     everything = tuple(range(len(draft.images)))
     if split_file is not None:
-        chosen = _listed(draft, split_file, split)
+        chosen = _choose_by_list(draft, split_file, split)
         if not chosen.positions:
             raise BenchmarkError(
                 f"split list {split_file}: none of its {len(chosen.not_annotated):,} names is in {annotations}, "
@@ -54,22 +58,22 @@ def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, 
             )
         return chosen
     if split is None or split == "all":
-        return Chosen(everything, None)
+        return SplitChoice(everything, None)
     counts = Counter(part for image in draft.images for part in image.splits)
     if counts:
-        return _compared(_inside(draft, annotations, split, counts), draft, name, split)
-    if beside := _list_beside(draft, annotations, name, split):
-        return beside
-    if kept := official_split(name, _aliases(split)[0]):
-        return _from_kept(draft, kept, annotations, name, split)
+        return _compare_with_official(_choose_by_file(draft, annotations, split, counts), draft, name, split)
+    if by_list_beside := _choose_by_list_beside(draft, annotations, name, split):
+        return by_list_beside
+    if kept_list := official_split(name, _aliases(split)[0]):
+        return _choose_by_kept_list(draft, kept_list, annotations, name, split)
     official = OFFICIAL_TEST.get(name)
     if split == "test" and (official is None or len(everything) <= official):
-        return Chosen(everything, None, whole=f"{annotations.name} ({len(everything):,} images)")
-    raise BenchmarkError(_no_split(annotations, name, split, len(everything)))
+        return SplitChoice(everything, None, whole=f"{annotations.name} ({len(everything):,} images)")
+    raise BenchmarkError(_explain_no_split(annotations, name, split, len(everything)))
 
 
-def _from_kept(draft: Draft, kept: Path, annotations: Path, name: str, split: str) -> Chosen:
-    chosen = _listed(draft, kept, split)
+def _choose_by_kept_list(draft: Draft, kept_list: Path, annotations: Path, name: str, split: str) -> SplitChoice:
+    chosen = _choose_by_list(draft, kept_list, split)
     if not chosen.positions:
         raise BenchmarkError(
             f"{annotations}: none of the {len(chosen.not_annotated):,} images of {name}'s Karpathy {split} split "
@@ -80,22 +84,22 @@ def _from_kept(draft: Draft, kept: Path, annotations: Path, name: str, split: st
     return chosen
 
 
-def _compared(chosen: Chosen, draft: Draft, name: str, split: str) -> Chosen:
+def _compare_with_official(chosen: SplitChoice, draft: Draft, name: str, split: str) -> SplitChoice:
     """With a word on how the split that the file names differs from the official one."""
-    kept = official_split(name, _aliases(split)[0])
-    if kept is None:
+    kept_list = official_split(name, _aliases(split)[0])
+    if kept_list is None:
         return chosen
-    official = _listed(draft, kept, split)
-    more = len(set(chosen.positions) - set(official.positions))
-    less = len(set(official.positions) - set(chosen.positions)) + len(official.not_annotated)
-    if not more and not less:
+    official = _choose_by_list(draft, kept_list, split)
+    extra = len(set(chosen.positions) - set(official.positions))
+    lacking = len(set(official.positions) - set(chosen.positions)) + len(official.not_annotated)
+    if not extra and not lacking:
         return chosen
     return replace(
-        chosen, unlike=f"{more:,} images that the Karpathy split does not have, {less:,} of it are not there"
+        chosen, unlike=f"{extra:,} images that the Karpathy split does not have, {lacking:,} of it are not there"
     )
 
 
-def _no_split(annotations: Path, name: str, split: str, images: int) -> str:
+def _explain_no_split(annotations: Path, name: str, split: str, images: int) -> str:
     official = OFFICIAL_TEST.get(name)
     larger = f", and the official test split has {official:,} of them" if official and split == "test" else ""
     wanted = f" (e.g. {_official_names(name, split)[0]} beside it)" if name != "custom" else ""
@@ -105,15 +109,15 @@ def _no_split(annotations: Path, name: str, split: str, images: int) -> str:
     )
 
 
-def _inside(draft: Draft, annotations: Path, split: str, counts: Counter[str]) -> Chosen:
+def _choose_by_file(draft: Draft, annotations: Path, split: str, counts: Counter[str]) -> SplitChoice:
     wanted = {alias for part in split.split("+") for alias in _aliases(part)}
     positions = tuple(n for n, image in enumerate(draft.images) if any(part.lower() in wanted for part in image.splits))
     if not positions:
-        there = ", ".join(f"{name} ({count:,} images)" for name, count in counts.most_common())
+        present = ", ".join(f"{name} ({count:,} images)" for name, count in counts.most_common())
         raise BenchmarkError(
-            f"{annotations}: no split {split!r}. It has {there}. Choose with --split; train+restval joins two."
+            f"{annotations}: no split {split!r}. It has {present}. Choose with --split; train+restval joins two."
         )
-    return Chosen(positions, split, without_split=tuple(image.name for image in draft.images if not image.splits))
+    return SplitChoice(positions, split, without_split=tuple(image.name for image in draft.images if not image.splits))
 
 
 def _aliases(split: str) -> tuple[str, ...]:
@@ -126,13 +130,13 @@ def _official_names(name: str, split: str) -> list[str]:
     return names + [f"{stem}{alias}.txt" for stem in (f"{name}_karpathy_", f"{name}_", "") for alias in _aliases(split)]
 
 
-def _list_beside(draft: Draft, annotations: Path, name: str, split: str) -> Chosen | None:
+def _choose_by_list_beside(draft: Draft, annotations: Path, name: str, split: str) -> SplitChoice | None:
     """What the official list in the annotation file's folder chooses; None without one that fits the file."""
     for file in (annotations.parent / official for official in _official_names(name, split)):
         if not file.is_file() or file.samefile(annotations):
             continue
         try:
-            chosen = _listed(draft, file, split)
+            chosen = _choose_by_list(draft, file, split)
         except BenchmarkError:
             continue  # nobody named this file: it is something else that happens to be called test.txt
         if chosen.positions:
@@ -140,25 +144,25 @@ def _list_beside(draft: Draft, annotations: Path, name: str, split: str) -> Chos
     return None
 
 
-def _listed(draft: Draft, file: Path, split: str | None) -> Chosen:
+def _choose_by_list(draft: Draft, file: Path, split: str | None) -> SplitChoice:
     """The images that a list names: with or without folder and, as in Flickr30k Entities, with or without ending."""
-    lines = decoded_lines(read_bytes(file, "split list"))
+    lines = decode_lines(read_bytes(file, "split list"))
     if not lines:
         raise BenchmarkError(f"split list {file}: empty")
     if split_lines := [line for line in lines if "\t" in line or "," in line or line[0] in "{["]:
         raise BenchmarkError(f"split list {file}: not one image name a line: {split_lines[0][:80]!r}")
     keys = {last_part(line): line for line in lines}
     positions = tuple(n for n, image in enumerate(draft.images) if _is_in(image, keys))
-    there = {key for n in positions for key in _keys(draft.images[n])}
-    missing = tuple(line for key, line in keys.items() if key not in there)
-    return Chosen(positions, None if split == "all" else split, missing, file)
+    present = {key for n in positions for key in _names_in_lists(draft.images[n])}
+    missing = tuple(line for key, line in keys.items() if key not in present)
+    return SplitChoice(positions, None if split == "all" else split, missing, file)
 
 
 def _is_in(image: DraftImage, keys: Collection[str]) -> bool:
-    return any(key in keys for key in _keys(image))
+    return any(key in keys for key in _names_in_lists(image))
 
 
-def _keys(image: DraftImage) -> tuple[str, str]:
+def _names_in_lists(image: DraftImage) -> tuple[str, str]:
     """What a list may call an image: its name, or its name without an image's ending."""
     key = last_part(image.name)
     return key, without_ending(key)

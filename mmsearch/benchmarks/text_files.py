@@ -49,24 +49,24 @@ def read_lines(lines: list[Line], names: ColumnNames, *, table: bool) -> Draft |
 
 def _read_token(lines: list[Line]) -> Draft:
     draft = Draft("Flickr token file")
-    rows = _Rows(draft)
+    rows = _RowAdder(draft)
     for line in lines:
-        if found := TOKEN.fullmatch(line.text):
-            rows.add(line, found["name"], found["caption"], found["number"])
+        if match := TOKEN.fullmatch(line.text):
+            rows.add_row(line, match["name"], match["caption"], match["number"])
         else:
-            rows.malformed(line)
+            rows.report_malformed(line)
     return draft
 
 
 def _read_bare(lines: list[Line], bare: BareRows) -> Draft:
     draft = Draft("table without a header")
-    rows = _Rows(draft)
+    rows = _RowAdder(draft)
     for line in lines:
-        if found := bare.split(line.text):
-            name, number, caption = found
-            rows.add(line, name, caption, number)
+        if cells := bare.split(line.text):
+            name, number, caption = cells
+            rows.add_row(line, name, caption, number)
         else:
-            rows.malformed(line)
+            rows.report_malformed(line)
     return draft
 
 
@@ -74,10 +74,10 @@ def _read_table(lines: list[Line], table: Layout) -> Draft | None:
     if table.image is None:
         return None
     draft = Draft(f"table with the header {table.delimiter.join(table.columns)}")
-    rows = _Rows(draft)
+    rows = _RowAdder(draft)
     lines = lines[table.header_lines - 1 :]
     several = len(table.captions) > 1
-    for line, cells in _strict(lines, table) or _tolerant(lines[1:], table):
+    for line, cells in _read_strictly(lines, table) or _read_tolerantly(lines[1:], table):
         if len(cells) != len(table.columns):
             _repair(rows, line, cells, table)
             continue
@@ -86,11 +86,11 @@ def _read_table(lines: list[Line], table: Layout) -> Draft | None:
         for column in table.captions:
             # In a wide table some images have fewer captions than others.
             for caption in captions_in_cell(cells[column]) if cells[column].strip() or not several else []:
-                rows.add(line, cells[table.image], caption, number, split)
+                rows.add_row(line, cells[table.image], caption, number, split)
     return draft
 
 
-def _strict(lines: list[Line], table: Layout) -> list[tuple[Line, list[str]]] | None:
+def _read_strictly(lines: list[Line], table: Layout) -> list[tuple[Line, list[str]]] | None:
     """The rows of a table that is proper CSV throughout, where captions may hold delimiters, quotes and line
     ends."""
     reader = csv.reader(
@@ -108,7 +108,7 @@ def _strict(lines: list[Line], table: Layout) -> list[tuple[Line, list[str]]] | 
     return rows if all(len(cells) == len(table.columns) for _, cells in rows) else None
 
 
-def _tolerant(lines: list[Line], table: Layout) -> Iterator[tuple[Line, list[str]]]:
+def _read_tolerantly(lines: list[Line], table: Layout) -> Iterator[tuple[Line, list[str]]]:
     """Row by row: what does not follow CSV's rules is read as it was meant, e.g. bare commas in a last column
     of captions."""
     last = len(table.columns) - 1
@@ -123,32 +123,32 @@ def _tolerant(lines: list[Line], table: Layout) -> Iterator[tuple[Line, list[str
         yield line, cells
 
 
-def _repair(rows: "_Rows", line: Line, cells: list[str], table: Layout) -> None:
+def _repair(rows: "_RowAdder", line: Line, cells: list[str], table: Layout) -> None:
     """A row one column short, whose number and caption run together, can be read; any other is malformed."""
     number = table.number
-    together = number is not None and (number + 1,) == table.captions and len(cells) == len(table.columns) - 1
-    found = NUMBER_AND_CAPTION.fullmatch(cells[number]) if together and number is not None else None
-    if found is None:
-        rows.malformed(line)
+    run_together = number is not None and (number + 1,) == table.captions and len(cells) == len(table.columns) - 1
+    match = NUMBER_AND_CAPTION.fullmatch(cells[number]) if run_together and number is not None else None
+    if match is None:
+        rows.report_malformed(line)
         return
     rows.draft.report("repaired_row", f"line {line.number}: {line.text[:80]}")
-    rows.add(line, cells[table.image or 0], found["caption"], found["number"])
+    rows.add_row(line, cells[table.image or 0], match["caption"], match["number"])
 
 
-class _Rows:
+class _RowAdder:
     """Adds rows to a draft, and knows which numbered ones it has seen."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self._seen: set[tuple[str, str]] = set()
 
-    def malformed(self, line: Line) -> None:
+    def report_malformed(self, line: Line) -> None:
         self.draft.report("malformed_row", f"line {line.number}: {line.text[:80]}")
 
-    def add(self, line: Line, name: str, caption: str, number: str | None = None, split: str | None = None) -> None:
+    def add_row(self, line: Line, name: str, caption: str, number: str | None = None, split: str | None = None) -> None:
         name = name.strip()
         if not name:
-            self.malformed(line)
+            self.report_malformed(line)
             return
         if number is not None:
             key = (name, number.strip())
@@ -156,4 +156,4 @@ class _Rows:
                 self.draft.report("duplicate_row", f"line {line.number}: {name}#{key[1]}")
                 return
             self._seen.add(key)
-        self.draft.caption(self.draft.image(name, "", split), caption, f"line {line.number}")
+        self.draft.add_caption(self.draft.add_image(name, "", split), caption, f"line {line.number}")

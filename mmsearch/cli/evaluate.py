@@ -100,7 +100,7 @@ def benchmark(
     """
     from mmsearch.evaluation import EvaluateOptions
     from mmsearch.evaluation import evaluate as run
-    from mmsearch.reports import require_place
+    from mmsearch.reports import require_target
     from mmsearch.sources import ColumnNames
 
     options = EvaluateOptions(
@@ -120,7 +120,7 @@ def benchmark(
         columns=ColumnNames(image_column, tuple(caption_column or ())),
     )
     for target in report or []:
-        require_place(target)
+        require_target(target)
     with display(interrupted=RESUMABLE) as shown:
         evaluation = run(
             str(context.info_name),
@@ -167,12 +167,12 @@ def vectors(
     """Measure retrieval between vectors that exist already, of any model; no encoder is loaded."""
     from mmsearch.evaluation import EvaluateOptions
     from mmsearch.evaluation import evaluate_vectors as run
-    from mmsearch.reports import require_place
+    from mmsearch.reports import require_target
 
     if len(images) != len(captions):
         raise typer.BadParameter(f"{len(images)} files of images and {len(captions)} of captions: give pairs")
     for target in report or []:
-        require_place(target)
+        require_target(target)
     with display(interrupted="nothing was written") as shown:
         evaluation = run(
             list(zip(images, captions, strict=True)),
@@ -206,10 +206,10 @@ def galleries(
     """
     from mmsearch.evaluation import EvaluateOptions
     from mmsearch.evaluation import evaluate_galleries as run
-    from mmsearch.reports import require_place
+    from mmsearch.reports import require_target
 
     for target in report or []:
-        require_place(target)
+        require_target(target)
     ks = tuple(sorted(set(k))) if k else EvaluateOptions().ks
     with display(interrupted="nothing was written") as shown:
         evaluation = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)

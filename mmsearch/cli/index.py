@@ -91,18 +91,18 @@ def index(
 
 
 def _print_plan(plan: "Plan") -> None:
-    from mmsearch.indexing import size
+    from mmsearch.indexing import format_bytes
 
     print(f"index     {plan.factory}; {plan.rows:,} rows of dim {plan.dim}")
     print(f"why       {plan.why}")
-    print(f"build     about {plan.seconds:,.0f} s, {size(plan.build_memory)} of memory")
+    print(f"build     about {plan.seconds:,.0f} s, {format_bytes(plan.build_memory)} of memory")
     print(f"          of that {', '.join(f'{name} {seconds:,.0f} s' for name, seconds in plan.steps)}")
-    print(f"search    {size(plan.search_memory)} of memory, {size(plan.mapped)} mapped from the disk")
-    print(f"disk      {size(plan.disk)}")
+    print(f"search    {format_bytes(plan.search_memory)} of memory, {format_bytes(plan.mapped)} mapped from the disk")
+    print(f"disk      {format_bytes(plan.disk)}")
 
 
 def _print(report: "IndexReport") -> None:
-    from mmsearch.indexing import size
+    from mmsearch.indexing import format_bytes
 
     print(f"index     {report.table}: {report.factory}{_effort(report.effort, ', ')}; {report.rows:,} rows")
     print(f"{report.outcome:9} {report.why}")
@@ -116,20 +116,21 @@ def _print(report: "IndexReport") -> None:
                 + ("" if recall.best is None else f"; {recall.best:.4f} at 1")
             )
     print(f"latency   {report.milliseconds:.2f} ms for a single query")
-    peak = f", {size(report.peak)} at most in this run" if report.peak is not None else ""
-    print(f"memory    {size(report.plan.search_memory)} to search{peak}; {size(report.mapped)} mapped from the disk")
-    print(f"disk      {size(report.bytes)}; {report.seconds:.1f} s")
+    peak = f", {format_bytes(report.peak)} at most in this run" if report.peak is not None else ""
+    searching, mapped = format_bytes(report.plan.search_memory), format_bytes(report.mapped)
+    print(f"memory    {searching} to search{peak}; {mapped} mapped from the disk")
+    print(f"disk      {format_bytes(report.bytes)}; {report.seconds:.1f} s")
     if not report.reached:
         say(f"warning: {report.factory} does not reach what was asked for; try another --factory, or more --memory")
 
 
 def _print_curve(report: "IndexReport") -> None:
-    from mmsearch.indexing import chosen, curve
+    from mmsearch.indexing import find_chosen_effort, select_best_efforts
 
-    at = chosen(report)
+    at = find_chosen_effort(report)
     print()
     print(f"{'':2}{'effort':<28}{'ms':>9}{'text':>9}{'surely':>9}{'image':>9}{'surely':>9}")
-    for point in curve(report.tried, kept=at):
+    for point in select_best_efforts(report.tried, kept=at):
         cells = "".join(
             f"{'-' if value is None else f'{value:.4f}':>9}"
             for value in (point.text, point.text_low, point.image, point.image_low)

@@ -167,9 +167,9 @@ def query(
     if show and html is None:
         require_few(k)
     if html is not None or sheet is not None:
-        from mmsearch.render import require_places
+        from mmsearch.render import require_outputs
 
-        require_places(page=html, sheet=sheet)
+        require_outputs(page=html, sheet=sheet)
     opening = answering(server, gallery, model=model, device=device, options=options)
     if from_file is not None:
         parts = text, also, away, image, like

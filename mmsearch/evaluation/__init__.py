@@ -1,12 +1,14 @@
 """`evaluate`: how well encoders retrieve, in both directions, by the protocol of the published results.
 
-benchmark_run   benchmarks by name
-encoding        benchmarks, images and texts as cached galleries
-measuring       all figures of vectors, and differences of systems
-via_index       the same queries through an index
-given_vectors   vectors that somebody else made, with qrels
-zeroshot        classification by class names
-records         what is asked for and answered; document: the same as JSON
+benchmark_run       benchmarks by name
+benchmark_encoding  benchmarks, images and texts as cached galleries
+measuring           all figures of vectors, and differences of systems
+via_index           the same queries through an index
+galleries           the captions and pictures of galleries as they are
+given_vectors       vectors that somebody else made, with qrels
+zeroshot            classification by class names
+records             options and reports
+document            a report as JSON
 """
 
 from mmsearch.evaluation.benchmark_run import evaluate

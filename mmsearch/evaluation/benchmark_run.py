@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, load_benchmark, published
+from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, find_published, load_benchmark
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.encoding import Encoded, encode_benchmark, open_encoder
-from mmsearch.evaluation.measuring import Measured, as_report, as_system, measure
+from mmsearch.evaluation.benchmark_encoding import EncodedBenchmark, encode_benchmark, open_encoder
+from mmsearch.evaluation.measuring import Measurements, build_report, build_system_result, measure
 from mmsearch.evaluation.records import (
     EvaluateOptions,
     EvaluationReport,
     PublishedFigure,
     SystemResult,
 )
-from mmsearch.evaluation.via_index import through_index
+from mmsearch.evaluation.via_index import measure_through_index
 from mmsearch.locations import expanded
 from mmsearch.progress import ProgressCallback, quiet
 
@@ -61,10 +61,10 @@ def evaluate(
     templates = templates_named(options.templates)
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
     systems: list[SystemResult] = []
-    first: Encoded | None = None
+    first: EncodedBenchmark | None = None
     for model in models:
         opened = open_encoder(model, options.device, options.precision, announce)
-        encoded: Encoded | None = None
+        encoded: EncodedBenchmark | None = None
         for product in (False, True) if options.product_preprocessing else (False,):
             started = time.monotonic()
             encoded = encode_benchmark(
@@ -82,11 +82,11 @@ def evaluate(
             seconds = time.monotonic() - started
             first = first or encoded
             _require_comparable(encoded, first, opened, systems)
-            measured = measure(
+            measurements = measure(
                 encoded.images, encoded.captions, encoded.items, options.ks, progress=progress, announce=announce
             )
-            system = as_system(
-                measured,
+            system = build_system_result(
+                measurements,
                 opened.identity.spec + (", product preprocessing" if product else ""),
                 encoder=opened.identity,
                 device=opened.device,
@@ -98,12 +98,12 @@ def evaluate(
                 encode_seconds=seconds,
             )
             if options.via_index:
-                system = replace(system, via_index=through_index(encoded, options, progress))
+                system = replace(system, via_index=measure_through_index(encoded, options, progress))
             if options.compare:
-                system = replace(system, published=_published(benchmark, opened.identity.spec, measured))
+                system = replace(system, published=_published_figures(benchmark, opened.identity.spec, measurements))
             systems.append(system)
     assert first is not None
-    return as_report(
+    return build_report(
         benchmark,
         _title(loaded, first, templates),
         loaded.source,
@@ -117,16 +117,18 @@ def evaluate(
     )
 
 
-def _require_comparable(encoded: Encoded, first: Encoded, encoder: Encoder, systems: Sequence[SystemResult]) -> None:
+def _require_comparable(
+    encoded: EncodedBenchmark, first: EncodedBenchmark, encoder: Encoder, systems: Sequence[SystemResult]
+) -> None:
     """Raises BenchmarkError where systems would be measured on different images, or one twice."""
     if encoded.items.images != first.items.images:
-        odd = sorted(set(encoded.items.images) ^ set(first.items.images))
-        raise BenchmarkError(f"only some of the systems can read {', '.join(odd[:5])}: leave out these images")
+        unshared = sorted(set(encoded.items.images) ^ set(first.items.images))
+        raise BenchmarkError(f"only some of the systems can read {', '.join(unshared[:5])}: leave out these images")
     if any(system.gallery == encoded.gallery.path for system in systems):
         raise BenchmarkError(f"{encoder.identity.spec} is the same encoder as one named before")
 
 
-def _title(benchmark: Benchmark, encoded: Encoded, templates: Sequence[str]) -> str:
+def _title(benchmark: Benchmark, encoded: EncodedBenchmark, templates: Sequence[str]) -> str:
     split = f", split {benchmark.split}" if benchmark.split else ""
     title = f"{benchmark.name}{split}: {len(encoded.images):,} images, {len(encoded.captions):,} captions"
     absent = benchmark.problem("missing_image").count + benchmark.problem("not_annotated").count
@@ -140,37 +142,42 @@ def _title(benchmark: Benchmark, encoded: Encoded, templates: Sequence[str]) -> 
     return title
 
 
-def _departures(benchmark: Benchmark, encoded: Encoded, options: EvaluateOptions) -> tuple[str, ...]:
+def _departures(benchmark: Benchmark, encoded: EncodedBenchmark, options: EvaluateOptions) -> tuple[str, ...]:
     """What keeps the figures from comparing with the published ones."""
     name = benchmark.name
     if name not in OFFICIAL_TEST:
         return ()
-    found = []
+    departures = []
     if benchmark.split is None and len(encoded.images) != OFFICIAL_TEST[name]:
-        found.append("not the test split")
+        departures.append("not the test split")
     elif benchmark.split not in (None, "test"):
-        found.append(f"the split {benchmark.split}, not test")
+        departures.append(f"the split {benchmark.split}, not test")
     expected = f"{OFFICIAL_TEST[name]:,} images and {OFFICIAL_CAPTIONS[name]:,} captions"
     if (len(encoded.images), len(encoded.captions)) != (OFFICIAL_TEST[name], OFFICIAL_CAPTIONS[name]):
-        found.append(f"{len(encoded.images):,} images and {len(encoded.captions):,} captions instead of {expected}")
+        departures.append(
+            f"{len(encoded.images):,} images and {len(encoded.captions):,} captions instead of {expected}"
+        )
     if benchmark.problem("unlike_official").count:
-        found.append(str(benchmark.problem("unlike_official")))
+        departures.append(str(benchmark.problem("unlike_official")))
     if options.templates:
-        found.append("captions in templates")
+        departures.append("captions in templates")
     if options.precision != "fp32":
-        found.append(f"computed in {options.precision}")
-    return tuple(found)
+        departures.append(f"computed in {options.precision}")
+    return tuple(departures)
 
 
-def _published(benchmark: str, spec: str, measured: Measured) -> tuple[PublishedFigure, ...]:
-    row = published(benchmark, spec)
+def _published_figures(benchmark: str, spec: str, measurements: Measurements) -> tuple[PublishedFigure, ...]:
+    row = find_published(benchmark, spec)
     if row is None:
         return ()
-    found = []
-    for ours, theirs in ((measured.text_to_image, row.text_to_image), (measured.image_to_text, row.image_to_text)):
+    figures = []
+    for ours, theirs in (
+        (measurements.text_to_image, row.text_to_image),
+        (measurements.image_to_text, row.image_to_text),
+    ):
         for k, value in theirs.items():
             if k in ours.recall:
                 interval = ours.intervals[f"R@{k}"]
                 inside = value in interval
-                found.append(PublishedFigure(ours.direction, k, value, ours.recall[k], interval, inside, row.source))
-    return tuple(found)
+                figures.append(PublishedFigure(ours.direction, k, value, ours.recall[k], interval, inside, row.source))
+    return tuple(figures)

@@ -1,4 +1,4 @@
-"""A report as JSON: everything that was found, and what is needed to find it again."""
+"""A report as JSON: all its figures, and what is needed to compute them again."""
 
 from dataclasses import asdict, fields
 from typing import Any
@@ -15,8 +15,8 @@ def to_json(report: EvaluationReport, *, per_query: bool = False) -> dict[str, A
     The figures of the first system stand first, then everything of every system. per_query: with the rank of the best
     relevant item of each query, in the order of the annotation file.
     """
-    systems = [_system(system, per_query=per_query) for system in report.systems]
-    rest = {
+    systems = [_system_document(system, per_query=per_query) for system in report.systems]
+    other_fields = {
         name: getattr(report, name)
         for name in (field.name for field in fields(report))
         if name not in ("systems", "comparisons", "items")
@@ -26,28 +26,30 @@ def to_json(report: EvaluationReport, *, per_query: bool = False) -> dict[str, A
         "image_to_text": systems[0]["image_to_text"],
         "encoder": systems[0]["encoder"],
         "gallery": systems[0]["gallery"],
-        **rest,
+        **other_fields,
         "systems": systems,
         "comparisons": [asdict(comparison) for comparison in report.comparisons],
     }
 
 
-def _system(system: SystemResult, *, per_query: bool) -> dict[str, Any]:
+def _system_document(system: SystemResult, *, per_query: bool) -> dict[str, Any]:
     document = {field.name: getattr(system, field.name) for field in fields(system) if field.name != "evidence"}
-    plain = ("encoder", "health", "mean_recall_interval")
-    document |= {name: asdict(document[name]) if document[name] is not None else None for name in plain}
-    document["hubness"] = {direction: asdict(found) for direction, found in system.hubness.items()}
+    nested = ("encoder", "health", "mean_recall_interval")
+    document |= {name: asdict(document[name]) if document[name] is not None else None for name in nested}
+    document["hubness"] = {direction: asdict(hubness) for direction, hubness in system.hubness.items()}
     document["published"] = [asdict(figure) for figure in system.published]
     document["via_index"] = [
         {**asdict(part), "recall": {f"R@{k}": value for k, value in part.recall.items()}} for part in system.via_index
     ]
     for direction in system.directions:
         bounds: RankBounds = getattr(system.evidence, direction.direction).bounds
-        document[direction.direction] = _direction(direction) | ({"ranks": bounds.ranks.tolist()} if per_query else {})
+        document[direction.direction] = _direction_document(direction) | (
+            {"ranks": bounds.ranks.tolist()} if per_query else {}
+        )
     return document
 
 
-def _direction(direction: DirectionResult) -> dict[str, Any]:
+def _direction_document(direction: DirectionResult) -> dict[str, Any]:
     return {
         **{f"R@{k}": value for k, value in direction.recall.items()},
         **{f"relevant_recall@{k}": value for k, value in direction.relevant_recall.items()},

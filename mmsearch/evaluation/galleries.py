@@ -1,4 +1,4 @@
-"""Galleries as they are: their captions ask for the pictures that they name, and the other way round."""
+"""Evaluates galleries as they are: captions are queries for the pictures that they name, and the other way round."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.measuring import as_report, as_system, measure
+from mmsearch.evaluation.measuring import build_report, build_system_result, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
 from mmsearch.gallery import Gallery
 from mmsearch.items import CAPTIONS, IMAGES
@@ -32,28 +32,30 @@ def evaluate_galleries(
     scores rank by path. Raises GalleryError, BenchmarkError.
     """
     systems: list[SystemResult] = []
-    first: _Held | None = None
-    for place in galleries:
-        gallery = Gallery.open(place)
-        held = _held(gallery)
-        first = first or held
-        if (held.items.images, held.items.captions) != (first.items.images, first.items.captions):
+    first: _GalleryVectors | None = None
+    for path in galleries:
+        gallery = Gallery.open(path)
+        vectors = _read_gallery(gallery)
+        first = first or vectors
+        if (vectors.items.images, vectors.items.captions) != (first.items.images, first.items.captions):
             raise BenchmarkError(f"{gallery.path} does not hold the same pictures and captions as the first gallery")
         identity = gallery.manifest.encoder
-        name = identity.spec if len(galleries) == 1 else f"{identity.spec} in {place or gallery.path}"
+        name = identity.spec if len(galleries) == 1 else f"{identity.spec} in {path or gallery.path}"
         if any(system.name == name for system in systems):
             raise BenchmarkError(f"{gallery.path} is named twice")
-        measured = measure(held.images, held.captions, held.items, ks, progress=progress, announce=announce)
-        stored = gallery.manifest.dtype
+        measurements = measure(
+            vectors.images, vectors.captions, vectors.items, ks, progress=progress, announce=announce
+        )
+        dtype = gallery.manifest.dtype
         systems.append(
-            as_system(
-                measured,
+            build_system_result(
+                measurements,
                 name,
                 encoder=identity,
-                precision=stored,
+                precision=dtype,
                 gallery=gallery.path,
                 preprocessing="product",
-                truncated=held.truncated,
+                truncated=vectors.truncated,
             )
         )
     if first is None:
@@ -61,11 +63,11 @@ def evaluate_galleries(
     items = first.items
     title = f"gallery: {len(items.images):,} images, {len(items.captions):,} captions"
     source = "captions that name a picture of the gallery"
-    return as_report("gallery", title, source, systems, items, ks, problems=first.problems)
+    return build_report("gallery", title, source, systems, items, ks, problems=first.problems)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Held:
+class _GalleryVectors:
     images: Vectors
     captions: Vectors
     items: Items
@@ -73,44 +75,44 @@ class _Held:
     problems: tuple[str, ...]
 
 
-def _held(gallery: Gallery) -> _Held:
-    """What counts of a gallery, in the order of paths and captions, which is the same whoever embedded them."""
-    pictures = {(root_id, name): row_id for row_id, root_id, name in gallery.image_names()}
-    asking = []
-    without = 0
+def _read_gallery(gallery: Gallery) -> _GalleryVectors:
+    """Reads what counts of a gallery, in the order of paths and captions, which is the same whoever embedded them."""
+    image_row_ids = {(root_id, name): row_id for row_id, root_id, name in gallery.image_names()}
+    captions = []
+    unlinked = 0
     for row_id, row in gallery.all_captions():
         name = None if row.path is None else real_name(row.path, row.path_bytes)
-        if row.root_id is None or name is None or (row.root_id, name) not in pictures:
-            without += 1
+        if row.root_id is None or name is None or (row.root_id, name) not in image_row_ids:
+            unlinked += 1
         else:
-            asking.append(((row.root_id, name), row.caption, row.ordinal, row_id, bool(row.truncated)))
-    if not asking:
+            captions.append(((row.root_id, name), row.caption, row.ordinal, row_id, bool(row.truncated)))
+    if not captions:
         raise BenchmarkError(
             f"{gallery.path}: no caption names a picture. Add such captions: mmsearch embed --captions FILE"
         )
-    asking.sort()
-    used = sorted({key for key, *_ in asking})
-    place = {key: number for number, key in enumerate(used)}
-    of_caption = np.array([place[key] for key, *_ in asking])
-    roots = {root_id: gallery.root_path(root_id) for root_id, _ in used}
-    names = tuple(name if len(roots) == 1 else f"{root_id}/{name}" for root_id, name in used)
+    captions.sort()
+    image_keys = sorted({key for key, *_ in captions})
+    image_index = {key: number for number, key in enumerate(image_keys)}
+    image_of_caption = np.array([image_index[key] for key, *_ in captions])
+    roots = {root_id: gallery.root_path(root_id) for root_id, _ in image_keys}
+    names = tuple(name if len(roots) == 1 else f"{root_id}/{name}" for root_id, name in image_keys)
     items = Items(
         images=names,
-        files=tuple(str(root / name) if (root := roots[root_id]) else None for root_id, name in used),
-        captions=tuple(caption for _, caption, *_ in asking),
-        caption_ids=tuple(f"caption{number}" for number in range(len(asking))),
-        asking_captions=np.arange(len(asking)),
-        asking_images=np.arange(len(used)),
-        images_of_caption=Relevance.one_each(of_caption),
-        captions_of_image=Relevance.inverse(of_caption, len(used)),
+        files=tuple(str(root / name) if (root := roots[root_id]) else None for root_id, name in image_keys),
+        captions=tuple(caption for _, caption, *_ in captions),
+        caption_ids=tuple(f"caption{number}" for number in range(len(captions))),
+        query_captions=np.arange(len(captions)),
+        query_images=np.arange(len(image_keys)),
+        images_of_caption=Relevance.one_each(image_of_caption),
+        captions_of_image=Relevance.inverse(image_of_caption, len(image_keys)),
     )
-    left = len(pictures) - len(used)
-    problems = [f"{without:,} captions name no picture of the gallery, left out"] if without else []
-    problems += [f"{left:,} pictures have no caption, left out"] if left else []
-    return _Held(
-        images=gallery.vectors(IMAGES.name, np.array([pictures[key] for key in used])),
-        captions=gallery.vectors(CAPTIONS.name, np.array([row_id for *_, row_id, _ in asking])),
+    uncaptioned = len(image_row_ids) - len(image_keys)
+    problems = [f"{unlinked:,} captions name no picture of the gallery, left out"] if unlinked else []
+    problems += [f"{uncaptioned:,} pictures have no caption, left out"] if uncaptioned else []
+    return _GalleryVectors(
+        images=gallery.vectors(IMAGES.name, np.array([image_row_ids[key] for key in image_keys])),
+        captions=gallery.vectors(CAPTIONS.name, np.array([row_id for *_, row_id, _ in captions])),
         items=items,
-        truncated=sum(cut for *_, cut in asking),
+        truncated=sum(cut for *_, cut in captions),
         problems=tuple(problems),
     )

@@ -1,4 +1,4 @@
-"""Vectors that somebody else made, and what belongs together: the same figures without an encoder."""
+"""Evaluates vectors that somebody else made, by qrels: the same figures without an encoder."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.measuring import as_report, as_system, measure
+from mmsearch.evaluation.measuring import build_report, build_system_result, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
 from mmsearch.locations import expanded
 from mmsearch.metrics import Ids, Relevance, Vectors
@@ -48,56 +48,56 @@ def evaluate_vectors(
     problems: list[str] = []
     items: Items | None = None
     for image_file, caption_file in systems:
-        images, own_image_ids = _read(image_file)
-        captions, own_caption_ids = _read(caption_file)
+        images, own_image_ids = _read_vectors(image_file)
+        captions, own_caption_ids = _read_vectors(caption_file)
         if images.shape[1] != captions.shape[1]:
             raise BenchmarkError(
                 f"{image_file} has vectors of {images.shape[1]} dimensions, {caption_file} of {captions.shape[1]}"
             )
-        names = _lines(image_ids) or own_image_ids or tuple(map(str, range(len(images))))
-        asked = _lines(caption_ids) or own_caption_ids or tuple(map(str, range(len(captions))))
-        _check_ids(names, len(images), image_file)
-        _require_distinct(names, image_file)
-        _check_ids(asked, len(captions), caption_file)
-        found = _items(names, asked, qrels)
-        if items is not None and (found.images, found.captions) != (items.images, items.captions):
+        image_names = _read_ids(image_ids) or own_image_ids or tuple(map(str, range(len(images))))
+        caption_names = _read_ids(caption_ids) or own_caption_ids or tuple(map(str, range(len(captions))))
+        _check_ids(image_names, len(images), image_file)
+        _require_distinct(image_names, image_file)
+        _check_ids(caption_names, len(captions), caption_file)
+        pairs = _pair_items(image_names, caption_names, qrels)
+        if items is not None and (pairs.images, pairs.captions) != (items.images, items.captions):
             raise BenchmarkError(f"{image_file} and {caption_file} are not of the same items as the first vectors")
-        items = items or found
+        items = items or pairs
         name = f"{Path(image_file).name}, {Path(caption_file).name}"
         if any(result.name == name for result in results):
             name = f"{image_file}, {caption_file}"
         unit_images, unit_captions = (
-            _normalised(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
+            _normalise(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
         )
-        measured = measure(unit_images, unit_captions, items, ks, progress=progress, announce=announce)
-        results.append(as_system(measured, name, precision=str(images.dtype)))
+        measurements = measure(unit_images, unit_captions, items, ks, progress=progress, announce=announce)
+        results.append(build_system_result(measurements, name, precision=str(images.dtype)))
     if items is None:
         raise BenchmarkError("no vectors: give at least one file of images and one of captions")
-    silent = len(items.captions) - len(items.asking_captions), len(items.images) - len(items.asking_images)
-    for count, what in zip(silent, ("captions", "images"), strict=True):
+    unpaired = len(items.captions) - len(items.query_captions), len(items.images) - len(items.query_images)
+    for count, noun in zip(unpaired, ("captions", "images"), strict=True):
         if count:
-            problems.append(f"{count:,} {what} have nothing relevant: returned as hits, not asked as queries")
+            problems.append(f"{count:,} {noun} have nothing relevant: returned as hits, not asked as queries")
     title = f"vectors: {len(items.images):,} images, {len(items.captions):,} captions"
     source = f"qrels {qrels}" if qrels else "caption i belongs to image i"
-    return as_report("vectors", title, source, results, items, ks, problems=problems)
+    return build_report("vectors", title, source, results, items, ks, problems=problems)
 
 
-def _read(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
+def _read_vectors(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
     """Vectors, memory-mapped where they can be, and their ids where the file has some."""
-    named = re.fullmatch(r"(.+\.npy)(?:\[(\d+)\])?", spec)
-    file = expanded(named[1] if named else spec)
+    match = re.fullmatch(r"(.+\.npy)(?:\[(\d+)\])?", spec)
+    file = expanded(match[1] if match else spec)
     if not file.is_file():
         raise BenchmarkError(f"vectors: there is no file {file}")
-    if not named:
+    if not match:
         return _read_parquet(file)
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"vectors: {file} is no NumPy file of numbers: {error}") from None
-    if named[2] is not None:
-        if array.ndim != 3 or int(named[2]) >= len(array):
-            raise BenchmarkError(f"vectors: {file} has shape {array.shape} and no part {named[2]} of (parts, n, dim)")
-        array = array[int(named[2])]
+    if match[2] is not None:
+        if array.ndim != 3 or int(match[2]) >= len(array):
+            raise BenchmarkError(f"vectors: {file} has shape {array.shape} and no part {match[2]} of (parts, n, dim)")
+        array = array[int(match[2])]
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not array.size:
         hint = f"; name a part: {file}[0]" if array.ndim == 3 else ""
         raise BenchmarkError(f"vectors: {file} is {array.dtype} of shape {array.shape}, not floats of (n, dim){hint}")
@@ -124,15 +124,17 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
         raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
     if len(lengths) > 1 or flat.null_count:
         shown = ", ".join("none" if each is None else str(each) for each in sorted(lengths, key=lambda n: n or 0)[:5])
-        told = f"vectors of different lengths ({shown})" if len(lengths) > 1 else "vectors with numbers left out (null)"
-        raise BenchmarkError(f"vectors: embedding in {file} holds {told}; each row takes one number a dimension")
+        problem = (
+            f"vectors of different lengths ({shown})" if len(lengths) > 1 else "vectors with numbers left out (null)"
+        )
+        raise BenchmarkError(f"vectors: embedding in {file} holds {problem}; each row takes one number a dimension")
     numbers = flat.to_numpy(zero_copy_only=False)
     if not len(table) or not numbers.size or not np.issubdtype(numbers.dtype, np.floating):
         raise BenchmarkError(f"vectors: embedding in {file} holds {flat.type} in {len(table):,} rows, not floats")
     return numbers.reshape(len(table), -1), tuple(map(str, table.column(ids).to_pylist())) if ids else None
 
 
-def _lines(file: Path | None) -> tuple[str, ...] | None:
+def _read_ids(file: Path | None) -> tuple[str, ...] | None:
     if file is None:
         return None
     try:
@@ -148,27 +150,27 @@ def _check_ids(ids: Sequence[str], expected: int, file: str) -> None:
 
 def _require_distinct(ids: Sequence[str], file: str) -> None:
     if len(set(ids)) != len(ids):
-        twice, _ = Counter(ids).most_common(1)[0]
-        raise BenchmarkError(f"the id {twice!r} stands twice among those of {file}; each image needs its own")
+        repeated, _ = Counter(ids).most_common(1)[0]
+        raise BenchmarkError(f"the id {repeated!r} stands twice among those of {file}; each image needs its own")
 
 
-def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | None) -> Items:
+def _pair_items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | None) -> Items:
     if qrels is None and len(images) != len(captions):
         raise BenchmarkError(
             f"{len(images):,} images and {len(captions):,} captions: say with --qrels which belong together"
         )
     # Two captions may be the same text: what belongs to a text belongs to both.
-    captions_called: dict[str, list[int]] = {}
+    rows_of_caption: dict[str, list[int]] = {}
     for row, name in enumerate(captions):
-        captions_called.setdefault(name, []).append(row)
-    image_at = {name: row for row, name in enumerate(images)}
+        rows_of_caption.setdefault(name, []).append(row)
+    row_of_image = {name: row for row, name in enumerate(images)}
     pairs = [] if qrels is None else read_qrels(qrels)
-    if unknown := [pair for pair in pairs if pair[0] not in captions_called or pair[1] not in image_at]:
+    if unknown := [pair for pair in pairs if pair[0] not in rows_of_caption or pair[1] not in row_of_image]:
         raise BenchmarkError(
             f"qrels: {len(unknown):,} of {len(pairs):,} lines name a caption or an image without a vector, "
             f"e.g. {unknown[0][0]} {unknown[0][1]}. Captions are called {captions[0]}, …, images {images[0]}, …."
         )
-    positions = [(row, image_at[image]) for caption, image in pairs for row in captions_called[caption]]
+    positions = [(row, row_of_image[image]) for caption, image in pairs for row in rows_of_caption[caption]]
     of_caption: dict[int, list[int]] = {}
     of_image: dict[int, list[int]] = {}
     for caption_row, image_row in (
@@ -176,16 +178,16 @@ def _items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | Non
     ):
         of_caption.setdefault(caption_row, []).append(image_row)
         of_image.setdefault(image_row, []).append(caption_row)
-    asking_captions, asking_images = sorted(of_caption), sorted(of_image)
+    query_captions, query_images = sorted(of_caption), sorted(of_image)
     return Items(
         images=images,
         files=(None,) * len(images),
         captions=captions,
         caption_ids=_distinct_ids(captions),
-        asking_captions=np.array(asking_captions, np.int64),
-        asking_images=np.array(asking_images, np.int64),
-        images_of_caption=Relevance.lists(of_caption[place] for place in asking_captions),
-        captions_of_image=Relevance.lists(of_image[place] for place in asking_images),
+        query_captions=np.array(query_captions, np.int64),
+        query_images=np.array(query_images, np.int64),
+        images_of_caption=Relevance.lists(of_caption[row] for row in query_captions),
+        captions_of_image=Relevance.lists(of_image[row] for row in query_images),
     )
 
 
@@ -204,7 +206,7 @@ def _distinct_ids(captions: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _normalised(vectors: Vectors, file: str, problems: list[str]) -> NDArray[np.float64]:
+def _normalise(vectors: Vectors, file: str, problems: list[str]) -> NDArray[np.float64]:
     """(n, dim) at unit length, in float64: scores are cosines however the file rounded its vectors, and a length of
     1.005 would put its vector before others."""
     unit = np.empty(vectors.shape, np.float64)
@@ -220,8 +222,10 @@ def _normalised(vectors: Vectors, file: str, problems: list[str]) -> NDArray[np.
         with np.errstate(invalid="ignore", divide="ignore"):
             unit[block] = scaled / norms[:, None]
     if not np.isfinite(lengths).all() or not lengths.all():
-        bad: Ids = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-        raise BenchmarkError(f"vectors: {len(bad):,} in {file} have NaN, infinity or no length, e.g. row {bad[0]}")
+        unusable: Ids = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        raise BenchmarkError(
+            f"vectors: {len(unusable):,} in {file} have NaN, infinity or no length, e.g. row {unusable[0]}"
+        )
     if np.abs(lengths - 1).max() > _UNIT:
         problems.append(f"the vectors in {file} have lengths of {lengths.min():.3g} to {lengths.max():.3g}: normalised")
     return unit

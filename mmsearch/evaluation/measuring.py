@@ -1,4 +1,4 @@
-"""From vectors and what belongs together to all figures of a system, and from two systems to their differences."""
+"""Computes all figures of a system from vectors and relevance, and the differences between systems."""
 
 import hashlib
 import json
@@ -34,7 +34,15 @@ from mmsearch.metrics import (
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.version import __version__
 
-__all__ = ["MEAN_RECALL_KS", "Measured", "as_report", "as_system", "hardware", "measure", "versions"]
+__all__ = [
+    "MEAN_RECALL_KS",
+    "Measurements",
+    "build_report",
+    "build_system_result",
+    "describe_hardware",
+    "measure",
+    "find_versions",
+]
 
 MEAN_RECALL_KS = (1, 5, 10)
 """The k whose R@k, in both directions, mean recall is the mean of, as papers have it."""
@@ -43,7 +51,7 @@ _LARGE = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurements:
     """The part of a `SystemResult` that follows from vectors alone."""
 
     text_to_image: DirectionResult
@@ -64,33 +72,35 @@ def measure(
     *,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> Measured:
+) -> Measurements:
     """All figures of vectors: images (n_images, dim) and captions (n_captions, dim), both L2-normalised, in the order
     of `items`."""
     started = time.monotonic()
-    forward, backward = _ranked(images, captions, items, max(10, *ks), _Told(progress, announce))
+    forward, backward = _rank_both_directions(
+        images, captions, items, max(10, *ks), _RankingProgress(progress, announce)
+    )
     image_of_caption = items.image_of_caption
     every_k = sorted({*ks, *MEAN_RECALL_KS})
     means = {
         "text_to_image": resampled_means(per_query(forward, every_k), image_of_caption, len(images)),
-        "image_to_text": resampled_means(per_query(backward, every_k), items.asking_images, len(images)),
+        "image_to_text": resampled_means(per_query(backward, every_k), items.query_images, len(images)),
     }
-    asked = per_query(forward, ks).keys()
-    intervals = {direction: {name: Interval.of(found[name]) for name in asked} for direction, found in means.items()}
-    recalls = np.mean([found[f"R@{k}"] for found in means.values() for k in MEAN_RECALL_KS], axis=0)
+    names = per_query(forward, ks).keys()
+    intervals = {direction: {name: Interval.of(values[name]) for name in names} for direction, values in means.items()}
+    recalls = np.mean([values[f"R@{k}"] for values in means.values() for k in MEAN_RECALL_KS], axis=0)
     text_to_image = summarize(
         "text_to_image", forward, len(images), ks, intervals["text_to_image"], len(np.unique(image_of_caption))
     )
     image_to_text = summarize(
-        "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.asking_images)
+        "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.query_images)
     )
     shares = [recall_at_k(side.bounds.ranks, k) for side in (forward, backward) for k in MEAN_RECALL_KS]
-    return Measured(
+    return Measurements(
         text_to_image=text_to_image,
         image_to_text=image_to_text,
         mean_recall=float(np.mean(shares)),
         mean_recall_interval=Interval.of(recalls),
-        health=space_health(images, captions, items.asking_captions, image_of_caption),
+        health=space_health(images, captions, items.query_captions, image_of_caption),
         hubness={
             "text_to_image": hubness(forward.top, len(images)),
             "image_to_text": hubness(backward.top, len(captions)),
@@ -100,7 +110,7 @@ def measure(
     )
 
 
-def as_report(
+def build_report(
     benchmark: str,
     title: str,
     source: str,
@@ -113,7 +123,7 @@ def as_report(
     unreadable: Sequence[str] = (),
     problems: Sequence[str] = (),
 ) -> EvaluationReport:
-    """The report of systems that were measured on the same items: what was found of each, and how they differ."""
+    """Builds the report of systems that were measured on the same items: their figures and differences."""
     return EvaluationReport(
         benchmark=benchmark,
         title=title,
@@ -122,19 +132,19 @@ def as_report(
         images=len(items.images),
         captions=len(items.captions),
         systems=tuple(systems),
-        comparisons=compared(systems, items, ks),
+        comparisons=compare_systems(systems, items, ks),
         departures=tuple(departures),
         unreadable=tuple(unreadable),
         problems=tuple(problems),
-        benchmark_hash=benchmark_hash(items),
+        benchmark_hash=hash_items(items),
         items=items,
-        versions=versions(),
-        hardware=hardware(),
+        versions=find_versions(),
+        hardware=describe_hardware(),
     )
 
 
-def as_system(
-    measured: Measured,
+def build_system_result(
+    measurements: Measurements,
     name: str,
     *,
     encoder: EncoderIdentity | None = None,
@@ -146,7 +156,7 @@ def as_system(
     gallery: Location | None = None,
     encode_seconds: float = 0.0,
 ) -> SystemResult:
-    """What was measured, with what is known of where the vectors come from."""
+    """Joins measurements with what is known of where the vectors come from."""
     return SystemResult(
         name=name,
         encoder=encoder,
@@ -154,38 +164,38 @@ def as_system(
         precision=precision,
         preprocessing=preprocessing,
         templates=templates,
-        text_to_image=measured.text_to_image,
-        image_to_text=measured.image_to_text,
-        mean_recall=measured.mean_recall,
-        mean_recall_interval=measured.mean_recall_interval,
-        health=measured.health,
-        hubness=measured.hubness,
+        text_to_image=measurements.text_to_image,
+        image_to_text=measurements.image_to_text,
+        mean_recall=measurements.mean_recall,
+        mean_recall_interval=measurements.mean_recall_interval,
+        health=measurements.health,
+        hubness=measurements.hubness,
         truncated=truncated,
         gallery=gallery,
         via_index=(),
         published=(),
         encode_seconds=encode_seconds,
-        rank_seconds=measured.seconds,
-        evidence=measured.evidence,
+        rank_seconds=measurements.seconds,
+        evidence=measurements.evidence,
     )
 
 
-def compared(systems: Sequence[SystemResult], items: Items, ks: Sequence[int]) -> tuple[Comparison, ...]:
-    """Every system against the first, in both directions; one with product preprocessing against the same encoder
+def compare_systems(systems: Sequence[SystemResult], items: Items, ks: Sequence[int]) -> tuple[Comparison, ...]:
+    """Compares every system with the first, in both directions; one with product preprocessing with the same encoder
     without it, since that is the difference which was asked for."""
-    clusters = {"text_to_image": items.image_of_caption, "image_to_text": items.asking_images}
-    found = []
+    clusters = {"text_to_image": items.image_of_caption, "image_to_text": items.query_images}
+    comparisons = []
     for system in systems[1:]:
-        base = _base(system, systems)
+        base = _find_base(system, systems)
         for direction, image_of_query in clusters.items():
-            first, second = (per_query(getattr(one.evidence, direction), ks) for one in (base, system))
-            told = differences(first, second, image_of_query, len(items.images))
+            first, second = (per_query(getattr(each.evidence, direction), ks) for each in (base, system))
+            system_differences = differences(first, second, image_of_query, len(items.images))
             name: Direction = "text_to_image" if direction == "text_to_image" else "image_to_text"
-            found.append(Comparison(base.name, system.name, name, told))
-    return tuple(found)
+            comparisons.append(Comparison(base.name, system.name, name, system_differences))
+    return tuple(comparisons)
 
 
-def _base(system: SystemResult, systems: Sequence[SystemResult]) -> SystemResult:
+def _find_base(system: SystemResult, systems: Sequence[SystemResult]) -> SystemResult:
     if system.preprocessing == "product":
         for other in systems:
             if other.encoder == system.encoder and other.preprocessing == "benchmark":
@@ -193,22 +203,28 @@ def _base(system: SystemResult, systems: Sequence[SystemResult]) -> SystemResult
     return systems[0]
 
 
-def _ranked(images: Vectors, captions: Vectors, items: Items, depth: int, told: "_Told") -> tuple[Ranking, Ranking]:
-    """Both directions; in one pass where everything asks."""
-    asking = items.asking_captions, items.asking_images
-    if len(asking[0]) == len(captions) and len(asking[1]) == len(images):
+def _rank_both_directions(
+    images: Vectors, captions: Vectors, items: Items, depth: int, progress: "_RankingProgress"
+) -> tuple[Ranking, Ranking]:
+    """Ranks both directions; in one pass where every item is a query."""
+    queries = items.query_captions, items.query_images
+    if len(queries[0]) == len(captions) and len(queries[1]) == len(images):
         forward, backward = rank_both(
-            captions, images, items.images_of_caption, items.captions_of_image, depth=depth, progress=told
+            captions, images, items.images_of_caption, items.captions_of_image, depth=depth, progress=progress
         )
     else:
-        forward, _ = rank_both(captions[asking[0]], images, items.images_of_caption, None, depth=depth, progress=told)
-        _, backward = rank_both(captions, images[asking[1]], None, items.captions_of_image, depth=depth, progress=told)
+        forward, _ = rank_both(
+            captions[queries[0]], images, items.images_of_caption, None, depth=depth, progress=progress
+        )
+        _, backward = rank_both(
+            captions, images[queries[1]], None, items.captions_of_image, depth=depth, progress=progress
+        )
     assert forward is not None
     assert backward is not None
     return forward, backward
 
 
-class _Told:
+class _RankingProgress:
     """Passes progress on, and says how long large work will take as soon as its first block tells."""
 
     def __init__(self, progress: ProgressCallback, announce: Callable[[str], None]) -> None:
@@ -228,20 +244,20 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def benchmark_hash(items: Items) -> str:
-    """Over what decides the figures besides the vectors: names, texts, what belongs together, and their order."""
+def hash_items(items: Items) -> str:
+    """Hashes what decides the figures besides the vectors: names, texts, relevance, and their order."""
     relevant = items.images_of_caption
     parts = [items.images, items.captions, relevant.offsets.tolist(), relevant.positions.tolist()]
     text = json.dumps(parts).encode("utf-8", "surrogateescape")
     return "blake2b:" + hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
     libraries = ("torch", "open_clip_torch", "numpy", "pillow", "faiss-cpu")
     return {"mmsearch": __version__, "python": platform.python_version()} | {
         name: version_of(name) for name in libraries
     }
 
 
-def hardware() -> dict[str, str]:
+def describe_hardware() -> dict[str, str]:
     return {"machine": platform.machine(), "system": platform.platform(), "cpus": str(os.cpu_count())}

@@ -1,4 +1,4 @@
-"""What `evaluate` is asked for, and what it answers."""
+"""The options of `evaluate` and its report."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +47,20 @@ DEFINITION = (
 class EvaluateOptions:
     """How to evaluate.
 
-    split: of the annotation file; "all" for everything. split_file: a list of image names in the place of the file's
-    own splits. captions_per_image: only the first so many; None for all. allow_missing: go on without images that are
-    not there or cannot be read, and say so. ks: the k of R@k. templates: texts with a {} for the caption, whose
-    normalised vectors are averaged, or the name of a set (`mmsearch.encoders.prompts`); none for captions as they are.
-    product_preprocessing: each encoder once more, on images as `embed` prepares them. compare: set beside what was
-    published. via_index: also through an index, of this `factory` or chosen by size. fresh: encode all anew, whatever
-    the cache holds. columns: what those of the annotations are called.
+    Attributes:
+        split: The split of the annotation file; "all" for everything.
+        split_file: A list of image names in the place of the file's own splits.
+        captions_per_image: Only the first so many captions of an image; None for all.
+        allow_missing: Go on without images that are not there or cannot be read, and say so.
+        ks: The k of R@k.
+        templates: Texts with a {} for the caption, whose normalised vectors are averaged, or the name of a set
+            (`mmsearch.encoders.prompts`); none for captions as they are.
+        product_preprocessing: Measure each encoder once more, on images as `embed` prepares them.
+        compare: Set the figures beside published ones.
+        via_index: Measure also through an index.
+        factory: The kind of that index; None: chosen by size.
+        fresh: Encode all anew, whatever the cache holds.
+        columns: The names of the annotation file's columns.
     """
 
     split: str | None = "test"
@@ -76,7 +83,10 @@ class EvaluateOptions:
 class ViaIndex:
     """The same queries through an index.
 
-    recall: k -> R@k. ann: the index's own recall against exact search. milliseconds: a query, in one batch.
+    Attributes:
+        recall: k -> R@k.
+        ann: The index's own recall against exact search.
+        milliseconds: Time a query, in one batch.
     """
 
     direction: str
@@ -89,7 +99,11 @@ class ViaIndex:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFigure:
-    """A published figure beside ours. inside: whether it lies in our interval."""
+    """A published figure beside ours.
+
+    Attributes:
+        inside: Whether it lies in our interval.
+    """
 
     direction: Direction
     k: int
@@ -102,31 +116,37 @@ class PublishedFigure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Items:
-    """What is ranked, in the order that decides ties, and what belongs together.
+    """What is ranked, in the order that decides ties, and what is relevant to what.
 
-    images: names, unique. files: where to look at them; None where that is not known. captions: texts, or their ids
-    where there are no texts. caption_ids: unique names for files. asking_captions, asking_images: positions of those
-    that are queries (all that something answers), with their relevance. image_of_caption: the image to resample with
-    each asking caption.
+    Attributes:
+        images: Names, unique.
+        files: Where to look at the images; None where that is not known.
+        captions: Texts, or their ids where there are no texts.
+        caption_ids: Unique names for files.
+        query_captions: Positions of the captions that are queries: all to which an image is relevant.
+        query_images: Positions of the images that are queries: all to which a caption is relevant.
+        images_of_caption: Which images are relevant to each of `query_captions`.
+        captions_of_image: Which captions are relevant to each of `query_images`.
     """
 
     images: tuple[str, ...]
     files: tuple[str | None, ...]
     captions: tuple[str, ...]
     caption_ids: tuple[str, ...]
-    asking_captions: Ids
-    asking_images: Ids
+    query_captions: Ids
+    query_images: Ids
     images_of_caption: Relevance
     captions_of_image: Relevance
 
     @property
     def image_of_caption(self) -> Ids:
+        """The image to resample with each caption that is a query."""
         return self.images_of_caption.positions[self.images_of_caption.offsets[:-1]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the figures of a system were computed from. Rankings are over the asking items, in their order."""
+    """What the figures of a system were computed from. Rankings are over the queries, in their order."""
 
     images: Vectors
     captions: Vectors
@@ -138,10 +158,14 @@ class Evidence:
 class SystemResult:
     """What one encoder, prepared and prompted in one way, scores.
 
-    name: unique within a report. preprocessing: "benchmark" or "product". mean_recall: of R@1, R@5 and R@10 of both
-    directions.
-    hubness: direction -> of the items that are returned. truncated: texts longer than the model reads. gallery: where
-    the vectors are cached. published: figures beside ours, where asked for and known.
+    Attributes:
+        name: Unique within a report.
+        preprocessing: "benchmark" or "product".
+        mean_recall: The mean of R@1, R@5 and R@10 of both directions.
+        hubness: Direction -> hubness of the items that are returned.
+        truncated: The number of texts longer than the model reads.
+        gallery: Where the vectors are cached.
+        published: Published figures beside ours, where asked for and known.
     """
 
     name: str
@@ -171,8 +195,11 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two systems on the same queries. differences: figure -> second minus first, with interval and p. The p values
-    are not corrected for their number."""
+    """Two systems on the same queries.
+
+    Attributes:
+        differences: Figure -> second minus first, with interval and p. The p values are not corrected for their number.
+    """
 
     first: str
     second: str
@@ -182,12 +209,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Everything that an evaluation found.
+    """All figures of an evaluation.
 
-    title: what was evaluated, with its counts and what is missing of it. departures: of an official benchmark from
-    the protocol of the published figures, in words; empty where the figures compare. problems: what was wrong with
-    the annotations. unreadable: images left out because they do not decode. benchmark_hash: over names, texts
-    and what belongs together.
+    Attributes:
+        title: What was evaluated, with its counts and what is missing of it.
+        departures: How an official benchmark departs from the protocol of the published figures, in words; empty
+            where the figures compare.
+        unreadable: Images left out because they do not decode.
+        problems: What was wrong with the annotations.
+        benchmark_hash: A hash of names, texts and relevance.
     """
 
     benchmark: str

@@ -1,4 +1,4 @@
-"""Zero-shot classification, which is retrieval: a picture asks for the name of its class."""
+"""Zero-shot classification, which is retrieval: a picture is the query, the name of its class the relevant item."""
 
 import os
 from collections import Counter
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.benchmarks.names import is_image_name
+from mmsearch.benchmarks.image_names import is_image_name
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError, StoreError
-from mmsearch.evaluation.encoding import encode_images, encode_texts, open_encoder
-from mmsearch.evaluation.measuring import hardware, versions
+from mmsearch.evaluation.benchmark_encoding import encode_images, encode_texts, open_encoder
+from mmsearch.evaluation.measuring import describe_hardware, find_versions
 from mmsearch.identity import EncoderIdentity
 from mmsearch.locations import expanded
 from mmsearch.metrics import Difference, Ids, Interval, Relevance, differences, intervals, rank_both, recall_at_k
@@ -42,10 +42,16 @@ _DEFINITION = (
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotOptions:
-    """classes: a file of class names, a line each in the order of the sorted folders, or FOLDER<TAB>NAME; by default
-    the folders' names with spaces for _ and -. templates: with a {} for the name, or names of sets. allow_missing: go
-    on without pictures that cannot be read, and say so. product: prepare pictures as `embed` does. fresh: encode all
-    anew."""
+    """How to classify.
+
+    Attributes:
+        classes: A file of class names, a line each in the order of the sorted folders, or FOLDER<TAB>NAME; by default
+            the folders' names with spaces for _ and -.
+        templates: Texts with a {} for the name, or names of sets.
+        allow_missing: Go on without pictures that cannot be read, and say so.
+        product: Prepare pictures as `embed` does.
+        fresh: Encode all anew.
+    """
 
     classes: Path | None = None
     templates: tuple[str, ...] = ("a photo of a {}.",)
@@ -58,8 +64,13 @@ class ZeroShotOptions:
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
-    """One class: its folder, its name, its pictures, and the shares of them that are right at rank 1 and within 5; None
-    where it has no picture."""
+    """How well one class is recognised.
+
+    Attributes:
+        images: The number of its pictures.
+        top1: The share of them that is right at rank 1; None where the class has no picture.
+        top5: The share of them that is right within rank 5; None likewise.
+    """
 
     folder: str
     name: str
@@ -79,7 +90,11 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotComparison:
-    """Two encoders on the same pictures. differences: top1 and top5, second minus first, with interval and p."""
+    """Two encoders on the same pictures.
+
+    Attributes:
+        differences: top1 and top5, second minus first, with interval and p.
+    """
 
     first: str
     second: str
@@ -90,9 +105,13 @@ class ZeroShotComparison:
 class ZeroShotReport:
     """What an encoder scores without having been trained on these classes.
 
-    confusions: of wrong answers, most frequent first. unreadable: pictures left out. truncated: filled templates longer
-    than the model reads. problems: what is to be known of the classes. others: what further encoders score.
-    comparisons: each of those with this one.
+    Attributes:
+        confusions: Wrong answers, the most frequent first.
+        unreadable: Pictures left out.
+        truncated: The number of filled templates longer than the model reads.
+        problems: What a reader has to know of the classes.
+        others: The reports of further encoders.
+        comparisons: The comparison of each of those with this one.
     """
 
     images: int
@@ -132,51 +151,58 @@ def evaluate_zeroshot(
     """
     options = options or ZeroShotOptions()
     folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
-    found_folders = _members(folder)
-    names_by_folder = _class_names(found_folders, options.classes)
-    members = {name: found_folders[name] for name in names_by_folder}
+    files_of_folder = _find_members(folder)
+    names_by_folder = _read_class_names(files_of_folder, options.classes)
+    members = {name: files_of_folder[name] for name in names_by_folder}
     names = list(names_by_folder.values())
-    no_class = [name for name in found_folders if name not in names_by_folder]
+    folders_without_class = [name for name in files_of_folder if name not in names_by_folder]
     templates = templates_named(options.templates)
     if not templates:
         raise BenchmarkError("no template: '{}' stands for the bare name")
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
-    found: list[_Classified] = []
+    classifications: list[_Classification] = []
     for model in models:
         opened = open_encoder(model, options.device, options.precision, announce)
-        if any(opened.identity.fingerprint == other.report.encoder.fingerprint for other in found):
+        if any(opened.identity.fingerprint == other.report.encoder.fingerprint for other in classifications):
             raise BenchmarkError(f"{opened.identity.spec} is the same encoder as one named before")
-        found.append(_classified(folder, members, names, templates, opened, options, progress))
-    first = found[0]
-    for other in found[1:]:
-        if other.read != first.read:
-            odd = sorted(set(other.read) ^ set(first.read))
-            raise BenchmarkError(f"only some of the models can read {', '.join(odd[:5])}: leave out these images")
+        classifications.append(_classify(folder, members, names, templates, opened, options, progress))
+    first = classifications[0]
+    for other in classifications[1:]:
+        if other.readable_names != first.readable_names:
+            unshared = sorted(set(other.readable_names) ^ set(first.readable_names))
+            raise BenchmarkError(f"only some of the models can read {', '.join(unshared[:5])}: leave out these images")
     return replace(
         first.report,
-        problems=_problems(names, first.report.classes, no_class),
-        others=tuple(other.report for other in found[1:]),
+        problems=_find_problems(names, first.report.classes, folders_without_class),
+        others=tuple(other.report for other in classifications[1:]),
         comparisons=tuple(
             ZeroShotComparison(
                 first.report.encoder.spec,
                 other.report.encoder.spec,
-                differences(first.right, other.right, np.arange(len(first.read)), len(first.read)),
+                differences(
+                    first.is_right, other.is_right, np.arange(len(first.readable_names)), len(first.readable_names)
+                ),
             )
-            for other in found[1:]
+            for other in classifications[1:]
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Classified:
-    """What one encoder made of the pictures. read: their names. right: figure -> 1 or 0 for each."""
+class _Classification:
+    """How one encoder classified the pictures.
+
+    Attributes:
+        readable_names: The names of the pictures that were read.
+        is_right: Figure -> 1 or 0 for each of them.
+    """
 
     report: ZeroShotReport
-    read: tuple[str, ...]
-    right: dict[str, NDArray[np.float64]]
+    readable_names: tuple[str, ...]
+    is_right: dict[str, NDArray[np.float64]]
 
 
-def _classified(
+def _classify(
     folder: Path,
     members: dict[str, list[str]],
     names: list[str],
@@ -184,103 +210,107 @@ def _classified(
     encoder: Encoder,
     options: ZeroShotOptions,
     progress: ProgressCallback,
-) -> _Classified:
+) -> _Classification:
     texts, truncated = encode_texts(encoder, names, templates, progress, fresh=options.fresh)
-    every = [file for files in members.values() for file in files]
-    vectors, read, unreadable = encode_images(
-        *(folder, every, encoder),
+    files = [file for files in members.values() for file in files]
+    vectors, readable_names, unreadable = encode_images(
+        *(folder, files, encoder),
         product=options.product,
         allow_missing=options.allow_missing,
         fresh=options.fresh,
         progress=progress,
     )
-    class_of = {name: number for number, name in enumerate(members)}
-    actual = np.array([class_of[file.split("/")[0]] for file in read])
+    class_index = {name: number for number, name in enumerate(members)}
+    actual = np.array([class_index[file.split("/")[0]] for file in readable_names])
     ranking, _ = rank_both(vectors, texts, Relevance.one_each(actual), None, depth=1)
     assert ranking is not None
     ranks = ranking.bounds.ranks
-    right = {"top1": (ranks <= 1).astype(np.float64), "top5": (ranks <= 5).astype(np.float64)}
+    is_right = {"top1": (ranks <= 1).astype(np.float64), "top5": (ranks <= 5).astype(np.float64)}
     counts = np.bincount(actual, minlength=len(members)).tolist()
     classes = tuple(
         ClassResult(
             folder=name,
             name=names[number],
             images=counts[number],
-            top1=float(right["top1"][actual == number].mean()) if counts[number] else None,
-            top5=float(right["top5"][actual == number].mean()) if counts[number] else None,
+            top1=float(is_right["top1"][actual == number].mean()) if counts[number] else None,
+            top5=float(is_right["top5"][actual == number].mean()) if counts[number] else None,
         )
         for number, name in enumerate(members)
     )
     report = ZeroShotReport(
-        images=len(read),
+        images=len(readable_names),
         encoder=encoder.identity,
         device=encoder.device,
         precision=encoder.precision,
         templates=templates,
         top1=recall_at_k(ranks, 1),
         top5=recall_at_k(ranks, 5),
-        mean_per_class=float(np.mean([each.top1 for each in classes if each.top1 is not None])),
-        intervals=intervals(right, np.arange(len(read)), len(read)),
+        mean_per_class=float(np.mean([result.top1 for result in classes if result.top1 is not None])),
+        intervals=intervals(is_right, np.arange(len(readable_names)), len(readable_names)),
         classes=classes,
-        confusions=_confusions(actual, ranking.top[:, 0], _told_apart(names, tuple(members))),
+        confusions=_find_confusions(actual, ranking.top[:, 0], _distinguish_names(names, tuple(members))),
         unreadable=unreadable,
         truncated=truncated,
-        versions=versions(),
-        hardware=hardware(),
+        versions=find_versions(),
+        hardware=describe_hardware(),
     )
-    return _Classified(report, read, right)
+    return _Classification(report, readable_names, is_right)
 
 
-def _confusions(actual: Ids, predicted: Ids, names: list[str]) -> tuple[Confusion, ...]:
-    wrong = np.flatnonzero(predicted != actual)
-    pairs, counts = np.unique(np.stack([actual[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+def _find_confusions(actual: Ids, predicted: Ids, names: list[str]) -> tuple[Confusion, ...]:
+    wrong_rows = np.flatnonzero(predicted != actual)
+    pairs, counts = np.unique(np.stack([actual[wrong_rows], predicted[wrong_rows]], axis=1), axis=0, return_counts=True)
     confusions = [Confusion(names[a], names[b], int(n)) for (a, b), n in zip(pairs.tolist(), counts, strict=True)]
     return tuple(sorted(confusions, key=lambda confusion: -confusion.images))
 
 
-def _told_apart(names: list[str], folders: tuple[str, ...]) -> list[str]:
+def _distinguish_names(names: list[str], folders: tuple[str, ...]) -> list[str]:
     """The names, and of those that several classes have the folder too."""
     times = Counter(names)
     return [name if times[name] == 1 else f"{name} ({folder})" for name, folder in zip(names, folders, strict=True)]
 
 
-def _problems(names: list[str], classes: tuple[ClassResult, ...], no_class: list[str]) -> tuple[str, ...]:
-    found = []
-    if no_class:
-        found.append(
-            f"{len(no_class):,} folders without pictures are taken for no class: {_some(no_class)}. --classes with "
-            "FOLDER<TAB>NAME makes them candidates"
+def _find_problems(
+    names: list[str], classes: tuple[ClassResult, ...], folders_without_class: list[str]
+) -> tuple[str, ...]:
+    problems = []
+    if folders_without_class:
+        problems.append(
+            f"{len(folders_without_class):,} folders without pictures are taken for no class: "
+            f"{_shorten(folders_without_class)}. --classes with FOLDER<TAB>NAME makes them candidates"
         )
-    if empty := [each.folder for each in classes if not each.images]:
-        found.append(
-            f"{len(empty):,} classes have no picture that was read: {_some(empty)}. Their names are candidates; "
+    if empty := [result.folder for result in classes if not result.images]:
+        problems.append(
+            f"{len(empty):,} classes have no picture that was read: {_shorten(empty)}. Their names are candidates; "
             "mean_per_class leaves them out"
         )
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
-        found.append(
-            f"{len(twice):,} names stand for several classes: {_some(twice)}. Their texts are equal, and of equal "
-            "scores the class that comes first is taken"
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
+        problems.append(
+            f"{len(repeated):,} names stand for several classes: {_shorten(repeated)}. Their texts are equal, and of "
+            "equal scores the class that comes first is taken"
         )
-    return tuple(found)
+    return tuple(problems)
 
 
-def _some(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def _members(folder: Path) -> dict[str, list[str]]:
+def _find_members(folder: Path) -> dict[str, list[str]]:
     """Class folder -> its pictures, POSIX paths relative to `folder`, sorted."""
     if not folder.is_dir():
         raise BenchmarkError(f"images: {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
     members: dict[str, list[str]] = {}
-    for inner in sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+    for class_folder in sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    ):
         files = [
             (Path(base) / name).relative_to(folder).as_posix()
-            for base, _, names in os.walk(folder / inner)
+            for base, _, names in os.walk(folder / class_folder)
             for name in names
             if is_image_name(name) and not name.startswith(".")
         ]
-        members[inner] = sorted(files)
+        members[class_folder] = sorted(files)
     if (filled := sum(map(bool, members.values()))) < 2:
         raise BenchmarkError(
             f"images: {folder} has {filled} folders with pictures; zero-shot classification takes a folder for "
@@ -289,21 +319,21 @@ def _members(folder: Path) -> dict[str, list[str]]:
     return members
 
 
-def _class_names(members: dict[str, list[str]], file: Path | None) -> dict[str, str]:
+def _read_class_names(members: dict[str, list[str]], file: Path | None) -> dict[str, str]:
     """Folder -> name of each class. Names may repeat: ImageNet's hold "missile" and "sunglasses" twice. A folder
     without pictures is a class where the file names it."""
     filled = [folder for folder, pictures in members.items() if pictures]
     if file is None:
         return {folder: folder.replace("_", " ").replace("-", " ") for folder in filled}
-    lines = _lines_of(file, "classes")
+    lines = _read_lines(file, "classes")
     if lines and all("\t" in line for line in lines):
         pairs = [(folder.strip(), name.strip()) for folder, _, name in (line.partition("\t") for line in lines)]
-        if twice := [folder for folder, times in Counter(folder for folder, _ in pairs).items() if times > 1]:
-            raise BenchmarkError(f"classes: {file} names the folder {twice[0]} twice")
-        named = dict(pairs)
-        if absent := [folder for folder in filled if folder not in named]:
+        if repeated := [folder for folder, times in Counter(folder for folder, _ in pairs).items() if times > 1]:
+            raise BenchmarkError(f"classes: {file} names the folder {repeated[0]} twice")
+        names_given = dict(pairs)
+        if absent := [folder for folder in filled if folder not in names_given]:
             raise BenchmarkError(f"classes: {file} has no name for the folder {absent[0]}")
-        return {folder: named[folder] for folder in members if folder in named}
+        return {folder: names_given[folder] for folder in members if folder in names_given}
     for folders in (filled, list(members)):
         if len(lines) == len(folders):
             return dict(zip(folders, lines, strict=True))
@@ -313,16 +343,16 @@ def _class_names(members: dict[str, list[str]], file: Path | None) -> dict[str, 
     )
 
 
-def _lines_of(file: Path, what: str) -> list[str]:
+def _read_lines(file: Path, noun: str) -> list[str]:
     try:
         return [line.strip() for line in read_lines(file) if line.strip()]
     except OSError as error:
-        raise BenchmarkError(f"{what}: {file} cannot be read: {error.strerror or error}") from None
+        raise BenchmarkError(f"{noun}: {file} cannot be read: {error.strerror or error}") from None
 
 
 def templates_in(file: Path) -> tuple[str, ...]:
     """The templates in a file, one a line. Raises BenchmarkError."""
-    lines = tuple(_lines_of(file, "templates"))
+    lines = tuple(_read_lines(file, "templates"))
     if not lines:
         raise BenchmarkError(f"templates: {file} is empty; write one a line, with {{}} for the name")
     return lines

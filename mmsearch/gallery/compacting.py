@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.gallery import manifests, tables
 from mmsearch.items import table_names
-from mmsearch.stores import Entry, Store
+from mmsearch.stores import FolderEntry, Store
 from mmsearch.versions import Manifest, Provenance, RowIdFile, Shard
 
 __all__ = ["Removed", "merge_small", "remove_unused", "rewrite_wasteful"]
@@ -185,9 +185,9 @@ def _needed(store: Store, manifest: Manifest, grace_seconds: float, now: float) 
     return set().union(*(manifests.named_files(version) for version in kept)), expired
 
 
-def _unused(store: Store, manifest: Manifest, needed: set[str], before: float) -> list[tuple[str, Entry]]:
+def _unused(store: Store, manifest: Manifest, needed: set[str], before: float) -> list[tuple[str, FolderEntry]]:
     """What stands in the folders of a gallery, is not needed, was last written before a time, and is finished."""
-    found: list[tuple[str, Entry]] = []
+    found: list[tuple[str, FolderEntry]] = []
     for folder in (*manifest.shards, "deletes", "index", manifests.FOLDER):
         entries = store.entries(folder)
         unfinished = store.unfinished(folder)  # after the listing, see there

@@ -25,7 +25,7 @@ from mmsearch import items
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
 from mmsearch.locations import Location
-from mmsearch.stores import Ranged, Source, Store, open_store
+from mmsearch.stores import RangedFile, ReadableFile, Store, open_store
 from mmsearch.versions import Provenance, RowIdFile, Shard
 
 __all__ = [
@@ -234,7 +234,9 @@ def read_rows(
 
 
 @contextlib.contextmanager
-def _parquet(store: Store, table: str, shard: Shard, *, whole: bool = False) -> Iterator[tuple[pq.ParquetFile, Source]]:
+def _parquet(
+    store: Store, table: str, shard: Shard, *, whole: bool = False
+) -> Iterator[tuple[pq.ParquetFile, ReadableFile]]:
     name = f"{table}/{shard.name}"
     try:
         source = store.open(name, size=shard.file_bytes, whole=whole)
@@ -247,9 +249,9 @@ def _parquet(store: Store, table: str, shard: Shard, *, whole: bool = False) -> 
         yield file, source
 
 
-def _fetch(source: Source, file: pq.ParquetFile, pieces: Sequence[Sequence[int]], columns: Sequence[str]) -> None:
+def _fetch(source: ReadableFile, file: pq.ParquetFile, pieces: Sequence[Sequence[int]], columns: Sequence[str]) -> None:
     """Have all that some pieces (lists of row groups) hold of some columns on its way at once, where it is far away."""
-    if not isinstance(source, Ranged):
+    if not isinstance(source, RangedFile):
         return
     wanted = {"row_id", *columns}
     ranges: list[tuple[int, int]] = []

@@ -5,27 +5,27 @@ extras for JPEG XL, RAW and unusual TIFFs).
 of the time, `decode_for_benchmark` what the published retrieval numbers were computed from; `make_thumbnail` gives a
 small one for a screen. Whatever a file contains, they return or raise `ImageError`.
 
-    opening    which files are images, within limits     exif       orientation and dates
+    image_files  which files are images, within limits   exif       orientation and dates
     decoding   the four ways in                          reasons    why a file gave no picture
     dates, xmp, raw_profiles   when it was taken          showing    small, in the colours of its profile
-    contents   what a file is that is none     mending    files that Pillow refuses, as it takes them
+    file_signatures  what a file is that is none     mending    files that Pillow refuses, as it takes them
     raw, jxl   by other libraries (lazy)       truncated  of a JPEG what is there
     aperture   of an AVIF what is to be seen             tiff, directories   what Pillow does not know of TIFF
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """
 
 from mmsearch.images.decoding import (
+    DecodedImage,
     Header,
     JpegHeader,
-    Picture,
-    StoredPicture,
+    StoredImage,
     decode,
     decode_fast,
     decode_for_benchmark,
     jpeg_header,
     probe,
 )
-from mmsearch.images.opening import FORMATS, MAX_PIXELS
+from mmsearch.images.image_files import FORMATS, MAX_PIXELS
 from mmsearch.images.raw import LEAST_RAW_SIDE
 from mmsearch.images.showing import make_thumbnail
 
@@ -34,8 +34,8 @@ __all__ = [
     "LEAST_RAW_SIDE",
     "MAX_PIXELS",
     "Header",
-    "Picture",
-    "StoredPicture",
+    "DecodedImage",
+    "StoredImage",
     "decode",
     "decode_fast",
     "JpegHeader",

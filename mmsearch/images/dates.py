@@ -33,25 +33,30 @@ def taken_at(image: Image.Image, exif: dict[int, Any], data: bytes = b"") -> dat
     completed by another of the same day. ImageMagick's date:create is the age of some file and not looked at.
     exif: as `read_exif`. data: the file, for the edit date that PNG keeps apart.
     """
-    xmp, iptc, info = xmp_dates(_xmp(image)), _iptc(image), image.info
+    xmp, iptc, info = xmp_dates(_read_xmp(image)), _read_iptc(image), image.info
     made = [
         exif.get(ExifTags.Base.DateTimeOriginal),
-        _text_of(info, "exif:DateTimeOriginal"),  # ImageMagick's copy of Exif in PNG
+        _find_text(info, "exif:DateTimeOriginal"),  # ImageMagick's copy of Exif in PNG
         *(xmp.get(name) for name in ("DateTimeOriginal", "DateCreated", "CreateDate")),
-        _iptc_date(iptc, "taken"),
-        _text_of(info, "Creation Time"),
+        _read_iptc_date(iptc, "taken"),
+        _find_text(info, "Creation Time"),
         exif.get(ExifTags.Base.DateTimeDigitized),
         xmp.get("DateTimeDigitized"),
-        _iptc_date(iptc, "digitised"),
-        _text_of(info, "exif:DateTimeDigitized"),
+        _read_iptc_date(iptc, "digitised"),
+        _find_text(info, "exif:DateTimeDigitized"),
     ]
-    edited = [exif.get(ExifTags.Base.DateTime), xmp.get("ModifyDate"), _text_of(info, "exif:DateTime"), _png_time(data)]
-    return _best(made) or _best(edited)
+    edited = [
+        exif.get(ExifTags.Base.DateTime),
+        xmp.get("ModifyDate"),
+        _find_text(info, "exif:DateTime"),
+        _read_png_time(data),
+    ]
+    return _choose_date(made) or _choose_date(edited)
 
 
-def _best(said: list[Any]) -> datetime | None:
+def _choose_date(text: list[Any]) -> datetime | None:
     """The first plausible date, completed by the next that says the same and more."""
-    dates = [date for date in map(_date, said) if date]
+    dates = [date for date in map(_parse_date, text) if date]
     if not dates:
         return None
     best = dates[0]
@@ -61,20 +66,20 @@ def _best(said: list[Any]) -> datetime | None:
     return datetime(*(*best, 1, 1)[: max(3, len(best))])  # type: ignore[arg-type]  # the first of the month, of January
 
 
-def _date(said: Any) -> tuple[int, ...] | None:
+def _parse_date(text: Any) -> tuple[int, ...] | None:
     """Year to seconds, or as much of these as is said (year; month; day; the time whole); None where implausible."""
-    if isinstance(said, bytes):
-        said = said.decode("ascii", "replace")
-    if not isinstance(said, str):
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
+    if not isinstance(text, str):
         return None
-    match = _DATE.match(said[:_LONGEST])
+    match = _DATE.match(text[:_LONGEST])
     if match is not None:
         groups = match.groups()
         known = groups if groups[3] is not None else groups[:3]
         parts = tuple(int(part or 0) for part in known if part is not None or len(known) > 3)
     else:
-        named = parsedate(said[:_LONGEST])  # Tue, 19 Jul 2011 11:36:38 +0200, as PNG recommends
-        parts = named[:6] if named and str(named[0]) in said else ()
+        named = parsedate(text[:_LONGEST])  # Tue, 19 Jul 2011 11:36:38 +0200, as PNG recommends
+        parts = named[:6] if named and str(named[0]) in text else ()
     try:
         moment = datetime(*(*parts, 1, 1)[: max(3, len(parts))])  # type: ignore[arg-type]
     except (ValueError, TypeError):  # month 0, hour 25: cameras write them
@@ -82,59 +87,63 @@ def _date(said: Any) -> tuple[int, ...] | None:
     return parts if moment.year >= _FIRST_PHOTOGRAPH and parts else None
 
 
-def _text_of(info: dict[Any, Any], name: str) -> str | None:
+def _find_text(info: dict[Any, Any], name: str) -> str | None:
     """A text of a PNG, whatever the case of its name."""
     if name in info:
         return str(info[name])
     return next((str(value) for key, value in info.items() if str(key).lower() == name.lower()), None)
 
 
-def _xmp(image: Image.Image) -> bytes:
-    found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or _tiff(image, _XMP_TAG)
-    found = found or _resources(image).get(_XMP_RESOURCE) or raw_profile(image.info, "xmp")
-    return found.encode() if isinstance(found, str) else found if isinstance(found, bytes) else b""
+def _read_xmp(image: Image.Image) -> bytes:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or _read_tiff_bytes(image, _XMP_TAG)
+    packet = packet or _read_resources(image).get(_XMP_RESOURCE) or raw_profile(image.info, "xmp")
+    return packet.encode() if isinstance(packet, str) else packet if isinstance(packet, bytes) else b""
 
 
-def _iptc(image: Image.Image) -> bytes:
-    found = _resources(image).get(_IPTC_RESOURCE) or _tiff(image, _IPTC_TAG) or _tiff(image, _PHOTOSHOP_TAG)
-    found = found or raw_profile(image.info, "iptc")
-    return found if isinstance(found, bytes) else b""
+def _read_iptc(image: Image.Image) -> bytes:
+    records = (
+        _read_resources(image).get(_IPTC_RESOURCE)
+        or _read_tiff_bytes(image, _IPTC_TAG)
+        or _read_tiff_bytes(image, _PHOTOSHOP_TAG)
+    )
+    records = records or raw_profile(image.info, "iptc")
+    return records if isinstance(records, bytes) else b""
 
 
-def _resources(image: Image.Image) -> dict[int, Any]:
+def _read_resources(image: Image.Image) -> dict[int, Any]:
     """Photoshop's resources in JPEG and PSD, by number."""
-    inside = image.info.get("photoshop")
-    if isinstance(inside, dict):
-        return inside
-    found = getattr(image, "resources", ())
-    return {each[0]: each[-1] for each in found} if isinstance(found, list) else {}
+    by_name = image.info.get("photoshop")
+    if isinstance(by_name, dict):
+        return by_name
+    resources = getattr(image, "resources", ())
+    return {resource[0]: resource[-1] for resource in resources} if isinstance(resources, list) else {}
 
 
-def _tiff(image: Image.Image, tag: int) -> bytes | None:
+def _read_tiff_bytes(image: Image.Image, tag: int) -> bytes | None:
     tags = getattr(image, "tag_v2", None)
     if tags is None or tag not in tags:
         return None
     value = tags[tag]
-    if isinstance(value, tuple) and all(isinstance(each, int) and 0 <= each < 1 << 32 for each in value):
+    if isinstance(value, tuple) and all(isinstance(number, int) and 0 <= number < 1 << 32 for number in value):
         # Photoshop writes IPTC's bytes as if they were numbers of 32 bits.
         return struct.pack(f"{'<' if tags.prefix == b'II' else '>'}{len(value)}I", *value)
     return value if isinstance(value, bytes) else None
 
 
-def _iptc_date(records: bytes, name: str) -> str | None:
+def _read_iptc_date(records: bytes, name: str) -> str | None:
     """IPTC's date and time, 20110719 and 113638+0200, as one text."""
     day, clock = (bytes([0x1C, 2, number]) for number in _IPTC_RECORDS[name])
-    found = re.search(re.escape(day) + rb"\0\x08(\d{4})(\d\d)(\d\d)", records)
-    if found is None:
+    match = re.search(re.escape(day) + rb"\0\x08(\d{4})(\d\d)(\d\d)", records)
+    if match is None:
         return None
-    year, month, date = (part.decode() for part in found.groups())
+    year, month, date = (part.decode() for part in match.groups())
     if month == "00" or date == "00":  # what is not known is written as zeros
         return year if month == "00" else f"{year}-{month}"
     time = re.search(re.escape(clock) + rb"\0[\x06-\x0b](\d\d)(\d\d)(\d\d)", records)
     return f"{year}-{month}-{date}" + ("" if time is None else " " + ":".join(part.decode() for part in time.groups()))
 
 
-def _png_time(data: bytes) -> str | None:
+def _read_png_time(data: bytes) -> str | None:
     """When a PNG was last changed, by its tIME chunk."""
     for name, start, length in _png_chunks(data):
         if name == b"tIME" and length == 7 and start + 7 <= len(data):

@@ -15,14 +15,14 @@ from PIL import Image, ImageFile
 from mmsearch.errors import ImageError
 from mmsearch.images import dates, exif, turbo
 from mmsearch.images.colours import to_rgb
-from mmsearch.images.opening import MAX_PIXELS, HeaderFile, open_image, reopened, seen, stated_size
+from mmsearch.images.image_files import MAX_PIXELS, HeaderFile, open_image, reopen_mended, stated_size, visible_box
 from mmsearch.images.raw import LEAST_RAW_SIDE, require_side
 from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
 from mmsearch.images.truncated import read_truncated
 
 __all__ = [
-    *("Header", "JpegHeader", "Picture", "StoredPicture"),
+    *("Header", "JpegHeader", "DecodedImage", "StoredImage"),
     *("decode", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe"),
 ]
 
@@ -33,23 +33,28 @@ _large = threading.Lock()
 
 
 @contextmanager
-def _in_turn(image: ImageFile.ImageFile) -> Iterator[None]:
+def _take_turn(image: ImageFile.ImageFile) -> Iterator[None]:
     """Large pictures are decoded one at a time, whatever the number of threads.
 
     One of 200 megapixels takes up to 2.3 GB while it is decoded (HEIC: planes, RGB, and RGB as Pillow keeps it). A
     decoder that hangs must not keep the others for ever: after a while they go on beside it."""
-    mine = image.width * image.height > _LARGE_PIXELS and _large.acquire(timeout=_SECONDS_IN_TURN)
+    has_lock = image.width * image.height > _LARGE_PIXELS and _large.acquire(timeout=_SECONDS_IN_TURN)
     try:
         yield
     finally:
-        if mine:
+        if has_lock:
             _large.release()
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says about itself. format: Pillow's name, e.g. "JPEG". width, height: as stored, before
-    orientation (Pillow itself turns TIFF and HEIF, whose sizes are upright here)."""
+    """What a file says about itself.
+
+    Attributes:
+        format: Pillow's name, e.g. "JPEG".
+        width: As stored, before orientation (Pillow itself turns TIFF and HEIF, whose sizes are upright here).
+        height: Likewise.
+    """
 
     format: str
     width: int
@@ -58,7 +63,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What the header of a JPEG says. Fields as of a `Picture`: width and height are upright."""
+    """The header of a JPEG. Attributes are those of a `DecodedImage`: width and height are upright."""
 
     width: int
     height: int
@@ -68,14 +73,20 @@ class JpegHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     """An image as a person sees it: upright, mode RGB, transparent parts white.
 
-    width, height: of the picture; `image` may be smaller (see `damaged`; raw data of a camera are seen by the smaller
-    picture beside them). taken_at: when the camera says, without a time zone; None where it does not,
-    or nonsense. format: Pillow's name. orientation: the EXIF orientation, 1 to 8, that made it upright.
-    damaged: the file ends too early, and `image` is what is there.
-    icc_profile: what the numbers of `image` mean, as the file has it; a model is given them as they are."""
+    Attributes:
+        image: The pixels; they may be fewer than width x height (see `damaged`; raw data of a camera are seen by the
+            smaller picture beside them).
+        width: Of the whole picture.
+        height: Of the whole picture.
+        taken_at: When the camera says, without a time zone; None where it does not, or nonsense.
+        format: Pillow's name.
+        orientation: The EXIF orientation, 1 to 8, that made it upright.
+        damaged: Whether the file ends too early, and `image` is what is there.
+        icc_profile: What the numbers of `image` mean, as the file has it; a model is given them as they are.
+    """
 
     image: Image.Image
     width: int
@@ -88,11 +99,14 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPicture:
+class StoredImage:
     """A JPEG as it is stored, to be made upright by `orientation` (EXIF, 1 to 8).
 
-    pixels: uint8 (h, w, 3), RGB: the stored picture at 1 / `scale` of its size. width, height, taken_at: as of a
-    `Picture`, so upright and at full size. scale: 1, 2, 4 or 8. icc_profile: as of a `Picture`."""
+    Attributes:
+        pixels: uint8 (h, w, 3), RGB: the stored image at 1 / `scale` of its size.
+        scale: 1, 2, 4 or 8.
+        width: Upright and at full size, as of a `DecodedImage`; so are the attributes that follow.
+    """
 
     pixels: NDArray[np.uint8]
     scale: int
@@ -101,13 +115,13 @@ class StoredPicture:
     taken_at: datetime | None
     format: str
     orientation: int
-    damaged: bool = False  # what libjpeg finds anything wrong with is a `Picture`
+    damaged: bool = False  # what libjpeg finds anything wrong with is a `DecodedImage`
     icc_profile: bytes | None = None
 
     def upright(self) -> Image.Image:
         """The picture as a person sees it, at 1 / `scale` of its size."""
-        picture = Image.fromarray(self.pixels)
-        return picture.transpose(exif.TURNS[self.orientation]) if self.orientation in exif.TURNS else picture
+        image = Image.fromarray(self.pixels)
+        return image.transpose(exif.TURNS[self.orientation]) if self.orientation in exif.TURNS else image
 
 
 def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -120,7 +134,7 @@ def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
         return Header(str(image.format), *stated_size(image))
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> Picture:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> DecodedImage:
     """Decode a file's bytes to an upright RGB picture; of an animation the first frame.
 
     raw_side: a camera's raw data are seen by the picture beside them, if each side of it has so many pixels.
@@ -130,7 +144,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_R
     with quietly():
         image = open_image(io.BytesIO(data), max_pixels)
         require_side(image, raw_side)
-        with _in_turn(image):
+        with _take_turn(image):
             return _decode(image, data)
 
 
@@ -149,10 +163,10 @@ def jpeg_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegHeader | No
             or not data.rstrip(b"\0").endswith(b"\xff\xd9")
         ):
             return None
-        return _header_of(image, data)
+        return _read_jpeg_header(image, data)
 
 
-def _header_of(image: ImageFile.ImageFile, data: bytes) -> JpegHeader:
+def _read_jpeg_header(image: ImageFile.ImageFile, data: bytes) -> JpegHeader:
     tags = exif.read_exif(image)
     orientation = exif.orientation(tags)
     width, height = (image.height, image.width) if orientation >= 5 else image.size
@@ -162,7 +176,7 @@ def _header_of(image: ImageFile.ImageFile, data: bytes) -> JpegHeader:
 
 def decode_fast(
     data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE
-) -> Picture | StoredPicture:
+) -> DecodedImage | StoredImage:
     """As `decode`; ordinary JPEG is decoded by libjpeg-turbo, no larger than it has to be, and left as it is stored.
 
     at_least: pixels that the shorter side keeps, where it has them; the fraction is a half, a quarter or an eighth,
@@ -172,14 +186,14 @@ def decode_fast(
         image = open_image(io.BytesIO(data), max_pixels)
         require_side(image, raw_side)
         if image.format in turbo.FORMATS and image.mode in turbo.MODES:
-            found = turbo.decode(data, image.width, image.height, at_least)
-            if found is not None:  # else Pillow decides whether there is a picture in it
-                head = _header_of(image, data)
-                return StoredPicture(
-                    *found, head.width, head.height, head.taken_at, head.format, head.orientation,
-                    icc_profile=_profile(image),
+            pixels_and_scale = turbo.decode(data, image.width, image.height, at_least)
+            if pixels_and_scale is not None:  # else Pillow decides whether there is a picture in it
+                header = _read_jpeg_header(image, data)
+                return StoredImage(
+                    *pixels_and_scale, header.width, header.height, header.taken_at, header.format, header.orientation,
+                    icc_profile=_read_profile(image),
                 )  # fmt: skip
-        with _in_turn(image):
+        with _take_turn(image):
             return _decode(image, data)
 
 
@@ -191,56 +205,60 @@ def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side:
     with quietly():
         opened = open_image(io.BytesIO(data), max_pixels)
         require_side(opened, raw_side)
-        with _in_turn(opened):
-            image = _loaded(opened, data)
+        with _take_turn(opened):
+            image = _load(opened, data)
             try:
                 return image.convert("RGB")
-            except Exception as error:  # see _loaded
+            except Exception as error:  # see _load
                 raise ImageError("decode", reason(error, image.format)) from error
 
 
-def _decode(opened: ImageFile.ImageFile, data: bytes) -> Picture:
-    image, part = _all_or_part(opened, data)
+def _decode(opened: ImageFile.ImageFile, data: bytes) -> DecodedImage:
+    image, part = _load_all_or_part(opened, data)
     # Read before any conversion: a converted image has lost its tags. TIFF and HEIF have turned themselves by now, and
     # say so by having no orientation left.
     tags = exif.read_exif(image)
     orientation = exif.orientation(tags)
     try:
         rgb = to_rgb(
-            part if part is not None else image if seen(image) == (0, 0, *image.size) else image.crop(seen(image))
+            part
+            if part is not None
+            else image
+            if visible_box(image) == (0, 0, *image.size)
+            else image.crop(visible_box(image))
         )
         if orientation in exif.TURNS:
             rgb = rgb.transpose(exif.TURNS[orientation])
-    except Exception as error:  # any codec, any exception: see _loaded
+    except Exception as error:  # any codec, any exception: see _load
         raise ImageError("decode", reason(error, image.format)) from error
     width, height = stated_size(image)
     size = (height, width) if orientation >= 5 else (width, height)
     taken_at = dates.taken_at(image, tags, data)
-    return Picture(rgb, *size, taken_at, str(image.format), orientation, part is not None, _profile(image))
+    return DecodedImage(rgb, *size, taken_at, str(image.format), orientation, part is not None, _read_profile(image))
 
 
-def _profile(image: Image.Image) -> bytes | None:
-    found = image.info.get("icc_profile")
-    return found if isinstance(found, bytes) else None
+def _read_profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) else None
 
 
-def _all_or_part(image: ImageFile.ImageFile, data: bytes) -> tuple[ImageFile.ImageFile, Image.Image | None]:
+def _load_all_or_part(image: ImageFile.ImageFile, data: bytes) -> tuple[ImageFile.ImageFile, Image.Image | None]:
     """The image with its pixels; where some are missing, without them and beside it what is there of it."""
     try:
-        return _loaded(image, data), None
+        return _load(image, data), None
     except ImageError:
         if image.format not in turbo.FORMATS:
             raise
         try:
-            found = read_truncated(data)
-        except Exception:  # noqa: BLE001  see _loaded; what was wrong at first is what is told
-            found = None
-        if found is None:
+            truncated = read_truncated(data)
+        except Exception:  # noqa: BLE001  see _load; what was wrong at first is what is told
+            truncated = None
+        if truncated is None:
             raise
-        return found
+        return truncated
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
+def _load(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
     """The image with its pixels decoded, mended where it cannot be read as it is.
 
     A codec may raise anything at all on damaged input (struct.error, SyntaxError, MemoryError, RecursionError,
@@ -250,7 +268,7 @@ def _loaded(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
         return image
     except Exception as error:
         try:
-            mended = reopened(str(image.format), data)
+            mended = reopen_mended(str(image.format), data)
             if mended is not None:
                 mended.load()
                 return mended

@@ -23,8 +23,8 @@ TURNS = {
 
 def orientation(tags: dict[int, Any]) -> int:
     """EXIF orientation, 1 to 8; 1, so upright, where there is none or nonsense."""
-    found = tags.get(ExifTags.Base.Orientation)
-    return found if isinstance(found, int) and found in TURNS else 1
+    value = tags.get(ExifTags.Base.Orientation)
+    return value if isinstance(value, int) and value in TURNS else 1
 
 
 _DATES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime)
@@ -34,16 +34,16 @@ def read_exif(image: Image.Image) -> dict[int, Any]:
     """The tags of orientation and dates; whatever of them can be read. Damaged EXIF does not spoil a good picture.
 
     Some programs write the dates of the Exif IFD beside the others: those count where that IFD has none."""
-    exif = _opened(image)
-    found = _tags(exif, (ExifTags.Base.Orientation, *_DATES))
+    exif = _load_exif(image)
+    tags = _read_tags(exif, (ExifTags.Base.Orientation, *_DATES))
     try:
         photo = exif.get_ifd(ExifTags.IFD.Exif)
-    except Exception:  # noqa: BLE001  see _opened
-        return found
-    return found | {tag: value for tag in _DATES[:2] if (value := photo.get(tag)) is not None}
+    except Exception:  # noqa: BLE001  see _load_exif
+        return tags
+    return tags | {tag: value for tag in _DATES[:2] if (value := photo.get(tag)) is not None}
 
 
-def _opened(image: Image.Image) -> Image.Exif:
+def _load_exif(image: Image.Image) -> Image.Exif:
     """Pillow parses EXIF late, and damaged EXIF raises anything."""
     try:
         exif = image.getexif()
@@ -60,11 +60,11 @@ def _opened(image: Image.Image) -> Image.Exif:
     return exif
 
 
-def _tags(exif: Image.Exif, tags: Sequence[int]) -> dict[int, Any]:
-    found: dict[int, Any] = {}
+def _read_tags(exif: Image.Exif, tags: Sequence[int]) -> dict[int, Any]:
+    values: dict[int, Any] = {}
     for tag in tags:
         try:
-            found[tag] = exif.get(tag)
+            values[tag] = exif.get(tag)
         except Exception:  # noqa: BLE001  one damaged value does not cost the others
             continue
-    return found
+    return values

@@ -20,7 +20,7 @@ def open_jxl(file: BinaryIO) -> LazyImage:
     over the limit must not be decoded. Raises ImageError."""
     file.seek(0)
     try:
-        width, height = _size(_codestream(file.read(_HEADER_BYTES)))
+        width, height = _read_size(_find_codestream(file.read(_HEADER_BYTES)))
     except (ValueError, IndexError) as error:
         raise ImageError("identify", "damaged JPEG XL header") from error
     try:
@@ -43,13 +43,13 @@ def open_jxl(file: BinaryIO) -> LazyImage:
     return LazyImage("JXL", width, height, read)
 
 
-def _codestream(head: bytes) -> bytes:
+def _find_codestream(head: bytes) -> bytes:
     """What follows the signature of the stream, bare or in boxes."""
     if head.startswith(SIGNATURES[0]):
         return head[2:]
-    place = 0
-    while place + 8 <= len(head):
-        size, name, body = int.from_bytes(head[place : place + 4], "big"), head[place + 4 : place + 8], place + 8
+    offset = 0
+    while offset + 8 <= len(head):
+        size, name, body = int.from_bytes(head[offset : offset + 4], "big"), head[offset + 4 : offset + 8], offset + 8
         if size == 1:
             size, body = int.from_bytes(head[body : body + 8], "big"), body + 8
         if name in (b"jxlc", b"jxlp"):
@@ -59,11 +59,11 @@ def _codestream(head: bytes) -> bytes:
             return stream[2:]
         if size < 8:
             break
-        place += size
+        offset += size
     raise ValueError("no stream")
 
 
-def _size(stream: bytes) -> tuple[int, int]:
+def _read_size(stream: bytes) -> tuple[int, int]:
     """Width and height (ISO/IEC 18181-1, SizeHeader: bits from the lowest of the first byte)."""
     bits = int.from_bytes(stream[:16], "little")
     if len(stream) < 12:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.images.tiff import mended_tiff
+from mmsearch.images.tiff import mend_tiff
 
 __all__ = ["MENDERS"]
 
 
-def mended_png(data: bytes) -> bytes | None:
+def mend_png(data: bytes) -> bytes | None:
     """Without the chunks beside the picture that are damaged, or larger than any honest metadata.
 
     Chunks that the pixels depend on are kept as they are: a wrong checksum there is damage. Pillow stops at a wrong
@@ -68,7 +68,7 @@ def _metadata_size(name: bytes, chunk: bytes) -> int | None:
         return None
 
 
-def mended_bmp(data: bytes) -> bytes | None:
+def mend_bmp(data: bytes) -> bytes | None:
     """A bitmap whose header says where each colour lies in a pixel (BITFIELDS), with the colours where Pillow knows
     them. It takes only the few layouts that Windows itself writes; the format allows any."""
     if len(data) < 66 or data[:2] != b"BM":
@@ -112,5 +112,5 @@ def _eight_bits(values: NDArray[np.uint32], mask: int) -> NDArray[np.uint8]:
     return np.rint(levels * (255 / most)).clip(0, 255).astype(np.uint8)
 
 
-MENDERS: dict[str, Callable[[bytes], bytes | None]] = {"PNG": mended_png, "BMP": mended_bmp, "TIFF": mended_tiff}
+MENDERS: dict[str, Callable[[bytes], bytes | None]] = {"PNG": mend_png, "BMP": mend_bmp, "TIFF": mend_tiff}
 """Format, in Pillow's words -> what makes its files readable."""

@@ -33,14 +33,14 @@ def raw_tiff(file: BinaryIO) -> str | None:
     order = "<" if header[:2] == b"II" else ">"
     if header[8:10] == b"CR":
         return "Canon CR2"
-    waiting, seen, make, has_sensor = [struct.unpack_from(order + "I", header, 4)[0]], set[int](), "", False
-    while waiting and len(seen) < _MOST_DIRECTORIES:
-        place = waiting.pop(0)
-        if place in seen or place < 8:
+    pending, visited, make, has_sensor = [struct.unpack_from(order + "I", header, 4)[0]], set[int](), "", False
+    while pending and len(visited) < _MOST_DIRECTORIES:
+        offset = pending.pop(0)
+        if offset in visited or offset < 8:
             continue
-        seen.add(place)
+        visited.add(offset)
         try:
-            tags, following = read_directory(file, place, order)
+            tags, following = read_directory(file, offset, order)
         except ValueError:
             continue
         if _DNG_VERSION in tags:
@@ -50,24 +50,27 @@ def raw_tiff(file: BinaryIO) -> str | None:
             _, count, value = tags[_MAKE]
             file.seek(struct.unpack(order + "I", value)[0])
             make = file.read(min(count, 32)).split(b"\0")[0].decode("ascii", "replace").split(" ")[0].title()
-        waiting += [following, *values_of(file, tags.get(_SUB_DIRECTORIES), order)]
+        pending += [following, *values_of(file, tags.get(_SUB_DIRECTORIES), order)]
     return (make or "TIFF") if has_sensor else None
 
 
 class RawImage(LazyImage):
     """The picture beside raw data.
 
-    photographed: width and height of what the data are of. described: "RAW (DNG, 4000 x 3000)"."""
+    Attributes:
+        sensor_size: Width and height of the photograph that the data hold.
+        description: "RAW (DNG, 4000 x 3000)".
+    """
 
-    photographed: tuple[int, int]
-    described: str
+    sensor_size: tuple[int, int]
+    description: str
 
 
 def require_side(image: Image.Image, least: int) -> None:
     """Raise ImageError for raw data beside which there is a picture of which a side is below `least` pixels."""
     if isinstance(image, RawImage) and min(image.size) < least:
         has = f"{image.width} x {image.height} beside its data"
-        raise ImageError("identify", f"{image.described} with {has}; {least} pixels a side are needed")
+        raise ImageError("identify", f"{image.description} with {has}; {least} pixels a side are needed")
 
 
 def open_raw(file: BinaryIO, kind: str) -> RawImage:
@@ -88,17 +91,17 @@ def open_raw(file: BinaryIO, kind: str) -> RawImage:
     except (rawpy.LibRawError, ValueError, MemoryError) as error:
         raise ImageError("identify", f"RAW ({kind}) that LibRaw cannot read: {type(error).__name__}") from error
     across, down = sizes.width or sizes.raw_width, sizes.height or sizes.raw_height
-    beside = None if thumb is None else _beside(thumb.data, thumb.format == rawpy.ThumbFormat.JPEG)
+    preview = None if thumb is None else _open_preview(thumb.data, thumb.format == rawpy.ThumbFormat.JPEG)
     sensor = "{} x {}".format(*max((across, down), (sizes.raw_width, sizes.raw_height), key=math.prod))
-    described = f"RAW ({kind}, {sensor})"
-    if beside is None:
-        raise ImageError("identify", f"{described} with no picture beside its data")
-    image = RawImage("RAW", *beside.size, lambda: beside, _tags(data, beside, sizes.flip))
-    image.photographed, image.described = (across, down), described
+    description = f"RAW ({kind}, {sensor})"
+    if preview is None:
+        raise ImageError("identify", f"{description} with no picture beside its data")
+    image = RawImage("RAW", *preview.size, lambda: preview, _choose_tags(data, preview, sizes.flip))
+    image.sensor_size, image.description = (across, down), description
     return image
 
 
-def _beside(thumb: object, is_jpeg: bool) -> Image.Image | None:
+def _open_preview(thumb: object, is_jpeg: bool) -> Image.Image | None:
     try:
         if is_jpeg and isinstance(thumb, bytes):
             return JpegImagePlugin.JpegImageFile(io.BytesIO(thumb), "")
@@ -107,16 +110,16 @@ def _beside(thumb: object, is_jpeg: bool) -> Image.Image | None:
         return None
 
 
-def _tags(data: bytes, beside: Image.Image, flip: int) -> Image.Exif:
+def _choose_tags(data: bytes, preview: Image.Image, flip: int) -> Image.Exif:
     """The tags of the container where it is a TIFF of sorts, else of the picture beside; turned as the data are."""
-    tags = beside.getexif()
+    tags = preview.getexif()
     if data[:2] in (b"II", b"MM") and not data.startswith(b"II\x1a\0"):
-        own = Image.Exif()
+        container_tags = Image.Exif()
         mark = b"II*\0" if data[:2] == b"II" else b"MM\0*"  # Panasonic and Olympus write marks of their own
         try:
-            own.load(mark + data[4:])
-            tags = own if len(own) else tags
+            container_tags.load(mark + data[4:])
+            tags = container_tags if len(container_tags) else tags
         except Exception:  # noqa: BLE001  tags are not the picture
-            tags = beside.getexif()
+            tags = preview.getexif()
     tags[ExifTags.Base.Orientation] = _ORIENTATIONS.get(flip, 1)
     return tags

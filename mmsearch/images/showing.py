@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from mmsearch.images.decoding import Picture, decode_fast
-from mmsearch.images.opening import MAX_PIXELS
+from mmsearch.images.decoding import DecodedImage, decode_fast
+from mmsearch.images.image_files import MAX_PIXELS
 
 __all__ = ["make_thumbnail", "to_srgb"]
 
@@ -18,19 +18,19 @@ _CUBE = (np.indices((6, 6, 6)) * 51).astype(np.uint8).reshape(3, 36, 6).transpos
 
 def make_thumbnail(data: bytes, edge: int, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A file's picture for a screen: RGB in sRGB, no side longer than `edge`. Raises ImageError as `decode`."""
-    found = decode_fast(data, edge, max_pixels=max_pixels, raw_side=1)
-    picture = found.image if isinstance(found, Picture) else found.upright()
-    picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
-    return to_srgb(picture, found.icc_profile)
+    decoded = decode_fast(data, edge, max_pixels=max_pixels, raw_side=1)
+    image = decoded.image if isinstance(decoded, DecodedImage) else decoded.upright()
+    image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
+    return to_srgb(image, decoded.icc_profile)
 
 
-def to_srgb(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
     """An RGB picture whose numbers mean what a profile says, as sRGB.
 
     It is returned as it is where the profile is one of sRGB, is damaged, or speaks of ink (CMYK) or of another space
     that the picture has already left."""
     if not icc_profile or len(icc_profile) > _MOST_PROFILE_BYTES:
-        return picture
+        return image
     from PIL import ImageCms  # late: most pictures have no profile
 
     try:
@@ -46,10 +46,10 @@ def to_srgb(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
         )
         cube = Image.fromarray(np.ascontiguousarray(_CUBE)).convert(mode)
         if _differ(cube.convert("RGB"), transform.apply(cube)):
-            return transform.apply(picture.convert(mode))
+            return transform.apply(image.convert(mode))
     except Exception:  # noqa: BLE001  a profile is bytes of a stranger; without it the picture is still a picture
-        return picture
-    return picture
+        return image
+    return image
 
 
 def _differ(one: Image.Image, other: Image.Image) -> bool:

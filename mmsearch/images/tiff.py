@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch.errors import ImageError
-from mmsearch.images.colours import in_eight_bits, usual_range
+from mmsearch.images.colours import choose_range, scale_to_8_bits
 from mmsearch.images.directories import read_directory, values_of
 
-__all__ = ["mended_tiff"]
+__all__ = ["mend_tiff"]
 
 _MOST_PIXELS = 200_000_000  # all of them are held at once, as wide as they are stored
 _MOST_SAMPLES = 4
@@ -22,7 +22,7 @@ _FORMATS = {1: "unsigned", 2: "signed", 3: "float"}
 _WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2
 
 
-def _unusual(file: BinaryIO) -> str | None:
+def _find_unusual_kind(file: BinaryIO) -> str | None:
     """What kind of TIFF a file is, where it is one of those; None for any that Pillow reads, or that is damaged."""
     file.seek(0)
     head = file.read(8)
@@ -43,11 +43,11 @@ def _unusual(file: BinaryIO) -> str | None:
     return None if kind == "unsigned" and bits[0] <= 16 else f"TIFF of {samples} x {bits[0]}-bit {kind} samples"
 
 
-def mended_tiff(data: bytes) -> bytes | None:
+def mend_tiff(data: bytes) -> bytes | None:
     """The first page of such a file as a plain TIFF; None where it is none, or pixels of it are missing.
 
     Raises ImageError where a library is wanted."""
-    kind = _unusual(io.BytesIO(data))
+    kind = _find_unusual_kind(io.BytesIO(data))
     if kind is None:
         return None
     wanted = ImageError("identify", f"{kind}, read through: pip install 'mmsearch[tiff]'")
@@ -56,14 +56,14 @@ def mended_tiff(data: bytes) -> bytes | None:
     except ImportError as error:
         raise wanted from error
     try:
-        return _plain(data)
+        return _make_plain_tiff(data)
     except ValueError as error:
         if "imagecodecs" in str(error):  # tifffile's own words for a compression that it leaves to that package
             raise wanted from error
         raise
 
 
-def _plain(data: bytes) -> bytes | None:
+def _make_plain_tiff(data: bytes) -> bytes | None:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as opened:
@@ -76,7 +76,7 @@ def _plain(data: bytes) -> bytes | None:
         pixels = np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else page.asarray()
         if page.axes not in ("YX", "YXS", "SYX") or page.photometric not in (_WHITE_IS_0, _BLACK_IS_0, _RGB):
             return None
-        image = _image(pixels)
+        image = _make_image(pixels)
         if page.photometric == _WHITE_IS_0:
             image = Image.fromarray(255 - np.asarray(image))
         tags = {name: kind(page.tags[name].value) for name, kind in _KEPT.items() if name in page.tags}
@@ -85,15 +85,15 @@ def _plain(data: bytes) -> bytes | None:
     return file.getvalue()
 
 
-def _image(pixels: NDArray[np.generic]) -> Image.Image:
+def _make_image(pixels: NDArray[np.generic]) -> Image.Image:
     """Of one to four channels and any type of number, as 8 bits."""
     if pixels.dtype == np.uint8:
-        eight = pixels.astype(np.uint8)
+        pixels_8 = pixels.astype(np.uint8)
     else:
         values = pixels.astype(np.float32)
         values[~np.isfinite(values)] = 0
         tops = (1.0, 255.0, 65535.0) if pixels.dtype.kind == "f" else (65535.0,)  # as of what Pillow reads
-        eight = in_eight_bits(values, *usual_range(float(values.min()), float(values.max()), tops))
-    if eight.ndim == 3 and eight.shape[2] <= 2:
-        eight = eight[..., 0]
-    return Image.fromarray(np.ascontiguousarray(eight))
+        pixels_8 = scale_to_8_bits(values, *choose_range(float(values.min()), float(values.max()), tops))
+    if pixels_8.ndim == 3 and pixels_8.shape[2] <= 2:
+        pixels_8 = pixels_8[..., 0]
+    return Image.fromarray(np.ascontiguousarray(pixels_8))

@@ -22,7 +22,7 @@ def is_ribbon(width: int, height: int) -> bool:
 
 
 def decode(data: bytes, width: int, height: int, at_least: int) -> tuple[NDArray[np.uint8], int] | None:
-    """The stored picture and its scale (see `StoredPicture`); None where libjpeg finds anything wrong with the file.
+    """The stored picture and its scale (see `StoredImage`); None where libjpeg finds anything wrong with the file.
 
     width, height: as stored. at_least: see `mmsearch.images.decode_fast`. A picture that is too full of detail for a
     fraction is decoded at a larger one, at last at its full size."""

@@ -1,18 +1,18 @@
-"""`index`: an ANN index over a table of a gallery: chosen by size and memory, tuned on the questions that people ask.
+"""`index`: an ANN index over a table of a gallery: chosen by size and memory, tuned on the queries that people ask.
 
-planning     which kind, and what it will cost
-trial_queries  image and text queries with their exact neighbours
-tuning       what each search effort costs and finds, and the cheapest that reaches the target
-durations    how long that will take, tried on a few rows
-run          building, growing, tuning again, committing
-curve        recall against latency, as lines of a table
+planning        which kind, and what it will cost
+trial_queries   image and text queries with their exact neighbours
+tuning          what each search effort costs and finds, and the cheapest that reaches the target
+durations       how long that will take, tried on a few rows
+index_run       building, growing, tuning again, committing
+effort_curve    recall against latency, as lines of a table
 """
 
-from mmsearch.indexing.curve import chosen, curve
-from mmsearch.indexing.memory import size
-from mmsearch.indexing.planning import FLAT_ROWS, Plan, automatic_factory, plan
+from mmsearch.indexing.effort_curve import find_chosen_effort, select_best_efforts
+from mmsearch.indexing.index_run import index, predict
+from mmsearch.indexing.memory import format_bytes
+from mmsearch.indexing.planning import FLAT_ROWS, Plan, automatic_factory, plan_index
 from mmsearch.indexing.records import DEFAULT, IndexOptions, IndexReport
-from mmsearch.indexing.run import index, predict
 
 __all__ = [
     "DEFAULT",
@@ -21,10 +21,10 @@ __all__ = [
     "IndexReport",
     "Plan",
     "automatic_factory",
-    "chosen",
-    "curve",
+    "find_chosen_effort",
+    "select_best_efforts",
     "index",
-    "plan",
+    "plan_index",
     "predict",
-    "size",
+    "format_bytes",
 ]

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann import CodeCosts, Effort, code_costs, lists_of, row_bytes, unbuilt
+from mmsearch.ann import CodeCosts, Effort, code_costs, count_lists, row_bytes, unbuilt
 from mmsearch.exact import VectorBlock, Vectors, exact_search, scores_of_record
 from mmsearch.gallery import Gallery
 from mmsearch.indexing.planning import Plan, assigning, learning
 from mmsearch.indexing.tuning import BEYOND, TIMED, size_of
 
-__all__ = ["Speeds", "measured_speeds", "with_seconds"]
+__all__ = ["Speeds", "measure_speeds", "with_seconds"]
 
 _SAMPLE_ROWS = 4096
 _PAIRS = 1 << 14
@@ -27,9 +27,13 @@ _LINKS = 32  # that a search of a graph follows from each candidate that it keep
 class Speeds:
     """Seconds a piece of work.
 
-    operation: a floating point operation of a matrix product. read: a row, in a pass over the shards. byte: of a file,
-    written and hashed. pair: a candidate of a query, fetched and scored. exact: a row, scored for all trial queries at
-    once. codes: of the codes of the kind of index.
+    Attributes:
+        operation: A floating point operation of a matrix product.
+        read: A row, in a pass over the shards.
+        byte: A byte of a file, written and hashed.
+        pair: A candidate of a query, fetched and scored.
+        exact: A row, scored for all trial queries at once.
+        codes: The costs of the codes of the kind of index.
     """
 
     operation: float
@@ -40,26 +44,26 @@ class Speeds:
     codes: CodeCosts
 
 
-def measured_speeds(gallery: Gallery, table: str, factory: str, *, training_rows: int, queries: int, k: int) -> Speeds:
+def measure_speeds(gallery: Gallery, table: str, factory: str, *, training_rows: int, queries: int, k: int) -> Speeds:
     """Try each step on some rows of a table that has any. Raises AnnIndexError for a factory string that is none."""
     rows, dim = gallery.live_rows(table), gallery.manifest.encoder.dim
     began = time.perf_counter()
-    sample = _some(gallery, table)
+    sample = _sample_vectors(gallery, table)
     read = (time.perf_counter() - began) / len(sample)
     wide = sample.astype(np.float32)
     half = max(1, len(sample) // 2)
     asked = np.resize(wide, (max(1, queries), dim))
     return Speeds(
-        operation=_operation(),
+        operation=_time_operation(),
         read=read,
-        byte=_byte(),
-        pair=_pair(sample),
-        exact=_exact(sample, half, asked, k),
+        byte=_time_byte(),
+        pair=_time_pair(sample),
+        exact=_time_exact(sample, half, asked, k),
         codes=code_costs(factory, dim, wide, rows=rows, training_rows=training_rows),
     )
 
 
-def _some(gallery: Gallery, table: str) -> Vectors:
+def _sample_vectors(gallery: Gallery, table: str) -> Vectors:
     sample = np.empty((_SAMPLE_ROWS, gallery.manifest.encoder.dim), gallery.manifest.dtype)
     filled = 0
     for block in gallery.vector_blocks(table):
@@ -71,7 +75,7 @@ def _some(gallery: Gallery, table: str) -> Vectors:
     return sample[:filled]
 
 
-def _operation() -> float:
+def _time_operation() -> float:
     left, right = np.ones((2048, 512), np.float32), np.ones((512, 2048), np.float32)
     left @ right
     began = time.perf_counter()
@@ -80,14 +84,14 @@ def _operation() -> float:
     return (time.perf_counter() - began) / (4 * 2 * 2048 * 512 * 2048)
 
 
-def _byte() -> float:
+def _time_byte() -> float:
     data = bytes(_HASHED_BYTES)
     began = time.perf_counter()
     hashlib.blake2b(data, digest_size=16).digest()
     return 2 * (time.perf_counter() - began) / _HASHED_BYTES  # writing is taken to be as fast as hashing
 
 
-def _pair(vectors: Vectors) -> float:
+def _time_pair(vectors: Vectors) -> float:
     rng = np.random.default_rng(0)
     rows, of_query = rng.integers(0, len(vectors), _PAIRS), np.sort(rng.integers(0, len(vectors), _PAIRS))
     queries = vectors.astype(np.float32)
@@ -98,7 +102,7 @@ def _pair(vectors: Vectors) -> float:
     return (time.perf_counter() - began) / _PAIRS
 
 
-def _exact(vectors: Vectors, half: int, queries: NDArray[np.float32], k: int) -> float:
+def _time_exact(vectors: Vectors, half: int, queries: NDArray[np.float32], k: int) -> float:
     """Of the second half: while the first passes, nearly every row is among the best so far."""
     times: list[float] = []
 
@@ -124,14 +128,14 @@ def with_seconds(plan: Plan, queries: int, k: int, speeds: Speeds) -> Plan:
         + (speeds.read + speeds.codes.row) * plan.rows
         + speeds.byte * bytes_written,
         "exact neighbours": (2 * speeds.read + speeds.exact) * plan.rows if queries else 0.0,
-        "trial of efforts": _trial(plan, queries, k, speeds) if queries else 0.0,
+        "trial of efforts": _predict_trial(plan, queries, k, speeds) if queries else 0.0,
     }
     if not plan.training_rows:
         del steps["training"]
     return replace(plan, steps=tuple(steps.items()), seconds=sum(steps.values()))
 
 
-def _trial(plan: Plan, queries: int, k: int, speeds: Speeds) -> float:
+def _predict_trial(plan: Plan, queries: int, k: int, speeds: Speeds) -> float:
     """The time of trying efforts on half of the queries, to some way beyond the one that will do, and judging that."""
     ann = unbuilt(plan.factory, plan.dim)
     widths = [(width, _looked_at(plan, width)) for width in ann.widths()]
@@ -140,7 +144,7 @@ def _trial(plan: Plan, queries: int, k: int, speeds: Speeds) -> float:
     factors = ann.factors(k)
     candidates = [min(plan.rows, ann.candidates(k, Effort(k_factor=factor))) for factor in factors]
     # One search for the most candidates serves for fewer, where they are the first of those.
-    searched = candidates[-1:] if ann.prefixed else candidates
+    searched = candidates[-1:] if ann.candidates_are_nested else candidates
 
     def seconds(looked: float, counts: Sequence[int]) -> float:
         return sum(speeds.codes.look * looked + speeds.pair * count for count in counts)
@@ -151,12 +155,12 @@ def _trial(plan: Plan, queries: int, k: int, speeds: Speeds) -> float:
 
 def _expected(plan: Plan) -> int:
     """The width of search at which .95 is usually found: measured from 100,000 to 10,000,000 rows."""
-    lists = lists_of(plan.factory, plan.dim)
+    lists = count_lists(plan.factory, plan.dim)
     return round(math.sqrt(lists)) if lists else 64
 
 
 def _looked_at(plan: Plan, width: Effort) -> float:
     """How many rows a query is compared with."""
     if width.nprobe is not None:
-        return plan.rows * width.nprobe / max(1, lists_of(plan.factory, plan.dim))
+        return plan.rows * width.nprobe / max(1, count_lists(plan.factory, plan.dim))
     return min(plan.rows, width.ef_search * _LINKS) if width.ef_search is not None else plan.rows

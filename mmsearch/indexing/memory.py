@@ -1,4 +1,4 @@
-"""Memory: how much is asked for, how much there is, and how much a process holds that is not a mapped file."""
+"""Memory: parses amounts, tells how much there is, and measures how much a process holds beside mapped files."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from types import TracebackType
 
 from mmsearch.errors import AnnIndexError
 
-__all__ = ["AnonymousPeak", "installed", "parse_size", "size"]
+__all__ = ["AnonymousPeak", "find_installed_memory", "parse_size", "format_bytes"]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _STATUS = Path("/proc/self/status")
@@ -16,18 +16,18 @@ _STATUS = Path("/proc/self/status")
 
 def parse_size(text: str) -> int:
     """Bytes. "4GiB", "500MB", "2G", "1073741824". Raises AnnIndexError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
-    if found is None:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    if match is None:
         raise AnnIndexError(f"not an amount of memory: {text!r}. Write it as 4GiB, 500MB or a number of bytes")
-    return int(float(found[1]) * _UNITS[found[2] or ""])
+    return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
-def size(amount: float) -> str:
-    """For people: 3.2 GiB, 410 MiB."""
+def format_bytes(amount: float) -> str:
+    """Bytes as people read them: 3.2 GiB, 410 MiB."""
     return f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{max(1, amount / 2**20):,.0f} MiB"
 
 
-def installed() -> int | None:
+def find_installed_memory() -> int | None:
     """Bytes of memory in this machine, None where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -36,37 +36,40 @@ def installed() -> int | None:
 
 
 class AnonymousPeak:
-    """The largest anonymous resident memory (Linux's RssAnon) while its block runs. bytes: None where it is not told.
+    """Measures the largest anonymous resident memory (Linux's RssAnon) while its block runs.
 
-    Mapped files are not in it: the system takes their pages back when it needs them.
+    Mapped files are not counted: the system takes their pages back when it needs them.
+
+    Attributes:
+        bytes: None where the system does not tell.
     """
 
     def __init__(self, seconds: float = 0.1) -> None:
         self.bytes: int | None = None
         self._seconds = seconds
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
 
     def __enter__(self) -> "AnonymousPeak":
-        self._look()
+        self._measure()
         if self.bytes is not None:
             self._thread.start()
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._over.set()
+        self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._look()
+        self._measure()
 
     def _watch(self) -> None:
-        while not self._over.wait(self._seconds):
-            self._look()
+        while not self._stopped.wait(self._seconds):
+            self._measure()
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         try:
-            found = re.search(r"^RssAnon:\s*(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+            match = re.search(r"^RssAnon:\s*(\d+) kB", _STATUS.read_text(), re.MULTILINE)
         except OSError:
             return
-        if found is not None:
-            self.bytes = max(self.bytes or 0, 1024 * int(found[1]))
+        if match is not None:
+            self.bytes = max(self.bytes or 0, 1024 * int(match[1]))

@@ -1,13 +1,13 @@
-"""Which kind of index suits a gallery, and what it will cost: chosen before anything is built."""
+"""Chooses the kind of index that suits a gallery and predicts its costs, before anything is built."""
 
 import math
 from dataclasses import dataclass
 
-from mmsearch.ann import held_bytes_per_row, lists_of, row_bytes, training_rows_needed
+from mmsearch.ann import count_lists, held_bytes_per_row, row_bytes, training_rows_needed
 from mmsearch.errors import AnnIndexError
-from mmsearch.indexing.memory import installed, size
+from mmsearch.indexing.memory import find_installed_memory, format_bytes
 
-__all__ = ["FLAT_ROWS", "Plan", "assigning", "automatic_factory", "learning", "operations", "plan"]
+__all__ = ["FLAT_ROWS", "Plan", "assigning", "automatic_factory", "learning", "operations", "plan_index"]
 
 # Below this a flat scan answers in tens of milliseconds, and any other index only loses recall.
 FLAT_ROWS = 50_000
@@ -32,10 +32,15 @@ _SLACK = 1.6
 class Plan:
     """An index that could be built, with what it would cost. Bytes and seconds are predictions.
 
-    why: the reason for this kind. training_rows: how many rows its lists and codes are learned from.
-    build_memory, search_memory: anonymous resident memory (RssAnon), mapped files not counted. mapped: of those, what
-    search reads by random access. disk: files of the index. seconds: to build, with the measuring; 0 where unknown.
-    steps: what these are made of. Encoding general captions, which is done once for a model, is not among them.
+    Attributes:
+        why: The reason for this kind.
+        training_rows: How many rows its lists and codes are learned from.
+        build_memory: Anonymous resident memory (RssAnon) while it is built; mapped files are not counted.
+        search_memory: The same while it is searched.
+        mapped: Bytes of mapped files that search reads by random access.
+        disk: Bytes of the files of the index.
+        seconds: Time to build and to measure it; 0 where unknown.
+        steps: The time of each step. Encoding general captions, which is done once for a model, is not among them.
     """
 
     factory: str
@@ -57,7 +62,7 @@ def automatic_factory(rows: int, dim: int, *, dimensions_a_code: int = 2) -> str
     dimensions_a_code: how many share 4 bits. The codes are of what a row differs from its list's centre by ("r"):
     without, recall is 16 to 25 points lower.
     """
-    codes = _codes(dim, dimensions_a_code)
+    codes = _count_codes(dim, dimensions_a_code)
     if rows < FLAT_ROWS or codes is None:
         return "Flat"
     lists = min(MOST_LISTS, 1 << round(math.log2(math.sqrt(rows))))
@@ -65,18 +70,22 @@ def automatic_factory(rows: int, dim: int, *, dimensions_a_code: int = 2) -> str
     return f"IVF{lists}{graph},PQ{codes}x4fsr"
 
 
-def plan(rows: int, dim: int, *, bytes_a_value: int = 2, factory: str | None = None, memory: int | None = None) -> Plan:
+def plan_index(
+    rows: int, dim: int, *, bytes_a_value: int = 2, factory: str | None = None, memory: int | None = None
+) -> Plan:
     """The index that suits `rows` vectors of `dim`, within `memory` bytes of anonymous resident memory.
 
     memory: for building and for searching, each; by default half of the machine's. factory: this kind and no other.
     Raises AnnIndexError where the memory does not suffice; the message names the least that would.
     """
-    budget = memory if memory is not None else (installed() or 8 << 30) // 2
+    budget = memory if memory is not None else (find_installed_memory() or 8 << 30) // 2
     if factory is not None:
-        candidates = [_costs(factory, "asked for", rows, dim, bytes_a_value, budget)]
+        candidates = [_predict_costs(factory, "asked for", rows, dim, bytes_a_value, budget)]
     else:
         names = dict.fromkeys(automatic_factory(rows, dim, dimensions_a_code=shared) for shared in _DIMENSIONS_A_CODE)
-        candidates = [_costs(name, _why(rows, name), rows, dim, bytes_a_value, budget) for name in names]
+        candidates = [
+            _predict_costs(name, _explain_factory(rows, name), rows, dim, bytes_a_value, budget) for name in names
+        ]
     for candidate in candidates:
         if max(candidate.build_memory, candidate.search_memory) <= budget:
             return candidate
@@ -84,25 +93,27 @@ def plan(rows: int, dim: int, *, bytes_a_value: int = 2, factory: str | None = N
         return candidates[-1]
     least = min(max(candidate.build_memory, candidate.search_memory) for candidate in candidates)
     raise AnnIndexError(
-        f"{size(budget)} of memory do not suffice for an index of {rows:,} rows of dim {dim}"
-        f"{f' by {factory!r}' if factory else ''}: the least is {size(least)}. "
+        f"{format_bytes(budget)} of memory do not suffice for an index of {rows:,} rows of dim {dim}"
+        f"{f' by {factory!r}' if factory else ''}: the least is {format_bytes(least)}. "
         f"Ask for --memory {math.ceil(least / 2**20)}MiB or more, or search without an index"
     )
 
 
-def _codes(dim: int, shared: int) -> int | None:
+def _count_codes(dim: int, dimensions_a_code: int) -> int | None:
     """How many codes of 4 bits a vector gets: a divisor of dim, or None where it has none that helps."""
-    return next((codes for codes in range(dim // shared, 7, -1) if dim % codes == 0 and codes % 2 == 0), None)
+    return next(
+        (codes for codes in range(dim // dimensions_a_code, 7, -1) if dim % codes == 0 and codes % 2 == 0), None
+    )
 
 
-def _why(rows: int, factory: str) -> str:
+def _explain_factory(rows: int, factory: str) -> str:
     if factory == "Flat":
         return f"under {FLAT_ROWS:,} rows a scan of all takes tens of milliseconds and loses nothing"
     return "codes in memory, scored again with the vectors on disk; as fine as the memory allows"
 
 
-def _costs(factory: str, why: str, rows: int, dim: int, bytes_a_value: int, budget: int) -> Plan:
-    lists = lists_of(factory, dim)
+def _predict_costs(factory: str, why: str, rows: int, dim: int, bytes_a_value: int, budget: int) -> Plan:
+    lists = count_lists(factory, dim)
     needed = training_rows_needed(factory, dim)
     centroids = lists * dim * 4 * 2  # as they are, and while k-means moves them
     room = max(0, budget - IDLE_BYTES - WORKING_BYTES - centroids)
@@ -130,18 +141,18 @@ def _training_bytes(rows: int, dim: int) -> int:
     return rows * dim * 4 + min(rows, 65_536) * dim * 8
 
 
-def learning(plan: Plan) -> float:
+def learning(plan_index: Plan) -> float:
     """Floating point operations of learning the lists: ten rounds of k-means."""
-    return 10 * 2 * plan.training_rows * lists_of(plan.factory, plan.dim) * plan.dim
+    return 10 * 2 * plan_index.training_rows * count_lists(plan_index.factory, plan_index.dim) * plan_index.dim
 
 
-def assigning(plan: Plan) -> float:
+def assigning(plan_index: Plan) -> float:
     """Floating point operations of finding the list of each row."""
-    lists = lists_of(plan.factory, plan.dim)
+    lists = count_lists(plan_index.factory, plan_index.dim)
     compared = min(lists, 6_000) if lists >= GRAPH_LISTS else lists  # through a graph, at the speed of single rows
-    return 2 * plan.rows * compared * plan.dim
+    return 2 * plan_index.rows * compared * plan_index.dim
 
 
-def operations(plan: Plan, queries: int) -> float:
+def operations(plan_index: Plan, queries: int) -> float:
     """Floating point operations of building: lists, and the exact neighbours of queries."""
-    return learning(plan) + assigning(plan) + 1.5 * 2 * plan.rows * queries * plan.dim
+    return learning(plan_index) + assigning(plan_index) + 1.5 * 2 * plan_index.rows * queries * plan_index.dim

@@ -1,4 +1,4 @@
-"""What is asked of `index`, and what it reports."""
+"""The options of `index` and its report."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -14,12 +14,16 @@ Outcome: TypeAlias = Literal["built", "rebuilt", "added", "tuned", "kept"]
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """What kind of index, and how good. The defaults are what `mmsearch index` does.
+    """Which kind of index to build, and how good it has to be. The defaults are those of `mmsearch index`.
 
-    factory: a FAISS factory string; None: by the number of rows and the memory. recall_target, k: the search effort is
-    the cheapest at which the lower bound of `ann_recall_at_k` reaches the target. memory: bytes, or "4GiB": bound on
-    anonymous resident memory, of building and of searching. latency_ms: bound on a single query. encoder: for the
-    general captions; None: the one that the gallery names.
+    Attributes:
+        factory: A FAISS factory string; None: chosen by the number of rows and the memory.
+        recall_target: The search effort is the cheapest at which the lower bound of `ann_recall_at_k` reaches it.
+        k: The number of hits at which that recall is measured.
+        memory: Bytes, or "4GiB": bound on anonymous resident memory, of building and of searching.
+        latency_ms: Bound on a single query.
+        encoder: Encodes the general captions; None: the one that the gallery names.
+        seed: Seeds the sampling of rows and the training.
     """
 
     factory: str | None = None
@@ -38,12 +42,20 @@ DEFAULT = IndexOptions()
 class IndexReport:
     """An index, what was measured of it, and what was done.
 
-    effort: what searches use unless told otherwise. recall: at that effort, one for each kind of query, on queries
-    that were not used to choose it; an unmeasured one says why. reached: whether its lower bound was at least the
-    target where it was chosen, other queries do not contradict that, and the latency is in its bound.
-    milliseconds: of a single query. tried: what other efforts cost and find.
-    bytes: on disk; mapped: of them, what is read where it lies. peak: largest anonymous resident memory of this run,
-    None where the system does not tell. outcome, why: what was done, and the reason. seconds: for all of it.
+    Attributes:
+        effort: What searches use unless told otherwise.
+        recall: At that effort, one for each kind of query, on queries that were not used to choose it; an unmeasured
+            one says why.
+        reached: Whether the lower bound was at least the target where it was chosen, other queries do not contradict
+            that, and the latency is in its bound.
+        milliseconds: Time of a single query.
+        tried: What other efforts cost and find.
+        bytes: Size on disk.
+        mapped: How many of these bytes are read where they lie.
+        outcome: What was done.
+        why: The reason for that.
+        seconds: Time of the whole run.
+        peak: Largest anonymous resident memory of this run; None where the system does not tell.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What an index is asked to measure it: rows and texts, with their exact neighbours from one pass over the shards."""
+"""Trial queries that measure an index: rows and texts, with their exact neighbours from one pass over the shards."""
 
 import contextlib
 import hashlib
@@ -25,16 +25,16 @@ from mmsearch.versions import Coverage
 from mmsearch.whole_files import whole_file
 
 __all__ = [
-    "ASKING",
+    "QUERY_KINDS",
     "GENERAL",
     "NEW_ROWS",
     "EncoderChoice",
-    "Questions",
+    "TrialQueries",
     "expected_queries",
     "general_captions",
-    "questions",
-    "sample",
-    "without_own",
+    "make_trial_queries",
+    "sample_rows",
+    "remove_own_rows",
 ]
 
 # The standard error of a recall near .95 is then under half a percentage point.
@@ -43,8 +43,8 @@ IMAGE_QUERIES = 500
 # With fewer captions than this the general ones ask; with fewer than the least of all, nobody does.
 ENOUGH_CAPTIONS = 200
 LEAST_QUERIES = 30
-ASKING = (IMAGES, CAPTIONS)
-"""The kinds whose items ask, the ones as pictures and the others as texts."""
+QUERY_KINDS = (IMAGES, CAPTIONS)
+"""The kinds whose items serve as queries: images as pictures, captions as texts."""
 GENERAL = "general captions"
 NEW_ROWS = "new rows"
 
@@ -52,40 +52,46 @@ EncoderChoice: TypeAlias = str | Encoder | None
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Queries of one kind with their exact answers.
+class TrialQueries:
+    """Queries of one kind with their exact neighbours.
 
-    source: what they are. vectors: (n, dim). own: (n,) row ids that may not be found, -1 for none. answers: the k best.
+    Attributes:
+        source: What they are: a table, general captions, or new rows.
+        vectors: (n, dim).
+        own_row_ids: (n,) row of each query, which does not count as a hit; -1 for none.
+        exact_neighbours: The k best of each query.
     """
 
     kind: QueryKind
     source: str
     vectors: NDArray[np.float32]
-    own: NDArray[np.int64]
-    answers: Neighbours
+    own_row_ids: NDArray[np.int64]
+    exact_neighbours: Neighbours
 
-    def halves(self) -> tuple["Questions", "Questions"]:
-        """Queries for tuning and others to judge it by; the same ones twice where there are too few to split."""
+    def halves(self) -> tuple["TrialQueries", "TrialQueries"]:
+        """Splits into queries for tuning and others that judge it; the same twice where there are too few to split."""
         if len(self.vectors) < 2 * LEAST_QUERIES:
             return self, self
-        return self._some(slice(0, None, 2)), self._some(slice(1, None, 2))
+        return self._take(slice(0, None, 2)), self._take(slice(1, None, 2))
 
-    def _some(self, rows: slice) -> "Questions":
-        answers = Neighbours(self.answers.row_ids[rows], self.answers.scores[rows])
-        return replace(self, vectors=self.vectors[rows], own=self.own[rows], answers=answers)
+    def _take(self, rows: slice) -> "TrialQueries":
+        exact_neighbours = Neighbours(self.exact_neighbours.row_ids[rows], self.exact_neighbours.scores[rows])
+        return replace(
+            self, vectors=self.vectors[rows], own_row_ids=self.own_row_ids[rows], exact_neighbours=exact_neighbours
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Queries before their answers are known."""
+class _UnansweredQueries:
+    """Queries before their exact neighbours are known."""
 
     kind: QueryKind
     source: str
     vectors: NDArray[np.float32]
-    own: NDArray[np.int64]
+    own_row_ids: NDArray[np.int64]
 
 
-def questions(
+def make_trial_queries(
     gallery: Gallery,
     table: str,
     k: int,
@@ -93,75 +99,77 @@ def questions(
     *,
     general: bool,
     encoder: EncoderChoice = None,
-    fresh: Coverage | None = None,
+    covered: Coverage | None = None,
     progress: ProgressCallback,
-) -> tuple[list[Questions], list[MeasuredRecall]]:
+) -> tuple[list[TrialQueries], list[MeasuredRecall]]:
     """Image and text queries with their exact neighbours in a table; and for a kind that cannot be asked, why not.
 
     general: ask with the general captions where the gallery has too few of its own. fresh: what an index covered; rows
     outside of it ask too, as NEW_ROWS.
     """
-    asked = [
-        _rows(gallery, table, IMAGES, IMAGE_QUERIES, k, rng),
-        _texts(gallery, table, k, rng, general, encoder),
+    drawn = [
+        _sample_queries(gallery, table, IMAGES, IMAGE_QUERIES, k, rng),
+        _make_text_queries(gallery, table, k, rng, general, encoder),
     ]
-    if fresh is not None:
-        ids, new = sample(gallery, table, IMAGE_QUERIES // 2, rng, skip=fresh)
-        asked += [_Asked("image", NEW_ROWS, new, ids)] if len(ids) else []
-    missing = [part for part in asked if isinstance(part, MeasuredRecall)]
-    there = [part for part in asked if isinstance(part, _Asked)]
-    if not there:
-        return [], missing
-    vectors = np.concatenate([part.vectors for part in there])
+    if covered is not None:
+        ids, new_vectors = sample_rows(gallery, table, IMAGE_QUERIES // 2, rng, skip=covered)
+        drawn += [_UnansweredQueries("image", NEW_ROWS, new_vectors, ids)] if len(ids) else []
+    unmeasured = [group for group in drawn if isinstance(group, MeasuredRecall)]
+    unanswered = [group for group in drawn if isinstance(group, _UnansweredQueries)]
+    if not unanswered:
+        return [], unmeasured
+    vectors = np.concatenate([group.vectors for group in unanswered])
     blocks = gallery.vector_blocks(table)
-    found = exact_search(_watched(blocks, gallery.live_rows(table), progress), vectors, k + 1)
-    answered, start = [], 0
-    for part in there:
-        rows = slice(start, start + len(part.vectors))
-        answers = without_own(Neighbours(found.row_ids[rows], found.scores[rows]), part.own, k)
-        answered.append(Questions(part.kind, part.source, part.vectors, part.own, answers))
+    neighbours = exact_search(_with_progress(blocks, gallery.live_rows(table), progress), vectors, k + 1)
+    queries, start = [], 0
+    for group in unanswered:
+        rows = slice(start, start + len(group.vectors))
+        exact_neighbours = remove_own_rows(
+            Neighbours(neighbours.row_ids[rows], neighbours.scores[rows]), group.own_row_ids, k
+        )
+        queries.append(TrialQueries(group.kind, group.source, group.vectors, group.own_row_ids, exact_neighbours))
         start = rows.stop
-    return answered, missing
+    return queries, unmeasured
 
 
-def _watched(blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallback) -> Iterator[VectorBlock]:
-    done = 0
+def _with_progress(blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallback) -> Iterator[VectorBlock]:
+    passed = 0
     for block in blocks:
         yield block
-        done += len(block.row_ids)
-        progress(Progress("exact neighbours", done, rows))
+        passed += len(block.row_ids)
+        progress(Progress("exact neighbours", passed, rows))
 
 
-def _rows(
-    gallery: Gallery, table: str, asking: AnyKind, count: int, k: int, rng: np.random.Generator
-) -> _Asked | MeasuredRecall:
-    kind, source = asking.side, asking.name
+def _sample_queries(
+    gallery: Gallery, table: str, query_kind: AnyKind, count: int, k: int, rng: np.random.Generator
+) -> _UnansweredQueries | MeasuredRecall:
+    kind, source = query_kind.side, query_kind.name
     rows = gallery.live_rows(source)
     if rows < LEAST_QUERIES:
         why = f"{kind} recall unmeasured: the gallery holds {rows} {source}, and {LEAST_QUERIES} are needed"
         return MeasuredRecall(kind, k, 0, None, why)
-    ids, vectors = sample(gallery, source, count, rng)
+    ids, vectors = sample_rows(gallery, source, count, rng)
     order = rng.permutation(len(ids))  # halves are to be alike, though a gallery's rows come in order
-    own = ids if source == table else np.full(len(ids), -1, np.int64)
-    return _Asked(kind, source, vectors[order], own[order])
+    own_row_ids = ids if source == table else np.full(len(ids), -1, np.int64)
+    return _UnansweredQueries(kind, source, vectors[order], own_row_ids[order])
 
 
-def _texts(
+def _make_text_queries(
     gallery: Gallery, table: str, k: int, rng: np.random.Generator, general: bool, encoder: EncoderChoice
-) -> _Asked | MeasuredRecall:
-    own = gallery.live_rows(CAPTIONS.name)
-    if own >= ENOUGH_CAPTIONS or (own >= LEAST_QUERIES and not general):
-        return _rows(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
-    why = f"the gallery holds {own} captions"
+) -> _UnansweredQueries | MeasuredRecall:
+    caption_count = gallery.live_rows(CAPTIONS.name)
+    if caption_count >= ENOUGH_CAPTIONS or (caption_count >= LEAST_QUERIES and not general):
+        return _sample_queries(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
+    reason = f"the gallery holds {caption_count} captions"
     if general:
         try:
             vectors = _general_vectors(gallery, encoder)
-            return _Asked("text", GENERAL, vectors, np.full(len(vectors), -1, np.int64))
+            return _UnansweredQueries("text", GENERAL, vectors, np.full(len(vectors), -1, np.int64))
         except MmsearchError as error:
-            why += f", and its text tower could not be loaded ({str(error).splitlines()[0]})"
-    if own >= LEAST_QUERIES:
-        return _rows(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
-    return MeasuredRecall("text", k, 0, None, f"text recall unmeasured: {why}")
+            reason += f", and its text tower could not be loaded ({str(error).splitlines()[0]})"
+    if caption_count >= LEAST_QUERIES:
+        return _sample_queries(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
+    return MeasuredRecall("text", k, 0, None, f"text recall unmeasured: {reason}")
 
 
 def expected_queries(gallery: Gallery, *, general: bool) -> int:
@@ -182,12 +190,12 @@ def general_captions() -> list[str]:
 def _general_vectors(gallery: Gallery, encoder: EncoderChoice) -> NDArray[np.float32]:
     """The general captions as the gallery's own text tower sees them, kept in the cache. Raises MmsearchError."""
     captions = general_captions()
-    own = gallery.manifest.encoder
-    digest = hashlib.blake2b("\n".join([own.fingerprint, *captions]).encode(), digest_size=16).hexdigest()
-    kept = cache_dir() / "general_captions" / f"{digest}.npy"
+    encoder_identity = gallery.manifest.encoder
+    digest = hashlib.blake2b("\n".join([encoder_identity.fingerprint, *captions]).encode(), digest_size=16).hexdigest()
+    cache_file = cache_dir() / "general_captions" / f"{digest}.npy"
     try:
-        vectors: NDArray[np.float32] = np.load(kept, allow_pickle=False)
-        if vectors.shape == (len(captions), own.dim) and vectors.dtype == np.float32:
+        vectors: NDArray[np.float32] = np.load(cache_file, allow_pickle=False)
+        if vectors.shape == (len(captions), encoder_identity.dim) and vectors.dtype == np.float32:
             return vectors
     except (OSError, ValueError):
         pass
@@ -195,11 +203,11 @@ def _general_vectors(gallery: Gallery, encoder: EncoderChoice) -> NDArray[np.flo
         warnings.simplefilter("ignore")
         opened = encoders.open(encoder, ["text"], device="cpu", precision="fp32", for_gallery=gallery)
         vectors = opened.text.encode(captions).vectors
-    _keep(vectors, kept)
+    _cache_vectors(vectors, cache_file)
     return vectors
 
 
-def _keep(vectors: NDArray[np.float32], file: Path) -> None:
+def _cache_vectors(vectors: NDArray[np.float32], file: Path) -> None:
     """Put vectors into the cache; a cache that cannot be written is no reason to stop."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -207,31 +215,31 @@ def _keep(vectors: NDArray[np.float32], file: Path) -> None:
             np.save(partial, vectors)
 
 
-def sample(
+def sample_rows(
     gallery: Gallery, table: str, count: int, rng: np.random.Generator, *, skip: Coverage = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Row ids and vectors of `count` live rows outside `skip` at random (all, where there are fewer), in one pass."""
     rows = gallery.live_rows(table) if not skip else sum(len(part) for part in gallery.scan(table, [], skip=skip))
-    chosen = np.sort(rng.choice(rows, size=min(count, rows), replace=False))
-    ids = np.empty(len(chosen), np.int64)
-    vectors = np.empty((len(chosen), gallery.manifest.encoder.dim), np.float32)
+    sampled = np.sort(rng.choice(rows, size=min(count, rows), replace=False))
+    ids = np.empty(len(sampled), np.int64)
+    vectors = np.empty((len(sampled), gallery.manifest.encoder.dim), np.float32)
     passed = filled = 0
     for block in gallery.vector_blocks(table, skip=skip):
-        past = passed + len(block.row_ids)
-        inside = chosen[np.searchsorted(chosen, passed) : np.searchsorted(chosen, past)] - passed
-        into = slice(filled, filled + len(inside))
-        ids[into], vectors[into] = block.row_ids[inside], block.vectors[inside]
-        passed, filled = past, into.stop
+        end = passed + len(block.row_ids)
+        offsets = sampled[np.searchsorted(sampled, passed) : np.searchsorted(sampled, end)] - passed
+        target = slice(filled, filled + len(offsets))
+        ids[target], vectors[target] = block.row_ids[offsets], block.vectors[offsets]
+        passed, filled = end, target.stop
     return ids, vectors
 
 
-def without_own(found: Neighbours, own: NDArray[np.int64], k: int) -> Neighbours:
+def remove_own_rows(neighbours: Neighbours, own_row_ids: NDArray[np.int64], k: int) -> Neighbours:
     """k + 1 hits a query -> k, without the query itself."""
-    keep = found.row_ids != own[:, None]
+    is_other = neighbours.row_ids != own_row_ids[:, None]
     # The row itself is among the hits unless k + 1 others score as much: then the last goes in its place.
-    order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
-    kept = np.take_along_axis(keep, order, axis=1)
+    order = np.argsort(~is_other, axis=1, kind="stable")[:, :k]
+    is_kept = np.take_along_axis(is_other, order, axis=1)
     return Neighbours(
-        np.where(kept, np.take_along_axis(found.row_ids, order, axis=1), -1),
-        np.where(kept, np.take_along_axis(found.scores, order, axis=1), -np.inf),
+        np.where(is_kept, np.take_along_axis(neighbours.row_ids, order, axis=1), -1),
+        np.where(is_kept, np.take_along_axis(neighbours.scores, order, axis=1), -np.inf),
     )

@@ -28,12 +28,20 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class DirectionResult:
-    """One direction of a benchmark. The dicts map k to R@k, or for relevant_recall to TREC's recall; queries and
-    gallery are counts.
+    """The figures of one direction of a benchmark.
 
-    mean_reciprocal_rank: of the best relevant item. mean_average_precision, ndcg: at 10, over all relevant items.
-    intervals: name of a figure as in `per_query` -> its 95 % interval; empty where none was computed.
-    wilson: k -> Wilson's interval of R@k; empty likewise.
+    Attributes:
+        queries: The number of queries.
+        gallery: The number of items that were ranked.
+        recall: k -> R@k.
+        recall_optimistic: k -> R@k with every tie in favour of the relevant item.
+        recall_pessimistic: k -> R@k with every tie against it.
+        relevant_recall: k -> TREC's recall.
+        mean_reciprocal_rank: Of the best relevant item.
+        mean_average_precision: At 10, over all relevant items.
+        ndcg: At 10, over all relevant items.
+        intervals: Name of a figure as in `per_query` -> its 95 % interval; empty where none was computed.
+        wilson: k -> Wilson's interval of R@k; empty likewise.
     """
 
     direction: Direction
@@ -132,61 +140,61 @@ def mean_rank(ranks: Ids) -> float:
     return float(np.mean(ranks))
 
 
-def relevant_recall_at_k(found: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> float:
+def relevant_recall_at_k(hit_positions: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> float:
     """TREC's recall: the mean over queries of the share of relevant items that are in the top k.
 
-    found: (n_queries, m) gallery positions, best first, none twice; -1 for no hit; m >= k, or the whole
+    hit_positions: (n_queries, m) gallery positions, best first, none twice; -1 for no hit; m >= k, or the whole
     gallery.
 
     >>> relevant_recall_at_k(np.array([[7, 2, 9], [0, 8, 1]]), Relevance.lists([[2, 3], [0, 1]]), k=2)
     0.5
     """
-    return float(np.mean(relevant_recalls(found, relevant, k)))
+    return float(np.mean(relevant_recalls(hit_positions, relevant, k)))
 
 
-def relevant_recalls(found: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
+def relevant_recalls(hit_positions: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
     """`relevant_recall_at_k` of each query, (n_queries,)."""
-    shares: Figures = np.count_nonzero(_hits(found, relevant, k), axis=1) / relevant.counts
+    shares: Figures = np.count_nonzero(_hits_are_relevant(hit_positions, relevant, k), axis=1) / relevant.counts
     return shares
 
 
-def average_precision_at_k(found: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
+def average_precision_at_k(hit_positions: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
     """The average precision of each query, cut at k: (n_queries,). Their mean is mAP@k.
 
     The sum of the precisions at the ranks of relevant items in the top k, divided by the number of relevant
-    items: trec_eval's map_cut. found: as for `relevant_recall_at_k`.
+    items: trec_eval's map_cut. hit_positions: as for `relevant_recall_at_k`.
 
     >>> average_precision_at_k(np.array([[7, 2, 9, 3]]), Relevance.lists([[2, 3]]), k=4).tolist()
     [0.5]
     """
-    hits = _hits(found, relevant, k)
+    hits = _hits_are_relevant(hit_positions, relevant, k)
     precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
     averages: Figures = np.sum(precision * hits, axis=1) / relevant.counts
     return averages
 
 
-def ndcg_at_k(found: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
+def ndcg_at_k(hit_positions: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
     """The normalised discounted cumulative gain of each query: (n_queries,). Their mean is nDCG@k.
 
     A relevant item at rank r gains 1 / log2(1 + r), divided by what the best order would gain (Järvelin and
-    Kekäläinen 2002, as trec_eval's ndcg_cut). found: as for `relevant_recall_at_k`.
+    Kekäläinen 2002, as trec_eval's ndcg_cut). hit_positions: as for `relevant_recall_at_k`.
 
     >>> ndcg_at_k(np.array([[7, 2], [2, 7]]), Relevance.lists([[2], [2]]), k=2).round(4).tolist()
     [0.6309, 1.0]
     """
-    hits = _hits(found, relevant, k)
+    hits = _hits_are_relevant(hit_positions, relevant, k)
     gain = 1 / np.log2(np.arange(2, k + 2))
     best = np.concatenate([[0.0], np.cumsum(gain)])[np.minimum(relevant.counts, k)]
     normalised: Figures = np.sum(hits * gain[: hits.shape[1]], axis=1) / best
     return normalised
 
 
-def _hits(found: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> NDArray[np.bool_]:
+def _hits_are_relevant(hit_positions: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> NDArray[np.bool_]:
     """Which of the k best hits are relevant to their query, (n_queries, at most k)."""
     _check_k(k)
-    if found.ndim != 2 or len(found) != len(relevant):
-        raise ValueError(f"hits of shape {found.shape} for {len(relevant)} queries")
-    return relevant.judged(np.arange(len(relevant))[:, None], found[:, :k].astype(np.int64))
+    if hit_positions.ndim != 2 or len(hit_positions) != len(relevant):
+        raise ValueError(f"hits of shape {hit_positions.shape} for {len(relevant)} queries")
+    return relevant.are_relevant(np.arange(len(relevant))[:, None], hit_positions[:, :k].astype(np.int64))
 
 
 def _check_k(k: int) -> None:

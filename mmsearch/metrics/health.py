@@ -24,9 +24,13 @@ _BLOCK = 2_048
 class Hubness:
     """How evenly the items of a gallery are returned, over the top lists of its queries.
 
-    k: length of the lists. skewness: of the number of lists that an item is in (Radovanović et al. 2010); 0 where all
-    are in as many, above some 1 there are hubs. top_percent_share: the share of queries whose best hit is one of the
-    1 % of items that are most often a best hit. never: the share of items in no list.
+    Attributes:
+        k: The length of the lists.
+        skewness: The skewness of the number of lists that an item is in (Radovanović et al. 2010); 0 where all are in
+            as many, above some 1 there are hubs.
+        top_percent_share: The share of queries whose best hit is one of the 1 % of items that are most often a best
+            hit.
+        never: The share of items in no list.
     """
 
     k: int
@@ -39,14 +43,21 @@ class Hubness:
 class SpaceHealth:
     """Figures of L2-normalised vectors. Cosines are means.
 
-    modality_gap: distance between the centroids of images and of texts (Liang et al. 2022).
-    within_images, within_texts: over all pairs of different items; across: over all pairs of an image and a text;
-    matched: over pairs that belong together; unmatched: over all others.
-    alignment: mean squared distance of matched pairs. uniformity_*: the log of the mean of exp(-2 * squared distance)
-    over pairs of one kind; lower is more even (Wang and Isola 2020).
-    effective_rank_*: exp of the entropy of the normalised singular values of the centred vectors (Roy and Vetterli
-    2007): between 1 and the dimension, how many directions are in use.
-    collapsed: kinds whose vectors all but agree, so that ranks within them are noise.
+    Attributes:
+        modality_gap: Distance between the centroids of images and of texts (Liang et al. 2022).
+        within_images: Cosine over all pairs of different images.
+        within_texts: Cosine over all pairs of different texts.
+        across: Cosine over all pairs of an image and a text.
+        matched: Cosine over pairs that belong together.
+        unmatched: Cosine over all other pairs.
+        alignment: Mean squared distance of matched pairs.
+        uniformity_images: The log of the mean of exp(-2 * squared distance) over pairs of images; lower is more even
+            (Wang and Isola 2020).
+        uniformity_texts: The same over pairs of texts.
+        effective_rank_images: exp of the entropy of the normalised singular values of the centred vectors (Roy and
+            Vetterli 2007): between 1 and the dimension, how many directions are in use.
+        effective_rank_texts: The same of texts.
+        collapsed: Kinds whose vectors all but agree, so that ranks within them are noise.
     """
 
     modality_gap: float
@@ -74,11 +85,11 @@ def hubness(top: Ids, gallery: int, k: int = 10) -> Hubness:
     counts = np.bincount(lists[lists >= 0], minlength=gallery).astype(np.float64)
     spread = counts.std()
     best = np.sort(np.bincount(top[:, 0], minlength=gallery))[::-1]
-    most = max(1, round(gallery / 100))
+    top_percent = max(1, round(gallery / 100))
     return Hubness(
         k=k,
         skewness=float(np.mean((counts - counts.mean()) ** 3) / spread**3) if spread else 0.0,
-        top_percent_share=float(best[:most].sum() / len(top)),
+        top_percent_share=float(best[:top_percent].sum() / len(top)),
         never=float(np.mean(counts == 0)),
     )
 
@@ -144,8 +155,8 @@ class _Moments:
 
 
 def _uniformity(vectors: Vectors, rng: np.random.Generator) -> float:
-    some = vectors if len(vectors) <= SAMPLE else vectors[np.sort(rng.choice(len(vectors), SAMPLE, replace=False))]
-    wide = some.astype(np.float32)
+    sample = vectors if len(vectors) <= SAMPLE else vectors[np.sort(rng.choice(len(vectors), SAMPLE, replace=False))]
+    wide = sample.astype(np.float32)
     if len(wide) < 2:
         return float("nan")
     total = 0.0

@@ -40,8 +40,12 @@ class RankBounds:
     """The rank of the best relevant item of each query, int64 (n_queries,), under three rules for equal
     scores.
 
-    ranks: the lower gallery position first: the rule of record. optimistic: the relevant item first.
-    pessimistic: every item that is not relevant first. Without ties all three are equal.
+    Without ties all three are equal.
+
+    Attributes:
+        ranks: The lower gallery position first: the rule of record.
+        optimistic: The relevant item first.
+        pessimistic: Every item that is not relevant first.
     """
 
     ranks: Ids
@@ -56,8 +60,13 @@ class RankBounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """One direction, ranked. bounds: of the best relevant item of each query. top: int64 (n_queries, depth) gallery
-    positions, best first; -1 where the gallery has fewer. relevant: what was looked for."""
+    """One direction, ranked.
+
+    Attributes:
+        bounds: The rank of the best relevant item of each query.
+        top: int64 (n_queries, depth) gallery positions, best first; -1 where the gallery has fewer.
+        relevant: The relevance that was ranked by.
+    """
 
     bounds: RankBounds
     top: Ids
@@ -87,7 +96,7 @@ def rank_bounds(queries: Vectors, gallery: Vectors, relevant: Relevance) -> Rank
     >>> bounds.optimistic.tolist(), bounds.ranks.tolist(), bounds.pessimistic.tolist()
     ([1], [2], [3])
     """
-    forward = _Side(queries, gallery, relevant, depth=0, axis=1)
+    forward = _DirectionRanking(queries, gallery, relevant, depth=0, axis=1)
     _scan(queries, gallery, [forward])
     return forward.ranking().bounds
 
@@ -114,28 +123,28 @@ def rank_both(
     >>> [ranking.bounds.ranks.tolist() for ranking in both], [ranking.top.tolist() for ranking in both]
     ([[1, 2, 1], [1, 1]], [[[0, 1], [1, 0], [1, 0]], [[0, 1], [2, 1]]])
     """
-    forward = _Side(captions, images, images_of_caption, depth, axis=1) if images_of_caption else None
-    backward = _Side(images, captions, captions_of_image, depth, axis=0) if captions_of_image else None
+    forward = _DirectionRanking(captions, images, images_of_caption, depth, axis=1) if images_of_caption else None
+    backward = _DirectionRanking(images, captions, captions_of_image, depth, axis=0) if captions_of_image else None
     _scan(captions, images, [side for side in (forward, backward) if side is not None], progress)
     return forward.ranking() if forward else None, backward.ranking() if backward else None
 
 
-def first_found_ranks(found: NDArray[np.integer[Any]], relevant: Relevance) -> Ids:
+def first_found_ranks(hit_positions: NDArray[np.integer[Any]], relevant: Relevance) -> Ids:
     """Rank of the first relevant item in ranked lists that somebody else made, e.g. an index; NOT_FOUND where
     there is none.
 
-    found: (n_queries, m) gallery positions, best first; -1 for no hit. recall_at_k of the result holds for k
+    hit_positions: (n_queries, m) gallery positions, best first; -1 for no hit. recall_at_k of the result holds for k
     <= m.
 
     >>> ranks = first_found_ranks(np.array([[5, 3], [4, -1]]), Relevance.lists([[3], [0, 1]]))
     >>> int(ranks[0]), bool(ranks[1] == NOT_FOUND)
     (2, True)
     """
-    if found.ndim != 2 or len(found) != len(relevant):
-        raise ValueError(f"hits of shape {found.shape} for {len(relevant)} queries")
-    if found.shape[1] == 0:
-        return np.full(len(found), NOT_FOUND, np.int64)
-    hits = relevant.judged(np.arange(len(relevant))[:, None], found.astype(np.int64))
+    if hit_positions.ndim != 2 or len(hit_positions) != len(relevant):
+        raise ValueError(f"hits of shape {hit_positions.shape} for {len(relevant)} queries")
+    if hit_positions.shape[1] == 0:
+        return np.full(len(hit_positions), NOT_FOUND, np.int64)
+    hits = relevant.are_relevant(np.arange(len(relevant))[:, None], hit_positions.astype(np.int64))
     return np.where(hits.any(axis=1), np.argmax(hits, axis=1) + 1, NOT_FOUND).astype(np.int64)
 
 
@@ -145,25 +154,25 @@ def first_found_ranks(found: NDArray[np.integer[Any]], relevant: Relevance) -> I
 def _scan(
     queries: Vectors,
     gallery: Vectors,
-    sides: "list[_Side]",
+    sides: "list[_DirectionRanking]",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Show every block of queries @ gallery.T to the sides."""
     longest = {1: _lengths(gallery, "gallery"), 0: _lengths(queries, "queries")}
     for side in sides:
-        side.allow_for(longest[1 - side.axis], float(longest[side.axis].max()))
+        side.set_margins(longest[1 - side.axis], float(longest[side.axis].max()))
     columns = min(len(gallery), _WIDEST, max(1, BLOCK_BYTES // 4))
     rows = min(len(queries), max(1, BLOCK_BYTES // (4 * columns)))
     buffer = np.empty(rows * columns, np.float32)
     for top in range(0, len(queries), rows):
-        some = queries[top : top + rows].astype(np.float32, copy=False)
+        block_queries = queries[top : top + rows].astype(np.float32, copy=False)
         for left in range(0, len(gallery), columns):
-            others = gallery[left : left + columns].astype(np.float32, copy=False)
-            scores = buffer[: len(some) * len(others)].reshape(len(some), len(others))
-            np.matmul(some, others.T, out=scores)
+            block_items = gallery[left : left + columns].astype(np.float32, copy=False)
+            scores = buffer[: len(block_queries) * len(block_items)].reshape(len(block_queries), len(block_items))
+            np.matmul(block_queries, block_items.T, out=scores)
             for side in sides:
-                side.look(scores, top, left)
-            progress(top * len(gallery) + (left + len(others)) * len(some), len(queries) * len(gallery))
+                side.take_block(scores, top, left)
+            progress(top * len(gallery) + (left + len(block_items)) * len(block_queries), len(queries) * len(gallery))
 
 
 def _lengths(vectors: Vectors, what: str) -> NDArray[np.float64]:
@@ -177,7 +186,7 @@ def _lengths(vectors: Vectors, what: str) -> NDArray[np.float64]:
     return lengths
 
 
-class _Side:
+class _DirectionRanking:
     """What one direction has seen so far.
 
     axis: along which of a block's axes its items lie: 1 where the rows are its queries, 0 where they are its items.
@@ -194,7 +203,7 @@ class _Side:
         self._top_scores = np.full((len(queries), self._depth), -np.inf)
         self._asked_depth = depth
 
-    def allow_for(self, lengths: NDArray[np.float64], longest: float) -> None:
+    def set_margins(self, lengths: NDArray[np.float64], longest: float) -> None:
         """How far, at most, a float32 score lies from the score of record, for each query.
 
         The classical bound on a dot product summed in any order, dim * unit roundoff * |a| * |b| (Higham,
@@ -208,7 +217,7 @@ class _Side:
         self._low = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
         self._high = np.nextafter(high.astype(np.float32), np.float32(np.inf))
 
-    def look(self, scores: NDArray[np.float32], top: int, left: int) -> None:
+    def take_block(self, scores: NDArray[np.float32], top: int, left: int) -> None:
         """Take in the scores of the block whose first row and column are these."""
         first_query, first_item = (top, left) if self.axis == 1 else (left, top)
         block = slice(first_query, first_query + scores.shape[1 - self.axis])
@@ -222,11 +231,11 @@ class _Side:
         bounds = RankBounds(above + self._tied_before, above, above + tied)
         return Ranking(bounds, np.hstack([self._top, padding]), self._relevant)
 
-    def _against(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _shape_for_block(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """A value a query, shaped to be compared with a block."""
         return values[:, None] if self.axis == 1 else values[None, :]
 
-    def _places(self, mask: NDArray[np.bool_], block: slice, first_item: int) -> tuple[Ids, Ids]:
+    def _marked_pairs(self, mask: NDArray[np.bool_], block: slice, first_item: int) -> tuple[Ids, Ids]:
         """(query, position) of what a mask of a block marks."""
         row, column = np.divmod(np.flatnonzero(mask), mask.shape[1])
         query, item = (row, column) if self.axis == 1 else (column, row)
@@ -235,20 +244,20 @@ class _Side:
     def _count(self, scores: NDArray[np.float32], block: slice, first_item: int) -> None:
         """How many items that are not relevant score more than the best relevant one, tie with it, and tie with it and
         stand before it."""
-        over = scores > self._against(self._high[block])
-        self._above[block] += np.count_nonzero(over, axis=self.axis)
-        near = scores >= self._against(self._low[block])
-        near ^= over
-        query, position = self._places(near, block, first_item)
+        is_above = scores > self._shape_for_block(self._high[block])
+        self._above[block] += np.count_nonzero(is_above, axis=self.axis)
+        is_near = scores >= self._shape_for_block(self._low[block])
+        is_near ^= is_above
+        query, position = self._marked_pairs(is_near, block, first_item)
         # Relevant items never count against a query: the best cannot be beaten by them, and it is the first of
         # those equal to it.
-        other = ~self._relevant.judged(query, position)
-        query, position = query[other], position[other]
+        is_irrelevant = ~self._relevant.are_relevant(query, position)
+        query, position = query[is_irrelevant], position[is_irrelevant]
         score = scores_of_record(self._queries, query, self._gallery, position)
         best = self._best_score[query]
-        equal = score == best
-        before = equal & (position < self._best_position[query])
-        for total, counted in ((self._above, score > best), (self._tied, equal), (self._tied_before, before)):
+        is_equal = score == best
+        is_before = is_equal & (position < self._best_position[query])
+        for total, counted in ((self._above, score > best), (self._tied, is_equal), (self._tied_before, is_before)):
             np.add.at(total, query[counted], 1)
 
     def _extend(self, scores: NDArray[np.float32], block: slice, first_item: int) -> None:
@@ -257,8 +266,8 @@ class _Side:
         least = _kth_best_at_least(scores, self._depth, self.axis) - 2 * self._margin[block]
         floor = np.maximum(floor, least).astype(np.float32)
         floor = np.nextafter(floor, np.float32(-np.inf))
-        mask = scores >= self._against(floor)
-        query, position = self._places(mask, block, first_item)
+        mask = scores >= self._shape_for_block(floor)
+        query, position = self._marked_pairs(mask, block, first_item)
         if not len(query):
             return
         found = scores[query - block.start, position - first_item] if self.axis == 1 else None

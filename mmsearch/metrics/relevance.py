@@ -91,16 +91,16 @@ class Relevance:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         return Relevance(offsets, self.positions[np.repeat(self.offsets[queries], counts) + within])
 
-    def judged(self, query: Ids, position: Ids) -> NDArray[np.bool_]:
+    def are_relevant(self, query: Ids, position: Ids) -> NDArray[np.bool_]:
         """Whether each pair of a query and a position is relevant. Both arrays of one shape; positions may be -1.
 
-        >>> Relevance.lists([[2], [0, 1]]).judged(np.array([0, 1, 1]), np.array([2, 2, -1])).tolist()
+        >>> Relevance.lists([[2], [0, 1]]).are_relevant(np.array([0, 1, 1]), np.array([2, 2, -1])).tolist()
         [True, False, False]
         """
         # One sorted array of (query, position) pairs, each a single number, answers for all pairs at once.
         span = int(max(position.max(initial=0), self.positions.max())) + 1
         pairs = np.repeat(np.arange(len(self), dtype=np.int64), self.counts) * span + self.positions
-        asked = query * span + position
-        place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-        found: NDArray[np.bool_] = (pairs[place] == asked) & (position >= 0)
-        return found
+        wanted = query * span + position
+        index = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+        is_relevant: NDArray[np.bool_] = (pairs[index] == wanted) & (position >= 0)
+        return is_relevant

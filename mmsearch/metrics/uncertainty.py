@@ -40,8 +40,13 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One figure of two systems on the same queries. value: second minus first. interval: of that. p: of the paired
-    randomisation test, two-sided: how often chance alone makes a difference this large."""
+    """One figure of two systems on the same queries.
+
+    Attributes:
+        value: Second minus first.
+        interval: The interval of that difference.
+        p: The two-sided p value of the paired randomisation test: how often chance alone makes a difference this large.
+    """
 
     first: float
     second: float
@@ -88,7 +93,7 @@ def resampled_means(
     """The mean of each figure in each bootstrap sample, (resamples,); see `intervals`."""
     sums, counts = _by_image(figures, image_of_query, n_images)
     means = np.concatenate([(w @ sums) / (w @ counts)[:, None] for w in _draws(counts, n_images, resamples, seed)])
-    return {name: means[:, place] for place, name in enumerate(figures)}
+    return {name: means[:, column] for column, name in enumerate(figures)}
 
 
 def differences(
@@ -114,7 +119,7 @@ def differences(
     names = list(first)
     by_query = {name: second[name] - first[name] for name in names}
     sums, _ = _by_image(by_query, image_of_query, n_images)
-    drawn = resampled_means(by_query, image_of_query, n_images, resamples=resamples, seed=seed)
+    resampled = resampled_means(by_query, image_of_query, n_images, resamples=resamples, seed=seed)
     observed = np.abs(sums.sum(axis=0))
     as_large = np.zeros(len(names), np.int64)
     rng = np.random.default_rng(seed)
@@ -127,7 +132,7 @@ def differences(
             first=float(np.mean(first[name])),
             second=float(np.mean(second[name])),
             value=float(np.mean(by_query[name])),
-            interval=Interval.of(drawn[name]),
+            interval=Interval.of(resampled[name]),
             p=float((1 + as_large[i]) / (1 + permutations)),
         )
         for i, name in enumerate(names)

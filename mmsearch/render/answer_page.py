@@ -21,7 +21,7 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import shown
-from mmsearch.render.output_files import place_for, saved
+from mmsearch.render.output_files import resolve_output, save_output
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import Hit
 from mmsearch.sources import read_location
@@ -37,7 +37,14 @@ _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """A hit as the page shows it. thumbnail: a data URI, or why there is none. link: a file URI. more: of a picture."""
+    """A hit as the page shows it.
+
+    Attributes:
+        thumbnail: A data URI, or None.
+        absent: Why there is no thumbnail, or "".
+        link: A file URI, or None.
+        more: Size and date of a picture.
+    """
 
     hit: Hit
     name: str
@@ -63,7 +70,7 @@ def html_page(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
 
     A hit whose picture is gone or cannot be read keeps its card, which says so. Raises QueryError, StoreError.
     """
-    target = place_for(file, PAGE_SUFFIXES, answers)
+    target = resolve_output(file, PAGE_SUFFIXES, answers)
     if not answers:
         raise QueryError("no answers to show")
     # Here, since a query that needs no page should not wait for it.
@@ -76,52 +83,55 @@ def html_page(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = _shown
+    environment.filters["shown"] = _make_printable
     with ThreadPoolExecutor(_DRAWN_AT_ONCE) as drawers:
-        sections = [_section(answer, drawers) for answer in answers]
+        sections = [_make_section(answer, drawers) for answer in answers]
     page = environment.get_template("page.html.jinja").render(
-        sections=sections, title=_shown(answers[0].query.title), now=datetime.now().astimezone(), version=__version__
+        sections=sections,
+        title=_make_printable(answers[0].query.title),
+        now=datetime.now().astimezone(),
+        version=__version__,
     )
-    return saved(target, lambda temporary: temporary.write_text(page, "utf-8"))
+    return save_output(target, lambda temporary: temporary.write_text(page, "utf-8"))
 
 
-def _section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
-    asked_with = [uri for uri, _ in drawers.map(_thumbnail, answer.pictures) if uri]
-    drawn = drawers.map(_thumbnail, [hit.file if hit.kind.has_picture else None for hit in answer.hits])
-    cards = [_card(hit, uri, absent) for hit, (uri, absent) in zip(answer.hits, drawn, strict=True)]
+def _make_section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
+    asked_with = [uri for uri, _ in drawers.map(_thumbnail_uri, answer.pictures) if uri]
+    thumbnails = drawers.map(_thumbnail_uri, [hit.file if hit.kind.has_picture else None for hit in answer.hits])
+    cards = [_make_card(hit, uri, absent) for hit, (uri, absent) in zip(answer.hits, thumbnails, strict=True)]
     return _Section(answer, kind(answer.query.table).noun, asked_with, cards)
 
 
-def _card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
-    folder, _, name = _shown(hit.path or "").rpartition("/")
+def _make_card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
+    folder, _, name = _make_printable(hit.path or "").rpartition("/")
     link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
-    return _Card(hit, name, folder, thumbnail, absent, link, _of_picture(hit.row))
+    return _Card(hit, name, folder, thumbnail, absent, link, _image_facts(hit.row))
 
 
-def _of_picture(row: Any) -> list[str]:
+def _image_facts(row: Any) -> list[str]:
     """How large a picture is, and when it was taken; empty where its row does not say so."""
     size = [f"{row.width} × {row.height}"] if getattr(row, "width", None) else []
     taken_at = getattr(row, "taken_at", None)
     return [*size, *([taken_at.strftime("%Y-%m-%d")] if size and taken_at else [])]
 
 
-def _thumbnail(file: str | None) -> tuple[str | None, str]:
+def _thumbnail_uri(file: str | None) -> tuple[str | None, str]:
     """A picture as a data URI; or None and the reason."""
     if file is None:
         return None, "no picture"
     try:
-        picture = images.make_thumbnail(read_location(file), _THUMBNAIL)
+        image = images.make_thumbnail(read_location(file), _THUMBNAIL)
     except FileNotFoundError:
         return None, "gone since it was embedded"
     except OSError as error:
         return None, f"cannot be read: {(error.strerror or str(error)).lower()}"
     except ImageError as error:
         return None, f"cannot be read: {error.reason}"
-    drawn = io.BytesIO()
-    picture.save(drawn, "JPEG", quality=82, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(drawn.getvalue()).decode()}", ""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", ""
 
 
-def _shown(text: str) -> str:
+def _make_printable(text: str) -> str:
     """Valid text: what HTML may not hold, and what would turn a line around, as escapes."""
-    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), shown(text))
+    return _UNSHOWABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), shown(text))

@@ -16,17 +16,20 @@ from mmsearch.locations import Location, expanded, url_of
 from mmsearch.search.hits import Hit
 from mmsearch.sources import container_of, read_location
 
-__all__ = ["Collected", "collect"]
+__all__ = ["CollectReport", "collect"]
 
 _LONGEST = 200  # bytes of a name; file systems end at 255, some at 143 less what they add
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """What `collect` did. copied: new files, by rank. present: files that stood there already with the same content.
+class CollectReport:
+    """What `collect` did.
 
-    failed: (file, reason) of hits that could not be copied.
+    Attributes:
+        copied: New files, by rank.
+        present: Files that stood there already with the same content.
+        failed: (file, reason) of hits that could not be copied.
     """
 
     folder: Path
@@ -35,7 +38,7 @@ class Collected:
     failed: Sequence[tuple[str, str]]
 
 
-def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
+def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> CollectReport:
     """Copy the files of hits into a folder, as "01-beach.jpg"; it is made if it is not there.
 
     Nothing is ever overwritten: where a name is taken by another content, a number is added to it. Running it again
@@ -51,27 +54,27 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> Collected:
     copied: list[Path] = []
     present: list[Path] = []
     failed: list[tuple[str, str]] = []
-    first = {hit.file: hit.rank for hit in reversed(hits) if hit.file}
-    for file, rank in sorted(first.items(), key=lambda pair: pair[1]):
+    first_ranks = {hit.file: hit.rank for hit in reversed(hits) if hit.file}
+    for file, rank in sorted(first_ranks.items(), key=lambda pair: pair[1]):
         try:
             source = url_of(file) or Path(file)
-            with _opened(source):
+            with _open_source(source):
                 pass
         except ImageError as error:  # an archive that is damaged by now
             failed.append((file, error.reason))
             continue
         except OSError as error:
-            gone = (
+            reason = (
                 "gone since it was embedded" if isinstance(error, _MISSING) else (error.strerror or str(error)).lower()
             )
-            failed.append((file, gone))
+            failed.append((file, reason))
             continue
         copy, is_new = _copy(source, target, f"{rank:0{digits}}-")
         (copied if is_new else present).append(copy)
-    return Collected(target, copied, present, failed)
+    return CollectReport(target, copied, present, failed)
 
 
-def _opened(source: Location) -> BinaryIO:
+def _open_source(source: Location) -> BinaryIO:
     """A file, an object, or a member of an archive. Raises OSError, ImageError."""
     if isinstance(source, Path) and container_of(source) is None:
         return source.open("rb")
@@ -90,7 +93,7 @@ def _copy(source: Location, folder: Path, prefix: str) -> tuple[Path, bool]:
     for number in count(1):
         target = folder / f"{prefix}{stem}{f'-{number}' if number > 1 else ''}{source.suffix}"
         try:
-            with _opened(source) as original, target.open("xb") as copy:
+            with _open_source(source) as original, target.open("xb") as copy:
                 try:
                     shutil.copyfileobj(original, copy)
                 except BaseException:

@@ -9,10 +9,10 @@ from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
 from mmsearch.whole_files import whole_file
 
-__all__ = ["place_for", "saved"]
+__all__ = ["resolve_output", "save_output"]
 
 
-def place_for(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Sequence[Answer] = ()) -> Path:
+def resolve_output(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Sequence[Answer] = ()) -> Path:
     """Where a file can be written, as an absolute path. Before any work is done, `answers` is not known yet.
 
     Raises QueryError (another suffix, or one of the pictures themselves), StoreError (no such folder).
@@ -26,13 +26,15 @@ def place_for(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Se
         raise StoreError(f"cannot write {target}: it is a folder")
     if target.exists() and not target.is_file():  # it would be replaced by a file
         raise StoreError(f"cannot write {target}: it is no file, but a device")
-    shown = (name for answer in answers for name in (*answer.pictures, *(hit.file for hit in answer.hits)) if name)
-    if any(target == Path(name) for name in shown):
+    files_shown = (
+        name for answer in answers for name in (*answer.pictures, *(hit.file for hit in answer.hits)) if name
+    )
+    if any(target == Path(name) for name in files_shown):
         raise QueryError(f"{target} is one of the pictures themselves; name another file")
     return target
 
 
-def saved(target: Path, write: Callable[[Path], object]) -> Path:
+def save_output(target: Path, write: Callable[[Path], object]) -> Path:
     """`target`, once `write` has filled it. Raises StoreError."""
     try:
         with whole_file(target) as partial:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.names import printable
-from mmsearch.render.output_files import place_for, saved
+from mmsearch.render.output_files import resolve_output, save_output
 from mmsearch.search.answers import Answer
 from mmsearch.sources import read_location
 
@@ -33,7 +33,7 @@ def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Pa
     A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
     Raises QueryError (no answers, or too many hits for a picture), StoreError.
     """
-    target = place_for(file, SHEET_SUFFIXES, answers)
+    target = resolve_output(file, SHEET_SUFFIXES, answers)
     if not answers:
         raise QueryError("no answers to draw")
     widest = max(min(_COLUMNS, len(answer.hits) + len(answer.pictures)) for answer in answers)
@@ -44,7 +44,7 @@ def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Pa
     for top, answer in zip(tops[:-1], answers, strict=True):
         _draw_answer(sheet, top, answer)
     # The quality is of use to JPEG and WebP, ignored by the rest.
-    return saved(target, lambda temporary: sheet.save(temporary, quality=90))
+    return save_output(target, lambda temporary: sheet.save(temporary, quality=90))
 
 
 def _height(answer: Answer) -> int:
@@ -61,29 +61,29 @@ def _draw_answer(sheet: Image.Image, top: int, answer: Answer) -> None:
         for row in count()
         for column in range(_COLUMNS)
     )
-    for picture, corner in zip(answer.pictures, corners, strict=False):
-        _draw_picture(sheet, corner, picture)
+    for file, corner in zip(answer.pictures, corners, strict=False):
+        _draw_image(sheet, corner, file)
         _draw_label(draw, corner, "asked with")
     for hit in answer.hits:
         corner = next(corners)
         if hit.text is not None:
             _draw_words(sheet, corner, hit.text)
         else:
-            _draw_picture(sheet, corner, hit.file)
+            _draw_image(sheet, corner, hit.file)
         _draw_label(draw, corner, f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.path or '').name}")
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], label: str) -> None:
-    draw.text((corner[0], corner[1] + _TILE + 3), _fitted(label), fill=_FAINT, font=_font(12))
+    draw.text((corner[0], corner[1] + _TILE + 3), _shorten_label(label), fill=_FAINT, font=_font(12))
 
 
-def _draw_picture(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
+def _draw_image(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
     try:
-        picture = images.make_thumbnail(read_location(file or ""), _TILE)
+        thumbnail = images.make_thumbnail(read_location(file or ""), _TILE)
     except (OSError, ImageError):
         _draw_words(sheet, corner, "the picture is gone or cannot be read")
         return
-    tile = ImageOps.pad(picture, (_TILE, _TILE), color=(238, 237, 233))
+    tile = ImageOps.pad(thumbnail, (_TILE, _TILE), color=(238, 237, 233))
     sheet.paste(tile, corner)
 
 
@@ -95,7 +95,7 @@ def _draw_words(sheet: Image.Image, corner: tuple[int, int], words: str) -> None
     draw.multiline_text((left + _GAP, top + _GAP), "\n".join(lines), fill=_INK, font=_font(13), spacing=4)
 
 
-def _fitted(label: str) -> str:
+def _shorten_label(label: str) -> str:
     label = printable(label)
     return label if len(label) <= 28 else f"{label[:27]}…"
 

@@ -1,6 +1,6 @@
 """What an evaluation leaves behind: JSON, Markdown, a page, plots, tables, queries, TREC's runs and qrels.
 
-writing        a file, or a folder with everything
+report_files   a file, or a folder with everything
 index_curve    recall of an index against time (matplotlib)
 plots          recall against k, rank histograms, score distributions, the gap in two dimensions (matplotlib)
 markdown       figures as Markdown
@@ -13,9 +13,9 @@ from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
 from mmsearch.reports.query_rows import query_rows
+from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
-from mmsearch.reports.writing import require_place, write_report
 
 __all__ = [
     "draw_curve",
@@ -25,6 +25,6 @@ __all__ = [
     "page",
     "plots",
     "query_rows",
-    "require_place",
+    "require_target",
     "write_report",
 ]

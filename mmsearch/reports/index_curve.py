@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import AnnIndexError, StoreError
-from mmsearch.indexing import IndexReport, chosen, curve
-from mmsearch.reports.plots import COLOURS, drawn_as_svg
+from mmsearch.indexing import IndexReport, find_chosen_effort, select_best_efforts
+from mmsearch.reports.plots import COLOURS, draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,10 @@ def draw_curve(report: IndexReport, file: Path) -> Path:
     if file.suffix.lower() != ".svg":
         raise AnnIndexError(f"the curve is drawn as SVG: name the file {file.with_suffix('.svg')}")
 
-    def draw(panels: "list[Axes]") -> None:
-        _draw(panels[0], report)
+    def draw_panels(panels: "list[Axes]") -> None:
+        _draw_curve(panels[0], report)
 
-    svg = drawn_as_svg(draw, panels=1, panel_size=(7.2, 4.4))
+    svg = draw_svg(draw_panels, panels=1, panel_size=(7.2, 4.4))
     try:
         file.write_text(svg, encoding="utf-8")
     except OSError as error:
@@ -33,9 +33,9 @@ def draw_curve(report: IndexReport, file: Path) -> Path:
     return file
 
 
-def _draw(axes: "Axes", report: IndexReport) -> None:
-    at = chosen(report)
-    points = curve(report.tried, kept=at)
+def _draw_curve(axes: "Axes", report: IndexReport) -> None:
+    chosen = find_chosen_effort(report)
+    points = select_best_efforts(report.tried, kept=chosen)
     recalls = []
     for kind, colour in zip(("text", "image"), (COLOURS[1], COLOURS[0]), strict=True):
         values = [(point.milliseconds, getattr(point, kind)) for point in points]
@@ -46,8 +46,8 @@ def _draw(axes: "Axes", report: IndexReport) -> None:
     axes.axhline(report.recall_target, color="#888888", linestyle="--", linewidth=1)
     target = f"target {report.recall_target:g}"
     axes.text(1, report.recall_target, target, transform=axes.get_yaxis_transform(), ha="right", va="top")
-    if at is not None:
-        axes.axvline(at.milliseconds, color="#2a7d2a", linestyle=":", linewidth=1.2, label="chosen")
+    if chosen is not None:
+        axes.axvline(chosen.milliseconds, color="#2a7d2a", linestyle=":", linewidth=1.2, label="chosen")
     k = next((recall.k for recall in report.recall), 0)
     lowest = math.floor(10 * min([*recalls, report.recall_target, 0.9])) / 10
     title = f"{report.factory}, {report.rows:,} {report.table}: recall at {k} against time"

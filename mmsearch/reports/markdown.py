@@ -12,16 +12,16 @@ Table = tuple[list[str], list[list[str]]]
 
 def markdown(report: EvaluationReport) -> str:
     """The whole report, as it can go into a paper's appendix or a README."""
-    parts = [f"# {report.title}", "", *_facts(report), "", "Intervals in brackets: 95 %.", ""]
-    parts += _table(recall_rows(report))
-    parts += ["", *_table(other_rows(report))]
+    parts = [f"# {report.title}", "", *_list_systems(report), "", "Intervals in brackets: 95 %.", ""]
+    parts += _format_table(recall_rows(report))
+    parts += ["", *_format_table(other_rows(report))]
     for heading, table in (
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
         ("Health of the space", health_rows(report)),
     ):
         if table[1]:
-            parts += ["", f"## {heading}", "", *_table(table)]
+            parts += ["", f"## {heading}", "", *_format_table(table)]
     parts += ["", "## Protocol", "", report.protocol, ""]
     if report.departures:
         parts += [f"Not comparable with published figures: {'; '.join(report.departures)}.", ""]
@@ -39,11 +39,11 @@ def recall_rows(report: EvaluationReport) -> Table:
         [
             system.name,
             *(
-                _share(direction, direction.recall[k], f"R@{k}", around=_around(direction, k))
+                _format_share(direction, direction.recall[k], f"R@{k}", interval=_recall_interval(direction, k))
                 for direction in system.directions
                 for k in ks
             ),
-            _interval(system.mean_recall, system.mean_recall_interval),
+            _format_interval(system.mean_recall, system.mean_recall_interval),
         ]
         for system in report.systems
     ]
@@ -52,13 +52,13 @@ def recall_rows(report: EvaluationReport) -> Table:
 
 def other_rows(report: EvaluationReport) -> Table:
     """A row a system and direction: what else was measured."""
-    ks = [k for k in report.text_to_image.recall if _differs(report, k)]
+    ks = [k for k in report.text_to_image.recall if _relevant_recall_differs(report, k)]
     header = ["model", "direction", "queries", "gallery", "median rank", "mean rank", "MRR", "mAP@10", "nDCG@10"]
     header += [f"relevant recall@{k}" for k in ks]
     rows = []
     for system in report.systems:
         for direction in system.directions:
-            around = direction.intervals.get("mean_rank")
+            interval = direction.intervals.get("mean_rank")
             rows.append(
                 [
                     system.name,
@@ -66,17 +66,17 @@ def other_rows(report: EvaluationReport) -> Table:
                     f"{direction.queries:,}",
                     f"{direction.gallery:,}",
                     f"{direction.median_rank:.1f}",
-                    f"{direction.mean_rank:.1f}" + (f" [{around.low:.1f}, {around.high:.1f}]" if around else ""),
-                    _share(direction, direction.mean_reciprocal_rank, "MRR"),
-                    _share(direction, direction.mean_average_precision, "mAP@10"),
-                    _share(direction, direction.ndcg, "nDCG@10"),
-                    *(_share(direction, direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
+                    f"{direction.mean_rank:.1f}" + (f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""),
+                    _format_share(direction, direction.mean_reciprocal_rank, "MRR"),
+                    _format_share(direction, direction.mean_average_precision, "mAP@10"),
+                    _format_share(direction, direction.ndcg, "nDCG@10"),
+                    *(_format_share(direction, direction.relevant_recall[k], f"relevant_recall@{k}") for k in ks),
                 ]
             )
     return header, rows
 
 
-def _differs(report: EvaluationReport, k: int) -> bool:
+def _relevant_recall_differs(report: EvaluationReport, k: int) -> bool:
     """Whether TREC's recall says something else than R@k: where queries have several relevant items."""
     return any(
         direction.relevant_recall[k] != direction.recall[k]
@@ -85,44 +85,44 @@ def _differs(report: EvaluationReport, k: int) -> bool:
     )
 
 
-def _around(direction: DirectionResult, k: int) -> Interval | None:
+def _recall_interval(direction: DirectionResult, k: int) -> Interval | None:
     """The interval of R@k; Wilson's where the bootstrap's has collapsed."""
     interval = direction.intervals.get(f"R@{k}")
     return direction.wilson.get(k, interval) if interval is not None and interval.low == interval.high else interval
 
 
-def _share(direction: DirectionResult, value: float, name: str, *, around: Interval | None = None) -> str:
-    return _interval(value, around or direction.intervals.get(name))
+def _format_share(direction: DirectionResult, value: float, name: str, *, interval: Interval | None = None) -> str:
+    return _format_interval(value, interval or direction.intervals.get(name))
 
 
-def _interval(value: float, around: Interval | None) -> str:
+def _format_interval(value: float, interval: Interval | None) -> str:
     """In percent, with the ends of its interval in brackets."""
-    return f"{100 * value:.2f}" + (f" [{100 * around.low:.2f}, {100 * around.high:.2f}]" if around else "")
+    return f"{100 * value:.2f}" + (f" [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else "")
 
 
 def comparison_rows(report: EvaluationReport) -> Table:
     """A row two systems and a direction, a column a figure: the second minus the first, with interval and p."""
-    names = [name for name in (report.comparisons[0].differences if report.comparisons else ()) if _compared(name)]
+    names = [name for name in (report.comparisons[0].differences if report.comparisons else ()) if _is_compared(name)]
     header = ["second against first", "direction", *names]
     rows = [
         [
             f"{comparison.second} against {comparison.first}",
             comparison.direction,
-            *(_difference(name, comparison.differences[name]) for name in names),
+            *(_format_difference(name, comparison.differences[name]) for name in names),
         ]
         for comparison in report.comparisons
     ]
     return header, rows
 
 
-def _compared(name: str) -> bool:
+def _is_compared(name: str) -> bool:
     return not name.startswith("relevant_recall")
 
 
-def _difference(name: str, found: Difference) -> str:
+def _format_difference(name: str, difference: Difference) -> str:
     scale = 1 if name == "mean_rank" else 100
-    low, high = found.interval.low * scale, found.interval.high * scale
-    return f"{scale * found.value:+.2f} [{low:+.2f}, {high:+.2f}; p {found.p:.4f}]"
+    low, high = difference.interval.low * scale, difference.interval.high * scale
+    return f"{scale * difference.value:+.2f} [{low:+.2f}, {high:+.2f}; p {difference.p:.4f}]"
 
 
 def published_rows(report: EvaluationReport) -> Table:
@@ -182,26 +182,26 @@ def health_rows(report: EvaluationReport) -> Table:
     return ["", *(system.name for system in report.systems)], rows
 
 
-def _facts(report: EvaluationReport) -> list[str]:
+def _list_systems(report: EvaluationReport) -> list[str]:
     lines = []
     for system in report.systems:
         if system.encoder is not None:
             lines.append(
                 f"- {system.name}: {system.device}, {system.precision}, {system.preprocessing} preprocessing, "
-                f"fingerprint {system.encoder.fingerprint}; mean recall {_mean_recall(system)}"
+                f"fingerprint {system.encoder.fingerprint}; mean recall {_format_mean_recall(system)}"
                 + (f"; {system.truncated:,} texts truncated" if system.truncated else "")
             )
             lines += [f"  - template: `{template}`" for template in system.templates]
         else:
-            lines.append(f"- {system.name}: {system.precision}; mean recall {_mean_recall(system)}")
+            lines.append(f"- {system.name}: {system.precision}; mean recall {_format_mean_recall(system)}")
     return lines
 
 
-def _mean_recall(system: SystemResult) -> str:
-    return f"{_interval(system.mean_recall, system.mean_recall_interval)} (of R@1, R@5, R@10)"
+def _format_mean_recall(system: SystemResult) -> str:
+    return f"{_format_interval(system.mean_recall, system.mean_recall_interval)} (of R@1, R@5, R@10)"
 
 
-def _table(table: Table) -> list[str]:
+def _format_table(table: Table) -> list[str]:
     header, rows = table
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -17,7 +17,7 @@ from mmsearch.metrics import Ids, RankBounds, Vectors
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "drawn_as_svg", "file_names", "plots"]
+__all__ = ["COLOURS", "draw_svg", "file_names", "plots"]
 
 COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
 _STYLE: Any = {
@@ -40,15 +40,15 @@ _PAIRS = 200_000
 
 def plots(report: EvaluationReport) -> dict[str, str]:
     """Name -> SVG: recall against k and ranks for all systems together, scores and gap for each."""
-    drawn = {
-        "recall": drawn_as_svg(partial(_recall, report=report), panels=2),
-        "ranks": drawn_as_svg(partial(_ranks, report=report), panels=2),
+    svgs = {
+        "recall": draw_svg(partial(_draw_recall, report=report), panels=2),
+        "ranks": draw_svg(partial(_draw_ranks, report=report), panels=2),
     }
     for name, system in zip(file_names(report), report.systems, strict=True):
         ending = f".{name}" if len(report.systems) > 1 else ""
-        drawn[f"scores{ending}"] = drawn_as_svg(partial(_scores, system=system, report=report), panels=1)
-        drawn[f"gap{ending}"] = drawn_as_svg(partial(_gap, system=system), panels=1)
-    return drawn
+        svgs[f"scores{ending}"] = draw_svg(partial(_draw_scores, system=system, report=report), panels=1)
+        svgs[f"gap{ending}"] = draw_svg(partial(_draw_gap, system=system), panels=1)
+    return svgs
 
 
 def file_names(report: EvaluationReport) -> list[str]:
@@ -62,9 +62,7 @@ def file_names(report: EvaluationReport) -> list[str]:
     return names
 
 
-def drawn_as_svg(
-    draw: "Callable[[list[Axes]], None]", panels: int, panel_size: tuple[float, float] = (4.6, 3.3)
-) -> str:
+def draw_svg(draw: "Callable[[list[Axes]], None]", panels: int, panel_size: tuple[float, float] = (4.6, 3.3)) -> str:
     """Draw so many panels side by side. panel_size: inches. The same calls of `draw` give the same text."""
     # No pyplot: it keeps state, and looks for a display.
     from matplotlib import rc_context
@@ -74,7 +72,7 @@ def drawn_as_svg(
     with rc_context(_STYLE):
         figure = Figure(figsize=(panel_size[0] * panels, panel_size[1]), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+        axes = [figure.add_subplot(1, panels, number + 1) for number in range(panels)]
         draw(axes)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
@@ -82,7 +80,7 @@ def drawn_as_svg(
     return svg[svg.index("<svg") :]
 
 
-def _each(report: EvaluationReport) -> "list[tuple[str, Callable[[SystemResult], RankBounds], int]]":
+def _directions(report: EvaluationReport) -> "list[tuple[str, Callable[[SystemResult], RankBounds], int]]":
     first = report.systems[0]
     return [
         ("text_to_image", lambda system: system.evidence.text_to_image.bounds, first.text_to_image.gallery),
@@ -90,20 +88,20 @@ def _each(report: EvaluationReport) -> "list[tuple[str, Callable[[SystemResult],
     ]
 
 
-def _recall(axes: "list[Axes]", report: EvaluationReport) -> None:
-    for panel, (direction, bounds, gallery) in zip(axes, _each(report), strict=True):
+def _draw_recall(axes: "list[Axes]", report: EvaluationReport) -> None:
+    for panel, (direction, bounds, gallery) in zip(axes, _directions(report), strict=True):
         k = np.unique(np.geomspace(1, gallery, 200).round().astype(np.int64))
         for system, colour in zip(report.systems, COLOURS * 9, strict=False):
             ranks = np.sort(bounds(system).ranks)
             curve = np.searchsorted(ranks, k, side="right") / len(ranks)
-            panel.plot(k, 100 * curve, color=colour, label=_short(system.name), linewidth=1.8)
+            panel.plot(k, 100 * curve, color=colour, label=_shorten(system.name), linewidth=1.8)
         panel.plot(k, 100 * k / gallery, color="#999999", linestyle=":", linewidth=1, label="k / gallery")
         panel.set(xscale="log", ylim=(0, 101), xlabel="k", ylabel="R@k, %", title=direction)
-    _legend_below(axes[0])
+    _draw_legend_below(axes[0])
 
 
-def _ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
-    for panel, (direction, bounds, gallery) in zip(axes, _each(report), strict=True):
+def _draw_ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
+    for panel, (direction, bounds, gallery) in zip(axes, _directions(report), strict=True):
         edges = [1.0, 2, 3, 4, 6, 11]
         while edges[-1] < gallery:
             edges.append(edges[-1] * 2 - 1)
@@ -113,65 +111,72 @@ def _ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
             ranks = bounds(system).ranks
             counts = np.histogram(ranks, [*edges[:-1], edges[-1] + 1])[0] / len(ranks)
             panel.bar(
-                np.arange(len(counts)) + number * width, 100 * counts, width, color=colour, label=_short(system.name)
+                np.arange(len(counts)) + number * width, 100 * counts, width, color=colour, label=_shorten(system.name)
             )
         panel.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=60, fontsize=7)
         panel.set(xlabel="rank of the best relevant item", ylabel="share of queries, %", title=direction)
     if len(report.systems) > 1:
-        _legend_below(axes[0])
+        _draw_legend_below(axes[0])
 
 
-def _scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport) -> None:
+def _draw_scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport) -> None:
     (axes,) = panels
     items, evidence = report.items, system.evidence
     rng = np.random.default_rng(0)
     relevant = items.images_of_caption
-    query = items.asking_captions[np.repeat(np.arange(len(relevant)), relevant.counts)]
-    some = rng.permutation(len(query))[:_PAIRS]
-    matched = scores_of_record(evidence.captions, query[some], evidence.images, relevant.positions[some])
-    asked: Ids = rng.integers(len(relevant), size=_PAIRS)
-    image: Ids = rng.integers(len(evidence.images), size=_PAIRS)
-    other = ~relevant.judged(asked, image)
-    unmatched = scores_of_record(evidence.captions, items.asking_captions[asked[other]], evidence.images, image[other])
-    both = np.concatenate([matched, unmatched])
-    if len(both) == 0:
+    query = items.query_captions[np.repeat(np.arange(len(relevant)), relevant.counts)]
+    sampled = rng.permutation(len(query))[:_PAIRS]
+    matched = scores_of_record(evidence.captions, query[sampled], evidence.images, relevant.positions[sampled])
+    random_queries: Ids = rng.integers(len(relevant), size=_PAIRS)
+    random_images: Ids = rng.integers(len(evidence.images), size=_PAIRS)
+    is_unmatched = ~relevant.are_relevant(random_queries, random_images)
+    unmatched = scores_of_record(
+        evidence.captions,
+        items.query_captions[random_queries[is_unmatched]],
+        evidence.images,
+        random_images[is_unmatched],
+    )
+    scores = np.concatenate([matched, unmatched])
+    if len(scores) == 0:
         return
-    edges = np.linspace(both.min(), both.max() + 1e-9, 80).tolist()
+    edges = np.linspace(scores.min(), scores.max() + 1e-9, 80).tolist()
     for values, colour, label in (
         (unmatched, COLOURS[5], "do not belong together"),
         (matched, COLOURS[1], "belong together"),
     ):
         if len(values):
             axes.hist(values, edges, density=True, color=colour, alpha=0.6, label=label)
-    axes.set(xlabel="score of a caption and an image", ylabel="density", title=_short(system.name))
-    _legend_below(axes)
+    axes.set(xlabel="score of a caption and an image", ylabel="density", title=_shorten(system.name))
+    _draw_legend_below(axes)
 
 
-def _gap(panels: "list[Axes]", system: SystemResult) -> None:
+def _draw_gap(panels: "list[Axes]", system: SystemResult) -> None:
     (axes,) = panels
     rng = np.random.default_rng(0)
-    images, texts = (_some(vectors, rng) for vectors in (system.evidence.images, system.evidence.captions))
-    both = np.concatenate([images, texts])
-    centred = both - both.mean(axis=0)
+    images, texts = (_sample(vectors, rng) for vectors in (system.evidence.images, system.evidence.captions))
+    vectors = np.concatenate([images, texts])
+    centred = vectors - vectors.mean(axis=0)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    flat = np.zeros((len(both), 2))
-    flat[:, : len(directions[:2])] = centred @ directions[:2].T
+    projected = np.zeros((len(vectors), 2))
+    projected[:, : len(directions[:2])] = centred @ directions[:2].T
     shares = np.zeros(2)
     shares[: len(singular[:2])] = singular[:2] ** 2 / max(float(np.sum(singular**2)), 1e-300)
-    for part, colour, label in (
-        (flat[: len(images)], COLOURS[0], "images"),
-        (flat[len(images) :], COLOURS[3], "texts"),
+    for points, colour, label in (
+        (projected[: len(images)], COLOURS[0], "images"),
+        (projected[len(images) :], COLOURS[3], "texts"),
     ):
-        axes.scatter(part[:, 0], part[:, 1], s=4, color=colour, alpha=0.5, linewidths=0, label=label, rasterized=True)
+        axes.scatter(
+            points[:, 0], points[:, 1], s=4, color=colour, alpha=0.5, linewidths=0, label=label, rasterized=True
+        )
     axes.set(
         xlabel=f"first principal component ({100 * shares[0]:.0f} % of the variance)",
         ylabel=f"second ({100 * shares[1]:.0f} %)",
         title=f"modality gap {system.health.modality_gap:.2f}",
     )
-    _legend_below(axes, markerscale=3)
+    _draw_legend_below(axes, markerscale=3)
 
 
-def _legend_below(axes: "Axes", markerscale: float = 1) -> None:
+def _draw_legend_below(axes: "Axes", markerscale: float = 1) -> None:
     """One legend for all panels, below them: within, it covers what it explains."""
     handles, labels = axes.get_legend_handles_labels()
     figure: Any = axes.figure
@@ -184,10 +189,10 @@ def _legend_below(axes: "Axes", markerscale: float = 1) -> None:
     figure.set_size_inches(width, height + 0.2 * -(-len(labels) // columns))
 
 
-def _some(vectors: Vectors, rng: np.random.Generator) -> NDArray[np.float64]:
-    chosen = np.sort(rng.permutation(len(vectors))[:_POINTS])
-    return np.asarray(vectors[chosen], np.float64)
+def _sample(vectors: Vectors, rng: np.random.Generator) -> NDArray[np.float64]:
+    rows = np.sort(rng.permutation(len(vectors))[:_POINTS])
+    return np.asarray(vectors[rows], np.float64)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 44 else f"{name[:14]}…{name[-29:]}"

@@ -23,14 +23,18 @@ def query_rows(report: EvaluationReport) -> Iterator[dict[str, Any]]:
     items = report.items
     captions, images = items.caption_ids, items.images
     for system in report.systems:
-        asked = [(captions[n], items.captions[n]) for n in items.asking_captions.tolist()]
-        yield from _rows(system, "text_to_image", asked, images, items.asking_captions)
-        asked = [(images[n], images[n]) for n in items.asking_images.tolist()]
-        yield from _rows(system, "image_to_text", asked, captions, items.asking_images)
+        named_queries = [(captions[n], items.captions[n]) for n in items.query_captions.tolist()]
+        yield from _direction_rows(system, "text_to_image", named_queries, images, items.query_captions)
+        named_queries = [(images[n], images[n]) for n in items.query_images.tolist()]
+        yield from _direction_rows(system, "image_to_text", named_queries, captions, items.query_images)
 
 
-def _rows(
-    system: SystemResult, direction: str, asked: list[tuple[str, str]], returned: tuple[str, ...], asking: Ids
+def _direction_rows(
+    system: SystemResult,
+    direction: str,
+    named_queries: list[tuple[str, str]],
+    gallery_ids: tuple[str, ...],
+    query_positions: Ids,
 ) -> Iterator[dict[str, Any]]:
     evidence = system.evidence
     forward = direction == "text_to_image"
@@ -38,9 +42,9 @@ def _rows(
     gallery: Vectors = evidence.images if forward else evidence.captions
     ranking: Ranking = getattr(evidence, direction)
     offsets = ranking.relevant.offsets.tolist()
-    for row, (query_id, query) in enumerate(asked):
+    for row, (query_id, query) in enumerate(named_queries):
         hits = ranking.top[row][ranking.top[row] >= 0]
-        scores = scores_of_record(queries, np.full(len(hits), asking[row]), gallery, hits)
+        scores = scores_of_record(queries, np.full(len(hits), query_positions[row]), gallery, hits)
         relevant = ranking.relevant.positions[offsets[row] : offsets[row + 1]]
         yield {
             "system": system.name,
@@ -48,8 +52,8 @@ def _rows(
             "query_id": query_id,
             "query": query,
             "rank": int(ranking.bounds.ranks[row]),
-            "relevant_ids": [returned[item] for item in relevant.tolist()],
-            "hit_ids": [returned[item] for item in hits.tolist()],
+            "relevant_ids": [gallery_ids[item] for item in relevant.tolist()],
+            "hit_ids": [gallery_ids[item] for item in hits.tolist()],
             "hit_scores": scores.tolist(),
             "hit_relevant": np.isin(hits, relevant).tolist(),
         }
@@ -82,15 +86,15 @@ def write_queries_parquet(report: EvaluationReport, file: Path) -> None:
     with file.open("wb") as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         rows: list[dict[str, Any]] = []
         for row in query_rows(report):
-            rows.append({name: _valid(value) for name, value in row.items()})
+            rows.append({name: _make_valid(value) for name, value in row.items()})
             if len(rows) == _ROWS:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
-def _valid(value: Any) -> Any:
+def _make_valid(value: Any) -> Any:
     """Text without what is not Unicode: names on disk can be any bytes."""
     if isinstance(value, str):
         return shown(value)
-    return [_valid(each) for each in value] if isinstance(value, list) else value
+    return [_make_valid(item) for item in value] if isinstance(value, list) else value

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageOps
 
-from mmsearch import images as pictures
+from mmsearch import images
 from mmsearch.errors import ImageError
 from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.exact import scores_of_record
@@ -60,79 +60,79 @@ figcaption { font-size: .8rem; overflow-wrap: anywhere } ol { margin: .2rem 0 }
 def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> str:
     """The whole report as HTML. drawn: its `plots`, where they are drawn already."""
     first = report.systems[0]
-    parts = [f"<h1>{_text(report.title)}</h1>", *_notes(report)]
+    parts = [f"<h1>{_escape(report.title)}</h1>", *_notes_html(report)]
     parts += ["<h2>Retrieval</h2>", "<p class=faint>Shares in percent; below them their 95 % intervals.</p>"]
-    parts += [_table(recall_rows(report)), _table(other_rows(report))]
+    parts += [_table_html(recall_rows(report)), _table_html(other_rows(report))]
     for heading, table in (
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
     ):
         if table[1]:
-            parts += [f"<h2>{heading}</h2>", _table(table)]
-    shown = plots(report) if drawn is None else drawn
-    parts += ["<h2>Plots</h2>", "<div class=plots>", *shown.values(), "</div>"]
-    parts += ["<h2>Health of the space</h2>", _table(health_rows(report))]
-    named = f" of {_text(first.name)}" if len(report.systems) > 1 else ""
+            parts += [f"<h2>{heading}</h2>", _table_html(table)]
+    svgs = plots(report) if drawn is None else drawn
+    parts += ["<h2>Plots</h2>", "<div class=plots>", *svgs.values(), "</div>"]
+    parts += ["<h2>Health of the space</h2>", _table_html(health_rows(report))]
+    of_model = f" of {_escape(first.name)}" if len(report.systems) > 1 else ""
     parts += [
-        f"<h2>Worst failures{named}: text_to_image</h2>",
+        f"<h2>Worst failures{of_model}: text_to_image</h2>",
         "<p class=faint>The captions whose image comes last, one an image; the image that was meant, then what was "
         "returned instead.</p>",
         *_text_failures(report, first),
-        f"<h2>Worst failures{named}: image_to_text</h2>",
+        f"<h2>Worst failures{of_model}: image_to_text</h2>",
         "<p class=faint>The images whose best caption comes last, with their captions and those that were returned "
         "instead.</p>",
         *_image_failures(report, first),
         "<h2>Protocol</h2>",
-        f"<p>{_text(report.protocol)}</p>",
-        f"<p class=faint>{_text(', '.join(f'{name} {version}' for name, version in report.versions.items()))}; "
-        f"{_text(', '.join(report.hardware.values()))} cores. Benchmark {_text(report.benchmark_hash)}.</p>",
+        f"<p>{_escape(report.protocol)}</p>",
+        f"<p class=faint>{_escape(', '.join(f'{name} {version}' for name, version in report.versions.items()))}; "
+        f"{_escape(', '.join(report.hardware.values()))} cores. Benchmark {_escape(report.benchmark_hash)}.</p>",
     ]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(report.title)}</title><style>{_CSS}</style></head>\n<body>\n{body}\n</body></html>\n"
+        f"<title>{_escape(report.title)}</title><style>{_CSS}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
 
 
-def _notes(report: EvaluationReport) -> Iterator[str]:
+def _notes_html(report: EvaluationReport) -> Iterator[str]:
     for system in report.systems:
         if system.encoder is not None:
             templates = ", ".join(repr(template) for template in system.templates[:3])
             prompted = f"; {len(system.templates)} templates: {templates}" if templates else ""
             cut = f"; {system.truncated:,} texts truncated" if system.truncated else ""
             yield (
-                f"<p><b>{_text(system.name)}</b> on {_text(system.device or '')}, {system.precision}, "
-                f"{system.preprocessing} preprocessing{_text(prompted)}{cut}. "
-                f"<span class=faint>{_text(system.encoder.fingerprint)}</span></p>"
+                f"<p><b>{_escape(system.name)}</b> on {_escape(system.device or '')}, {system.precision}, "
+                f"{system.preprocessing} preprocessing{_escape(prompted)}{cut}. "
+                f"<span class=faint>{_escape(system.encoder.fingerprint)}</span></p>"
             )
         if system.health.collapsed:
             kinds = " and ".join(system.health.collapsed)
-            yield f"<p class=warn>{_text(system.name)}: the space of {kinds} is collapsed; ranks in it are noise.</p>"
+            yield f"<p class=warn>{_escape(system.name)}: the space of {kinds} is collapsed; ranks in it are noise.</p>"
     if report.departures:
-        yield f"<p class=warn>Not comparable with published figures: {_text('; '.join(report.departures))}.</p>"
+        yield f"<p class=warn>Not comparable with published figures: {_escape('; '.join(report.departures))}.</p>"
     if report.problems:
-        yield "<ul>" + "".join(f"<li>{_text(problem)}</li>" for problem in report.problems) + "</ul>"
+        yield "<ul>" + "".join(f"<li>{_escape(problem)}</li>" for problem in report.problems) + "</ul>"
 
 
 def _text_failures(report: EvaluationReport, system: SystemResult) -> Iterator[str]:
     items, evidence = report.items, system.evidence
     ranks = evidence.text_to_image.bounds.ranks
-    for query in _worst(ranks, items.image_of_caption):
-        caption = int(items.asking_captions[query])
+    for query in _worst_queries(ranks, items.image_of_caption):
+        caption = int(items.query_captions[query])
         relevant = items.images_of_caption.of(np.array([query])).positions
-        returned = [n for n in evidence.text_to_image.top[query, :_RETURNED].tolist() if n >= 0]
-        drawn = [int(relevant[0]), *returned]
+        returned_images = [n for n in evidence.text_to_image.top[query, :_RETURNED].tolist() if n >= 0]
+        shown_images = [int(relevant[0]), *returned_images]
         scores = scores_of_record(
-            evidence.captions, np.full(len(drawn), caption), evidence.images, np.array(drawn)
+            evidence.captions, np.full(len(shown_images), caption), evidence.images, np.array(shown_images)
         ).tolist()
-        figures = [_figure(report, drawn[0], f"meant: rank {ranks[query]:,}, {scores[0]:.3f}", right=True)]
+        figures = [_figure_html(report, shown_images[0], f"meant: rank {ranks[query]:,}, {scores[0]:.3f}", right=True)]
         figures += [
-            _figure(report, image, f"{rank}. {score:.3f}")
-            for rank, (image, score) in enumerate(zip(drawn[1:], scores[1:], strict=True), 1)
+            _figure_html(report, image, f"{rank}. {score:.3f}")
+            for rank, (image, score) in enumerate(zip(shown_images[1:], scores[1:], strict=True), 1)
         ]
         yield (
-            f"<div class=failure><p><b>{_text(items.captions[caption])}</b></p>"
+            f"<div class=failure><p><b>{_escape(items.captions[caption])}</b></p>"
             f"<div class=row>{''.join(figures)}</div></div>"
         )
 
@@ -140,25 +140,28 @@ def _text_failures(report: EvaluationReport, system: SystemResult) -> Iterator[s
 def _image_failures(report: EvaluationReport, system: SystemResult) -> Iterator[str]:
     items, evidence = report.items, system.evidence
     ranks = evidence.image_to_text.bounds.ranks
-    for query in _worst(ranks, np.arange(len(ranks))):
-        image = int(items.asking_images[query])
-        own = items.captions_of_image.of(np.array([query])).positions.tolist()
-        returned = [n for n in evidence.image_to_text.top[query, :_RETURNED].tolist() if n >= 0]
+    for query in _worst_queries(ranks, np.arange(len(ranks))):
+        image = int(items.query_images[query])
+        own_captions = items.captions_of_image.of(np.array([query])).positions.tolist()
+        returned_captions = [n for n in evidence.image_to_text.top[query, :_RETURNED].tolist() if n >= 0]
         scores = scores_of_record(
-            evidence.images, np.full(len(own) + len(returned), image), evidence.captions, np.array([*own, *returned])
+            evidence.images,
+            np.full(len(own_captions) + len(returned_captions), image),
+            evidence.captions,
+            np.array([*own_captions, *returned_captions]),
         ).tolist()
         lines = [
-            f"<li>{_text(items.captions[n])} <span class=faint>{s:.3f}</span></li>"
-            for n, s in zip([*own, *returned], scores, strict=True)
+            f"<li>{_escape(items.captions[n])} <span class=faint>{s:.3f}</span></li>"
+            for n, s in zip([*own_captions, *returned_captions], scores, strict=True)
         ]
         yield (
-            f"<div class=failure><div class=row>{_figure(report, image, f'best caption at rank {ranks[query]:,}')}"
-            f"<div><p>Its captions</p><ul>{''.join(lines[: len(own)])}</ul></div>"
-            f"<div><p>Returned instead</p><ol>{''.join(lines[len(own) :])}</ol></div></div></div>"
+            f"<div class=failure><div class=row>{_figure_html(report, image, f'best caption at rank {ranks[query]:,}')}"
+            f"<div><p>Its captions</p><ul>{''.join(lines[: len(own_captions)])}</ul></div>"
+            f"<div><p>Returned instead</p><ol>{''.join(lines[len(own_captions) :])}</ol></div></div></div>"
         )
 
 
-def _worst(ranks: Ids, image_of_query: Ids) -> Iterator[int]:
+def _worst_queries(ranks: Ids, image_of_query: Ids) -> Iterator[int]:
     """The queries with the worst ranks, at most one an image; those with rank 1 are no failures."""
     seen: set[int] = set()
     for query in np.argsort(-ranks, kind="stable").tolist():
@@ -170,41 +173,43 @@ def _worst(ranks: Ids, image_of_query: Ids) -> Iterator[int]:
             yield query
 
 
-def _figure(report: EvaluationReport, image: int, words: str, *, right: bool = False) -> str:
+def _figure_html(report: EvaluationReport, image: int, words: str, *, right: bool = False) -> str:
     name = report.items.images[image]
-    shown = _thumbnail(report.items.files[image])
-    inside = f'<img alt="{_text(name)}" src="{shown}">' if shown else f"<div class=none>{_text(name)}</div>"
+    thumbnail = _thumbnail_uri(report.items.files[image])
+    content = (
+        f'<img alt="{_escape(name)}" src="{thumbnail}">' if thumbnail else f"<div class=none>{_escape(name)}</div>"
+    )
     kind = ' class="right"' if right else ""
-    below = f"{_text(words)}<br><span class=faint>{_text(name)}</span>"
-    return f"<figure{kind}>{inside}<figcaption>{below}</figcaption></figure>"
+    caption = f"{_escape(words)}<br><span class=faint>{_escape(name)}</span>"
+    return f"<figure{kind}>{content}<figcaption>{caption}</figcaption></figure>"
 
 
-def _thumbnail(file: str | None) -> str | None:
+def _thumbnail_uri(file: str | None) -> str | None:
     """The picture as a data URI; None where there is none to show."""
     if file is None:
         return None
     try:
-        picture = pictures.make_thumbnail(Path(file).read_bytes(), 2 * _SIDE)
+        image = images.make_thumbnail(Path(file).read_bytes(), 2 * _SIDE)
     except (OSError, ImageError):
         return None
-    out = io.BytesIO()
-    ImageOps.contain(picture, (2 * _SIDE, 2 * _SIDE)).save(out, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    buffer = io.BytesIO()
+    ImageOps.contain(image, (2 * _SIDE, 2 * _SIDE)).save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _table(table: Table) -> str:
+def _table_html(table: Table) -> str:
     header, rows = table
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{_escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
 
 
-def _cell(words: str) -> str:
+def _cell_html(words: str) -> str:
     """A figure's interval goes below it."""
     value, bracket, interval = words.partition(" [")
-    below = "<br>".join(map(_text, interval.removesuffix("]").split("; ")))
-    return f"{_text(value)}<br><small class=faint>{below}</small>" if bracket else _text(words)
+    below_value = "<br>".join(map(_escape, interval.removesuffix("]").split("; ")))
+    return f"{_escape(value)}<br><small class=faint>{below_value}</small>" if bracket else _escape(words)
 
 
-def _text(words: str) -> str:
+def _escape(words: str) -> str:
     return html.escape(shown(words))

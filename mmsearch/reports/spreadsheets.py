@@ -117,4 +117,4 @@ def latex_text(text: str) -> str:
     >>> print(latex_text(r"ViT-B_32 & 50 % {a}\b~"))
     ViT-B\_32 \& 50 \% \{a\}\textbackslash{}b\textasciitilde{}
     """
-    return re.sub(r"[\\~^&%$#_{}]", lambda found: _LATEX[found[0]], " ".join(text.split()))
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX[match[0]], " ".join(text.split()))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from mmsearch.locations import Url
-from mmsearch.stores import Found, Listed, list_folder
+from mmsearch.stores import ObjectListing, StoredObject, list_folder
 from mmsearch.workers import Workers
 
 __all__ = ["FolderListings", "ObjectEntry"]
@@ -21,7 +21,7 @@ class ObjectEntry:
 
     name: str
     path: str
-    found: Found | None
+    found: StoredObject | None
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         return self.found is None
@@ -38,10 +38,10 @@ class FolderListings:
 
     def __init__(self, root: Url) -> None:
         self._root = root
-        self._listed: dict[str, Future[Listed]] = {}
+        self._listed: dict[str, Future[ObjectListing]] = {}
         self._stack = ExitStack()
         self._listers = self._stack.enter_context(Workers(_AT_ONCE, "mmsearch-list"))
-        self.odd: list[tuple[str, str]] = []
+        self.unaddressable: list[tuple[str, str]] = []
 
     def __enter__(self) -> "FolderListings":
         return self
@@ -55,7 +55,7 @@ class FolderListings:
             if name not in self._listed:
                 self._listed[name] = self._listers.submit(list_folder, self._root / name)
         listed = self._listed.pop(folder).result()
-        self.odd += [(f"{folder}/{name}" if folder else name, _ODD) for name in listed.odd]
+        self.unaddressable += [(f"{folder}/{name}" if folder else name, _ODD) for name in listed.unaddressable]
         place = str(self._root / folder)
         return sorted(
             [

@@ -47,7 +47,7 @@ class FolderWalk:
         with ExitStack() as stack:
             listings = stack.enter_context(FolderListings(self._url)) if self._url else None
             yield from self._walk(listings.scan if listings else self._scan)
-            self.unreadable += listings.odd if listings else []
+            self.unreadable += listings.unaddressable if listings else []
 
     def _scan(self, folder: str, _: Sequence[str]) -> list["os.DirEntry[str]"]:
         with os.scandir(f"{self._root}/{folder}" if folder else self._root) as listing:

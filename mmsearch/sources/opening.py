@@ -18,7 +18,7 @@ from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import container_form, member_names
 from mmsearch.sources.files import MEMBER, READ_WHOLE, Container, Member, SourceFile
-from mmsearch.stores import Ranged, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
+from mmsearch.stores import RangedFile, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
 
 __all__ = ["MAX_FILE_BYTES", "OpenFile", "container_of", "opened", "read_location", "read_picture"]
 
@@ -71,7 +71,7 @@ def _object(file: SourceFile, url: Url) -> BinaryIO:
         rest = read_bytes(url, max(start, len(head)), None if end == size else end)
         return head[start:] + rest if start < len(head) else rest
 
-    return Ranged(size, piece)
+    return RangedFile(size, piece)
 
 
 def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
@@ -122,7 +122,7 @@ def _range_of_bytes(file: Member, _: Container, whole: BinaryIO) -> BinaryIO:
         whole.seek(file.place + start)
         return whole.read(end - start)
 
-    return Ranged(file.size or 0, read_range)
+    return RangedFile(file.size or 0, read_range)
 
 
 def _zip_member(file: Member, archive: Container, _: BinaryIO) -> Any:

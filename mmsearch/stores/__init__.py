@@ -23,20 +23,20 @@ from mmsearch.stores.anywhere import (
     special_file,
 )
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.names import Entry, Found, Listed, NameTaken
-from mmsearch.stores.ranged import Ranged
-from mmsearch.stores.store import Source, Store, open_store
+from mmsearch.stores.ranged import RangedFile
+from mmsearch.stores.store import ReadableFile, Store, open_store
+from mmsearch.stores.store_entries import FolderEntry, NameTaken, ObjectListing, StoredObject
 
 __all__ = [
     "MOST_TEXT_BYTES",
-    "Entry",
+    "FolderEntry",
     "FileState",
-    "Found",
-    "Listed",
+    "StoredObject",
+    "ObjectListing",
     "LocalStore",
     "NameTaken",
-    "Ranged",
-    "Source",
+    "RangedFile",
+    "ReadableFile",
     "Store",
     "absence",
     "exists",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Location, Url
-from mmsearch.stores.names import Found, Listed
+from mmsearch.stores.store_entries import ObjectListing, StoredObject
 
 if TYPE_CHECKING:
     from mmsearch.stores.objects import Objects
@@ -41,7 +41,11 @@ MOST_TEXT_BYTES = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What says whether a file has changed. etag: what an object store gives as the mark of its content."""
+    """Tells whether a file has changed.
+
+    Attributes:
+        etag: The object store's mark of the content; None for files on a disk.
+    """
 
     size: int
     mtime_ns: int
@@ -53,22 +57,22 @@ def file_state(file: Location) -> FileState:
     if isinstance(file, Path):
         status = file.stat()
         return FileState(status.st_size, status.st_mtime_ns)
-    found = _objects(file).find(file)
-    if found is None:
+    stored = _client_of(file).find(file)
+    if stored is None:
         raise IsADirectoryError(21, "is a folder", str(file))
-    return FileState(found.size, found.modified_ns, found.etag)
+    return FileState(stored.size, stored.modified_ns, stored.etag)
 
 
 def exists(location: Location) -> bool:
     """Whether a file or a folder stands there. Raises StoreError where a store does not say."""
-    return location.exists() if isinstance(location, Path) else _found(location)[0]
+    return location.exists() if isinstance(location, Path) else _find_object(location)[0]
 
 
 def absence(location: Location) -> str:
     """That nothing stands at a location, in words: that its bucket is missing, where that is known to be it."""
     if isinstance(location, Url):
         try:
-            _objects(location).require_bucket(location)
+            _client_of(location).require_bucket(location)
         except FileNotFoundError as error:
             return f"cannot read {location}: {error.strerror} as {error.filename}"
         except OSError:
@@ -78,13 +82,13 @@ def absence(location: Location) -> str:
 
 def is_folder(location: Location) -> bool:
     """Whether a folder stands there. Raises StoreError where a store does not say."""
-    return location.is_dir() if isinstance(location, Path) else _found(location) == (True, None)
+    return location.is_dir() if isinstance(location, Path) else _find_object(location) == (True, None)
 
 
 def read_bytes(file: Location, start: int = 0, end: int | None = None) -> bytes:
     """The bytes [start, end) of a file, as far as it has them; of an object by one request. Raises OSError."""
     if isinstance(file, Url):
-        return _objects(file).read(file, start, end)
+        return _client_of(file).read(file, start, end)
     with file.open("rb") as stream:
         stream.seek(start)
         return stream.read(-1 if end is None else end - start)
@@ -97,9 +101,9 @@ def read_whole(file: Path | None, most: int) -> bytes:
     is read. Raises OSError, whose strerror says what is wrong.
     """
     if file is None:
-        return _at_most(sys.stdin.buffer, most, "stdin")
+        return _read_at_most(sys.stdin.buffer, most, "stdin")
     with open_file(file, most) as stream:
-        return _at_most(stream, most, str(file))
+        return _read_at_most(stream, most, str(file))
 
 
 def read_lines(file: Path, most: int = MOST_TEXT_BYTES) -> list[str]:
@@ -152,7 +156,7 @@ def _is_of_shell(file: Path, mode: int) -> bool:
     return stat.S_ISFIFO(mode) and os.path.realpath(file.parent).startswith("/proc/")
 
 
-def _at_most(stream: BinaryIO, most: int, name: str) -> bytes:
+def _read_at_most(stream: BinaryIO, most: int, name: str) -> bytes:
     data = stream.read(most + 1)
     if len(data) > most:
         raise _too_large(name, most)
@@ -163,9 +167,9 @@ def _too_large(name: str, most: int) -> OSError:
     return OSError(errno.EFBIG, f"is larger than the {most:,} bytes that are read", name)
 
 
-def list_folder(url: Url) -> Listed:
+def list_folder(url: Url) -> ObjectListing:
     """What stands directly in a folder of an object store. Raises OSError."""
-    return _objects(url).list(url)
+    return _client_of(url).list(url)
 
 
 def local_copy(file: Location) -> Path:
@@ -175,12 +179,12 @@ def local_copy(file: Location) -> Path:
         if (special := special_file(mode)) is not None and not _is_of_shell(file, mode):
             raise OSError(errno.EINVAL, f"is {special}", str(file))
         return file
-    from mmsearch.stores.copies import Copies
+    from mmsearch.stores.copies import LocalCopies
 
     state = file_state(file)
     mark = hashlib.blake2b(f"{state.etag or state.mtime_ns} {state.size}".encode(), digest_size=8).hexdigest()
     name = f"sources/{mark}{file.suffix}"
-    return Copies(file).keep(name, lambda path: _objects(file).download(file, path, state.size))
+    return LocalCopies(file).keep(name, lambda path: _client_of(file).download(file, path, state.size))
 
 
 def real(location: Location) -> Location:
@@ -188,9 +192,9 @@ def real(location: Location) -> Location:
     return Path(os.path.realpath(location)) if isinstance(location, Path) else location
 
 
-def _found(url: Url) -> tuple[bool, Found | None]:
+def _find_object(url: Url) -> tuple[bool, StoredObject | None]:
     try:
-        return True, _objects(url).find(url)
+        return True, _client_of(url).find(url)
     except FileNotFoundError:
         return False, None
     except OSError as error:
@@ -198,7 +202,7 @@ def _found(url: Url) -> tuple[bool, Found | None]:
     raise failure
 
 
-def _objects(url: Url) -> "Objects":
+def _client_of(url: Url) -> "Objects":
     from mmsearch.stores.objects import objects_of  # late: what lies on a disk needs none of it
 
     return objects_of(url.scheme)

@@ -17,9 +17,9 @@ from threading import Lock
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
-from mmsearch.stores.filling import is_filled, unfinished
+from mmsearch.stores.filling import is_being_filled, list_unfinished
 
-__all__ = ["MOST_BYTES", "Copies"]
+__all__ = ["MOST_BYTES", "LocalCopies"]
 
 MOST_BYTES = 20_000_000_000
 """What all copies together may take; those unused for longest go first."""
@@ -28,7 +28,7 @@ _IN_USE = 600  # seconds after its last use in which a copy stays, whatever the 
 _LOOK_AFTER = 1 << 26  # bytes fetched between two looks at the bound
 
 
-class Copies:
+class LocalCopies:
     """Copies of what lies below one URL. Names are relative to it. Thread-safe; processes may share them."""
 
     _locks = tuple(Lock() for _ in range(64))  # a file has one of them, so that threads do not fetch it twice
@@ -90,17 +90,19 @@ class Copies:
 
     def adopt(self, temporary: Path, name: str) -> None:
         """Make a finished file or folder the copy of `name`."""
-        size = sum(map(_synced, _files(temporary)))  # else a crash could leave a copy of the right size, full of zeros
+        size = sum(
+            map(_sync_file, _files(temporary))
+        )  # else a crash could leave a copy of the right size, full of zeros
         with contextlib.suppress(OSError):  # a folder that another process has put there meanwhile
             temporary.replace(self.path(name))
-        Copies._fetched += size
-        if Copies._fetched >= _LOOK_AFTER:
-            Copies._fetched = 0
+        LocalCopies._fetched += size
+        if LocalCopies._fetched >= _LOOK_AFTER:
+            LocalCopies._fetched = 0
             _trim()
 
     def drop(self, name: str) -> None:
         """Remove a copy; not one that is being made."""
-        if not is_filled(self.path(name)):
+        if not is_being_filled(self.path(name)):
             _remove(self.path(name))
 
 
@@ -108,35 +110,35 @@ def _trim() -> None:
     """Remove what was not used for longest until all fits."""
     now = time.time()
     copies: list[tuple[float, int, Path]] = []
-    places = [place for place in (cache_dir() / "objects").glob("*/*/*") if not place.name.endswith(".lock")]
-    filling = {parent / name for parent in {place.parent for place in places} for name in unfinished(parent)}
-    for place in places:
-        if place in filling:
+    paths = [path for path in (cache_dir() / "objects").glob("*/*/*") if not path.name.endswith(".lock")]
+    filling = {parent / name for parent in {path.parent for path in paths} for name in list_unfinished(parent)}
+    for path in paths:
+        if path in filling:
             continue
         with contextlib.suppress(OSError):  # removed by somebody else meanwhile
-            copies.append((place.stat().st_mtime, sum(file.stat().st_size for file in _files(place)), place))
+            copies.append((path.stat().st_mtime, sum(file.stat().st_size for file in _files(path)), path))
     total = sum(size for _, size, _ in copies)
-    for used, size, place in sorted(copies):
+    for used, size, path in sorted(copies):
         if total <= MOST_BYTES or now - used < _IN_USE:
             break
-        _remove(place)
+        _remove(path)
         total -= size
 
 
-def _files(place: Path) -> list[Path]:
-    return [file for file in place.rglob("*") if file.is_file()] if place.is_dir() else [place]
+def _files(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
-def _synced(file: Path) -> int:
+def _sync_file(file: Path) -> int:
     """The bytes of a file, which are on the disk now."""
     with file.open("rb+") as stream:
         os.fsync(stream.fileno())
         return os.fstat(stream.fileno()).st_size
 
 
-def _remove(place: Path) -> None:
-    if place.is_dir():
-        shutil.rmtree(place, ignore_errors=True)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
-            place.unlink()
+            path.unlink()

@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["filled", "is_filled", "unfinished"]
+__all__ = ["fill_folder", "is_being_filled", "list_unfinished"]
 
 _SUFFIX = ".lock"
 
 
 @contextlib.contextmanager
-def filled(folder: Path) -> Iterator[None]:
+def fill_folder(folder: Path) -> Iterator[None]:
     """Make a folder, whose name nobody else uses, and hold its lock for the block. Raises OSError."""
     import filelock
 
@@ -24,7 +24,7 @@ def filled(folder: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def is_filled(folder: Path) -> bool:
+def is_being_filled(folder: Path) -> bool:
     """Whether a process is filling this folder now. The lock of one that has ended is cleared away."""
     import filelock
 
@@ -39,14 +39,14 @@ def is_filled(folder: Path) -> bool:
     return False
 
 
-def unfinished(parent: Path) -> set[str]:
+def list_unfinished(parent: Path) -> set[str]:
     """The names in `parent` of folders that a process is filling, and of their locks.
 
     Ask after what stands in `parent` was listed: a folder that was listed and is not named here is finished with.
     """
     locks = [lock.name for lock in parent.glob(f".*{_SUFFIX}")]
     folders = [name.removeprefix(".").removesuffix(_SUFFIX) for name in locks]
-    filling = [name for name in folders if is_filled(parent / name)]
+    filling = [name for name in folders if is_being_filled(parent / name)]
     return {*filling, *(_lock_of(parent / name).name for name in filling)}
 
 

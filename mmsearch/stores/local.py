@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import GalleryBusy, GalleryError, StoreError
-from mmsearch.stores.filling import filled, unfinished
-from mmsearch.stores.names import Entry, NameTaken
+from mmsearch.stores.filling import fill_folder, list_unfinished
+from mmsearch.stores.store_entries import FolderEntry, NameTaken
 
 __all__ = ["LocalStore"]
 
@@ -75,18 +75,20 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def entries(self, folder: str) -> list[Entry]:
-        found = []
+    def entries(self, folder: str) -> list[FolderEntry]:
+        entries = []
         for name in self.names(folder):
             path = self._path(f"{folder}/{name}")
             try:
-                inside = [path, *path.rglob("*")] if path.is_dir() else [path]
-                states = [each.stat() for each in inside]
+                files = [path, *path.rglob("*")] if path.is_dir() else [path]
+                states = [file.stat() for file in files]
             except FileNotFoundError:  # removed meanwhile
                 continue
-            sizes = [state.st_size for each, state in zip(inside, states, strict=True) if each.is_file()]
-            found.append(Entry(name, path.is_dir(), len(sizes), sum(sizes), max(state.st_mtime for state in states)))
-        return found
+            sizes = [state.st_size for file, state in zip(files, states, strict=True) if file.is_file()]
+            entries.append(
+                FolderEntry(name, path.is_dir(), len(sizes), sum(sizes), max(state.st_mtime for state in states))
+            )
+        return entries
 
     def read(self, name: str) -> bytes:
         return self._path(name).read_bytes()
@@ -101,14 +103,14 @@ class LocalStore:
     def new_folder(self, name: str) -> Iterator[Path]:
         path = self._path(name)
         self._make_folder(str(Path(name).parent))
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as lock_stack:
             with _storage_errors(path):
-                held.enter_context(filled(path))
+                lock_stack.enter_context(fill_folder(path))
                 _fsync_folder(path.parent)
             yield path
 
     def unfinished(self, folder: str) -> set[str]:
-        return unfinished(self._path(folder))
+        return list_unfinished(self._path(folder))
 
     def publish(self, name: str) -> None:
         """Nothing: it lies where it belongs."""
@@ -123,12 +125,12 @@ class LocalStore:
                     raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
                 missing.append(folder)
                 folder = folder.parent
-            for new in reversed(missing):
+            for folder_to_make in reversed(missing):
                 try:
-                    new.mkdir(exist_ok=True)
+                    folder_to_make.mkdir(exist_ok=True)
                 except FileNotFoundError as error:  # in /proc, say, where nothing can be made
-                    raise OSError(errno.EPERM, "cannot be made", str(new)) from error
-                _fsync_folder(new.parent)
+                    raise OSError(errno.EPERM, "cannot be made", str(folder_to_make)) from error
+                _fsync_folder(folder_to_make.parent)
         return self._path(name)
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The objects of a store, through fsspec: tried again where that helps, told of without credentials.
+"""The objects of a store, through fsspec: requests are tried again where that helps, errors hold no credentials.
 
 Everything is asked anew: fsspec's own cache of listings would show a gallery as it was.
 """
@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url, redacted
-from mmsearch.stores.names import Found, Listed
+from mmsearch.stores.store_entries import ObjectListing, StoredObject
 
-__all__ = ["CONNECTIONS", "Objects", "Torn", "Unavailable", "objects_of"]
+__all__ = ["CONNECTIONS", "Objects", "TornObject", "StoreUnavailable", "objects_of"]
 
 _T = TypeVar("_T")
 
@@ -54,11 +54,11 @@ _FINAL = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG, errno.EMS
 _WORTH_ANOTHER_TRY = (408, 409, 425, 429)  # and all from 500
 
 
-class Unavailable(OSError):
+class StoreUnavailable(OSError):
     """The store gave no answer, or none that helps, however often it was asked."""
 
 
-class Torn(OSError):
+class TornObject(OSError):
     """An object has another size than it was said to have."""
 
 
@@ -74,10 +74,10 @@ class Objects:
         self._buckets = scheme in _PACKAGES
         self._files = _filesystem(scheme)
 
-    def find(self, url: Url) -> Found | None:
+    def find(self, url: Url) -> StoredObject | None:
         """An object; None for a folder."""
-        said = self._asked(url, lambda path: self._files.info(path))
-        return None if said["type"] == "directory" else _found(url.name, said)
+        info = self._request(url, lambda path: self._files.info(path))
+        return None if info["type"] == "directory" else _stored_object(url.name, info)
 
     def require_bucket(self, url: Url) -> None:
         """Raise FileNotFoundError where the store says that the bucket of a URL is not there."""
@@ -85,7 +85,7 @@ class Objects:
         if not self._buckets:
             return
         try:
-            self._asked(bucket, lambda path: self._files.info(path))
+            self._request(bucket, lambda path: self._files.info(path))
         except PermissionError:  # who may read or write a part of a bucket may not look at all of it
             return
         except FileNotFoundError:
@@ -94,33 +94,35 @@ class Objects:
             return
         raise FileNotFoundError(errno.ENOENT, "there is no such bucket", str(bucket))
 
-    def list(self, url: Url) -> Listed:
+    def list(self, url: Url) -> ObjectListing:
         """What stands directly in a folder, sorted by name. Raises FileNotFoundError where there is nothing."""
 
-        def listing(path: str) -> Any:
+        def list_path(path: str) -> Any:
             self._files.invalidate_cache()
             return self._files.ls(path, detail=True)
 
-        files, folders, odd = [], [], []
-        before = self._files._strip_protocol(url.text) + "/"
-        for said in self._asked(url, listing):
-            is_folder = said["type"] == "directory"
-            if not said["name"].startswith(before) or (said["name"] == before and not said["size"] and not is_folder):
+        files, folders, unaddressable = [], [], []
+        prefix = self._files._strip_protocol(url.text) + "/"
+        for info in self._request(url, list_path):
+            is_folder = info["type"] == "directory"
+            if not info["name"].startswith(prefix) or (info["name"] == prefix and not info["size"] and not is_folder):
                 continue  # the object that marks a folder
-            name = said["name"][len(before) :]
+            name = info["name"][len(prefix) :]
             name = name.removesuffix("/") if is_folder else name
             if not name or "/" in name or name in (".", ".."):
-                odd.append(f"{name}/…")
+                unaddressable.append(f"{name}/…")
             elif is_folder:
                 folders.append(name)
             else:
-                files.append(_found(name, said))
-        return Listed(tuple(sorted(files, key=lambda file: file.name)), tuple(sorted(folders)), tuple(odd))
+                files.append(_stored_object(name, info))
+        return ObjectListing(
+            tuple(sorted(files, key=lambda file: file.name)), tuple(sorted(folders)), tuple(unaddressable)
+        )
 
     def read(self, url: Url, start: int = 0, end: int | None = None) -> bytes:
         """The bytes [start, end) of an object, as far as it has them; one request."""
         try:
-            data = self._asked(url, lambda path: self._files.cat_file(path, start=start, end=end))
+            data = self._request(url, lambda path: self._files.cat_file(path, start=start, end=end))
         except OSError as error:
             if error.errno == errno.ERANGE:  # nothing stands there: an empty object, or after its end
                 return b""
@@ -129,43 +131,43 @@ class Objects:
 
     def download(self, url: Url, target: Path, size: int) -> None:
         """Write an object into a file. Raises Torn where it has not `size` bytes."""
-        writing = Lock()
+        write_lock = Lock()
 
-        def part(start: int) -> int:
+        def fetch_part(start: int) -> int:
             data = self.read(url, start, None if start + _PART >= size else start + _PART)
-            with writing:
+            with write_lock:
                 file.seek(start)
                 return file.write(data)
 
         with target.open("wb") as file:
             starts = range(0, max(1, size), _PART)
             if len(starts) == 1:
-                written = part(0)
+                written = fetch_part(0)
             else:
                 with ThreadPoolExecutor(_AT_ONCE) as readers:
-                    written = sum(readers.map(part, starts))
+                    written = sum(readers.map(fetch_part, starts))
         if written != size:
-            raise Torn(errno.EIO, f"{written:,} bytes came instead of {size:,}", str(url))
+            raise TornObject(errno.EIO, f"{written:,} bytes came instead of {size:,}", str(url))
 
     def upload(self, file: Path, url: Url) -> None:
         """Make an object of a file. It can be seen when it is whole."""
         # What goes in parts would have to begin anew for each part that fails, were these not tried again on their own.
         files = self._files if file.stat().st_size < _IN_PARTS else _filesystem(url.scheme, attempts=_TRIES)
-        self._asked(url, lambda path: files.put_file(str(file), path), most_seconds=math.inf)
+        self._request(url, lambda path: files.put_file(str(file), path), most_seconds=math.inf)
 
     def create(self, url: Url, data: bytes) -> None:
         """Make an object, if there is none of that name. Raises FileExistsError, also where an earlier try of this call
         came through and its answer was lost."""
-        self._asked(url, lambda path: self._files.pipe_file(path, data, mode="create"))
+        self._request(url, lambda path: self._files.pipe_file(path, data, mode="create"))
 
     def delete(self, url: Url) -> None:
         """Remove an object; one that is gone is fine."""
         try:
-            self._asked(url, lambda path: self._files.rm_file(path))
+            self._request(url, lambda path: self._files.rm_file(path))
         except FileNotFoundError:
             return
 
-    def _asked(self, url: Url, ask: Callable[[str], _T], *, most_seconds: float = _MOST_SECONDS) -> _T:
+    def _request(self, url: Url, ask: Callable[[str], _T], *, most_seconds: float = _MOST_SECONDS) -> _T:
         path = self._files._strip_protocol(url.text)
         began, reason = time.monotonic(), ""
         for tries in range(1, _TRIES + 1):
@@ -179,7 +181,7 @@ class Objects:
                 break
             time.sleep(_FIRST_WAIT * 2 ** (tries - 1) * random.uniform(0.5, 1))
         seconds = time.monotonic() - began
-        raise Unavailable(errno.EIO, f"no answer in {tries} tries over {seconds:.0f} s ({reason})", str(url))
+        raise StoreUnavailable(errno.EIO, f"no answer in {tries} tries over {seconds:.0f} s ({reason})", str(url))
 
 
 @lru_cache
@@ -215,20 +217,20 @@ def _options(scheme: str, attempts: int) -> dict[str, Any]:
         return {}
     from fsspec.config import conf
 
-    own = {
+    our_options = {
         "max_pool_connections": CONNECTIONS,
         "retries": {"mode": "standard", "total_max_attempts": attempts},
         "connect_timeout": 10,
         "read_timeout": 20,
     }
-    return {"config_kwargs": {**own, **conf.get(scheme, {}).get("config_kwargs", {})}}
+    return {"config_kwargs": {**our_options, **conf.get(scheme, {}).get("config_kwargs", {})}}
 
 
-def _found(name: str, said: dict[str, Any]) -> Found:
+def _stored_object(name: str, info: dict[str, Any]) -> StoredObject:
     """What a file system says of an object; each calls the same things by names of its own."""
-    modified = next((said[key] for key in _MODIFIED if said.get(key)), 0)
-    etag = next((str(said[key]) for key in ("ETag", "etag") if said.get(key)), None)
-    return Found(name, int(said["size"]), _nanoseconds(modified), etag.strip('"') if etag else None)
+    modified = next((info[key] for key in _MODIFIED if info.get(key)), 0)
+    etag = next((str(info[key]) for key in ("ETag", "etag") if info.get(key)), None)
+    return StoredObject(name, int(info["size"]), _nanoseconds(modified), etag.strip('"') if etag else None)
 
 
 _MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
@@ -243,28 +245,28 @@ def _nanoseconds(moment: Any) -> int:
 
 def _failure(error: Exception, url: Url) -> Exception | None:
     """What to raise for an error; None where it is worth another try."""
-    reason, place, status = _reason(error), str(url), _status(error)
+    reason, url_text, status = _reason(error), str(url), _status(error)
     if isinstance(error, TimeoutError):
         return None
     if isinstance(error, FileExistsError) or status == 412:
-        return FileExistsError(errno.EEXIST, reason, place)
+        return FileExistsError(errno.EEXIST, reason, url_text)
     if isinstance(error, (FileNotFoundError, KeyError)) or status == 404:
-        return FileNotFoundError(errno.ENOENT, f"nothing is there ({reason})", place)
+        return FileNotFoundError(errno.ENOENT, f"nothing is there ({reason})", url_text)
     if type(error).__name__ in _NO_CREDENTIALS:
-        return PermissionError(errno.EACCES, f"no credentials for it were found ({reason})", place)
+        return PermissionError(errno.EACCES, f"no credentials for it were found ({reason})", url_text)
     if isinstance(error, PermissionError) or status in (401, 403):
-        return PermissionError(errno.EACCES, f"access denied ({reason})", place)
+        return PermissionError(errno.EACCES, f"access denied ({reason})", url_text)
     if status == 416:
-        return OSError(errno.ERANGE, reason, place)
+        return OSError(errno.ERANGE, reason, url_text)
     if status is not None:
-        worth = status >= 500 or status in _WORTH_ANOTHER_TRY
-        return None if worth else OSError(errno.EINVAL, reason, place)
+        is_worth_another_try = status >= 500 or status in _WORTH_ANOTHER_TRY
+        return None if is_worth_another_try else OSError(errno.EINVAL, reason, url_text)
     if isinstance(error, OSError):
-        return OSError(error.errno, reason, place) if error.errno in _FINAL else None
+        return OSError(error.errno, reason, url_text) if error.errno in _FINAL else None
     if type(error).__module__.partition(".")[0] in _OF_REQUESTS:
         return None
     if isinstance(error, ValueError):  # what cannot be a bucket, or a key
-        return OSError(errno.EINVAL, reason, place)
+        return OSError(errno.EINVAL, reason, url_text)
     return error
 
 

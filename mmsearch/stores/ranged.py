@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-__all__ = ["Ranged"]
+__all__ = ["RangedFile"]
 
 
 _AT_ONCE = 16
 
 
-class Ranged(io.RawIOBase, BinaryIO):
-    """`size` bytes, of which `read_range(start, end)` gives any piece. `fetch` helps where it keeps what it gave."""
+class RangedFile(io.RawIOBase, BinaryIO):
+    """A file of `size` bytes, of which `read_range(start, end)` gives any. `fetch` helps where it keeps those."""
 
     def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
-        self._size, self._read_range, self._at = size, read_range, 0
+        self._size, self._read_range, self._position = size, read_range, 0
 
     def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Have these pieces, which will be read one after the other, fetched at the same time."""
@@ -30,19 +30,19 @@ class Ranged(io.RawIOBase, BinaryIO):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise ValueError(f"negative seek position {base + offset}")
-        self._at = base + offset
-        return self._at
+        self._position = base + offset
+        return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        data = self._read_range(self._at, end) if end > self._at else b""
-        self._at += len(data)
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        data = self._read_range(self._position, end) if end > self._position else b""
+        self._position += len(data)
         return data
 
     def readall(self) -> bytes:

@@ -10,11 +10,11 @@ from typing import BinaryIO
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
 from mmsearch.stores.anywhere import exists
-from mmsearch.stores.copies import Copies
-from mmsearch.stores.filling import filled
-from mmsearch.stores.names import Entry, Found, Listed, NameTaken
-from mmsearch.stores.objects import Objects, Torn, objects_of
-from mmsearch.stores.ranged import Ranged
+from mmsearch.stores.copies import LocalCopies
+from mmsearch.stores.filling import fill_folder
+from mmsearch.stores.objects import Objects, TornObject, objects_of
+from mmsearch.stores.ranged import RangedFile
+from mmsearch.stores.store_entries import FolderEntry, NameTaken, ObjectListing, StoredObject
 
 __all__ = ["ObjectStore"]
 
@@ -23,13 +23,13 @@ _PROBED = "store/creates"  # the copy of a note that the store was found to keep
 
 
 @contextlib.contextmanager
-def _storage_errors(place: Url) -> Iterator[None]:
+def _storage_errors(location: Url) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
         raise
     except OSError as error:  # also where there is no such bucket
-        failure = StoreError(f"cannot write {place}: {error.strerror or error}. Nothing committed before is lost.")
+        failure = StoreError(f"cannot write {location}: {error.strerror or error}. Nothing committed before is lost.")
     else:
         return
     raise failure
@@ -50,8 +50,8 @@ class ObjectStore:
         return objects_of(self.location.scheme)  # not held: connections cannot be pickled
 
     @property
-    def _copies(self) -> Copies:
-        return Copies(self.location)
+    def _copies(self) -> LocalCopies:
+        return LocalCopies(self.location)
 
     def exists(self) -> bool:
         return exists(self.location)
@@ -67,37 +67,37 @@ class ObjectStore:
         raise failure
 
     def names(self, folder: str) -> list[str]:
-        listed = self._listed(folder)
-        return sorted([*(file.name for file in listed.files), *listed.folders])
+        listing = self._list_folder(folder)
+        return sorted([*(file.name for file in listing.files), *listing.folders])
 
-    def entries(self, folder: str) -> list[Entry]:
-        listed = self._listed(folder)
-        inside = {name: self._listed(f"{folder}/{name}").files for name in listed.folders}
-        found = [_entry(file.name, [file], is_folder=False) for file in listed.files]
-        found += [_entry(name, files, is_folder=True) for name, files in inside.items() if files]
-        return sorted(found, key=lambda entry: entry.name)
+    def entries(self, folder: str) -> list[FolderEntry]:
+        listing = self._list_folder(folder)
+        files_of_folder = {name: self._list_folder(f"{folder}/{name}").files for name in listing.folders}
+        entries = [_make_entry(file.name, [file], is_folder=False) for file in listing.files]
+        entries += [_make_entry(name, files, is_folder=True) for name, files in files_of_folder.items() if files]
+        return sorted(entries, key=lambda entry: entry.name)
 
-    def _listed(self, folder: str) -> Listed:
+    def _list_folder(self, folder: str) -> ObjectListing:
         with _reading_errors(self.location / folder):
             try:
                 return self._objects.list(self.location / folder)
             except FileNotFoundError:
-                return Listed((), (), ())
+                return ObjectListing((), (), ())
 
     def read(self, name: str) -> bytes:
         with _reading_errors(self.location / name):
             return self._objects.read(self.location / name)
 
-    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | Ranged:
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Path | RangedFile:
         url = self.location / name
 
-        def part(start: int, end: int) -> bytes:
-            place = f"parts/{name.replace('/', '-')}-{start}-{end}"
+        def read_range(start: int, end: int) -> bytes:
+            copy_name = f"parts/{name.replace('/', '-')}-{start}-{end}"
             with _reading_errors(url):
-                return self._copies.keep(place, lambda path: self._fetch(url, path, start, end)).read_bytes()
+                return self._copies.keep(copy_name, lambda path: self._fetch(url, path, start, end)).read_bytes()
 
         if size is not None and size > _FETCHED_WHOLE and not whole and self._copies.present(name) is None:
-            return Ranged(size, part)
+            return RangedFile(size, read_range)
         with _reading_errors(url):
             if size is None:
                 return self._copies.keep(name, lambda path: self._fetch(url, path, 0, None))
@@ -106,17 +106,17 @@ class ObjectStore:
     def _fetch(self, url: Url, path: Path, start: int, end: int | None) -> None:
         data = self._objects.read(url, start, end)
         if end is not None and len(data) != end - start:
-            raise Torn(errno.EIO, f"it ends before byte {end:,}", str(url))
+            raise TornObject(errno.EIO, f"it ends before byte {end:,}", str(url))
         path.write_bytes(data)
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         self._require_creates()
-        with self._written(name) as file:
+        with self._write_object(name) as file:
             yield file
 
     @contextlib.contextmanager
-    def _written(self, name: str) -> Iterator[BinaryIO]:
+    def _write_object(self, name: str) -> Iterator[BinaryIO]:
         # Written here first: fsspec's own files upload what there is when their block fails.
         copies, url = self._copies, self.location / name
         temporary = copies.temporary(name)
@@ -132,7 +132,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def replace(self, name: str) -> Iterator[BinaryIO]:
-        with self._written(name) as file:
+        with self._write_object(name) as file:
             yield file
         self._copies.drop(name)  # it may be replaced again
 
@@ -168,7 +168,7 @@ class ObjectStore:
     @contextlib.contextmanager
     def new_folder(self, name: str) -> Iterator[Path]:
         folder = self._copies.temporary(name).with_name(Path(name).name)
-        with filled(folder):
+        with fill_folder(folder):
             yield folder
 
     def unfinished(self, folder: str) -> set[str]:
@@ -188,7 +188,7 @@ class ObjectStore:
         self._copies.drop(name)
 
     def remove_folder(self, name: str) -> None:
-        for file in self._listed(name).files:
+        for file in self._list_folder(name).files:
             url = self.location / name / file.name
             with _storage_errors(url):
                 self._objects.delete(url)
@@ -237,19 +237,19 @@ class ObjectStore:
         )
 
 
-def _entry(name: str, files: Sequence[Found], *, is_folder: bool) -> Entry:
+def _make_entry(name: str, files: Sequence[StoredObject], *, is_folder: bool) -> FolderEntry:
     newest = max((file.modified_ns for file in files), default=0)
-    return Entry(name, is_folder, len(files), sum(file.size for file in files), newest / 1e9)
+    return FolderEntry(name, is_folder, len(files), sum(file.size for file in files), newest / 1e9)
 
 
 @contextlib.contextmanager
-def _reading_errors(place: Url) -> Iterator[None]:
+def _reading_errors(location: Url) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, Torn):
+    except (FileNotFoundError, TornObject):
         raise
     except OSError as error:
-        failure = StoreError(f"cannot read {place}: {error.strerror or error}")
+        failure = StoreError(f"cannot read {location}: {error.strerror or error}")
     else:
         return
     raise failure

@@ -7,13 +7,13 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from mmsearch.locations import Location
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.names import Entry
-from mmsearch.stores.ranged import Ranged
+from mmsearch.stores.ranged import RangedFile
+from mmsearch.stores.store_entries import FolderEntry
 
-__all__ = ["Source", "Store", "open_store"]
+__all__ = ["ReadableFile", "Store", "open_store"]
 
 
-Source: TypeAlias = Path | Ranged
+ReadableFile: TypeAlias = Path | RangedFile
 """A file that is open for reading parts of it."""
 
 
@@ -36,13 +36,13 @@ class Store(Protocol):
     def names(self, folder: str) -> list[str]:
         """Names directly in a folder, sorted; empty where there is no such folder."""
 
-    def entries(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[FolderEntry]:
         """What stands directly in a folder, with size and age; empty where there is no such folder."""
 
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
 
-    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> Source:
+    def open(self, name: str, *, size: int | None = None, whole: bool = False) -> ReadableFile:
         """A file for reading parts of it: its path where it lies on this machine, else a stream.
 
         size: its bytes, where the caller knows. whole: most of it will be read. Raises OSError for another size.

@@ -22,7 +22,13 @@ _IN_USE = 600
 
 @dataclass(frozen=True, slots=True)
 class CacheKind:
-    """One folder of the cache. entries, bytes: in it. used: when the newest of them was last used, as a Unix time."""
+    """One folder of the cache.
+
+    Attributes:
+        entries: The number of its entries.
+        bytes: Their size.
+        used: When the newest of them was last used, as a Unix time.
+    """
 
     name: str
     entries: int
@@ -32,7 +38,7 @@ class CacheKind:
 
 def cached(kinds: Sequence[str] = ()) -> tuple[CacheKind, ...]:
     """What the cache holds, by kind; of all kinds where none is named. Raises StoreError for one that is not there."""
-    return tuple(_described(name, list(_entries(name))) for name in _kinds(kinds))
+    return tuple(_describe_kind(name, list(_list_entries(name))) for name in _select_kinds(kinds))
 
 
 def prune_cache(kinds: Sequence[str] = (), *, unused_days: float = 30.0) -> tuple[CacheKind, ...]:
@@ -42,37 +48,37 @@ def prune_cache(kinds: Sequence[str] = (), *, unused_days: float = 30.0) -> tupl
     """
     now = time.time()
     removed = []
-    for name in _kinds(kinds):
-        old = [entry for entry in _entries(name) if now - entry.used > max(unused_days * 86_400, _IN_USE)]
+    for name in _select_kinds(kinds):
+        old = [entry for entry in _list_entries(name) if now - entry.used > max(unused_days * 86_400, _IN_USE)]
         for entry in old:
-            _remove(entry.place)
-        removed.append(_described(name, old))
+            _remove(entry.path)
+        removed.append(_describe_kind(name, old))
     return tuple(removed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    place: Path
+class _CacheEntry:
+    path: Path
     bytes: int
     used: float
 
 
-def _kinds(wanted: Sequence[str]) -> list[str]:
-    there = sorted(entry.name for entry in cache_dir().iterdir() if entry.is_dir()) if cache_dir().is_dir() else []
+def _select_kinds(wanted: Sequence[str]) -> list[str]:
+    present = sorted(entry.name for entry in cache_dir().iterdir() if entry.is_dir()) if cache_dir().is_dir() else []
     for name in wanted:
-        if name not in there:
-            raise StoreError(f"the cache {cache_dir()} has no {name!r}; it has {', '.join(there) or 'nothing'}")
-    return list(dict.fromkeys(wanted)) or there
+        if name not in present:
+            raise StoreError(f"the cache {cache_dir()} has no {name!r}; it has {', '.join(present) or 'nothing'}")
+    return list(dict.fromkeys(wanted)) or present
 
 
-def _entries(kind: str) -> list[_Entry]:
-    return [_measured(place) for place in sorted((cache_dir() / kind).iterdir())]
+def _list_entries(kind: str) -> list[_CacheEntry]:
+    return [_measure_entry(path) for path in sorted((cache_dir() / kind).iterdir())]
 
 
-def _measured(place: Path) -> _Entry:
+def _measure_entry(path: Path) -> _CacheEntry:
     total, used = 0, 0.0
-    inside = [place, *place.rglob("*")] if place.is_dir() and not place.is_symlink() else [place]
-    for file in inside:
+    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    for file in files:
         try:
             status = file.lstat()
         except FileNotFoundError:  # removed by somebody else meanwhile
@@ -80,18 +86,18 @@ def _measured(place: Path) -> _Entry:
         # Reading marks files where the file system keeps access times; who uses a folder touches it.
         used = max(used, status.st_mtime, status.st_atime if not file.is_dir() else 0)
         total += 0 if file.is_dir() else status.st_size
-    return _Entry(place, total, used)
+    return _CacheEntry(path, total, used)
 
 
-def _described(kind: str, entries: Sequence[_Entry]) -> CacheKind:
+def _describe_kind(kind: str, entries: Sequence[_CacheEntry]) -> CacheKind:
     return CacheKind(kind, len(entries), sum(e.bytes for e in entries), max((e.used for e in entries), default=0.0))
 
 
-def _remove(place: Path) -> None:
+def _remove(path: Path) -> None:
     try:
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            place.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot remove {place}: {error.strerror or error}") from error
+        raise StoreError(f"cannot remove {path}: {error.strerror or error}") from error

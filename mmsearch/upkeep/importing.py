@@ -31,9 +31,13 @@ _COLUMNS = ("image_path", "caption", "width", "height", "original_width", "origi
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What was imported. held: rows that an earlier run had imported. skipped: rows whose vector is none.
+    """What was imported.
 
-    root: where the pictures are taken to be. present: whether that is there now.
+    Attributes:
+        root: Where the pictures are taken to be.
+        held: The number of rows that an earlier run had imported.
+        skipped: The number of rows whose vector is none.
+        present: Whether the root is there now.
     """
 
     gallery: Location
@@ -64,7 +68,7 @@ def import_vectors(
     Raises SourceError (no such output, parts that do not belong together), EncoderError, EncoderMismatch.
     """
     source = Path(os.path.abspath(expanded(folder)))  # noqa: PTH100
-    parts = _parts(source)
+    parts = _find_parts(source)
     dims = {part.dim for part in parts}
     if len(dims) != 1:
         raise SourceError(f"{source} holds vectors of several lengths ({sorted(dims)}); they are not of one model")
@@ -73,22 +77,29 @@ def import_vectors(
     with open_writer(place_for_gallery(gallery), command="import") as writer:
         _require_importable(writer, identity)
         writer.begin(identity, parts[0].dtype)
-        place = located(images) if images else base or source
-        work = _Import(writer, str(base) if base else "", _root(writer, place))
+        root_path = located(images) if images else base or source
+        import_run = _ImportRun(writer, str(base) if base else "", _find_or_add_root(writer, root_path))
         for part in parts:
-            work.take(part, progress)
+            import_run.import_part(part, progress)
         writer.commit()
         warnings.warn(
             f"that these are vectors of {identity.spec} was declared and is not checked", MmsearchWarning, stacklevel=2
         )
-        pictures, captions = work.counts[IMAGES.name], work.counts[CAPTIONS.name]
+        image_count, caption_count = import_run.counts[IMAGES.name], import_run.counts[CAPTIONS.name]
         return ImportReport(
-            writer.gallery.path, identity, place, pictures, captions, work.held, work.skipped, is_folder(place)
+            writer.gallery.path,
+            identity,
+            root_path,
+            image_count,
+            caption_count,
+            import_run.held,
+            import_run.skipped,
+            is_folder(root_path),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ImportPart:
     """Rows of one number: the vectors that there are, and the metadata in the same order."""
 
     metadata: Path
@@ -119,37 +130,39 @@ class _Part:
             raise SourceError(f"{self.metadata} cannot be read after row {first:,}: {error}") from error
 
 
-def _parts(folder: Path) -> list[_Part]:
-    numbered = {name: _numbered(folder / name, name) for name in ("img_emb", "text_emb", "metadata")}
-    if not numbered["metadata"] or not (numbered["img_emb"] or numbered["text_emb"]):
+def _find_parts(folder: Path) -> list[_ImportPart]:
+    files_by_number = {name: _find_numbered_files(folder / name, name) for name in ("img_emb", "text_emb", "metadata")}
+    if not files_by_number["metadata"] or not (files_by_number["img_emb"] or files_by_number["text_emb"]):
         raise SourceError(
             f"{folder} is no output of clip-retrieval: expected metadata/metadata_0.parquet, and img_emb/img_emb_0.npy "
             "or text_emb/text_emb_0.npy"
         )
     parts = []
-    for number, metadata in sorted(numbered["metadata"].items()):
+    for number, metadata in sorted(files_by_number["metadata"].items()):
         vectors = {
-            table: _vectors(numbered[name][number]) for table, name in _VECTORS.items() if number in numbered[name]
+            table: _map_vectors(files_by_number[name][number])
+            for table, name in _VECTORS.items()
+            if number in files_by_number[name]
         }
         if not vectors:
             raise SourceError(f"{metadata} has no vectors beside it")
-        rows = _row_count(metadata)
+        rows = _count_rows(metadata)
         for array in vectors.values():
             if len(array) != rows:
                 raise SourceError(f"{metadata} describes {rows:,} rows, and there are {len(array):,} vectors beside it")
-        parts.append(_Part(metadata, vectors, rows))
+        parts.append(_ImportPart(metadata, vectors, rows))
     return parts
 
 
-def _numbered(folder: Path, name: str) -> dict[int, Path]:
-    found = {}
+def _find_numbered_files(folder: Path, name: str) -> dict[int, Path]:
+    files = {}
     for file in folder.glob(f"{name}_*"):
         if (match := re.fullmatch(rf"{name}_(\d+)\.(npy|parquet)", file.name)) and file.is_file():
-            found[int(match[1])] = file
-    return found
+            files[int(match[1])] = file
+    return files
 
 
-def _vectors(file: Path) -> NDArray[np.floating]:
+def _map_vectors(file: Path) -> NDArray[np.floating]:
     try:
         array: NDArray[np.floating] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -159,7 +172,7 @@ def _vectors(file: Path) -> NDArray[np.floating]:
     return array
 
 
-def _row_count(file: Path) -> int:
+def _count_rows(file: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -169,12 +182,12 @@ def _row_count(file: Path) -> int:
         raise SourceError(f"{file} cannot be read: {error}") from error
 
 
-def _common_folder(parts: Sequence[_Part]) -> Path | None:
+def _common_folder(parts: Sequence[_ImportPart]) -> Path | None:
     """The folder that all pictures are below, or None where their paths are relative."""
     folders: set[str] = set()
     for part in parts:
         for _, rows in part.batches():
-            folders |= {os.path.dirname(_text(row.get("image_path"))) for row in rows}  # noqa: PTH120
+            folders |= {os.path.dirname(_text_value(row.get("image_path"))) for row in rows}  # noqa: PTH120
     absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
     return Path(os.path.commonpath(absolute)) if absolute and len(absolute) == len(folders) else None
 
@@ -188,14 +201,14 @@ def _require_importable(writer: GalleryWriter, identity: EncoderIdentity) -> Non
         )
 
 
-def _root(writer: GalleryWriter, place: Location) -> Root:
+def _find_or_add_root(writer: GalleryWriter, path: Location) -> Root:
     for root in writer.roots:
-        if writer.root_path(root) == place:
+        if writer.root_path(root) == path:
             return root
-    return writer.add_root(place, whole=False)
+    return writer.add_root(path, whole=False)
 
 
-class _Import:
+class _ImportRun:
     """Rows on their way into the gallery."""
 
     def __init__(self, writer: GalleryWriter, base: str, root: Root) -> None:
@@ -206,7 +219,7 @@ class _Import:
         self.counts = dict.fromkeys(_VECTORS, 0)
         self.held = self.skipped = 0
 
-    def take(self, part: _Part, progress: ProgressCallback) -> None:
+    def import_part(self, part: _ImportPart, progress: ProgressCallback) -> None:
         source = self._writer.uri(part.metadata)
         for first, rows in part.batches():
             for table, vectors in part.vectors.items():
@@ -220,26 +233,26 @@ class _Import:
             progress(Progress("importing", first + len(rows), part.rows, self.skipped))
 
     def _take_images(self, rows: Sequence[Mapping[str, Any]], vectors: NDArray[np.float32]) -> None:
-        usable = _usable(vectors)
-        kept: list[ImageRow] = []
-        places: list[int] = []
+        usable = _find_usable(vectors)
+        image_rows: list[ImageRow] = []
+        usable_rows: list[int] = []
         skips: list[SkippedRow] = []
-        for place, row in enumerate(rows):
-            name = self._name(row)
+        for number, row in enumerate(rows):
+            name = self._image_name(row)
             if name is None:
                 continue
             if name in self._images:
                 self.held += 1
-            elif usable[place]:
+            elif usable[number]:
                 self._images.add(name)
-                places.append(place)
-                width, height = (_side(row, side) for side in ("width", "height"))
-                kept.append(ImageRow(self._root.id, name, None, None, None, None, None, width, height, None))
+                usable_rows.append(number)
+                width, height = (_read_side(row, side) for side in ("width", "height"))
+                image_rows.append(ImageRow(self._root.id, name, None, None, None, None, None, width, height, None))
             elif name not in self._skipped:
                 self._skipped.add(name)
                 reason = "its imported vector is empty or not finite"
                 skips.append(SkippedRow(self._root.id, name, None, None, None, None, "encode", reason))
-        self._append(IMAGES.name, kept, vectors[places])
+        self._append(IMAGES.name, image_rows, vectors[usable_rows])
         if skips:
             self._writer.append(SKIPPED.name, skips)
             self.skipped += len(skips)
@@ -247,22 +260,22 @@ class _Import:
     def _take_captions(
         self, source: str, first: int, rows: Sequence[Mapping[str, Any]], vectors: NDArray[np.float32]
     ) -> None:
-        usable = _usable(vectors)
-        kept: list[CaptionRow] = []
-        places: list[int] = []
-        for place, row in enumerate(rows):
+        usable = _find_usable(vectors)
+        caption_rows: list[CaptionRow] = []
+        usable_rows: list[int] = []
+        for number, row in enumerate(rows):
             caption = row.get("caption")
-            if not isinstance(caption, str) or not caption.strip() or not usable[place]:
+            if not isinstance(caption, str) or not caption.strip() or not usable[number]:
                 continue
-            if (source, first + place) in self._captions:
+            if (source, first + number) in self._captions:
                 self.held += 1
                 continue
-            places.append(place)
-            name = self._name(row)
-            known = name if name in self._images else None
-            root_id = None if known is None else self._root.id
-            kept.append(CaptionRow(caption.strip(), root_id, known, None, source, first + place))
-        self._append(CAPTIONS.name, kept, vectors[places])
+            usable_rows.append(number)
+            name = self._image_name(row)
+            linked_name = name if name in self._images else None
+            root_id = None if linked_name is None else self._root.id
+            caption_rows.append(CaptionRow(caption.strip(), root_id, linked_name, None, source, first + number))
+        self._append(CAPTIONS.name, caption_rows, vectors[usable_rows])
 
     def _append(
         self, table: str, rows: Sequence[ImageRow] | Sequence[CaptionRow], vectors: NDArray[np.float32]
@@ -272,18 +285,18 @@ class _Import:
             self._writer.append(table, rows, unit, Provenance("unknown", "unknown", "imported"))
             self.counts[table] += len(rows)
 
-    def _name(self, row: Mapping[str, Any]) -> str | None:
-        if not (path := _text(row.get("image_path"))):
+    def _image_name(self, row: Mapping[str, Any]) -> str | None:
+        if not (path := _text_value(row.get("image_path"))):
             return None
         name = os.path.relpath(path, self._base) if self._base else path
         return name.encode("utf-8", "replace").decode()
 
 
-def _text(value: object) -> str:
+def _text_value(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _side(row: Mapping[str, Any], side: str) -> int | None:
+def _read_side(row: Mapping[str, Any], side: str) -> int | None:
     """Of a picture. What a table without it holds may be null, NaN or a text."""
     for value in (row.get(side), row.get(f"original_{side}")):
         if isinstance(value, (int, float)) and 0 < value < 1 << 31:
@@ -291,7 +304,7 @@ def _side(row: Mapping[str, Any], side: str) -> int | None:
     return None
 
 
-def _usable(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _find_usable(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     norms = np.linalg.norm(vectors, axis=1)
-    found: NDArray[np.bool_] = np.isfinite(norms) & (norms > 1e-6)
-    return found
+    is_usable: NDArray[np.bool_] = np.isfinite(norms) & (norms > 1e-6)
+    return is_usable

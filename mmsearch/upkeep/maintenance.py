@@ -29,7 +29,11 @@ _Path = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class ForgetReport:
-    """What left a gallery. unlinked: captions that stay and name a picture which left."""
+    """What left a gallery.
+
+    Attributes:
+        unlinked: The number of captions that stay and name a picture which left.
+    """
 
     gallery: Location
     forgotten: str
@@ -49,7 +53,14 @@ class RelocateReport:
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """What `compact` did. shards: how many there were and are. removed: files out of use, and their bytes."""
+    """What `compact` did.
+
+    Attributes:
+        shards_before: The number of shards before.
+        shards_after: The number of shards after.
+        removed_files: The number of files that were out of use.
+        removed_bytes: Their size.
+    """
 
     gallery: Location
     shards_before: int
@@ -65,22 +76,22 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
     """
     path = located(root)
     with open_writer(Gallery.open(gallery).path, command="forget") as writer:
-        found = _find_root(writer, path)
-        if found is None:
+        gallery_root = _find_root(writer, path)
+        if gallery_root is None:
             source = writer.uri(real(path))
-            inside = f"{source}{MEMBER}"  # captions that stand beside pictures in a folder or an archive
+            member_prefix = f"{source}{MEMBER}"  # captions that stand beside pictures in a folder or an archive
             captions = [
                 row_id
                 for row_id, row in writer.gallery.all_captions()
-                if row.source == source or row.source.startswith(inside)
+                if row.source == source or row.source.startswith(member_prefix)
             ]
             if not captions:
                 raise SourceError(_no_such_root(writer, path))
             writer.delete(CAPTIONS.name, captions)
             images = unlinked = 0
         else:
-            unlinked = sum(row.root_id == found.id for _, row in writer.gallery.all_captions())
-            captions, images = [], _delete_root(writer, found)
+            unlinked = sum(row.root_id == gallery_root.id for _, row in writer.gallery.all_captions())
+            captions, images = [], _delete_root(writer, gallery_root)
         writer.commit()
         return ForgetReport(writer.gallery.path, str(path), images, len(captions), unlinked)
 
@@ -104,14 +115,14 @@ def relocate(root: _Path, new: _Path, *, gallery: _Path | None = None) -> Reloca
     if not is_folder(new_path):
         raise SourceError(f"no such folder: {new}")
     with open_writer(Gallery.open(gallery).path, command="relocate") as writer:
-        found = _find_root(writer, old_path)
-        if found is None:
+        gallery_root = _find_root(writer, old_path)
+        if gallery_root is None:
             raise SourceError(_no_such_root(writer, old_path))
-        require_apart(writer, new_path, but=found)
-        moved = replace(found, uri=writer.uri(new_path))
-        writer.set_roots([moved if other == found else other for other in writer.roots])
+        require_apart(writer, new_path, but=gallery_root)
+        moved = replace(gallery_root, uri=writer.uri(new_path))
+        writer.set_roots([moved if other == gallery_root else other for other in writer.roots])
         writer.commit()
-        return RelocateReport(writer.gallery.path, writer.root_path(found), new_path)
+        return RelocateReport(writer.gallery.path, writer.root_path(gallery_root), new_path)
 
 
 def compact(gallery: _Path | None = None, *, grace: timedelta = GRACE) -> CompactReport:
@@ -132,19 +143,19 @@ def _shard_count(gallery: Gallery) -> int:
 
 def _find_root(writer: GalleryWriter, path: Location) -> Root | None:
     by_name = [root for root in writer.roots if writer.root_path(root) == path]
-    by_place = [root for root in writer.roots if real(writer.root_path(root)) == real(path)]
+    by_real_path = [root for root in writer.roots if real(writer.root_path(root)) == real(path)]
     alike = [root for root in writer.roots if composed(str(writer.root_path(root))) == composed(str(path))]
-    return next(iter([*by_name, *by_place, *alike]), None)
+    return next(iter([*by_name, *by_real_path, *alike]), None)
 
 
 def _no_such_root(writer: GalleryWriter, path: Location) -> str:
     sources = sorted({row.source for _, row in writer.gallery.all_captions()})
     return (
         f"{writer.gallery.path} has no root {path}. "
-        f"It has {_listed([str(writer.root_path(root)) for root in writer.roots])}"
-        + (f" and captions from {_listed(sources)}" if sources else "")
+        f"It has {_join_names([str(writer.root_path(root)) for root in writer.roots])}"
+        + (f" and captions from {_join_names(sources)}" if sources else "")
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "none"

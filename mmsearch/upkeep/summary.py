@@ -19,7 +19,12 @@ _Path = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class RootInfo:
-    """A root. present: whether its folder is there now. whole: whether all of it is mirrored, or named files only."""
+    """A root of a gallery.
+
+    Attributes:
+        present: Whether its folder is there now.
+        whole: Whether all of it is mirrored, or named files only.
+    """
 
     path: str
     images: int
@@ -32,9 +37,12 @@ class RootInfo:
 class IndexInfo:
     """An index and its state.
 
-    covered: live rows that it answers for; beside: live rows that are scored exactly beside it; dead: rows that it
-    holds and that are no longer live. damaged: why it cannot be used (queries pass it by), or None. recall: as its
-    record says, empty where it is damaged.
+    Attributes:
+        covered: Live rows that it answers for.
+        beside: Live rows that are scored exactly beside it.
+        dead: Rows that it holds and that are no longer live.
+        damaged: Why it cannot be used (queries pass it by), or None.
+        recall: As its record says; empty where it is damaged.
     """
 
     table: str
@@ -51,8 +59,10 @@ class IndexInfo:
 class GalleryInfo:
     """What a gallery holds.
 
-    damaged: images of which a part is missing in the file. bytes: of all files of this version. shards: of images and
-    captions.
+    Attributes:
+        damaged: The number of images of which a part is missing in the file.
+        shards: The number of shards of images and captions.
+        bytes: The size of all files of this version.
     """
 
     path: Location
@@ -74,10 +84,10 @@ class GalleryInfo:
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
     """What the gallery holds at this moment. Raises GalleryNotFound."""
-    return consistently(Gallery.open(gallery), _info)
+    return consistently(Gallery.open(gallery), _describe_gallery)
 
 
-def _info(opened: Gallery) -> GalleryInfo:
+def _describe_gallery(opened: Gallery) -> GalleryInfo:
     manifest = opened.manifest
     return GalleryInfo(
         path=opened.path,
@@ -90,10 +100,10 @@ def _info(opened: Gallery) -> GalleryInfo:
         captions=opened.live_rows(CAPTIONS.name),
         skipped=opened.live_rows(SKIPPED.name),
         damaged=opened.damaged_images(),
-        shards=sum(len(manifest.shards[each.name]) for each in kinds()),
+        shards=sum(len(manifest.shards[kind.name]) for kind in kinds()),
         bytes=opened.data_bytes(),
-        roots=tuple(_roots(opened)),
-        indexes=tuple(_indexes(opened)),
+        roots=tuple(_describe_roots(opened)),
+        indexes=tuple(_describe_indexes(opened)),
         parity=manifest.parity,
     )
 
@@ -104,36 +114,38 @@ def skipped(gallery: _Path | None = None) -> list[tuple[str, SkippedRow]]:
     return [(str(opened.root_path(row.root_id)), row) for row in opened.skipped_rows()]
 
 
-def _roots(gallery: Gallery) -> list[RootInfo]:
-    images, missing = gallery.rows_per_root(IMAGES.name), gallery.rows_per_root(SKIPPED.name)
-    found = []
+def _describe_roots(gallery: Gallery) -> list[RootInfo]:
+    image_counts, skipped_counts = gallery.rows_per_root(IMAGES.name), gallery.rows_per_root(SKIPPED.name)
+    infos = []
     for root in gallery.manifest.roots:
         path = gallery.root_path(root.id)
-        present = path is not None and _is_there(path)
-        found.append(RootInfo(str(path), images.get(root.id, 0), missing.get(root.id, 0), present, root.whole))
-    return found
+        present = path is not None and _is_present(path)
+        infos.append(
+            RootInfo(str(path), image_counts.get(root.id, 0), skipped_counts.get(root.id, 0), present, root.whole)
+        )
+    return infos
 
 
-def _is_there(folder: Location) -> bool:
+def _is_present(folder: Location) -> bool:
     try:
         return is_folder(folder)
     except StoreError:  # one that does not answer, or not to us
         return False
 
 
-def _indexes(gallery: Gallery) -> list[IndexInfo]:
-    found = []
-    for table in (each.name for each in kinds()):
+def _describe_indexes(gallery: Gallery) -> list[IndexInfo]:
+    infos = []
+    for table in (kind.name for kind in kinds()):
         if (entry := gallery.index_for(table)) is not None:
             beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
             covered = gallery.live_rows(table) - beside
-            damaged, recall = _state(gallery, entry)
+            damaged, recall = _read_index_state(gallery, entry)
             dead = entry.rows - covered
-            found.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, dead, damaged, recall))
-    return found
+            infos.append(IndexInfo(table, entry.factory, entry.rows, covered, beside, dead, damaged, recall))
+    return infos
 
 
-def _state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, tuple[MeasuredRecall, ...]]:
+def _read_index_state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, tuple[MeasuredRecall, ...]]:
     """Why an index cannot be used, or None; and its recall."""
     own = gallery.manifest.encoder
     try:

@@ -12,7 +12,7 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.sources.caption_tables import TABLE_SUFFIXES, ColumnNames, UnknownColumns
 from mmsearch.stores import MOST_TEXT_BYTES, read_whole
 
-__all__ = ["decoded_lines", "read_annotations", "read_bytes"]
+__all__ = ["decode_lines", "read_annotations", "read_bytes"]
 
 KNOWN = (
     "Karpathy's dataset_*.json, COCO's captions_*.json, a JSON list or JSON lines of {image, captions}, "
@@ -26,54 +26,54 @@ def read_annotations(path: Path, names: ColumnNames) -> Draft:
     ones. BenchmarkError says what else it is."""
     data = read_bytes(path, "annotations")
     if data.startswith(MAGIC):
-        return _with_captions(read_parquet(path, names), path)
-    data = _as_utf8(data)
+        return _require_captions(read_parquet(path, names), path)
+    data = _to_utf8(data)
     if not data.decode("latin-1").strip():  # as text: str.strip knows more kinds of space than bytes.strip
         raise BenchmarkError(f"{path}: empty. An annotation file is {KNOWN}.")
     if b"\0" in data:
         raise BenchmarkError(f"{path}: a binary file ({data[:12]!r}…). An annotation file is {KNOWN}.")
-    odd: list[str] = []
+    latin1_lines: list[str] = []
     if data.lstrip()[:1] in (b"{", b"["):
         # Decoded line by line as well: one bad byte in a caption must not cost the file.
-        draft = read_json("\n".join(_decoded(data, odd)), str(path), names)
+        draft = read_json("\n".join(_decode(data, latin1_lines)), str(path), names)
     else:
-        lines = [Line(n, text) for n, text in enumerate(_decoded(data, odd), 1) if text.strip()]
+        lines = [Line(n, text) for n, text in enumerate(_decode(data, latin1_lines), 1) if text.strip()]
         try:
-            found = read_lines(lines, names, table=path.suffix.lower() in TABLE_SUFFIXES)
+            line_draft = read_lines(lines, names, table=path.suffix.lower() in TABLE_SUFFIXES)
         except UnknownColumns as error:
             raise BenchmarkError(f"{path}: {error}") from None
-        if found is None:
-            raise BenchmarkError(_not_annotations(path, lines))
-        draft = found
-    for item in odd:
+        if line_draft is None:
+            raise BenchmarkError(_explain_unknown_file(path, lines))
+        draft = line_draft
+    for item in latin1_lines:
         draft.report("decoded_as_latin1", item)
-    return _with_captions(draft, path)
+    return _require_captions(draft, path)
 
 
-def _with_captions(draft: Draft, path: Path) -> Draft:
+def _require_captions(draft: Draft, path: Path) -> Draft:
     if not draft.captions:
         raise BenchmarkError(f"{path}: a {draft.source}, but without a single caption.")
     return draft
 
 
-def decoded_lines(data: bytes) -> list[str]:
+def decode_lines(data: bytes) -> list[str]:
     """The lines of a text that are not blank, without surrounding whitespace."""
-    return [text for line in _decoded(_as_utf8(data), []) if (text := line.strip())]
+    return [text for line in _decode(_to_utf8(data), []) if (text := line.strip())]
 
 
-def read_bytes(path: Path, what: str) -> bytes:
-    """The file's content. what: "annotations" or "split list", for the message."""
+def read_bytes(path: Path, noun: str) -> bytes:
+    """The file's content. noun: "annotations" or "split list", for the message."""
     if path.is_dir():
-        raise BenchmarkError(f"{what}: {path} is a folder; give the file in it.")
+        raise BenchmarkError(f"{noun}: {path} is a folder; give the file in it.")
     try:
         return read_whole(path, MOST_TEXT_BYTES)
     except FileNotFoundError:
-        raise BenchmarkError(f"{what}: there is no file {path}") from None
+        raise BenchmarkError(f"{noun}: there is no file {path}") from None
     except OSError as error:
-        raise BenchmarkError(f"{what}: {path} cannot be read: {error.strerror}") from None
+        raise BenchmarkError(f"{noun}: {path} cannot be read: {error.strerror}") from None
 
 
-def _as_utf8(data: bytes) -> bytes:
+def _to_utf8(data: bytes) -> bytes:
     """Without a byte order mark; Windows programs write UTF-16 with one."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if data.startswith(mark):
@@ -82,18 +82,18 @@ def _as_utf8(data: bytes) -> bytes:
     return data
 
 
-def _decoded(data: bytes, odd: list[str]) -> Iterator[str]:
-    """The lines of a file, LF, CRLF or CR. Those that are not UTF-8 are read as Latin-1 and noted in odd."""
+def _decode(data: bytes, latin1_lines: list[str]) -> Iterator[str]:
+    """The lines of a file, LF, CRLF or CR. Those that are not UTF-8 are read as Latin-1 and noted in latin1_lines."""
     for number, line in enumerate(re.split(rb"\r\n|\n|\r", data), 1):
         try:
             yield line.decode()
         except UnicodeDecodeError:
             text = line.decode("latin-1")
-            odd.append(f"line {number}: {text.strip()[:80]}")
+            latin1_lines.append(f"line {number}: {text.strip()[:80]}")
             yield text
 
 
-def _not_annotations(path: Path, lines: list[Line]) -> str:
+def _explain_unknown_file(path: Path, lines: list[Line]) -> str:
     if all(len(line.text.split()) == 1 for line in lines) and len(lines) > 1:
         hint = " It looks like a list of names: that is a split list, not annotations."
     else:

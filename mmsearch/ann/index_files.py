@@ -18,7 +18,7 @@ from mmsearch.ann.vectors import map_vectors
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.versions import IndexEntry
 
-__all__ = ["first_damage", "open_index", "read_record", "save", "save_record", "share_files"]
+__all__ = ["find_damaged_file", "open_index", "read_record", "save", "save_record", "share_files"]
 
 _CODES_FILE, _IDS_FILE, _RECORD_FILE = "index.faiss", "row_ids.npy", "record.json"
 
@@ -27,7 +27,7 @@ def save(ann: AnnIndex, folder: Path, vectors: FileRecord) -> IndexRecord:
     """Write an index into a folder that holds its vectors already, and make it durable; returns the finished record."""
     faiss = load_faiss()
 
-    with _storing(folder):
+    with _raise_store_errors(folder):
         faiss.write_index(ann.faiss_index, str(folder / _CODES_FILE))
         np.save(folder / _IDS_FILE, ann.row_ids, allow_pickle=False)
         files = tuple(_file_record(folder / name) for name in (_CODES_FILE, _IDS_FILE))
@@ -40,7 +40,7 @@ def save(ann: AnnIndex, folder: Path, vectors: FileRecord) -> IndexRecord:
 
 def save_record(record: IndexRecord, folder: Path) -> None:
     """Write (again, while no manifest names the folder) what is known of the index in it. Raises StoreError."""
-    with _storing(folder):
+    with _raise_store_errors(folder):
         document = {"format_version": FORMAT_VERSION, **asdict(record)}
         (folder / _RECORD_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         _fsync(folder / _RECORD_FILE)
@@ -49,7 +49,7 @@ def save_record(record: IndexRecord, folder: Path) -> None:
 
 def share_files(record: IndexRecord, source: Path, folder: Path, name: str) -> IndexRecord:
     """Put the files of an index into another folder too, by hard links where the file system has them."""
-    with _storing(folder):
+    with _raise_store_errors(folder):
         for file in record.files:
             try:
                 os.link(source / file.name, folder / file.name)
@@ -63,7 +63,7 @@ def share_files(record: IndexRecord, source: Path, folder: Path, name: str) -> I
     return shared
 
 
-def first_damage(record: IndexRecord, folder: Path) -> str | None:
+def find_damaged_file(record: IndexRecord, folder: Path) -> str | None:
     """The first file of an index whose bytes are not those that were written; None where all are. Reads everything."""
     for file in record.files:
         try:
@@ -106,11 +106,11 @@ def open_index(folder: Path, *, fingerprint: str, dim: int, entry: IndexEntry, w
 
     record = read_record(folder)
     expected = (entry.name, entry.table, entry.factory, entry.rows, fingerprint, dim)
-    found = (record.name, record.table, record.factory, record.rows, record.fingerprint, record.dim)
+    recorded = (record.name, record.table, record.factory, record.rows, record.fingerprint, record.dim)
     names = ("name", "table", "factory", "rows", "encoder", "dim")
-    for what, want, have in zip(names, expected, found, strict=True):
-        if want != have:
-            raise _unusable(folder, f"is not the one that the gallery names ({what} {have!r} instead of {want!r})")
+    for field, wanted, got in zip(names, expected, recorded, strict=True):
+        if wanted != got:
+            raise _unusable(folder, f"is not the one that the gallery names ({field} {got!r} instead of {wanted!r})")
     try:
         for file in record.files:
             size = (folder / file.name).stat().st_size
@@ -134,7 +134,7 @@ def open_index(folder: Path, *, fingerprint: str, dim: int, entry: IndexEntry, w
 
 
 @contextmanager
-def _storing(folder: Path) -> Iterator[None]:
+def _raise_store_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError where a write fails
@@ -142,8 +142,8 @@ def _storing(folder: Path) -> Iterator[None]:
         raise StoreError(f"cannot write the index {folder}: {reason}. The gallery is as it was.") from error
 
 
-def _unusable(folder: Path, what: str) -> AnnIndexError:
-    return AnnIndexError(f"the index {folder} {what}. Build it again: mmsearch index")
+def _unusable(folder: Path, problem: str) -> AnnIndexError:
+    return AnnIndexError(f"the index {folder} {problem}. Build it again: mmsearch index")
 
 
 def _file_record(path: Path) -> FileRecord:

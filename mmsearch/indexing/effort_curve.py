@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from mmsearch.ann import TriedEffort
 from mmsearch.indexing.records import IndexReport
 
-__all__ = ["chosen", "curve"]
+__all__ = ["find_chosen_effort", "select_best_efforts"]
 
 
-def curve(tried: Sequence[TriedEffort], *, kept: TriedEffort | None = None) -> list[TriedEffort]:
+def select_best_efforts(tried: Sequence[TriedEffort], *, kept: TriedEffort | None = None) -> list[TriedEffort]:
     """Of all efforts those that find more than every quicker one, and the one that is kept; quickest first."""
     best: list[TriedEffort] = []
     most = -math.inf
@@ -20,6 +20,6 @@ def curve(tried: Sequence[TriedEffort], *, kept: TriedEffort | None = None) -> l
     return best
 
 
-def chosen(report: IndexReport) -> TriedEffort | None:
+def find_chosen_effort(report: IndexReport) -> TriedEffort | None:
     """The point of the curve at which the index searches; None where it was raised beyond those that were tried."""
     return next((point for point in report.tried if point.effort == report.effort), None)

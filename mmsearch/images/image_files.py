@@ -10,14 +10,14 @@ from PIL import Image, ImageFile
 
 from mmsearch.errors import ImageError
 from mmsearch.images.aperture import Box, clean_aperture
-from mmsearch.images.contents import HEAD_BYTES, described, raw_kind, unsupported
+from mmsearch.images.file_signatures import HEAD_BYTES, describe_file, explain_unsupported, raw_kind
 from mmsearch.images.jxl import SIGNATURES, open_jxl
 from mmsearch.images.mending import MENDERS
 from mmsearch.images.raw import RawImage, open_raw, raw_tiff
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
 
-__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopened", "seen", "stated_size"]
+__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopen_mended", "visible_box", "stated_size"]
 
 MAX_PIXELS = 200_000_000
 """Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
@@ -67,9 +67,9 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         image: ImageFile.ImageFile = open_jxl(file)
     elif kind := raw_kind(head) or raw_tiff(file):
         image = raw = open_raw(file, kind)
-        _check_size(*raw.photographed, max_pixels)
+        _check_size(*raw.sensor_size, max_pixels)
     else:
-        image = _opened(file, head)
+        image = _open_with_plugin(file, head)
     _check_size(image.width, image.height, max_pixels)
     if image.format == "AVIF" and (box := clean_aperture(file, image.width, image.height)):
         image.info[_APERTURE] = box
@@ -80,36 +80,36 @@ def stated_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     """Width and height, as stored, of the picture that a file holds; of a camera's raw data those of the photograph,
     whatever the picture is by which it is seen."""
     if isinstance(image, RawImage):
-        return image.photographed
-    left, top, right, bottom = seen(image)
+        return image.sensor_size
+    left, top, right, bottom = visible_box(image)
     return right - left, bottom - top
 
 
-def seen(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:
+def visible_box(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of what is to be seen of the pixels of an opened image, as stored."""
     box: Box = image.info.get(_APERTURE, (0, 0, image.width, image.height))
     return box
 
 
-def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
+def _open_with_plugin(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
     damaged = ""
     for load_plugins, names in ((Image.preinit, _COMMON), (Image.init, _OTHERS)):
         load_plugins()
-        for name in _in_order(names, head):
+        for name in _order_formats(names, head):
             factory, accept = Image.OPEN.get(name, (None, None))
             if factory is None or (accept is not None and not _accepts(accept, head[:_SIGNATURE_BYTES])):
                 continue
             try:
-                return _made(factory, name, file)
+                return _open_or_mend(factory, name, file)
             except ImageError:  # it is read through a library that is not there
                 raise
             except Exception as error:  # noqa: BLE001  plugins raise anything on hostile bytes
                 if accept is not None and not damaged:
                     damaged = header_reason(error, name)
-    raise ImageError("identify", unsupported(head) or damaged or described(head) or "not an image")
+    raise ImageError("identify", explain_unsupported(head) or damaged or describe_file(head) or "not an image")
 
 
-def _in_order(names: tuple[str, ...], head: bytes) -> tuple[str, ...]:
+def _order_formats(names: tuple[str, ...], head: bytes) -> tuple[str, ...]:
     """AVIF and HEIC share a container and some of its brands: the one that it names comes first."""
     if head[4:8] != b"ftyp" or "AVIF" not in names:
         return names
@@ -117,7 +117,7 @@ def _in_order(names: tuple[str, ...], head: bytes) -> tuple[str, ...]:
     return ("AVIF", "HEIF") if b"avif" in brands or b"avis" in brands else ("HEIF", "AVIF")
 
 
-def _made(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO) -> ImageFile.ImageFile:
+def _open_or_mend(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO) -> ImageFile.ImageFile:
     """The image that a plugin makes of a file, mended where it refuses the file as it is."""
     file.seek(0)
     if name == "TIFF":
@@ -129,7 +129,7 @@ def _made(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO
             raise
         file.seek(0)
         try:
-            mended = reopened(name, file.read())
+            mended = reopen_mended(name, file.read())
         except ImageError:
             raise
         except Exception:  # noqa: BLE001  what was wrong at first is what is told
@@ -139,7 +139,7 @@ def _made(factory: Callable[..., ImageFile.ImageFile], name: str, file: BinaryIO
         return mended
 
 
-def reopened(name: str, data: bytes) -> ImageFile.ImageFile | None:
+def reopen_mended(name: str, data: bytes) -> ImageFile.ImageFile | None:
     """A file of a format, in Pillow's words, opened after it was mended; None where nothing is known that mends it."""
     mended = MENDERS[name](data) if name in MENDERS else None
     return None if mended is None else Image.OPEN[name][0](io.BytesIO(mended), "")
@@ -161,12 +161,12 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             "identify",
-            f"{width} x {height} = {_mega(width * height)} megapixels, over the limit of {_mega(max_pixels)} "
-            "(--max-pixels raises it)",
+            f"{width} x {height} = {_format_megapixels(width * height)} megapixels, over the limit of "
+            f"{_format_megapixels(max_pixels)} (--max-pixels raises it)",
         )
 
 
-def _mega(pixels: int) -> str:
+def _format_megapixels(pixels: int) -> str:
     return f"{pixels / 1e6:.10g}" if pixels < 10_000_000 else f"{pixels / 1e6:,.0f}"
 
 

@@ -19,53 +19,53 @@ from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.runs import run_lines, write_qrels, write_run
 from mmsearch.strict_json import json_text
 
-__all__ = ["require_place", "write_report"]
+__all__ = ["require_target", "write_report"]
 
 _Path = str | os.PathLike[str]
 _KINDS = (".json", ".md", ".html", ".csv", ".tex", ".jsonl", ".parquet")
 _ONE_OF = "name a .json, .md or .html file, a .csv or .tex for the table, a .jsonl or .parquet for every query"
 
 
-def require_place(target: _Path) -> Path:
+def require_target(target: _Path) -> Path:
     """Where a report will be written: a file of one of the kinds that `write_report` knows, or a folder for everything.
 
     Raises StoreError where it cannot be, before any work is done.
     """
-    place = expanded(target).absolute()
-    if place.suffix.lower() in _KINDS and not place.is_dir():
-        if not place.parent.is_dir():
-            raise StoreError(f"the report cannot be written: no folder {place.parent}")
-    elif place.suffix and not place.is_dir():
-        raise StoreError(f"the report {place.name}: {_ONE_OF}, or a folder for everything")
-    elif place.is_file():
-        raise StoreError(f"the report cannot be written: {place} is a file, not a folder")
-    return place
+    path = expanded(target).absolute()
+    if path.suffix.lower() in _KINDS and not path.is_dir():
+        if not path.parent.is_dir():
+            raise StoreError(f"the report cannot be written: no folder {path.parent}")
+    elif path.suffix and not path.is_dir():
+        raise StoreError(f"the report {path.name}: {_ONE_OF}, or a folder for everything")
+    elif path.is_file():
+        raise StoreError(f"the report cannot be written: {path} is a file, not a folder")
+    return path
 
 
 def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = False) -> tuple[Path, ...]:
-    """Write a report where `require_place` says; returns the files. per_query: ranks of each query in the JSON.
+    """Write a report where `require_target` says; returns the files. per_query: ranks of each query in the JSON.
 
     .json, .md and .html hold the whole report, .csv and .tex the table of its figures, .jsonl and .parquet a row a
     query with its hits (see `query_rows`). A folder gets report.json, report.md, report.html, figures.csv, figures.tex,
     queries.parquet, plots/*.svg, and as TREC has them a run for each system and direction, and qrels for each
     direction. Raises StoreError.
     """
-    place = require_place(target)
-    if place.suffix.lower() in _KINDS and not place.is_dir():
-        return (_write(report, place, per_query),)
+    path = require_target(target)
+    if path.suffix.lower() in _KINDS and not path.is_dir():
+        return (_write_kind(report, path, per_query),)
     try:
-        (place / "plots").mkdir(parents=True, exist_ok=True)
+        (path / "plots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot make the folder {place}: {error.strerror or error}") from error
-    drawn = plots(report)
+        raise StoreError(f"cannot make the folder {path}: {error.strerror or error}") from error
+    svgs = plots(report)
     names = ("report.json", "report.md", "figures.csv", "figures.tex", "queries.parquet")
-    files = [_write(report, place / name, per_query) for name in names]
-    files.append(_write_text(place / "report.html", page(report, drawn)))
-    files += [_write_text(place / "plots" / f"{name}.svg", svg) for name, svg in drawn.items()]
-    return (*files, *_trec(report, place))
+    files = [_write_kind(report, path / name, per_query) for name in names]
+    files.append(_write_text(path / "report.html", page(report, svgs)))
+    files += [_write_text(path / "plots" / f"{name}.svg", svg) for name, svg in svgs.items()]
+    return (*files, *_write_trec(report, path))
 
 
-def _write(report: EvaluationReport, file: Path, per_query: bool) -> Path:
+def _write_kind(report: EvaluationReport, file: Path, per_query: bool) -> Path:
     """A report in the form that the suffix of the file says."""
     kind = file.suffix.lower()
     queries = {".jsonl": write_queries_jsonl, ".parquet": write_queries_parquet}
@@ -89,36 +89,43 @@ def _write_text(file: Path, text: str) -> Path:
     return file
 
 
-def _trec(report: EvaluationReport, place: Path) -> Iterator[Path]:
+def _write_trec(report: EvaluationReport, folder: Path) -> Iterator[Path]:
     items = report.items
-    captions = tuple(items.caption_ids[n] for n in items.asking_captions.tolist())
-    images = tuple(items.images[n] for n in items.asking_images.tolist())
+    captions = tuple(items.caption_ids[n] for n in items.query_captions.tolist())
+    images = tuple(items.images[n] for n in items.query_images.tolist())
     relevance = {"text_to_image": items.images_of_caption, "image_to_text": items.captions_of_image}
     sides = {"text_to_image": (captions, items.images), "image_to_text": (images, items.caption_ids)}
-    for direction, (asking, returned) in sides.items():
+    for direction, (query_ids, gallery_ids) in sides.items():
         relevant = relevance[direction]
         query = np.repeat(np.arange(len(relevant)), relevant.counts)
-        file = place / f"{direction}.qrels"
+        file = folder / f"{direction}.qrels"
         pairs = zip(query.tolist(), relevant.positions.tolist(), strict=True)
-        write_qrels(file, ((asking[q], returned[item]) for q, item in pairs))
+        write_qrels(file, ((query_ids[q], gallery_ids[item]) for q, item in pairs))
         yield file
         for name, system in zip(file_names(report), report.systems, strict=True):
             evidence = system.evidence
             vectors = {"text_to_image": (evidence.captions, evidence.images)}.get(
                 direction, (evidence.images, evidence.captions)
             )
-            asked = items.asking_captions if direction == "text_to_image" else items.asking_images
+            query_positions = items.query_captions if direction == "text_to_image" else items.query_images
             ranking: Ranking = getattr(evidence, direction)
-            file = place / (f"{direction}.run" if len(report.systems) == 1 else f"{direction}.{name}.run")
-            write_run(file, _lines(ranking, vectors[0][asked], vectors[1], asking, returned, tag=name))
+            file = folder / (f"{direction}.run" if len(report.systems) == 1 else f"{direction}.{name}.run")
+            write_run(
+                file, _trec_lines(ranking, vectors[0][query_positions], vectors[1], query_ids, gallery_ids, tag=name)
+            )
             yield file
 
 
-def _lines(
-    ranking: Ranking, queries: Vectors, gallery: Vectors, asking: tuple[str, ...], returned: tuple[str, ...], tag: str
+def _trec_lines(
+    ranking: Ranking,
+    queries: Vectors,
+    gallery: Vectors,
+    query_ids: tuple[str, ...],
+    gallery_ids: tuple[str, ...],
+    tag: str,
 ) -> Iterator[str]:
     width = int((ranking.top >= 0).sum(axis=1).min())
     top = ranking.top[:, :width]
     query = np.repeat(np.arange(len(top)), width)
     scores = scores_of_record(queries, query, gallery, top.ravel()).reshape(top.shape)
-    return run_lines(asking, [[returned[item] for item in items] for items in top.tolist()], scores, tag=tag)
+    return run_lines(query_ids, [[gallery_ids[item] for item in items] for items in top.tolist()], scores, tag=tag)

@@ -17,8 +17,8 @@ from mmsearch.ann import (
     TriedEffort,
     VectorFile,
     build,
-    first_damage,
-    grown,
+    find_damaged_file,
+    grow,
     open_index,
     save,
     save_record,
@@ -28,26 +28,26 @@ from mmsearch.ann import (
 )
 from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.gallery import Gallery, consistently
-from mmsearch.indexing.durations import measured_speeds, with_seconds
+from mmsearch.indexing.durations import measure_speeds, with_seconds
 from mmsearch.indexing.memory import AnonymousPeak, parse_size
-from mmsearch.indexing.planning import Plan, plan
+from mmsearch.indexing.planning import Plan, plan_index
 from mmsearch.indexing.records import DEFAULT, IndexOptions, IndexReport, Outcome
 from mmsearch.indexing.trial_queries import (
-    ASKING,
     LEAST_QUERIES,
     NEW_ROWS,
-    Questions,
+    QUERY_KINDS,
+    TrialQueries,
     expected_queries,
-    questions,
-    sample,
+    make_trial_queries,
+    sample_rows,
 )
 from mmsearch.indexing.tuning import (
     CLOSE_TO_BEST,
     Goal,
-    choose,
-    measured,
-    milliseconds,
-    surely_below,
+    choose_effort,
+    is_surely_below,
+    measure_milliseconds,
+    measure_recall,
     try_efforts,
     tunable,
 )
@@ -84,10 +84,10 @@ def index(
     takes no lock: whatever others commit meanwhile, it is committed on top. Raises AnnIndexError, GalleryError,
     StoreError.
     """
-    opened = _opened(gallery, table)
-    goal = _goal(options)
+    opened = _open_gallery(gallery, table)
+    goal = _check_goal(options)
     with AnonymousPeak() as memory:
-        report = consistently(opened, lambda current: _Run(current, table, options, goal, progress).report())
+        report = consistently(opened, lambda current: _IndexRun(current, table, options, goal, progress).run())
     return replace(report, peak=memory.bytes)
 
 
@@ -96,26 +96,26 @@ def predict(gallery: _Path | None = None, *, table: str = DEFAULT_KIND.name, opt
 
     Nothing is written. Raises AnnIndexError, GalleryError, StoreError.
     """
-    return consistently(_opened(gallery, table), lambda current: _predicted(current, table, options))
+    return consistently(_open_gallery(gallery, table), lambda current: _predicted(current, table, options))
 
 
 def _predicted(gallery: Gallery, table: str, options: IndexOptions) -> Plan:
-    goal, planned = _goal(options), _plan(gallery, table, options)
+    goal, planned = _check_goal(options), _make_plan(gallery, table, options)
     queries = expected_queries(gallery, general=tunable(unbuilt(planned.factory, planned.dim), goal.k))
-    speeds = measured_speeds(
+    speeds = measure_speeds(
         gallery, table, planned.factory, training_rows=planned.training_rows, queries=queries, k=goal.k
     )
     return with_seconds(planned, queries, goal.k, speeds)
 
 
-def _opened(gallery: _Path | None, table: str) -> Gallery:
+def _open_gallery(gallery: _Path | None, table: str) -> Gallery:
     opened = Gallery.open(gallery)
     if not opened.live_rows(table):
         raise AnnIndexError(f"nothing to index: {opened.path} holds no {table}. Add some: {kind(table).how_to_add}")
     return opened
 
 
-def _goal(options: IndexOptions) -> Goal:
+def _check_goal(options: IndexOptions) -> Goal:
     target, k, latency = options.recall_target, options.k, options.latency_ms
     if not 0 < target <= 1 or k < 1:
         raise AnnIndexError(f"a recall target of {target} at k = {k} is out of reach: 0 < target <= 1, k >= 1")
@@ -124,14 +124,14 @@ def _goal(options: IndexOptions) -> Goal:
     return Goal(target, k, latency)
 
 
-def _plan(gallery: Gallery, table: str, options: IndexOptions) -> Plan:
+def _make_plan(gallery: Gallery, table: str, options: IndexOptions) -> Plan:
     memory = parse_size(options.memory) if isinstance(options.memory, str) else options.memory
     value = 2 if gallery.manifest.dtype == "float16" else 4
     rows, dim = gallery.live_rows(table), gallery.manifest.encoder.dim
-    return plan(rows, dim, bytes_a_value=value, factory=options.factory, memory=memory)
+    return plan_index(rows, dim, bytes_a_value=value, factory=options.factory, memory=memory)
 
 
-class _Run:
+class _IndexRun:
     """One run of `index` over one version of a gallery."""
 
     def __init__(
@@ -140,40 +140,40 @@ class _Run:
         self.gallery, self.table, self.options, self.goal, self.progress = gallery, table, options, goal, progress
         self.began = time.monotonic()
         self.rng = np.random.default_rng(options.seed)
-        self.plan = _plan(gallery, table, options)
+        self.plan = _make_plan(gallery, table, options)
         self.encoder = gallery.manifest.encoder
         self._committed: str | None = None
-        self._asked: tuple[list[Questions], list[MeasuredRecall]] | None = None
+        self._queries: tuple[list[TrialQueries], list[MeasuredRecall]] | None = None
 
-    def report(self) -> IndexReport:
+    def run(self) -> IndexReport:
         """Do the least that is needed, and say what and why."""
         entry = self.gallery.index_for(self.table)
         if entry is None:
-            return self._built("built", self.plan.why)
+            return self._build("built", self.plan.why)
         try:
             present = self._open(entry)
         except AnnIndexError as error:
-            return self._built("rebuilt", f"the one that was there cannot be used: {error}")
-        if reason := self._unfit(entry, present.record):
-            return self._built("rebuilt", reason)
+            return self._build("rebuilt", f"the one that was there cannot be used: {error}")
+        if reason := self._reason_to_rebuild(entry, present.record):
+            return self._build("rebuilt", reason)
         new = sum(len(rows) for rows in self.gallery.scan(self.table, [], skip=entry.covers))
         if new:
             del present
-            return self._added(entry, new)
+            return self._add_rows(entry, new)
         folder = self.gallery.index_folder(entry.name)
-        if damaged := first_damage(present.record, folder):
-            return self._built("rebuilt", f"{damaged} of the one that was there is damaged")
-        if self._measured_as_asked(present.record):
+        if damaged := find_damaged_file(present.record, folder):
+            return self._build("rebuilt", f"{damaged} of the one that was there is damaged")
+        if self._is_measured_as_asked(present.record):
             why = "it holds every live row, and was tuned for the same"
-            return self._reported(present.record, "kept", why)
-        return self._tuned_again(entry, present.record)
+            return self._make_report(present.record, "kept", why)
+        return self._tune_again(entry, present.record)
 
     def _open(self, entry: IndexEntry, *, writable: bool = False) -> AnnIndex:
         folder = self.gallery.index_folder(entry.name)
         own = self.encoder
         return open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry, writable=writable)
 
-    def _unfit(self, entry: IndexEntry, record: IndexRecord) -> str | None:
+    def _reason_to_rebuild(self, entry: IndexEntry, record: IndexRecord) -> str | None:
         """Why an index is built anew rather than added to, or None."""
         rows = self.gallery.live_rows(self.table)
         if entry.factory != self.plan.factory:
@@ -187,134 +187,140 @@ class _Run:
             return f"{dead:,} of its {entry.rows:,} rows are no longer live"
         return None
 
-    def _measured_as_asked(self, record: IndexRecord) -> bool:
+    def _is_measured_as_asked(self, record: IndexRecord) -> bool:
         measured_kinds = {recall.kind for recall in record.recall if recall.mean is not None}
-        own = self.gallery.live_rows
-        could = {each.side for each in ASKING if own(each.name) >= LEAST_QUERIES}
-        could |= {"text"} if self.options.encoder is not None else set()
-        same = all(recall.k == self.goal.k for recall in record.recall)
+        live_rows = self.gallery.live_rows
+        askable = {query_kind.side for query_kind in QUERY_KINDS if live_rows(query_kind.name) >= LEAST_QUERIES}
+        askable |= {"text"} if self.options.encoder is not None else set()
+        is_same_k = all(recall.k == self.goal.k for recall in record.recall)
         wanted = (self.goal.recall, self.goal.latency_ms)
-        return (record.recall_target, record.latency_ms) == wanted and same and measured_kinds >= could
+        return (record.recall_target, record.latency_ms) == wanted and is_same_k and measured_kinds >= askable
 
-    def _built(self, outcome: Outcome, why: str) -> IndexReport:
+    def _build(self, outcome: Outcome, why: str) -> IndexReport:
         rows = self.gallery.live_rows(self.table)
         with self._new_folder() as (name, folder):
-            with self._vectors(folder, rows) as vectors:
+            with self._vector_file(folder, rows) as vectors:
                 ann = build(
                     self.plan.factory,
                     name=name,
                     table=self.table,
                     fingerprint=self.encoder.fingerprint,
                     dim=self.encoder.dim,
-                    training=lambda: sample(self.gallery, self.table, self.plan.training_rows, self.rng)[1],
-                    blocks=vectors.passing(self.gallery.vector_blocks(self.table)),
+                    training=lambda: sample_rows(self.gallery, self.table, self.plan.training_rows, self.rng)[1],
+                    blocks=vectors.write_through(self.gallery.vector_blocks(self.table)),
                     rows=rows,
                     seed=self.options.seed,
                     progress=self.progress,
                 )
             record = save(ann, folder, vectors.record)
             del ann  # what is tuned is what queries open
-            return self._tuned(record, outcome, why)
+            return self._tune_and_commit(record, outcome, why)
 
-    def _added(self, entry: IndexEntry, new: int) -> IndexReport:
+    def _add_rows(self, entry: IndexEntry, new: int) -> IndexReport:
         """Add the rows that came since; build anew where the recall does not hold."""
         older = self.gallery.index_folder(entry.name)
         with self._new_folder() as (name, folder):
             ann = self._open(entry, writable=True)
             before = ann.record
             blocks = self.gallery.vector_blocks(self.table, skip=entry.covers)
-            with self._vectors(folder, entry.rows + new) as vectors:
-                for _ in vectors.passing(stored_blocks(older, ann.row_ids)):
+            with self._vector_file(folder, entry.rows + new) as vectors:
+                for _ in vectors.write_through(stored_blocks(older, ann.row_ids)):
                     pass
-                ann = grown(ann, name=name, blocks=vectors.passing(blocks), rows=new, progress=self.progress)
+                ann = grow(ann, name=name, blocks=vectors.write_through(blocks), rows=new, progress=self.progress)
             record = save(ann, folder, vectors.record)
             del ann
-            lost = self._lost(record, before, entry) if self.plan.training_rows else None
+            lost = self._explain_lost_recall(record, before, entry) if self.plan.training_rows else None
             if lost is None:
-                return self._tuned(record, "added", f"{new:,} rows came, and its recall holds with them")
-        return self._built("rebuilt", lost)
+                return self._tune_and_commit(record, "added", f"{new:,} rows came, and its recall holds with them")
+        return self._build("rebuilt", lost)
 
-    def _lost(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
+    def _explain_lost_recall(self, record: IndexRecord, before: IndexRecord, entry: IndexEntry) -> str | None:
         """Whose recall does not hold in a grown index, with twice the effort at most; None where all do."""
-        ann = self._open(self._entry(record))
-        most = _doubled(before.effort)
-        for part in self._questions(ann, fresh=entry)[0]:
-            found = measured(ann, self.gallery, self.table, part, most, self.goal.k)
-            was = next((recall.mean for recall in before.recall if recall.kind == part.kind), None)
-            if (found.mean or 0) < min(self.goal.recall, 1 if was is None else was) - CLOSE_TO_BEST:
-                whom = "new rows ask" if part.source == NEW_ROWS else f"{part.source} ask"
-                return f"with the new rows in it, its recall was {found.mean:.3f} at twice the effort where {whom}"
+        ann = self._open(self._make_entry(record))
+        doubled = _double_effort(before.effort)
+        for queries in self._trial_queries(ann, covered=entry)[0]:
+            recall = measure_recall(ann, self.gallery, self.table, queries, doubled, self.goal.k)
+            before_mean = next((older.mean for older in before.recall if older.kind == queries.kind), None)
+            if (recall.mean or 0) < min(self.goal.recall, 1 if before_mean is None else before_mean) - CLOSE_TO_BEST:
+                who = "new rows ask" if queries.source == NEW_ROWS else f"{queries.source} ask"
+                return f"with the new rows in it, its recall was {recall.mean:.3f} at twice the effort where {who}"
         return None
 
-    def _tuned_again(self, entry: IndexEntry, record: IndexRecord) -> IndexReport:
+    def _tune_again(self, entry: IndexEntry, record: IndexRecord) -> IndexReport:
         with self._new_folder() as (name, folder):
             shared = share_files(record, self.gallery.index_folder(entry.name), folder, name)
-            return self._tuned(shared, "tuned", "it holds every live row; only what it is tuned for is another")
+            return self._tune_and_commit(
+                shared, "tuned", "it holds every live row; only what it is tuned for is another"
+            )
 
-    def _tuned(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
+    def _tune_and_commit(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
         """Choose the effort, measure it on other queries, and commit."""
-        ann = self._open(self._entry(record))
+        ann = self._open(self._make_entry(record))
         ann.record = replace(ann.record, recall=())  # what it was tuned for before has no say in what this finds
-        asked, missing = self._questions(ann)
-        halves = [part.halves() for part in asked if part.source != NEW_ROWS]
-        chosen, tried = self._chosen(ann, [tuning for tuning, _ in halves])
-        if any(part.kind == "text" for part in missing):
+        queries, unmeasured = self._trial_queries(ann)
+        halves = [group.halves() for group in queries if group.source != NEW_ROWS]
+        chosen, tried = self._choose_effort(ann, [tuning for tuning, _ in halves])
+        if any(group.kind == "text" for group in unmeasured):
             # A text lies outside of the cloud of images, and what serves images finds too little for it.
-            chosen = replace(chosen, effort=_raised(chosen.effort, ann.widths()[-1]))
-        recall = [measured(ann, self.gallery, self.table, held, chosen.effort, self.goal.k) for _, held in halves]
-        spent = self._milliseconds(ann, [held for _, held in halves], chosen.effort)
-        slow = self.goal.latency_ms is not None and spent > self.goal.latency_ms
-        short = chosen.low < self.goal.recall or any(surely_below(found, self.goal.recall) for found in recall)
+            chosen = replace(chosen, effort=_raise_effort(chosen.effort, ann.widths()[-1]))
+        recall = [
+            measure_recall(ann, self.gallery, self.table, judging, chosen.effort, self.goal.k) for _, judging in halves
+        ]
+        latency = self._measure_latency(ann, [judging for _, judging in halves], chosen.effort)
+        is_slow = self.goal.latency_ms is not None and latency > self.goal.latency_ms
+        is_short = chosen.low < self.goal.recall or any(
+            is_surely_below(measured, self.goal.recall) for measured in recall
+        )
         record = replace(
             record,
             effort=chosen.effort,
-            recall=(*recall, *missing),
+            recall=(*recall, *unmeasured),
             recall_target=self.goal.recall,
-            reached=not (slow or short),
+            reached=not (is_slow or is_short),
             latency_ms=self.goal.latency_ms,
-            milliseconds=spent,
+            milliseconds=latency,
             tried=tuple(tried),
             build_seconds=time.monotonic() - self.began,
         )
         save_record(record, self.gallery.index_folder(record.name))
-        return self._reported(self._commit(record, ann), outcome, why)
+        return self._make_report(self._commit(record, ann), outcome, why)
 
-    def _chosen(self, ann: AnnIndex, tuning: list[Questions]) -> tuple[TriedEffort, list[TriedEffort]]:
+    def _choose_effort(self, ann: AnnIndex, tuning: list[TrialQueries]) -> tuple[TriedEffort, list[TriedEffort]]:
         if not tuning:  # nothing to tune with: everything is looked at
             effort = replace(ann.widths()[-1], k_factor=ann.factors(self.goal.k)[-1])
             return TriedEffort(effort, 0.0), []
         tried = try_efforts(ann, self.gallery, self.table, tuning, self.goal, self.progress)
-        return choose(tried, self.goal), tried
+        return choose_effort(tried, self.goal), tried
 
-    def _questions(
-        self, ann: AnnIndex, *, fresh: IndexEntry | None = None
-    ) -> tuple[list[Questions], list[MeasuredRecall]]:
-        if self._asked is None:
+    def _trial_queries(
+        self, ann: AnnIndex, *, covered: IndexEntry | None = None
+    ) -> tuple[list[TrialQueries], list[MeasuredRecall]]:
+        if self._queries is None:
             # Where there is nothing to tune and nothing to lose, captions that the gallery lacks are not missed.
-            self._asked = questions(
+            self._queries = make_trial_queries(
                 self.gallery,
                 self.table,
                 self.goal.k,
                 self.rng,
                 general=tunable(ann, self.goal.k),
                 encoder=self.options.encoder,
-                fresh=fresh.covers if fresh else None,
+                covered=covered.covers if covered else None,
                 progress=self.progress,
             )
-        return self._asked
+        return self._queries
 
-    def _milliseconds(self, ann: AnnIndex, asked: list[Questions], effort: Effort) -> float:
-        texts = [part.vectors for part in asked if part.kind == "text"]
-        own = np.asarray(next(self.gallery.vector_blocks(self.table)).vectors[:1], np.float32)
-        return milliseconds(
-            ann, self.gallery, self.table, [*texts, *(part.vectors for part in asked), own][0], effort, self.goal.k
+    def _measure_latency(self, ann: AnnIndex, queries: list[TrialQueries], effort: Effort) -> float:
+        texts = [group.vectors for group in queries if group.kind == "text"]
+        row = np.asarray(next(self.gallery.vector_blocks(self.table)).vectors[:1], np.float32)
+        return measure_milliseconds(
+            ann, self.gallery, self.table, [*texts, *(group.vectors for group in queries), row][0], effort, self.goal.k
         )
 
     @contextlib.contextmanager
     def _new_folder(self) -> Iterator[tuple[str, Path]]:
         """A folder for an index; gone again where it was not committed."""
-        with contextlib.ExitStack() as then, self.gallery.new_index_folder() as (name, folder):
-            then.callback(self._drop_uncommitted, name)
+        with contextlib.ExitStack() as cleanup, self.gallery.new_index_folder() as (name, folder):
+            cleanup.callback(self._drop_uncommitted, name)
             yield name, folder
 
     def _drop_uncommitted(self, name: str) -> None:
@@ -339,7 +345,7 @@ class _Run:
                     record = share_files(record, self.gallery.index_folder(record.name), folder, name)
                     begun = newest
                 with contextlib.suppress(CommitConflict):
-                    self.gallery.commit_index(self._entry(record), ann.row_ids, replaces=replaced, begun=begun)
+                    self.gallery.commit_index(self._make_entry(record), ann.row_ids, replaces=replaced, begun=begun)
                     self._committed = record.name
                     return record
         raise CommitConflict(
@@ -352,24 +358,24 @@ class _Run:
 
         Row ids and vectors never change, so that one shard in common, or a few equal vectors, say that it is the same.
         """
-        then, now = self.gallery.manifest, newest.manifest
-        if set(then.shards[self.table]) & set(now.shards[self.table]):
+        before, after = self.gallery.manifest, newest.manifest
+        if set(before.shards[self.table]) & set(after.shards[self.table]):
             return
         assert ann.vectors is not None
-        some = np.unique(np.linspace(0, ann.record.rows - 1, COMPARED_ROWS).astype(np.int64))
-        some = some[np.argsort(ann.row_ids[some])]
-        same = newest.holds(self.table, ann.row_ids[some], ann.vectors[some])
-        if not same or now.next_row_ids[self.table] < then.next_row_ids[self.table]:
+        positions = np.unique(np.linspace(0, ann.record.rows - 1, COMPARED_ROWS).astype(np.int64))
+        positions = positions[np.argsort(ann.row_ids[positions])]
+        is_same = newest.holds(self.table, ann.row_ids[positions], ann.vectors[positions])
+        if not is_same or after.next_row_ids[self.table] < before.next_row_ids[self.table]:
             raise AnnIndexError(f"{self.gallery.path} was made anew while its index was built; run the command again")
 
-    def _vectors(self, folder: Path, rows: int) -> VectorFile:
+    def _vector_file(self, folder: Path, rows: int) -> VectorFile:
         return VectorFile(folder, rows, self.encoder.dim, self.gallery.manifest.dtype)
 
-    def _entry(self, record: IndexRecord) -> IndexEntry:
+    def _make_entry(self, record: IndexRecord) -> IndexEntry:
         covers = self.gallery.coverage(self.table)
         return IndexEntry(record.name, self.table, covers, record.rows, record.factory)
 
-    def _reported(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
+    def _make_report(self, record: IndexRecord, outcome: Outcome, why: str) -> IndexReport:
         return IndexReport(
             name=record.name,
             table=record.table,
@@ -390,14 +396,14 @@ class _Run:
         )
 
 
-def _doubled(effort: Effort) -> Effort:
+def _double_effort(effort: Effort) -> Effort:
     def twice(value: int | None) -> int | None:
         return None if value is None else 2 * value
 
     return Effort(twice(effort.nprobe), twice(effort.ef_search), twice(effort.k_factor))
 
 
-def _raised(effort: Effort, most: Effort) -> Effort:
+def _raise_effort(effort: Effort, most: Effort) -> Effort:
     def times(value: int | None, limit: int | None) -> int | None:
         return None if value is None or limit is None else min(limit, UNMEASURED_FACTOR * value)
 

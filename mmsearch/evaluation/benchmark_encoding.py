@@ -1,5 +1,4 @@
-"""Encodes what is evaluated, into galleries in the user's cache, so that a second run is quick and an interrupted one
-continues."""
+"""Encodes benchmarks into galleries in the user's cache: a second run is quick, an interrupted one continues."""
 
 import hashlib
 import json
@@ -30,13 +29,19 @@ from mmsearch.progress import ProgressCallback
 from mmsearch.sources import CaptionFile, CaptionLine
 from mmsearch.sync import Plan, RootPlan, plan_root
 
-__all__ = ["Encoded", "encode_benchmark", "encode_images", "encode_texts", "open_encoder"]
+__all__ = ["EncodedBenchmark", "encode_benchmark", "encode_images", "encode_texts", "open_encoder"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """A benchmark as vectors, in the order of the annotation file. *_row_ids: of each position, in the gallery; those
-    of captions are empty where templates were used. truncated: texts longer than the model reads."""
+class EncodedBenchmark:
+    """A benchmark as vectors, in the order of the annotation file.
+
+    Attributes:
+        image_row_ids: The gallery's row id of each image.
+        caption_row_ids: The gallery's row id of each caption; empty where templates were used.
+        truncated: The number of texts longer than the model reads.
+        unreadable: The names of images that could not be read.
+    """
 
     images: NDArray[np.float32]
     captions: NDArray[np.float32]
@@ -66,36 +71,36 @@ def encode_benchmark(
     templates: Sequence[str],
     product: bool,
     allow_missing: bool,
-    texts: "Encoded | None" = None,
+    texts: "EncodedBenchmark | None" = None,
     fresh: bool = False,
     progress: ProgressCallback,
-) -> Encoded:
+) -> EncodedBenchmark:
     """Images and captions, from the cache as far as they are there.
 
     templates: complete, each with one {}; none for captions as they are. product: prepare images as `embed` does, not
     as the published runs did. texts: the same captions, encoded before. fresh: nothing from the cache. Raises
     BenchmarkError where an image cannot be read, unless that is allowed.
     """
-    plain = CaptionFile(
+    caption_file = CaptionFile(
         tuple(
             CaptionLine(ordinal, caption, str(folder / benchmark.images[image]))
             for ordinal, (caption, image) in enumerate(zip(benchmark.captions, benchmark.caption_image, strict=True))
         ),
         (),
     )
-    gallery = _gallery(
+    gallery = _embed_into_cache(
         *(folder, benchmark.images, encoder, progress),
         product=product,
-        captions=() if templates or texts else plain,
+        captions=() if templates or texts else caption_file,
         fresh=fresh,
     )
-    rows, unreadable = _readable(gallery, benchmark.images, allow_missing=allow_missing)
-    position = np.full(len(benchmark.images), -1, np.int64)
-    readable = [place for place, name in enumerate(benchmark.images) if name in rows]
-    position[readable] = np.arange(len(readable))
-    kept = np.flatnonzero(position[benchmark.caption_image] >= 0)
-    image_row_ids = np.array([rows[benchmark.images[place]] for place in readable])
-    items = _items(benchmark, folder, readable, kept, position)
+    rows, unreadable = _split_readable(gallery, benchmark.images, allow_missing=allow_missing)
+    new_index = np.full(len(benchmark.images), -1, np.int64)
+    readable = [index for index, name in enumerate(benchmark.images) if name in rows]
+    new_index[readable] = np.arange(len(readable))
+    kept_captions = np.flatnonzero(new_index[benchmark.caption_image] >= 0)
+    image_row_ids = np.array([rows[benchmark.images[index]] for index in readable])
+    items = _make_items(benchmark, folder, readable, kept_captions, new_index)
     if texts is not None and texts.items.captions == items.captions:
         vectors, truncated, caption_row_ids = texts.captions, texts.truncated, np.empty(0, np.int64)
     elif templates or texts:
@@ -103,10 +108,10 @@ def encode_benchmark(
         caption_row_ids = np.empty(0, np.int64)
     else:
         by_ordinal = {row.ordinal: (row_id, bool(row.truncated)) for row_id, row in gallery.all_captions()}
-        caption_row_ids = np.array([by_ordinal[n][0] for n in kept.tolist()])
-        truncated = sum(by_ordinal[n][1] for n in kept.tolist())
+        caption_row_ids = np.array([by_ordinal[n][0] for n in kept_captions.tolist()])
+        truncated = sum(by_ordinal[n][1] for n in kept_captions.tolist())
         vectors = np.asarray(gallery.vectors(CAPTIONS.name, caption_row_ids), np.float32)
-    return Encoded(
+    return EncodedBenchmark(
         images=np.asarray(gallery.vectors(IMAGES.name, image_row_ids), np.float32),
         captions=vectors,
         items=items,
@@ -129,11 +134,11 @@ def encode_images(
     progress: ProgressCallback,
 ) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
     """Images alone: vectors of those that can be read, their names in the order given, and the unreadable ones."""
-    gallery = _gallery(folder, names, encoder, progress, product=product, captions=(), fresh=fresh)
-    rows, unreadable = _readable(gallery, names, allow_missing=allow_missing)
-    read = tuple(name for name in names if name in rows)
-    vectors = gallery.vectors(IMAGES.name, np.array([rows[name] for name in read]))
-    return np.asarray(vectors, np.float32), read, unreadable
+    gallery = _embed_into_cache(folder, names, encoder, progress, product=product, captions=(), fresh=fresh)
+    rows, unreadable = _split_readable(gallery, names, allow_missing=allow_missing)
+    readable = tuple(name for name in names if name in rows)
+    vectors = gallery.vectors(IMAGES.name, np.array([rows[name] for name in readable]))
+    return np.asarray(vectors, np.float32), readable, unreadable
 
 
 def encode_texts(
@@ -150,7 +155,7 @@ def encode_texts(
     truncated = 0
     for template in templates:
         filled = [template.replace("{}", text) for text in texts]
-        vectors, cut = _texts(encoder, filled, progress, fresh=fresh)
+        vectors, cut = _encode_plain_texts(encoder, filled, progress, fresh=fresh)
         total = vectors.astype(np.float64) if total is None else total + vectors
         truncated += cut
     assert total is not None
@@ -158,16 +163,16 @@ def encode_texts(
     return (total / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32), truncated
 
 
-def _texts(
+def _encode_plain_texts(
     encoder: Encoder, texts: Sequence[str], progress: ProgressCallback, *, fresh: bool
 ) -> tuple[NDArray[np.float32], int]:
     parts = [encoder.identity.fingerprint, encoder.precision, json.dumps(list(texts))]
-    place = _place("texts", parts, fresh=fresh)
+    path = _cache_path("texts", parts, fresh=fresh)
     lines = tuple(CaptionLine(ordinal, text, None) for ordinal, text in enumerate(texts))
-    with open_writer(place, command="eval") as writer:
+    with open_writer(path, command="eval") as writer:
         writer.begin(encoder.identity, "float32")
         try:
-            embed_captions(writer, lambda: encoder, place / "texts", CaptionFile(lines, ()), progress)
+            embed_captions(writer, lambda: encoder, path / "texts", CaptionFile(lines, ()), progress)
         finally:
             writer.commit()
         gallery = writer.gallery
@@ -176,7 +181,7 @@ def _texts(
     return np.asarray(vectors, np.float32), sum(cut for *_, cut in rows)
 
 
-def _gallery(
+def _embed_into_cache(
     folder: Path,
     names: Sequence[str],
     encoder: Encoder,
@@ -192,9 +197,9 @@ def _gallery(
     """
     route = "product" if product else "benchmark"
     parts = [encoder.identity.fingerprint, encoder.precision, route, str(folder), json.dumps(list(names))]
-    place = _place("benchmarks", parts, fresh=fresh)
+    path = _cache_path("benchmarks", parts, fresh=fresh)
     options = EmbedOptions(dtype="float32", benchmark=not product)
-    with open_writer(place, command="eval") as writer:
+    with open_writer(path, command="eval") as writer:
         writer.begin(encoder.identity, "float32")
         root = writer.roots[0] if writer.roots else writer.add_root(folder)
         plan = Plan()
@@ -206,17 +211,17 @@ def _gallery(
             writer.commit()
             if captions:
                 # One name for all annotation files: what another one said before is replaced.
-                embed_captions(writer, lambda: encoder, place / CAPTIONS.name, captions, progress)
+                embed_captions(writer, lambda: encoder, path / CAPTIONS.name, captions, progress)
         finally:
             writer.commit()
         return writer.gallery
 
 
-def _place(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
+def _cache_path(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
     """The gallery in the cache that these parts name. fresh: emptied, unless somebody writes it: GalleryBusy."""
     name = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    place = writable_cache(kind, name)
-    if not place.is_relative_to(cache_dir()):
+    path = writable_cache(kind, name)
+    if not path.is_relative_to(cache_dir()):
         warnings.warn(
             f"the cache {cache_dir()} cannot be written: what is encoded serves this run alone. Another place: "
             "MMSEARCH_CACHE",
@@ -224,14 +229,16 @@ def _place(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
             stacklevel=2,
         )
     with suppress(OSError):
-        os.utime(place)  # for `mmsearch cache --prune`: used just now
-    if fresh and place.exists():
-        with open_writer(place, command="eval --fresh"):
-            shutil.rmtree(place)
-    return place
+        os.utime(path)  # for `mmsearch cache --prune`: used just now
+    if fresh and path.exists():
+        with open_writer(path, command="eval --fresh"):
+            shutil.rmtree(path)
+    return path
 
 
-def _readable(gallery: Gallery, names: Sequence[str], *, allow_missing: bool) -> tuple[dict[str, int], tuple[str, ...]]:
+def _split_readable(
+    gallery: Gallery, names: Sequence[str], *, allow_missing: bool
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """name -> row id of what could be read, and the names of what could not."""
     rows = {name: row_id for row_id, _, name in gallery.image_names()}
     unreadable = tuple(sorted(set(names) - set(rows)))
@@ -246,18 +253,22 @@ def _readable(gallery: Gallery, names: Sequence[str], *, allow_missing: bool) ->
     return rows, unreadable
 
 
-def _items(
-    benchmark: Benchmark, folder: Path, readable: Sequence[int], kept: NDArray[np.intp], position: NDArray[np.int64]
+def _make_items(
+    benchmark: Benchmark,
+    folder: Path,
+    readable: Sequence[int],
+    kept_captions: NDArray[np.intp],
+    new_index: NDArray[np.int64],
 ) -> Items:
-    images = tuple(benchmark.images[place] for place in readable)
-    image_of_caption = position[benchmark.caption_image[kept]]
+    images = tuple(benchmark.images[index] for index in readable)
+    image_of_caption = new_index[benchmark.caption_image[kept_captions]]
     return Items(
         images=images,
         files=tuple(str(folder / name) for name in images),
-        captions=tuple(benchmark.captions[n] for n in kept.tolist()),
-        caption_ids=tuple(f"caption{n}" for n in kept.tolist()),
-        asking_captions=np.arange(len(kept)),
-        asking_images=np.arange(len(images)),
+        captions=tuple(benchmark.captions[n] for n in kept_captions.tolist()),
+        caption_ids=tuple(f"caption{n}" for n in kept_captions.tolist()),
+        query_captions=np.arange(len(kept_captions)),
+        query_images=np.arange(len(images)),
         images_of_caption=Relevance.one_each(image_of_caption),
         captions_of_image=Relevance.inverse(image_of_caption, len(images)),
     )

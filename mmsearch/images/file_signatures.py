@@ -3,7 +3,7 @@
 import re
 import struct
 
-__all__ = ["HEAD_BYTES", "described", "raw_kind", "unsupported"]
+__all__ = ["HEAD_BYTES", "describe_file", "raw_kind", "explain_unsupported"]
 
 HEAD_BYTES = 4096
 """How much of a file's beginning is looked at."""
@@ -90,21 +90,21 @@ def raw_kind(head: bytes) -> str | None:
     return next((kind for start, kind in _RAW if head.startswith(start)), None)
 
 
-def described(head: bytes) -> str | None:
+def describe_file(head: bytes) -> str | None:
     """What begins so, as the reason why it is no picture; None where that is not known.
 
     head: HEAD_BYTES of the file. The answer depends on nothing else."""
-    for start, what in _STARTS:
+    for start, description in _STARTS:
         if head.startswith(start):
-            return what
+            return description
     if head[:4] == b"RIFF":
-        return next((what for name, what in _RIFF.items() if head[8:].startswith(name)), None)
+        return next((description for name, description in _RIFF.items() if head[8:].startswith(name)), None)
     if head[4:8] == b"ftyp":
-        return _in_boxes(head)
+        return _describe_box_file(head)
     if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
         return _FILM.format("QuickTime")
     if head[:4] in (b"PK\3\4", b"PK\5\6"):
-        return next((what for name, what in _ZIPPED if name in head), _ARCHIVE.format("ZIP"))
+        return next((description for name, description in _ZIPPED if name in head), _ARCHIVE.format("ZIP"))
     if head[257:262] == b"ustar":
         return _ARCHIVE.format("tar")
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -121,17 +121,17 @@ def described(head: bytes) -> str | None:
     return "not an image: a web page" if _HTML.match(text) else None
 
 
-def _in_boxes(head: bytes) -> str | None:
+def _describe_box_file(head: bytes) -> str | None:
     """Of the family of MP4, to which HEIC and AVIF belong too."""
     (size,) = struct.unpack_from(">I", head)
-    major, brands = head[8:12], {head[place : place + 4] for place in (8, *range(16, min(size, len(head)), 4))}
-    for brand, what in _BRANDS:
+    major, brands = head[8:12], {head[offset : offset + 4] for offset in (8, *range(16, min(size, len(head)), 4))}
+    for brand, description in _BRANDS:
         if major.startswith(brand):
-            return what
+            return description
     return None if brands & _IMAGE_BRANDS else _FILM.format("MP4")
 
 
-def unsupported(head: bytes) -> str | None:
+def explain_unsupported(head: bytes) -> str | None:
     """Why a file of a format that is read is none that can be; None where nothing speaks against it."""
     if head[:4] == b"8BPS" and len(head) >= 26:
         bits, mode = struct.unpack_from(">HH", head, 22)
