@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -609,3 +610,16 @@ def test_who_works_on_a_machine(
     }
     shares = [[(share.threads, share.gpu) for share in found._shares(node)] for node in found._nodes.values()]
     assert shares == expected
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_last_line_is_ours_where_this_process_is_ended(told: bool) -> None:
+    """Ray ends a driver from its own code: nothing of ours runs then, and what Ray said would be the last line."""
+    code = "import os\nfrom mmsearch.cluster.ray import _begin_last_word\nlast = _begin_last_word()\n"
+    code += "last.communicate(b'well')\n" if told else ""
+    code += "os.write(2, b'said by Ray\\n')\nos._exit(1)"
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.splitlines()
+    assert lines[0] == "said by Ray"
+    assert [line.startswith("mmsearch: error: this process was ended from outside") for line in lines[1:]] == (
+        [] if told else [True]
+    )

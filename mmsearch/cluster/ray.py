@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,14 @@ _MOST_THREADS = 8
 _LOOK_EVERY = 5.0  # seconds between two looks at which machines there are
 _ANSWER_SECONDS = 10.0
 _OWN_STORE = 256 << 20  # bytes for objects of a cluster that is started here: pieces are small
+
+
+# Run by an interpreter that says why ours ended, unless it is told first that all is well.
+_LAST_WORD = "import sys\nif not sys.stdin.read(): print(sys.argv[1], file=sys.stderr)"
+_ENDED = (
+    "mmsearch: error: this process was ended from outside: by Ray, where its node on this machine has died. What was "
+    "committed is kept; see to the cluster, and run the same command again"
+)
 
 
 @dataclass(slots=True)
@@ -49,6 +59,7 @@ class RayCrew:
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ray, self._own = _connected(address, announce)
+        self._last_word = _begin_last_word()
         self._make, self._threads, self._gpus = make, threads, gpus
         self._members: dict[int, _Member] = {}
         self._where: dict[int, str] = {}
@@ -150,10 +161,13 @@ class RayCrew:
 
     def close(self) -> None:
         """See `Crew`. Leaves the cluster, and ends it where it was started here."""
-        for worker in list(self._members):
-            self.dismiss(worker)
-        if self._own:
-            self._ray.shutdown()
+        try:
+            for worker in list(self._members):
+                self.dismiss(worker)
+            if self._own:
+                self._ray.shutdown()
+        finally:
+            self._last_word.communicate(b"all is well")
 
     def _look(self) -> None:
         self._looked = time.monotonic()
@@ -167,6 +181,20 @@ class RayCrew:
             return [Share(min(self._threads, cpus), gpu=False)] * max(1, cpus // self._threads) if cpus else []
         workers = -(-cpus // _MOST_THREADS)
         return [Share(cpus // workers + (place < cpus % workers), gpu=False) for place in range(workers)]
+
+
+def _begin_last_word() -> "subprocess.Popen[bytes]":
+    """A process that has the last word where Ray ends this one.
+
+    Ray does so from its own code when its node on this machine has died: nothing of ours runs then, and the last line
+    would be one of Ray's.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _LAST_WORD, _ENDED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process, which tells it
+    )
 
 
 def is_address(text: str) -> bool:
