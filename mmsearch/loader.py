@@ -18,7 +18,7 @@ from mmsearch import images
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
-from mmsearch.sources import MAX_FILE_BYTES, SourceFile, opened, reading_ahead
+from mmsearch.sources import MAX_FILE_BYTES, SourceFile, open_source_file, reading_ahead
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -400,7 +400,7 @@ def _resized(resize: Callable[[], _Array]) -> _Array:
 def _read(file: SourceFile, check: Callable[[BinaryIO], None]) -> tuple[SourceFile, bytes]:
     """The content of a file, and the state it was read in. check: looks first at a large one. Raises ImageError."""
     try:
-        with opened(file) as source:
+        with open_source_file(file) as source:
             before = source.state()
             if not 0 < (before.size or 0) <= _SMALL:
                 check(source.stream)

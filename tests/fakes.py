@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmsearch.encoders import EncodedImages, EncodedTexts, Encoder, ImageLane, ImageSide, Pixels
 from mmsearch.identity import EncoderIdentity
-from mmsearch.sources import OpenFile, SourceFile, opened
+from mmsearch.sources import OpenFile, SourceFile, open_source_file
 from tests.vectors import random_unit_vectors, unit_vectors
 
 COLOURS = {
@@ -127,7 +127,7 @@ def when_opened(patch: pytest.MonkeyPatch, then: Callable[[SourceFile], object])
 
     @contextmanager
     def opening(file: SourceFile) -> Iterator[OpenFile]:
-        with opened(file) as source:
+        with open_source_file(file) as source:
 
             def state() -> SourceFile:
                 now = source.state()
@@ -136,4 +136,4 @@ def when_opened(patch: pytest.MonkeyPatch, then: Callable[[SourceFile], object])
 
             yield OpenFile(source.stream, state)
 
-    patch.setattr("mmsearch.loader.opened", opening)
+    patch.setattr("mmsearch.loader.open_source_file", opening)

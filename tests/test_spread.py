@@ -40,7 +40,7 @@ from mmsearch.locations import Url
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.retrieval import EXACT
 from mmsearch.sources import Container, Member, SourceFile
-from mmsearch.sources import opened as open_file
+from mmsearch.sources import open_source_file as open_file
 from mmsearch.sync import Task
 from mmsearch.upkeep.maintenance import compact
 from tests.archives import make_tar
@@ -292,7 +292,7 @@ def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], mon
 
     blind = [False]
 
-    def opened(file: SourceFile) -> Any:
+    def open_source_file(file: SourceFile) -> Any:
         if blind[0]:
             raise FileNotFoundError(2, "No such file or directory", file.location)
         return open_file(file)
@@ -301,7 +301,7 @@ def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], mon
         blind[0] = piece.first_row_id > 20
         return None
 
-    monkeypatch.setattr(loader, "opened", opened)
+    monkeypatch.setattr(loader, "open_source_file", open_source_file)
     monkeypatch.setattr(PretendedCrew, "fault", staticmethod(fault))
     with pytest.raises(SourceError, match=r"on node\d none of \d files below .*photos can be read, and here they can"):
         spread(folder)

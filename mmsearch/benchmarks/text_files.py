@@ -15,7 +15,7 @@ from mmsearch.sources.caption_tables import (
     captions_in_cell,
     find_bare_rows,
     find_layout,
-    unquoted,
+    unquote,
 )
 
 __all__ = ["Line", "read_lines"]
@@ -119,7 +119,7 @@ def _read_tolerantly(lines: list[Line], table: Layout) -> Iterator[tuple[Line, l
             cells = []
         if len(cells) != last + 1:
             cells = line.text.split(table.delimiter, last if table.captions == (last,) else -1)
-            cells[-1] = unquoted(cells[-1])
+            cells[-1] = unquote(cells[-1])
         yield line, cells
 
 

@@ -21,7 +21,7 @@ from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityErr
 from mmsearch.items import AnyKind
 from mmsearch.loader import Loaded
 from mmsearch.progress import Progress, ProgressCallback
-from mmsearch.sources import opened
+from mmsearch.sources import open_source_file
 from mmsearch.sync import Task
 from mmsearch.version import __version__
 
@@ -178,7 +178,7 @@ def _require_sources(piece: Piece, outcome: Outcome, where: str) -> None:
         if len(tasks) < sum(task.file.root == root for task in piece.tasks):
             continue
         try:
-            with opened(tasks[0].file):
+            with open_source_file(tasks[0].file):
                 pass
         except (OSError, ImageError):
             continue

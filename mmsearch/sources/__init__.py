@@ -1,15 +1,31 @@
 """What can be embedded, on disks and in object stores: folders, single files, archives, lists of files, captions."""
 
 from mmsearch.sources.ahead import reading_ahead
-from mmsearch.sources.archives import Listing, container_form, cutting_of, list_container, refused_archive
+from mmsearch.sources.archives import ArchiveListing, container_form, cutting_of, list_container, refused_archive
+from mmsearch.sources.caption_files import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
-from mmsearch.sources.captions import CaptionFile, CaptionLine, read_captions
-from mmsearch.sources.files import MEMBER, Container, ContainerState, Member, SourceFile, file_in, is_hidden, shown
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
-from mmsearch.sources.opening import MAX_FILE_BYTES, OpenFile, container_of, opened, read_location, read_picture
+from mmsearch.sources.open_files import (
+    MAX_FILE_BYTES,
+    OpenFile,
+    container_of,
+    open_source_file,
+    read_location,
+    read_picture,
+)
 from mmsearch.sources.pairs import read_pairs
 from mmsearch.sources.selection import EVERYTHING, Selection
+from mmsearch.sources.source_files import (
+    MEMBER,
+    Container,
+    ContainerState,
+    Member,
+    SourceFile,
+    file_in,
+    is_hidden,
+    shown,
+)
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -23,7 +39,7 @@ __all__ = [
     "ColumnNames",
     "FileList",
     "FolderWalk",
-    "Listing",
+    "ArchiveListing",
     "Member",
     "OpenFile",
     "Selection",
@@ -35,7 +51,7 @@ __all__ = [
     "is_hidden",
     "is_list",
     "list_container",
-    "opened",
+    "open_source_file",
     "read_captions",
     "read_list",
     "read_location",

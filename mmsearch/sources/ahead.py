@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from mmsearch.locations import Url, url_of
-from mmsearch.sources.files import READ_WHOLE, Ahead, Member, SourceFile
+from mmsearch.sources.source_files import READ_WHOLE, BytesAhead, Member, SourceFile
 from mmsearch.stores import read_bytes
 from mmsearch.workers import Workers
 
@@ -31,7 +31,7 @@ def reading_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
     with ExitStack() as stack:
         readers: Workers | None = None
         for file in files:
-            url = _worth_it(file)
+            url = _url_to_read(file)
             if url is None and not pending:
                 yield file
                 continue
@@ -45,21 +45,21 @@ def reading_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
             while len(pending) >= most or held > _MOST_BYTES:
                 first, data = pending.popleft()
                 held, most = held - ((first.size or 0) if data else 0), min(_MOST_FILES, most + 2)
-                yield _with(first, data)
+                yield _attach_bytes(first, data)
         while pending:
-            yield _with(*pending.popleft())
+            yield _attach_bytes(*pending.popleft())
 
 
-def _worth_it(file: SourceFile) -> Url | None:
+def _url_to_read(file: SourceFile) -> Url | None:
     if file.refused is not None or isinstance(file, Member) or file.size is None or file.size > READ_WHOLE:
         return None
     return url_of(file.location)
 
 
-def _with(file: SourceFile, data: Future[bytes] | None) -> SourceFile:
+def _attach_bytes(file: SourceFile, data: Future[bytes] | None) -> SourceFile:
     if data is None:
         return file
     # Waited for here and not by whoever decodes, whose time is limited.
     began = time.perf_counter()
     wait([data])
-    return replace(file, ahead=Ahead(data, time.perf_counter() - began))
+    return replace(file, ahead=BytesAhead(data, time.perf_counter() - began))

@@ -19,10 +19,10 @@ from mmsearch.errors import SourceError
 from mmsearch.items import MEMBER, Span, kind_of_file
 from mmsearch.locations import url_of
 from mmsearch.sources import parquet
-from mmsearch.sources.files import Container, ContainerForm, Member, SourceFile, is_hidden, shown, sidecars
+from mmsearch.sources.source_files import Container, ContainerForm, Member, SourceFile, is_hidden, shown, sidecars
 from mmsearch.stores import local_copy, require_file
 
-__all__ = ["Listing", "container_form", "cutting_of", "list_container", "member_names", "refused_archive"]
+__all__ = ["ArchiveListing", "container_form", "cutting_of", "list_container", "member_names", "refused_archive"]
 
 _FORMS: dict[str, ContainerForm] = {".tar": "tar", ".zip": "zip", ".parquet": "parquet"}
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
@@ -33,7 +33,7 @@ _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zip
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ArchiveListing:
     """What an archive holds. members: of equal names the last, which is what unpacking would leave.
 
     damaged: why it could not be read to its end, or at all; then what else it may have held is unknown.
@@ -50,12 +50,12 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _ArchiveEntry:
     """A member as its archive describes it."""
 
     name: str
     size: int | None
-    place: int
+    position: int
     refused: str | None = None
     backslashed: bool = False
     numbers: Mapping[str, Any] = field(default_factory=dict)
@@ -85,19 +85,19 @@ def refused_archive(name: str) -> str | None:
     return None
 
 
-def list_container(file: SourceFile, *, hidden: bool = False) -> Listing:
+def list_container(file: SourceFile, *, hidden: bool = False) -> ArchiveListing:
     """The items in a container.
 
     Passed over: folders, links, what accompanies a picture (`sidecars`), and hidden members unless `hidden`.
     Raises OSError where the archive cannot be read at all (permissions, a failing disk): what is in it is unknown.
     """
     list_entries = _lister(file)
-    found: dict[str, _Entry] = {}
+    found: dict[str, _ArchiveEntry] = {}
     repeated = passed_over = 0
     damaged = None
-    here = _here(file)
+    local_path = _local_path(file)
     try:
-        for entry in list_entries(here):
+        for entry in list_entries(local_path):
             if is_hidden(entry.name) and not hidden:
                 passed_over += 1
                 continue
@@ -107,23 +107,25 @@ def list_container(file: SourceFile, *, hidden: bool = False) -> Listing:
         damaged = str(error)
     beside = sidecars(found)
     entries = [entry for name, entry in found.items() if name not in beside]
-    container = _container(file, here, len(entries), complete=damaged is None)
-    members = tuple(_member(file, container, entry) for entry in entries)
-    return Listing(container, members, damaged, repeated, passed_over, sum(entry.backslashed for entry in entries))
+    container = _container(file, local_path, len(entries), complete=damaged is None)
+    members = tuple(_make_member(file, container, entry) for entry in entries)
+    return ArchiveListing(
+        container, members, damaged, repeated, passed_over, sum(entry.backslashed for entry in entries)
+    )
 
 
 def member_names(file: SourceFile) -> dict[str, Member]:
     """Every member of an archive, captions and hidden ones too, by its name within. Raises SourceError, OSError."""
     list_entries = _lister(file)
-    here = _here(file)
-    container = _container(file, here, 0, complete=True)
+    local_path = _local_path(file)
+    container = _container(file, local_path, 0, complete=True)
     try:
-        return {entry.name: _member(file, container, entry) for entry in list_entries(here)}
+        return {entry.name: _make_member(file, container, entry) for entry in list_entries(local_path)}
     except Damaged as error:
         raise SourceError(f"{file.location}: {error}") from error
 
 
-def _here(file: SourceFile) -> str:
+def _local_path(file: SourceFile) -> str:
     """Where the bytes of an archive are on this machine. One in an object store is fetched whole: to list the members
     of a tar alone takes a request for each."""
     if (url := url_of(file.location)) is not None:
@@ -132,7 +134,7 @@ def _here(file: SourceFile) -> str:
     return file.location
 
 
-def _lister(file: SourceFile) -> "Callable[[str], Iterator[_Entry]]":
+def _lister(file: SourceFile) -> "Callable[[str], Iterator[_ArchiveEntry]]":
     """What lists a container's entries, told where its bytes are on this machine. Raises SourceError."""
     form = container_form(file.name)
     if form is None:
@@ -141,9 +143,9 @@ def _lister(file: SourceFile) -> "Callable[[str], Iterator[_Entry]]":
     return _LISTERS[form] if cut is None else partial(_spans, cut)
 
 
-def _container(file: SourceFile, here: str, members: int, *, complete: bool) -> Container:
+def _container(file: SourceFile, local_path: str, members: int, *, complete: bool) -> Container:
     form = container_form(file.name) or "spans"
-    copy = None if here == file.location else here
+    copy = None if local_path == file.location else local_path
     state = file.size or 0, file.mtime_ns or 0
     return Container(file.location, form, *state, members, complete, copy, cutting_of(file.name))
 
@@ -152,7 +154,7 @@ class Damaged(Exception):
     """The archive is not what its name says, or ends too early."""
 
 
-def _member(file: SourceFile, archive: Container, entry: _Entry) -> Member:
+def _make_member(file: SourceFile, archive: Container, entry: _ArchiveEntry) -> Member:
     refused = entry.refused
     inside = archive.form in ("tar", "zip") and (container_form(entry.name) or refused_archive(entry.name))
     if refused is None and inside:
@@ -165,12 +167,12 @@ def _member(file: SourceFile, archive: Container, entry: _Entry) -> Member:
         archive.mtime_ns,
         refused=refused,
         container=archive,
-        place=entry.place,
+        position=entry.position,
         numbers=entry.numbers,
     )
 
 
-def _cleaned(name: str) -> tuple[str, str | None]:
+def _clean_name(name: str) -> tuple[str, str | None]:
     """A member's name as part of an address, and why it is refused. Nothing is ever unpacked to it."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts:
@@ -191,7 +193,7 @@ class _HeaderReader:
         return self._stream.read(size)
 
 
-def _tar(file: str) -> Iterator[_Entry]:
+def _list_tar(file: str) -> Iterator[_ArchiveEntry]:
     names: dict[str, tuple[int, int]] = {}  # for hard links, which say where the bytes stand
     with open(file, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
         end = os.fstat(stream.fileno()).st_size
@@ -219,37 +221,37 @@ def _tar(file: str) -> Iterator[_Entry]:
 def _next_tar(stream: BinaryIO, end: int) -> int | None:
     """Where another tar begins behind the end of one, as `cat a.tar b.tar` makes them; None where there is none."""
     stream.seek(end)
-    place = end
-    while place - end < _MOST_ZEROS and (blocks := stream.read(1 << 20)):
+    offset = end
+    while offset - end < _MOST_ZEROS and (blocks := stream.read(1 << 20)):
         rest = blocks.lstrip(b"\0")
         if rest:
-            place += (len(blocks) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
-            stream.seek(place)
+            offset += (len(blocks) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+            stream.seek(offset)
             try:
                 tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
             except tarfile.TarError:
                 return None  # what others leave behind the end of a tar
-            return place
-        place += len(blocks)
+            return offset
+        offset += len(blocks)
     return None
 
 
-def _tar_entry(info: tarfile.TarInfo, names: dict[str, tuple[int, int]], end: int) -> _Entry | None:
-    name, refused = _cleaned(info.name)
-    place, size = info.offset_data, info.size
+def _tar_entry(info: tarfile.TarInfo, names: dict[str, tuple[int, int]], end: int) -> _ArchiveEntry | None:
+    name, refused = _clean_name(info.name)
+    position, size = info.offset_data, info.size
     if info.islnk():
-        target = names.get(_cleaned(info.linkname)[0])
+        target = names.get(_clean_name(info.linkname)[0])
         if target is None:
-            return _Entry(name, None, place, "a link to a member that is not there")
-        place, size = target
+            return _ArchiveEntry(name, None, position, "a link to a member that is not there")
+        position, size = target
     elif not info.isreg():
         return None
     elif info.sparse is not None:
         refused = "a sparse member is not read"
-    elif place + size > end:
-        raise Damaged(f"truncated tar: it ends after {max(0, end - place):,} of the {size:,} bytes of {shown(name)}")
-    names[name] = (place, size)
-    return _Entry(name, size, place, refused)
+    elif position + size > end:
+        raise Damaged(f"truncated tar: it ends after {max(0, end - position):,} of the {size:,} bytes of {shown(name)}")
+    names[name] = (position, size)
+    return _ArchiveEntry(name, size, position, refused)
 
 
 def _tar_reason(error: Exception, end: int) -> str:
@@ -261,39 +263,39 @@ def _tar_reason(error: Exception, end: int) -> str:
     return "not a tar archive" if "not a tar" in text or "invalid header" in text else f"damaged tar: {text}"
 
 
-def _zip(file: str) -> Iterator[_Entry]:
+def _list_zip(file: str) -> Iterator[_ArchiveEntry]:
     try:
         with zipfile.ZipFile(file) as archive:
             for number, info in enumerate(archive.infolist()):
                 if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
                     continue
-                name, refused = _cleaned(info.filename)
+                name, refused = _clean_name(info.filename)
                 if info.flag_bits & 0x1:
                     refused = "encrypted"
                 elif info.compress_type not in _ZIP_METHODS:
                     refused = f"compressed by a method that is not read ({info.compress_type})"
-                yield _Entry(name, info.file_size, number, refused, backslashed="\\" in info.filename)
+                yield _ArchiveEntry(name, info.file_size, number, refused, backslashed="\\" in info.filename)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise Damaged(
             "empty file" if not Path(file).stat().st_size else f"truncated, or not a zip archive ({error})"
         ) from error
 
 
-def _parquet(file: str) -> Iterator[_Entry]:
+def _list_parquet(file: str) -> Iterator[_ArchiveEntry]:
     try:
         rows = parquet.image_rows(file)
     except parquet.Unreadable as error:
         raise Damaged(str(error)) from error
     for row in range(rows):
-        yield _Entry(str(row), None, row)
+        yield _ArchiveEntry(str(row), None, row)
 
 
-def _spans(cut: Callable[[str], Iterator[Span]], file: str) -> Iterator[_Entry]:
+def _spans(cut: Callable[[str], Iterator[Span]], file: str) -> Iterator[_ArchiveEntry]:
     try:
         for span in cut(file):
-            yield _Entry(span.name, span.size, span.start, numbers=span.numbers)
+            yield _ArchiveEntry(span.name, span.size, span.start, numbers=span.numbers)
     except ValueError as error:
         raise Damaged(" ".join(str(error).split())[:120]) from error
 
 
-_LISTERS = {"tar": _tar, "zip": _zip, "parquet": _parquet}
+_LISTERS = {"tar": _list_tar, "zip": _list_zip, "parquet": _list_parquet}

@@ -21,13 +21,13 @@ class ObjectEntry:
 
     name: str
     path: str
-    found: StoredObject | None
+    stored: StoredObject | None
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return self.found is None
+        return self.stored is None
 
     def is_file(self) -> bool:
-        return self.found is not None
+        return self.stored is not None
 
     def is_symlink(self) -> bool:
         return False
@@ -38,7 +38,7 @@ class FolderListings:
 
     def __init__(self, root: Url) -> None:
         self._root = root
-        self._listed: dict[str, Future[ObjectListing]] = {}
+        self._listings: dict[str, Future[ObjectListing]] = {}
         self._stack = ExitStack()
         self._listers = self._stack.enter_context(Workers(_AT_ONCE, "mmsearch-list"))
         self.unaddressable: list[tuple[str, str]] = []
@@ -52,15 +52,15 @@ class FolderListings:
     def scan(self, folder: str, following: Sequence[str]) -> list[ObjectEntry]:
         """What stands in a folder; of those that will be asked for next, the last first. Raises OSError."""
         for name in (folder, *reversed(following[-_AT_ONCE:])):
-            if name not in self._listed:
-                self._listed[name] = self._listers.submit(list_folder, self._root / name)
-        listed = self._listed.pop(folder).result()
-        self.unaddressable += [(f"{folder}/{name}" if folder else name, _ODD) for name in listed.unaddressable]
-        place = str(self._root / folder)
+            if name not in self._listings:
+                self._listings[name] = self._listers.submit(list_folder, self._root / name)
+        listing = self._listings.pop(folder).result()
+        self.unaddressable += [(f"{folder}/{name}" if folder else name, _ODD) for name in listing.unaddressable]
+        folder_path = str(self._root / folder)
         return sorted(
             [
-                *(ObjectEntry(file.name, f"{place}/{file.name}", file) for file in listed.files),
-                *(ObjectEntry(name, f"{place}/{name}", None) for name in listed.folders),
+                *(ObjectEntry(file.name, f"{folder_path}/{file.name}", file) for file in listing.files),
+                *(ObjectEntry(name, f"{folder_path}/{name}", None) for name in listing.folders),
             ],
             key=lambda entry: entry.name,
         )

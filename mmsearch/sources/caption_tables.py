@@ -21,7 +21,7 @@ __all__ = [
     "captions_in_cell",
     "find_bare_rows",
     "find_layout",
-    "unquoted",
+    "unquote",
 ]
 
 # What people call these, the most specific first: a record may have "image" beside "image_name".
@@ -52,7 +52,9 @@ LOOKED_AT = 20
 class ColumnNames:
     """What the columns of a table are called, where that is none of the usual names. Upper and lower case are one.
 
-    image: of the names of images. captions: of captions, one or several.
+    Attributes:
+        image: The column of image names.
+        captions: The columns of captions, one or several.
     """
 
     image: str | None = None
@@ -72,8 +74,16 @@ USUAL_NAMES = ColumnNames()
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The header of a table. columns: their names, in lower case. image, number, split: which of them that is, if any.
-    captions: which of them hold captions, one or several. header_lines: how many lines stand before the first row."""
+    """The header of a table.
+
+    Attributes:
+        columns: The names of the columns, in lower case.
+        image: Which column names the image, if any.
+        captions: Which columns hold captions, one or several.
+        number: Which column numbers the captions, if any.
+        split: Which column names the split, if any.
+        header_lines: How many lines stand before the first row.
+    """
 
     delimiter: str
     columns: tuple[str, ...]
@@ -104,53 +114,53 @@ def find_layout(lines: Sequence[str], names: ColumnNames, *, table: bool = False
     >>> find_layout(["sep=;", "image;caption1;caption2", "a.jpg;one;two"], ColumnNames()).captions
     (1, 2)
     """
-    told = _SEPARATOR.fullmatch(lines[0].strip()) if lines else None
-    header_at = 1 if told else 0
+    separator = _SEPARATOR.fullmatch(lines[0].strip()) if lines else None
+    header_at = 1 if separator else 0
     if len(lines) <= header_at:
         return None
     header = lines[header_at]
-    for delimiter in told[1] if told else _DELIMITERS:
-        columns = _cells(header, delimiter)
-        image, captions = _first(columns, names.image_names()), _captions(columns, names)
+    for delimiter in separator[1] if separator else _DELIMITERS:
+        columns = _split_header(header, delimiter)
+        image, captions = _find_first(columns, names.image_names()), _find_captions(columns, names)
         # One column called "text" may well be a line of text; and prose has commas.
         if captions and (image is not None or len(columns) > 1 or columns == ("caption",) or names.captions):
-            number = _first(columns, _NUMBER_COLUMNS)
-            return Layout(delimiter, columns, image, captions, number, _first(columns, ("split",)), header_at + 1)
+            number = _find_first(columns, _NUMBER_COLUMNS)
+            return Layout(delimiter, columns, image, captions, number, _find_first(columns, ("split",)), header_at + 1)
         if image is not None and len(columns) > 1:
             raise UnknownColumns(columns, "a caption's by its name")
     rows = lines[header_at : header_at + LOOKED_AT]
     bare = find_bare_rows(rows)
     if bare is not None and bare.split(header) is not None:
         return None  # else the first line is a header of names that nobody knows
-    for delimiter in told[1] if told else _DELIMITERS:
-        columns = _cells(header, delimiter)
+    for delimiter in separator[1] if separator else _DELIMITERS:
+        columns = _split_header(header, delimiter)
         known_by_rows = _names_images(rows[1:], delimiter) and not any(map(_IMAGE_NAME.fullmatch, columns))
-        if len(columns) > 1 and (table or told or names != USUAL_NAMES or known_by_rows):
+        if len(columns) > 1 and (table or separator or names != USUAL_NAMES or known_by_rows):
             raise UnknownColumns(columns, "a caption's by its name" if names == USUAL_NAMES else "what was named")
     if names != USUAL_NAMES:
-        raise UnknownColumns(_cells(header, ","), "what was named")
+        raise UnknownColumns(_split_header(header, ","), "what was named")
     return None
 
 
-def _cells(header: str, delimiter: str) -> tuple[str, ...]:
+def _split_header(header: str, delimiter: str) -> tuple[str, ...]:
     cells = next(csv.reader([header], delimiter=delimiter), [])
     return tuple(name.strip().strip('"').strip().lower() for name in cells)
 
 
-def _first(columns: Sequence[str], names: Sequence[str]) -> int | None:
+def _find_first(columns: Sequence[str], names: Sequence[str]) -> int | None:
     return next((columns.index(name) for name in names if name in columns), None)
 
 
-def _captions(columns: Sequence[str], names: ColumnNames) -> tuple[int, ...]:
+def _find_captions(columns: Sequence[str], names: ColumnNames) -> tuple[int, ...]:
     """The columns that were named, all of them; or the first of the usual ones; or caption1, caption2, …."""
     if names.captions:
-        found = [columns.index(name) for name in names.caption_names() if name in columns]
-        return tuple(found) if len(found) == len(names.captions) else ()
+        named = [columns.index(name) for name in names.caption_names() if name in columns]
+        return tuple(named) if len(named) == len(names.captions) else ()
     numbered = tuple(column for column, name in enumerate(columns) if _NUMBERED_CAPTION.fullmatch(name))
-    one = _first(columns, CAPTION_COLUMNS)
+    unnumbered = _find_first(columns, CAPTION_COLUMNS)
     if len(numbered) > 1:
-        return numbered if one is None else (one, *numbered)
-    return (one,) if one is not None else numbered
+        return numbered if unnumbered is None else (unnumbered, *numbered)
+    return (unnumbered,) if unnumbered is not None else numbered
 
 
 def _names_images(rows: Sequence[str], delimiter: str) -> bool:
@@ -172,15 +182,15 @@ class BareRows:
 
     def split(self, line: str) -> tuple[str, str | None, str] | None:
         """(name, number, caption) of a line; None where it is no such row."""
-        found = _BARE.fullmatch(line)
-        if found is None:
+        match = _BARE.fullmatch(line)
+        if match is None:
             return None
-        name, caption, number = found["name"].strip().strip('"'), found["caption"], None
+        name, caption, number = match["name"].strip().strip('"'), match["caption"], None
         if self.numbered:
-            number, _, caption = (part.strip() for part in caption.partition(found["delimiter"]))
+            number, _, caption = (part.strip() for part in caption.partition(match["delimiter"]))
             if not number.strip('"').isdecimal() or not caption:
                 return None
-        return name, number, unquoted(caption)
+        return name, number, unquote(caption)
 
 
 def find_bare_rows(lines: Sequence[str]) -> BareRows | None:
@@ -191,20 +201,20 @@ def find_bare_rows(lines: Sequence[str]) -> BareRows | None:
     >>> find_bare_rows(["a.jpg,0,a dog, and a cat", "a.jpg,1,two"]).split("b.jpg,2,a hat, red")
     ('b.jpg', '2', 'a hat, red')
     """
-    some = lines[:LOOKED_AT]
+    first_lines = lines[:LOOKED_AT]
     plain, numbered = BareRows(False), BareRows(True)
-    bare = [line for line in some if (row := plain.split(line)) is not None and not _ANOTHER_NAME.match(row[2])]
-    if 2 * len(bare) <= len(some):
+    bare = [line for line in first_lines if (row := plain.split(line)) is not None and not _ANOTHER_NAME.match(row[2])]
+    if 2 * len(bare) <= len(first_lines):
         return None
     return numbered if all(numbered.split(line) is not None for line in bare) else plain
 
 
-def unquoted(cell: str) -> str:
+def unquote(cell: str) -> str:
     """What a quoted cell stands for; a cell that only has quotes in it is left as it is."""
     cell = cell.strip()
-    inside = cell[1:-1]
-    quoted = len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inside.replace('""', "")
-    return inside.replace('""', '"') if quoted else cell
+    content = cell[1:-1]
+    quoted = len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in content.replace('""', "")
+    return content.replace('""', '"') if quoted else cell
 
 
 def captions_in_cell(cell: str) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from mmsearch.locations import Location, Url
 from mmsearch.sources.buckets import FolderListings, ObjectEntry
-from mmsearch.sources.files import SourceFile, sidecars
+from mmsearch.sources.source_files import SourceFile, sidecars
 from mmsearch.stores import special_file
 
 __all__ = ["FolderWalk"]
@@ -71,23 +71,23 @@ class FolderWalk:
                 if entry.name.startswith(".") and not self._with_hidden:
                     self.hidden += 1
                 elif entry.is_dir(follow_symlinks=False):
-                    if not self._avoided(entry.path) and self._enters(name):
+                    if not self._is_avoided(entry.path) and self._enters(name):
                         folders.append(name)
-                elif entry.name not in beside and (found := self._file(entry, name)) is not None:
-                    yield found
+                elif entry.name not in beside and (file := self._make_file(entry, name)) is not None:
+                    yield file
             pending.extend(reversed(folders))
 
-    def _avoided(self, path: str) -> bool:
+    def _is_avoided(self, path: str) -> bool:
         if self._avoid is None:
             return False
         return (path if self._url else os.path.realpath(path)) == self._avoid
 
-    def _file(self, entry: "os.DirEntry[str] | ObjectEntry", name: str) -> SourceFile | None:
+    def _make_file(self, entry: "os.DirEntry[str] | ObjectEntry", name: str) -> SourceFile | None:
         if isinstance(entry, ObjectEntry):
-            found = entry.found
-            if found is None:
+            stored = entry.stored
+            if stored is None:
                 return None
-            return SourceFile(self._root, name, found.size, found.modified_ns, version=found.etag)
+            return SourceFile(self._root, name, stored.size, stored.modified_ns, version=stored.etag)
         try:
             if entry.is_file():
                 status = entry.stat()

@@ -29,8 +29,10 @@ _WEB = re.compile(r"(https?|ftp)://", re.IGNORECASE)
 class FileList:
     """The files that a list names, absolute, each once and in its order.
 
-    urls: how many of its lines name something to download, which is not done. captions: whether it has a column of
-    them. problems: lines that name nothing, as "line 7: ...".
+    Attributes:
+        urls: How many of its lines name something to download, which is not done.
+        captions: Whether it has a column of captions.
+        problems: Lines that name nothing, as "line 7: ...".
     """
 
     files: tuple[Location, ...]
@@ -71,34 +73,34 @@ def read_list(file: Location) -> FileList:
     Raises SourceError: nothing in it names a file, not text, damaged.
     """
     folder = str(file.parent)
-    found: dict[Location, None] = {}
-    listed: dict[str, dict[str, str]] = {}
+    files: dict[Location, None] = {}
+    folders_seen: dict[str, dict[str, str]] = {}
     problems: list[str] = []
     urls, captions = 0, False
     try:
-        for number, named, has_caption in _rows(local_copy(file)):
+        for number, path_text, has_caption in _rows(local_copy(file)):
             captions |= has_caption
-            if named is None or not named.strip():
+            if path_text is None or not path_text.strip():
                 problems.append(f"line {number}: names no file")
-            elif _WEB.match(named):
+            elif _WEB.match(path_text):
                 urls += 1
             else:
-                path = named.strip().removeprefix("file://")
+                path = path_text.strip().removeprefix("file://")
                 try:
-                    found[located(joined(folder, os.path.expanduser(path)), listed)] = None  # noqa: PTH111
+                    files[located(joined(folder, os.path.expanduser(path)), folders_seen)] = None  # noqa: PTH111
                 except StoreError as error:
                     problems.append(f"line {number}: {error}")
     except UnicodeDecodeError as error:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except (csv.Error, parquet.Unreadable, OSError) as error:
         raise SourceError(f"{file} cannot be read as a list of files: {_reason(error)}") from error
-    if not found:
+    if not files:
         reason = f"its {urls:,} lines are addresses, which are not downloaded" if urls else "; ".join(problems[:3])
         raise SourceError(
             f"{file} names no file ({reason or 'it is empty'}). Expected a path a line, or a column such as "
             f"{', '.join(_COLUMNS[:4])}."
         )
-    return FileList(tuple(found), urls, captions, tuple(problems))
+    return FileList(tuple(files), urls, captions, tuple(problems))
 
 
 def _reason(error: Exception) -> object:
@@ -117,19 +119,19 @@ def _rows(file: Path) -> Iterator[_Row]:
     return _from_json(file) if suffix in _JSON else _from_lines(file)
 
 
-def _text_of(file: Path, newline: str | None = None) -> io.TextIOWrapper:
+def _open_text(file: Path, newline: str | None = None) -> io.TextIOWrapper:
     return io.TextIOWrapper(open_file(file, MOST_TEXT_BYTES), encoding="utf-8-sig", newline=newline)
 
 
 def _from_lines(file: Path) -> Iterator[_Row]:
-    with _text_of(file) as stream:
+    with _open_text(file) as stream:
         for number, line in enumerate(stream, 1):
             if line.strip() and not line.startswith("#"):
                 yield number, line.strip("\r\n"), False
 
 
 def _from_table(file: Path, delimiter: str) -> Iterator[_Row]:
-    with _text_of(file, newline="") as stream:
+    with _open_text(file, newline="") as stream:
         first = stream.readline()
         if delimiter == "," and first.count(";") > first.count(","):
             delimiter = ";"
@@ -143,17 +145,17 @@ def _from_table(file: Path, delimiter: str) -> Iterator[_Row]:
         reader = csv.reader(stream, delimiter=delimiter)
         for row in reader:
             if row:
-                place = column or 0
-                yield reader.line_num + (column is not None), row[place] if place < len(row) else None, captions
+                index = column or 0
+                yield reader.line_num + (column is not None), row[index] if index < len(row) else None, captions
 
 
 def _from_json(file: Path) -> Iterator[_Row]:
-    with _text_of(file) as stream:
+    with _open_text(file) as stream:
         whole = stream.read(1) == "["
         stream.seek(0)
         records: Iterator[tuple[int, Any]]
         try:
-            records = enumerate(json.load(stream), 1) if whole else _lines_of_json(stream)
+            records = enumerate(json.load(stream), 1) if whole else _iterate_json_lines(stream)
         except (ValueError, RecursionError) as error:
             raise csv.Error(f"not JSON ({error})") from error
         for number, record in records:
@@ -161,10 +163,10 @@ def _from_json(file: Path) -> Iterator[_Row]:
                 yield number, record, False
                 continue
             fields = {str(key).lower(): value for key, value in record.items()} if isinstance(record, dict) else {}
-            yield number, _path_in(fields), any(name in fields for name in CAPTION_COLUMNS)
+            yield number, _find_path(fields), any(name in fields for name in CAPTION_COLUMNS)
 
 
-def _lines_of_json(stream: Any) -> Iterator[tuple[int, Any]]:
+def _iterate_json_lines(stream: Any) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(stream, 1):
         if line.strip():
             try:
@@ -175,8 +177,8 @@ def _lines_of_json(stream: Any) -> Iterator[tuple[int, Any]]:
 
 def _from_parquet(file: Path) -> Iterator[_Row]:
     for row, fields in parquet.columns(str(file), (*_COLUMNS, *CAPTION_COLUMNS)):
-        yield row, _path_in(fields), any(name in fields for name in CAPTION_COLUMNS)
+        yield row, _find_path(fields), any(name in fields for name in CAPTION_COLUMNS)
 
 
-def _path_in(fields: dict[str, Any]) -> str | None:
+def _find_path(fields: dict[str, Any]) -> str | None:
     return next((fields[name] for name in _COLUMNS if isinstance(fields.get(name), str)), None)

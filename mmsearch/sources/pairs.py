@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location
 from mmsearch.sources.archives import container_form, member_names
+from mmsearch.sources.caption_files import CaptionFile, CaptionLine
 from mmsearch.sources.caption_tables import CAPTION_COLUMNS
-from mmsearch.sources.captions import CaptionFile, CaptionLine
-from mmsearch.sources.files import MEMBER, file_in, is_hidden, stem
 from mmsearch.sources.folders import FolderWalk
-from mmsearch.sources.opening import opened
+from mmsearch.sources.open_files import open_source_file
+from mmsearch.sources.source_files import MEMBER, file_in, is_hidden, stem
 from mmsearch.stores import is_folder, read_bytes
 
 __all__ = ["read_pairs"]
@@ -29,7 +29,9 @@ def read_pairs(source: Location, *, avoid: Location | None = None) -> CaptionFil
     """
     texts: dict[str, tuple[str, str, bytes]] = {}  # stem -> suffix, name, content
     problems: list[str] = []
-    for name, data in _folder(source, avoid, problems) if is_folder(source) else _archive(source, "", problems):
+    for name, data in (
+        _read_folder(source, avoid, problems) if is_folder(source) else _read_archive(source, "", problems)
+    ):
         base, suffix = stem(name), _suffix(name)
         known = texts.get(base)
         if known is None or _SUFFIXES.index(suffix) < _SUFFIXES.index(known[0]):
@@ -37,7 +39,7 @@ def read_pairs(source: Location, *, avoid: Location | None = None) -> CaptionFil
     lines: list[CaptionLine] = []
     for base, (suffix, name, data) in sorted(texts.items()):
         try:
-            captions = _captions(suffix, data)
+            captions = _parse_captions(suffix, data)
         except ValueError as error:
             problems.append(f"{name}: {error}")
             continue
@@ -54,11 +56,11 @@ def _suffix(name: str) -> str:
     return name[len(stem(name)) :].lower()
 
 
-def _folder(folder: Location, avoid: Location | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+def _read_folder(folder: Location, avoid: Location | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
     walk = FolderWalk(folder, avoid=avoid, sidecars_too=True)
     for file in walk:
         if container_form(file.name) in ("tar", "zip"):
-            yield from _archive(folder / file.name, f"{file.name}{MEMBER}", problems)
+            yield from _read_archive(folder / file.name, f"{file.name}{MEMBER}", problems)
         elif _suffix(file.name) in _SUFFIXES:
             try:
                 if file.refused is not None:
@@ -71,7 +73,7 @@ def _folder(folder: Location, avoid: Location | None, problems: list[str]) -> It
     problems += [f"{name or folder}: {reason}" for name, reason in walk.unreadable]
 
 
-def _archive(archive: Location, prefix: str, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+def _read_archive(archive: Location, prefix: str, problems: list[str]) -> Iterator[tuple[str, bytes]]:
     try:
         members = member_names(file_in(archive.parent, archive))
     except (OSError, SourceError) as error:
@@ -82,23 +84,23 @@ def _archive(archive: Location, prefix: str, problems: list[str]) -> Iterator[tu
             try:
                 if (member.size or 0) > _MOST_BYTES:
                     raise ImageError("read", f"{member.size:,} bytes, too many for a caption")
-                with opened(member) as file:
+                with open_source_file(member) as file:
                     yield f"{prefix}{name}", file.stream.read()
             except (OSError, ImageError) as error:
                 problems.append(f"{prefix}{name}: {error}")
 
 
-def _captions(suffix: str, data: bytes) -> list[str]:
+def _parse_captions(suffix: str, data: bytes) -> list[str]:
     """The captions of one file. Raises ValueError."""
     text = data.decode("utf-8-sig").replace("\r\n", "\n")
     if suffix != ".json":
-        found = [line.strip() for line in text.split("\n") if line.strip()]
+        captions = [line.strip() for line in text.split("\n") if line.strip()]
     else:
         record = json.loads(text)
         fields = record if isinstance(record, dict) else {}
         value = next((fields[name] for name in CAPTION_COLUMNS if name in fields), None)
         values = value if isinstance(value, list) else [value]
-        found = [each.strip() for each in values if isinstance(each, str) and each.strip()]
-    if not found:
+        captions = [caption.strip() for caption in values if isinstance(caption, str) and caption.strip()]
+    if not captions:
         raise ValueError("no caption in it")
-    return [each.encode("utf-8", "replace").decode() for each in found]
+    return [caption.encode("utf-8", "replace").decode() for caption in captions]

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmsearch.stores import require_file
 
-__all__ = ["PATH_COLUMNS", "Rows", "Unreadable", "column_names", "columns", "image_rows", "is_image_table"]
+__all__ = ["PATH_COLUMNS", "ImageRows", "Unreadable", "column_names", "columns", "image_rows", "is_image_table"]
 
 IMAGE_COLUMNS = (
     "image",
@@ -111,7 +111,7 @@ def is_image_table(location: str) -> bool:
         return _image_column(file.schema_arrow) is not None
 
 
-class Rows:
+class ImageRows:
     """The pictures of a table, by row. Rows are read in pieces, so ask for them more or less in order. Thread-safe."""
 
     def __init__(self, location: str) -> None:
@@ -140,7 +140,7 @@ class Rows:
             for start, values in self._kept.items():
                 if start <= row < start + len(values):
                     return values[row - start]
-            group = max(place for place, start in enumerate(self._starts[:-1]) if start <= row)
+            group = max(group_index for group_index, start in enumerate(self._starts[:-1]) if start <= row)
             if group != self._group or row < self._next:
                 self._begin(group)
             piece = next(self._pieces)

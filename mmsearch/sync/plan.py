@@ -11,9 +11,9 @@ from mmsearch.locations import Location
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import (
     EVERYTHING,
+    ArchiveListing,
     ContainerState,
     FolderWalk,
-    Listing,
     Selection,
     SourceFile,
     container_form,
@@ -214,7 +214,7 @@ class _RootPlanner:
         for name, known in self._tables.items():
             self._gone[name] += known.missing_members(file, hidden=self._selection.hidden)
 
-    def _plan_members(self, file: SourceFile, listing: Listing) -> None:
+    def _plan_members(self, file: SourceFile, listing: ArchiveListing) -> None:
         if listing.repeated:
             self._plan.notes.append(f"{file.location} holds {listing.repeated} names twice; the last of each counts")
         if listing.backslashed:

@@ -17,10 +17,10 @@ from mmsearch.errors import ImageError, SourceError
 from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import container_form, member_names
-from mmsearch.sources.files import MEMBER, READ_WHOLE, Container, Member, SourceFile
+from mmsearch.sources.source_files import MEMBER, READ_WHOLE, Container, Member, SourceFile
 from mmsearch.stores import RangedFile, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
 
-__all__ = ["MAX_FILE_BYTES", "OpenFile", "container_of", "opened", "read_location", "read_picture"]
+__all__ = ["MAX_FILE_BYTES", "OpenFile", "container_of", "open_source_file", "read_location", "read_picture"]
 
 MAX_FILE_BYTES = 1 << 30
 """No image under the pixel limit needs more than this; what is larger is not read into memory."""
@@ -38,24 +38,24 @@ class OpenFile:
 
 
 @contextmanager
-def opened(file: SourceFile) -> Iterator[OpenFile]:
+def open_source_file(file: SourceFile) -> Iterator[OpenFile]:
     """Open a file or a member of an archive. Raises OSError, and ImageError for what an archive does not give out."""
     if file.refused is not None:
         raise ImageError("identify", file.refused)
     if isinstance(file, Member) and file.container is not None:
-        with _member(file, file.container) as found:
-            yield found
+        with _open_member(file, file.container) as open_member:
+            yield open_member
         return
     if (url := url_of(file.location)) is not None:
-        yield OpenFile(_object(file, url), file.without_bytes)
+        yield OpenFile(_open_object(file, url), file.without_bytes)
         return
     if (special := special_file(os.stat(file.location).st_mode)) is not None:  # noqa: PTH116
         raise ImageError("identify", special)  # it took the place of a file since the walk
     with open(file.location, "rb") as stream:  # noqa: PTH123 - the location may hold surrogates; Path adds nothing
-        yield OpenFile(stream, lambda: _state(file, stream))
+        yield OpenFile(stream, lambda: _current_state(file, stream))
 
 
-def _object(file: SourceFile, url: Url) -> BinaryIO:
+def _open_object(file: SourceFile, url: Url) -> BinaryIO:
     """An object, whole, or in pieces so that what is no picture is not fetched. One that is not as it was listed by now
     has another size than it should."""
     if file.ahead is not None:
@@ -74,15 +74,15 @@ def _object(file: SourceFile, url: Url) -> BinaryIO:
     return RangedFile(size, piece)
 
 
-def _state(file: SourceFile, stream: BinaryIO) -> SourceFile:
+def _current_state(file: SourceFile, stream: BinaryIO) -> SourceFile:
     status = os.fstat(stream.fileno())
     version = None if file.version is None else file_identity(status)
     return replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns, version=version)
 
 
 @contextmanager
-def _member(file: Member, archive: Container) -> Iterator[OpenFile]:
-    with open_file(Path(_place(archive))) as whole:
+def _open_member(file: Member, archive: Container) -> Iterator[OpenFile]:
+    with open_file(Path(_archive_path(archive))) as whole:
 
         def state() -> SourceFile:
             if archive.copy is not None:  # which does not change
@@ -108,7 +108,7 @@ def _member(file: Member, archive: Container) -> Iterator[OpenFile]:
             raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
 
 
-def _place(archive: Container) -> str:
+def _archive_path(archive: Container) -> str:
     """Where an archive's bytes are on this machine."""
     if archive.copy is None:
         return archive.location
@@ -119,19 +119,19 @@ def _place(archive: Container) -> str:
 
 def _range_of_bytes(file: Member, _: Container, whole: BinaryIO) -> BinaryIO:
     def read_range(start: int, end: int) -> bytes:
-        whole.seek(file.place + start)
+        whole.seek(file.position + start)
         return whole.read(end - start)
 
     return RangedFile(file.size or 0, read_range)
 
 
 def _zip_member(file: Member, archive: Container, _: BinaryIO) -> Any:
-    directory = _once(_zip, archive)
-    return directory.open(directory.infolist()[file.place])
+    directory = _find_once(_zip_of, archive)
+    return directory.open(directory.infolist()[file.position])
 
 
 def _parquet_member(file: Member, archive: Container, _: BinaryIO) -> BinaryIO:
-    data = _once(_rows, archive).read(file.place)
+    data = _find_once(_rows_of, archive).read(file.position)
     if data is None:
         raise ImageError("identify", "no image in this row, or only a path to one")
     return io.BytesIO(data)
@@ -147,11 +147,11 @@ _MEMBERS: dict[str, Callable[[Member, Container, BinaryIO], Any]] = {
 # The directory of a zip and the position in a table are expensive to find: they are kept while they are used, and close
 # themselves when the last user is done.
 _opening = threading.Lock()
-_zip = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(_place(archive)))
-_rows = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.Rows(_place(archive)))
+_zip_of = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(_archive_path(archive)))
+_rows_of = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.ImageRows(_archive_path(archive)))
 
 
-def _once(find: Callable[[Container], Any], archive: Container) -> Any:
+def _find_once(find: Callable[[Container], Any], archive: Container) -> Any:
     with _opening:
         return find(archive)
 
@@ -159,10 +159,10 @@ def _once(find: Callable[[Container], Any], archive: Container) -> Any:
 def container_of(location: str | os.PathLike[str]) -> str | None:
     """The archive that holds `photos/a.tar!/x.jpg`; None where a location is that of a file."""
     path, mark, _ = os.fspath(location).partition(MEMBER)
-    return path if mark and container_form(path) is not None and not exists(_located(os.fspath(location))) else None
+    return path if mark and container_form(path) is not None and not exists(_to_location(os.fspath(location))) else None
 
 
-def _located(location: str) -> Location:
+def _to_location(location: str) -> Location:
     return url_of(location) or Path(location)
 
 
@@ -175,18 +175,18 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
     name = os.fspath(location)
     path, inner = container_of(name), name.partition(MEMBER)[2]
     if path is None:
-        return read_bytes(_located(name), 0, limit)
+        return read_bytes(_to_location(name), 0, limit)
     if Path(path).exists() and not Path(path).is_file():
         raise ImageError("read", "its archive is no file any more")
-    state = file_state(_located(path))
+    state = file_state(_to_location(path))
     archive = SourceFile("", path, state.size, state.mtime_ns, version=state.etag)
     try:
-        found = _directory(archive).get(inner)
+        member = _directory(archive).get(inner)
     except SourceError as error:
         raise ImageError("read", str(error)) from error
-    if found is None:
+    if member is None:
         raise FileNotFoundError(2, "no such member", name)
-    with opened(found) as file:
+    with open_source_file(member) as file:
         return file.stream.read(-1 if limit is None else limit)
 
 

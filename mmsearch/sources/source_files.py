@@ -17,7 +17,7 @@ from mmsearch.stores import file_state, special_file
 __all__ = [
     "MEMBER",
     "READ_WHOLE",
-    "Ahead",
+    "BytesAhead",
     "Container",
     "ContainerForm",
     "ContainerState",
@@ -47,7 +47,7 @@ READ_WHOLE = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class BytesAhead:
     """What was read of a file ahead of time. data: done, perhaps with an OSError. waited: seconds, until it was."""
 
     data: Future[bytes]
@@ -73,7 +73,7 @@ class SourceFile:
     mtime_ns: int | None
     refused: str | None = None
     version: str | None = None
-    ahead: "Ahead | None" = field(default=None, compare=False, repr=False)
+    ahead: "BytesAhead | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mtime_ns is not None and not _LEAST <= self.mtime_ns <= _MOST:
@@ -162,7 +162,7 @@ class Member(SourceFile):
     """
 
     container: Container | None = None
-    place: int = 0
+    position: int = 0
     numbers: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property

@@ -25,7 +25,7 @@ from mmsearch.sources.caption_tables import (
     find_bare_rows,
     find_layout,
 )
-from mmsearch.sources.files import MEMBER
+from mmsearch.sources.source_files import MEMBER
 from mmsearch.stores import MOST_TEXT_BYTES, absence, local_copy, read_whole
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
@@ -35,10 +35,14 @@ _NO_CAPTION = "a caption's by its name"
 
 @dataclass(frozen=True, slots=True)
 class CaptionLine:
-    """One caption. ordinal: its place in the file, from 0. image: the path that the file gives for it, if any.
+    """One caption.
 
-    member: where the source is a folder or an archive, the file in it that holds the caption; ordinals count in that.
-    stem: whether `image` lacks its suffix.
+    Attributes:
+        ordinal: Its number in the file, from 0.
+        image: The path that the file gives for its picture, if any.
+        member: Where the source is a folder or an archive, the file in it that holds the caption; ordinals count in
+            that.
+        stem: Whether `image` lacks its suffix.
     """
 
     ordinal: int
@@ -50,7 +54,12 @@ class CaptionLine:
 
 @dataclass(frozen=True, slots=True)
 class CaptionFile:
-    """What a file of captions holds. form: how it was read. problems: lines without a caption, as "line 7: ..."."""
+    """The captions of a file.
+
+    Attributes:
+        problems: Lines without a caption, as "line 7: ...".
+        form: How the file was read.
+    """
 
     lines: tuple[CaptionLine, ...]
     problems: tuple[str, ...]
@@ -73,7 +82,7 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
     Raises SourceError: no such file, not text, damaged CSV, a table whose columns are not known, no caption in it.
     """
     if file.suffix.lower() == ".parquet":
-        return _collected(file, "a Parquet table", _from_parquet(file, names))
+        return _collect_lines(file, "a Parquet table", _from_parquet(file, names))
     try:
         data = read_whole(local_copy(file), MOST_TEXT_BYTES)
     except FileNotFoundError:
@@ -85,17 +94,17 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise SourceError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return _collected(file, *_parsed(file, text, names))
+    return _collect_lines(file, *_parse(file, text, names))
 
 
-def _collected(file: Location, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
+def _collect_lines(file: Location, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
     lines: list[CaptionLine] = []
     problems: list[str] = []
     for number, caption, image, problem in rows:
         if problem or not caption.strip():
             problems.append(f"line {number}: {problem or 'no caption'}")
         else:
-            lines.append(CaptionLine(len(lines), _valid(caption.strip()), _valid(image) or None))
+            lines.append(CaptionLine(len(lines), _make_valid(caption.strip()), _make_valid(image) or None))
     if not lines:
         raise SourceError(
             f"no caption in {file}{''.join(f'; {problem}' for problem in problems[:3])}. Expected a caption a line, "
@@ -108,18 +117,18 @@ _Row = tuple[int, str, str, str]  # line number, caption, image, problem
 _TOKEN = re.compile(r"(.+\.\w+)#\d+\t(.*)")
 
 
-def _valid(text: str) -> str:
+def _make_valid(text: str) -> str:
     # JSON can hold half of a surrogate pair (a cut emoji), which is no text.
     return text.encode("utf-8", "replace").decode()
 
 
-def _split(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     # Not splitlines(): captions may hold U+2028, form feeds and the like.
     return re.split(r"\r\n|\r|\n", text)
 
 
-def _parsed(file: Location, text: str, names: ColumnNames) -> tuple[str, Iterator[_Row]]:
-    lines = [(number, line) for number, line in enumerate(_split(text), 1) if line.strip()]
+def _parse(file: Location, text: str, names: ColumnNames) -> tuple[str, Iterator[_Row]]:
+    lines = [(number, line) for number, line in enumerate(_split_lines(text), 1) if line.strip()]
     first = [line for _, line in lines[:LOOKED_AT]]
     start = first[0].lstrip()[:1] if first else ""
     if start == "[" and (records := _list_of_records(text)) is not None:
@@ -144,25 +153,25 @@ _DELIMITER_NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars"}
 
 def _from_bare_rows(lines: list[tuple[int, str]], bare: BareRows) -> Iterator[_Row]:
     for number, line in lines:
-        if found := bare.split(line):
-            yield number, found[2], found[0], ""
+        if cells := bare.split(line):
+            yield number, cells[2], cells[0], ""
         else:
             yield number, "", "", "not the name of an image and a caption"
 
 
 def _from_parquet(file: Location, names: ColumnNames) -> Iterator[_Row]:
     try:
-        here = str(local_copy(file))
-        own = parquet.is_image_table(here)
-        for row, fields in parquet.columns(here, (*names.caption_names(), *names.image_names())):
+        local_path = str(local_copy(file))
+        holds_images = parquet.is_image_table(local_path)
+        for row, fields in parquet.columns(local_path, (*names.caption_names(), *names.image_names())):
             if not row and not any(name in fields for name in names.caption_names()):
-                raise SourceError(f"{file}: {UnknownColumns(parquet.column_names(here), _NO_CAPTION)}")
+                raise SourceError(f"{file}: {UnknownColumns(parquet.column_names(local_path), _NO_CAPTION)}")
             image = next((fields[name] for name in names.image_names() if isinstance(fields.get(name), str)), "")
             given = [fields[name] for name in names.caption_names() if fields.get(name)]
             for caption in given if names.captions else given[:1] or [None]:
-                for each in caption if isinstance(caption, list) else [caption]:
-                    found = each if isinstance(each, str) else ""
-                    yield row, found, f"{file.name}{MEMBER}{row}" if own else image, ""
+                for text in caption if isinstance(caption, list) else [caption]:
+                    valid_text = text if isinstance(text, str) else ""
+                    yield row, valid_text, f"{file.name}{MEMBER}{row}" if holds_images else image, ""
     except parquet.Unreadable as error:
         raise SourceError(f"{file}: {error}. Nothing was changed.") from error
     except FileNotFoundError:
@@ -198,17 +207,17 @@ def _from_record(number: int, record: Any, names: ColumnNames) -> Iterator[_Row]
     fields = {str(key).lower(): value for key, value in record.items()}
     caption = next((fields[name] for name in names.caption_names() if name in fields), None)
     image = next((fields[name] for name in names.image_names() if name in fields), None)
-    for each in caption if isinstance(caption, list) else [caption]:
-        if isinstance(each, str):
-            yield number, each, image if isinstance(image, str) else "", ""
+    for text in caption if isinstance(caption, list) else [caption]:
+        if isinstance(text, str):
+            yield number, text, image if isinstance(image, str) else "", ""
         else:
             yield number, "", "", f'no "caption" text among {sorted(fields)}'
 
 
 def _from_tokens(text: str) -> Iterator[_Row]:
-    for number, line in enumerate(_split(text), 1):
-        if found := _TOKEN.fullmatch(line):
-            yield number, found[2], found[1], ""
+    for number, line in enumerate(_split_lines(text), 1):
+        if match := _TOKEN.fullmatch(line):
+            yield number, match[2], match[1], ""
         elif line.strip():
             yield number, "", "", "not name.jpg#0<TAB>caption"
 
