@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["json_text"]
+__all__ = ["json_text", "without_empty"]
 
 
 def json_text(document: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
@@ -16,6 +16,15 @@ def json_text(document: Any, *, indent: int | None = None, default: Callable[[An
     '{"mean": null, "ranks": [1, null]}'
     """
     return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False, indent=indent, default=default)
+
+
+def without_empty(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Fields of a record, without the one of this name where nothing stands in it.
+
+    >>> without_empty({"images": 0, "others": {}}, "others")
+    {'images': 0}
+    """
+    return {key: value for key, value in fields.items() if value or key != name}
 
 
 def _finite(value: Any) -> Any:

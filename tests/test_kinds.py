@@ -323,6 +323,7 @@ def test_notes_are_indexed_and_exported(folder: Path, mmsearch: Command) -> None
     rows = pq.read_table(folder / "notes.parquet").to_pylist()
     assert [row["heading"] for row in rows] == ["Red", "Green", "Blue", "White"]
     assert [row["page"] for row in rows] == [1, 2, 1, 2]
+    assert "holds     1 images, 0 captions, 4 notes; 1 files skipped" in mmsearch("info", "-g", folder / "g").out
     done = mmsearch("query", "blue", "--in", "note", "-g", folder / "g")
     assert done.code == 2
     assert "'note' is not one of 'images', 'captions', 'notes'" in " ".join(done.err.replace("│", " ").split())

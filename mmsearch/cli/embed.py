@@ -10,7 +10,7 @@ from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.options import CaptionColumns, Device, GalleryOption, ImageColumn, Precision, location, say
 from mmsearch.cli.progress import RESUMABLE, display, duration
 from mmsearch.names import printable
-from mmsearch.strict_json import json_text
+from mmsearch.strict_json import json_text, without_empty
 
 if TYPE_CHECKING:
     from mmsearch.embedding import EmbedReport, Estimate
@@ -174,7 +174,7 @@ def embed(
             progress=shown.progress,
             announce=shown.announce,
         )
-    _print(report) if output == "text" else _print_json("report", asdict(report))
+    _print(report) if output == "text" else _print_json("report", without_empty(asdict(report), "others"))
     _warn(report)
 
 

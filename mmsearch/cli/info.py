@@ -9,7 +9,7 @@ import typer
 from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.options import GalleryOption
 from mmsearch.names import printable
-from mmsearch.strict_json import json_text
+from mmsearch.strict_json import json_text, without_empty
 
 if TYPE_CHECKING:
     from mmsearch.upkeep.summary import GalleryInfo
@@ -35,7 +35,7 @@ def info(
         return
     summary = run(gallery)
     if output == "json":
-        print(json_text(asdict(summary), default=str, indent=1))
+        print(json_text(without_empty(asdict(summary), "others"), default=str, indent=1))
     else:
         _print(summary)
 
@@ -47,7 +47,9 @@ def _print(summary: "GalleryInfo") -> None:
     print(
         f"          {summary.encoder.fingerprint}" + (" (imported, never checked)" if summary.encoder.declared else "")
     )
-    print(f"holds     {summary.images:,} images, {summary.captions:,} captions; {summary.skipped:,} files skipped")
+    others = "".join(f", {rows:,} {kind}" for kind, rows in summary.others.items())
+    held = f"{summary.images:,} images, {summary.captions:,} captions{others}"
+    print(f"holds     {held}; {summary.skipped:,} files skipped")
     if summary.damaged:
         print(f"damaged   {summary.damaged:,} of the images: their files end too early (query … --where damaged)")
     print(f"size      {summary.bytes / 1e6:,.1f} MB in {summary.shards:,} shards and {len(summary.indexes)} indexes")

@@ -1,7 +1,8 @@
 """`info`: what a gallery holds."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mmsearch.ann import MeasuredRecall, open_index
 from mmsearch.errors import AnnIndexError, StoreError
@@ -63,6 +64,7 @@ class GalleryInfo:
         damaged: The number of images of which a part is missing in the file.
         shards: The number of shards of images and captions.
         bytes: The size of all files of this version.
+        others: The number of live rows of each further kind that the gallery holds some of.
     """
 
     path: Location
@@ -80,6 +82,7 @@ class GalleryInfo:
     roots: tuple[RootInfo, ...]
     indexes: tuple[IndexInfo, ...]
     parity: tuple[Parity, ...]
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
@@ -105,6 +108,11 @@ def _describe_gallery(opened: Gallery) -> GalleryInfo:
         roots=tuple(_describe_roots(opened)),
         indexes=tuple(_describe_indexes(opened)),
         parity=manifest.parity,
+        others={
+            kind.name: rows
+            for kind in kinds()
+            if kind not in (IMAGES, CAPTIONS) and (rows := opened.live_rows(kind.name))
+        },
     )
 
 
