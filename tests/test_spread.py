@@ -581,6 +581,23 @@ def test_an_address_where_nobody_answers() -> None:
         ray.RayCrew(address, lambda share: None)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds no address space")
+def test_too_little_address_space_for_a_cluster_of_this_machine_is_a_line(folder: Path) -> None:
+    """Ray would start and never answer."""
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29));"
+        "sys.argv = ['mmsearch', *sys.argv[1:]]; runpy.run_module('mmsearch', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", limited, "embed", str(folder), "--ray", "local", "--model", "demo"]
+    done = subprocess.run(
+        [*command, "--gallery", str(folder.parent / "g")], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "1.5 GiB of address space" in done.stderr.splitlines()[-1]
+    assert "ulimit -v" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_what_is_an_address() -> None:
     assert all(map(ray.is_address, ("auto", "local", "127.0.0.1:6379", "ray://head.example:10001", "[::1]:6379")))
     assert not any(map(ray.is_address, ("photos", "/data/photos", "./auto", "a/b:3", "C:\\photos", "x:y", "", ":1")))

@@ -20,6 +20,9 @@ _MOST_THREADS = 8
 _LOOK_EVERY = 5.0  # seconds between two looks at which machines there are
 _ANSWER_SECONDS = 10.0
 _OWN_STORE = 256 << 20  # bytes for objects of a cluster that is started here: pieces are small
+_LEAST_ADDRESSES = 3 << 30
+"""Bytes of address space of each process, below which a cluster that is started here never answers, without a word of
+why. Ray 2.60 started with this much; what workers load comes on top of it."""
 
 
 # Run by an interpreter that says why ours ended, unless it is told first that all is well.
@@ -224,6 +227,8 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
     quietly = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {"include_dashboard": False, "object_store_memory": _OWN_STORE}
     for where in [address] if address else ["auto", "local"]:
+        if where == "local":
+            _require_address_space()
         try:
             _require_answer(where)
             untyped.init(address=where, **quietly, **(own if where == "local" else {}))
@@ -249,6 +254,20 @@ def _not_connected(where: str, error: Exception, *, given: bool) -> ClusterError
             "~/.ray/auth_token holds on the machine that started it, unless the same stands in yours"
         )
     return ClusterError(f"no Ray cluster at {where}: {_in_a_line(error)}")
+
+
+def _require_address_space() -> None:
+    """Raise ClusterError where this shell bounds the address space of processes to less than Ray's need."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_ADDRESSES:
+        raise ClusterError(
+            f"this shell gives a process {allowed / 2**30:.1f} GiB of address space, and a Ray cluster of this machine "
+            f"needs {_LEAST_ADDRESSES >> 30} GiB and more for each: raise the limit (ulimit -v), or leave --ray out"
+        )
 
 
 def _require_answer(address: str) -> None:
