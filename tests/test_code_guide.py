@@ -1,5 +1,6 @@
 """The guide to the code: every step of its three ways exists, and each way goes down the layers without coming back."""
 
+import ast
 import importlib
 import re
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 TEXT = (PROJECT / "mmsearch" / "guides" / "code.md").read_text("utf-8")
 STEP = re.compile(r"^(\d+)\. `(mmsearch/[\w/]+\.py)` `([\w.]+)`: \S", re.MULTILINE)
 WAYS = {
@@ -59,3 +61,16 @@ def test_the_house_is_the_one_that_is_checked() -> None:
     named = set(re.findall(r"\w+", " ".join(line[:48] for line in drawing.splitlines())))
     packages = {path.name for path in (PROJECT / "mmsearch").iterdir() if (path / "__init__.py").is_file()} - {"guides"}
     assert packages - named == set()
+
+
+def test_the_front_doors_of_packages_hold_no_logic() -> None:
+    """They export. That of the command line is the program itself."""
+    doors = [door for door in (PROJECT / "mmsearch").rglob("__init__.py") if door.parent.name != "cli"]
+    defined = {
+        str(door.parent): [
+            node.name for node in ast.parse(door.read_text("utf-8")).body if isinstance(node, DEFINITIONS)
+        ]
+        for door in doors
+    }
+    assert len(doors) > 20
+    assert {package: names for package, names in defined.items() if names} == {}

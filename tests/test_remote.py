@@ -251,7 +251,11 @@ def test_files_lists_archives_and_captions(remote: Url, bucket: Url, tmp_path: P
 
 @pytest.mark.parametrize(
     ("where", "message"),
-    [("absent", "no such file or folder: s3://"), ("denied", "cannot look at .*access denied"), ("gone", "not there")],
+    [
+        ("absent", "there is no such bucket as s3://"),
+        ("denied", "cannot look at .*access denied"),
+        ("gone", "not there"),
+    ],
 )
 def test_a_source_that_is_not_there_erases_nothing(
     where: str, message: str, remote: Url, bucket: Url, server: str, monkeypatch: pytest.MonkeyPatch

@@ -21,15 +21,14 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import shown
-from mmsearch.render.output_files import resolve_output, save_output
+from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import Hit
 from mmsearch.sources import read_location
 from mmsearch.version import __version__
 
-__all__ = ["PAGE_SUFFIXES", "html_page"]
+__all__ = ["html_page"]
 
-PAGE_SUFFIXES = (".html", ".htm")
 _THUMBNAIL = 512  # pixels of the longer side: sharp at 240 on a screen with two pixels to the point
 _DRAWN_AT_ONCE = 4
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]")

@@ -9,7 +9,18 @@ from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
 from mmsearch.whole_files import whole_file
 
-__all__ = ["resolve_output", "save_output"]
+__all__ = ["PAGE_SUFFIXES", "SHEET_SUFFIXES", "require_outputs", "resolve_output", "save_output"]
+
+PAGE_SUFFIXES = (".html", ".htm")
+SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def require_outputs(*, page: str | os.PathLike[str] | None, sheet: str | os.PathLike[str] | None) -> None:
+    """Raises QueryError, StoreError where these could not be written, before any work is done."""
+    if page is not None:
+        resolve_output(page, PAGE_SUFFIXES)
+    if sheet is not None:
+        resolve_output(sheet, SHEET_SUFFIXES)
 
 
 def resolve_output(file: str | os.PathLike[str], suffixes: Sequence[str], answers: Sequence[Answer] = ()) -> Path:

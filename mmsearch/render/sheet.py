@@ -12,13 +12,12 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.names import printable
-from mmsearch.render.output_files import resolve_output, save_output
+from mmsearch.render.output_files import SHEET_SUFFIXES, resolve_output, save_output
 from mmsearch.search.answers import Answer
 from mmsearch.sources import read_location
 
-__all__ = ["SHEET_SUFFIXES", "contact_sheet"]
+__all__ = ["contact_sheet"]
 
-SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _TILE = 176
 _COLUMNS = 10
 _MOST_PIXELS = 16_383  # what WebP can hold in height; JPEG ends at 65,535
