@@ -233,16 +233,19 @@ def test_writers_on_a_disk(local: Trial, steps: Steps, first: str, second: str) 
     meet(local, steps, first, second)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("first", "second"), [("compact", "index"), ("index", "compact"), ("index", "embed")])
 def test_an_index_on_a_disk(local: Trial, steps: Steps, first: str, second: str) -> None:
     meet(local, steps, first, second)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("first", "second"), [("compact", "embed"), ("compact", "compact"), ("index", "compact")])
 def test_in_a_bucket(memory: Trial, steps: Steps, first: str, second: str) -> None:
     meet(memory, steps, first, second)
 
 
+@pytest.mark.soak
 def test_an_embed_beside_a_compaction_in_s3(s3: Trial, steps: Steps) -> None:
     """Between writing shards and committing them, between listing and saying so, between saying so and removing."""
 
@@ -253,6 +256,7 @@ def test_an_embed_beside_a_compaction_in_s3(s3: Trial, steps: Steps) -> None:
     meet(s3, steps, "compact", "embed", places)
 
 
+@pytest.mark.soak
 def test_a_compaction_beside_an_index_in_s3(s3: Trial, steps: Steps) -> None:
     """Between uploading it and its commit."""
     meet(s3, steps, "index", "compact", lambda seen: [before("create_if_absent manifests", seen)])

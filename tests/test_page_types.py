@@ -13,6 +13,7 @@ def test_the_types_of_the_page_are_what_the_api_describes() -> None:
     assert TYPES.read_text("utf-8") == page_types(), "python scripts/page_types.py writes them"
 
 
+@pytest.mark.soak
 def test_a_field_that_the_server_never_sends_is_an_error(tmp_path: Path) -> None:
     """In what the page sends, is sent, and is told of a failure; and nothing else is wrong."""
     tsc = find_tsc()
