@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ _ROTATION = re.compile(r"^OPQ\d+(_\d+)?,")
 _PIECES = re.compile(r"(IVF\d+,)?PQ(\d+)(x\d+)?(fsr?)?")
 _PARTS = (32, 16, 8, 4, 2)
 _ROUNDS = 5  # of learning, instead of FAISS's 25
+_TRIES = 3  # of which the fastest counts: at first threads are started, and another program may have the processor
 # Rounds in which a rotation learns the codes anew, in units of learning them once.
 _ROTATION_ROUNDS = 10
 # FAISS learns a code from at most so many rows for each of its values.
@@ -58,23 +60,33 @@ def code_costs(factory: str, dim: int, vectors: NDArray[np.float32], *, rows: in
     index = make_index(learned, dim // parts)
     needed = 0 if index.is_trained else prepare_training(index, seed=0)[0]
     short = np.ascontiguousarray(np.resize(vectors[:, : dim // parts], (max(len(vectors), needed), dim // parts)))
-    more = 1.0
-    for part in parts_of(index):
-        if (codes := getattr(part, "pq", None)) is not None:
-            more = codes.cp.niter / _ROUNDS * max(1.0, min(training_rows, _ROWS_A_VALUE * codes.ksub) / len(short))
-            codes.cp.niter = _ROUNDS
-
+    learned_from = min(training_rows, _ROWS_A_VALUE * max((codes.ksub for codes in _codes_of(index)), default=0))
+    longer = max((codes.cp.niter / _ROUNDS for codes in _codes_of(index)), default=1.0)
+    more = longer * max(1, learned_from / len(short))
     with faiss_errors(factory):
-        began = time.perf_counter()
-        if not index.is_trained:
-            index.train(short)
-        trained = time.perf_counter()
-        index.add(short)
-        added = time.perf_counter()
-        index.search(short[:1024], 10, params=search_parameters(index, None, Effort(nprobe=few), 10))
-        searched = time.perf_counter()
+        tries = [_try_codes(make_index(learned, dim // parts), short, few) for _ in range(_TRIES)]
+    training, adding, searching = (min(times) for times in zip(*tries, strict=True))
     return CodeCosts(
-        training=0.0 if needed == 0 else (trained - began) * parts * rounds * more,
-        row=(added - trained) * parts / len(short),
-        look=(searched - added) * parts / len(short[:1024]) / len(short),
+        training=0.0 if needed == 0 else training * parts * rounds * more,
+        row=adding * parts / len(short),
+        look=searching * parts / len(short[:1024]) / len(short),
     )
+
+
+def _try_codes(index: Any, vectors: NDArray[np.float32], probe: int) -> tuple[float, float, float]:
+    """The seconds of learning from vectors, of adding them all, and of searching with 1,024 of them."""
+    for codes in _codes_of(index):
+        codes.cp.niter = _ROUNDS
+    began = time.perf_counter()
+    if not index.is_trained:
+        prepare_training(index, seed=0)
+        index.train(vectors)
+    trained = time.perf_counter()
+    index.add(vectors)
+    added = time.perf_counter()
+    index.search(vectors[:1024], 10, params=search_parameters(index, None, Effort(nprobe=probe), 10))
+    return trained - began, added - trained, time.perf_counter() - added
+
+
+def _codes_of(index: Any) -> list[Any]:
+    return [part.pq for part in parts_of(index) if hasattr(part, "pq")]

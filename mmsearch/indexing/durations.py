@@ -3,7 +3,8 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+import timeit
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = ["Speeds", "measure_speeds", "with_seconds"]
 
 _SAMPLE_ROWS = 4096
 _PAIRS = 1 << 14
+_TRIES = 3
 _HASHED_BYTES = 1 << 24
 _LINKS = 32  # that a search of a graph follows from each candidate that it keeps
 
@@ -75,31 +77,27 @@ def _sample_vectors(gallery: Gallery, table: str) -> Vectors:
     return sample[:filled]
 
 
+def _fastest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of a few times: at first memory is made ready, and another program may be at work."""
+    return min(timeit.repeat(work, number=1, repeat=_TRIES))
+
+
 def _time_operation() -> float:
     left, right = np.ones((2048, 512), np.float32), np.ones((512, 2048), np.float32)
-    left @ right
-    began = time.perf_counter()
-    for _ in range(4):
-        left @ right
-    return (time.perf_counter() - began) / (4 * 2 * 2048 * 512 * 2048)
+    return _fastest(lambda: left @ right) / (2 * 2048 * 512 * 2048)
 
 
 def _time_byte() -> float:
     data = bytes(_HASHED_BYTES)
-    began = time.perf_counter()
-    hashlib.blake2b(data, digest_size=16).digest()
-    return 2 * (time.perf_counter() - began) / _HASHED_BYTES  # writing is taken to be as fast as hashing
+    hashing = _fastest(lambda: hashlib.blake2b(data, digest_size=16))
+    return 2 * hashing / _HASHED_BYTES  # writing is taken to be as fast as hashing
 
 
 def _time_pair(vectors: Vectors) -> float:
     rng = np.random.default_rng(0)
     rows, of_query = rng.integers(0, len(vectors), _PAIRS), np.sort(rng.integers(0, len(vectors), _PAIRS))
     queries = vectors.astype(np.float32)
-    began = 0.0
-    for _ in range(2):  # at first memory is made ready
-        began = time.perf_counter()
-        scores_of_record(queries, of_query, vectors[rows], np.arange(_PAIRS))
-    return (time.perf_counter() - began) / _PAIRS
+    return _fastest(lambda: scores_of_record(queries, of_query, vectors[rows], np.arange(_PAIRS))) / _PAIRS
 
 
 def _time_exact(vectors: Vectors, half: int, queries: NDArray[np.float32], k: int) -> float:
@@ -112,8 +110,9 @@ def _time_exact(vectors: Vectors, half: int, queries: NDArray[np.float32], k: in
             yield VectorBlock(np.arange(start, start + len(part)), part)
             times.append(time.perf_counter())
 
-    exact_search(blocks(), queries, k + 1)
-    return (times[1] - times[0]) / half
+    for _ in range(_TRIES):
+        exact_search(blocks(), queries, k + 1)
+    return min(second - first for first, second in zip(times[::2], times[1::2], strict=True)) / half
 
 
 def with_seconds(plan: Plan, queries: int, k: int, speeds: Speeds) -> Plan:
