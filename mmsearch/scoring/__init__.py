@@ -1,0 +1,30 @@
+"""What scores mean: corrected for hubs, turned into chances, and told apart from "nothing here".
+
+A cosine says little by itself. Some items score high with every query (hubs), scores differ between models, and there
+is always a best one.
+
+    correction    one number an item, by which its scores are lowered, and whether that helps
+    probability   the chance that a score of so much is that of something relevant
+"""
+
+from mmsearch.scoring.correction import (
+    ALPHAS,
+    CAUTIOUS,
+    KS,
+    NO_CORRECTION,
+    CorrectionTrial,
+    Setting,
+    bank_means,
+    try_settings,
+)
+
+__all__ = [
+    "ALPHAS",
+    "CAUTIOUS",
+    "KS",
+    "NO_CORRECTION",
+    "CorrectionTrial",
+    "Setting",
+    "bank_means",
+    "try_settings",
+]
