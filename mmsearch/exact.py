@@ -35,11 +35,13 @@ class VectorBlock:
     """Some rows of a table: row_ids (n,) ascending, vectors (n, dim) L2-normalised, as stored.
 
     live: (n,), which of them count; None: all. Scoring a few dead rows costs less than a copy without them.
+    lowered: (n,), what is taken from the score of each before it is ranked; None: nothing. Of all blocks or of none.
     """
 
     row_ids: NDArray[np.int64]
     vectors: Vectors
     live: NDArray[np.bool_] | None = None
+    lowered: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,25 @@ class Neighbours:
     """The best rows of each query, best first.
 
     row_ids: (n_queries, width). scores: (n_queries, width) scores of record.
+    corrected: (n_queries, width), the scores less what was taken from them, which the order goes by; None: it goes by
+    the scores.
     A query with fewer hits than the widest ends in padding: row id -1, score -inf. `exact_search` never pads.
     """
 
     row_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
+    corrected: NDArray[np.float64] | None = None
+
+    @property
+    def ranking(self) -> NDArray[np.float64]:
+        """What the order goes by."""
+        return self.scores if self.corrected is None else self.corrected
 
 
 def exact_search(
     blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int, *, threads: int = 1
 ) -> Neighbours:
-    """The min(k, rows) best rows of all blocks for each query.
+    """The min(k, rows) best rows of all blocks for each query, by the score or by what is left of it.
 
     queries: (n, dim) float32, L2-normalised. blocks: disjoint in their row ids, in any order; read once.
     threads: how many share the blocks. Memory is bounded by one block and n * k for each, whatever the number of rows.
@@ -87,19 +97,24 @@ def _search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int)
     n_pending = 0
     for block in blocks:
         for first, scores in _float32_scores(block.vectors, queries):
-            of_query, column = _contenders(scores, floor, margin, k, _slice(block.live, first, scores.shape[1]))
+            columns = slice(first, first + scores.shape[1])
+            if block.lowered is not None:
+                scores -= block.lowered[columns].astype(np.float32)
+            live = None if block.live is None else block.live[columns]
+            of_query, column = _contenders(scores, floor, margin, k, live)
             if not len(column):
                 continue
             row = first + column
             exact = scores_of_record(queries, of_query, block.vectors, row)
-            pending.append(_Pairs(of_query, block.row_ids[row], exact))
+            corrected = None if block.lowered is None else exact - block.lowered[row]
+            pending.append(_Pairs(of_query, block.row_ids[row], exact, corrected))
             n_pending += len(row)
             # Sorting costs about as much as it drops: waiting for n * k contenders keeps it a small share.
             if n_pending >= n_queries * k:
                 best = _best(n_queries, k, [_pairs(best), *pending])
                 pending, n_pending = [], 0
                 if best.scores.shape[1] == k:
-                    floor = best.scores[:, -1] - margin
+                    floor = best.ranking[:, -1] - margin
     return _best(n_queries, k, [_pairs(best), *pending]) if pending else best
 
 
@@ -120,7 +135,8 @@ def _pieces(block: VectorBlock) -> Iterator[VectorBlock]:
     for start in range(0, len(block.row_ids), _PIECE_ROWS):
         some = slice(start, start + _PIECE_ROWS)
         live = None if block.live is None else block.live[some]
-        yield VectorBlock(block.row_ids[some], block.vectors[some], live)
+        lowered = None if block.lowered is None else block.lowered[some]
+        yield VectorBlock(block.row_ids[some], block.vectors[some], live, lowered)
 
 
 def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
@@ -146,11 +162,14 @@ def rescore(
     row_ids: NDArray[np.int64],
     fetch: Callable[[NDArray[np.int64]], Vectors],
     k: int,
+    *,
+    lowered: NDArray[np.float64] | None = None,
 ) -> Neighbours:
     """The k best of given candidates, by the score of record.
 
     queries: (n, dim). row_ids: (n, m), -1 for none, unique within a row. fetch: the stored vectors of ascending,
-    unique row ids, in that order; called for at most about 65,536 rows at a time.
+    unique row ids, in that order; called for at most about 65,536 rows at a time. lowered: (n, m), what is taken from
+    each score before it is ranked.
     """
     _check(queries, k)
     parts = []
@@ -161,17 +180,20 @@ def rescore(
         wanted = row_ids[of_query, column]
         if len(wanted):
             distinct, row = np.unique(wanted, return_inverse=True)
-            parts.append(_Pairs(of_query, wanted, scores_of_record(queries, of_query, fetch(distinct), row)))
+            scores = scores_of_record(queries, of_query, fetch(distinct), row)
+            corrected = None if lowered is None else scores - lowered[of_query, column]
+            parts.append(_Pairs(of_query, wanted, scores, corrected))
     return _best(len(queries), k, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Scored pairs of a query and a row, in any order."""
+    """Scored pairs of a query and a row, in any order. corrected: what ranks them; None: the scores."""
 
     of_query: NDArray[np.intp]
     row_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
+    corrected: NDArray[np.float64] | None = None
 
 
 def _check(queries: NDArray[np.float32], k: int) -> None:
@@ -191,7 +213,8 @@ def _empty(n_queries: int) -> Neighbours:
 
 def _pairs(found: Neighbours) -> _Pairs:
     of_query, column = np.nonzero(found.row_ids >= 0)
-    return _Pairs(of_query, found.row_ids[of_query, column], found.scores[of_query, column])
+    corrected = None if found.corrected is None else found.corrected[of_query, column]
+    return _Pairs(of_query, found.row_ids[of_query, column], found.scores[of_query, column], corrected)
 
 
 def _best(n_queries: int, k: int, parts: Sequence[_Pairs]) -> Neighbours:
@@ -201,16 +224,23 @@ def _best(n_queries: int, k: int, parts: Sequence[_Pairs]) -> Neighbours:
     of_query = np.concatenate([part.of_query for part in parts])
     row_ids = np.concatenate([part.row_ids for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    order = np.lexsort((row_ids, -scores, of_query))
-    of_query, row_ids, scores = of_query[order], row_ids[order], scores[order]
-    place = np.arange(len(of_query)) - np.searchsorted(of_query, of_query)
+    ranking = scores
+    if any(part.corrected is not None for part in parts):
+        ranking = np.concatenate([part.scores if part.corrected is None else part.corrected for part in parts])
+    order = np.lexsort((row_ids, -ranking, of_query))
+    of_query = of_query[order]
+    place = np.arange(len(order)) - np.searchsorted(of_query, of_query)
     kept = place < k
-    of_query, place = of_query[kept], place[kept]
-    width = int(place.max(initial=-1)) + 1
-    found = Neighbours(np.full((n_queries, width), -1, np.int64), np.full((n_queries, width), -np.inf))
-    found.row_ids[of_query, place] = row_ids[kept]
-    found.scores[of_query, place] = scores[kept]
-    return found
+    order, of_query, place = order[kept], of_query[kept], place[kept]
+    shape = n_queries, int(place.max(initial=-1)) + 1
+
+    def table(values: NDArray[Any], padding: float) -> NDArray[Any]:
+        filled = np.full(shape, padding, values.dtype)
+        filled[of_query, place] = values[order]
+        return filled
+
+    corrected = None if ranking is scores else table(ranking, -np.inf)
+    return Neighbours(table(row_ids, -1), table(scores, -np.inf), corrected)
 
 
 def _contenders(
@@ -235,10 +265,6 @@ def _contenders(
         above[crowded] &= among >= (kth - margin[crowded])[:, None].astype(np.float32)
     flat = np.flatnonzero(above)  # three times as fast as nonzero of a matrix
     return flat // scores.shape[1], flat % scores.shape[1]
-
-
-def _slice(live: NDArray[np.bool_] | None, first: int, count: int) -> NDArray[np.bool_] | None:
-    return None if live is None else live[first : first + count]
 
 
 def _float32_scores(vectors: Vectors, queries: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -16,6 +16,7 @@ __all__ = [
     "Provenance",
     "Root",
     "RowIdFile",
+    "ScoresEntry",
     "Shard",
 ]
 
@@ -86,6 +87,18 @@ class IndexEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoresEntry:
+    """What makes the scores of a table comparable: the folder scores/<name>/.
+
+    rows: of the table when it was made. Rows that came later are corrected when they are searched.
+    """
+
+    name: str
+    table: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How well pictures of one kind came out by the route that was taken, held against the exact one.
 
@@ -143,6 +156,7 @@ class Manifest:
     parity: for each device and precision that pictures were encoded with, what the last such run measured.
     promised: per table, ids below the next one, whose rows others may be writing: an index does not answer for them.
     swept: the version with which files were last removed, see `gallery.upkeep.remove_unused`; 0 for none.
+    scores: one for each table that was calibrated.
     """
 
     version: int
@@ -159,3 +173,4 @@ class Manifest:
     parity: tuple[Parity, ...] = ()
     promised: Mapping[str, Coverage] = field(default_factory=dict)
     swept: int = 0
+    scores: tuple[ScoresEntry, ...] = ()

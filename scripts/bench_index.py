@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, exact_search
 from mmsearch.gallery import Gallery
-from mmsearch.indexing.trial_queries import general_captions
 from mmsearch.metrics import ann_recall_at_k
+from mmsearch.search.general_captions import general_captions
 from scripts.measuring import circumstances
 from scripts.synthetic_gallery import Synthetic, write_gallery
 

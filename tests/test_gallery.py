@@ -206,6 +206,28 @@ def test_an_index_that_was_committed_meanwhile_stays(tmp_path: Path) -> None:
     assert [entry.name for entry in final.manifest.indexes] == [name]
 
 
+def test_scores_stay_while_they_are_named_and_go_with_those_that_replace_them(tmp_path: Path) -> None:
+    """`calibrate` takes no lock either. A table has one set; compactions remove what no version names."""
+    gallery = make(tmp_path / "g", "a")
+    with open_writer(tmp_path / "g", command="test") as writer:
+        add(writer, ["b"])
+        gallery.commit_scores("images", 1, lambda folder: (folder / "record.json").write_text("{}"))
+        writer.commit()
+    final = Gallery.open(tmp_path / "g")
+    assert names_in(final) == ["a", "b"]
+    first = final.scores_for("images")
+    assert first is not None
+    assert first.rows == 1
+    assert final.scores_for("captions") is None
+    assert (final.scores_folder(first.name) / "record.json").read_text() == "{}"
+    compact(tmp_path / "g", grace=timedelta(0))
+    assert (tmp_path / "g" / "scores" / first.name).is_dir()
+    second = final.commit_scores("images", 2, lambda folder: (folder / "record.json").write_text("[]"))
+    assert [entry.rows for entry in second.manifest.scores] == [2]
+    compact(tmp_path / "g", grace=timedelta(0))
+    assert [folder.name for folder in (tmp_path / "g" / "scores").iterdir()] == [second.manifest.scores[0].name]
+
+
 def test_an_index_of_rows_that_were_compacted_away_lists_them_as_dead(tmp_path: Path) -> None:
     """Else it would return rows that stand nowhere."""
     snapshot = make(tmp_path / "g", "a", "b", "c")

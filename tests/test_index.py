@@ -33,9 +33,10 @@ from mmsearch.indexing import (
 )
 from mmsearch.indexing.durations import Speeds, with_seconds
 from mmsearch.indexing.memory import parse_size
-from mmsearch.indexing.trial_queries import TrialQueries, general_captions
+from mmsearch.indexing.trial_queries import TrialQueries
 from mmsearch.indexing.tuning import Goal, choose_effort, lower_bound, make_times_consistent
 from mmsearch.items import CaptionRow, ImageRow
+from mmsearch.search.general_captions import general_captions
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.retrieval import EXACT, SearchOptions
 from mmsearch.upkeep.maintenance import compact

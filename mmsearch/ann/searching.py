@@ -21,6 +21,9 @@ _LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
 # For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
 _FACTORS = (2, 5, 10, 20, 40, 80)
 _MOST_CANDIDATES = 4096
+WIDER = 8
+"""How many times as many candidates are drawn by their codes where something is taken from the scores: what is best
+then may stand further down in the order of the codes."""
 
 
 class AnnIndex:
@@ -38,22 +41,37 @@ class AnnIndex:
         self.vectors = vectors
 
     def neighbours(
-        self, queries: NDArray[np.float32], k: int, *, dead: NDArray[np.int64] = _NO_ROWS, effort: Effort | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        dead: NDArray[np.int64] = _NO_ROWS,
+        effort: Effort | None = None,
+        lowered: NDArray[np.float64] | None = None,
     ) -> Neighbours:
         """The k best of the live rows that it finds, by the score of record.
 
         queries: (n, dim), L2-normalised. dead: ascending row ids not to be found. effort: what is None in it is as the
-        record says. A query that would get fewer than k rows though more are alive looks at every code instead.
+        record says. lowered: (rows,), by position, what is taken from each row's score before it is ranked. A query
+        that would get fewer than k rows though more are alive looks at every code instead.
         """
         effort, dead_positions = self._complete_effort(effort), self._find_positions(dead)
         count = self.candidates(k, effort)
-        neighbours = self._rescore(queries, self._search(queries, count, dead_positions, effort)[1], k)
+
+        def search(some: NDArray[np.float32], *, exhaustive: bool = False) -> Neighbours:
+            if lowered is None:
+                positions = self._search(some, count, dead_positions, effort, exhaustive=exhaustive)[1]
+            else:
+                drawn = self._search(some, WIDER * count, dead_positions, effort, exhaustive=exhaustive)
+                positions = _best_corrected(*drawn, lowered, count)
+            return self._rescore(some, positions, k, lowered)
+
+        neighbours = search(queries)
         live_rows = self.record.rows - len(dead_positions)
         short_queries = np.flatnonzero(np.count_nonzero(neighbours.row_ids >= 0, axis=1) < min(k, live_rows))
         if not len(short_queries):
             return neighbours
-        positions = self._search(queries[short_queries], count, dead_positions, effort, exhaustive=True)[1]
-        return _replace_hits(neighbours, short_queries, self._rescore(queries[short_queries], positions, k))
+        return _replace_hits(neighbours, short_queries, search(queries[short_queries], exhaustive=True))
 
     def candidate_scores(
         self, queries: NDArray[np.float32], count: int, *, dead: NDArray[np.int64] = _NO_ROWS, effort: Effort
@@ -179,12 +197,22 @@ class AnnIndex:
         row_ids = self.row_ids[np.where(positions < 0, 0, positions)]
         return np.where(positions < 0, -1, row_ids).astype(np.int64, copy=False)
 
-    def _rescore(self, queries: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Neighbours:
+    def _rescore(
+        self,
+        queries: NDArray[np.float32],
+        positions: NDArray[np.int64],
+        k: int,
+        lowered: NDArray[np.float64] | None = None,
+    ) -> Neighbours:
         row_ids = self._row_ids_of(positions)
         distinct, first = np.unique(row_ids, return_index=True)
         positions_of_distinct = positions.reshape(-1)[first]
         return rescore(
-            queries, row_ids, lambda ids: self._stored_vectors[positions_of_distinct[np.searchsorted(distinct, ids)]], k
+            queries,
+            row_ids,
+            lambda ids: self._stored_vectors[positions_of_distinct[np.searchsorted(distinct, ids)]],
+            k,
+            lowered=None if lowered is None else lowered[positions],
         )
 
     def _find_positions(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -198,17 +226,34 @@ class AnnIndex:
         return held_positions
 
 
+def _best_corrected(
+    scores: NDArray[np.float32], positions: NDArray[np.int64], lowered: NDArray[np.float64], count: int
+) -> NDArray[np.int64]:
+    """Of positions (n, m) the `count` best of each row by what is left of their scores, in any order."""
+    if positions.shape[1] <= count:
+        return positions
+    left = scores - np.where(positions < 0, 0.0, lowered[positions])
+    columns = np.argpartition(-left, count - 1, axis=1)[:, :count]
+    best: NDArray[np.int64] = np.take_along_axis(positions, columns, axis=1)
+    return best
+
+
 def _replace_hits(neighbours: Neighbours, queries: NDArray[np.intp], replacement: Neighbours) -> Neighbours:
     """The neighbours with the hits of some queries replaced."""
     width = max(neighbours.row_ids.shape[1], replacement.row_ids.shape[1])
-    merged = Neighbours(
-        np.full((len(neighbours.row_ids), width), -1, np.int64), np.full((len(neighbours.row_ids), width), -np.inf)
-    )
-    for rows, hits in ((np.arange(len(neighbours.row_ids)), neighbours), (queries, replacement)):
-        merged.row_ids[rows], merged.scores[rows] = -1, -np.inf
-        merged.row_ids[rows, : hits.row_ids.shape[1]] = hits.row_ids
-        merged.scores[rows, : hits.scores.shape[1]] = hits.scores
-    return merged
+
+    def merged(before: NDArray[Any], now: NDArray[Any], padding: float) -> NDArray[Any]:
+        table = np.full((len(before), width), padding, before.dtype)
+        table[:, : before.shape[1]] = before
+        table[queries] = padding
+        table[queries, : now.shape[1]] = now
+        return table
+
+    corrected = None
+    if neighbours.corrected is not None or replacement.corrected is not None:
+        corrected = merged(neighbours.ranking, replacement.ranking, -np.inf)
+    row_ids = merged(neighbours.row_ids, replacement.row_ids, -1)
+    return Neighbours(row_ids, merged(neighbours.scores, replacement.scores, -np.inf), corrected)
 
 
 def _search_without_selector(

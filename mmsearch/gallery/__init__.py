@@ -4,6 +4,7 @@
     images/<random>.parquet   shards, a row an image          captions/<random>.parquet   shards, a row a caption
     deletes/<random>.parquet  row ids no longer live            skipped/<random>.parquet    inputs not embedded, and why
     index/<random>/           a FAISS index and the record of what it covers
+    scores/<random>/          what makes the scores of a table comparable
     lock                      advisory: says who writes
 
 No file is ever replaced. `Gallery` reads one version, `open_writer` makes the next, and what is out of use is removed
@@ -14,6 +15,7 @@ from mmsearch.gallery.compacting import Removed, remove_unused, rewrite_wasteful
 from mmsearch.gallery.held import HeldGallery
 from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
 from mmsearch.gallery.reading import FileRows, Gallery, consistently
+from mmsearch.gallery.sampling import sample_rows
 from mmsearch.gallery.writing import GalleryWriter, open_writer, write_rows
 
 __all__ = [
@@ -29,5 +31,6 @@ __all__ = [
     "place_for_gallery",
     "remove_unused",
     "rewrite_wasteful",
+    "sample_rows",
     "write_rows",
 ]

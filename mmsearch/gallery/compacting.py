@@ -188,7 +188,7 @@ def _needed(store: Store, manifest: Manifest, grace_seconds: float, now: float) 
 def _unused(store: Store, manifest: Manifest, needed: set[str], before: float) -> list[tuple[str, FolderEntry]]:
     """What stands in the folders of a gallery, is not needed, was last written before a time, and is finished."""
     found: list[tuple[str, FolderEntry]] = []
-    for folder in (*manifest.shards, "deletes", "index", manifests.FOLDER):
+    for folder in (*manifest.shards, "deletes", "index", "scores", manifests.FOLDER):
         entries = store.entries(folder)
         unfinished = store.unfinished(folder)  # after the listing, see there
         found += [

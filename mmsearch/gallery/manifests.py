@@ -26,6 +26,7 @@ from mmsearch.versions import (
     Provenance,
     Root,
     RowIdFile,
+    ScoresEntry,
     Shard,
 )
 
@@ -137,8 +138,8 @@ def commit(
     """Commit `change(base)` as the next version and return it.
 
     All files that the new manifest names must be durable already. Where another writer was first, the change is
-    replayed on the newest version: if only indexes were added since, or, with `onto_any`, whatever happened. Else
-    CommitConflict. sweeps: files that no version names are removed after this one.
+    replayed on the newest version: if only indexes or scores were added since, or, with `onto_any`, whatever happened.
+    Else CommitConflict. sweeps: files that no version names are removed after this one.
 
     Also a CommitConflict: files were removed after `base`, whose writer may not count on its own any more.
     """
@@ -190,13 +191,15 @@ def named_files(manifest: Manifest) -> set[str]:
     """Every file and index folder that a manifest names, relative to the gallery."""
     names = {f"{table}/{shard.name}" for table, held in manifest.shards.items() for shard in held}
     names |= {f"deletes/{file.name}" for lists in manifest.deletes.values() for file in lists}
-    return names | {f"index/{index.name}" for index in manifest.indexes}
+    names |= {f"index/{index.name}" for index in manifest.indexes}
+    return names | {f"scores/{scores.name}" for scores in manifest.scores}
 
 
 def _without_indexing(manifest: Manifest) -> Manifest:
-    # What two versions must agree in not to conflict: all but indexes and the lists of rows that only these still hold.
+    # What two versions must agree in not to conflict: all but indexes, the lists of rows that only these still hold,
+    # and scores.
     deletes = {table: tuple(file for file in lists if file.in_shards) for table, lists in manifest.deletes.items()}
-    return replace(manifest, version=0, created_at="", created_by="", indexes=(), deletes=deletes)
+    return replace(manifest, version=0, created_at="", created_by="", indexes=(), scores=(), deletes=deletes)
 
 
 def _now() -> str:
@@ -238,6 +241,7 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         parity=tuple(map(_parity, document.get("parity", []))),
         promised=_promised(document),
         swept=int(document.get("swept", 0)),
+        scores=tuple(ScoresEntry(**fields) for fields in document.get("scores", [])),
     )
 
 

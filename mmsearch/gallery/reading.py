@@ -22,7 +22,7 @@ from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, Skip
 from mmsearch.locations import Location
 from mmsearch.names import composed, composed_column, printable_column, real_name
 from mmsearch.stores import Store, open_store
-from mmsearch.versions import Coverage, IndexEntry, Manifest, Shard
+from mmsearch.versions import Coverage, IndexEntry, Manifest, ScoresEntry, Shard
 
 __all__ = ["FileRows", "Gallery", "consistently", "missing"]
 
@@ -381,6 +381,34 @@ class Gallery:
         base = (begun or self).manifest
         return Gallery(self.store, manifests.commit(self.store, base, add, command="index", onto_any=True))
 
+    def scores_for(self, table: str) -> ScoresEntry | None:
+        """What makes the scores of a table comparable, or None."""
+        return next((entry for entry in self.manifest.scores if entry.table == table), None)
+
+    def scores_folder(self, name: str) -> Path:
+        """The folder of an entry of scores, on this machine."""
+        return self.store.local_folder(f"scores/{name}")
+
+    def commit_scores(self, table: str, rows: int, write: Callable[[Path], object]) -> "Gallery":
+        """Put new scores in the place of a table's older ones; the new version. Needs no lock.
+
+        rows: of the table when they were made. write: is given an empty folder and fills it. Raises CommitConflict,
+        StoreError, EncoderMismatch where the gallery was made anew meanwhile.
+        """
+        name = secrets.token_hex(12)
+
+        def add(current: Manifest) -> Manifest:
+            if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
+                raise EncoderMismatch(f"{self.path} was made anew with another encoder while it was calibrated")
+            others = tuple(entry for entry in current.scores if entry.table != table)
+            return replace(current, scores=(*others, ScoresEntry(name, table, rows)))
+
+        base = self.newest().manifest
+        with self.store.new_folder(f"scores/{name}") as folder:
+            write(folder)
+            self.store.publish(f"scores/{name}")
+            return Gallery(self.store, manifests.commit(self.store, base, add, command="calibrate", onto_any=True))
+
     def dropped_since(
         self, current: Manifest, table: str, row_ids: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
@@ -436,10 +464,11 @@ class Gallery:
             yield self.rows(table, ids[start : start + tables.ROW_GROUP_ROWS], self.schema(table).names)
 
     def data_bytes(self) -> int:
-        """Bytes of all that this version names: shards and indexes."""
+        """Bytes of all that this version names: shards, indexes and scores."""
         shards = sum(shard.file_bytes for group in self.manifest.shards.values() for shard in group)
-        named = self.index_names()
-        return shards + sum(entry.bytes for entry in self.store.entries("index") if entry.name in named)
+        named = {"index": self.index_names(), "scores": {entry.name for entry in self.manifest.scores}}
+        folders = ((entry, names) for folder, names in named.items() for entry in self.store.entries(folder))
+        return shards + sum(entry.bytes for entry, names in folders if entry.name in names)
 
     def shards(self, table: str) -> tuple[Shard, ...]:
         """The shards of a table."""

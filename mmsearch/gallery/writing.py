@@ -366,7 +366,7 @@ class GalleryWriter:
         base = self.manifest
 
         def change(current: Manifest) -> Manifest:
-            # `index` takes no lock: it may have added indexes, and lists of rows that only they still hold.
+            # `index` and `calibrate` take no lock: indexes, lists of rows that only these hold, and scores may be new.
             deletes = dict(proposed.deletes)
             for table in proposed.deletes:
                 added = [file for file in current.deletes.get(table, ()) if file not in base.deletes[table]]
@@ -375,6 +375,6 @@ class GalleryWriter:
                     if gone.size:
                         added.append(tables.write_row_ids(self._store, gone, in_shards=0))
                 deletes[table] = (*proposed.deletes[table], *added)
-            return replace(proposed, indexes=current.indexes, deletes=deletes)
+            return replace(proposed, indexes=current.indexes, scores=current.scores, deletes=deletes)
 
         self.manifest = manifests.commit(self._store, self.manifest, change, command=self._command)

@@ -27,7 +27,7 @@ from mmsearch.ann import (
     unbuilt,
 )
 from mmsearch.errors import AnnIndexError, CommitConflict
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, consistently, sample_rows
 from mmsearch.indexing.durations import measure_speeds, with_seconds
 from mmsearch.indexing.memory import AnonymousPeak, parse_size
 from mmsearch.indexing.planning import Plan, plan_index
@@ -39,7 +39,6 @@ from mmsearch.indexing.trial_queries import (
     TrialQueries,
     expected_queries,
     make_trial_queries,
-    sample_rows,
 )
 from mmsearch.indexing.tuning import (
     CLOSE_TO_BEST,

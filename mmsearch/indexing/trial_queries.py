@@ -1,39 +1,29 @@
 """Trial queries that measure an index: rows and texts, with their exact neighbours from one pass over the shards."""
 
-import contextlib
-import hashlib
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch import encoders
 from mmsearch.ann import MeasuredRecall, QueryKind
-from mmsearch.cache import cache_dir
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MmsearchError
 from mmsearch.exact import Neighbours, VectorBlock, exact_search
-from mmsearch.gallery import Gallery
+from mmsearch.gallery import Gallery, sample_rows
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
 from mmsearch.progress import Progress, ProgressCallback
+from mmsearch.search.general_captions import GENERAL, general_captions, general_vectors
 from mmsearch.versions import Coverage
-from mmsearch.whole_files import whole_file
 
 __all__ = [
     "QUERY_KINDS",
-    "GENERAL",
     "NEW_ROWS",
     "EncoderChoice",
     "TrialQueries",
     "expected_queries",
-    "general_captions",
     "make_trial_queries",
-    "sample_rows",
     "remove_own_rows",
 ]
 
@@ -45,7 +35,6 @@ ENOUGH_CAPTIONS = 200
 LEAST_QUERIES = 30
 QUERY_KINDS = (IMAGES, CAPTIONS)
 """The kinds whose items serve as queries: images as pictures, captions as texts."""
-GENERAL = "general captions"
 NEW_ROWS = "new rows"
 
 EncoderChoice: TypeAlias = str | Encoder | None
@@ -163,7 +152,7 @@ def _make_text_queries(
     reason = f"the gallery holds {caption_count} captions"
     if general:
         try:
-            vectors = _general_vectors(gallery, encoder)
+            vectors = general_vectors(gallery, encoder)
             return _UnansweredQueries("text", GENERAL, vectors, np.full(len(vectors), -1, np.int64))
         except MmsearchError as error:
             reason += f", and its text tower could not be loaded ({str(error).splitlines()[0]})"
@@ -179,58 +168,6 @@ def expected_queries(gallery: Gallery, *, general: bool) -> int:
     if own < ENOUGH_CAPTIONS and general and not gallery.manifest.encoder.declared:
         return images + len(general_captions())
     return images + (min(TEXT_QUERIES, own) if own >= LEAST_QUERIES else 0)
-
-
-def general_captions() -> list[str]:
-    """About a thousand captions of pictures of every kind, written for measuring with."""
-    text = files("mmsearch.indexing").joinpath("general_captions.txt").read_text("utf-8")
-    return [line for line in text.splitlines() if line]
-
-
-def _general_vectors(gallery: Gallery, encoder: EncoderChoice) -> NDArray[np.float32]:
-    """The general captions as the gallery's own text tower sees them, kept in the cache. Raises MmsearchError."""
-    captions = general_captions()
-    encoder_identity = gallery.manifest.encoder
-    digest = hashlib.blake2b("\n".join([encoder_identity.fingerprint, *captions]).encode(), digest_size=16).hexdigest()
-    cache_file = cache_dir() / "general_captions" / f"{digest}.npy"
-    try:
-        vectors: NDArray[np.float32] = np.load(cache_file, allow_pickle=False)
-        if vectors.shape == (len(captions), encoder_identity.dim) and vectors.dtype == np.float32:
-            return vectors
-    except (OSError, ValueError):
-        pass
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        opened = encoders.open(encoder, ["text"], device="cpu", precision="fp32", for_gallery=gallery)
-        vectors = opened.text.encode(captions).vectors
-    _cache_vectors(vectors, cache_file)
-    return vectors
-
-
-def _cache_vectors(vectors: NDArray[np.float32], file: Path) -> None:
-    """Put vectors into the cache; a cache that cannot be written is no reason to stop."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file) as partial:
-            np.save(partial, vectors)
-
-
-def sample_rows(
-    gallery: Gallery, table: str, count: int, rng: np.random.Generator, *, skip: Coverage = ()
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Row ids and vectors of `count` live rows outside `skip` at random (all, where there are fewer), in one pass."""
-    rows = gallery.live_rows(table) if not skip else sum(len(part) for part in gallery.scan(table, [], skip=skip))
-    sampled = np.sort(rng.choice(rows, size=min(count, rows), replace=False))
-    ids = np.empty(len(sampled), np.int64)
-    vectors = np.empty((len(sampled), gallery.manifest.encoder.dim), np.float32)
-    passed = filled = 0
-    for block in gallery.vector_blocks(table, skip=skip):
-        end = passed + len(block.row_ids)
-        offsets = sampled[np.searchsorted(sampled, passed) : np.searchsorted(sampled, end)] - passed
-        target = slice(filled, filled + len(offsets))
-        ids[target], vectors[target] = block.row_ids[offsets], block.vectors[offsets]
-        passed, filled = end, target.stop
-    return ids, vectors
 
 
 def remove_own_rows(neighbours: Neighbours, own_row_ids: NDArray[np.int64], k: int) -> Neighbours:
