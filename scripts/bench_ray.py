@@ -146,22 +146,22 @@ def spread(
     photos: Path, gallery: Path, model: Path, workers: int, threads: int, starts: list[float]
 ) -> tuple[float, float]:
     """Seconds from when so many workers are ready to the end of the run, and seconds that processors worked."""
-    from mmsearch.cluster import Happened, ray
+    from mmsearch.cluster import WorkerEvent, ray
     from mmsearch.embedding import EmbedOptions, embed
 
     ready: list[float] = []
     work: list[float] = []
 
-    class Together(ray.RayCrew):
+    class Together(ray.RayWorkerPool):
         """Has no more workers than these, and lets none begin before all can."""
 
-        def _shares(self, node: dict[str, Any]) -> list[Any]:
-            return super()._shares(node)[:workers]
+        def _divide_node(self, node: dict[str, Any]) -> list[Any]:
+            return super()._divide_node(node)[:workers]
 
-        def happened(self, seconds: float) -> Sequence[Happened]:
-            news = list(super().happened(seconds))
+        def wait_for_events(self, seconds: float) -> Sequence[WorkerEvent]:
+            news = list(super().wait_for_events(seconds))
             while not ready and len(news) < workers:
-                news += super().happened(seconds)
+                news += super().wait_for_events(seconds)
             if not ready:
                 ready.append(time.perf_counter())
                 work.append(-worked_by_workers() - time.process_time())
@@ -173,7 +173,7 @@ def spread(
 
     shutil.rmtree(gallery, ignore_errors=True)
     started = time.perf_counter()
-    with mock.patch.object(ray, "RayCrew", Together):
+    with mock.patch.object(ray, "RayWorkerPool", Together):
         embed([photos], gallery=gallery, encoder=f"local-dir:{model}", options=EmbedOptions(threads=threads, ray="any"))
     starts.append(ready[0] - started)
     return time.perf_counter() - ready[0], sum(work)

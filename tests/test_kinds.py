@@ -21,12 +21,12 @@ from mmsearch.gallery import Gallery, open_writer, tables
 from mmsearch.indexing import index
 from tests import notes_kind
 from tests.conftest import Command
-from tests.crews import PretendedCrew, crew
 from tests.fakes import FakeEncoder, write_picture
 from tests.notes_kind import NOTES
 from tests.servers import running
+from tests.worker_pools import PretendedWorkerPool, worker_pool
 
-__all__ = ["crew"]
+__all__ = ["worker_pool"]
 
 PACKAGE = Path(items.__file__).parents[1]
 OLD = Path(__file__).parent / "old_gallery" / "gallery"
@@ -240,7 +240,7 @@ def test_a_note_in_an_archive_is_refused_as_an_archive_is(folder: Path) -> None:
     assert reasons["a.tar!/x.md"] == "an archive inside of an archive is not opened"
 
 
-def test_a_cluster_makes_the_same_items(folder: Path, crew: type[PretendedCrew]) -> None:
+def test_a_cluster_makes_the_same_items(folder: Path, worker_pool: type[PretendedWorkerPool]) -> None:
     sync(folder)
     spread = embed(
         [folder / "notes"], gallery=folder / "spread" / "g", encoder=FakeEncoder(), options=EmbedOptions(ray="auto")

@@ -202,9 +202,9 @@ def test_a_picture_that_ends_its_workers(cluster: Cluster, tmp_path: Path) -> No
 CONNECT = """
 import sys
 from mmsearch.errors import ClusterError
-from mmsearch.cluster.ray import RayCrew
+from mmsearch.cluster.ray import RayWorkerPool
 try:
-    print(RayCrew(sys.argv[1], lambda share: None).described())
+    print(RayWorkerPool(sys.argv[1], lambda share: None).describe_machines())
 except ClusterError as error:
     print(error)
 """

@@ -1,11 +1,11 @@
-"""Workers that are somewhere else, and how work is dealt out to them.
+"""Distributes pieces of work to worker processes.
 
-    dispatch   pieces of work to workers that may end at any moment
-    ray        workers as actors of a Ray cluster
+    dispatcher   assigns pieces to workers that may end at any moment
+    ray          workers as actors of a Ray cluster
 
 Nothing here knows what the work is.
 """
 
-from mmsearch.cluster.dispatch import Crew, Dispatch, Done, Happened, Lost, Share
+from mmsearch.cluster.dispatcher import Dispatcher, FinishedPiece, LostPiece, WorkerEvent, WorkerPool, WorkerResources
 
-__all__ = ["Crew", "Dispatch", "Done", "Happened", "Lost", "Share"]
+__all__ = ["Dispatcher", "FinishedPiece", "LostPiece", "WorkerEvent", "WorkerPool", "WorkerResources"]

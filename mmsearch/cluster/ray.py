@@ -10,190 +10,193 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmsearch.cluster.dispatch import Happened, Share
+from mmsearch.cluster.dispatcher import WorkerEvent, WorkerResources
 from mmsearch.errors import ClusterError
 
-__all__ = ["RayCrew", "is_address"]
+__all__ = ["RayWorkerPool", "is_address"]
 
 # More threads than this wait for Python's lock rather than decode; a machine with more cores gets several workers.
 _MOST_THREADS = 8
 _LOOK_EVERY = 5.0  # seconds between two looks at which machines there are
 _ANSWER_SECONDS = 10.0
 _OWN_STORE = 256 << 20  # bytes for objects of a cluster that is started here: pieces are small
-_LEAST_ADDRESSES = 3 << 30
-"""Bytes of address space of each process, below which a cluster that is started here never answers, without a word of
-why. Ray 2.60 started with this much; what workers load comes on top of it."""
+_LEAST_ADDRESS_SPACE = 3 << 30
+"""Bytes of address space that each process needs. With less, a cluster that is started here never answers and does not
+say why. Ray 2.60 started with this much; what workers load comes on top of it."""
 
 
-# Run by an interpreter that says why ours ended, unless it is told first that all is well.
-_LAST_WORD = "import sys\nif not sys.stdin.read(): print(sys.argv[1], file=sys.stderr)"
-_ENDED = (
+# Run by a second interpreter: it says why ours ended, unless ours writes to it first.
+_NOTICE_PROGRAM = "import sys\nif not sys.stdin.read(): print(sys.argv[1], file=sys.stderr)"
+_EXIT_NOTICE = (
     "mmsearch: error: this process was ended from outside: by Ray, where its node on this machine has died. What was "
     "committed is kept; see to the cluster, and run the same command again"
 )
 
 
 @dataclass(slots=True)
-class _Member:
+class _RayWorker:
     actor: Any
     node: str
-    place: int  # among the workers of its node
+    slot: int  # among the workers of its node
 
 
-class RayCrew:
-    """A worker for each GPU of a cluster, or where it has none for each share of its processors.
+class RayWorkerPool:
+    """One worker for each GPU of a cluster; where it has no GPU, one for each group of its processors.
 
-    Machines that join are used, machines that leave are done without.
+    Machines may join and leave at any time.
 
     address: "auto" for the cluster that this machine belongs to, "local" for one that lives as long as this object,
     "host:port" or "ray://host:port"; None for "auto" where there is one, else "local".
-    make: called once in each worker, with its share of the machine; what it returns answers `introduction` and is
-    called with a piece and what `share` was last given. threads: a worker. gpus: whether to use them.
+    make: called once in each worker with the resources of that worker. It returns an object that has an attribute
+    `info` and that is called with a piece and with the value that `share` was last given.
+    threads: of each worker. gpus: whether to use them.
     Raises ClusterError.
     """
 
     def __init__(
         self,
         address: str | None,
-        make: Callable[[Share], Any],
+        make: Callable[[WorkerResources], Any],
         *,
         threads: int | None = None,
         gpus: bool = True,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._ray, self._own = _connected(address, announce)
-        self._last_word = _begin_last_word()
+        self._ray, self._own = _connect(address, announce)
+        self._exit_notice = _start_exit_notice()
         self._make, self._threads, self._gpus = make, threads, gpus
-        self._members: dict[int, _Member] = {}
-        self._where: dict[int, str] = {}
-        self._hired = 0
+        self._workers: dict[int, _RayWorker] = {}
+        self._addresses: dict[int, str] = {}
+        self._started = 0
         self._pending: dict[Any, tuple[int, int]] = {}  # future -> worker, token
         self._shared: Any = self._ray.put(None)
-        self._looked = float("-inf")
+        self._refreshed_at = float("-inf")
         self._nodes: dict[str, dict[str, Any]] = {}
         try:
-            self._look()
-            self._actor = _actor(self._ray)
-            if not any(self._shares(node) for node in self._nodes.values()):
-                what = "processors or GPUs" if gpus else "processors"
-                raise ClusterError(f"the Ray cluster has no machine with {what} to give: {self.described()}")
+            self._refresh_nodes()
+            self._actor_class = _actor_class(self._ray)
+            if not any(self._divide_node(node) for node in self._nodes.values()):
+                wanted = "processors or GPUs" if gpus else "processors"
+                raise ClusterError(f"the Ray cluster has no machine with {wanted} to give: {self.describe_machines()}")
         except BaseException:
             self.close()
             raise
 
-    def described(self) -> str:
-        """Which machines there are, in a line."""
-        found = []
+    def describe_machines(self) -> str:
+        """A line that lists the machines of the cluster."""
+        machines = []
         for node in self._nodes.values():
-            cpus, gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
-            found.append(f"{node['NodeManagerAddress']} ({cpus} CPUs, {gpus} GPUs)")
-        return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "") or "no machine"
+            cpus, gpus = (int(node["Resources"].get(resource, 0)) for resource in ("CPU", "GPU"))
+            machines.append(f"{node['NodeManagerAddress']} ({cpus} CPUs, {gpus} GPUs)")
+        return ", ".join(machines[:5]) + (f" and {len(machines) - 5} more" if len(machines) > 5 else "") or "no machine"
 
     def share(self, value: Any) -> None:
-        """What every worker is called with from now on, beside its piece; kept once a machine."""
+        """Set the value that every worker is called with from now on, beside its piece. Each machine keeps one copy."""
         self._shared = self._ray.put(value)
 
-    def hire(self) -> Sequence[int]:
-        """See `Crew`."""
-        if time.monotonic() - self._looked > _LOOK_EVERY:
-            self._look()
-        taken = {(member.node, member.place) for member in self._members.values()}
-        new = []
-        for node, facts in self._nodes.items():
-            for place, share in enumerate(self._shares(facts)):
-                if (node, place) not in taken:
-                    new.append(self._hire_one(node, place, share))
-        return new
+    def start_workers(self) -> Sequence[int]:
+        """See `WorkerPool`."""
+        if time.monotonic() - self._refreshed_at > _LOOK_EVERY:
+            self._refresh_nodes()
+        taken = {(ray_worker.node, ray_worker.slot) for ray_worker in self._workers.values()}
+        started = []
+        for node, description in self._nodes.items():
+            for slot, resources in enumerate(self._divide_node(description)):
+                if (node, slot) not in taken:
+                    started.append(self._start_worker(node, slot, resources))
+        return started
 
-    def _hire_one(self, node: str, place: int, share: Share) -> int:
+    def _start_worker(self, node: str, slot: int, resources: WorkerResources) -> int:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        number, self._hired = self._hired, self._hired + 1
-        actor = self._actor.options(
-            num_cpus=share.threads,
-            num_gpus=int(share.gpu),
+        number, self._started = self._started, self._started + 1
+        actor = self._actor_class.options(
+            num_cpus=resources.threads,
+            num_gpus=int(resources.gpu),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         ).remote()
-        self._members[number] = _Member(actor, node, place)
-        self._where[number] = str(self._nodes[node]["NodeManagerAddress"])
-        self._pending[actor.begin.remote(self._make, share)] = (number, -1)
+        self._workers[number] = _RayWorker(actor, node, slot)
+        self._addresses[number] = str(self._nodes[node]["NodeManagerAddress"])
+        self._pending[actor.begin.remote(self._make, resources)] = (number, -1)
         return number
 
-    def hand(self, worker: int, token: int, piece: Any) -> None:
-        """See `Crew`."""
-        self._pending[self._members[worker].actor.work.remote(piece, self._shared)] = (worker, token)
+    def assign(self, worker: int, token: int, piece: Any) -> None:
+        """See `WorkerPool`."""
+        self._pending[self._workers[worker].actor.work.remote(piece, self._shared)] = (worker, token)
 
-    def happened(self, seconds: float) -> Sequence[Happened]:
-        """See `Crew`."""
+    def wait_for_events(self, seconds: float) -> Sequence[WorkerEvent]:
+        """See `WorkerPool`."""
         if not self._pending:
             time.sleep(seconds)
             return []
         futures = list(self._pending)
         self._ray.wait(futures, num_returns=1, timeout=seconds)
         finished, _ = self._ray.wait(futures, num_returns=len(futures), timeout=0)
-        news = []
+        events = []
         for future in sorted(finished, key=lambda future: self._pending[future]):
-            if future in self._pending:  # not, where its worker ended
-                news.append(self._news(future, *self._pending.pop(future)))
-        return news
+            if future in self._pending:  # an event before this one may have said that the worker ended
+                events.append(self._to_event(future, *self._pending.pop(future)))
+        return events
 
-    def _news(self, future: Any, worker: int, token: int) -> Happened:
+    def _to_event(self, future: Any, worker: int, token: int) -> WorkerEvent:
         try:
             value = self._ray.get(future)
         except self._ray.exceptions.RayActorError as error:
-            member = self._members[worker]
-            self.dismiss(worker)
-            self._look()
-            gone = member.node not in self._nodes or "node has died" in str(error)
-            return Happened("gone" if gone else "ended", worker, _in_a_line(error), token)
+            ray_worker = self._workers[worker]
+            self.stop_worker(worker)
+            self._refresh_nodes()
+            gone = ray_worker.node not in self._nodes or "node has died" in str(error)
+            return WorkerEvent("gone" if gone else "ended", worker, _one_line(error), token)
         except self._ray.exceptions.RayTaskError as error:
-            return Happened("failed", worker, error.cause if isinstance(error.cause, Exception) else error, token)
+            return WorkerEvent("failed", worker, error.cause if isinstance(error.cause, Exception) else error, token)
         except self._ray.exceptions.RayError as error:
-            return Happened("failed", worker, ClusterError(f"{self.where(worker)}: {_in_a_line(error)}"), token)
-        return Happened("ready" if token < 0 else "done", worker, value, token)
+            return WorkerEvent("failed", worker, ClusterError(f"{self.machine_of(worker)}: {_one_line(error)}"), token)
+        return WorkerEvent("ready" if token < 0 else "done", worker, value, token)
 
-    def dismiss(self, worker: int) -> None:
-        """See `Crew`."""
-        member = self._members.pop(worker)
-        self._pending = {future: owed for future, owed in self._pending.items() if owed[0] != worker}
-        self._ray.kill(member.actor, no_restart=True)
+    def stop_worker(self, worker: int) -> None:
+        """See `WorkerPool`."""
+        ray_worker = self._workers.pop(worker)
+        self._pending = {future: pending for future, pending in self._pending.items() if pending[0] != worker}
+        self._ray.kill(ray_worker.actor, no_restart=True)
 
-    def where(self, worker: int) -> str:
-        """See `Crew`."""
-        return self._where[worker]
+    def machine_of(self, worker: int) -> str:
+        """See `WorkerPool`."""
+        return self._addresses[worker]
 
     def close(self) -> None:
-        """See `Crew`. Leaves the cluster, and ends it where it was started here."""
+        """See `WorkerPool`. Leaves the cluster, and ends it where it was started here."""
         try:
-            for worker in list(self._members):
-                self.dismiss(worker)
+            for worker in list(self._workers):
+                self.stop_worker(worker)
             if self._own:
                 self._ray.shutdown()
         finally:
-            self._last_word.communicate(b"all is well")
+            self._exit_notice.communicate(b"all is well")
 
-    def _look(self) -> None:
-        self._looked = time.monotonic()
+    def _refresh_nodes(self) -> None:
+        self._refreshed_at = time.monotonic()
         self._nodes = {node["NodeID"]: node for node in self._ray.nodes() if node["Alive"]}
 
-    def _shares(self, node: dict[str, Any]) -> list[Share]:
-        cpus, gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
-        if self._gpus and any(each["Resources"].get("GPU", 0) >= 1 for each in self._nodes.values()):
-            return [Share(self._threads or max(1, cpus // gpus), gpu=True)] * gpus if gpus else []
+    def _divide_node(self, node: dict[str, Any]) -> list[WorkerResources]:
+        cpus, gpus = (int(node["Resources"].get(resource, 0)) for resource in ("CPU", "GPU"))
+        if self._gpus and any(other["Resources"].get("GPU", 0) >= 1 for other in self._nodes.values()):
+            return [WorkerResources(self._threads or max(1, cpus // gpus), gpu=True)] * gpus if gpus else []
         if self._threads:
-            return [Share(min(self._threads, cpus), gpu=False)] * max(1, cpus // self._threads) if cpus else []
+            return (
+                [WorkerResources(min(self._threads, cpus), gpu=False)] * max(1, cpus // self._threads) if cpus else []
+            )
         workers = -(-cpus // _MOST_THREADS)
-        return [Share(cpus // workers + (place < cpus % workers), gpu=False) for place in range(workers)]
+        return [WorkerResources(cpus // workers + (slot < cpus % workers), gpu=False) for slot in range(workers)]
 
 
-def _begin_last_word() -> "subprocess.Popen[bytes]":
-    """A process that has the last word where Ray ends this one.
+def _start_exit_notice() -> "subprocess.Popen[bytes]":
+    """Start a process that says why this one ended, where Ray ends it.
 
-    Ray does so from its own code when its node on this machine has died: nothing of ours runs then, and the last line
-    would be one of Ray's.
+    Ray does so from its own code when its node on this machine has died. No code of ours runs then, and the last line
+    on stderr would be one of Ray's.
     """
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _LAST_WORD, _ENDED],
+        [sys.executable, "-I", "-S", "-c", _NOTICE_PROGRAM, _EXIT_NOTICE],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for this process, which tells it
@@ -206,8 +209,8 @@ def is_address(text: str) -> bool:
     return text in ("auto", "local") or bool(host and colon and port.isdecimal() and "/" not in host)
 
 
-def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[Any, bool]:
-    """Ray, connected, and whether that is ours to end."""
+def _connect(address: str | None, announce: Callable[[str], None]) -> tuple[Any, bool]:
+    """Connect to a cluster. Returns Ray, and whether this process has to disconnect at the end."""
     # Before it is imported: it sends nothing home, and leaves to the workers which devices they see.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -235,25 +238,25 @@ def _connected(address: str | None, announce: Callable[[str], None]) -> tuple[An
         except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             if address is None and where == "auto" and isinstance(error, ConnectionError):
                 continue
-            raise _not_connected(where, error, given=given) from error
-        # Ray prints what befalls its machines to stdout, which is for results; there is no public way to ask it not to.
+            raise _connection_error(where, error, given=given) from error
+        # Ray prints news of its machines to stdout, which is for results; it has no public option against that.
         untyped._private.worker._worker_logs_enabled = False
         announce("started a Ray cluster of this machine" if where == "local" else "connected to a Ray cluster")
         return untyped, True
     raise AssertionError("unreachable")
 
 
-def _not_connected(where: str, error: Exception, *, given: bool) -> ClusterError:
+def _connection_error(where: str, error: Exception, *, given: bool) -> ClusterError:
     refused = "auth" in type(error).__name__.lower()
     if refused or (given and str(error).startswith("Failed to connect")):
-        # Somebody answers there; that a token is missing or wrong Ray tells only its log.
+        # A cluster answers there. That a token is missing or wrong Ray writes only to its log.
         token = "with the token that was given" if os.environ.get("RAY_AUTH_MODE") == "token" else "without a token"
         return ClusterError(
-            f"the Ray cluster at {where} did not let us in {token} ({_in_a_line(error)[:100]}). Clusters ask for one "
+            f"the Ray cluster at {where} did not let us in {token} ({_one_line(error)[:100]}). Clusters ask for one "
             "where Ray's token authentication is on: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what "
             "~/.ray/auth_token holds on the machine that started it, unless the same stands in yours"
         )
-    return ClusterError(f"no Ray cluster at {where}: {_in_a_line(error)}")
+    return ClusterError(f"no Ray cluster at {where}: {_one_line(error)}")
 
 
 def _require_address_space() -> None:
@@ -263,10 +266,10 @@ def _require_address_space() -> None:
     import resource
 
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_ADDRESSES:
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_ADDRESS_SPACE:
         raise ClusterError(
             f"this shell gives a process {allowed / 2**30:.1f} GiB of address space, and a Ray cluster of this machine "
-            f"needs {_LEAST_ADDRESSES >> 30} GiB and more for each: raise the limit (ulimit -v), or leave --ray out"
+            f"needs {_LEAST_ADDRESS_SPACE >> 30} GiB and more for each: raise the limit (ulimit -v), or leave --ray out"
         )
 
 
@@ -278,12 +281,12 @@ def _require_answer(address: str) -> None:
             pass
 
 
-def _actor(ray: Any) -> Any:
+def _actor_class(ray: Any) -> Any:
     @ray.remote(max_restarts=0, max_task_retries=0)
     class Worker:
-        def begin(self, make: Callable[[Share], Any], share: Share) -> Any:
-            self._worker = make(share)
-            return self._worker.introduction
+        def begin(self, make: Callable[[WorkerResources], Any], resources: WorkerResources) -> Any:
+            self._worker = make(resources)
+            return self._worker.info
 
         def work(self, piece: Any, shared: Any) -> Any:
             return self._worker(piece, shared)
@@ -291,5 +294,5 @@ def _actor(ray: Any) -> Any:
     return Worker
 
 
-def _in_a_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -1,13 +1,13 @@
-"""The executor that has others work: pieces of a plan to workers, what they come to into the gallery.
+"""The executor that uses a cluster: it gives pieces of a plan to workers and brings their outcomes into the gallery.
 
-The workers write the shards; nothing of it is in the gallery before this process, the only one that commits, names it.
+The workers write the shards. Only this process commits, and a shard belongs to the gallery once a commit names it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from mmsearch.cluster import Crew, Dispatch, Done, Lost
+from mmsearch.cluster import Dispatcher, FinishedPiece, LostPiece, WorkerPool
 from mmsearch.embedding.file_sync import TaskRun
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
@@ -15,7 +15,7 @@ from mmsearch.embedding.recording import RowRecorder
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.sink import LoadedTask
 from mmsearch.embedding.stage_times import StageClock
-from mmsearch.embedding.worker import Introduction, Outcome, hashes
+from mmsearch.embedding.worker import PieceOutcome, WorkerInfo, hashes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityError, SourceError
 from mmsearch.items import AnyKind
@@ -25,36 +25,37 @@ from mmsearch.sources import open_source_file
 from mmsearch.sync import Task
 from mmsearch.version import __version__
 
-__all__ = ["SharingCrew", "ClusterExecutor"]
+__all__ = ["ClusterExecutor", "SharingWorkerPool"]
 
-# Workers are told anew what content is known when so much more of it is: telling costs a copy to each machine, and what
-# they do not know of yet they encode once more, to the same vectors.
-_GROWN = 1.25
-_LEAST_GROWN = 10_000
+# The hashes of known content are shared with the workers again when there are this many times more of them. Sharing
+# costs a copy to each machine; content that a worker does not know of yet it encodes once more, to the same vectors.
+_GROWTH = 1.25
+_LEAST_GROWTH = 10_000
 
 
-class SharingCrew(Crew, Protocol):
-    """A crew whose workers are called with a piece and what was last shared."""
+class SharingWorkerPool(WorkerPool, Protocol):
+    """A pool whose workers are called with a piece and with the value that was last shared."""
 
     def share(self, value: object) -> None:
-        """What every worker is called with from now on, beside its piece."""
+        """Set the value that every worker is called with from now on, beside its piece."""
         ...
 
 
 class ClusterExecutor:
-    """Has a plan carried out by a crew.
+    """Has a plan carried out by a pool of workers.
 
-    introduced: told of each worker once it is ready, and raises what speaks against it.
+    start_pool: starts one for the items of a kind.
+    check_model: called for each worker once it is ready. Raises EncoderMismatch where its model is another one.
     """
 
     def __init__(
         self,
-        crew: Callable[[AnyKind], SharingCrew],
+        start_pool: Callable[[AnyKind], SharingWorkerPool],
         *,
-        introduced: Callable[[Introduction], None],
+        check_model: Callable[[WorkerInfo], None],
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._crew, self._introduced, self._announce = crew, introduced, announce
+        self._start_pool, self._check_model, self._announce = start_pool, check_model, announce
 
     def run_tasks(
         self,
@@ -65,114 +66,114 @@ class ClusterExecutor:
         progress: ProgressCallback,
     ) -> TaskRun:
         """See `Executor`. The encoder is loaded by the workers alone."""
-        crew = self._crew(recorder.kind)
-        run = _PlanRun(crew, tasks, recorder, self._admitted, self._announce)
-        done = 0
+        pool = self._start_pool(recorder.kind)
+        run = _PlanRun(pool, tasks, recorder, self._check_worker, self._announce)
+        files_done = 0
         try:
             with recorder.settling():
                 for piece in run:
-                    done += len(piece.tasks)
-                    progress(Progress("embedding", done, len(tasks), run.skipped))
+                    files_done += len(piece.tasks)
+                    progress(Progress("embedding", files_done, len(tasks), run.skipped))
         finally:
-            crew.close()
-            run.end()
+            pool.close()
+            run.close()
         return TaskRun(run.skipped, run.clock)
 
-    def _admitted(self, introduction: Introduction, where: str) -> None:
-        """Raise unless a worker has the same program and the same model."""
-        if introduction.version != __version__:
-            raise ClusterError(f"mmsearch on {where} is {introduction.version}, and here it is {__version__}")
-        for line in introduction.said:
-            self._announce(f"{where}: {line}")
+    def _check_worker(self, info: WorkerInfo, machine: str) -> None:
+        """Raise ClusterError or EncoderMismatch unless a worker has the same program and the same model."""
+        if info.version != __version__:
+            raise ClusterError(f"mmsearch on {machine} is {info.version}, and here it is {__version__}")
+        for line in info.announcements:
+            self._announce(f"{machine}: {line}")
         try:
-            self._introduced(introduction)
+            self._check_model(info)
         except EncoderMismatch as error:
-            raise EncoderMismatch(f"the model on {where} is another one: {error}") from error
+            raise EncoderMismatch(f"the model on {machine} is another one: {error}") from error
 
 
 class _PlanRun:
-    """One plan being carried out. Iterated, it yields the pieces that are done with."""
+    """One plan being carried out. Iterating yields the pieces that are finished or lost."""
 
     def __init__(
         self,
-        crew: SharingCrew,
+        pool: SharingWorkerPool,
         tasks: Sequence[Task],
         recorder: RowRecorder,
-        admit: Callable[[Introduction, str], None],
+        check_worker: Callable[[WorkerInfo, str], None],
         announce: Callable[[str], None],
     ) -> None:
-        self._crew, self._recorder = crew, recorder
-        self._admit, self._announce = admit, announce
+        self._pool, self._recorder = pool, recorder
+        self._check_worker, self._announce = check_worker, announce
         self._pieces = Pieces(tasks, partial(recorder.writer.reserve, recorder.kind.name))
-        self._workers: dict[int, Introduction] = {}
+        self._workers: dict[int, WorkerInfo] = {}
         self._lanes: dict[int, int] = {}
-        self._told = -1
+        self._shared_count = -1
         self.clock = StageClock()
         self.skipped = 0
 
     def __iter__(self) -> Iterator[Piece]:
-        self._tell_what_is_known()
-        dispatch: Dispatch[Piece, Outcome] = Dispatch(
-            self._crew,
-            cut=self._pieces.next,
-            split=parts_of,
-            ready=self._on_ready,
-            fatal=(ParityError, EncoderMismatch),
+        self._share_known_hashes()
+        dispatcher: Dispatcher[Piece, PieceOutcome] = Dispatcher(
+            self._pool,
+            next_piece=self._pieces.next,
+            split_piece=parts_of,
+            on_ready=self._add_worker,
+            fatal_errors=(ParityError, EncoderMismatch),
             announce=self._announce,
         )
-        for result in dispatch:
-            if isinstance(result, Lost):
-                self._lost(result)
+        for result in dispatcher:
+            if isinstance(result, LostPiece):
+                self._skip_lost_file(result)
             else:
-                self._take(result)
+                self._record_outcome(result)
             yield result.piece
 
-    def end(self) -> None:
-        """Nobody is owed row ids any more; and where the time went."""
+    def close(self) -> None:
+        """Release the reserved row ids, and complete the clock."""
         self._recorder.writer.release_all()
         workers, clock = list(self._workers.values()), self.clock
-        clock.threads = max(1, sum(each.threads for each in workers))
+        clock.threads = max(1, sum(info.threads for info in workers))
         clock.lanes = sum(self._lanes.values())
         clock.writers, clock.commit = max(1, len(workers)), self._recorder.write_seconds
 
-    def _on_ready(self, worker: int, introduction: Introduction) -> None:
-        self._admit(introduction, self._crew.where(worker))
-        self._workers[worker] = introduction
+    def _add_worker(self, worker: int, info: WorkerInfo) -> None:
+        self._check_worker(info, self._pool.machine_of(worker))
+        self._workers[worker] = info
 
-    def _take(self, done: Done[Piece, Outcome]) -> None:
-        piece, outcome, where = done.piece, done.outcome, self._crew.where(done.worker)
-        self._recorder.writer.require_written(self._recorder.kind.name, outcome.shards, where)
-        _require_sources(piece, outcome, where)
+    def _record_outcome(self, finished: FinishedPiece[Piece, PieceOutcome]) -> None:
+        piece, outcome, machine = finished.piece, finished.outcome, self._pool.machine_of(finished.worker)
+        self._recorder.writer.require_written(self._recorder.kind.name, outcome.shards, machine)
+        _require_sources(piece, outcome, machine)
         self._pieces.learn_rate(len(piece.tasks), outcome.seconds)
         self.clock.join(outcome.clock)
-        self._lanes[done.worker] = outcome.clock.lanes
-        way = self._workers[done.worker].provenance
-        self._recorder.checks.setdefault(way, ParityCheck()).join(outcome.compared)
+        self._lanes[finished.worker] = outcome.clock.lanes
+        provenance = self._workers[finished.worker].provenance
+        self._recorder.checks.setdefault(provenance, ParityCheck()).join(outcome.compared)
         self._recorder.adopted(piece.tasks, piece.first_row_id, outcome)
         self.skipped += len(outcome.skipped)
-        self._tell_what_is_known()
+        self._share_known_hashes()
 
-    def _lost(self, lost: Lost[Piece]) -> None:
-        (task,) = lost.piece.tasks
-        self._announce(f"{task.file.location} ended every worker that read it, and is skipped: {lost.reason}")
+    def _skip_lost_file(self, lost_piece: LostPiece[Piece]) -> None:
+        (task,) = lost_piece.piece.tasks
+        self._announce(f"{task.file.location} ended every worker that read it, and is skipped: {lost_piece.reason}")
         error = ImageError("decode", "ended every worker that read it")
-        self._recorder.writer.release(self._recorder.kind.name, lost.piece.first_row_id, 1)
+        self._recorder.writer.release(self._recorder.kind.name, lost_piece.piece.first_row_id, 1)
         self._recorder.skipped([LoadedTask(task, Loaded(task.file, error=error))])
         self.skipped += 1
 
-    def _tell_what_is_known(self) -> None:
+    def _share_known_hashes(self) -> None:
         known = self._recorder.known
-        if self._told < 0 or len(known) > max(_GROWN * self._told, self._told + _LEAST_GROWN):
-            self._told = len(known)
-            self._crew.share(hashes(list(known)))
+        if self._shared_count < 0 or len(known) > max(_GROWTH * self._shared_count, self._shared_count + _LEAST_GROWTH):
+            self._shared_count = len(known)
+            self._pool.share(hashes(list(known)))
 
 
-def _require_sources(piece: Piece, outcome: Outcome, where: str) -> None:
-    """Raise SourceError where a worker found no file of a root, and this machine does: it lacks a mount."""
+def _require_sources(piece: Piece, outcome: PieceOutcome, machine: str) -> None:
+    """Raise SourceError where a worker could read no file of a root and this machine can: the worker lacks a mount."""
     missing: dict[str, list[Task]] = {}
-    for place, picture in outcome.skipped:
-        if picture.error is not None and picture.error.stage == "read":
-            task = piece.tasks[place]
+    for task_index, loaded in outcome.skipped:
+        if loaded.error is not None and loaded.error.stage == "read":
+            task = piece.tasks[task_index]
             missing.setdefault(task.file.root, []).append(task)
     for root, tasks in missing.items():
         if len(tasks) < sum(task.file.root == root for task in piece.tasks):
@@ -183,7 +184,7 @@ def _require_sources(piece: Piece, outcome: Outcome, where: str) -> None:
         except (OSError, ImageError):
             continue
         raise SourceError(
-            f"on {where} none of {len(tasks):,} files below {root} can be read, and here they can (as "
+            f"on {machine} none of {len(tasks):,} files below {root} can be read, and here they can (as "
             f"{tasks[0].file.location}). Every machine of the cluster has to have the pictures at the same path. What "
             "is embedded is kept; mount them there, or take the machine out of the cluster, and run the same command"
         )

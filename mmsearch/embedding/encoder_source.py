@@ -9,7 +9,7 @@ from mmsearch import encoders
 from mmsearch.embedding.cluster_run import ClusterExecutor
 from mmsearch.embedding.file_sync import route
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.worker import Introduction, Recipe
+from mmsearch.embedding.worker import WorkerInfo, WorkerSettings
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning
 from mmsearch.gallery import GalleryWriter
@@ -40,30 +40,30 @@ class EncoderSource:
         self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
         self._loading = threading.Lock()
         self._failure: MmsearchError | None = None
-        self._workers: list[Introduction] = []
+        self._workers: list[WorkerInfo] = []
         self.loaded: Encoder | None = None
 
-    def check(self) -> None:
-        """Refuse another model than the gallery's, even where nothing is to be encoded."""
+    def check_model(self) -> None:
+        """Raise EncoderMismatch for a model that is not the gallery's, even where nothing has to be encoded."""
         if self._own is None or self._wanted == self._own.spec:
             return
         if not isinstance(self._wanted, str) or encoders.canonical_spec(self._wanted) != self._own.spec:
             self.load()
 
     def load(self) -> Encoder:
-        """The encoder, loaded once by whichever thread comes first; what prevented it is raised in all of them."""
+        """The encoder, loaded once by the first thread that asks. Where loading failed, every call raises the error."""
         with self._loading:
             if self._failure is not None:
                 raise self._failure
             if self.loaded is None:
                 try:
-                    self.loaded = self._load()
+                    self.loaded = self._open_encoder()
                 except MmsearchError as error:
                     self._failure = error
                     raise
             return self.loaded
 
-    def _load(self) -> Encoder:
+    def _open_encoder(self) -> Encoder:
         if isinstance(self._wanted, str):
             self._announce(f"loading {self._wanted}")
         encoder = encoders.open(
@@ -75,52 +75,54 @@ class EncoderSource:
             announce=self._announce,
         )
         self._writer.begin(encoder.identity, self._options.dtype)
-        self._say(encoder.identity, encoder.device, encoder.precision)
+        self._announce_encoder(encoder.identity, encoder.device, encoder.precision)
         return encoder
 
     def _precision(self) -> str:
         return _require_fp32(self._options.precision) if self._options.exact else self._options.precision
 
-    def _say(self, identity: EncoderIdentity, device: str, precision: str) -> None:
+    def _announce_encoder(self, identity: EncoderIdentity, device: str, precision: str) -> None:
         if identity.spec == "demo":
             warnings.warn(_DEMO_WARNING, MmsearchWarning, stacklevel=2)
         self._announce(f"encoding with {identity.spec} on {device}, {precision}")
 
-    def on_ray(self) -> ClusterExecutor:
+    def make_ray_executor(self) -> ClusterExecutor:
         """An executor whose workers load the encoder, each for itself. Raises ClusterError where there is no Ray."""
-        from mmsearch.cluster.ray import RayCrew
+        from mmsearch.cluster.ray import RayWorkerPool
 
         options, writer = self._options, self._writer
         _require_for_workers(options.device)
         wanted = encoders.canonical_spec(self._wanted) if isinstance(self._wanted, str) else self._wanted
         dtype = writer.manifest.dtype if writer.manifest.version else options.dtype
-        made = replace(options, precision=self._precision())
+        worker_options = replace(options, precision=self._precision())
 
-        def crew(kind: AnyKind) -> RayCrew:
-            recipe = Recipe(wanted, made, kind, route(kind, options), writer.gallery.path, dtype)
+        def start_pool(kind: AnyKind) -> RayWorkerPool:
+            settings = WorkerSettings(wanted, worker_options, kind, route(kind, options), writer.gallery.path, dtype)
             address = None if options.ray == "any" else options.ray
             gpus = options.device != "cpu"
-            return RayCrew(address, recipe, threads=options.threads, gpus=gpus, announce=self._announce)
+            return RayWorkerPool(address, settings, threads=options.threads, gpus=gpus, announce=self._announce)
 
-        return ClusterExecutor(crew, introduced=self._introduced, announce=self._announce)
+        return ClusterExecutor(start_pool, check_model=self._check_worker, announce=self._announce)
 
-    def _introduced(self, worker: Introduction) -> None:
+    def _check_worker(self, worker: WorkerInfo) -> None:
         if self._workers:
             require_same_encoder(self._workers[0].identity, worker.identity, self._writer.gallery.path)
         else:
             self._writer.begin(worker.identity, self._options.dtype)
-            self._say(worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision)
+            self._announce_encoder(
+                worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision
+            )
         self._workers.append(worker)
 
     @property
-    def used(self) -> tuple[str | None, str | None]:
-        """(device, precision) of whatever encoded; None where nothing had to be."""
-        ways = sorted({(each.provenance.device, each.provenance.precision) for each in self._workers})
-        if self.loaded is not None and not ways:
+    def devices_used(self) -> tuple[str | None, str | None]:
+        """(device, precision) of the encoder or of the workers; (None, None) where nothing had to be encoded."""
+        pairs = sorted({(info.provenance.device, info.provenance.precision) for info in self._workers})
+        if self.loaded is not None and not pairs:
             return self.loaded.device, self.loaded.precision
-        if not ways:
+        if not pairs:
             return None, None
-        devices, precisions = (" and ".join(dict.fromkeys(part)) for part in zip(*ways, strict=True))
+        devices, precisions = (" and ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
         workers = "1 worker" if len(self._workers) == 1 else f"{len(self._workers)} workers"
         return f"{workers} on Ray, {devices}", precisions
 

@@ -15,7 +15,7 @@ from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.redoing import vectors_exactly
 from mmsearch.embedding.sink import LoadedTask, copy_of, kind_of, parted, references_of, row_of, samples_of
-from mmsearch.embedding.worker import Outcome
+from mmsearch.embedding.worker import PieceOutcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
@@ -94,7 +94,7 @@ class RowRecorder:
             self.settle()
         self._commit_if_due()
 
-    def adopted(self, tasks: Sequence[Task], first_row_id: int, outcome: Outcome) -> None:
+    def adopted(self, tasks: Sequence[Task], first_row_id: int, outcome: PieceOutcome) -> None:
         """Take in what a worker made of some files, whose rows it has written with ids from `first_row_id` on."""
         started = time.perf_counter()
         mine = [tasks[place] for place in outcome.places.tolist()]

@@ -77,10 +77,10 @@ def embed(
             plan = _plan(writer, paths, options, selection, progress, announce)
         sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions else [])}
         source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side})
-        source.check()
+        source.check_model()
         try:
             if plan is not None:
-                executor = source.on_ray() if options.ray else None
+                executor = source.make_ray_executor() if options.ray else None
                 file_run = embed_files(writer, source.load, plan, options, progress, executor)
                 writer.commit()  # captions find their pictures among committed rows
                 _require_roots(plan)
@@ -121,7 +121,7 @@ def preview(
         _require_own_vectors(writer)
         plan = _plan(writer, paths, options, selection, progress, announce)
         source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side})
-        source.check()
+        source.check_model()
         return estimate(plan, writer.gallery.path, source.load, options)
 
 
@@ -231,8 +231,8 @@ def _report(
         gallery=gallery.path,
         version=writer.manifest.version,
         encoder=writer.manifest.encoder,
-        device=source.used[0],
-        precision=source.used[1],
+        device=source.devices_used[0],
+        precision=source.devices_used[1],
         images=images,
         captions=captions,
         total_images=gallery.live_rows(DEFAULT_KIND.name),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import encoders
-from mmsearch.cluster import Share
+from mmsearch.cluster import WorkerResources
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.file_work import process_files
 from mmsearch.embedding.parity import Compared, ParityCheck
@@ -29,7 +29,7 @@ from mmsearch.locations import Location
 from mmsearch.version import __version__
 from mmsearch.versions import Provenance, Shard
 
-__all__ = ["Hashes", "Introduction", "Outcome", "Recipe", "Worker", "hashes"]
+__all__ = ["Hashes", "PieceOutcome", "Worker", "WorkerInfo", "WorkerSettings", "hashes"]
 
 Hashes = NDArray[np.bytes_]
 """Content hashes, ascending, (n,) of 16 bytes each."""
@@ -41,18 +41,18 @@ def hashes(known: Sequence[bytes]) -> Hashes:
 
 
 @dataclass(frozen=True, slots=True)
-class Introduction:
+class WorkerInfo:
     """Who a worker is. threads: that load, and on a CPU encode. said: what its encoder had to announce."""
 
     identity: EncoderIdentity
     provenance: Provenance
     version: str
     threads: int
-    said: tuple[str, ...]
+    announcements: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PieceOutcome:
     """What became of a piece. places: of the files (n,) that stand in `shards`, ascending; content: their hashes.
 
     copies: how many of them took the vector of another file of the piece. known: (place, what was read) of those whose
@@ -72,7 +72,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class WorkerSettings:
     """All that a worker is made of. kind: of the items that it makes. route: see `Provenance`."""
 
     encoder: str | Encoder
@@ -82,7 +82,7 @@ class Recipe:
     gallery: Location
     dtype: str
 
-    def __call__(self, share: Share) -> "Worker":
+    def __call__(self, share: WorkerResources) -> "Worker":
         """Make a worker that has so much of its machine. Raises EncoderError, StoreError."""
         return Worker(self, share)
 
@@ -90,7 +90,7 @@ class Recipe:
 class Worker:
     """Does one piece after the other, with an encoder that is loaded once. Raises EncoderError, StoreError."""
 
-    def __init__(self, recipe: Recipe, share: Share) -> None:
+    def __init__(self, recipe: WorkerSettings, share: WorkerResources) -> None:
         know(recipe.kind)  # which an extension may have registered in the process that asks
         self._recipe, self._threads = recipe, share.threads
         if isinstance(recipe.gallery, Path) and not (recipe.gallery / "lock").exists():
@@ -107,12 +107,12 @@ class Worker:
         )
         self._encoder = encoder
         provenance = Provenance(encoder.device, encoder.precision, recipe.route)
-        self.introduction = Introduction(encoder.identity, provenance, __version__, self._threads, tuple(said))
+        self.info = WorkerInfo(encoder.identity, provenance, __version__, self._threads, tuple(said))
         self._parity = ParityCheck()
         given = recipe.options.batch_size
         self._sizes = BatchSize(given) if given else BatchSize.on("cpu" if encoder.device == "cpu" else "gpu")
 
-    def __call__(self, piece: Piece, known: Hashes) -> Outcome:
+    def __call__(self, piece: Piece, known: Hashes) -> PieceOutcome:
         """Do a piece; what it comes to is the same however often it is done, but for the name of the shard.
 
         known: content whose vectors are not needed. Raises EncoderError, ParityError, StoreError; then nothing was
@@ -126,7 +126,7 @@ class Worker:
         buffer.redo(self._recipe.options)
         writing = time.perf_counter()
         shards: tuple[Shard, ...] = ()
-        recipe, fast = self._recipe, self.introduction.provenance
+        recipe, fast = self._recipe, self.info.provenance
         for provenance, exact in ((fast, False), (replace(fast, precision="fp32", route="exact"), True)):
             places, rows, vectors = buffer.in_order(exact=exact)
             if rows:
@@ -134,7 +134,7 @@ class Worker:
                 shards += write_rows(recipe.gallery, recipe.kind.name, ids, rows, vectors, recipe.dtype, provenance)
         places, rows, _ = buffer.in_order()
         clock.write = time.perf_counter() - writing
-        return Outcome(
+        return PieceOutcome(
             shards,
             places,
             tuple(row.content_hash or b"" for row in rows),

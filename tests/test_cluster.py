@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.cluster import dispatch, ray
+from mmsearch.cluster import dispatcher, ray
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, Pieces, parts_of
@@ -45,13 +45,13 @@ from mmsearch.sync import Task
 from mmsearch.upkeep.maintenance import compact
 from tests.archives import make_tar
 from tests.conftest import Command
-from tests.crews import Fault, PretendedCrew, crew
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents
 from tests.models import write_tiny_model
 from tests.s3 import bucket, files_of, server
+from tests.worker_pools import Fault, PretendedWorkerPool, worker_pool
 
-__all__ = ["bucket", "crew", "server"]
+__all__ = ["bucket", "server", "worker_pool"]
 
 FILES = 40
 
@@ -94,29 +94,29 @@ def changed(photos: Path) -> None:
     (photos / "04.png").write_text("no longer a picture")
 
 
-def test_it_is_the_gallery_of_a_local_run(folder: Path, crew: type[PretendedCrew]) -> None:
+def test_it_is_the_gallery_of_a_local_run(folder: Path, worker_pool: type[PretendedWorkerPool]) -> None:
     """A first run, one with all kinds of changes, and one with nothing to do."""
     ours, theirs = spread(folder), local(folder)
     assert_equal(folder / "g", folder / "local")
     assert replace(ours.images, reused=0) == replace(theirs.images, reused=0)
     assert (ours.device, ours.precision, ours.seconds > 0) == ("3 workers on Ray, cpu", "fp32", True)
-    assert crew.last.done > 9
-    assert crew.last.closed
+    assert worker_pool.last.done > 9
+    assert worker_pool.last.closed
     changed(folder / "photos")
     ours, theirs = spread(folder), local(folder)
     assert_equal(folder / "g", folder / "local")
     assert ours.images == theirs.images
     assert (ours.images.reused, ours.images.deleted) == (2, 3)
-    done = crew.last
+    done = worker_pool.last
     assert spread(folder).images.unchanged == len(contents(folder / "g"))
-    assert crew.last is done  # nobody was asked
+    assert worker_pool.last is done  # nobody was asked
     manifest = Gallery.open(folder / "g").manifest
     assert manifest.promised == {}
     assert {shard.provenance.route for shard in manifest.shards["images"] if shard.provenance} == {"fast"}
 
 
 def test_known_content_is_encoded_nowhere(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of files in another root, also those that a part of this very run has embedded, once workers were told."""
     local(folder, "g")
@@ -133,26 +133,26 @@ def test_known_content_is_encoded_nowhere(
     assert (sum(encoded), report.images.reused) == (0, report.images.added)
     one, other = (Gallery.open(folder / name) for name in ("g", "g"))
     assert one.live_rows("images") == 2 * report.images.added == other.live_rows("images")
-    monkeypatch.setattr("mmsearch.embedding.cluster_run._LEAST_GROWN", 0)
-    monkeypatch.setattr(PretendedCrew, "size", 1)
+    monkeypatch.setattr("mmsearch.embedding.cluster_run._LEAST_GROWTH", 0)
+    monkeypatch.setattr(PretendedWorkerPool, "size", 1)
     report = spread(folder, "fresh")
     assert 5 <= report.images.reused <= 10  # what a worker holds already was handed to it with what was known then
-    assert crew.last.shared > 3
+    assert worker_pool.last.shared > 3
     local(folder)
     assert_equal(folder / "fresh", folder / "local")
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_to_workers(
-    seed: int, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    seed: int, folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A third of all attempts fails, before or after the shard was written; some are done twice."""
     rng = random.Random(seed)
-    monkeypatch.setattr(dispatch, "_ERRORS", 1000)
-    monkeypatch.setattr(dispatch, "_TRIES", 1000)
-    monkeypatch.setattr(dispatch, "_FRUITLESS", 1000)
-    monkeypatch.setattr(dispatch, "_LATE", 0)
-    monkeypatch.setattr(dispatch, "_LATE_SECONDS", 0)
+    monkeypatch.setattr(dispatcher, "_MOST_ERRORS", 1000)
+    monkeypatch.setattr(dispatcher, "_MOST_ENDED_WORKERS", 1000)
+    monkeypatch.setattr(dispatcher, "_MOST_FRUITLESS_ENDS", 1000)
+    monkeypatch.setattr(dispatcher, "_LATE_FACTOR", 0)
+    monkeypatch.setattr(dispatcher, "_LATE_SECONDS", 0)
     monkeypatch.setattr(writing, "COMMIT_SECONDS", rng.choice([-1.0, 60.0]))
     faults: list[Fault] = ["ended", "gone", "hangs", StoreError("no space"), RuntimeError("CUDA error")]
     hung: list[int] = []
@@ -162,8 +162,8 @@ def test_whatever_happens_to_workers(
         hung.extend([worker] if found == "hangs" else [])
         return None if found == "hangs" and len(hung) > 3 else found  # or there is nobody left
 
-    monkeypatch.setattr(PretendedCrew, "size", 5)
-    monkeypatch.setattr(PretendedCrew, "fault", staticmethod(fault))
+    monkeypatch.setattr(PretendedWorkerPool, "size", 5)
+    monkeypatch.setattr(PretendedWorkerPool, "fault", staticmethod(fault))
     spread(folder)
     changed(folder / "photos")
     spread(folder)
@@ -176,18 +176,18 @@ def test_whatever_happens_to_workers(
 
 
 def test_a_file_that_ends_whoever_reads_it(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is found and skipped; the others are embedded, and few workers are lost over it."""
 
     def fault(worker: int, piece: Piece) -> Fault:
         return "ended" if any(task.file.name == "17.png" for task in piece.tasks) else None
 
-    monkeypatch.setattr(PretendedCrew, "fault", staticmethod(fault))
+    monkeypatch.setattr(PretendedWorkerPool, "fault", staticmethod(fault))
     monkeypatch.setattr(pieces, "_FIRST", 1000)
-    monkeypatch.setattr(PretendedCrew, "size", 1)
+    monkeypatch.setattr(PretendedWorkerPool, "size", 1)
     report = spread(folder)
-    assert crew.last.ended <= 6
+    assert worker_pool.last.ended <= 6
     skipped = {(row.path, row.stage, row.reason) for row in Gallery.open(folder / "g").skipped_rows()}
     assert ("17.png", "decode", "ended every worker that read it") in skipped
     (folder / "photos" / "17.png").write_text("no picture")
@@ -198,35 +198,35 @@ def test_a_file_that_ends_whoever_reads_it(
 
 @pytest.mark.parametrize("beginning", [True, False])
 def test_workers_that_end_whatever_they_do(
-    beginning: bool, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    beginning: bool, folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such a run ends with an error rather than with every file skipped."""
     if beginning:
 
-        def hire(self: PretendedCrew) -> list[int]:
-            self._hired += 1
-            self._news.append(dispatch.Happened("ended", self._hired, "killed by signal 9"))
-            return [self._hired]
+        def hire(self: PretendedWorkerPool) -> list[int]:
+            self._started += 1
+            self._events.append(dispatcher.WorkerEvent("ended", self._started, "killed by signal 9"))
+            return [self._started]
 
-        monkeypatch.setattr(PretendedCrew, "hire", hire)
+        monkeypatch.setattr(PretendedWorkerPool, "start_workers", hire)
     else:
-        monkeypatch.setattr(PretendedCrew, "fault", staticmethod(lambda worker, piece: "ended"))
+        monkeypatch.setattr(PretendedWorkerPool, "fault", staticmethod(lambda worker, piece: "ended"))
     with pytest.raises(ClusterError, match="before they begin" if beginning else "whatever they are given"):
         spread(folder)
     assert not find_gallery(folder / "g") or not list(Gallery.open(folder / "g").skipped_rows())
 
 
 def test_that_there_is_no_worker_is_said(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right, calls, said = PretendedCrew.hire, [0], list[str]()
+    right, calls, said = PretendedWorkerPool.start_workers, [0], list[str]()
 
-    def hire(self: PretendedCrew) -> Any:
+    def hire(self: PretendedWorkerPool) -> Any:
         calls[0] += 1
         return right(self) if calls[0] > 5 else []
 
-    monkeypatch.setattr(PretendedCrew, "hire", hire)
-    monkeypatch.setattr(dispatch, "_SILENCE", 0.0)
+    monkeypatch.setattr(PretendedWorkerPool, "start_workers", hire)
+    monkeypatch.setattr(dispatcher, "_SILENT_SECONDS", 0.0)
     options = EmbedOptions(ray="auto")
     embed([folder / "photos"], gallery=folder / "g", encoder=FakeEncoder(), options=options, announce=said.append)
     assert said[0].startswith("no worker is ready")
@@ -235,58 +235,60 @@ def test_that_there_is_no_worker_is_said(
 
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), RuntimeError("CUDA error: device-side assert")])
 def test_what_fails_for_every_worker_is_raised(
-    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    error: Exception, folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PretendedCrew, "fault", staticmethod(lambda worker, piece: error))
+    monkeypatch.setattr(PretendedWorkerPool, "fault", staticmethod(lambda worker, piece: error))
     with pytest.raises(type(error), match=str(error)):
         spread(folder)
-    assert crew.last.closed
+    assert worker_pool.last.closed
 
 
 @pytest.mark.parametrize("error", [ImportError("libtorch.so: failed to map segment"), MemoryError("no memory")])
 def test_a_machine_that_lacks_memory_or_a_library_is_a_line(
-    error: Exception, folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    error: Exception, folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def another(make: Any, worker: int) -> Any:
         raise error
 
-    monkeypatch.setattr(PretendedCrew, "make_another", staticmethod(another))
+    monkeypatch.setattr(PretendedWorkerPool, "make_another", staticmethod(another))
     with pytest.raises(
         ClusterError, match=rf"on node0: a worker cannot work there \({type(error).__name__}: {error}\)"
     ):
         spread(folder)
-    assert crew.last.closed
+    assert worker_pool.last.closed
 
 
 def test_a_worker_with_another_model_or_program(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def another(make: Any, worker: int) -> Any:
         return replace(make, encoder=FakeEncoder("fake", seed=1)) if worker == 2 else make
 
-    monkeypatch.setattr(PretendedCrew, "make_another", staticmethod(another))
+    monkeypatch.setattr(PretendedWorkerPool, "make_another", staticmethod(another))
     monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
     local(folder, "g", selection=Selection(limit=1))
     with pytest.raises(EncoderMismatch, match=r"the model on node2 is another one: .* cannot be compared"):
         spread(folder)
-    monkeypatch.setattr(PretendedCrew, "make_another", staticmethod(lambda make, worker: make))
+    monkeypatch.setattr(PretendedWorkerPool, "make_another", staticmethod(lambda make, worker: make))
     monkeypatch.setattr(worker, "__version__", "0.0.1")
     with pytest.raises(ClusterError, match=r"mmsearch on node0 is 0\.0\.1, and here it is"):
         spread(folder)
 
 
 def test_in_a_new_gallery_the_first_worker_decides_and_another_model_is_refused(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def another(make: Any, worker: int) -> Any:
         return replace(make, encoder=FakeEncoder("fake", seed=worker))
 
-    monkeypatch.setattr(PretendedCrew, "make_another", staticmethod(another))
+    monkeypatch.setattr(PretendedWorkerPool, "make_another", staticmethod(another))
     with pytest.raises(EncoderMismatch, match="the model on node1 is another one"):
         spread(folder)
 
 
-def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_the_mount(
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pictures that only it cannot read are not skipped: what was embedded is kept, and the error says what to do."""
     from mmsearch import loader
 
@@ -302,7 +304,7 @@ def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], mon
         return None
 
     monkeypatch.setattr(loader, "open_source_file", open_source_file)
-    monkeypatch.setattr(PretendedCrew, "fault", staticmethod(fault))
+    monkeypatch.setattr(PretendedWorkerPool, "fault", staticmethod(fault))
     with pytest.raises(SourceError, match=r"on node\d none of \d files below .*photos can be read, and here they can"):
         spread(folder)
     assert all(row.path in ("broken.jpg", "link.png") for row in Gallery.open(folder / "g").skipped_rows())
@@ -312,13 +314,15 @@ def test_a_worker_without_the_mount(folder: Path, crew: type[PretendedCrew], mon
     assert_equal(folder / "g", folder / "local")
 
 
-def test_a_worker_without_the_gallery(folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_the_gallery(
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether it sees no gallery at all, or writes into a folder of its own."""
 
     def elsewhere(make: Any, worker: int) -> Any:
         return replace(make, gallery=folder / "elsewhere")
 
-    monkeypatch.setattr(PretendedCrew, "make_another", staticmethod(elsewhere))
+    monkeypatch.setattr(PretendedWorkerPool, "make_another", staticmethod(elsewhere))
     with pytest.raises(StoreError, match=r"on node0: the gallery .*elsewhere is not there; it has to be on storage"):
         spread(folder)
     (folder / "elsewhere").mkdir()
@@ -328,7 +332,7 @@ def test_a_worker_without_the_gallery(folder: Path, crew: type[PretendedCrew], m
     assert find_gallery(folder / "g") is None
 
 
-def test_ctrl_c_keeps_what_is_done(folder: Path, crew: type[PretendedCrew]) -> None:
+def test_ctrl_c_keeps_what_is_done(folder: Path, worker_pool: type[PretendedWorkerPool]) -> None:
     def interrupted(state: Any) -> None:
         if state.task == "embedding" and state.done > 20:
             raise KeyboardInterrupt
@@ -338,14 +342,16 @@ def test_ctrl_c_keeps_what_is_done(folder: Path, crew: type[PretendedCrew]) -> N
     kept = contents(folder / "g")
     assert 15 <= len(kept) < FILES
     assert Gallery.open(folder / "g").manifest.promised == {}
-    assert crew.last.closed
+    assert worker_pool.last.closed
     report = spread(folder)
     assert report.images.unchanged == len(kept)
     local(folder)
     assert_equal(folder / "g", folder / "local")
 
 
-def test_pictures_and_gallery_in_an_object_store(folder: Path, crew: type[PretendedCrew], bucket: Url) -> None:
+def test_pictures_and_gallery_in_an_object_store(
+    folder: Path, worker_pool: type[PretendedWorkerPool], bucket: Url
+) -> None:
     for file in (folder / "photos").iterdir():
         if file.exists():
             files_of("s3").pipe_file(f"{bucket.key}/photos/{file.name}", file.read_bytes())
@@ -357,11 +363,11 @@ def test_pictures_and_gallery_in_an_object_store(folder: Path, crew: type[Preten
         files_of("s3").rm_file(f"{bucket.key}/photos/05.png")
         files_of("s3").pipe_file(f"{bucket.key}/photos/06.png", b"no picture any more")
         files_of("s3").pipe_file(f"{bucket.key}/photos/05.png", (folder / "photos" / "07.png").read_bytes())
-    assert crew.last.done > 0
+    assert worker_pool.last.done > 0
 
 
 def test_an_index_built_meanwhile_does_not_answer_for_rows_to_come(
-    folder: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pieces are committed in whatever order they are done: rows with lower ids come after rows with higher ones."""
     monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
@@ -386,7 +392,7 @@ def test_an_index_built_meanwhile_does_not_answer_for_rows_to_come(
     assert entry.covers == ((0, Gallery.open(folder / "g").manifest.next_row_ids["images"]),)
 
 
-def test_options_count_as_they_do_here(folder: Path, crew: type[PretendedCrew]) -> None:
+def test_options_count_as_they_do_here(folder: Path, worker_pool: type[PretendedWorkerPool]) -> None:
     for gallery, run in (("g", spread), ("local", local)):
         run(folder, gallery, selection=Selection(include=("1*.png",), exclude=("13*",), limit=7))
     assert_equal(folder / "g", folder / "local")
@@ -411,7 +417,7 @@ def photo(seed: int) -> bytes:
 
 
 def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
-    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that does not agree stops the run before it writes, however well the others do."""
     (tmp_path / "photos").mkdir()
@@ -440,7 +446,7 @@ def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
 
 
 def test_a_kind_that_does_not_agree_goes_exactly_at_each_worker(
-    tmp_path: Path, crew: type[PretendedCrew], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was done of it in a piece is done again before anything is written; all workers' counts are one."""
     (tmp_path / "photos").mkdir()
@@ -540,7 +546,7 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
 
 
 def test_ray_on_the_command_line(
-    folder: Path, crew: type[PretendedCrew], mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+    folder: Path, worker_pool: type[PretendedWorkerPool], mmsearch: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an address or without one, wherever it stands."""
     photos = folder / "photos"
@@ -555,7 +561,7 @@ def test_ray_on_the_command_line(
         )
     ):
         done = mmsearch("embed", *arguments, "--model", "demo", "-g", folder / f"g{number}")
-        assert (done.code, crew.last.address) == (0, address), done.err
+        assert (done.code, worker_pool.last.address) == (0, address), done.err
         assert "3 workers on Ray, cpu" in done.out
     done = mmsearch("embed", photos, "--ray", "--dry-run", "-g", folder / "g")
     assert done.code == 2
@@ -578,7 +584,7 @@ def test_an_address_where_nobody_answers() -> None:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ClusterError, match=rf"no Ray cluster at {address}: .*refused"):
-        ray.RayCrew(address, lambda share: None)
+        ray.RayWorkerPool(address, lambda share: None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds no address space")
@@ -619,20 +625,20 @@ def test_who_works_on_a_machine(
     nodes: list[tuple[int, int]], threads: int | None, gpus: bool, expected: list[list[tuple[int, bool]]]
 ) -> None:
     """A worker for each GPU where there are any, else for each eight processors; nothing is given out twice."""
-    found = ray.RayCrew.__new__(ray.RayCrew)
+    found = ray.RayWorkerPool.__new__(ray.RayWorkerPool)
     found._threads, found._gpus = threads, gpus
     found._nodes = {
         str(place): {"Resources": {"CPU": float(cpus), **({"GPU": float(count)} if count else {})}}
         for place, (cpus, count) in enumerate(nodes)
     }
-    shares = [[(share.threads, share.gpu) for share in found._shares(node)] for node in found._nodes.values()]
+    shares = [[(share.threads, share.gpu) for share in found._divide_node(node)] for node in found._nodes.values()]
     assert shares == expected
 
 
 @pytest.mark.parametrize("told", [False, True])
 def test_the_last_line_is_ours_where_this_process_is_ended(told: bool) -> None:
     """Ray ends a driver from its own code: nothing of ours runs then, and what Ray said would be the last line."""
-    code = "import os\nfrom mmsearch.cluster.ray import _begin_last_word\nlast = _begin_last_word()\n"
+    code = "import os\nfrom mmsearch.cluster.ray import _start_exit_notice\nlast = _start_exit_notice()\n"
     code += "last.communicate(b'well')\n" if told else ""
     code += "os.write(2, b'said by Ray\\n')\nos._exit(1)"
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.splitlines()
