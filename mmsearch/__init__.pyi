@@ -1,5 +1,8 @@
 # The public Python surface, once: type checkers read it as it is, `mmsearch/__init__.py` brings each name on first use.
 
+from .calibration import CalibrateOptions as CalibrateOptions
+from .calibration import CalibrationReport as CalibrationReport
+from .calibration import calibrate as calibrate
 from .embedding import EmbedOptions as EmbedOptions
 from .embedding import EmbedReport as EmbedReport
 from .embedding import Estimate as Estimate

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_partial", "whole_file"]
+__all__ = ["is_partial", "make_durable", "whole_file"]
 
 
 @contextlib.contextmanager
@@ -20,8 +20,7 @@ def whole_file(target: Path, *, synced: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if synced:
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
+            make_durable(partial)
         partial.replace(target)
     finally:
         with contextlib.suppress(OSError):
@@ -31,3 +30,14 @@ def whole_file(target: Path, *, synced: bool = False) -> Iterator[Path]:
 def is_partial(file: Path) -> bool:
     """Whether a file is one that `whole_file` has begun: left by a writer that was killed, or being written now."""
     return file.name.startswith(".") and ".tmp" in file.suffixes
+
+
+def make_durable(path: Path) -> None:
+    """Have a file's bytes on the disk before anything goes on; of a folder, its names. Raises OSError."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders and syncs names with the file.
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

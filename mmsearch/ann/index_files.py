@@ -17,6 +17,7 @@ from mmsearch.ann.searching import AnnIndex
 from mmsearch.ann.vectors import map_vectors
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.versions import IndexEntry
+from mmsearch.whole_files import make_durable
 
 __all__ = ["find_damaged_file", "open_index", "read_record", "save", "save_record", "share_files"]
 
@@ -32,7 +33,7 @@ def save(ann: AnnIndex, folder: Path, vectors: FileRecord) -> IndexRecord:
         np.save(folder / _IDS_FILE, ann.row_ids, allow_pickle=False)
         files = tuple(_file_record(folder / name) for name in (_CODES_FILE, _IDS_FILE))
         for file in files:
-            _fsync(folder / file.name)
+            make_durable(folder / file.name)
     record = replace(ann.record, files=(*files, vectors))
     save_record(record, folder)
     return record
@@ -43,8 +44,8 @@ def save_record(record: IndexRecord, folder: Path) -> None:
     with _raise_store_errors(folder):
         document = {"format_version": FORMAT_VERSION, **asdict(record)}
         (folder / _RECORD_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        _fsync(folder / _RECORD_FILE)
-        _fsync(folder)
+        make_durable(folder / _RECORD_FILE)
+        make_durable(folder)
 
 
 def share_files(record: IndexRecord, source: Path, folder: Path, name: str) -> IndexRecord:
@@ -57,7 +58,7 @@ def share_files(record: IndexRecord, source: Path, folder: Path, name: str) -> I
                 raise
             except OSError:
                 shutil.copyfile(source / file.name, folder / file.name)
-                _fsync(folder / file.name)
+                make_durable(folder / file.name)
     shared = replace(record, name=name)
     save_record(shared, folder)
     return shared
@@ -150,14 +151,6 @@ def _file_record(path: Path) -> FileRecord:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
     return FileRecord(path.name, path.stat().st_size, digest.hexdigest())
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_through(path: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from mmsearch.cli import (
     cache,
+    calibrate,
     compact,
     embed,
     evaluate,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 app.command("embed", cls=embed.EmbedCommand)(embed.embed)
 app.command("index")(index.index)
+app.command("calibrate")(calibrate.calibrate)
 app.command("query")(query.query)
 app.add_typer(evaluate.app, name="eval")
 app.command("serve")(serve.serve)

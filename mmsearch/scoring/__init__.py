@@ -5,6 +5,7 @@ is always a best one.
 
     correction    one number an item, by which its scores are lowered, and whether that helps
     probability   the chance that a score of so much is that of something relevant
+    stored        both as files beside the shards, and as searches use them
 """
 
 from mmsearch.scoring.correction import (
@@ -17,10 +18,18 @@ from mmsearch.scoring.correction import (
     bank_means,
     try_settings,
 )
+from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
+from mmsearch.scoring.stored import Bank, TableScores, open_scores, write_scores
 
 __all__ = [
     "ALPHAS",
     "CAUTIOUS",
+    "Bank",
+    "CorrectionRecord",
+    "ScoresRecord",
+    "TableScores",
+    "open_scores",
+    "write_scores",
     "KS",
     "NO_CORRECTION",
     "CorrectionTrial",

@@ -1,7 +1,7 @@
 """Candidates: what a stage of the search takes and gives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,14 @@ class Candidates:
         bound: no row that is missing here ranks before the last one, and by `ranked_by` none has more than this;
             -inf where none is missing.
         ranked_by: the score that the order goes by, downwards; of equal ones the lower row id comes first.
+        score_bound: no row that is missing here has a higher "score" than this; None: than `bound`.
     """
 
     row_ids: NDArray[np.int64]
     scores: Mapping[str, NDArray[np.float64]]
     bound: float
     ranked_by: str = "score"
+    score_bound: float | None = None
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -37,17 +39,29 @@ class Candidates:
         """The scores (n,) that the order goes by."""
         return self.scores[self.ranked_by]
 
+    @property
+    def highest_missing_score(self) -> float:
+        """No row that is missing here has a higher "score"."""
+        if self.score_bound is None:
+            return self.bound if self.ranked_by == "score" or self.bound == -np.inf else np.inf
+        return self.score_bound
+
     def kept(self, keep: NDArray[np.bool_], *, bound: float | None = None) -> "Candidates":
         """Those for which `keep` (n,) is true; the others are no candidates. bound: by default the same."""
         scores = {name: values[keep] for name, values in self.scores.items()}
-        return Candidates(self.row_ids[keep], scores, self.bound if bound is None else bound, self.ranked_by)
+        bound = self.bound if bound is None else bound
+        return replace(self, row_ids=self.row_ids[keep], scores=scores, bound=bound)
 
     def first(self, n: int) -> "Candidates":
         """The n best; the others are missing now."""
         if n >= len(self):
             return self
         scores = {name: values[:n] for name, values in self.scores.items()}
-        return Candidates(self.row_ids[:n], scores, float(self.ranking[n]), self.ranked_by)
+        score_bound = None
+        if self.ranked_by != "score":  # what is cut off here may score more than what was missing
+            score_bound = max(float(self.scores["score"][n:].max()), self.highest_missing_score)
+        bound = float(self.ranking[n])
+        return replace(self, row_ids=self.row_ids[:n], scores=scores, bound=bound, score_bound=score_bound)
 
     def reordered(self, name: str, values: NDArray[np.float64], *, bound: float) -> "Candidates":
         """The same rows in the order of another score, as far as no missing row can come between them.
@@ -63,7 +77,7 @@ class Candidates:
         order = np.lexsort((self.row_ids, -values))
         order = order[: int(np.count_nonzero(values > bound))] if bound > -np.inf else order
         scores = {key: column[order] for key, column in {**self.scores, name: values}.items()}
-        return Candidates(self.row_ids[order], scores, bound, name)
+        return Candidates(self.row_ids[order], scores, bound, name, self.highest_missing_score)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-    encode -> retrieve -> leave out -> distinct -> describe
+    encode -> retrieve, corrected -> leave out -> distinct -> describe
 
 Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
 encoded in one call, and queries that look for the same number of the same rows are searched in one.
@@ -9,7 +9,7 @@ encoded in one call, and queries that look for the same number of the same rows 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from mmsearch.items import IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import Answer, why_nothing
 from mmsearch.search.candidates import Candidates, MakeStage, Stage, StageContext
+from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of, side_by_side, why_gone
 from mmsearch.search.distinct import leave_out_near_duplicates
 from mmsearch.search.encoding import (
@@ -37,6 +38,9 @@ from mmsearch.search.own_items import row_named, vector_at, vector_of
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart, VectorPart
 from mmsearch.search.retrieval import SearchOptions
 
+if TYPE_CHECKING:
+    from mmsearch.scoring.stored import TableScores
+
 __all__ = ["STAGES", "Retrieves", "answer_queries", "require_items"]
 
 STAGES: tuple[MakeStage, ...] = (leave_out_own_rows, leave_out_low_scores, leave_out_near_duplicates)
@@ -50,9 +54,20 @@ class Retrieves(Protocol):
     """The first stage, with all that it needs."""
 
     def search(
-        self, vectors: NDArray[np.float32], *, k: int, table: str, where: str | None, options: SearchOptions
+        self,
+        vectors: NDArray[np.float32],
+        *,
+        k: int,
+        table: str,
+        where: str | None,
+        options: SearchOptions,
+        alpha: float,
     ) -> Neighbours:
-        """The k best live rows for each vector, and fewer only where there are no more."""
+        """The k best live rows for each vector, corrected by alpha, and fewer only where there are no more."""
+        ...
+
+    def scores(self, table: str) -> "TableScores | None":
+        """What makes the scores of a table comparable."""
         ...
 
     def open_filter(self, table: str, where: str) -> object:
@@ -76,7 +91,7 @@ def answer_queries(
             _check_query(one, gallery, retriever)
     _encode(_without_error(asked), gallery, encoders)
     ready = _without_error(asked)
-    chains = {one: _Chain(one, gallery, stages) for one in ready}
+    chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table)) for one in ready}
     _find(chains, retriever, options)
     _describe(_without_error(asked), gallery)
     return [one.error or one.answer() for one in asked]
@@ -94,12 +109,14 @@ class _PendingQuery:
 
     Attributes:
         own: the row that each `ItemPart` names.
+        alpha: of the correction; 0 for none.
         vectors: of the parts.
         candidates: the candidates that there is use for, those that are passed over among them.
     """
 
     query: Query
     own: Mapping[ItemPart, int] = field(default_factory=dict)
+    alpha: float = 0.0
     vectors: dict[Part, NDArray[np.float32]] = field(default_factory=dict)
     candidates: Candidates | None = None
     more: bool = False
@@ -140,6 +157,7 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -
     require_items(gallery, query.table)
     if query.where is not None:
         retriever.open_filter(query.table, query.where)
+    asked.alpha = alpha_for(query, retriever.scores(query.table))
     asked.own = {part: row_named(gallery, part.item) for part in query.parts if isinstance(part, ItemPart)}
 
 
@@ -198,36 +216,47 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
             vectors[one] = one.vector()
     looking = {one: one.query.wanted + len(one.own_rows) for one in vectors}
     while looking:
-        alike: dict[tuple[str, str | None, int], list[_PendingQuery]] = {}
+        alike: dict[tuple[str, str | None, int, float], list[_PendingQuery]] = {}
         for one, look in looking.items():
-            alike.setdefault((one.query.table, one.query.where, look), []).append(one)
+            alike.setdefault((one.query.table, one.query.where, look, one.alpha), []).append(one)
         looking = {}
-        for (table, where, look), group in alike.items():
+        for (table, where, look, alpha), group in alike.items():
             asked_vectors = np.stack([vectors[one] for one in group])
             try:
-                neighbours = retriever.search(asked_vectors, k=look, table=table, where=where, options=options)
+                neighbours = retriever.search(
+                    asked_vectors, k=look, table=table, where=where, options=options, alpha=alpha
+                )
             except QueryError as error:  # of the filter that they share
                 for one in group:
                     one.error = error
                 continue
-            for one, row_ids, scores in zip(group, neighbours.row_ids, neighbours.scores, strict=True):
-                if not chains[one].settle(row_ids, scores, look):
+            for number, one in enumerate(group):
+                if not chains[one].settle(_only(neighbours, number), look):
                     looking[one] = look * _LOOK_FURTHER
+
+
+def _only(neighbours: Neighbours, query: int) -> Neighbours:
+    """Those of one query, without padding."""
+    there = neighbours.row_ids[query] >= 0
+    corrected = None if neighbours.corrected is None else neighbours.corrected[query][there]
+    return Neighbours(neighbours.row_ids[query][there], neighbours.scores[query][there], corrected)
 
 
 class _Chain:
     """The stages of one query."""
 
-    def __init__(self, asked: _PendingQuery, gallery: Gallery, stages: Sequence[MakeStage]) -> None:
-        self._asked, self._gallery = asked, gallery
+    def __init__(
+        self, asked: _PendingQuery, gallery: Gallery, stages: Sequence[MakeStage], table_scores: "TableScores | None"
+    ) -> None:
+        self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
         context = StageContext(asked.query, gallery, asked.own_rows, asked.query.wanted)
         made = (make(context) for make in stages)
         self._stages: list[Stage] = [stage for stage in made if stage is not None]
 
-    def settle(self, row_ids: NDArray[np.int64], scores: NDArray[np.float64], look: int) -> bool:
-        """Answer from what was retrieved; False where more is needed. look: so many rows were asked for."""
+    def settle(self, neighbours: Neighbours, look: int) -> bool:
+        """Answer from what was retrieved, (n,) each; False where more is needed. look: so many rows were asked for."""
         asked, wanted = self._asked, self._asked.query.wanted
-        retrieved = candidates = self._as_candidates(row_ids, scores, look)
+        retrieved = candidates = self._as_candidates(neighbours, look)
         for stage in self._stages:
             candidates = stage(candidates)
         if len(candidates) < wanted and candidates.bound > -np.inf:
@@ -238,17 +267,20 @@ class _Chain:
             asked.remarks.append(self._why_nothing(retrieved))
         return True
 
-    def _as_candidates(self, row_ids: NDArray[np.int64], scores: NDArray[np.float64], look: int) -> Candidates:
-        there = row_ids >= 0
-        if not there.all():
-            row_ids, scores = row_ids[there], scores[there]
+    def _as_candidates(self, neighbours: Neighbours, look: int) -> Candidates:
+        row_ids, scores, corrected = neighbours.row_ids, neighbours.scores, neighbours.corrected
         nothing_missing = len(row_ids) < look or look >= self._gallery.live_rows(self._asked.query.table)
-        return Candidates(row_ids, {"score": scores}, -np.inf if nothing_missing else float(scores[-1]))
+        bound = -np.inf if nothing_missing else float(neighbours.ranking[-1])
+        if corrected is None:
+            return Candidates(row_ids, {"score": scores}, bound)
+        assert self._table_scores is not None
+        score_bound = bound + self._table_scores.most_lowered(self._asked.alpha)
+        return Candidates(row_ids, {"score": scores, "corrected": corrected}, bound, "corrected", score_bound)
 
     def _why_nothing(self, retrieved: Candidates) -> str:
         own_rows, query = self._asked.own_rows, self._asked.query
         others = retrieved.scores["score"][~np.isin(retrieved.row_ids, own_rows)]
-        best = float(others[0]) if others.size else None
+        best = float(others.max()) if others.size else None
         items = self._gallery.live_rows(query.table) - len(own_rows)
         return why_nothing(query, best, left_out=len(own_rows), items=items)
 
@@ -266,7 +298,9 @@ def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
 
 
 def _as_neighbours(candidates: Candidates) -> Neighbours:
-    return Neighbours(candidates.row_ids[None], candidates.scores["score"][None])
+    corrected = candidates.scores.get("corrected")
+    score = candidates.scores["score"]
+    return Neighbours(candidates.row_ids[None], score[None], None if corrected is None else corrected[None])
 
 
 def _name_pictures(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:

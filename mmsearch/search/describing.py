@@ -1,5 +1,6 @@
 """The last stage: rows become hits, and files that are gone are noticed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,16 @@ def side_by_side(parts: Sequence[Neighbours]) -> Neighbours:
     """What was found for several queries, as one: padded to the widest."""
     width = max((part.row_ids.shape[1] for part in parts), default=0)
     n_queries = sum(len(part.row_ids) for part in parts)
-    whole = Neighbours(np.full((n_queries, width), -1, np.int64), np.full((n_queries, width), -np.inf))
+    row_ids, scores = np.full((n_queries, width), -1, np.int64), np.full((n_queries, width), -np.inf)
+    corrected = np.full((n_queries, width), np.nan)  # of queries that are not corrected
     first = 0
     for part in parts:
         rows, columns = slice(first, first + len(part.row_ids)), slice(part.row_ids.shape[1])
-        whole.row_ids[rows, columns], whole.scores[rows, columns] = part.row_ids, part.scores
+        row_ids[rows, columns], scores[rows, columns] = part.row_ids, part.scores
+        if part.corrected is not None:
+            corrected[rows, columns] = part.corrected
         first = rows.stop
-    return whole
+    return Neighbours(row_ids, scores, corrected)
 
 
 def hits_of(
@@ -47,15 +51,16 @@ def hits_of(
     of = kind(table)
     rows = consistently(gallery, lambda present: _rows(present, of, wanted))
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
+    corrected = np.full(neighbours.scores.shape, np.nan) if neighbours.corrected is None else neighbours.corrected
     answers = []
-    for row_ids, scores, first in zip(
-        neighbours.row_ids.tolist(), neighbours.scores.tolist(), passed.tolist(), strict=True
+    for row_ids, *scores, first in zip(
+        neighbours.row_ids.tolist(), neighbours.scores.tolist(), corrected.tolist(), passed.tolist(), strict=True
     ):
-        pairs = [(row_id, score) for row_id, score in zip(row_ids, scores, strict=True) if row_id >= 0][first:]
+        found = [(row_id, each) for row_id, *each in zip(row_ids, *scores, strict=True) if row_id >= 0][first:]
         answers.append(
             [
-                _hit(rank, score, row_id, of, rows[row_id], folders)
-                for rank, (row_id, score) in enumerate(pairs, first + 1)
+                _hit(rank, each, row_id, of, rows[row_id], folders)
+                for rank, (row_id, each) in enumerate(found, first + 1)
             ]
         )
     return answers
@@ -84,12 +89,16 @@ def _rows(gallery: Gallery, kind: AnyKind, row_ids: NDArray[np.int64]) -> dict[i
     return dict(zip(row_ids.tolist(), gallery.records(kind, row_ids), strict=True))
 
 
-def _hit(rank: int, score: float, row_id: int, kind: AnyKind, row: Any, folders: Mapping[int, Location | None]) -> Hit:
+def _hit(
+    rank: int, scores: Sequence[float], row_id: int, kind: AnyKind, row: Any, folders: Mapping[int, Location | None]
+) -> Hit:
+    score, corrected = scores
     root = folders.get(row.root_id) if row.root_id is not None else None
     name = None if row.path is None else real_name(row.path, row.path_bytes)
     file = None if root is None or name is None else str(root / name)
     where = None if root is None else str(root)
-    return Hit(rank, score, row_id, kind, row, where, file, file is not None and is_gone(file))
+    gone = file is not None and is_gone(file)
+    return Hit(rank, score, row_id, kind, row, where, file, gone, None if math.isnan(corrected) else corrected)
 
 
 def is_gone(file: str) -> bool:

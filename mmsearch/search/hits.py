@@ -26,6 +26,7 @@ class Hit:
         file: where to open it, a file system string. Of a kind that belongs to another one (a caption), path and file
             are those of the item that it belongs to, if any.
         gone: the file was not there any more when the answer was given. Object stores are not asked.
+        corrected: the score less what hubs lose, which ranks go by; None where it was not corrected.
     """
 
     rank: int
@@ -36,6 +37,7 @@ class Hit:
     root: str | None = None
     file: str | None = None
     gone: bool = False
+    corrected: float | None = None
 
     @property
     def path(self) -> str | None:

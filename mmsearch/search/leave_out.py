@@ -22,8 +22,7 @@ def leave_out_low_scores(context: StageContext) -> Stage | None:
         return None
 
     def leave_out(candidates: Candidates) -> Candidates:
-        # In the order of the score, all that is missing scores less still.
-        nothing_more = candidates.ranked_by == "score" and candidates.bound < lowest
+        nothing_more = candidates.highest_missing_score < lowest
         return candidates.kept(candidates.scores["score"] >= lowest, bound=-np.inf if nothing_more else None)
 
     return leave_out

@@ -20,6 +20,7 @@ from mmsearch.items import DEFAULT_KIND, kinds
 from mmsearch.names import is_unicode, shown
 
 __all__ = [
+    "CORRECTIONS",
     "NEAR_DUPLICATE",
     "SLOT",
     "ImagePart",
@@ -38,6 +39,8 @@ NEAR_DUPLICATE = 0.97
 
 Of 500 different COCO photos under CLIP ViT-B/16 no two reach it: the closest pair has 0.963. Postcards saved again at
 JPEG quality 50 or at half their size do under the bundled model (tests/test_ask.py)."""
+
+CORRECTIONS = ("measured", "general", "none")
 
 SLOT = "{}"
 """Where a template takes the text."""
@@ -104,6 +107,8 @@ class Query:
         where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
         min_score: hits that score less are left out.
         distinct: hits with at least this cosine to a better hit (or to an item that is asked with) are left out.
+        correct: how hits are corrected for hubs where the gallery was calibrated: "measured": as it was seen to help;
+            "general": also where nothing was measured; "none".
         id: its name in a TREC run.
         title: how people call it; by default made from its parts.
 
@@ -118,6 +123,7 @@ class Query:
     where: str | None = None
     min_score: float | None = None
     distinct: float | None = None
+    correct: str = "measured"
     id: str = "1"
     title: str = ""
 
@@ -143,6 +149,8 @@ class Query:
         for name, cosine in (("the lowest score", self.min_score), ("the cosine of near-duplicates", self.distinct)):
             if cosine is not None and not -1 <= cosine <= 1:
                 raise QueryError(f"{name} is {cosine}; scores are cosines, between -1 and 1")
+        if self.correct not in CORRECTIONS:
+            raise QueryError(f"correct of a query is {self.correct!r}; it is one of {', '.join(CORRECTIONS)}")
         if not self.title:
             object.__setattr__(self, "title", _title(self.parts))
 
@@ -218,6 +226,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "where": (str, type(None)),
     "min_score": (float, int, type(None)),
     "distinct": (float, int, type(None)),
+    "correct": (str,),
     "id": (str,),
     "title": (str,),
 }

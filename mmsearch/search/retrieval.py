@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.blas import one_thread
-from mmsearch.errors import AnnIndexError, MmsearchWarning
-from mmsearch.exact import Neighbours, exact_search, merge
+from mmsearch.errors import AnnIndexError, GalleryError, MmsearchWarning
+from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
 from mmsearch.gallery import Gallery, HeldGallery, consistently
+from mmsearch.search.correct import with_lowered
 from mmsearch.search.through_index import search_index
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from mmsearch.filter_process import BoundedFilter, FilterProcesses
     from mmsearch.filters import RowFilter
+    from mmsearch.scoring.stored import TableScores
 
 __all__ = ["EXACT", "Retriever", "SearchOptions"]
 
@@ -60,6 +62,8 @@ class Retriever:
         self.gallery = gallery
         self._filter_processes = filter_processes
         self._indexes: dict[str, AnnIndex | None] = {}
+        self._scores: dict[str, TableScores | None] = {}
+        self._lowered: dict[tuple[str, str, float], NDArray[np.float64]] = {}
         self._filters: dict[tuple[str, str], RowFilter | BoundedFilter] = {}
         self._opening = threading.RLock()
 
@@ -68,6 +72,13 @@ class Retriever:
         other = Retriever(gallery, self._filter_processes)
         names = [entry.name for entry in gallery.manifest.indexes]
         other._indexes = {name: self._indexes[name] for name in names if name in self._indexes}
+        named = [entry.name for entry in gallery.manifest.scores]
+        other._scores = {name: self._scores[name] for name in named if name in self._scores}
+        other._lowered = {
+            (index, scores, alpha): lowered
+            for (index, scores, alpha), lowered in self._lowered.items()
+            if index in names and scores in named
+        }
         return other
 
     def search(
@@ -78,20 +89,43 @@ class Retriever:
         table: str,
         where: str | None = None,
         options: SearchOptions = SearchOptions(),
+        alpha: float = 0.0,
     ) -> Neighbours:
         """The k best live rows for each of `vectors` (n, dim), L2-normalised, by the score of record.
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
-        where: an SQL expression; then all that it admits is scored exactly. Raises FilterError.
+        where: an SQL expression; then all that it admits is scored exactly. alpha: of the correction by the table's
+        scores, see `scores`; 0 for none. Raises FilterError.
         """
         if where is not None:
             columns, admitted_ids = self.open_filter(table, where)
-            return consistently(
-                self.gallery,
-                lambda gallery: exact_search(gallery.admitted_blocks(table, columns, admitted_ids), vectors, k),
-            )
+
+            def search_admitted(gallery: Gallery) -> Neighbours:
+                blocks = gallery.admitted_blocks(table, columns, admitted_ids)
+                return exact_search(self._with_lowered(blocks, table, alpha), vectors, k)
+
+            return consistently(self.gallery, search_admitted)
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
-            return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options))
+            return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options, alpha))
+
+    def scores(self, table: str) -> "TableScores | None":
+        """What makes the scores of a table comparable; None, with a warning, where it cannot be trusted."""
+        entry = self.gallery.scores_for(table)
+        if entry is None:
+            return None
+        from mmsearch.scoring.stored import open_scores  # as few queries as possible wait for what they do not need
+
+        with self._opening:
+            if entry.name not in self._scores:
+                own = self.gallery.manifest.encoder
+                try:
+                    self._scores[entry.name] = open_scores(
+                        self.gallery.scores_folder(entry.name), table=table, fingerprint=own.fingerprint, dim=own.dim
+                    )
+                except (GalleryError, FileNotFoundError) as error:
+                    warnings.warn(f"{error}. Answering without correction.", MmsearchWarning, stacklevel=2)
+                    self._scores[entry.name] = None
+            return self._scores[entry.name]
 
     def open_filter(self, table: str, where: str) -> "tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]":
         """(the columns that a filter reads, rows with these and `row_id` -> the ids of those that it admits).
@@ -109,17 +143,40 @@ class Retriever:
             self._filter_processes.close()
 
     def _search(
-        self, gallery: Gallery, vectors: NDArray[np.float32], k: int, table: str, options: SearchOptions
+        self,
+        gallery: Gallery,
+        vectors: NDArray[np.float32],
+        k: int,
+        table: str,
+        options: SearchOptions,
+        alpha: float,
     ) -> Neighbours:
         threads = _SEARCHING if isinstance(gallery, HeldGallery) else 1  # what is read comes at the disk's pace
         entry = None if options.exact else gallery.index_for(table)
         index = self._index(gallery, table) if entry is not None else None
         if entry is None or index is None:
-            return exact_search(gallery.vector_blocks(table), vectors, k, threads=threads)
+            blocks = self._with_lowered(gallery.vector_blocks(table), table, alpha)
+            return exact_search(blocks, vectors, k, threads=threads)
         effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
-        indexed = search_index(index, gallery, table, vectors, k, effort=effort)
-        beside = exact_search(gallery.vector_blocks(table, skip=entry.covers), vectors, k, threads=threads)
-        return merge([indexed, beside], k)
+        lowered = self._lowered_in_index(index, table, alpha) if alpha else None
+        indexed = search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)
+        uncovered = self._with_lowered(gallery.vector_blocks(table, skip=entry.covers), table, alpha)
+        return merge([indexed, exact_search(uncovered, vectors, k, threads=threads)], k)
+
+    def _with_lowered(self, blocks: Iterable[VectorBlock], table: str, alpha: float) -> Iterable[VectorBlock]:
+        scores = self.scores(table) if alpha else None
+        return blocks if scores is None else with_lowered(blocks, scores, alpha)
+
+    def _lowered_in_index(self, index: AnnIndex, table: str, alpha: float) -> NDArray[np.float64] | None:
+        """What is taken from the score of each row of an index, by its position there."""
+        entry, scores, vectors = self.gallery.scores_for(table), self.scores(table), index.vectors
+        if entry is None or scores is None or vectors is None:
+            return None
+        key = index.record.name, entry.name, alpha
+        with self._opening:
+            if key not in self._lowered:
+                self._lowered[key] = scores.lowered(index.row_ids, lambda rows: vectors[rows], alpha=alpha)
+            return self._lowered[key]
 
     def _filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
         if (known := self._filters.get((table, where))) is not None:

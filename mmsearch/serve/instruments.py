@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.exact import Neighbours
+from mmsearch.scoring import TableScores
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.retrieval import Retriever, SearchOptions
 from mmsearch.serve.metrics import Metrics
@@ -87,10 +88,20 @@ class TimedRetriever:
         self._retriever, self._metrics = retriever, metrics
 
     def search(
-        self, vectors: NDArray[np.float32], *, k: int, table: str, where: str | None, options: SearchOptions
+        self,
+        vectors: NDArray[np.float32],
+        *,
+        k: int,
+        table: str,
+        where: str | None,
+        options: SearchOptions,
+        alpha: float,
     ) -> Neighbours:
         with self._metrics.search_seconds.time():
-            return self._retriever.search(vectors, k=k, table=table, where=where, options=options)
+            return self._retriever.search(vectors, k=k, table=table, where=where, options=options, alpha=alpha)
+
+    def scores(self, table: str) -> TableScores | None:
+        return self._retriever.scores(table)
 
     def open_filter(self, table: str, where: str) -> object:
         return self._retriever.open_filter(table, where)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from mmsearch.errors import GalleryBusy, GalleryError, StoreError
 from mmsearch.stores.filling import fill_folder, list_unfinished
 from mmsearch.stores.store_entries import FolderEntry, NameTaken
+from mmsearch.whole_files import make_durable
 
 __all__ = ["LocalStore"]
 
@@ -39,17 +40,6 @@ def _storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise StoreError(f"cannot write {path}: {reason}. Nothing committed before is lost.") from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, as fsync of a file does for its bytes."""
-    if os.name == "nt":  # Windows cannot open folders and syncs names with the file.
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class LocalStore:
@@ -106,7 +96,7 @@ class LocalStore:
         with contextlib.ExitStack() as lock_stack:
             with _storage_errors(path):
                 lock_stack.enter_context(fill_folder(path))
-                _fsync_folder(path.parent)
+                make_durable(path.parent)
             yield path
 
     def unfinished(self, folder: str) -> set[str]:
@@ -130,7 +120,7 @@ class LocalStore:
                     folder_to_make.mkdir(exist_ok=True)
                 except FileNotFoundError as error:  # in /proc, say, where nothing can be made
                     raise OSError(errno.EPERM, "cannot be made", str(folder_to_make)) from error
-                _fsync_folder(folder_to_make.parent)
+                make_durable(folder_to_make.parent)
         return self._path(name)
 
     @contextlib.contextmanager
@@ -144,7 +134,7 @@ class LocalStore:
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
-                _fsync_folder(path.parent)
+                make_durable(path.parent)
             except BaseException:
                 # Best effort: no manifest names this file, so a leftover is waste and never wrong.
                 with contextlib.suppress(OSError):
@@ -163,7 +153,7 @@ class LocalStore:
                 yield file
             with _storage_errors(path):
                 self._path(temporary).replace(path)
-                _fsync_folder(path.parent)
+                make_durable(path.parent)
         finally:
             with contextlib.suppress(OSError):
                 self._path(temporary).unlink(missing_ok=True)
@@ -177,7 +167,7 @@ class LocalStore:
             try:
                 with _storage_errors(path):
                     self._link(self._path(temporary), path)
-                    _fsync_folder(path.parent)
+                    make_durable(path.parent)
                 return
             except FileExistsError:
                 raise NameTaken(name) from None

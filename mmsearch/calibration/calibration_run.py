@@ -1,0 +1,291 @@
+"""`calibrate`: choose how scores are corrected, take the mean of every row, and commit both."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.calibration.pairs import Pairs, read_pairs
+from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
+from mmsearch.errors import MmsearchError, QueryError
+from mmsearch.exact import Vectors
+from mmsearch.gallery import Gallery, consistently
+from mmsearch.items import CAPTIONS, IMAGES, AnyKind
+from mmsearch.metrics import Relevance
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.scoring import (
+    CAUTIOUS,
+    NO_CORRECTION,
+    Bank,
+    CorrectionRecord,
+    CorrectionTrial,
+    ScoresRecord,
+    Setting,
+    bank_means,
+    open_scores,
+    try_settings,
+    write_scores,
+)
+from mmsearch.search.general_captions import GENERAL, general_vectors
+
+__all__ = ["calibrate"]
+
+_Path = str | os.PathLike[str]
+
+DEFAULT = CalibrateOptions()
+
+# The standard error of a share near a half is then a hundredth.
+QUERIES = 2000
+# More items than this would make the choice slow and no other: what is measured is a difference.
+SEARCHED = 10_000
+# A larger bank moves the means little and costs in proportion.
+BANK = 1024
+# Of fewer captions an interval is wider than any gain; and with fewer the gallery's own are no sample of what is asked.
+LEAST_QUERIES = 60
+ENOUGH_CAPTIONS = 200
+# A gallery that has grown or shrunk by more than this is another one.
+STALE = 0.25
+
+
+def calibrate(
+    gallery: _Path | None = None, *, options: CalibrateOptions = DEFAULT, progress: ProgressCallback = quiet
+) -> CalibrationReport:
+    """Measure what makes the scores of a gallery comparable, and commit it in the place of what was there.
+
+    Pictures are corrected for texts by the gallery's captions, or by general ones where it has too few; captions for
+    pictures by its pictures. Whether that helps is judged by captions whose picture is known. Works on a snapshot and
+    takes no lock. Raises QueryError (nothing to calibrate), GalleryError, StoreError.
+    """
+    began = time.monotonic()
+    opened = Gallery.open(gallery)
+    if not opened.live_rows(IMAGES.name):
+        raise QueryError(f"nothing to calibrate: {opened.path} holds no pictures. Add some: {IMAGES.how_to_add}")
+    tables = consistently(opened, lambda current: _CalibrationRun(current, options, progress).run())
+    return CalibrationReport(tuple(tables), time.monotonic() - began)
+
+
+class _CalibrationRun:
+    """One run over one version of a gallery."""
+
+    def __init__(self, gallery: Gallery, options: CalibrateOptions, progress: ProgressCallback) -> None:
+        self.gallery, self.options, self.progress = gallery, options, progress
+        self.rng = np.random.default_rng(options.seed)
+
+    def run(self) -> list[TableCalibration]:
+        tables = [self._kept(kind) for kind in (IMAGES, CAPTIONS)]
+        if all(kept is not None for kept in tables):
+            return [kept for kept in tables if kept is not None]
+        self.progress(Progress("reading captions", 0, None))
+        pairs = read_pairs(self.gallery)
+        makes = (self._calibrate_images, self._calibrate_captions)
+        return [kept or make(pairs) for kept, make in zip(tables, makes, strict=True)]
+
+    def _kept(self, kind: AnyKind) -> TableCalibration | None:
+        """What is there, where that is good enough."""
+        entry, rows = self.gallery.scores_for(kind.name), self.gallery.live_rows(kind.name)
+        if not self.options.only_if_stale or entry is None or abs(rows - entry.rows) > STALE * entry.rows:
+            return None
+        own = self.gallery.manifest.encoder
+        try:
+            folder = self.gallery.scores_folder(entry.name)
+            record = open_scores(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim).record
+        except MmsearchError:
+            return None
+        if not record.correction.measured and self.gallery.live_rows(CAPTIONS.name) >= LEAST_QUERIES:
+            return None
+        return TableCalibration(kind.name, record, "kept", record.correction.why)
+
+    def _calibrate_images(self, pairs: Pairs) -> TableCalibration:
+        """Images, for texts."""
+        linked, table = pairs.linked(), IMAGES.name
+        own_bank = len(pairs.captions) >= ENOUGH_CAPTIONS
+        general: NDArray[np.float32] | None = None
+        if not own_bank:
+            try:
+                general = general_vectors(self.gallery, self.options.encoder)
+            except MmsearchError as error:
+                reason = f"the gallery holds {len(pairs.captions):,} captions, and its text side could not be loaded"
+                why = f"{reason} ({str(error).splitlines()[0]})"
+                return TableCalibration(table, None, "left out", why)
+
+        def bank_of(chosen: NDArray[np.bool_]) -> Bank:
+            """Of captions for which `chosen` is true."""
+            if general is not None:
+                return Bank(general, np.full(len(general), -1))
+            return self._bank_of(CAPTIONS, pairs.captions[chosen], pairs.images[chosen])
+
+        source = CAPTIONS.name if general is None else GENERAL
+        everything = bank_of(np.ones(len(pairs.captions), bool))
+        if len(np.unique(linked.images)) < LEAST_QUERIES:
+            count = len(np.unique(linked.images))
+            why = f"not measured: captions name {count:,} of its pictures, and {LEAST_QUERIES} are needed"
+            return self._store(IMAGES, everything, CAUTIOUS, None, source, why)
+        asking = linked.take(self.rng.permutation(len(linked.captions))[:QUERIES])
+        fold_of = self._folds(linked.images)
+        items = self._searched(table, np.unique(asking.images))
+        vectors = self.gallery.vectors(table, items)
+        folds = fold_of(asking.images)
+        banks = [bank_of((pairs.images < 0) | (fold_of(pairs.images) != fold)) for fold in (0, 1)]
+        trial = self._try(
+            np.asarray(self.gallery.vectors(CAPTIONS.name, asking.captions), np.float32),
+            vectors,
+            Relevance.one_each(np.searchsorted(items, asking.images)),
+            [bank_means(vectors, bank.vectors, owners=items, bank_owners=bank.owners) for bank in banks],
+            folds,
+            asking.images,
+        )
+        why = _explain(trial, "captions", len(items), IMAGES)
+        return self._store(IMAGES, everything, trial.setting, trial, source, why, searched=len(items))
+
+    def _calibrate_captions(self, pairs: Pairs) -> TableCalibration:
+        """Captions, for images."""
+        linked, table = pairs.linked(), CAPTIONS.name
+        images = np.unique(linked.images)
+        if len(images) < LEAST_QUERIES:
+            why = f"captions name {len(images):,} of the pictures, and {LEAST_QUERIES} are needed to judge by"
+            return TableCalibration(table, None, "left out", why)
+        image_of = dict(zip(pairs.captions.tolist(), pairs.images.tolist(), strict=True))
+
+        def owners_of(captions: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.array([image_of[row_id] for row_id in captions.tolist()], np.int64)
+
+        def bank_of(chosen: NDArray[np.int64]) -> Bank:
+            return self._bank_of(IMAGES, chosen, chosen)
+
+        asking = np.sort(self.rng.permutation(images)[:QUERIES])
+        own_captions = linked.captions[np.isin(linked.images, asking)]
+        items = self._searched(table, own_captions)
+        owners = owners_of(items)
+        by_owner: dict[int, list[int]] = {image: [] for image in asking.tolist()}
+        for position, owner in enumerate(owners.tolist()):
+            if owner in by_owner:
+                by_owner[owner].append(position)
+        fold_of = self._folds(images)
+        vectors = self.gallery.vectors(table, items)
+        banks = [bank_of(images[fold_of(images) != fold]) for fold in (0, 1)]
+        trial = self._try(
+            np.asarray(self.gallery.vectors(IMAGES.name, asking), np.float32),
+            vectors,
+            Relevance.lists(by_owner[image] for image in asking.tolist()),
+            [bank_means(vectors, bank.vectors, owners=owners, bank_owners=bank.owners) for bank in banks],
+            fold_of(asking),
+            asking,
+        )
+        why = _explain(trial, "pictures", len(items), CAPTIONS)
+        return self._store(
+            CAPTIONS, bank_of(images), trial.setting, trial, IMAGES.name, why, searched=len(items), owners_of=owners_of
+        )
+
+    def _try(
+        self,
+        queries: NDArray[np.float32],
+        vectors: Vectors,
+        relevant: Relevance,
+        means: Sequence[dict[int, NDArray[np.float64]]],
+        folds: NDArray[np.int64],
+        clusters: NDArray[np.int64],
+    ) -> CorrectionTrial:
+        self.progress(Progress("choosing a correction", 0, None))
+        scores = queries @ np.asarray(vectors, np.float32).T
+        return try_settings(scores, relevant, means, folds, np.unique(clusters, return_inverse=True)[1])
+
+    def _folds(self, images: NDArray[np.int64]) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+        """Image row ids -> their fold, 0 or 1: half of the images in each."""
+        distinct = np.unique(images)
+        folds = self.rng.permutation(len(distinct)) % 2
+
+        def fold_of(row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+            return folds[np.minimum(np.searchsorted(distinct, row_ids), len(distinct) - 1)]
+
+        return fold_of
+
+    def _searched(self, table: str, needed: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row ids of the needed rows and of others at random, ascending."""
+        everything = np.concatenate([block.column("row_id").to_numpy() for block in self.gallery.scan(table, [])])
+        others = np.setdiff1d(everything, needed)
+        more = self.rng.permutation(others)[: max(0, SEARCHED - len(needed))]
+        return np.sort(np.concatenate([needed, more]))
+
+    def _bank_of(self, kind: AnyKind, row_ids: NDArray[np.int64], owners: NDArray[np.int64]) -> Bank:
+        chosen = np.sort(self.rng.permutation(len(row_ids))[:BANK])
+        vectors = np.asarray(self.gallery.vectors(kind.name, row_ids[chosen]), np.float32)
+        return Bank(vectors, owners[chosen])
+
+    def _store(
+        self,
+        kind: AnyKind,
+        bank: Bank,
+        setting: Setting,
+        trial: CorrectionTrial | None,
+        source: str,
+        why: str,
+        *,
+        searched: int = 0,
+        owners_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None,
+    ) -> TableCalibration:
+        own, rows = self.gallery.manifest.encoder, self.gallery.live_rows(kind.name)
+        row_ids, means = self._take_means(kind, bank, setting, owners_of)
+        correction = CorrectionRecord(setting.alpha, setting.k, source, len(bank.vectors), trial is not None, why)
+        if trial is not None:
+            gain = trial.gain
+            correction = replace(
+                correction,
+                queries=len(trial.plain_ranks),
+                searched=searched,
+                plain=_figures(trial.plain_ranks),
+                corrected=_figures(trial.corrected_ranks),
+                gain=(gain.value, gain.interval.low, gain.interval.high),
+            )
+        record = ScoresRecord(
+            table=kind.name,
+            asks="text" if kind is IMAGES else "image",
+            fingerprint=own.fingerprint,
+            dim=own.dim,
+            rows=rows,
+            correction=correction,
+            highest=float(means.max()) if len(means) else 0.0,
+        )
+        self.gallery.commit_scores(kind.name, rows, lambda folder: write_scores(folder, record, bank, row_ids, means))
+        return TableCalibration(kind.name, record, "calibrated", why)
+
+    def _take_means(
+        self,
+        kind: AnyKind,
+        bank: Bank,
+        setting: Setting,
+        owners_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The mean of every live row, (row ids ascending, means); of none where nothing is corrected."""
+        if setting == NO_CORRECTION:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        ids, means, total = [], [], self.gallery.live_rows(kind.name)
+        for block in self.gallery.vector_blocks(kind.name):
+            owners = block.row_ids if owners_of is None else owners_of(block.row_ids)
+            ids.append(block.row_ids)
+            means.append(bank.means(block.vectors, setting.k, owners))
+            self.progress(Progress(f"correcting {kind.name}", sum(map(len, ids)), total))
+        row_ids = np.concatenate(ids)
+        order = np.argsort(row_ids)
+        return row_ids[order], np.concatenate(means)[order]
+
+
+def _figures(ranks: NDArray[np.int64]) -> dict[str, float]:
+    return {f"R@{k}": float((ranks <= k).mean()) for k in (1, 5, 10)} | {"MRR": float((1 / ranks).mean())}
+
+
+def _explain(trial: CorrectionTrial, asking: str, searched: int, kind: AnyKind) -> str:
+    plain, corrected = _figures(trial.plain_ranks), _figures(trial.corrected_ranks)
+    among = f"{len(trial.plain_ranks):,} {asking} among {searched:,} {kind.name}"
+    if trial.helps:
+        return (
+            f"R@1 {100 * plain['R@1']:.1f} % -> {100 * corrected['R@1']:.1f} %, R@10 {100 * plain['R@10']:.1f} % -> "
+            f"{100 * corrected['R@10']:.1f} %, of {among}"
+        )
+    low, high = trial.gain.interval.low, trial.gain.interval.high
+    return (
+        f"no correction: that it helps was not seen (mean reciprocal rank {trial.gain.value:+.3f}, 95 % interval "
+        f"{low:+.3f} to {high:+.3f}, of {among})"
+    )

@@ -1,0 +1,51 @@
+"""`mmsearch calibrate`"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import GalleryOption
+from mmsearch.cli.progress import display
+
+if TYPE_CHECKING:
+    from mmsearch.calibration import CalibrationReport
+    from mmsearch.scoring import ScoresRecord
+
+
+def calibrate(
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Where to load the gallery's model from now. Default: where it was then."),
+    ] = None,
+    gallery: GalleryOption = None,
+) -> None:
+    """Find out what the gallery's scores mean: correct them for hubs, pictures that many queries find.
+
+    Whether a correction helps is judged by captions whose picture is known; where that is not seen, nothing is
+    corrected. `mmsearch index` does this too. Rows that come later are corrected when they are searched.
+    """
+    from mmsearch.calibration import CalibrateOptions
+    from mmsearch.calibration import calibrate as run
+
+    with display(interrupted="the gallery is as it was") as shown:
+        report = run(gallery, options=CalibrateOptions(model), progress=shown.progress)
+    print_report(report)
+
+
+def print_report(report: "CalibrationReport") -> None:
+    """A line or two for each table."""
+    for table in report.tables:
+        print(f"scores    {table.table}: {table.outcome}" + ("" if table.record else f"; {table.why}"))
+        if table.record is not None:
+            print(f"          {describe_correction(table.record)}")
+            print(f"          {table.why}")
+
+
+def describe_correction(record: "ScoresRecord") -> str:
+    """How the scores of a table are corrected, in a line."""
+    of = record.correction
+    bank = f"{of.bank:,} {of.source}"
+    if not of.alpha:
+        return f"not corrected (bank: {bank})"
+    asked = "" if of.measured else "; unmeasured, applied with --correct general"
+    return f"corrected by {of.alpha:g} times the mean of the {of.k} best scores with {bank}{asked}"

@@ -1,0 +1,57 @@
+"""What is known of the scores of a table: the record that stands beside the numbers."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["CorrectionRecord", "ScoresRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionRecord:
+    """How scores are corrected, and what that was seen to do.
+
+    Attributes:
+        alpha: The share of an item's mean that is taken from its scores; 0 for no correction.
+        k: Of so many scores is the mean.
+        source: What the bank is made of: "captions", "images" or "general captions".
+        bank: How many vectors are in it.
+        measured: Whether queries whose answers are known judged it. Where not, it is applied only on request.
+        why: A sentence for people: what was seen, or why nothing was.
+        queries: How many judged.
+        searched: Among how many items they looked.
+        plain: Figure (R@1, R@5, R@10, MRR) -> of these queries without correction.
+        corrected: The same with it, each query by the setting that the other half of the queries chose.
+        gain: Corrected minus plain MRR, with the ends of its paired 95 % interval over images; None unmeasured.
+    """
+
+    alpha: float
+    k: int
+    source: str
+    bank: int
+    measured: bool
+    why: str
+    queries: int = 0
+    searched: int = 0
+    plain: dict[str, float] = field(default_factory=dict)
+    corrected: dict[str, float] = field(default_factory=dict)
+    gain: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresRecord:
+    """What makes the scores of a table comparable.
+
+    Attributes:
+        table: Whose items.
+        asks: The side of an encoder that queries come from.
+        fingerprint, dim: Of the encoder.
+        rows: Of the table when this was made.
+        highest: Of the means of these rows; 0 where there is no correction.
+    """
+
+    table: str
+    asks: str
+    fingerprint: str
+    dim: int
+    rows: int
+    correction: CorrectionRecord
+    highest: float = 0.0

@@ -1,0 +1,61 @@
+"""A gallery with hubs: some of its pictures are near to everything that texts say. Its captions know their pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders import EncodedTexts, Encoder
+from mmsearch.gallery import open_writer
+from mmsearch.identity import EncoderIdentity
+from mmsearch.items import CaptionRow, ImageRow
+from tests.vectors import unit_vectors
+
+DIM = 16
+IDENTITY = EncoderIdentity("hubby", "sha256:4b1d", DIM)
+
+
+class NumberedTexts:
+    """A text is a number, which says what it asks for: it lies near the picture of that number."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        vectors = np.stack([self._world.said(text) for text in texts])
+        return EncodedTexts(vectors, np.zeros(len(texts), np.bool_))
+
+
+class World(Encoder):
+    """Pictures and texts with a modality gap; every tenth picture is a hub."""
+
+    def __init__(self, pictures: int = 300, seed: int = 0, *, hubs: float = 2.5) -> None:
+        rng = np.random.default_rng(seed)
+        self._meanings = rng.normal(size=(pictures, DIM))
+        images = self._meanings + 0.3 * rng.normal(size=(pictures, DIM))
+        images[::10, 0] += hubs
+        self.images: NDArray[np.float32] = unit_vectors(images).astype(np.float32)
+        super().__init__(IDENTITY, {"text": NumberedTexts(self)})
+
+    def said(self, text: str) -> NDArray[np.float32]:
+        """What is said of the picture of that number, or of nothing at all; otherwise for each text."""
+        rng = np.random.default_rng(list(text.encode()))
+        word = text.split()[0]
+        meaning = self._meanings[int(word)] if word.isdigit() else rng.normal(size=DIM)
+        vector = meaning + rng.normal(size=DIM)
+        vector[0] += 2
+        return unit_vectors(vector).astype(np.float32)
+
+
+def write(folder: Path, world: World, *, pictures: Sequence[int], captions: Sequence[str] = ()) -> None:
+    """Add pictures of the world to a gallery, and captions, as "17 said so", each of the picture of its number."""
+    with open_writer(folder, command="tests") as writer:
+        writer.begin(IDENTITY)
+        rows = [ImageRow(1, f"{n}.jpg", None, 1, 1, None, bytes(16), n, 1, None) for n in pictures]
+        if rows:
+            writer.append("images", rows, world.images[list(pictures)])
+        if captions:
+            texts = [CaptionRow(text, 1, f"{text.split()[0]}.jpg", None, "f", n) for n, text in enumerate(captions)]
+            writer.append("captions", texts, np.stack([world.said(text) for text in captions]))
+        writer.commit()
