@@ -5,6 +5,7 @@ index_curve    recall of an index against time (matplotlib)
 plots          recall against k, rank histograms, score distributions, the gap in two dimensions (matplotlib)
 markdown       figures as Markdown
 report_page    one HTML file with everything, plots and pictures within
+page_parts     what all pages of reports share
 spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
 """

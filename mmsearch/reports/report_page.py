@@ -2,7 +2,6 @@
 file."""
 
 import base64
-import html
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,15 +14,14 @@ from mmsearch.errors import ImageError
 from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.exact import scores_of_record
 from mmsearch.metrics import Ids
-from mmsearch.names import shown
 from mmsearch.reports.markdown import (
-    Table,
     comparison_rows,
     health_rows,
     other_rows,
     published_rows,
     recall_rows,
 )
+from mmsearch.reports.page_parts import document, escape, table_html
 from mmsearch.reports.plots import plots
 
 __all__ = ["page"]
@@ -32,47 +30,23 @@ _FAILURES = 12
 _RETURNED = 5
 _SIDE = 168  # pixels of a thumbnail
 
-_CSS = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #faf9f6; margin: 2rem auto; max-width: 76rem;
-  padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } .faint { color: #5f6368 }
-.scroll { overflow-x: auto; margin: .8rem 0 }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid #e1e0dc } th { font-weight: 600 }
-td:first-child { min-width: 10rem; overflow-wrap: anywhere }
-small { white-space: nowrap }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots svg { max-width: 100%; height: auto; background: #fff }
-.failure { background: #fff; border: 1px solid #e1e0dc; border-radius: 8px; padding: .8rem; margin: .8rem 0 }
-.row { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0; width: 168px }
-figure img, figure .none { width: 168px; height: 168px; object-fit: contain; background: #eeede9; border-radius: 4px }
-figure.right img, figure.right .none { outline: 3px solid #2e7d32 } .none { display: flex; align-items: center;
-  justify-content: center; text-align: center; color: #5f6368; font-size: .8rem }
-figcaption { font-size: .8rem; overflow-wrap: anywhere } ol { margin: .2rem 0 }
-.warn { color: #a03020; font-weight: 600 }
-@media (prefers-color-scheme: dark) {
-  body { color: #e4e3df; background: #1d1e20 } .faint { color: #a3a7ac } th, td { border-color: #3a3c40 }
-  .failure { background: #26282b; border-color: #3a3c40 } figure img, figure .none { background: #313337 }
-  .warn { color: #ff9c86 } .none { color: #a3a7ac } .plots svg { border-radius: 6px }
-}
-"""
-
 
 def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> str:
     """The whole report as HTML. drawn: its `plots`, where they are drawn already."""
     first = report.systems[0]
-    parts = [f"<h1>{_escape(report.title)}</h1>", *_notes_html(report)]
+    parts = [f"<h1>{escape(report.title)}</h1>", *_notes_html(report)]
     parts += ["<h2>Retrieval</h2>", "<p class=faint>Shares in percent; below them their 95 % intervals.</p>"]
-    parts += [_table_html(recall_rows(report)), _table_html(other_rows(report))]
+    parts += [table_html(recall_rows(report)), table_html(other_rows(report))]
     for heading, table in (
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
     ):
         if table[1]:
-            parts += [f"<h2>{heading}</h2>", _table_html(table)]
+            parts += [f"<h2>{heading}</h2>", table_html(table)]
     svgs = plots(report) if drawn is None else drawn
     parts += ["<h2>Plots</h2>", "<div class=plots>", *svgs.values(), "</div>"]
-    parts += ["<h2>Health of the space</h2>", _table_html(health_rows(report))]
-    of_model = f" of {_escape(first.name)}" if len(report.systems) > 1 else ""
+    parts += ["<h2>Health of the space</h2>", table_html(health_rows(report))]
+    of_model = f" of {escape(first.name)}" if len(report.systems) > 1 else ""
     parts += [
         f"<h2>Worst failures{of_model}: text_to_image</h2>",
         "<p class=faint>The captions whose image comes last, one an image; the image that was meant, then what was "
@@ -83,16 +57,11 @@ def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> st
         "instead.</p>",
         *_image_failures(report, first),
         "<h2>Protocol</h2>",
-        f"<p>{_escape(report.protocol)}</p>",
-        f"<p class=faint>{_escape(', '.join(f'{name} {version}' for name, version in report.versions.items()))}; "
-        f"{_escape(', '.join(report.hardware.values()))} cores. Benchmark {_escape(report.benchmark_hash)}.</p>",
+        f"<p>{escape(report.protocol)}</p>",
+        f"<p class=faint>{escape(', '.join(f'{name} {version}' for name, version in report.versions.items()))}; "
+        f"{escape(', '.join(report.hardware.values()))} cores. Benchmark {escape(report.benchmark_hash)}.</p>",
     ]
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_escape(report.title)}</title><style>{_CSS}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
+    return document(report.title, parts)
 
 
 def _notes_html(report: EvaluationReport) -> Iterator[str]:
@@ -102,17 +71,17 @@ def _notes_html(report: EvaluationReport) -> Iterator[str]:
             prompted = f"; {len(system.templates)} templates: {templates}" if templates else ""
             cut = f"; {system.truncated:,} texts truncated" if system.truncated else ""
             yield (
-                f"<p><b>{_escape(system.name)}</b> on {_escape(system.device or '')}, {system.precision}, "
-                f"{system.preprocessing} preprocessing{_escape(prompted)}{cut}. "
-                f"<span class=faint>{_escape(system.encoder.fingerprint)}</span></p>"
+                f"<p><b>{escape(system.name)}</b> on {escape(system.device or '')}, {system.precision}, "
+                f"{system.preprocessing} preprocessing{escape(prompted)}{cut}. "
+                f"<span class=faint>{escape(system.encoder.fingerprint)}</span></p>"
             )
         if system.health.collapsed:
             kinds = " and ".join(system.health.collapsed)
-            yield f"<p class=warn>{_escape(system.name)}: the space of {kinds} is collapsed; ranks in it are noise.</p>"
+            yield f"<p class=warn>{escape(system.name)}: the space of {kinds} is collapsed; ranks in it are noise.</p>"
     if report.departures:
-        yield f"<p class=warn>Not comparable with published figures: {_escape('; '.join(report.departures))}.</p>"
+        yield f"<p class=warn>Not comparable with published figures: {escape('; '.join(report.departures))}.</p>"
     if report.problems:
-        yield "<ul>" + "".join(f"<li>{_escape(problem)}</li>" for problem in report.problems) + "</ul>"
+        yield "<ul>" + "".join(f"<li>{escape(problem)}</li>" for problem in report.problems) + "</ul>"
 
 
 def _text_failures(report: EvaluationReport, system: SystemResult) -> Iterator[str]:
@@ -132,7 +101,7 @@ def _text_failures(report: EvaluationReport, system: SystemResult) -> Iterator[s
             for rank, (image, score) in enumerate(zip(shown_images[1:], scores[1:], strict=True), 1)
         ]
         yield (
-            f"<div class=failure><p><b>{_escape(items.captions[caption])}</b></p>"
+            f"<div class=failure><p><b>{escape(items.captions[caption])}</b></p>"
             f"<div class=row>{''.join(figures)}</div></div>"
         )
 
@@ -151,7 +120,7 @@ def _image_failures(report: EvaluationReport, system: SystemResult) -> Iterator[
             np.array([*own_captions, *returned_captions]),
         ).tolist()
         lines = [
-            f"<li>{_escape(items.captions[n])} <span class=faint>{s:.3f}</span></li>"
+            f"<li>{escape(items.captions[n])} <span class=faint>{s:.3f}</span></li>"
             for n, s in zip([*own_captions, *returned_captions], scores, strict=True)
         ]
         yield (
@@ -176,11 +145,9 @@ def _worst_queries(ranks: Ids, image_of_query: Ids) -> Iterator[int]:
 def _figure_html(report: EvaluationReport, image: int, words: str, *, right: bool = False) -> str:
     name = report.items.images[image]
     thumbnail = _thumbnail_uri(report.items.files[image])
-    content = (
-        f'<img alt="{_escape(name)}" src="{thumbnail}">' if thumbnail else f"<div class=none>{_escape(name)}</div>"
-    )
+    content = f'<img alt="{escape(name)}" src="{thumbnail}">' if thumbnail else f"<div class=none>{escape(name)}</div>"
     kind = ' class="right"' if right else ""
-    caption = f"{_escape(words)}<br><span class=faint>{_escape(name)}</span>"
+    caption = f"{escape(words)}<br><span class=faint>{escape(name)}</span>"
     return f"<figure{kind}>{content}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -195,21 +162,3 @@ def _thumbnail_uri(file: str | None) -> str | None:
     buffer = io.BytesIO()
     ImageOps.contain(image, (2 * _SIDE, 2 * _SIDE)).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _table_html(table: Table) -> str:
-    header, rows = table
-    head = "".join(f"<th>{_escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
-
-
-def _cell_html(words: str) -> str:
-    """A figure's interval goes below it."""
-    value, bracket, interval = words.partition(" [")
-    below_value = "<br>".join(map(_escape, interval.removesuffix("]").split("; ")))
-    return f"{_escape(value)}<br><small class=faint>{below_value}</small>" if bracket else _escape(words)
-
-
-def _escape(words: str) -> str:
-    return html.escape(shown(words))
