@@ -140,7 +140,7 @@ def load(
     threads: int,
     *,
     known: Callable[[bytes], bool] = lambda _: False,
-    sampled: Callable[[Kind], bool] = lambda _: False,
+    sampled: Callable[[Kind, bytes], bool] = lambda *_: False,
     options: LoadOptions | None = None,
     on_device: OnDevice | None = None,
 ) -> Iterator[Loaded]:
@@ -148,8 +148,8 @@ def load(
 
     image_side: of an encoder, asked for when a picture has to be prepared; what it raises is raised here.
     workers: with `threads` threads. known: told the content hash (blake2b-128) of a file; where it answers True, the
-    file is not decoded. sampled: told the kind of each picture that is decoded; where it answers True, the exact route
-    is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded by cores at a time as
+    file is not decoded. sampled: told the kind and the content hash of each picture that is decoded; where it answers
+    True, the exact route is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded by cores at a time as
     `threads` says.
     """
     options = options or LoadOptions()
@@ -227,7 +227,7 @@ class _Reader:
         self,
         image_side: Callable[[], ImageSide],
         known: Callable[[bytes], bool],
-        sampled: Callable[[Kind], bool],
+        sampled: Callable[[Kind, bytes], bool],
         options: LoadOptions,
         threads: int,
         on_device: OnDevice | None,
@@ -291,7 +291,7 @@ class _Reader:
         told = _columns(header.width, header.height, header.taken_at, False)
         seconds = LoadSeconds(read)  # what the GPU needs it counts itself
         image_side = self._image_side()
-        if not self._sampled(kind) or image_side.fast is None:
+        if not self._sampled(kind, content_hash) or image_side.fast is None:
             return Loaded(file, content_hash, told, small, kind, seconds=seconds)
         whole = images.decode(data, max_pixels=self._options.max_pixels)
         reference = _resized(lambda: image_side.prepare(whole.image))
@@ -314,7 +314,7 @@ class _Reader:
         seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
         kind = _kind(picture)
         told = _columns(picture.width, picture.height, picture.taken_at, picture.damaged)
-        if not self._sampled(kind):
+        if not self._sampled(kind, content_hash):
             return Loaded(file, content_hash, told, small, kind, seconds=seconds)
         reference = _reference(image_side, picture, data, limit)
         error = fast.error(small, reference)

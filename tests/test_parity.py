@@ -289,8 +289,22 @@ def test_int8_is_for_transformers_on_cpus(model: str, monkeypatch: pytest.Monkey
 def test_which_pictures_are_compared() -> None:
     """The first eight of each kind, then ever fewer, so that a long run is sampled to its end."""
     check, kind = ParityCheck(), Kind("JPEG", 1, "turbo")
-    assert [number for number in range(1, 101) if check.wanted(kind)] == [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]
-    assert check.wanted(Kind("JPEG", 6, "turbo"))
+    chosen = [number for number in range(1, 101) if check.wanted(kind, b"%d" % number)]
+    assert chosen == [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]
+    assert check.wanted(Kind("JPEG", 6, "turbo"), b"1")
+    assert all(check.wanted(kind, b"%d" % number) for number in chosen)  # files that are read twice
+
+
+def test_a_picture_that_is_decoded_twice_takes_one_place_of_the_sample(model: str, tmp_path: Path) -> None:
+    """One of two copies is thrown away after decoding, and so is what was decoded before the encoder was ready."""
+    (tmp_path / "photos").mkdir()
+    for seed in range(8):
+        (tmp_path / "photos" / f"{seed}.jpg").write_bytes(jpeg(seed, (64, 48)))
+    (tmp_path / "photos" / "0_copy.jpg").write_bytes(jpeg(0, (64, 48)))
+    report = run(tmp_path / "photos", tmp_path / "g", encoders.open(model, device="cpu"))
+    assert report.images.added == 9
+    assert report.parity is not None
+    assert [each.images for each in report.parity.agreements] == [8]
 
 
 def test_the_measures() -> None:

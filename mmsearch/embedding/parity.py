@@ -80,6 +80,7 @@ class ParityCheck:
     def __init__(self) -> None:
         self._counting = threading.Lock()
         self._seen: Counter[Kind] = Counter()
+        self._chosen: set[tuple[Kind, bytes]] = set()
         self._waiting: list[Sample] = []
         self._kinds: list[Kind] = []
         self._errors: list[float] = []
@@ -90,17 +91,24 @@ class ParityCheck:
         self._apart: dict[Kind, Disagreement] = {}
         self._joined: dict[Kind, Disagreement] = {}
 
-    def wanted(self, kind: Kind) -> bool:
+    def wanted(self, kind: Kind, content_hash: bytes) -> bool:
         """Whether the next picture of a kind goes the exact way too.
 
-        Of a kind that agrees the sample does: the first eight, the 16th, the 32nd, and so on. Of others all do.
+        Of a kind that agrees the sample does: the first eight, the 16th, the 32nd, and so on. Of others all do. Content
+        that was chosen is chosen again without being counted again: of a file that is read twice (since the encoder was
+        not ready, or since another holds the same) one picture is kept, and only that one joins the sample.
         """
         if kind in self._apart:
             return True
         with self._counting:
+            if (kind, content_hash) in self._chosen:
+                return True
             self._seen[kind] += 1
             count = self._seen[kind]
-        return count <= SAMPLE or count & (count - 1) == 0
+            chosen = count <= SAMPLE or count & (count - 1) == 0
+            if chosen:
+                self._chosen.add((kind, content_hash))
+        return chosen
 
     def agrees(self, kind: Kind) -> bool:
         """Whether the fast way may be taken for a kind, by all that was measured."""
