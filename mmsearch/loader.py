@@ -149,8 +149,8 @@ def load(
     image_side: of an encoder, asked for when a picture has to be prepared; what it raises is raised here.
     workers: with `threads` threads. known: told the content hash (blake2b-128) of a file; where it answers True, the
     file is not decoded. sampled: told the kind and the content hash of each picture that is decoded; where it answers
-    True, the exact route is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded by cores at a time as
-    `threads` says.
+    True, the exact route is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded
+    by cores at a time as `threads` says.
     """
     options = options or LoadOptions()
     reader = _Reader(image_side, known, sampled, options, threads, on_device)
