@@ -19,6 +19,7 @@ from mmsearch.metrics import (
     ann_recall_at_k,
     approximate,
     average_precision_at_k,
+    calibration,
     differences,
     figures,
     first_found_ranks,
@@ -55,7 +56,7 @@ def clip_vectors() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def test_docstrings_tell_the_truth() -> None:
     """Every example in the module gives what it says."""
-    parts = [metrics, approximate, figures, health, ranking, relevance, uncertainty]
+    parts = [metrics, approximate, calibration, figures, health, ranking, relevance, uncertainty]
     tried = [doctest.testmod(part) for part in parts]
     assert all(one.attempted for one in tried)
     assert not any(one.failed for one in tried)

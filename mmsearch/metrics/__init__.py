@@ -32,12 +32,23 @@ The usual way through:
     figures       R@k, ranks, mAP, nDCG, of a query each and on average
     uncertainty   intervals and tests that resample images
     health        the shape of the space: modality gap, hubness, alignment, uniformity, effective rank
+    calibration   whether chances come true: reliability, calibration error, Brier score, AUROC, risk and coverage
     approximate   ann_recall_at_k
 """
 
 import numpy as np  # noqa: F401 - for the examples above
 
 from mmsearch.metrics.approximate import ann_recall_at_k
+from mmsearch.metrics.calibration import (
+    ReliabilityBin,
+    RiskCoverage,
+    auroc,
+    brier_score,
+    calibration_error,
+    reliability,
+    risk_coverage,
+    risk_coverage_area,
+)
 from mmsearch.metrics.figures import (
     DirectionResult,
     average_precision_at_k,
@@ -60,12 +71,22 @@ from mmsearch.metrics.ranking import (
     rank_bounds,
 )
 from mmsearch.metrics.relevance import Direction, Ids, Relevance, Vectors
-from mmsearch.metrics.uncertainty import Difference, Interval, differences, intervals, resampled_means, wilson_interval
+from mmsearch.metrics.uncertainty import (
+    Difference,
+    Estimate,
+    Interval,
+    differences,
+    image_draws,
+    intervals,
+    resampled_means,
+    wilson_interval,
+)
 
 __all__ = [
     "Difference",
     "Direction",
     "DirectionResult",
+    "Estimate",
     "Hubness",
     "Ids",
     "Interval",
@@ -73,14 +94,20 @@ __all__ = [
     "RankBounds",
     "Ranking",
     "Relevance",
+    "ReliabilityBin",
+    "RiskCoverage",
     "SpaceHealth",
     "Vectors",
     "ann_recall_at_k",
+    "auroc",
     "average_precision_at_k",
+    "brier_score",
+    "calibration_error",
     "differences",
     "first_found_ranks",
     "first_relevant_ranks",
     "hubness",
+    "image_draws",
     "intervals",
     "mean_rank",
     "median_rank",
@@ -90,7 +117,10 @@ __all__ = [
     "rank_both",
     "recall_at_k",
     "relevant_recall_at_k",
+    "reliability",
     "resampled_means",
+    "risk_coverage",
+    "risk_coverage_area",
     "wilson_interval",
     "space_health",
     "summarize",

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from mmsearch.metrics.relevance import Ids
 
-__all__ = ["Difference", "Interval", "differences", "intervals", "resampled_means", "wilson_interval"]
+__all__ = [
+    "Difference",
+    "Estimate",
+    "Interval",
+    "differences",
+    "image_draws",
+    "intervals",
+    "resampled_means",
+    "wilson_interval",
+]
 
 Figures = Mapping[str, NDArray[np.float64]]
 """Name -> a value a query, float64 (n_queries,)."""
@@ -36,6 +45,14 @@ class Interval:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval."""
+
+    value: float
+    interval: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +109,21 @@ def resampled_means(
 ) -> dict[str, NDArray[np.float64]]:
     """The mean of each figure in each bootstrap sample, (resamples,); see `intervals`."""
     sums, counts = _by_image(figures, image_of_query, n_images)
-    means = np.concatenate([(w @ sums) / (w @ counts)[:, None] for w in _draws(counts, n_images, resamples, seed)])
+    draws = image_draws(image_of_query, n_images, resamples=resamples, seed=seed)
+    means = np.concatenate([(w @ sums) / (w @ counts)[:, None] for w in draws])
     return {name: means[:, column] for column, name in enumerate(figures)}
+
+
+def image_draws(
+    image_of_query: Ids, n_images: int, *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Iterator[NDArray[np.float64]]:
+    """How often each image is drawn in each bootstrap sample, (some, n_images) at a time; see `intervals`."""
+    rng = np.random.default_rng(seed)
+    has_queries = np.flatnonzero(np.bincount(image_of_query, minlength=n_images))
+    for size in _chunks(resamples, n_images):
+        drawn = has_queries[rng.integers(len(has_queries), size=(size, len(has_queries)))]
+        drawn += n_images * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n_images).reshape(size, n_images).astype(np.float64)
 
 
 def differences(
@@ -145,16 +175,6 @@ def _by_image(figures: Figures, image_of_query: Ids, n_images: int) -> tuple[NDA
         [np.bincount(image_of_query, values, n_images).astype(np.float64) for values in figures.values()], axis=1
     )
     return sums, np.bincount(image_of_query, minlength=n_images).astype(np.float64)
-
-
-def _draws(counts: NDArray[np.float64], n_images: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each image is drawn in each resample, (some, n_images) at a time."""
-    rng = np.random.default_rng(seed)
-    has_queries = np.flatnonzero(counts)
-    for size in _chunks(resamples, n_images):
-        drawn = has_queries[rng.integers(len(has_queries), size=(size, len(has_queries)))]
-        drawn += n_images * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * n_images).reshape(size, n_images).astype(np.float64)
 
 
 def _chunks(total: int, n_images: int) -> Iterator[int]:

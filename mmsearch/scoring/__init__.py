@@ -18,6 +18,7 @@ from mmsearch.scoring.correction import (
     bank_means,
     try_settings,
 )
+from mmsearch.scoring.probability import Form, Probability, fit_probability, keep_threshold, pool_adjacent_violators
 from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
 from mmsearch.scoring.stored import Bank, TableScores, open_scores, write_scores
 
@@ -33,7 +34,12 @@ __all__ = [
     "KS",
     "NO_CORRECTION",
     "CorrectionTrial",
+    "Form",
+    "Probability",
     "Setting",
     "bank_means",
+    "fit_probability",
+    "keep_threshold",
+    "pool_adjacent_violators",
     "try_settings",
 ]
