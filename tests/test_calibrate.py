@@ -1,6 +1,9 @@
 """`calibrate`, and queries whose hits it corrects: equal to brute force, however they are asked."""
 
+import csv
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,12 @@ from mmsearch.scoring import CAUTIOUS, ScoresRecord, bank_means
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import ItemPart, Query, TextPart
 from mmsearch.search.retrieval import EXACT
+from mmsearch.serve.client import Server
 from tests import hubby
 from tests.conftest import Command
+from tests.fakes import provide
 from tests.hubby import World
+from tests.servers import running
 
 PICTURES = 300
 
@@ -264,3 +270,39 @@ def test_the_command_says_what_was_measured(folder: Path, mmsearch: Command) -> 
     assert "corrected by" in done.out
     assert "R@1" in done.out
     assert "300 captions" in done.out
+
+
+def test_what_was_corrected_is_told_in_every_form(
+    folder: Path, world: World, command_line: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is told of it where nothing was."""
+    provide(monkeypatch, lambda _: world)
+    asked = ("query", "17 said again", "-g", folder, "-k", 3)
+    hits = open_gallery(folder, encoder=world).ask(Query([TextPart("17 said again")], k=3)).hits
+    lines = [json.loads(line) for line in command_line(*asked, "--format", "jsonl").out.splitlines()]
+    assert [line["corrected"] for line in lines] == [hit.corrected for hit in hits]
+    header, *rows = csv.reader(command_line(*asked, "--format", "csv").out.splitlines())
+    assert [float(row[header.index("corrected")]) for row in rows] == [hit.corrected for hit in hits]
+    run = [line.split() for line in command_line(*asked, "--format", "trec").out.splitlines()]
+    assert [float(score) for *_, score, _ in run] == pytest.approx([hit.corrected for hit in hits], abs=1e-6)
+    plain = command_line(*asked, "--format", "jsonl", "--no-correct").out.splitlines()
+    assert "corrected" not in json.loads(plain[0])
+    assert "corrected" not in command_line(*asked, "--format", "csv", "--no-correct").out
+    (folder.parent / "asked.txt").write_text("17 said again\n")
+    batch = ("query", "--from-file", folder.parent / "asked.txt", "-g", folder, "-k", 3)
+    assert [json.loads(line)["corrected"] for line in command_line(*batch).out.splitlines()] == [
+        hit.corrected for hit in hits
+    ]
+    assert "corrected" not in command_line(*batch, "--no-correct").out
+    info = command_line("info", "-g", folder).out
+    assert "scores    images: corrected by" in info
+
+
+def test_the_server_corrects_too(folder: Path, world: World) -> None:
+    query = Query([TextPart("17 said again")], k=5)
+    with running(folder, encoder=world) as site, Server(site.url) as server:
+        hits, plain = (server.ask(each).hits for each in (query, replace(query, correct="none")))
+    opened = open_gallery(folder, encoder=world)
+    right = [(hit.row_id, hit.corrected) for hit in opened.ask(query).hits]
+    assert [(hit.row_id, hit.corrected) for hit in hits] == right
+    assert {hit.corrected for hit in plain} == {None}

@@ -20,7 +20,7 @@ def test_all_are_listed_with_a_line_each(mmsearch: Command) -> None:
     done = mmsearch("guide")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert [line.split()[0] for line in lines][:2] == ["searching", "embedding"]
+    assert [line.split()[0] for line in lines][:2] == ["searching", "scores"]
     assert {line.split()[0] for line in lines} == {file.stem for file in GUIDES.glob("*.md")}
     for line in lines:
         assert len(line) <= 110, line

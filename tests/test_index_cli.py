@@ -29,13 +29,18 @@ def test_what_it_says(gallery: Path, mmsearch: Command) -> None:
     measured = r"recall    \d\.\d{4} \(surely \d\.\d{4}\) at 3 on \d+ text queries \(general captions\); \d\.\d{4} at 1"
     assert re.fullmatch(measured, lines[2])
     assert lines[3] == "recall    image recall unmeasured: the gallery holds 12 images, and 30 are needed"
-    assert lines[4:] == [
+    assert lines[4:7] == [
         "latency   … ms for a single query",
         "memory    … MiB to search, … MiB at most in this run; … MiB mapped from the disk",
         "disk      … MiB; … s",
     ]
+    assert lines[7].startswith("scores    images: corrected by 0.25 times the mean of the 16 best scores with ")
+    assert lines[7].endswith(" general captions; unmeasured, applied with --correct general")
+    assert lines[9] == "scores    captions: left out; captions name 0 of the pictures, and 60 are needed to judge by"
     again = mmsearch("index", "-g", gallery, "--factory", "IVF4,Flat", "-k", 3)
     assert again.out.splitlines()[1] == "kept      it holds every live row, and was tuned for the same"
+    plain = mmsearch("index", "-g", gallery, "--factory", "IVF4,Flat", "-k", 3, "--no-calibrate")
+    assert "scores" not in plain.out
 
 
 def test_info_says_the_recall_at_k_and_of_the_best_hit(gallery: Path, mmsearch: Command) -> None:

@@ -137,7 +137,7 @@ class _CalibrationRun:
             folds,
             asking.images,
         )
-        why = _explain(trial, "captions", len(items), IMAGES)
+        why = _explain(trial, CAPTIONS, len(items), IMAGES)
         return self._store(IMAGES, everything, trial.setting, trial, source, why, searched=len(items))
 
     def _calibrate_captions(self, pairs: Pairs) -> TableCalibration:
@@ -174,7 +174,7 @@ class _CalibrationRun:
             fold_of(asking),
             asking,
         )
-        why = _explain(trial, "pictures", len(items), CAPTIONS)
+        why = _explain(trial, IMAGES, len(items), CAPTIONS)
         return self._store(
             CAPTIONS, bank_of(images), trial.setting, trial, IMAGES.name, why, searched=len(items), owners_of=owners_of
         )
@@ -241,7 +241,7 @@ class _CalibrationRun:
             )
         record = ScoresRecord(
             table=kind.name,
-            asks="text" if kind is IMAGES else "image",
+            asks="text" if kind.side == "image" else "image",
             fingerprint=own.fingerprint,
             dim=own.dim,
             rows=rows,
@@ -276,9 +276,9 @@ def _figures(ranks: NDArray[np.int64]) -> dict[str, float]:
     return {f"R@{k}": float((ranks <= k).mean()) for k in (1, 5, 10)} | {"MRR": float((1 / ranks).mean())}
 
 
-def _explain(trial: CorrectionTrial, asking: str, searched: int, kind: AnyKind) -> str:
+def _explain(trial: CorrectionTrial, asking: AnyKind, searched: int, kind: AnyKind) -> str:
     plain, corrected = _figures(trial.plain_ranks), _figures(trial.corrected_ranks)
-    among = f"{len(trial.plain_ranks):,} {asking} among {searched:,} {kind.name}"
+    among = f"{len(trial.plain_ranks):,} {asking.name} among {searched:,} {kind.name}"
     if trial.helps:
         return (
             f"R@1 {100 * plain['R@1']:.1f} % -> {100 * corrected['R@1']:.1f} %, R@10 {100 * plain['R@10']:.1f} % -> "

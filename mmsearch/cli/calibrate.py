@@ -35,9 +35,11 @@ def calibrate(
 def print_report(report: "CalibrationReport") -> None:
     """A line or two for each table."""
     for table in report.tables:
-        print(f"scores    {table.table}: {table.outcome}" + ("" if table.record else f"; {table.why}"))
-        if table.record is not None:
-            print(f"          {describe_correction(table.record)}")
+        if table.record is None:
+            print(f"scores    {table.table}: {table.outcome}; {table.why}")
+            continue
+        print(f"scores    {table.table}: {describe_correction(table.record)}")
+        if table.outcome != "kept":
             print(f"          {table.why}")
 
 

@@ -47,6 +47,9 @@ def _table(answer: "Answer") -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
+    is_corrected = any(hit.corrected is not None for hit in answer.hits)
+    if is_corrected:
+        table.add_column("corrected", justify="right")
     table.add_column(of_kind.noun, overflow="fold")
     if in_words:
         table.add_column("of", overflow="fold", style="dim")
@@ -56,7 +59,8 @@ def _table(answer: "Answer") -> None:
         of = Text(printable(hit.path or ""))
         if hit.gone:
             (of if in_words else cell).append("  gone", style="bold red")
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", *([cell, of] if in_words else [cell]))
+        scores = [hit.score, hit.ranking] if is_corrected else [hit.score]
+        table.add_row(str(hit.rank), *(f"{score:.4f}" for score in scores), *([cell, of] if in_words else [cell]))
     if answer.hits:
         Console().print(table)
 
@@ -92,9 +96,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def _cells(answer: "Answer") -> Iterator[list[object]]:
     """The header, then a row a hit."""
-    yield [*columns(kind(answer.query.table))]
-    for hit in answer.hits:
-        yield [str(value).lower() if isinstance(value, bool) else value for value in record(hit).values()]
+    records = [record(hit) for hit in answer.hits]
+    yield [*(records[0] if records else columns(kind(answer.query.table)))]
+    for each in records:
+        yield [str(value).lower() if isinstance(value, bool) else value for value in each.values()]
 
 
 def _line(cells: list[object], quoting: Literal[0, 2]) -> str:
@@ -145,7 +150,7 @@ def print_run(answers: "Sequence[tuple[str, Sequence[Hit]]]") -> None:
         return (hit.path if len(roots[hit.path]) == 1 else shown_file(hit)) or str(hit.row_id)
 
     for query, hits in answers:
-        scores = np.array([[hit.score for hit in hits]])
+        scores = np.array([[hit.ranking for hit in hits]])
         for line in run_lines([query], [[name(hit) for hit in hits]], scores):
             print(line)
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.cli.calibrate import print_report
 from mmsearch.cli.options import GalleryOption, TableOption, path, say
 from mmsearch.cli.progress import display
 from mmsearch.items import DEFAULT_KIND
 
 if TYPE_CHECKING:
     from mmsearch.ann import Effort
+    from mmsearch.calibration import CalibrationReport
     from mmsearch.indexing import IndexReport, Plan
+    from mmsearch.progress import ProgressCallback
 
 
 def _milliseconds(text: str) -> float:
@@ -57,6 +60,9 @@ def index(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be built, and what it would cost.")
     ] = False,
+    no_calibrate: Annotated[
+        bool, typer.Option("--no-calibrate", help="Leave the scores as they are, see mmsearch calibrate.")
+    ] = False,
     report: Annotated[bool, typer.Option("--report", help="Print what other search efforts cost and find.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", parser=path, help="Draw that, recall against time, too.")
@@ -71,6 +77,8 @@ def index(
 
     It is tuned on the gallery's captions, or on a thousand general ones where it has too few, against exact search.
     Rows that come later are scored exactly beside it, so nothing is ever missing; run it again to add them.
+
+    The gallery is calibrated too where it was not, or has grown or shrunk by a quarter since.
     """
     from mmsearch.indexing import IndexOptions, predict
     from mmsearch.indexing import index as run
@@ -81,13 +89,26 @@ def index(
         return
     with display(interrupted="the gallery is as it was") as shown:
         done = run(gallery, table=table, options=options, progress=shown.progress)
+        calibration = None if no_calibrate else _calibrate(gallery, model, shown.progress)
     _print(done)
+    if calibration is not None:
+        print_report(calibration)
     if report:
         _print_curve(done)
     if plot is not None:
         from mmsearch.reports import draw_curve
 
         say(f"curve: {draw_curve(done, plot)}")
+
+
+def _calibrate(gallery: str | None, model: str | None, progress: "ProgressCallback") -> "CalibrationReport | None":
+    """Calibrate where that is due; None where there is nothing to calibrate."""
+    from mmsearch.calibration import CalibrateOptions, calibrate
+    from mmsearch.gallery import Gallery
+
+    if not Gallery.open(gallery).live_rows(DEFAULT_KIND.name):
+        return None
+    return calibrate(gallery, options=CalibrateOptions(model, only_if_stale=True), progress=progress)
 
 
 def _print_plan(plan: "Plan") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mmsearch.cli.agreement import agreement, disagreements
+from mmsearch.cli.calibrate import describe_correction
 from mmsearch.cli.options import GalleryOption
 from mmsearch.names import printable
 from mmsearch.strict_json import json_text, without_empty
@@ -74,3 +75,6 @@ def _print(summary: "GalleryInfo") -> None:
             print(f"          DAMAGED, queries pass it by: {index.damaged}")
     if not summary.indexes:
         print("index     none; every query scores every row (mmsearch index)")
+    for scores in summary.scores:
+        print(f"scores    {scores.table}: {describe_correction(scores)}")
+        print(f"          {scores.correction.why}")

@@ -121,6 +121,17 @@ def query(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    correct: Annotated[
+        Literal["measured", "general"],
+        typer.Option(
+            help="Correct for hubs, pictures that everything finds, where mmsearch calibrate saw that it helps; or "
+            "also by general texts, which nothing measured.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "measured",
+    no_correct: Annotated[
+        bool, typer.Option("--no-correct", help="Rank by the plain score.", rich_help_panel=_SEARCH)
+    ] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Score everything, past the index.", rich_help_panel=_SEARCH)
     ] = False,
@@ -161,6 +172,7 @@ def query(
     from mmsearch.search.retrieval import SearchOptions
     from mmsearch.search.typed_parts import typed_parts
 
+    corrections = "none" if no_correct else correct
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     if server is not None:
         require_nothing_else(ctx, model, device, options)
@@ -179,7 +191,7 @@ def query(
                 "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
                 param_hint="--from-file",
             )
-        queries = read_queries(from_file, k=k, table=table)
+        queries = read_queries(from_file, k=k, table=table, correct=corrections)
         with opening as answer:
             BATCH_FORMATS[output or "jsonl"](answer.many(queries))
         return
@@ -191,6 +203,7 @@ def query(
         where=where,
         min_score=min_score,
         distinct=NEAR_DUPLICATE if distinct else None,
+        correct=corrections,
     )
     with opening as answer:
         answered = answer.one(asked)

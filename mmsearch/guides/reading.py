@@ -12,6 +12,7 @@ _FOLDER = Path(__file__).parent
 # In the order in which a newcomer needs them. A guide that is not named here comes last.
 _ORDER = (
     "searching",
+    "scores",
     "embedding",
     "sources",
     "index",

@@ -40,6 +40,11 @@ class Hit:
     corrected: float | None = None
 
     @property
+    def ranking(self) -> float:
+        """What its rank goes by."""
+        return self.score if self.corrected is None else self.corrected
+
+    @property
     def path(self) -> str | None:
         """Relative to `root`, as valid text."""
         path: str | None = self.row.path
@@ -52,13 +57,13 @@ class Hit:
 
 
 def columns(kind: AnyKind) -> list[str]:
-    """What programs are told of a hit of a kind. path_bytes, file_bytes: base64 of the real name where `path` or `file`
-    is not it, since it is no UTF-8."""
+    """What programs are told of every hit of a kind. path_bytes, file_bytes: base64 of the real name where `path` or
+    `file` is not it, since it is no UTF-8."""
     return ["rank", "score", "row_id", *kind.told]
 
 
 def record(hit: Hit) -> dict[str, object]:
-    """A hit as programs are given it: the object of a JSON line."""
+    """A hit as programs are given it: the object of a JSON line. What calibration adds comes last, where it does."""
     file = shown_file(hit)
     of_hit = {
         "rank": hit.rank,
@@ -68,7 +73,8 @@ def record(hit: Hit) -> dict[str, object]:
         "file_bytes": base64_text(None if hit.file is None or file == hit.file else os.fsencode(hit.file)),
         "gone": hit.gone,
     }
-    return {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
+    told = {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
+    return told if hit.corrected is None else told | {"corrected": hit.corrected}
 
 
 def _plain(value: object) -> object:

@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchError, MmsearchWarning, QueryError
@@ -23,11 +24,11 @@ _BATCH = 1024
 _MOST_BYTES = 1 << 26  # of a file of queries: a million of ordinary length
 
 
-def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name) -> list[Query]:
+def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name, correct: str = "measured") -> list[Query]:
     """The queries of a file, "-" for stdin. A line is a text, an id, a tab and a text, or an object as
     `Query.to_json` gives it. Blank lines are passed over.
 
-    A query without an id is called by the number of its line, from 1. k, table: of queries that do not say.
+    A query without an id is called by the number of its line, from 1. k, table, correct: of queries that do not say.
     Raises QueryError where the file cannot be read, holds no query, or gives two the same id.
     """
     shown = "stdin" if file == "-" else file
@@ -39,7 +40,8 @@ def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name) -> l
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise QueryError(f"line {line} of {shown} is not UTF-8; write the queries as UTF-8 text") from error
-    queries = [_read_line(number, line, shown, k, table) for number, line in enumerate(lines, 1) if line.strip()]
+    given = {"k": k, "table": table, "correct": correct}
+    queries = [_read_line(number, line, shown, given) for number, line in enumerate(lines, 1) if line.strip()]
     if not queries:
         raise QueryError(f"{shown} holds no queries; write one a line, or an id, a tab and a query")
     seen: set[str] = set()
@@ -50,7 +52,7 @@ def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name) -> l
     return queries
 
 
-def _read_line(number: int, line: str, shown: str, k: int, table: str) -> Query:
+def _read_line(number: int, line: str, shown: str, unsaid: Mapping[str, Any]) -> Query:
     if len(line) > REQUEST.text_characters:
         raise QueryError(
             f"line {number} of {shown} has {len(line):,} characters; a query has at most "
@@ -58,7 +60,7 @@ def _read_line(number: int, line: str, shown: str, k: int, table: str) -> Query:
         )
     if (given := _json_object(line)) is not None:
         try:
-            query = Query.from_json({"id": str(number), "k": k, "table": table} | given)
+            query = Query.from_json({"id": str(number), **unsaid} | given)
         except QueryError as error:
             raise QueryError(f"line {number} of {shown}: {error}") from None
         if len(query.id.split()) != 1:
@@ -66,13 +68,13 @@ def _read_line(number: int, line: str, shown: str, k: int, table: str) -> Query:
         return query
     name, tab, text = line.strip("\r").partition("\t")
     if not tab:
-        return Query([TextPart(line.strip())], k=k, table=table, id=str(number))
+        return Query([TextPart(line.strip())], id=str(number), **unsaid)
     if not name.strip() or not text.strip() or len(name.split()) != 1:
         raise QueryError(
             f"line {number} of {shown} has a tab but is no id, tab, query: the id {name!r} and the query {text!r} must "
             "not be empty, nor the id hold spaces"
         )
-    return Query([TextPart(text.strip())], k=k, table=table, id=name.strip())
+    return Query([TextPart(text.strip())], id=name.strip(), **unsaid)
 
 
 def _json_object(line: str) -> dict[str, object] | None:

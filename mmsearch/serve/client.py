@@ -143,7 +143,16 @@ def _hit(message: dict[str, Any], table: str) -> Hit:
     file = message["file"]
     if message.get("file_bytes"):  # so that a picture on this machine too can be opened, copied and shown
         file = os.fsdecode(base64.b64decode(message["file_bytes"]))
-    return Hit(message["rank"], message["score"], message["row_id"], of, of.row(**columns), None, file, message["gone"])
+    return Hit(
+        rank=message["rank"],
+        score=message["score"],
+        row_id=message["row_id"],
+        kind=of,
+        row=of.row(**columns),
+        file=file,
+        gone=message["gone"],
+        corrected=message.get("corrected"),
+    )
 
 
 def _named(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 from pydantic_core import PydanticCustomError
@@ -89,6 +89,9 @@ class QueryBody(_Message):
     min_score: float | None = Field(None, ge=-1, le=1)
     distinct: bool | float | None = Field(
         None, description=f"Leave out hits with this cosine to a better one; true for {NEAR_DUPLICATE}."
+    )
+    correct: Literal["measured", "general", "none"] = Field(
+        "measured", description="Correct hits for hubs as that was seen to help, also unmeasured, or not at all."
     )
     templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
         default_factory=list, max_length=REQUEST.templates, description="Each text is put in the place of {} in each."
@@ -177,9 +180,11 @@ class HitBody(_Told):  # type: ignore[misc]
     """A hit: the object of `mmsearch query --format jsonl`. Of a caption, path and file are those of its picture.
 
     path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
-    image: of a caption, the row id of its picture; null where the gallery holds none."""
+    image: of a caption, the row id of its picture; null where the gallery holds none.
+    corrected: the score less what hubs lose, which ranks go by; null where it was not corrected."""
 
     image: int | None = None
+    corrected: float | None = None
 
 
 class AnswerBody(BaseModel):

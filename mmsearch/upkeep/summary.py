@@ -1,15 +1,17 @@
 """`info`: what a gallery holds."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mmsearch.ann import MeasuredRecall, open_index
-from mmsearch.errors import AnnIndexError, StoreError
+from mmsearch.errors import AnnIndexError, GalleryError, StoreError
 from mmsearch.gallery import Gallery, consistently
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kinds
 from mmsearch.locations import Location
+from mmsearch.scoring import ScoresRecord, open_scores
 from mmsearch.stores import is_folder
 from mmsearch.versions import IndexEntry, Parity
 
@@ -65,6 +67,7 @@ class GalleryInfo:
         shards: The number of shards of images and captions.
         bytes: The size of all files of this version.
         others: The number of live rows of each further kind that the gallery holds some of.
+        scores: What is known of the scores of each table that was calibrated.
     """
 
     path: Location
@@ -83,6 +86,7 @@ class GalleryInfo:
     indexes: tuple[IndexInfo, ...]
     parity: tuple[Parity, ...]
     others: Mapping[str, int] = field(default_factory=dict)
+    scores: tuple[ScoresRecord, ...] = ()
 
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
@@ -113,6 +117,7 @@ def _describe_gallery(opened: Gallery) -> GalleryInfo:
             for kind in kinds()
             if kind not in (IMAGES, CAPTIONS) and (rows := opened.live_rows(kind.name))
         },
+        scores=tuple(_read_scores(opened)),
     )
 
 
@@ -161,3 +166,12 @@ def _read_index_state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, 
     except AnnIndexError as error:
         return str(error), ()
     return None, ann.record.recall
+
+
+def _read_scores(gallery: Gallery) -> Iterator[ScoresRecord]:
+    """What is known of scores; what is damaged is not, and queries say so."""
+    own = gallery.manifest.encoder
+    for entry in gallery.manifest.scores:
+        folder = gallery.scores_folder(entry.name)
+        with contextlib.suppress(GalleryError, FileNotFoundError):
+            yield open_scores(folder, table=entry.table, fingerprint=own.fingerprint, dim=own.dim).record

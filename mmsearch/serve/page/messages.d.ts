@@ -70,6 +70,7 @@ export interface HealthBody {
  *
  * path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
  * image: of a caption, the row id of its picture; null where the gallery holds none.
+ * corrected: the score less what hubs lose, which ranks go by; null where it was not corrected.
  */
 export interface HitBody {
   rank: number;
@@ -86,6 +87,7 @@ export interface HitBody {
   file_bytes: string | null;
   caption?: string | null;
   image?: number | null;
+  corrected?: number | null;
 }
 
 /** All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. */
@@ -170,6 +172,8 @@ export interface QueryBody {
   min_score?: number | null;
   /** Leave out hits with this cosine to a better one; true for 0.97. */
   distinct?: boolean | number | null;
+  /** Correct hits for hubs as that was seen to help, also unmeasured, or not at all. */
+  correct?: "measured" | "general" | "none";
   /** Each text is put in the place of {} in each. */
   templates?: Array<string>;
   /** Its name among others. For the client. */
@@ -207,6 +211,7 @@ export interface SampledBody {
   file_bytes: string | null;
   caption?: string | null;
   image?: number | null;
+  corrected?: number | null;
 }
 
 /** What each route answers, where that is JSON. */
