@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 __all__ = [
     "DECODE_SECONDS",
     "MARGIN",
-    "BothWays",
-    "Kind",
+    "FastAndExact",
+    "DecodeGroup",
     "LoadOptions",
     "LoadSeconds",
-    "Loaded",
+    "LoadedFile",
     "NVJPEG",
-    "OnDevice",
-    "both_ways",
+    "GpuDecoding",
+    "load_fast_and_exact",
     "load",
     "load_texts",
-    "raw_side",
+    "least_raw_side",
 ]
 
 # Pictures under the pixel limit take seconds, on a busy machine some more; a decoder that needs minutes hangs.
@@ -48,10 +48,10 @@ MARGIN = 3
 NVJPEG = "nvjpeg"
 """The route of what a GPU decodes and resizes."""
 _RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and stands for the photograph
-_SMALL = 1 << 20
+_SMALL_BYTES = 1 << 20
 """Files of so many bytes are read at once, and their headers only where they are decoded: reading one alone takes a
 tenth of a millisecond in which no other thread works, and thousands of small files come a second where GPUs encode."""
-_AHEAD = 4  # files in flight per thread: enough that no thread waits, few enough that pixels stay a few megabytes
+_FILES_PER_THREAD = 4  # in flight: enough that no thread waits, few enough that pixels stay a few megabytes
 
 _Array = TypeVar("_Array", NDArray[np.float32], NDArray[np.uint8])
 
@@ -72,11 +72,14 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Kind:
-    """What may decide how well the quick way to pixels agrees with the exact one.
+class DecodeGroup:
+    """Images that are decoded alike: how well the fast way to pixels agrees with the exact one is measured by group.
 
-    format: Pillow's name. orientation: EXIF, 1 to 8. route: "turbo", "turbo/2", "turbo/4", "turbo/8" (libjpeg-turbo, at
-    that fraction of the size), "nvjpeg" (a GPU), or "pillow".
+    Attributes:
+        format: Pillow's name.
+        orientation: EXIF, 1 to 8.
+        route: "turbo", "turbo/2", "turbo/4", "turbo/8" (libjpeg-turbo, at that fraction of the size), "nvjpeg" (a GPU),
+            or "pillow".
     """
 
     format: str
@@ -94,24 +97,28 @@ class LoadSeconds:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """One file, read.
+class LoadedFile:
+    """One file that was read.
 
-    file: as it was when it was read (size and mtime may be newer than the walk's).
-    columns: of its row, those that its content tells; of a picture width, height, taken_at and damaged.
-    text: what is encoded of an item of the text side; None where pixels are, and where these would be.
-    pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
-    already, or with an error. kind: None likewise, and by the exact route.
-    reference: what the exact route makes of it, where that was asked for; (3, H, W) float32.
-    pixel_error: how far pixels are from it, see `FastPreprocessing.error`.
-    error: why there is no picture.
+    Attributes:
+        file: its state when it was read (size and mtime may be newer than the walk's).
+        content_hash: blake2b-128.
+        columns: those columns of its row that its content gives; of a picture width, height, taken_at and damaged.
+        pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
+            already, and with an error.
+        group: None where `pixels` is None, and by the exact route.
+        reference: the pixels by the exact route, where they were asked for; (3, H, W) float32.
+        pixel_error: how far `pixels` are from `reference`, see `FastPreprocessing.error`.
+        error: why the file holds no picture, or could not be read.
+        seconds: where its time went.
+        text: what is encoded of an item of the text side; None for pictures.
     """
 
     file: SourceFile
     content_hash: bytes = b""
     columns: Mapping[str, Any] = field(default_factory=dict)
     pixels: Pixels | None = field(default=None, repr=False)
-    kind: Kind | None = None
+    group: DecodeGroup | None = None
     reference: NDArray[np.float32] | None = field(default=None, repr=False)
     pixel_error: float = 0.0
     error: ImageError | None = None
@@ -120,16 +127,19 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class OnDevice:
+class GpuDecoding:
     """A GPU that decodes beside the cores.
 
-    trusted: told the kind of a picture; where it answers False, the cores decode it. always: the GPU is given all that
-    it takes, and not only what comes while every core is decoding. threads: that wait for it.
+    Attributes:
+        decoder: the GPU's.
+        is_trusted: whether the GPU may decode the pictures of a group; where not, the cores do.
+        takes_all: the GPU is given every picture that it takes, not only those that come while all cores are decoding.
+        threads: how many threads wait for it.
     """
 
     decoder: JpegDecoder
-    trusted: Callable[[Kind], bool]
-    always: bool
+    is_trusted: Callable[[DecodeGroup], bool]
+    takes_all: bool
     threads: int
 
 
@@ -139,23 +149,23 @@ def load(
     workers: Workers,
     threads: int,
     *,
-    known: Callable[[bytes], bool] = lambda _: False,
-    sampled: Callable[[Kind, bytes], bool] = lambda *_: False,
+    is_known: Callable[[bytes], bool] = lambda _: False,
+    is_sampled: Callable[[DecodeGroup, bytes], bool] = lambda *_: False,
     options: LoadOptions | None = None,
-    on_device: OnDevice | None = None,
-) -> Iterator[Loaded]:
-    """Read files in their order. Whatever goes wrong with one is its `error`, and nothing else.
+    gpu: GpuDecoding | None = None,
+) -> Iterator[LoadedFile]:
+    """Read files in their order. Whatever goes wrong with one becomes its `error` and does not stop the others.
 
-    image_side: of an encoder, asked for when a picture has to be prepared; what it raises is raised here.
-    workers: with `threads` threads. known: told the content hash (blake2b-128) of a file; where it answers True, the
-    file is not decoded. sampled: told the kind and the content hash of each picture that is decoded; where it answers
-    True, the exact route is taken too. on_device: then `workers` has its threads too, and as many pictures are decoded
-    by cores at a time as `threads` says.
+    image_side: returns the side of an encoder; called when a picture has to be prepared. Its errors are raised here.
+    workers: with `threads` threads; with `gpu`, with the threads of that in addition.
+    is_known: whether a content hash (blake2b-128) is known; such a file is not decoded.
+    is_sampled: called with the group and the content hash of each picture that is decoded; where true, the exact route
+    is taken too.
     """
     options = options or LoadOptions()
-    reader = _Reader(image_side, known, sampled, options, threads, on_device)
-    threads += on_device.threads if on_device else 0
-    yield from _in_order(reader.load, files, workers, threads, options.seconds)
+    reader = _ImageLoader(image_side, is_known, is_sampled, options, threads, gpu)
+    threads += gpu.threads if gpu else 0
+    yield from _load_in_order(reader.load, files, workers, threads, options.seconds)
 
 
 def load_texts(
@@ -164,163 +174,167 @@ def load_texts(
     workers: Workers,
     threads: int,
     *,
-    known: Callable[[bytes], bool] = lambda _: False,
+    is_known: Callable[[bytes], bool] = lambda _: False,
     seconds: float = DECODE_SECONDS,
-) -> Iterator[Loaded]:
-    """Read items of a kind that is encoded as text, in their order. Whatever goes wrong with one is its `error`.
+) -> Iterator[LoadedFile]:
+    """Read items of a kind that is encoded as text, in their order. Whatever goes wrong with one becomes its `error`.
 
-    read: see `mmsearch.items.Files`. workers, threads, known: as of `load`. seconds: how long one may take.
+    read: see `mmsearch.items.Files`. workers, threads, is_known: see `load`. seconds: how long one may take.
     """
 
-    def load_one(file: SourceFile) -> Loaded:
+    def load_one(file: SourceFile) -> LoadedFile:
         started = time.perf_counter()
         content_hash = b""
         try:
-            file, data = _read(file, lambda _: None)
+            file, data = _read_file(file, lambda _: None)
             content_hash = hashlib.blake2b(data, digest_size=16).digest()
             seconds_read = LoadSeconds(time.perf_counter() - started)
-            if known(content_hash):
-                return Loaded(file, content_hash, seconds=seconds_read)
+            if is_known(content_hash):
+                return LoadedFile(file, content_hash, seconds=seconds_read)
             content = read(data)
         except ImageError as error:
-            return Loaded(file.without_bytes(), content_hash, error=error)
+            return LoadedFile(file.without_bytes(), content_hash, error=error)
         except ValueError as error:
             reason = ImageError("decode", " ".join(str(error).split())[:120])
-            return Loaded(file.without_bytes(), content_hash, error=reason)
-        return Loaded(file, content_hash, content.columns, seconds=seconds_read, text=content.text)
+            return LoadedFile(file.without_bytes(), content_hash, error=reason)
+        return LoadedFile(file, content_hash, content.columns, seconds=seconds_read, text=content.text)
 
-    yield from _in_order(load_one, files, workers, threads, seconds)
+    yield from _load_in_order(load_one, files, workers, threads, seconds)
 
 
-def _in_order(
-    load_one: Callable[[SourceFile], Loaded],
+def _load_in_order(
+    load_one: Callable[[SourceFile], LoadedFile],
     files: Iterable[SourceFile],
     workers: Workers,
     threads: int,
     seconds: float,
-) -> Iterator[Loaded]:
-    pending: deque[tuple[SourceFile, Future[Loaded]]] = deque()
+) -> Iterator[LoadedFile]:
+    pending: deque[tuple[SourceFile, Future[LoadedFile]]] = deque()
 
-    def first() -> Loaded:
+    def take_first() -> LoadedFile:
         file, future = pending.popleft()
         try:
             return workers.result(future, seconds)
         except Overdue:
-            return Loaded(file, error=ImageError("decode", f"not decoded within {seconds:g} seconds"))
+            return LoadedFile(file, error=ImageError("decode", f"not decoded within {seconds:g} seconds"))
 
     try:
         for file in reading_ahead(files):
             pending.append((file.without_bytes(), workers.submit(load_one, file)))
-            if len(pending) > threads * _AHEAD:
-                yield first()
+            if len(pending) > threads * _FILES_PER_THREAD:
+                yield take_first()
         while pending:
-            yield first()
+            yield take_first()
     finally:
         for _, future in pending:
             future.cancel()
 
 
-class _Reader:
+class _ImageLoader:
     """Loads one file at a time, in any thread."""
 
     def __init__(
         self,
         image_side: Callable[[], ImageSide],
-        known: Callable[[bytes], bool],
-        sampled: Callable[[Kind, bytes], bool],
+        is_known: Callable[[bytes], bool],
+        is_sampled: Callable[[DecodeGroup, bytes], bool],
         options: LoadOptions,
         threads: int,
-        on_device: OnDevice | None,
+        gpu: GpuDecoding | None,
     ) -> None:
         self._image_side = image_side
-        self._known = known
-        self._sampled = sampled
+        self._is_known = is_known
+        self._is_sampled = is_sampled
         self._options = options
-        self._on_device = on_device
+        self._gpu = gpu
         self._cores = threading.Semaphore(threads)
 
-    def _probe(self, stream: BinaryIO) -> None:
-        """The header decides first: a folder of videos must not be read through. Raises ImageError."""
+    def _check_header(self, stream: BinaryIO) -> None:
+        """Raise ImageError where the header is of no picture: a folder of videos must not be read to its end."""
         images.probe(stream, max_pixels=self._options.max_pixels)
 
-    def load(self, file: SourceFile) -> Loaded:
+    def load(self, file: SourceFile) -> LoadedFile:
         started = time.perf_counter() - (file.ahead.waited if file.ahead else 0)
         try:
-            file, data = _read(file, self._probe)
+            file, data = _read_file(file, self._check_header)
         except ImageError as error:
-            return Loaded(file.without_bytes(), error=error)
+            return LoadedFile(file.without_bytes(), error=error)
         content_hash = hashlib.blake2b(data, digest_size=16).digest()
-        read = time.perf_counter() - started
-        if self._known(content_hash):
-            return Loaded(file, content_hash, seconds=LoadSeconds(read))
+        read_seconds = time.perf_counter() - started
+        if self._is_known(content_hash):
+            return LoadedFile(file, content_hash, seconds=LoadSeconds(read_seconds))
         try:
-            return self._decoded(file, data, content_hash, read)
+            return self._decode(file, data, content_hash, read_seconds)
         except ImageError as error:
-            return Loaded(file, content_hash, error=error)
+            return LoadedFile(file, content_hash, error=error)
         except MemoryError:
-            return Loaded(file, content_hash, error=ImageError("decode", "out of memory"))
+            return LoadedFile(file, content_hash, error=ImageError("decode", "out of memory"))
 
-    def _decoded(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
-        device = self._on_device
-        if device is None:
-            return self._by_a_core(file, data, content_hash, read)
-        # What the cores cannot keep up with is for the GPU: who finds one free decodes on it.
-        if device.always or not self._cores.acquire(blocking=False):
-            found = self._by_device(device, file, data, content_hash, read)
-            if found is not None:
-                return found
+    def _decode(self, file: SourceFile, data: bytes, content_hash: bytes, read_seconds: float) -> LoadedFile:
+        gpu = self._gpu
+        if gpu is None:
+            return self._decode_on_cpu(file, data, content_hash, read_seconds)
+        # The GPU gets what the cores cannot keep up with: a thread that finds no core free decodes on the GPU.
+        if gpu.takes_all or not self._cores.acquire(blocking=False):
+            loaded_file = self._decode_on_gpu(gpu, file, data, content_hash, read_seconds)
+            if loaded_file is not None:
+                return loaded_file
             self._cores.acquire()
         try:
-            return self._by_a_core(file, data, content_hash, read)
+            return self._decode_on_cpu(file, data, content_hash, read_seconds)
         finally:
             self._cores.release()
 
-    def _by_device(
-        self, device: OnDevice, file: SourceFile, data: bytes, content_hash: bytes, read: float
-    ) -> Loaded | None:
+    def _decode_on_gpu(
+        self, gpu: GpuDecoding, file: SourceFile, data: bytes, content_hash: bytes, read_seconds: float
+    ) -> LoadedFile | None:
         """Decode on the GPU; None where it does not take this picture."""
         header = images.jpeg_header(data, max_pixels=self._options.max_pixels)
         if header is None:
             return None
-        kind = Kind(header.format, header.orientation, NVJPEG)
-        if not device.trusted(kind):
+        group = DecodeGroup(header.format, header.orientation, NVJPEG)
+        if not gpu.is_trusted(group):
             return None
-        small = device.decoder.fit(data, (header.width, header.height), header.orientation)
-        if small is None:
+        pixels = gpu.decoder.fit(data, (header.width, header.height), header.orientation)
+        if pixels is None:
             return None
-        told = _columns(header.width, header.height, header.taken_at, False)
-        seconds = LoadSeconds(read)  # what the GPU needs it counts itself
+        columns = _image_columns(header.width, header.height, header.taken_at, False)
+        seconds = LoadSeconds(read_seconds)  # what the GPU needs it counts itself
         image_side = self._image_side()
-        if not self._sampled(kind, content_hash) or image_side.fast is None:
-            return Loaded(file, content_hash, told, small, kind, seconds=seconds)
-        whole = images.decode(data, max_pixels=self._options.max_pixels)
-        reference = _resized(lambda: image_side.prepare(whole.image))
-        error = image_side.fast.error(small, reference)
-        return Loaded(file, content_hash, told, small, kind, reference, error, seconds=seconds)
+        if not self._is_sampled(group, content_hash) or image_side.fast is None:
+            return LoadedFile(file, content_hash, columns, pixels, group, seconds=seconds)
+        decoded_image = images.decode(data, max_pixels=self._options.max_pixels)
+        reference = _apply_transform(lambda: image_side.prepare(decoded_image.image))
+        error = image_side.fast.error(pixels, reference)
+        return LoadedFile(file, content_hash, columns, pixels, group, reference, error, seconds=seconds)
 
-    def _by_a_core(self, file: SourceFile, data: bytes, content_hash: bytes, read: float) -> Loaded:
-        image_side, limit = self._side_for(data), self._options.max_pixels
+    def _decode_on_cpu(self, file: SourceFile, data: bytes, content_hash: bytes, read_seconds: float) -> LoadedFile:
+        image_side, limit = self._side_for_image(data), self._options.max_pixels
         fast = None if self._options.exact or self._options.benchmark else image_side.fast
         started = time.perf_counter()
         if fast is None:
-            image, told = self._exact(data, image_side)
-            decoded = time.perf_counter()
-            pixels = _resized(lambda: image_side.prepare(image))
-            seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
-            return Loaded(file, content_hash, told, pixels, seconds=seconds)
-        picture = images.decode_fast(data, MARGIN * max(fast.size), max_pixels=limit, raw_side=raw_side(image_side))
-        decoded = time.perf_counter()
-        small = _resized(lambda: _fit(fast, picture))
-        seconds = LoadSeconds(read, decoded - started, time.perf_counter() - decoded)
-        kind = _kind(picture)
-        told = _columns(picture.width, picture.height, picture.taken_at, picture.damaged)
-        if not self._sampled(kind, content_hash):
-            return Loaded(file, content_hash, told, small, kind, seconds=seconds)
-        reference = _reference(image_side, picture, data, limit)
+            image, columns = self._decode_exactly(data, image_side)
+            decoded_at = time.perf_counter()
+            pixels = _apply_transform(lambda: image_side.prepare(image))
+            seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
+            return LoadedFile(file, content_hash, columns, pixels, seconds=seconds)
+        decoded_image = images.decode_fast(
+            data, MARGIN * max(fast.size), max_pixels=limit, raw_side=least_raw_side(image_side)
+        )
+        decoded_at = time.perf_counter()
+        small = _apply_transform(lambda: _resize(fast, decoded_image))
+        seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
+        group = _group_of(decoded_image)
+        columns = _image_columns(
+            decoded_image.width, decoded_image.height, decoded_image.taken_at, decoded_image.damaged
+        )
+        if not self._is_sampled(group, content_hash):
+            return LoadedFile(file, content_hash, columns, small, group, seconds=seconds)
+        reference = _make_reference(image_side, decoded_image, data, limit)
         error = fast.error(small, reference)
-        return Loaded(file, content_hash, told, small, kind, reference, error, seconds=seconds)
+        return LoadedFile(file, content_hash, columns, small, group, reference, error, seconds=seconds)
 
-    def _side_for(self, data: bytes) -> ImageSide:
+    def _side_for_image(self, data: bytes) -> ImageSide:
         """The side that prepares a picture. Raises ImageError where the file holds none, for which no encoder has to be
         loaded."""
         try:
@@ -329,80 +343,83 @@ class _Reader:
             images.probe(io.BytesIO(data), max_pixels=self._options.max_pixels)
             raise
 
-    def _exact(self, data: bytes, image_side: ImageSide) -> tuple["Image", Mapping[str, Any]]:
-        """The picture, and what it tells for its row."""
-        limit, side = self._options.max_pixels, raw_side(image_side)
+    def _decode_exactly(self, data: bytes, image_side: ImageSide) -> tuple["Image", Mapping[str, Any]]:
+        """The picture, and those columns of its row that it gives."""
+        limit, side = self._options.max_pixels, least_raw_side(image_side)
         if self._options.benchmark:
             image = images.decode_for_benchmark(data, max_pixels=limit, raw_side=side)
-            return image, _columns(*image.size, None, None)
+            return image, _image_columns(*image.size, None, None)
         picture = images.decode(data, max_pixels=limit, raw_side=side)
-        return picture.image, _columns(picture.width, picture.height, picture.taken_at, picture.damaged)
+        return picture.image, _image_columns(picture.width, picture.height, picture.taken_at, picture.damaged)
 
 
-def _columns(width: int, height: int, taken_at: datetime | None, damaged: bool | None) -> Mapping[str, Any]:
-    """What a picture tells for its row."""
+def _image_columns(width: int, height: int, taken_at: datetime | None, damaged: bool | None) -> Mapping[str, Any]:
+    """Those columns of a row that the picture gives."""
     return {"width": width, "height": height, "taken_at": taken_at, "damaged": damaged}
 
 
 @dataclass(frozen=True, slots=True)
-class BothWays:
-    """A picture by the fast way and by the exact one. pixels, kind, reference, pixel_error: as of `Loaded`."""
+class FastAndExact:
+    """A picture by the fast way and by the exact one. Attributes: as of `LoadedFile`."""
 
     pixels: NDArray[np.uint8]
-    kind: Kind
+    group: DecodeGroup
     reference: NDArray[np.float32]
     pixel_error: float
 
 
-def both_ways(data: bytes, image_side: ImageSide, fast: FastPreprocessing) -> BothWays:
-    """What `load` makes of a file whose picture belongs to the sample. Raises ImageError."""
-    picture = images.decode_fast(data, MARGIN * max(fast.size), raw_side=raw_side(image_side))
-    pixels, reference = _fit(fast, picture), _reference(image_side, picture, data, images.MAX_PIXELS)
-    return BothWays(pixels, _kind(picture), reference, fast.error(pixels, reference))
+def load_fast_and_exact(data: bytes, image_side: ImageSide, fast: FastPreprocessing) -> FastAndExact:
+    """Load a picture both ways, as `load` does for one that is sampled. Raises ImageError."""
+    picture = images.decode_fast(data, MARGIN * max(fast.size), raw_side=least_raw_side(image_side))
+    pixels, reference = _resize(fast, picture), _make_reference(image_side, picture, data, images.MAX_PIXELS)
+    return FastAndExact(pixels, _group_of(picture), reference, fast.error(pixels, reference))
 
 
-def _reference(
+def _make_reference(
     image_side: ImageSide, picture: images.DecodedImage | images.StoredImage, data: bytes, max_pixels: int
 ) -> NDArray[np.float32]:
     whole = picture if isinstance(picture, images.DecodedImage) else images.decode(data, max_pixels=max_pixels)
-    return _resized(lambda: image_side.prepare(whole.image))
+    return _apply_transform(lambda: image_side.prepare(whole.image))
 
 
-def raw_side(image_side: ImageSide) -> int:
-    """Pixels that each side of the picture beside a camera's raw data must have, to stand for what was photographed."""
+def least_raw_side(image_side: ImageSide) -> int:
+    """The least side, in pixels, of a preview beside a camera's raw data that may be used in place of the data."""
     return images.LEAST_RAW_SIDE if image_side.fast is None else _RAW_MARGIN * max(image_side.fast.size)
 
 
-def _kind(picture: images.DecodedImage | images.StoredImage) -> Kind:
-    return Kind(picture.format, picture.orientation, _route(picture))
+def _group_of(picture: images.DecodedImage | images.StoredImage) -> DecodeGroup:
+    return DecodeGroup(picture.format, picture.orientation, _route_of(picture))
 
 
-def _fit(fast: FastPreprocessing, picture: images.DecodedImage | images.StoredImage) -> NDArray[np.uint8]:
+def _resize(fast: FastPreprocessing, picture: images.DecodedImage | images.StoredImage) -> NDArray[np.uint8]:
     if isinstance(picture, images.DecodedImage):
         return fast.fit(picture.image)
     return fast.fit_array(picture.pixels, picture.scale, (picture.width, picture.height), picture.orientation)
 
 
-def _route(picture: images.DecodedImage | images.StoredImage) -> str:
+def _route_of(picture: images.DecodedImage | images.StoredImage) -> str:
     if isinstance(picture, images.DecodedImage):
         return "pillow"
     return "turbo" if picture.scale == 1 else f"turbo/{picture.scale}"
 
 
-def _resized(resize: Callable[[], _Array]) -> _Array:
-    """What a transform makes of a picture. Of one a pixel high and thousands wide it may make nothing."""
+def _apply_transform(resize: Callable[[], _Array]) -> _Array:
+    """Apply a transform to a picture. Raises ImageError where that fails, as for a picture that is one pixel high."""
     try:
         return resize()
     except (ValueError, RuntimeError, ArithmeticError) as error:
         raise ImageError("resize", " ".join(str(error).split())[:120]) from error
 
 
-def _read(file: SourceFile, check: Callable[[BinaryIO], None]) -> tuple[SourceFile, bytes]:
-    """The content of a file, and the state it was read in. check: looks first at a large one. Raises ImageError."""
+def _read_file(file: SourceFile, check: Callable[[BinaryIO], None]) -> tuple[SourceFile, bytes]:
+    """Read a file. Returns its state and its content.
+
+    check: called first with the stream of a large file. Raises ImageError.
+    """
     try:
         with open_source_file(file) as source:
             before = source.state()
-            if not 0 < (before.size or 0) <= _SMALL:
+            if not 0 < (before.size or 0) <= _SMALL_BYTES:
                 check(source.stream)
                 if (before.size or 0) > MAX_FILE_BYTES:
                     raise ImageError("identify", f"{before.size:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
@@ -410,13 +427,13 @@ def _read(file: SourceFile, check: Callable[[BinaryIO], None]) -> tuple[SourceFi
             data = source.stream.read()
             after = source.state()
     except OSError as error:
-        raise ImageError("read", _reason(error)) from error
+        raise ImageError("read", _describe_error(error)) from error
     if before != after or (after.size is not None and len(data) != after.size):
         raise ImageError("read", "changed while it was read")
     return after, data
 
 
-def _reason(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file (a broken link, or it vanished)"
     if isinstance(error, PermissionError):

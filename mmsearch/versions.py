@@ -100,10 +100,10 @@ class ScoresEntry:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well pictures of one kind came out by the route that was taken, held against the exact one.
+    """How well pictures that are decoded alike agree with the exact route.
 
-    format, orientation, route: see `mmsearch.loader.Kind`. images: compared. psnr_*: of the pixels, in dB; None where
-    all are equal (to the median, or to the lowest). cosine_*: of the embeddings, the sample's mean subtracted.
+    format, orientation, route: see `mmsearch.loader.DecodeGroup`. images: compared. psnr_*: of the pixels, in dB; None
+    where all are equal (to the median, or to the lowest). cosine_*: of the embeddings, the sample's mean subtracted.
     """
 
     format: str

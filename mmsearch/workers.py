@@ -16,7 +16,7 @@ _Result = TypeVar("_Result")
 
 
 class Overdue(Exception):
-    """A task ran longer than it may, and was left alone."""
+    """A task ran longer than it may; its thread is waited for no longer."""
 
 
 class Workers:
@@ -36,7 +36,7 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop what has not been started, and let the threads end when they are done; waits for none of them."""
+        """Drop the tasks that have not been started. The threads end after their current tasks; none is waited for."""
         while True:
             try:
                 task = self._tasks.get_nowait()
@@ -48,7 +48,7 @@ class Workers:
             self._tasks.put(None)
 
     def add(self, count: int) -> None:
-        """Have so many more threads."""
+        """Start `count` more threads."""
         for _ in range(count):
             self._add_thread()
 
@@ -59,8 +59,8 @@ class Workers:
         return future
 
     def result(self, future: "Future[_Result]", seconds: float) -> _Result:
-        """What a task returned or raised. Raises Overdue where it has been running for longer than `seconds`; then its
-        thread is left to itself, and another takes its place."""
+        """Wait for a task; return or raise what it did. Raises Overdue where it has been running for longer than
+        `seconds`: then its thread is given up, and a new one takes its place."""
         while True:
             try:
                 return future.result(timeout=self.left(future, seconds))
@@ -69,7 +69,7 @@ class Workers:
                     return future.result()
 
     def left(self, future: "Future[Any]", seconds: float) -> float:
-        """How much longer a task may take: all of `seconds` while it waits for a thread. Raises Overdue as `result`."""
+        """How many seconds a task still has: all of them while it waits for a thread. Raises Overdue, see `result`."""
         started = self._started.get(future)
         if started is None or future.done():
             return seconds

@@ -21,7 +21,7 @@ from PIL import Image
 from mmsearch.cluster import dispatcher, ray
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.embedding.parity import ParityCheck
-from mmsearch.embedding.pieces import Piece, Pieces, parts_of
+from mmsearch.embedding.pieces import Piece, PieceCutter, split_piece
 from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import Encoder, Pixels, preprocessing
 from mmsearch.errors import (
@@ -478,9 +478,9 @@ def tasks(count: int, archive: Callable[[int], Container | None] = lambda _: Non
     return [Task(file, 1, None, None) for file in files]
 
 
-def cut(pieces_of: Pieces, workers: int = 2) -> list[int]:
+def cut(pieces_of: PieceCutter, workers: int = 2) -> list[int]:
     sizes = []
-    while (piece := pieces_of.next(workers)) is not None:
+    while (piece := pieces_of.next_piece(workers)) is not None:
         sizes.append(len(piece.tasks))
     return sizes
 
@@ -492,8 +492,8 @@ def test_pieces_take_some_seconds_and_shrink_towards_the_end() -> None:
         given.append(count)
         return sum(given) - count
 
-    plan = Pieces(tasks(5000), reserve)
-    first = plan.next(2)
+    plan = PieceCutter(tasks(5000), reserve)
+    first = plan.next_piece(2)
     assert first is not None
     assert (first.first_row_id, len(first.tasks)) == (0, 256)
     plan.learn_rate(256, 10.0)
@@ -502,7 +502,7 @@ def test_pieces_take_some_seconds_and_shrink_towards_the_end() -> None:
     assert sizes[-1] <= 32
     assert sorted(sizes, reverse=True)[4:] == sizes[4:]
     assert 256 + sum(sizes) == sum(given) == 5000
-    quick = Pieces(tasks(400_000), reserve)
+    quick = PieceCutter(tasks(400_000), reserve)
     quick.learn_rate(256, 0.01)
     assert cut(quick)[0] == pieces.MOST
 
@@ -515,21 +515,23 @@ def test_an_archive_is_for_one_worker() -> None:
         return lambda place: found if 200 <= place < past else None
 
     for past, expected in ((300, 300), (480, 480), (4000, 200)):
-        piece = Pieces(tasks(5000, archive(past)), lambda _: 0).next(2)
+        piece = PieceCutter(tasks(5000, archive(past)), lambda _: 0).next_piece(2)
         assert piece is not None
         assert len(piece.tasks) == expected
-    inside = Pieces(tasks(5000, lambda _: Container("/r/a.tar", "tar", 1, 1, 1, complete=True)), lambda _: 0).next(2)
+    inside = PieceCutter(
+        tasks(5000, lambda _: Container("/r/a.tar", "tar", 1, 1, 1, complete=True)), lambda _: 0
+    ).next_piece(2)
     assert inside is not None
     assert len(inside.tasks) == 256
 
 
 def test_parts_keep_their_row_ids() -> None:
     piece = Piece(1000, tuple(tasks(100)))
-    parts = parts_of(piece)
+    parts = split_piece(piece)
     assert len(parts) == 15
     assert [part.first_row_id for part in parts] == list(range(1000, 1100, 7))
     assert sum((part.tasks for part in parts), ()) == piece.tasks
-    assert parts_of(parts_of(parts[0])[0]) == [parts_of(parts[0])[0]]
+    assert split_piece(split_piece(parts[0])[0]) == [split_piece(parts[0])[0]]
 
 
 def test_content_hashes_are_found_among_those_that_are_known() -> None:
@@ -537,7 +539,7 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
     known = [bytes([n]) * 15 + b"\0" for n in range(1, 50, 2)]
 
     def holder(hashes: list[bytes]) -> worker._PieceBuffer:
-        return worker._PieceBuffer(Piece(0, ()), worker.hashes(hashes), FakeEncoder(), ParityCheck(), StageClock())
+        return worker._PieceBuffer(Piece(0, ()), worker.sort_hashes(hashes), FakeEncoder(), ParityCheck(), StageClock())
 
     held = holder(known)
     assert all(held.knows(each) for each in known)

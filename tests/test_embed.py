@@ -465,7 +465,7 @@ def test_an_interrupted_move_is_continued_by_the_same_call(tmp_path: Path) -> No
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "COMMIT_SECONDS", -1.0)
-        patch.setattr(flow, "_TOGETHER", 1)
+        patch.setattr(flow, "_MOST_WAITING", 1)
         with pytest.raises(KeyboardInterrupt):
             embed([folder], gallery=tmp_path / "g", encoder=FakeEncoder(), progress=stop)
     assert Gallery.open(tmp_path / "g").live_rows("images") > 260  # old and new names both

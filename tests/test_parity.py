@@ -16,12 +16,12 @@ from torch.nn.functional import interpolate
 from mmsearch import encoders
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, parity, recording
 from mmsearch.embedding.parity import ParityCheck, centred_cosines, psnr, top10_overlap
-from mmsearch.embedding.redoing import vectors_exactly
+from mmsearch.embedding.redoing import encode_exactly
 from mmsearch.encoders import Encoder, open_clip_encoder, preprocessing
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
-from mmsearch.loader import Kind
+from mmsearch.loader import DecodeGroup
 from mmsearch.upkeep.summary import info
 from tests.models import write_tiny_model
 
@@ -288,11 +288,11 @@ def test_int8_is_for_transformers_on_cpus(model: str, monkeypatch: pytest.Monkey
 
 def test_which_pictures_are_compared() -> None:
     """The first eight of each kind, then ever fewer, so that a long run is sampled to its end."""
-    check, kind = ParityCheck(), Kind("JPEG", 1, "turbo")
-    chosen = [number for number in range(1, 101) if check.wanted(kind, b"%d" % number)]
+    check, kind = ParityCheck(), DecodeGroup("JPEG", 1, "turbo")
+    chosen = [number for number in range(1, 101) if check.should_sample(kind, b"%d" % number)]
     assert chosen == [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]
-    assert check.wanted(Kind("JPEG", 6, "turbo"), b"1")
-    assert all(check.wanted(kind, b"%d" % number) for number in chosen)  # files that are read twice
+    assert check.should_sample(DecodeGroup("JPEG", 6, "turbo"), b"1")
+    assert all(check.should_sample(kind, b"%d" % number) for number in chosen)  # files that are read twice
 
 
 def test_a_picture_that_is_decoded_twice_takes_one_place_of_the_sample(model: str, tmp_path: Path) -> None:
@@ -405,14 +405,14 @@ def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
     """Measured as soon as there are enough samples, the rest of the kind is not encoded by the fast way first."""
     encoder = encoders.open(model, device="cpu")
     odd_file(monkeypatch)
-    monkeypatch.setattr(parity, "_FULL", 4)
+    monkeypatch.setattr(parity, "_MOST_SAMPLES", 4)
     again: list[int] = []
 
     def counted(files: Sequence[Any], *rest: Any) -> Any:
         again.append(len(files))
-        return vectors_exactly(files, *rest)
+        return encode_exactly(files, *rest)
 
-    monkeypatch.setattr(recording, "vectors_exactly", counted)
+    monkeypatch.setattr(recording, "encode_exactly", counted)
     for seed in range(40):
         (with_odd_files / f"odd_z{seed}.jpg").write_bytes(jpeg(400 + seed, (120, 90), 6))
     report = run(with_odd_files, tmp_path / "g", encoder, batch_size=2, threads=1)

@@ -20,7 +20,7 @@ from mmsearch.versions import Provenance
 __all__ = ["embed_captions"]
 
 _EXAMPLES = 10  # of captions without a picture, and of pictures without a caption
-_CHUNK = 2_048  # captions between two looks at the clock: seconds of work on a small machine
+_COMMIT_ROWS = 2_048  # captions between two looks at the clock: seconds of work on a small machine
 
 
 def embed_captions(
@@ -30,13 +30,14 @@ def embed_captions(
     captions: CaptionFile,
     progress: ProgressCallback,
 ) -> CaptionCounts:
-    """Make the gallery's captions of `file` (absolute) those of `captions`; unchanged ones keep their rows.
+    """Make `captions` the gallery's captions of `file` (absolute); unchanged ones keep their rows.
 
-    Of a folder or an archive with captions beside the pictures, those without a picture are reported and not embedded.
+    `file` may be a folder or an archive with captions beside the pictures. Then captions without a picture are reported
+    and not embedded.
     """
     source = writer.uri(file)
-    live, gone = _live(writer, source)
-    images = _Images(writer, file)
+    live, deleted = _read_live_captions(writer, source)
+    images = _ImageFinder(writer, file)
     changed: list[tuple[CaptionRow, int | None]] = []
     unchanged = 0
     unmatched: list[CaptionLine] = []
@@ -47,22 +48,22 @@ def embed_captions(
             if line.stem:
                 continue
         path, path_bytes = (None, None) if name is None else stored_name(name)
-        own = source if line.member is None else f"{source}{MEMBER}{shown(line.member)}"
-        row = CaptionRow(line.caption, root_id, path, path_bytes, own, line.ordinal)
-        row_id, old = live.pop((own, line.ordinal), (None, None))
-        if old is not None and replace(old, truncated=None) == row:
+        caption_source = source if line.member is None else f"{source}{MEMBER}{shown(line.member)}"
+        row = CaptionRow(line.caption, root_id, path, path_bytes, caption_source, line.ordinal)
+        old_row_id, old_row = live.pop((caption_source, line.ordinal), (None, None))
+        if old_row is not None and replace(old_row, truncated=None) == row:
             unchanged += 1
         else:
-            changed.append((row, row_id))
+            changed.append((row, old_row_id))
     uncaptioned = images.uncaptioned() if any(line.stem for line in captions.lines) else []
     truncated = _encode(writer, encoder, changed, progress)
-    gone += [row_id for row_id, _ in live.values()]
-    writer.delete(CAPTIONS.name, gone)
+    deleted += [old_row_id for old_row_id, _ in live.values()]
+    writer.delete(CAPTIONS.name, deleted)
     return CaptionCounts(
-        added=sum(row_id is None for _, row_id in changed),
-        updated=sum(row_id is not None for _, row_id in changed),
+        added=sum(old_row_id is None for _, old_row_id in changed),
+        updated=sum(old_row_id is not None for _, old_row_id in changed),
         unchanged=unchanged,
-        deleted=len(gone),
+        deleted=len(deleted),
         truncated=truncated,
         unmatched=len(unmatched),
         problems=tuple(f"{file.name}: {problem}" for problem in captions.problems),
@@ -74,21 +75,23 @@ def embed_captions(
     )
 
 
-_Key = tuple[str, int]  # source, ordinal
+_CaptionKey = tuple[str, int]  # source, ordinal
 
 
-def _live(writer: GalleryWriter, source: str) -> tuple[dict[_Key, tuple[int, CaptionRow]], list[int]]:
-    """The captions of a source that the gallery holds, and the row ids of those that stand in it twice."""
-    live: dict[_Key, tuple[int, CaptionRow]] = {}
-    twice: list[int] = []
+def _read_live_captions(
+    writer: GalleryWriter, source: str
+) -> tuple[dict[_CaptionKey, tuple[int, CaptionRow]], list[int]]:
+    """Read the captions of a source that the gallery holds. Returns them, and the row ids of repeated ones."""
+    live: dict[_CaptionKey, tuple[int, CaptionRow]] = {}
+    repeated: list[int] = []
     for row_id, row in writer.gallery.all_captions():
         if row.source == source or row.source.startswith(f"{source}{MEMBER}"):
             key = (row.source, row.ordinal)
             if key in live:
-                twice.append(row_id)
+                repeated.append(row_id)
             else:
                 live[key] = (row_id, row)
-    return live, twice
+    return live, repeated
 
 
 def _encode(
@@ -98,8 +101,8 @@ def _encode(
     progress: ProgressCallback,
 ) -> int:
     truncated = 0
-    for start in range(0, len(changed), _CHUNK):
-        chunk = changed[start : start + _CHUNK]
+    for start in range(0, len(changed), _COMMIT_ROWS):
+        chunk = changed[start : start + _COMMIT_ROWS]
         model = encoder()
         encoded = model.text.encode([row.caption for row, _ in chunk])
         truncated += int(np.count_nonzero(encoded.truncated))
@@ -113,65 +116,65 @@ def _encode(
     return truncated
 
 
-_Picture = tuple[int, str]  # root id, name
+_ImageKey = tuple[int, str]  # root id, name
 
 
-class _Images:
-    """Finds the picture that a source of captions means, by its path or by its path without the suffix."""
+class _ImageFinder:
+    """Finds the image of a caption, by its path or by its path without the suffix."""
 
     def __init__(self, writer: GalleryWriter, source: Location) -> None:
         self._writer, self._source, self._is_folder = writer, source, is_folder(source)
-        self._by_location: dict[str, _Picture] = {}
-        self._alike: dict[str, _Picture] = {}  # by the composed location, where that is another
-        self._by_name: dict[str, _Picture | None] = {}  # by the composed name
-        self._found: set[_Picture] = set()
+        self._by_location: dict[str, _ImageKey] = {}
+        self._by_composed_location: dict[str, _ImageKey] = {}  # by the composed location, where that is another
+        self._by_name: dict[str, _ImageKey | None] = {}  # by the composed name
+        self._matched: set[_ImageKey] = set()
         self._folders = {root.id: str(writer.root_path(root)) for root in writer.roots}
 
-    def find(self, line: CaptionLine) -> _Picture | tuple[None, None]:
-        """(root id, name) of a live picture, or (None, None).
+    def find(self, line: CaptionLine) -> _ImageKey | tuple[None, None]:
+        """(root id, name) of the live image of a caption, or (None, None).
 
-        Its `image` is taken as a path from the source, then from each root, then as a name that only one picture has.
+        `line.image` is tried as a path from the source, then from each root, then as a name that only one image has.
         """
         if not self._by_location:
-            self._by_location = self._locations(stems=line.stem)
+            self._by_location = self._read_locations(stems=line.stem)
         image = line.image or ""
         beside = str(self._source if self._is_folder else self._source.parent)
         if line.stem and not self._is_folder:
             image = f"{self._source.name}{MEMBER}{image}"
         for base in (beside, *self._folders.values()):
             location = joined(base, image)
-            known = self._by_location.get(location) or self._alike.get(composed(location))
+            known = self._by_location.get(location) or self._by_composed_location.get(composed(location))
             if known is not None:
-                self._found.add(known)
+                self._matched.add(known)
                 return known
-        picture = self._by_name.get(composed(os.path.basename(image)))  # noqa: PTH119
-        if picture is None:
+        image_key = self._by_name.get(composed(os.path.basename(image)))  # noqa: PTH119
+        if image_key is None:
             return None, None
-        self._found.add(picture)
-        return picture
+        self._matched.add(image_key)
+        return image_key
 
     def uncaptioned(self) -> list[str]:
-        """The pictures beside the captions that none of them means: of the source, else of the roots that it names."""
-        at = str(self._source)
+        """The names of images without a caption: of those in the source, else of those in the roots of its images."""
+        source_location = str(self._source)
         inside = [
-            picture
-            for location, picture in self._by_location.items()
-            if location.startswith((f"{at}/", f"{at}{MEMBER}"))
+            image_key
+            for location, image_key in self._by_location.items()
+            if location.startswith((f"{source_location}/", f"{source_location}{MEMBER}"))
         ]
         if not inside:
-            roots = {root_id for root_id, _ in self._found}
-            inside = [picture for picture in self._by_location.values() if picture[0] in roots]
-        return [name for root_id, name in inside if (root_id, name) not in self._found]
+            roots = {root_id for root_id, _ in self._matched}
+            inside = [image_key for image_key in self._by_location.values() if image_key[0] in roots]
+        return [name for root_id, name in inside if (root_id, name) not in self._matched]
 
-    def _locations(self, *, stems: bool) -> dict[str, _Picture]:
-        found: dict[str, _Picture] = {}
+    def _read_locations(self, *, stems: bool) -> dict[str, _ImageKey]:
+        by_location: dict[str, _ImageKey] = {}
         for _, root_id, name in self._writer.gallery.image_names():
             if root_id in self._folders:
-                known = os.path.splitext(name)[0] if stems else name  # noqa: PTH122
-                location = f"{self._folders[root_id]}/{known}"
-                found.setdefault(location, (root_id, name))
-                if (other := composed(location)) != location:
-                    self._alike.setdefault(other, (root_id, name))
-                base = composed(known.rpartition("/")[2])
-                self._by_name[base] = None if base in self._by_name else (root_id, name)
-        return found
+                known_name = os.path.splitext(name)[0] if stems else name  # noqa: PTH122
+                location = f"{self._folders[root_id]}/{known_name}"
+                by_location.setdefault(location, (root_id, name))
+                if (composed_location := composed(location)) != location:
+                    self._by_composed_location.setdefault(composed_location, (root_id, name))
+                base_name = composed(known_name.rpartition("/")[2])
+                self._by_name[base_name] = None if base_name in self._by_name else (root_id, name)
+        return by_location

@@ -10,16 +10,16 @@ from typing import Protocol
 from mmsearch.cluster import Dispatcher, FinishedPiece, LostPiece, WorkerPool
 from mmsearch.embedding.file_sync import TaskRun
 from mmsearch.embedding.parity import ParityCheck
-from mmsearch.embedding.pieces import Piece, Pieces, parts_of
+from mmsearch.embedding.pieces import Piece, PieceCutter, split_piece
 from mmsearch.embedding.recording import RowRecorder
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.sink import LoadedTask
 from mmsearch.embedding.stage_times import StageClock
-from mmsearch.embedding.worker import PieceOutcome, WorkerInfo, hashes
+from mmsearch.embedding.worker import PieceOutcome, WorkerInfo, sort_hashes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityError, SourceError
 from mmsearch.items import AnyKind
-from mmsearch.loader import Loaded
+from mmsearch.loader import LoadedFile
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import open_source_file
 from mmsearch.sync import Task
@@ -104,7 +104,7 @@ class _PlanRun:
     ) -> None:
         self._pool, self._recorder = pool, recorder
         self._check_worker, self._announce = check_worker, announce
-        self._pieces = Pieces(tasks, partial(recorder.writer.reserve, recorder.kind.name))
+        self._pieces = PieceCutter(tasks, partial(recorder.writer.reserve, recorder.kind.name))
         self._workers: dict[int, WorkerInfo] = {}
         self._lanes: dict[int, int] = {}
         self._shared_count = -1
@@ -115,8 +115,8 @@ class _PlanRun:
         self._share_known_hashes()
         dispatcher: Dispatcher[Piece, PieceOutcome] = Dispatcher(
             self._pool,
-            next_piece=self._pieces.next,
-            split_piece=parts_of,
+            next_piece=self._pieces.next_piece,
+            split_piece=split_piece,
             on_ready=self._add_worker,
             fatal_errors=(ParityError, EncoderMismatch),
             announce=self._announce,
@@ -149,7 +149,7 @@ class _PlanRun:
         self._lanes[finished.worker] = outcome.clock.lanes
         provenance = self._workers[finished.worker].provenance
         self._recorder.checks.setdefault(provenance, ParityCheck()).join(outcome.compared)
-        self._recorder.adopted(piece.tasks, piece.first_row_id, outcome)
+        self._recorder.adopt_outcome(piece.tasks, piece.first_row_id, outcome)
         self.skipped += len(outcome.skipped)
         self._share_known_hashes()
 
@@ -158,14 +158,14 @@ class _PlanRun:
         self._announce(f"{task.file.location} ended every worker that read it, and is skipped: {lost_piece.reason}")
         error = ImageError("decode", "ended every worker that read it")
         self._recorder.writer.release(self._recorder.kind.name, lost_piece.piece.first_row_id, 1)
-        self._recorder.skipped([LoadedTask(task, Loaded(task.file, error=error))])
+        self._recorder.add_skipped([LoadedTask(task, LoadedFile(task.file, error=error))])
         self.skipped += 1
 
     def _share_known_hashes(self) -> None:
         known = self._recorder.known
         if self._shared_count < 0 or len(known) > max(_GROWTH * self._shared_count, self._shared_count + _LEAST_GROWTH):
             self._shared_count = len(known)
-            self._pool.share(hashes(list(known)))
+            self._pool.share(sort_hashes(list(known)))
 
 
 def _require_sources(piece: Piece, outcome: PieceOutcome, machine: str) -> None:

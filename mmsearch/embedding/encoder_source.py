@@ -1,4 +1,4 @@
-"""Where the encoder of a run comes from: loaded here when it is first needed, or by workers, each for itself."""
+"""Loads the encoder of a run: in this process when it is first needed, or in each worker of a cluster."""
 
 import threading
 import warnings
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mmsearch import encoders
 from mmsearch.embedding.cluster_run import ClusterExecutor
-from mmsearch.embedding.file_sync import route
+from mmsearch.embedding.file_sync import route_of
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.worker import WorkerInfo, WorkerSettings
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
@@ -24,7 +24,7 @@ _DEMO_WARNING = (
 
 
 class EncoderSource:
-    """Loads the encoder when something has to be encoded, and not before: a run that only looks stays quick."""
+    """Loads the encoder when something has to be encoded, and not before: a run without changes stays quick."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class EncoderSource:
         self._announce(f"encoding with {identity.spec} on {device}, {precision}")
 
     def make_ray_executor(self) -> ClusterExecutor:
-        """An executor whose workers load the encoder, each for itself. Raises ClusterError where there is no Ray."""
+        """Make an executor whose workers load the encoder themselves. Raises ClusterError where there is no Ray."""
         from mmsearch.cluster.ray import RayWorkerPool
 
         options, writer = self._options, self._writer
@@ -97,7 +97,7 @@ class EncoderSource:
         worker_options = replace(options, precision=self._precision())
 
         def start_pool(kind: AnyKind) -> RayWorkerPool:
-            settings = WorkerSettings(wanted, worker_options, kind, route(kind, options), writer.gallery.path, dtype)
+            settings = WorkerSettings(wanted, worker_options, kind, route_of(kind, options), writer.gallery.path, dtype)
             address = None if options.ray == "any" else options.ray
             gpus = options.device != "cpu"
             return RayWorkerPool(address, settings, threads=options.threads, gpus=gpus, announce=self._announce)

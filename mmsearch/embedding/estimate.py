@@ -25,10 +25,15 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What a sample cost. sample: pictures in it; unreadable: files that are none, of the same draw.
+    """How long a sample took, and how long the run would take.
 
-    load_seconds: for reading and decoding a file, all decoders at work. encode_seconds: for encoding a picture.
-    seconds: for the whole run. bottleneck: the slower of the two.
+    Attributes:
+        sample: how many pictures were encoded.
+        unreadable: how many more files were drawn that hold no picture.
+        load_seconds: for reading and decoding a file, with all decoders at work.
+        encode_seconds: for encoding a picture.
+        seconds: for the whole run.
+        bottleneck: the slower of the two.
     """
 
     device: str
@@ -43,10 +48,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would do. new, changed, retried: files that it would embed, if their content is not known yet.
+    """What a run would do.
 
-    gone: pictures whose files are no longer there and that it would delete. timing: None where nothing is to be
-    embedded, or where the model cannot be loaded; `untimed` says why.
+    Attributes:
+        new, changed, retried: files that it would embed, where their content is not known yet.
+        gone: pictures that it would delete, since their files are no longer there.
+        timing: None where nothing has to be embedded, or where the model cannot be loaded.
+        untimed: why the model cannot be loaded.
     """
 
     gallery: Location
@@ -61,12 +69,12 @@ class Estimate:
 
 
 def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], options: EmbedOptions) -> Estimate:
-    """What carrying out `plan` would mean. Reads and encodes a sample of it; writes nothing."""
+    """Estimate a run of `plan`: read and encode a sample of it, and write nothing."""
     timing, untimed = None, None
-    pictures = [task for task in plan.tasks if task.kind.side == DEFAULT_KIND.side]
-    if pictures:
+    image_tasks = [task for task in plan.tasks if task.kind.side == DEFAULT_KIND.side]
+    if image_tasks:
         try:
-            timing = _timing(pictures, encoder(), options)
+            timing = _time_sample(image_tasks, encoder(), options)
         except EncoderError as error:
             untimed = str(error)
     changed = sum(task.replaces is not None for task in plan.tasks)
@@ -84,18 +92,20 @@ def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], opti
     )
 
 
-def _timing(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> Timing:
-    places = np.linspace(0, len(tasks) - 1, min(len(tasks), _SAMPLE)).astype(int)  # from all over: folders differ
+def _time_sample(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> Timing:
+    sample_indices = np.linspace(0, len(tasks) - 1, min(len(tasks), _SAMPLE)).astype(
+        int
+    )  # from all over: folders differ
     load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
     threads = options.threads or os.cpu_count() or 1
     started = time.perf_counter()
     with Workers(threads, "mmsearch-load") as workers:
-        files = (tasks[place].file for place in places)
-        loaded = list(load(files, lambda: encoder.image, workers, threads, options=load_options))
-    load_seconds = (time.perf_counter() - started) / len(loaded)
-    pixels = [picture.pixels for picture in loaded if picture.pixels is not None]
-    encode_seconds = _encode_seconds(encoder, pixels, options.batch_size or _BATCH) if pixels else 0.0
-    share = len(pixels) / len(loaded)
+        files = (tasks[index].file for index in sample_indices)
+        loaded_files = list(load(files, lambda: encoder.image, workers, threads, options=load_options))
+    load_seconds = (time.perf_counter() - started) / len(loaded_files)
+    pixels = [loaded_files.pixels for loaded_files in loaded_files if loaded_files.pixels is not None]
+    encode_seconds = _time_encoding(encoder, pixels, options.batch_size or _BATCH) if pixels else 0.0
+    share = len(pixels) / len(loaded_files)
     loading, encoding = load_seconds * len(tasks), encode_seconds * share * len(tasks)
     # A GPU encodes while the processor decodes; on the processor the two share its cores.
     together = loading + encoding if encoder.device == "cpu" else max(loading, encoding)
@@ -103,7 +113,7 @@ def _timing(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> T
         device=encoder.device,
         precision=encoder.precision,
         sample=len(pixels),
-        unreadable=len(loaded) - len(pixels),
+        unreadable=len(loaded_files) - len(pixels),
         load_seconds=load_seconds,
         encode_seconds=encode_seconds,
         seconds=together,
@@ -111,7 +121,7 @@ def _timing(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> T
     )
 
 
-def _encode_seconds(encoder: Encoder, pixels: Sequence[np.ndarray], batch_size: int) -> float:
+def _time_encoding(encoder: Encoder, pixels: Sequence[np.ndarray], batch_size: int) -> float:
     encoder.image.encode(np.stack(pixels[:batch_size]))  # the first batch warms up
     started = time.perf_counter()
     for start in range(0, len(pixels), batch_size):

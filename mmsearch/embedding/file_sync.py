@@ -17,15 +17,15 @@ from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, kinds
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sync import Plan, Task, check_prune, count_lost, suspicious
 
-__all__ = ["Executor", "FileRun", "LocalExecutor", "TaskRun", "embed_files", "route"]
+__all__ = ["Executor", "FileRun", "LocalExecutor", "TaskRun", "embed_files", "route_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """What became of some tasks, beside what the recorder wrote.
+    """The result of some tasks, beside what the recorder wrote.
 
     Attributes:
-        skipped: how many files.
+        skipped: how many files were skipped.
         clock: where the time went.
     """
 
@@ -35,11 +35,11 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class FileRun:
-    """What became of the files of a plan.
+    """The result of a plan.
 
     Attributes:
-        images: what happened to images, and to all files.
-        others: to the items of other kinds, by their names.
+        images: counts of images, and of all files.
+        others: counts of the items of other kinds, by their names.
         stages: where the time went.
     """
 
@@ -49,7 +49,7 @@ class FileRun:
 
 
 class Executor(Protocol):
-    """Has files embedded, by this process or by others."""
+    """Embeds files, in this process or in others."""
 
     def run_tasks(
         self,
@@ -59,10 +59,10 @@ class Executor(Protocol):
         options: EmbedOptions,
         progress: ProgressCallback,
     ) -> TaskRun:
-        """Bring everything of `tasks` into `recorder` and settle it.
+        """Embed `tasks`, give the results to `recorder`, and settle it.
 
-        encoder: loads it, in this process. Where this raises, `recorder` holds what was done until then, or has been
-        abandoned.
+        encoder: loads the encoder, in this process. Where this method raises, `recorder` holds what was done until
+        then, or has been abandoned.
         """
         ...
 
@@ -80,12 +80,12 @@ class LocalExecutor:
     ) -> TaskRun:
         """See `Executor`."""
 
-        def tell(done: int, skipped: int) -> None:
+        def report(done: int, skipped: int) -> None:
             progress(Progress("embedding", done, len(tasks), skipped))
 
         clock = StageClock(threads=options.threads or os.cpu_count() or 1)
         with recorder.settling():
-            skipped = process_files(tasks, recorder, encoder, options, clock, tell=tell)
+            skipped = process_files(tasks, recorder, encoder, options, clock, report=report)
         clock.write = recorder.write_seconds
         clock.transfer, clock.encode = recorder.transfer_seconds, recorder.encode_seconds
         return TaskRun(skipped, clock)
@@ -101,12 +101,12 @@ def embed_files(
 ) -> FileRun:
     """Embed the tasks of a plan, committing as it goes, and leave the deletes of what vanished pending.
 
-    executor: who does it; by default this process.
+    executor: by default a `LocalExecutor`.
     """
     executor = executor or LocalExecutor()
     clock = StageClock()
     recorders = {
-        kind.name: RowRecorder(writer, kind, route(kind, options), ParityCheck(), options)
+        kind.name: RowRecorder(writer, kind, route_of(kind, options), ParityCheck(), options)
         for kind in kinds()
         if kind.files is not None
     }
@@ -122,25 +122,30 @@ def embed_files(
         name: ItemCounts(recorder.added, recorder.updated, recorder.copied, plan.unchanged[name], deleted[name])
         for name, recorder in recorders.items()
     }
-    images = _of_run(plan, recorders, skipped, counts.pop(DEFAULT_KIND.name))
+    images = _count_images(plan, recorders, skipped, counts.pop(DEFAULT_KIND.name))
     return FileRun(images, counts, clock.times())
 
 
-def route(kind: AnyKind, options: EmbedOptions) -> str:
-    """How files become what is encoded, as provenance says it."""
+def route_of(kind: AnyKind, options: EmbedOptions) -> str:
+    """The route by which files become what is encoded; see `Provenance.route`."""
     if kind.side != "image":
         return kind.side
     return "benchmark" if options.benchmark else "exact" if options.exact else "fast"
 
 
 def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: EmbedOptions) -> Counter[str]:
-    """Delete what is gone and what can no longer be decoded; how many of each kind. All roots are checked before any
-    delete is made."""
+    """Delete the rows of files that are gone or can no longer be decoded. Returns how many of each kind.
+
+    All roots are checked before anything is deleted.
+    """
     writer = next(iter(recorders.values())).writer
     deleted = Counter({name: len(recorder.broken) for name, recorder in recorders.items()})
     for root in plan.roots:
         broken = [
-            entry for recorder in recorders.values() for entry in recorder.broken if entry[0].root_id == root.root_id
+            file_and_reason
+            for recorder in recorders.values()
+            for file_and_reason in recorder.broken
+            if file_and_reason[0].root_id == root.root_id
         ]
         if not options.prune and suspicious(root.gone + len(broken), root.live):
             lost = sum(
@@ -158,8 +163,8 @@ def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: 
     return deleted
 
 
-def _of_run(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int, images: ItemCounts) -> ImageCounts:
-    unknown = [entry for recorder in recorders.values() for entry in recorder.unknown]
+def _count_images(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int, images: ItemCounts) -> ImageCounts:
+    unknown = [file_and_reason for recorder in recorders.values() for file_and_reason in recorder.unknown]
     written = sum(recorder.added + recorder.updated for recorder in recorders.values())
     return ImageCounts(
         added=images.added,

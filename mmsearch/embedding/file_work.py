@@ -1,4 +1,4 @@
-"""Files in, what becomes of them out: the work itself, the same in this process and on another machine."""
+"""Reads, decodes and encodes files and gives the results to a sink: the same in this process and on a cluster."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -12,13 +12,13 @@ from mmsearch.embedding.stage_times import StageClock
 from mmsearch.embedding.text_work import embed_texts
 from mmsearch.encoders import DecodesJpeg, Encoder, ImageSide
 from mmsearch.errors import EncoderError
-from mmsearch.loader import NVJPEG, LoadOptions, OnDevice, load
+from mmsearch.loader import NVJPEG, GpuDecoding, LoadOptions, load
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 
 __all__ = ["process_files"]
 
-_WAITING = 64  # threads that wait for a GPU: as many as it decodes together
+_GPU_THREADS = 64  # threads that wait for a GPU: as many as it decodes together
 
 
 def process_files(
@@ -29,17 +29,17 @@ def process_files(
     clock: StageClock,
     *,
     sizes: BatchSize | None = None,
-    tell: Callable[[int, int], None] = lambda done, skipped: None,
+    report: Callable[[int, int], None] = lambda done, skipped: None,
 ) -> int:
-    """Read, decode and encode files of one kind, and give `sink` all that becomes of them; how many were skipped.
+    """Read, decode and encode files of one kind, and give the results to `sink`. Returns how many were skipped.
 
-    encoder: asked for on this thread when a picture has to be encoded and `sink` has none yet.
+    encoder: called in this thread when a picture has to be encoded and `sink` has no encoder yet.
     clock: gets the seconds of reading, decoding and resizing, and how many lanes encode.
-    sizes: of batches, as far as they were found before. tell: (files done, skipped of them), after each file.
-    Raises what went wrong, when `sink` has been given all that was encoded until then.
+    sizes: of batches, as found in earlier calls. report: called with (files done, skipped of them) after each file.
+    Errors are raised after `sink` has been given all that was encoded until then.
     """
     if tasks and tasks[0].kind.side == "text":
-        return embed_texts(tasks, sink, encoder, options, clock, tell=tell)
+        return embed_texts(tasks, sink, encoder, options, clock, report=report)
     load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
     if sizes is None and options.batch_size:
         sizes = BatchSize(options.batch_size)
@@ -47,51 +47,51 @@ def process_files(
 
     def image_side() -> ImageSide:
         if sink.encoder is None:
-            raise _EncoderWanted
+            raise _EncoderNeeded
         return sink.encoder.image
 
     with ExitStack() as devices, Workers(clock.threads, "mmsearch-load") as workers:
-        on_device: OnDevice | None = None
+        gpu: GpuDecoding | None = None
 
-        def begin(encoder: Encoder) -> None:
-            nonlocal on_device
-            clock.lanes = flow.begin(encoder)
-            on_device = _on_device(encoder.image, options, sink.parity, devices)
-            if on_device is not None:
-                workers.add(on_device.threads)
-                clock.gpu_decoders = on_device.decoder.threads
+        def set_encoder(encoder: Encoder) -> None:
+            nonlocal gpu
+            clock.lanes = flow.set_encoder(encoder)
+            gpu = _open_gpu_decoder(encoder.image, options, sink.parity, devices)
+            if gpu is not None:
+                workers.add(gpu.threads)
+                clock.gpu_decoders = gpu.decoder.threads
 
         flow = Flow(sink, workers, clock.threads, sizes)
         try:
             if sink.encoder is not None:
-                begin(sink.encoder)
+                set_encoder(sink.encoder)
             while done < len(tasks):
                 files = (task.file for task in tasks[done:])
-                pictures = load(
+                loaded_files = load(
                     *(files, image_side, workers, clock.threads),
-                    known=sink.knows,
-                    sampled=sink.parity.wanted,
+                    is_known=sink.knows,
+                    is_sampled=sink.parity.should_sample,
                     options=load_options,
-                    on_device=on_device,
+                    gpu=gpu,
                 )
                 try:
-                    for picture in pictures:
-                        flow.take(tasks[done], picture)
-                        clock.add(picture.seconds)
-                        if picture.pixels is not None:
-                            by_gpu = picture.kind is not None and picture.kind.route == NVJPEG
+                    for loaded in loaded_files:
+                        flow.add(tasks[done], loaded)
+                        clock.add(loaded.seconds)
+                        if loaded.pixels is not None:
+                            by_gpu = loaded.group is not None and loaded.group.route == NVJPEG
                             clock.decoded_on_gpu += by_gpu
                             clock.decoded_on_cpu += not by_gpu
                         done += 1
-                        skipped += picture.error is not None
-                        tell(done, skipped)
-                except _EncoderWanted:
+                        skipped += loaded.error is not None
+                        report(done, skipped)
+                except _EncoderNeeded:
                     # Here and not in a decoder's thread: a download must answer to Ctrl-C. A few files are read again.
                     sink.encoder = encoder()
-                    begin(sink.encoder)
+                    set_encoder(sink.encoder)
             flow.finish()
-            if on_device is not None:
-                clock.gpu_decode += on_device.decoder.seconds
+            if gpu is not None:
+                clock.gpu_decode += gpu.decoder.seconds
         except BaseException:
             # Ctrl-C, a failing device: what is encoded is kept.
             try:
@@ -103,8 +103,10 @@ def process_files(
     return skipped
 
 
-def _on_device(images: ImageSide, options: EmbedOptions, parity: ParityCheck, devices: ExitStack) -> OnDevice | None:
-    """The GPU that decodes beside the cores, if there is one and it may. Raises EncoderError where it was asked for."""
+def _open_gpu_decoder(
+    images: ImageSide, options: EmbedOptions, parity: ParityCheck, devices: ExitStack
+) -> GpuDecoding | None:
+    """Open the GPU's decoder where there is one and the options allow it. Raises EncoderError where they require it."""
     if options.decode == "cpu" or (options.decode == "auto" and (options.exact or options.benchmark)):
         return None
     reason = images.why_no_jpeg_decoder() if isinstance(images, DecodesJpeg) else "this encoder has none"
@@ -112,7 +114,7 @@ def _on_device(images: ImageSide, options: EmbedOptions, parity: ParityCheck, de
         reason = "the exact route decodes with Pillow"
     if isinstance(images, DecodesJpeg) and reason is None:
         decoder = devices.enter_context(images.jpeg_decoder())
-        return OnDevice(decoder, parity.agrees, options.decode == "gpu", _WAITING)
+        return GpuDecoding(decoder, parity.agrees, options.decode == "gpu", _GPU_THREADS)
     if options.decode == "gpu":
         raise EncoderError(
             f"--decode gpu: {reason}; --decode auto decodes on the processor where there is no GPU for it"
@@ -120,5 +122,5 @@ def _on_device(images: ImageSide, options: EmbedOptions, parity: ParityCheck, de
     return None
 
 
-class _EncoderWanted(Exception):
+class _EncoderNeeded(Exception):
     """A picture is to be encoded, and the encoder is not loaded yet."""

@@ -1,4 +1,7 @@
-"""How well the quick way to a vector agrees with the exact one: sampled in every run, recorded, and a condition."""
+"""Measures on samples of every run how well vectors by the fast way agree with those by the exact one.
+
+The result is recorded. What does not agree is encoded by the exact way.
+"""
 
 import io
 import threading
@@ -13,14 +16,14 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders import Encoder, ImageSide
 from mmsearch.errors import ParityError
-from mmsearch.loader import MARGIN, NVJPEG, Kind, both_ways
+from mmsearch.loader import MARGIN, NVJPEG, DecodeGroup, load_fast_and_exact
 from mmsearch.names import shown
 from mmsearch.versions import Agreement, Disagreement, Parity
 
 __all__ = [
     "COSINE_GATES",
     "PSNR_GATES",
-    "Compared",
+    "ComparedImages",
     "ParityCheck",
     "Sample",
     "centred_cosines",
@@ -28,45 +31,53 @@ __all__ = [
     "top10_overlap",
 ]
 
-SAMPLE = 8  # of each kind, before anything of it is committed
+SAMPLE = 8  # of each group, before anything of it is committed
 
 # Found with scripts/parity_faults.py, which shows what is right and what is wrong on both sides of them.
 PSNR_GATES = {"pillow": 60.0, "turbo": 50.0, "turbo/2": 45.0, "turbo/4": 45.0, "turbo/8": 45.0, NVJPEG: 45.0}
-"""By route: dB, the median of a kind. Photographs have 54 to 75 where the size is full and 52 to 57 where it is scaled.
+"""By route: dB, the median of a group. Photographs have 54 to 75 where the size is full and 52 to 57 where scaled.
 Another interpolation leaves 34 to 47 of that. A GPU's decoder widens colour planes otherwise than libjpeg; its gate is
 that of scaled pictures and was not tried on one."""
 COSINE_GATES = {"fp32": 0.999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
-"""By precision: the mean of a kind's cosines, the sample's mean subtracted. fp32 has .9998 and more."""
+"""By precision: the mean of a group's cosines, the sample's mean subtracted. fp32 has .9998 and more."""
 
 # Generated pictures that join a sample in which there is too little to tell apart.
 _ANCHORS = 8
 _FEW = 8
-_FULL = 32  # samples, whose pixels are held until they are measured
+_MOST_SAMPLES = 32  # samples, whose pixels are held until they are measured
 _EXAMPLES = 5
-_CONTROLS = 2
+_CONTROL_FILES = 2
 _NARROW = 0.1  # root mean square distance of unit vectors from their mean
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture, both ways. error: see `FastPreprocessing.error`. vector: (dim,), the quick way.
-    reference: (3, H, W), what `ImageSide.prepare` gave."""
+    """One picture, both ways.
 
-    kind: Kind
+    Attributes:
+        error: of the pixels, see `FastPreprocessing.error`.
+        vector: (dim,), by the fast way.
+        reference: (3, H, W), from `ImageSide.prepare`.
+    """
+
+    group: DecodeGroup
     error: float
     vector: NDArray[np.float32]
     reference: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """Pictures that went both ways: kinds, errors as in `Sample`, vectors and references (n, dim).
+class ComparedImages:
+    """Pictures that were encoded both ways.
 
-    anchors: (m, dim), of generated pictures, where those alone would say little. disagreements: what of them went the
-    exact way.
+    Attributes:
+        groups, errors: as in `Sample`.
+        vectors, references: (n, dim).
+        anchors: (m, dim), vectors of generated pictures, where the pictures alone would say little.
+        disagreements: groups that do not agree.
     """
 
-    kinds: tuple[Kind, ...]
+    groups: tuple[DecodeGroup, ...]
     errors: tuple[float, ...]
     vectors: NDArray[np.float32]
     references: NDArray[np.float32]
@@ -75,70 +86,70 @@ class Compared:
 
 
 class ParityCheck:
-    """Collects samples while a run goes on, and holds them against the exact route whenever it is asked to."""
+    """Collects samples during a run, and compares them with the exact route when `measure` is called."""
 
     def __init__(self) -> None:
         self._counting = threading.Lock()
-        self._seen: Counter[Kind] = Counter()
-        self._chosen: set[tuple[Kind, bytes]] = set()
+        self._image_counts: Counter[DecodeGroup] = Counter()
+        self._chosen: set[tuple[DecodeGroup, bytes]] = set()
         self._waiting: list[Sample] = []
-        self._kinds: list[Kind] = []
+        self._groups: list[DecodeGroup] = []
         self._errors: list[float] = []
         self._vectors: list[NDArray[np.float32]] = []
         self._references: list[NDArray[np.float32]] = []
         self._anchors: NDArray[np.float32] | None = None
-        self._told = 0
-        self._apart: dict[Kind, Disagreement] = {}
-        self._joined: dict[Kind, Disagreement] = {}
+        self._compared_count = 0
+        self._disagreements: dict[DecodeGroup, Disagreement] = {}
+        self._joined_disagreements: dict[DecodeGroup, Disagreement] = {}
 
-    def wanted(self, kind: Kind, content_hash: bytes) -> bool:
-        """Whether the next picture of a kind goes the exact way too.
+    def should_sample(self, group: DecodeGroup, content_hash: bytes) -> bool:
+        """Whether the next picture of a group is encoded by the exact way too.
 
-        Of a kind that agrees the sample does: the first eight, the 16th, the 32nd, and so on. Of others all do. Content
-        that was chosen is chosen again without being counted again: of a file that is read twice (since the encoder was
-        not ready, or since another holds the same) one picture is kept, and only that one joins the sample.
+        Of a group that agrees: the first eight pictures, the 16th, the 32nd, and so on. Of others: all. Content that
+        was chosen before is chosen again and not counted again: of a file that is read twice (the encoder was not
+        ready, or another file has the same content) one picture is kept, and only that one joins the sample.
         """
-        if kind in self._apart:
+        if group in self._disagreements:
             return True
         with self._counting:
-            if (kind, content_hash) in self._chosen:
+            if (group, content_hash) in self._chosen:
                 return True
-            self._seen[kind] += 1
-            count = self._seen[kind]
+            self._image_counts[group] += 1
+            count = self._image_counts[group]
             chosen = count <= SAMPLE or count & (count - 1) == 0
             if chosen:
-                self._chosen.add((kind, content_hash))
+                self._chosen.add((group, content_hash))
         return chosen
 
-    def agrees(self, kind: Kind) -> bool:
-        """Whether the fast way may be taken for a kind, by all that was measured."""
-        return kind not in self._apart
+    def agrees(self, group: DecodeGroup) -> bool:
+        """Whether the fast way may be taken for a group, by all measurements so far."""
+        return group not in self._disagreements
 
     @property
-    def disagrees(self) -> bool:
-        """Whether some kind does not agree."""
-        return bool(self._apart)
+    def has_disagreements(self) -> bool:
+        """Whether some group does not agree."""
+        return bool(self._disagreements)
 
     def add(self, sample: Sample) -> None:
-        """Hold a sample until the next `measure`."""
+        """Keep a sample until the next `measure`."""
         self._waiting.append(sample)
 
     @property
-    def full(self) -> bool:
-        """Whether so many samples wait that it is time to `measure`."""
-        return len(self._waiting) >= _FULL
+    def is_full(self) -> bool:
+        """Whether enough samples wait that it is time to `measure`."""
+        return len(self._waiting) >= _MOST_SAMPLES
 
-    def went_exactly(self, kind: Kind, file: str) -> None:
-        """Count a picture that took the exact way, since its kind does not agree."""
-        known = self._apart[kind]
+    def count_exact(self, group: DecodeGroup, file: str) -> None:
+        """Count a picture that was encoded by the exact way, since its group does not agree."""
+        known = self._disagreements[group]
         examples = known.examples if len(known.examples) >= _EXAMPLES else (*known.examples, shown(file))
-        self._apart[kind] = replace(known, images=known.images + 1, examples=examples)
+        self._disagreements[group] = replace(known, images=known.images + 1, examples=examples)
 
     def measure(self, encoder: Encoder) -> None:
-        """Encode what waits by the exact route and compare all of the run's samples.
+        """Encode the waiting samples by the exact route and compare all samples of the run.
 
-        Kinds below the gate do not agree from now on (see `agrees`): detail or an odd file may be the reason. Raises
-        ParityError where generated pictures, with which nothing is wrong, do not agree either.
+        Groups below the gate do not agree from now on (see `agrees`): fine detail or an odd file may be the reason.
+        Raises ParityError where generated pictures, which have nothing odd, do not agree either.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:
@@ -146,99 +157,115 @@ class ParityCheck:
         self._references.extend(encoder.image.encode_reference(np.stack([sample.reference for sample in waiting])))
         self._vectors += [sample.vector for sample in waiting]
         self._errors += [sample.error for sample in waiting]
-        self._kinds += [sample.kind for sample in waiting]
-        if self._anchors is None and _little_to_tell(np.stack(self._references)):
+        self._groups += [sample.group for sample in waiting]
+        if self._anchors is None and _are_too_alike(np.stack(self._references)):
             self._anchors = encoder.image.encode_reference(
-                np.stack([encoder.image.prepare(each) for each in _generated()])
+                np.stack([encoder.image.prepare(image) for image in _generate_images()])
             )
-        for kind, found in self._agreements().items():
-            if not _agrees(found, encoder.precision):
-                if not _control_agrees(encoder, kind):
-                    raise ParityError(_reason(found, encoder.precision))
-                lowest = found.psnr_lowest, found.cosine_lowest
-                self._apart[kind] = Disagreement(kind.format, kind.orientation, kind.route, 0, *lowest, ())
+        for group, agreement in self._agreements().items():
+            if not _passes_gates(agreement, encoder.precision):
+                if not _controls_agree(encoder, group):
+                    raise ParityError(_explain_failure(agreement, encoder.precision))
+                lowest = agreement.psnr_lowest, agreement.cosine_lowest
+                self._disagreements[group] = Disagreement(group.format, group.orientation, group.route, 0, *lowest, ())
 
-    def compared(self) -> Compared:
-        """What was measured since this was asked for the last time, and agrees; and all that does not."""
-        new = [place for place in range(self._told, len(self._kinds)) if self.agrees(self._kinds[place])]
-        self._told = len(self._kinds)
+    def take_compared(self) -> ComparedImages:
+        """The pictures that agree of those measured since the last call, and all groups that do not agree."""
+        new_indices = [
+            index for index in range(self._compared_count, len(self._groups)) if self.agrees(self._groups[index])
+        ]
+        self._compared_count = len(self._groups)
         size = len(self._references[0]) if self._references else 0
         vectors, references = (
-            np.array([rows[place] for place in new], np.float32).reshape(len(new), size)
-            for rows in (self._vectors, self._references)
+            np.array([vectors_held[index] for index in new_indices], np.float32).reshape(len(new_indices), size)
+            for vectors_held in (self._vectors, self._references)
         )
-        kinds, errors = tuple(self._kinds[place] for place in new), tuple(self._errors[place] for place in new)
-        apart = tuple(self._apart.values())
-        self._apart = {kind: replace(each, images=0, examples=()) for kind, each in self._apart.items()}
-        return Compared(kinds, errors, vectors, references, self._anchors, apart)
+        groups, errors = (
+            tuple(self._groups[index] for index in new_indices),
+            tuple(self._errors[index] for index in new_indices),
+        )
+        disagreements = tuple(self._disagreements.values())
+        self._disagreements = {
+            group: replace(disagreement, images=0, examples=()) for group, disagreement in self._disagreements.items()
+        }
+        return ComparedImages(groups, errors, vectors, references, self._anchors, disagreements)
 
-    def join(self, others: Compared) -> None:
-        """Take in what another check of the same run has measured."""
-        self._kinds += others.kinds
+    def join(self, others: ComparedImages) -> None:
+        """Add the measurements of another check of the same run."""
+        self._groups += others.groups
         self._errors += others.errors
         self._vectors += list(others.vectors)
         self._references += list(others.references)
         self._anchors = self._anchors if others.anchors is None else others.anchors
-        for each in others.disagreements:
-            kind = Kind(each.format, each.orientation, each.route)
-            known = self._joined.get(kind)
-            self._joined[kind] = each if known is None else _joined(known, each)
+        for disagreement in others.disagreements:
+            group = DecodeGroup(disagreement.format, disagreement.orientation, disagreement.route)
+            known = self._joined_disagreements.get(group)
+            self._joined_disagreements[group] = (
+                disagreement if known is None else _merge_disagreements(known, disagreement)
+            )
 
     def verdict(self, device: str, precision: str) -> Parity | None:
-        """All that was measured, in one; None where nothing was."""
-        apart = {**self._joined, **self._apart}
-        if not self._kinds and not apart:
+        """One record of all measurements; None where there were none."""
+        disagreements = {**self._joined_disagreements, **self._disagreements}
+        if not self._groups and not disagreements:
             return None
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        kept = [place for place, kind in enumerate(self._kinds) if self.agrees(kind)]
+        agreeing = [index for index, group in enumerate(self._groups) if self.agrees(group)]
         overlap = None
-        if kept:
-            overlap = top10_overlap(*(np.stack([rows[place] for place in kept]) for rows in self._both))
-        agreements, disagreements = self._agreements(), (apart[kind] for kind in sorted(apart))
-        return Parity(now, device, precision, len(kept), overlap, tuple(agreements.values()), tuple(disagreements))
-
-    @property
-    def _both(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        return self._vectors, self._references
-
-    def _agreements(self) -> dict[Kind, Agreement]:
-        """How the sample of each kind agrees, but of those that are known not to."""
-        if not self._kinds:
-            return {}
-        vectors, references = map(np.stack, self._both)
-        cosines = centred_cosines(vectors, references, self._centre(references))
-        members: dict[Kind, list[int]] = defaultdict(list)
-        for place, kind in enumerate(self._kinds):
-            if self.agrees(kind):
-                members[kind].append(place)
-        return {kind: self._agreement(kind, np.array(members[kind]), cosines) for kind in sorted(members)}
-
-    def _agreement(self, kind: Kind, places: NDArray[np.int64], cosines: NDArray[np.float64]) -> Agreement:
-        decibels = psnr(np.array(self._errors)[places])
-        median, lowest = float(np.median(decibels)), float(decibels.min())
-        return Agreement(
-            format=kind.format,
-            orientation=kind.orientation,
-            route=kind.route,
-            images=len(places),
-            psnr_median=median if np.isfinite(median) else None,
-            psnr_lowest=lowest if np.isfinite(lowest) else None,
-            cosine_mean=float(cosines[places].mean()),
-            cosine_lowest=float(cosines[places].min()),
+        if agreeing:
+            overlap = top10_overlap(
+                *(np.stack([rows[index] for index in agreeing]) for rows in self._vectors_and_references)
+            )
+        agreements, sorted_disagreements = self._agreements(), (disagreements[group] for group in sorted(disagreements))
+        return Parity(
+            now, device, precision, len(agreeing), overlap, tuple(agreements.values()), tuple(sorted_disagreements)
         )
 
-    def _centre(self, references: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(dim,): the mean of the sample, and of generated pictures too where it alone would say little."""
-        together = [references]
-        if self._anchors is not None and _little_to_tell(references):
-            together.append(self._anchors)
-        centre: NDArray[np.float64] = np.concatenate(together).mean(axis=0, dtype=np.float64)
+    @property
+    def _vectors_and_references(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        return self._vectors, self._references
+
+    def _agreements(self) -> dict[DecodeGroup, Agreement]:
+        """How the sample of each group agrees, leaving out groups that are known not to agree."""
+        if not self._groups:
+            return {}
+        vectors, references = map(np.stack, self._vectors_and_references)
+        cosines = centred_cosines(vectors, references, self._find_centre(references))
+        indices_by_group: dict[DecodeGroup, list[int]] = defaultdict(list)
+        for index, group in enumerate(self._groups):
+            if self.agrees(group):
+                indices_by_group[group].append(index)
+        return {
+            group: self._agreement(group, np.array(indices_by_group[group]), cosines)
+            for group in sorted(indices_by_group)
+        }
+
+    def _agreement(self, group: DecodeGroup, indices: NDArray[np.int64], cosines: NDArray[np.float64]) -> Agreement:
+        decibels = psnr(np.array(self._errors)[indices])
+        median, lowest = float(np.median(decibels)), float(decibels.min())
+        return Agreement(
+            format=group.format,
+            orientation=group.orientation,
+            route=group.route,
+            images=len(indices),
+            psnr_median=median if np.isfinite(median) else None,
+            psnr_lowest=lowest if np.isfinite(lowest) else None,
+            cosine_mean=float(cosines[indices].mean()),
+            cosine_lowest=float(cosines[indices].min()),
+        )
+
+    def _find_centre(self, references: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(dim,): the mean of the sample; where the sample alone would say little, of generated pictures too."""
+        parts = [references]
+        if self._anchors is not None and _are_too_alike(references):
+            parts.append(self._anchors)
+        centre: NDArray[np.float64] = np.concatenate(parts).mean(axis=0, dtype=np.float64)
         return centre
 
 
-def _little_to_tell(references: NDArray[np.float32]) -> bool:
-    """Of a handful of pictures, or of pictures that are all alike, little is left after subtracting the mean but
-    rounding."""
+def _are_too_alike(references: NDArray[np.float32]) -> bool:
+    """Whether there are too few pictures, or the pictures are too similar: subtracting the mean would leave little but
+    rounding errors."""
     if len(references) < _FEW:
         return True
     mean = references.mean(axis=0, dtype=np.float64)
@@ -285,26 +312,29 @@ def top10_overlap(vectors: NDArray[np.float32], references: NDArray[np.float32])
     return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(*nearest, strict=True)]))
 
 
-def _agrees(found: Agreement, precision: str) -> bool:
-    decibels, cosine = PSNR_GATES[found.route], COSINE_GATES[precision]
-    return found.cosine_mean >= cosine and (found.psnr_median is None or found.psnr_median >= decibels)
+def _passes_gates(agreement: Agreement, precision: str) -> bool:
+    least_decibels, least_cosine = PSNR_GATES[agreement.route], COSINE_GATES[precision]
+    return agreement.cosine_mean >= least_cosine and (
+        agreement.psnr_median is None or agreement.psnr_median >= least_decibels
+    )
 
 
-def _reason(found: Agreement, precision: str) -> str:
-    decibels, cosine = PSNR_GATES[found.route], COSINE_GATES[precision]
-    pixels = "equal" if found.psnr_median is None else f"{found.psnr_median:.1f} dB"
+def _explain_failure(agreement: Agreement, precision: str) -> str:
+    least_decibels, least_cosine = PSNR_GATES[agreement.route], COSINE_GATES[precision]
+    pixels = "equal" if agreement.psnr_median is None else f"{agreement.psnr_median:.1f} dB"
     return (
-        f"{found.format} pictures of EXIF orientation {found.orientation}, decoded by {found.route} and encoded in "
-        f"{precision}, do not agree with the exact route: pixels {pixels} (at least {decibels:.0f}), centred cosine of "
-        f"the embeddings {found.cosine_mean:.4f} (at least {cosine}), over {found.images} pictures, and generated ones "
+        f"{agreement.format} pictures of EXIF orientation {agreement.orientation}, decoded by {agreement.route} and "
+        f"encoded in {precision}, do not agree with the exact route: pixels {pixels} (at least {least_decibels:.0f}), "
+        f"centred cosine of the embeddings {agreement.cosine_mean:.4f} (at least {least_cosine}), over "
+        f"{agreement.images} pictures, and generated ones "
         "do not either. Nothing of them was written. --exact takes the exact route for all; please report this, with a "
         "picture that shows it"
     )
 
 
-def _joined(known: Disagreement, other: Disagreement) -> Disagreement:
-    """What two workers say of one kind, in one."""
-    decibels = [each for each in (known.psnr_lowest, other.psnr_lowest) if each is not None]
+def _merge_disagreements(known: Disagreement, other: Disagreement) -> Disagreement:
+    """Merge what two workers measured of one group."""
+    decibels = [value for value in (known.psnr_lowest, other.psnr_lowest) if value is not None]
     return replace(
         known,
         images=known.images + other.images,
@@ -314,8 +344,8 @@ def _joined(known: Disagreement, other: Disagreement) -> Disagreement:
     )
 
 
-def _control_agrees(encoder: Encoder, kind: Kind) -> bool:
-    """Whether generated pictures agree: by the pixels of this kind, and by the vectors of pixels that are equal.
+def _controls_agree(encoder: Encoder, group: DecodeGroup) -> bool:
+    """Whether generated pictures agree: by the pixels of this group, and by the vectors of pixels that are equal.
 
     They are like photographs: what is wrong with the program or the model shows on them, and what is odd about some
     file does not.
@@ -323,23 +353,29 @@ def _control_agrees(encoder: Encoder, kind: Kind) -> bool:
     images, fast = encoder.image, encoder.image.fast
     if fast is None:
         return True
-    plain = [both_ways(_control(seed, "pillow", 1, fast.size), images, fast) for seed in range(_CONTROLS)]
-    references = images.encode_reference(np.stack([each.reference for each in plain]))
-    anchors = _anchors_of(images)
-    vectors = images.encode(np.stack([each.pixels for each in plain]))
+    plain_controls = [
+        load_fast_and_exact(_make_control_file(seed, "pillow", 1, fast.size), images, fast)
+        for seed in range(_CONTROL_FILES)
+    ]
+    references = images.encode_reference(np.stack([control.reference for control in plain_controls]))
+    anchors = _encode_anchors(images)
+    vectors = images.encode(np.stack([control.pixels for control in plain_controls]))
     centre = np.concatenate([references, anchors]).mean(axis=0, dtype=np.float64)
     if centred_cosines(vectors, references, centre).mean() < COSINE_GATES[encoder.precision]:
         return False
-    if kind.route == NVJPEG:
+    if group.route == NVJPEG:
         return True  # somebody else's decoder: what it does not do alike goes by the exact route, and the run goes on
-    like = [
-        both_ways(_control(seed, kind.route, kind.orientation, fast.size), images, fast) for seed in range(_CONTROLS)
+    group_controls = [
+        load_fast_and_exact(_make_control_file(seed, group.route, group.orientation, fast.size), images, fast)
+        for seed in range(_CONTROL_FILES)
     ]
-    decibels = psnr(np.array([each.pixel_error for each in like]))
-    return all(each.kind.route == kind.route for each in like) and bool(np.median(decibels) >= PSNR_GATES[kind.route])
+    decibels = psnr(np.array([control.pixel_error for control in group_controls]))
+    return all(control.group.route == group.route for control in group_controls) and bool(
+        np.median(decibels) >= PSNR_GATES[group.route]
+    )
 
 
-def _control(seed: int, route: str, orientation: int, size: tuple[int, int]) -> bytes:
+def _make_control_file(seed: int, route: str, orientation: int, size: tuple[int, int]) -> bytes:
     """A file with a generated picture that takes a route: structure at every scale, as in a photograph."""
     random, side = np.random.default_rng(seed), MARGIN * max(size)
     shape = (side + side // 3, side)
@@ -359,12 +395,12 @@ def _control(seed: int, route: str, orientation: int, size: tuple[int, int]) -> 
     return stream.getvalue()
 
 
-def _anchors_of(images: ImageSide) -> NDArray[np.float32]:
+def _encode_anchors(images: ImageSide) -> NDArray[np.float32]:
     """(m, dim): generated pictures by the exact route."""
-    return images.encode_reference(np.stack([images.prepare(each) for each in _generated()]))
+    return images.encode_reference(np.stack([images.prepare(image) for image in _generate_images()]))
 
 
-def _generated() -> list[PIL.Image.Image]:
+def _generate_images() -> list[PIL.Image.Image]:
     """Pictures as different from each other as smooth noise can be."""
     random = np.random.default_rng(0)
     small = random.integers(0, 256, size=(_ANCHORS, 6, 8, 3), dtype=np.uint8)

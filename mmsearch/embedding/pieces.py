@@ -1,4 +1,4 @@
-"""A plan cut into pieces that one worker does at a time, each with row ids of its own."""
+"""Cuts a plan into pieces. A worker does one piece at a time; each piece has row ids of its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from mmsearch.sources import Container, Member
 from mmsearch.sync import Task
 
-__all__ = ["Piece", "Pieces", "parts_of"]
+__all__ = ["Piece", "PieceCutter", "split_piece"]
 
-# A piece should take this long: short, so that little is lost with a worker and a commit is never far; long, so that
-# what each costs by itself (a shard, some messages) does not count. Large files make it slow, and so small.
+# How long a piece should take: short, so that little is lost with a worker and commits come often; long, so that the
+# fixed cost of a piece (a shard, some messages) does not count. With large files a piece has few of them.
 _SECONDS = 20.0
 _FIRST = 256  # files, before anything is known of how fast a worker is
 _LEAST = 32
@@ -19,13 +19,13 @@ _PARTS = 16  # of a piece that ended its workers
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Files to embed. The file at place i of `tasks`, if it becomes a row of its own, has the id first_row_id + i."""
+    """Files to embed. If `tasks[i]` becomes a row, the row's id is first_row_id + i."""
 
     first_row_id: int
     tasks: tuple[Task, ...]
 
 
-class Pieces:
+class PieceCutter:
     """Cuts the files of a run, in their order. reserve: see `GalleryWriter.reserve`."""
 
     def __init__(self, tasks: Sequence[Task], reserve: Callable[[int], int]) -> None:
@@ -34,36 +34,41 @@ class Pieces:
         self._files, self._seconds = 0, 0.0
 
     def learn_rate(self, files: int, seconds: float) -> None:
-        """Tell how long a worker took for a piece."""
+        """Take in how long a worker took for a piece."""
         # What came last counts more: files differ from folder to folder.
         self._files, self._seconds = self._files // 2 + files, self._seconds / 2 + seconds
 
-    def next(self, workers: int) -> Piece | None:
-        """The next piece, so large that each of `workers` still gets some of what is left; None where all are cut."""
+    def next_piece(self, workers: int) -> Piece | None:
+        """The next piece, so large that each of `workers` still gets some of the rest; None where none is left."""
         start, left = self._next, len(self._tasks) - self._next
         if not left:
             return None
-        wanted = round(self._files / self._seconds * _SECONDS) if self._seconds > 0 else _FIRST
-        size = min(MOST, max(_LEAST, min(wanted, left // (2 * max(1, workers)))))
-        self._next = self._end(start, min(len(self._tasks), start + size))
+        files_wanted = round(self._files / self._seconds * _SECONDS) if self._seconds > 0 else _FIRST
+        size = min(MOST, max(_LEAST, min(files_wanted, left // (2 * max(1, workers)))))
+        self._next = self._choose_end(start, min(len(self._tasks), start + size))
         return Piece(self._reserve(self._next - start), tuple(self._tasks[start : self._next]))
 
-    def _end(self, start: int, end: int) -> int:
-        """Where to cut instead of at `end`, so that no archive is opened by two workers that one could do."""
-        if end == len(self._tasks) or _archive(self._tasks[end]) is None:
+    def _choose_end(self, start: int, end: int) -> int:
+        """Move `end` so that an archive that fits into one piece is opened by one worker only."""
+        if end == len(self._tasks) or _container_of(self._tasks[end]) is None:
             return end
-        archive, size = _archive(self._tasks[end]), end - start
-        begins = past = end
-        while begins > start and _archive(self._tasks[begins - 1]) == archive:
-            begins -= 1
-        while past < min(len(self._tasks), start + 2 * size) and _archive(self._tasks[past]) == archive:
-            past += 1
-        if past < len(self._tasks) and _archive(self._tasks[past]) == archive:  # too much of it to be added
-            return begins if begins - start >= size // 2 else end
-        return past
+        archive, size = _container_of(self._tasks[end]), end - start
+        container_start = container_end = end
+        while container_start > start and _container_of(self._tasks[container_start - 1]) == archive:
+            container_start -= 1
+        while (
+            container_end < min(len(self._tasks), start + 2 * size)
+            and _container_of(self._tasks[container_end]) == archive
+        ):
+            container_end += 1
+        if (
+            container_end < len(self._tasks) and _container_of(self._tasks[container_end]) == archive
+        ):  # too much of it to be added
+            return container_start if container_start - start >= size // 2 else end
+        return container_end
 
 
-def parts_of(piece: Piece) -> list[Piece]:
+def split_piece(piece: Piece) -> list[Piece]:
     """A piece cut into sixteen, or as many as it has files; each keeps its row ids."""
     size = -(-len(piece.tasks) // _PARTS)
     return [
@@ -72,5 +77,5 @@ def parts_of(piece: Piece) -> list[Piece]:
     ]
 
 
-def _archive(task: Task) -> Container | None:
+def _container_of(task: Task) -> Container | None:
     return task.file.container if isinstance(task.file, Member) else None

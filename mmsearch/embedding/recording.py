@@ -1,4 +1,4 @@
-"""What a run writes, in the order of its files: rows, skipped rows, and what they take the place of."""
+"""Records the results of a run in the gallery, in the order of its files: rows, skipped rows, and replaced rows."""
 
 import contextlib
 import os
@@ -13,14 +13,22 @@ from numpy.typing import NDArray
 
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.redoing import vectors_exactly
-from mmsearch.embedding.sink import LoadedTask, copy_of, kind_of, parted, references_of, row_of, samples_of
+from mmsearch.embedding.redoing import encode_exactly
+from mmsearch.embedding.sink import (
+    LoadedTask,
+    copy_row,
+    decode_group_of,
+    make_row,
+    select_samples,
+    split_by_parity,
+    stack_references,
+)
 from mmsearch.embedding.worker import PieceOutcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import SKIPPED, AnyKind, SkippedRow
-from mmsearch.loader import Kind
+from mmsearch.loader import DecodeGroup
 from mmsearch.sync import Task
 from mmsearch.versions import Provenance
 
@@ -31,15 +39,18 @@ _CHANGED = "changed while it was read"
 
 @dataclass(slots=True)
 class RowRecorder:
-    """Rows of one kind on their way into the writer. Used by one thread at a time.
+    """Gives rows of one kind to the writer. Used by one thread at a time. Implements `Sink`.
 
-    checks: what workers elsewhere have compared, by how they encode.
-    known: content hash -> row id of every vector that can be reused. written: hashes of this run's rows.
-    broken: files whose picture the gallery holds and that no longer decode; they leave it at the end, if allowed.
-    uncommitted: (row id, task, content hash, kind) of what went the fast way since the last commit.
-    withdrawn: how many files changed before their vectors could be made anew; the next run takes them.
-    unknown: (file, reason) of files that could not be read at all; their pictures stay, as do those of a folder that
-    cannot be listed.
+    Attributes:
+        checks: what workers of a cluster have compared, by their provenance.
+        known: content hash -> row id of every vector that can be reused.
+        written: content hashes of this run's rows.
+        broken: files that no longer decode and whose pictures the gallery holds; these are deleted at the end of the
+            run, if that is allowed.
+        unknown: (file, reason) of files that could not be read at all; their pictures stay, as do those of a folder
+            that cannot be listed.
+        uncommitted: (row id, task, content hash, group) of pictures encoded by the fast way since the last commit.
+        withdrawn: how many files changed before they could be encoded again; the next run takes them.
     """
 
     writer: GalleryWriter
@@ -60,78 +71,80 @@ class RowRecorder:
     broken: list[tuple[Task, SkippedRow]] = field(default_factory=list)
     unknown: list[tuple[str, str]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
-    uncommitted: list[tuple[int, Task, bytes, Kind]] = field(default_factory=list)
+    uncommitted: list[tuple[int, Task, bytes, DecodeGroup]] = field(default_factory=list)
     withdrawn: int = 0
-    _kinds: dict[bytes, Kind] = field(default_factory=dict)
+    _groups: dict[bytes, DecodeGroup] = field(default_factory=dict)
 
     def knows(self, content_hash: bytes) -> bool:
         """Whether some row has this content."""
         return content_hash in self.known
 
     def abandon(self) -> None:
-        """Commit no more of it."""
+        """Have the writer commit no more."""
         self.writer.abandon()
 
-    def encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
+    def add_encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
         """Write rows with new vectors (n, dim)."""
         self.transfer_seconds += images.transfer_seconds
         self.encode_seconds += images.encode_seconds
-        fast, exact = parted(entries, self.parity)
+        fast, exact = split_by_parity(entries, self.parity)
         if fast:
             vectors = images.vectors[fast]
-            mine = [entries[place] for place in fast]
-            for sample in samples_of(mine, vectors):
+            chosen = [entries[task_index] for task_index in fast]
+            for sample in select_samples(chosen, vectors):
                 self.parity.add(sample)
-            self._write(mine, [row_of(entry) for entry in mine], vectors, self._own_provenance())
+            self._write(chosen, [make_row(entry) for entry in chosen], vectors, self._fast_provenance())
         if exact and self.encoder is not None:
-            mine = [entries[place] for place in exact]
-            vectors = self.encoder.image.encode_reference(references_of(mine))
-            for entry in mine:
-                self.parity.went_exactly(kind_of(entry), entry.task.file.location)
-            mine = [entry.exactly() for entry in mine]
-            self._write(mine, [row_of(entry) for entry in mine], vectors, self._exact_provenance())
-        if self.parity.full:
+            chosen = [entries[task_index] for task_index in exact]
+            vectors = self.encoder.image.encode_reference(stack_references(chosen))
+            for entry in chosen:
+                self.parity.count_exact(decode_group_of(entry), entry.task.file.location)
+            chosen = [entry.without_group() for entry in chosen]
+            self._write(chosen, [make_row(entry) for entry in chosen], vectors, self._exact_provenance())
+        if self.parity.is_full:
             self.settle()
         self._commit_if_due()
 
-    def adopted(self, tasks: Sequence[Task], first_row_id: int, outcome: PieceOutcome) -> None:
-        """Take in what a worker made of some files, whose rows it has written with ids from `first_row_id` on."""
+    def adopt_outcome(self, tasks: Sequence[Task], first_row_id: int, outcome: PieceOutcome) -> None:
+        """Add the outcome of a worker, which has written the rows of some files with ids from `first_row_id` on."""
         started = time.perf_counter()
-        mine = [tasks[place] for place in outcome.places.tolist()]
+        adopted_tasks = [tasks[task_index] for task_index in outcome.task_indices.tolist()]
         if outcome.shards:
-            self.writer.adopt(self.kind.name, outcome.shards, replaces=self._replaced(mine))
+            self.writer.adopt(self.kind.name, outcome.shards, replaces=self._replaced(adopted_tasks))
         self.writer.release(self.kind.name, first_row_id, len(tasks))
-        for task, content_hash, place in zip(mine, outcome.content, outcome.places.tolist(), strict=True):
-            self.known.setdefault(content_hash, first_row_id + place)
+        for task, content_hash, task_index in zip(
+            adopted_tasks, outcome.content_hashes, outcome.task_indices.tolist(), strict=True
+        ):
+            self.known.setdefault(content_hash, first_row_id + task_index)
             self._count(task, content_hash)
         self.copied += outcome.copies
         self.write_seconds += time.perf_counter() - started
         if outcome.known:
-            self.reused([LoadedTask(tasks[place], picture) for place, picture in outcome.known])
-        self.skipped([LoadedTask(tasks[place], picture) for place, picture in outcome.skipped])
+            self.add_reused([LoadedTask(tasks[task_index], loaded) for task_index, loaded in outcome.known])
+        self.add_skipped([LoadedTask(tasks[task_index], loaded) for task_index, loaded in outcome.skipped])
 
-    def reused(self, entries: Sequence[LoadedTask]) -> None:
-        """Write rows whose content is known, with the vectors that it has."""
-        ids = np.array([self.known[entry.picture.content_hash] for entry in entries])
+    def add_reused(self, entries: Sequence[LoadedTask]) -> None:
+        """Write rows whose content is known, with the stored vectors of that content."""
+        ids = np.array([self.known[entry.loaded.content_hash] for entry in entries])
         old, vectors = self.writer.stored(self.kind, ids)
-        rows = [copy_of(entry, row) for entry, row in zip(entries, old, strict=True)]
+        rows = [copy_row(entry, row) for entry, row in zip(entries, old, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
         self._commit_if_due()
 
-    def skipped(self, entries: Sequence[LoadedTask]) -> None:
-        """Write skipped rows, but of files that the gallery holds a picture of."""
+    def add_skipped(self, entries: Sequence[LoadedTask]) -> None:
+        """Write skipped rows, except for files whose pictures the gallery holds: see `broken` and `unknown`."""
         rows, replaced = [], []
-        for task, picture in ((entry.task, entry.picture) for entry in entries):
-            error = picture.error or ImageError("read", "unknown")
+        for task, loaded in ((entry.task, entry.loaded) for entry in entries):
+            error = loaded.error or ImageError("read", "unknown")
             if error.stage == "read" and task.replaces is not None:
                 self.unknown.append((task.file.location, error.reason))
                 continue
             self.reasons[error.reason] += 1
             file = task.file
-            state: tuple[int | None, int | None, str | None] = picture.file.size, picture.file.mtime_ns, file.etag
+            state: tuple[int | None, int | None, str | None] = loaded.file.size, loaded.file.mtime_ns, file.etag
             if error.stage == "read":
-                # A failing disk or a lost mount says nothing of the file: without its state every run tries it again.
+                # A failing disk or a lost mount says nothing of the file: without a state, every run tries it again.
                 state = None, None, None
             row = SkippedRow(task.root_id, file.path, file.path_bytes, *state, error.stage, error.reason)
             if task.replaces is not None:
@@ -145,14 +158,14 @@ class RowRecorder:
         self._commit_if_due()
 
     def delete_broken(self) -> None:
-        """Put skipped rows in the place of pictures that no longer decode."""
+        """Replace the pictures that no longer decode by skipped rows."""
         if self.broken:
             replaces = self._replaced([task for task, _ in self.broken])
             self.writer.append(SKIPPED.name, [row for _, row in self.broken], replaces=replaces)
 
     @contextlib.contextmanager
     def settling(self) -> Iterator[None]:
-        """Settle what the block writes, also where it is cut off; commit no more where that fails."""
+        """Call `settle` after the block, also where the block raises; where `settle` fails, commit no more."""
         try:
             yield
             self.settle()
@@ -166,42 +179,47 @@ class RowRecorder:
             raise
 
     def settle(self) -> None:
-        """Hold what has been written since the last time against the exact route, by which what does not agree is made
-        anew. Raises ParityError."""
+        """Compare the samples since the last call with the exact route, and encode again by that what does not agree.
+
+        Raises ParityError.
+        """
         if self.encoder is not None:
             self.parity.measure(self.encoder)
-            self._redo(self.encoder)
+            self._encode_disagreeing(self.encoder)
             if (parity := self.parity.verdict(self.encoder.device, self.encoder.precision)) is not None:
                 self.writer.set_parity(parity)
-        for way, check in self.checks.items():
-            if (parity := check.verdict(way.device, way.precision)) is not None:
+        for provenance, check in self.checks.items():
+            if (parity := check.verdict(provenance.device, provenance.precision)) is not None:
                 self.writer.set_parity(parity)
 
-    def _redo(self, encoder: Encoder) -> None:
-        """Make the vectors anew of what went the fast way, is not committed, and is of a kind that does not agree."""
-        chosen = [each for each in self.uncommitted if not self.parity.agrees(each[3])]
+    def _encode_disagreeing(self, encoder: Encoder) -> None:
+        """Encode uncommitted pictures again by the exact way, where their groups do not agree."""
+        chosen = [entry for entry in self.uncommitted if not self.parity.agrees(entry[3])]
         if not chosen:
             return
-        self.uncommitted = [each for each in self.uncommitted if self.parity.agrees(each[3])]
-        found: dict[int, NDArray[np.float32]] = {}
+        self.uncommitted = [entry for entry in self.uncommitted if self.parity.agrees(entry[3])]
+        vectors_by_row: dict[int, NDArray[np.float32]] = {}
         files = [(task, content_hash) for _, task, content_hash, _ in chosen]
         threads = self.options.threads or os.cpu_count() or 1
-        for (row_id, task, content_hash, kind), vector in zip(
-            chosen, vectors_exactly(files, encoder, self.options, threads), strict=True
+        for (row_id, task, content_hash, group), vector in zip(
+            chosen, encode_exactly(files, encoder, self.options, threads), strict=True
         ):
             if vector is None:
                 self._withdraw(row_id, task, content_hash)
             else:
-                found[row_id] = vector
-                self.parity.went_exactly(kind, task.file.location)
-        if found:
-            ids = np.array(sorted(found), np.int64)
+                vectors_by_row[row_id] = vector
+                self.parity.count_exact(group, task.file.location)
+        if vectors_by_row:
+            ids = np.array(sorted(vectors_by_row), np.int64)
             self.writer.revise(
-                self.kind.name, ids, np.stack([found[row_id] for row_id in ids.tolist()]), self._exact_provenance()
+                self.kind.name,
+                ids,
+                np.stack([vectors_by_row[row_id] for row_id in ids.tolist()]),
+                self._exact_provenance(),
             )
 
     def _withdraw(self, row_id: int, task: Task, content_hash: bytes) -> None:
-        """Take back a row whose file is another one by now: the next run finds it new."""
+        """Delete the row of a file that has changed meanwhile: the next run takes it as a new file."""
         self.writer.delete(self.kind.name, [row_id])
         if self.known.get(content_hash) == row_id:
             del self.known[content_hash]
@@ -223,11 +241,11 @@ class RowRecorder:
         replaces = self._replaced([entry.task for entry in entries])
         ids = self.writer.append(self.kind.name, rows, vectors, provenance, replaces=replaces)
         for entry, row_id in zip(entries, ids.tolist(), strict=True):
-            content_hash = entry.picture.content_hash
-            kind = entry.picture.kind or self._kinds.get(content_hash)
-            if kind is not None:
-                self._kinds[content_hash] = kind
-                self.uncommitted.append((row_id, entry.task, content_hash, kind))
+            content_hash = entry.loaded.content_hash
+            group = entry.loaded.group or self._groups.get(content_hash)
+            if group is not None:
+                self._groups[content_hash] = group
+                self.uncommitted.append((row_id, entry.task, content_hash, group))
             self.known[content_hash] = row_id
             self._count(entry.task, content_hash)
         self.write_seconds += time.perf_counter() - started
@@ -239,18 +257,18 @@ class RowRecorder:
         else:
             self.updated += 1
 
-    def _own_provenance(self) -> Provenance | None:
+    def _fast_provenance(self) -> Provenance | None:
         return Provenance(self.encoder.device, self.encoder.precision, self.route) if self.encoder else None
 
     def _exact_provenance(self) -> Provenance:
         return Provenance(self.encoder.device if self.encoder else "several", "fp32", "exact")
 
     def _copied_provenance(self) -> Provenance:
-        """Of vectors that another row has had: where they all came the same way, that one."""
-        ways = {shard.provenance for shard in self.writer.manifest.shards[self.kind.name]}
-        ways |= {self._own_provenance(), *self.checks}
-        ways |= {self._exact_provenance()} if self.parity.disagrees else set()
-        known = [way for way in ways if way is not None]
+        """The provenance of reused vectors: the one that all vectors have, else "several"."""
+        provenances = {shard.provenance for shard in self.writer.manifest.shards[self.kind.name]}
+        provenances |= {self._fast_provenance(), *self.checks}
+        provenances |= {self._exact_provenance()} if self.parity.has_disagreements else set()
+        known = [provenance for provenance in provenances if provenance is not None]
         return known[0] if len(known) == 1 else Provenance("several", "several", "copied")
 
     def _commit_if_due(self) -> None:
@@ -259,11 +277,11 @@ class RowRecorder:
             started = time.perf_counter()
             self.writer.commit()
             self.uncommitted.clear()
-            self._kinds.clear()
+            self._groups.clear()
             self.write_seconds += time.perf_counter() - started
 
     def _replaced(self, tasks: Sequence[Task]) -> dict[str, list[int]]:
-        """The rows, by table, that these tasks take the place of."""
+        """The rows, by table, that the rows of these tasks replace."""
         return {
             self.kind.name: [task.replaces for task in tasks if task.replaces is not None],
             SKIPPED.name: [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],

@@ -1,4 +1,4 @@
-"""The exact way for pictures that went the fast one before it was known that their kind does not agree."""
+"""Encodes pictures again by the exact way: those encoded by the fast way before their group was found to disagree."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,31 +11,31 @@ from mmsearch.loader import LoadOptions, load
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 
-__all__ = ["vectors_exactly"]
+__all__ = ["encode_exactly"]
 
-_TOGETHER = 16  # pictures whose pixels are held at a time
+_FILES_HELD = 16  # pictures whose pixels are held at a time
 
 
-def vectors_exactly(
+def encode_exactly(
     tasks: Sequence[tuple[Task, bytes]], encoder: Encoder, options: EmbedOptions, threads: int
 ) -> Iterator[NDArray[np.float32] | None]:
-    """Read files again; each one's vector (dim,) by the exact way, in their order.
+    """Read files again and yield the vector (dim,) of each by the exact way, in their order.
 
-    tasks: files with the content hash that they had. None where a file is another one by now, or cannot be read.
+    tasks: files with the content hash that they had. Yields None where a file has changed or cannot be read.
     """
     load_options = LoadOptions(options.max_pixels, exact=True, seconds=options.seconds)
     with Workers(threads, "mmsearch-exact") as workers:
-        for start in range(0, len(tasks), _TOGETHER):
-            part = tasks[start : start + _TOGETHER]
+        for start in range(0, len(tasks), _FILES_HELD):
+            chunk = tasks[start : start + _FILES_HELD]
             loaded = list(
-                load((task.file for task, _ in part), lambda: encoder.image, workers, threads, options=load_options)
+                load((task.file for task, _ in chunk), lambda: encoder.image, workers, threads, options=load_options)
             )
             pixels = [
-                np.asarray(each.pixels, np.float32)
-                if each.content_hash == content_hash and each.pixels is not None
+                np.asarray(loaded_file.pixels, np.float32)
+                if loaded_file.content_hash == content_hash and loaded_file.pixels is not None
                 else None
-                for each, (_, content_hash) in zip(loaded, part, strict=True)
+                for loaded_file, (_, content_hash) in zip(loaded, chunk, strict=True)
             ]
-            found = [each for each in pixels if each is not None]
-            vectors = iter(encoder.image.encode_reference(np.stack(found)) if found else ())
-            yield from (None if each is None else next(vectors) for each in pixels)
+            readable = [loaded_file for loaded_file in pixels if loaded_file is not None]
+            vectors = iter(encoder.image.encode_reference(np.stack(readable)) if readable else ())
+            yield from (None if loaded_file is None else next(vectors) for loaded_file in pixels)

@@ -33,7 +33,7 @@ from mmsearch.sync import Plan, choose_roots, plan_root
 __all__ = ["embed", "preview"]
 
 _Path = str | os.PathLike[str]
-_LOOKED_AT = 8  # files of a root: where none of them is there, the root is not
+_FILES_CHECKED = 8  # files of a root: where none of them is there, the root is not
 
 
 def embed(
@@ -63,12 +63,12 @@ def embed(
     """
     started = time.monotonic()
     options = options or EmbedOptions()
-    named = dict.fromkeys(real(located(file)) for file in captions)
-    place = place_for_gallery(gallery)
-    files = [(file, _read_captions(file, place, options.columns)) for file in named]
+    caption_files = dict.fromkeys(real(located(file)) for file in captions)
+    gallery_path = place_for_gallery(gallery)
+    files = [(file, _read_captions(file, gallery_path, options.columns)) for file in caption_files]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
-    with open_writer(place, command="embed") as writer:
+    with open_writer(gallery_path, command="embed") as writer:
         _require_own_vectors(writer)
         file_run, caption_counts = FileRun(ImageCounts(), {}, StageTimes()), CaptionCounts()
         measured = writer.manifest.parity
@@ -97,9 +97,9 @@ def embed(
         writer.commit()
         if options.strict:
             _require_none_skipped(file_run.images)
-        parity = next((each for each in writer.manifest.parity if each not in measured), None)
+        parity = next((measurement for measurement in writer.manifest.parity if measurement not in measured), None)
         report = _report(writer, source, file_run.images, caption_counts, time.monotonic() - started)
-        return replace(report, stages=file_run.stages, parity=parity, others=_that_there_are(file_run.others, writer))
+        return replace(report, stages=file_run.stages, parity=parity, others=_drop_empty_kinds(file_run.others, writer))
 
 
 def preview(
@@ -112,9 +112,9 @@ def preview(
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Estimate:
-    """What `embed` with the same arguments would do to the pictures, and how long it would take; nothing is written.
+    """Say what `embed` with the same arguments would do to the pictures, and how long it would take. Writes nothing.
 
-    A sample is read and encoded, for which the model is loaded. Raises as `embed` does before it writes.
+    The model is loaded, and a sample is read and encoded. Raises as `embed` does before it writes.
     """
     options = options or EmbedOptions()
     with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
@@ -158,8 +158,11 @@ def _plan(
 
 
 def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
-    """A new root that holds what an absent one held is that one, moved; or the gallery was, which knows where pictures
-    are as seen from itself. Every picture would stand in it twice, once gone."""
+    """Raise SourceError where a new root holds the files of an absent one.
+
+    Then the absent root was moved, or the gallery was, which stores the paths of roots relative to itself. Every
+    picture would stand in the gallery twice, once with a missing file.
+    """
     planned = {root.root_id for root in plan.roots}
     tables = [kind.name for kind in kinds() if kind.files is not None]
     absent = [root for root in writer.roots if root.id not in planned]
@@ -168,7 +171,7 @@ def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
         for root in absent if not new.live else ():
             folder = writer.root_path(root)
             held = [name for table in tables for name in writer.gallery.files(table, root.id).names]
-            if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_LOOKED_AT]):
+            if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_FILES_CHECKED]):
                 continue
             if held and 2 * len(names.intersection(held)) >= len(held):
                 raise SourceError(
@@ -179,11 +182,11 @@ def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
 
 
 def _require_roots(plan: Plan) -> None:
-    """What was to be read while a disk went away is tried again by the next run; that it went has to be said."""
-    if gone := [str(root.folder) for root in plan.roots if not is_folder(root.folder)]:
+    """Raise SourceError where a root has vanished during the run. The next run tries its files again."""
+    if missing := [str(root.folder) for root in plan.roots if not is_folder(root.folder)]:
         raise SourceError(
-            f"{', '.join(gone)} went away during the run. What was embedded until then is kept; mount it again and run "
-            "the same command"
+            f"{', '.join(missing)} went away during the run. What was embedded until then is kept; mount it again and "
+            "run the same command"
         )
 
 
@@ -202,8 +205,8 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
         raise SourceError("; ".join(f"{folder} cannot be listed: {reason}" for folder, reason in unlisted))
     kept = any(root.live and not root.named for root in plan.roots)
     if plan.unreadable and not plan.candidates and not counts.deleted and not kept:
-        places = "; ".join(f"{place}: {reason}" for place, reason in plan.unreadable[:5])
-        raise SourceError(f"nothing of what was named can be read: {places}")
+        files = "; ".join(f"{file}: {reason}" for file, reason in plan.unreadable[:5])
+        raise SourceError(f"nothing of what was named can be read: {files}")
     if not plan.candidates and not plan.unreadable and not counts.deleted and not any(root.live for root in plan.roots):
         raise SourceError(
             f"no files in what was named below {', '.join(str(root.folder) for root in plan.roots)}: an empty archive, "
@@ -218,8 +221,8 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
     )
 
 
-def _that_there_are(others: Mapping[str, ItemCounts], writer: GalleryWriter) -> dict[str, ItemCounts]:
-    """Of kinds of which the gallery held or holds something."""
+def _drop_empty_kinds(others: Mapping[str, ItemCounts], writer: GalleryWriter) -> dict[str, ItemCounts]:
+    """Drop the counts of kinds of which the gallery neither held nor holds an item."""
     return {name: counts for name, counts in others.items() if counts != ItemCounts() or writer.gallery.live_rows(name)}
 
 

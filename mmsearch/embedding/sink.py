@@ -1,4 +1,4 @@
-"""What becomes of files once they are read and encoded: the side of the flow that differs between executors."""
+"""The interface that takes the results of reading and encoding, and helpers of its implementations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,105 +10,114 @@ from numpy.typing import NDArray
 from mmsearch.embedding.parity import ParityCheck, Sample
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.items import NUMBERS
-from mmsearch.loader import Kind, Loaded
+from mmsearch.loader import DecodeGroup, LoadedFile
 from mmsearch.sources import Member
 from mmsearch.sync import Task
 
-__all__ = ["LoadedTask", "Sink", "copy_of", "kind_of", "parted", "references_of", "row_of", "samples_of"]
+__all__ = [
+    "LoadedTask",
+    "Sink",
+    "copy_row",
+    "decode_group_of",
+    "make_row",
+    "select_samples",
+    "split_by_parity",
+    "stack_references",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTask:
-    """One item and what was read of it."""
+    """A task and what was read of its file."""
 
     task: Task
-    picture: Loaded
+    loaded: LoadedFile
 
     def without_pixels(self) -> "LoadedTask":
-        """Pixels are only for the encoder; until a row is written they would fill the memory."""
-        return LoadedTask(self.task, replace(self.picture, pixels=None, text=None))
+        """A copy without pixels and text: only the encoder needs these, and they would fill the memory."""
+        return LoadedTask(self.task, replace(self.loaded, pixels=None, text=None))
 
-    def exactly(self) -> "LoadedTask":
-        """The same as by the exact way."""
-        return LoadedTask(self.task, replace(self.picture, kind=None, reference=None))
+    def without_group(self) -> "LoadedTask":
+        """A copy without group and reference, as of a picture that was loaded by the exact way alone."""
+        return LoadedTask(self.task, replace(self.loaded, group=None, reference=None))
 
 
 class Sink(Protocol):
-    """Takes the files of a run, in their order, from one thread at a time.
+    """Takes the results of a run, in the order of its files, from one thread at a time.
 
-    encoder: None until a picture has to be encoded. parity: what decides which pictures are sampled.
+    encoder: None until a picture has to be encoded. parity: decides which pictures are sampled.
     """
 
     encoder: Encoder | None
     parity: ParityCheck
 
     def knows(self, content_hash: bytes) -> bool:
-        """Whether a file with this content needs no decoding, since its vector can be had."""
+        """Whether a file with this content needs no decoding, since its vector is known."""
         ...
 
-    def encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
-        """Pictures with their vectors (n, dim)."""
+    def add_encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
+        """Add pictures with their new vectors (n, dim)."""
         ...
 
-    def reused(self, entries: Sequence[LoadedTask]) -> None:
-        """Pictures whose content is known, or was among those encoded before."""
+    def add_reused(self, entries: Sequence[LoadedTask]) -> None:
+        """Add pictures whose content is known, or was among those encoded before."""
         ...
 
-    def skipped(self, entries: Sequence[LoadedTask]) -> None:
-        """Files that could not be read."""
+    def add_skipped(self, entries: Sequence[LoadedTask]) -> None:
+        """Add files that could not be read."""
         ...
 
     def abandon(self) -> None:
-        """What was taken is not to be trusted: it was cut off while it was being written."""
+        """Write no more: what was added is not to be trusted, since writing it was interrupted."""
         ...
 
 
-def samples_of(entries: Sequence[LoadedTask], vectors: NDArray[np.float32]) -> Iterator[Sample]:
-    """Those of the pictures, with their vectors (n, dim), that went the exact way too."""
+def select_samples(entries: Sequence[LoadedTask], vectors: NDArray[np.float32]) -> Iterator[Sample]:
+    """Select the pictures that were loaded by the exact way too, with their vectors (n, dim)."""
     for entry, vector in zip(entries, vectors, strict=True):
-        picture = entry.picture
-        if picture.reference is not None and picture.kind is not None:
-            yield Sample(picture.kind, picture.pixel_error, vector, picture.reference)
+        loaded = entry.loaded
+        if loaded.reference is not None and loaded.group is not None:
+            yield Sample(loaded.group, loaded.pixel_error, vector, loaded.reference)
 
 
-def parted(entries: Sequence[LoadedTask], parity: ParityCheck) -> tuple[list[int], list[int]]:
-    """Places of the pictures whose fast vectors stand, and of those that went the exact way since their kind does not
-    agree. Some that were read before that was known are among the first."""
+def split_by_parity(entries: Sequence[LoadedTask], parity: ParityCheck) -> tuple[list[int], list[int]]:
+    """Indices of the pictures whose fast vectors are kept, and of those to be encoded by the exact way, since their
+    groups do not agree. Pictures read before that was known have no reference; they are among the first."""
     exact = [
-        place
-        for place, entry in enumerate(entries)
-        if (kind := entry.picture.kind) is not None and entry.picture.reference is not None and not parity.agrees(kind)
+        index
+        for index, entry in enumerate(entries)
+        if (kind := entry.loaded.group) is not None and entry.loaded.reference is not None and not parity.agrees(kind)
     ]
-    others = set(exact)
-    return [place for place in range(len(entries)) if place not in others], exact
+    exact_indices = set(exact)
+    return [index for index in range(len(entries)) if index not in exact_indices], exact
 
 
-def references_of(entries: Sequence[LoadedTask]) -> NDArray[np.float32]:
-    """What the exact way made of pictures that all went it: (n, 3, H, W)."""
-    return np.stack([entry.picture.reference for entry in entries if entry.picture.reference is not None])
+def stack_references(entries: Sequence[LoadedTask]) -> NDArray[np.float32]:
+    """Stack the references of pictures that all have one: (n, 3, H, W)."""
+    return np.stack([entry.loaded.reference for entry in entries if entry.loaded.reference is not None])
 
 
-def kind_of(entry: LoadedTask) -> Kind:
-    """The kind of a picture that was decoded by the fast way. Raises ValueError for another."""
-    if entry.picture.kind is None:
+def decode_group_of(entry: LoadedTask) -> DecodeGroup:
+    """The group of a picture that was decoded by the fast way. Raises ValueError for another."""
+    if entry.loaded.group is None:
         raise ValueError(f"{entry.task.file.location} was not decoded by the fast way")
-    return entry.picture.kind
+    return entry.loaded.group
 
 
-def row_of(entry: LoadedTask) -> Any:
-    """The row that an item becomes: a record of its kind's."""
-    return entry.task.kind.row(**_of_file(entry), **entry.picture.columns)
+def make_row(entry: LoadedTask) -> Any:
+    """Make the row of an item: a record of its kind."""
+    return entry.task.kind.row(**_file_columns(entry), **entry.loaded.columns)
 
 
-def copy_of(entry: LoadedTask, row: Any) -> Any:
-    """The row that an item becomes whose content `row` holds: what the content tells is taken from there."""
-    nowhere = dict.fromkeys(name for name in NUMBERS if name in entry.task.kind.columns)
-    return replace(row, **(nowhere | _of_file(entry)))
+def copy_row(entry: LoadedTask, row: Any) -> Any:
+    """Make the row of an item that has the content of `row`: the columns that depend on the content are copied."""
+    no_numbers = dict.fromkeys(name for name in NUMBERS if name in entry.task.kind.columns)
+    return replace(row, **(no_numbers | _file_columns(entry)))
 
 
-def _of_file(entry: LoadedTask) -> dict[str, Any]:
-    """Those columns of a row that say where the item is, and of which state its file was."""
-    file = entry.picture.file
+def _file_columns(entry: LoadedTask) -> dict[str, Any]:
+    """Those columns of a row that say where the item is, and what state its file was in."""
+    file = entry.loaded.file
     return {
         "root_id": entry.task.root_id,
         "path": file.path,
@@ -116,6 +125,6 @@ def _of_file(entry: LoadedTask) -> dict[str, Any]:
         "bytes": file.size,
         "mtime_ns": file.mtime_ns,
         "etag": file.etag,
-        "content_hash": entry.picture.content_hash,
+        "content_hash": entry.loaded.content_hash,
         **(file.numbers if isinstance(file, Member) else {}),
     }

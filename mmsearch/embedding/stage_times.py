@@ -1,4 +1,4 @@
-"""Where the time of a run went."""
+"""Measures how much time of a run each stage took."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,12 @@ __all__ = ["StageTime", "StageTimes", "StageClock"]
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """One stage. seconds: of work, added up over all that do it at the same time. share: of all stages' seconds."""
+    """The time of one stage.
+
+    Attributes:
+        seconds: of work, summed over all threads that do it at the same time.
+        share: of the seconds of all stages.
+    """
 
     name: str
     seconds: float
@@ -18,9 +23,14 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """read, decode, resize, transfer, encode and write, in this order, and commit where others wrote; and the one that
-    would have to be faster for the run to be, None where no picture was encoded. Where a GPU
-    decoded, `decode on the GPU` is a stage too. decoded_on_*: how many pictures were decoded where."""
+    """The times of all stages.
+
+    Attributes:
+        stages: read, decode, resize, transfer, encode and write, in this order; `decode on the GPU` where a GPU
+            decoded; commit where workers of a cluster wrote the shards.
+        bottleneck: the stage that would have to be faster for the run to be faster; None where nothing was encoded.
+        decoded_on_cpu, decoded_on_gpu: how many pictures were decoded where.
+    """
 
     stages: tuple[StageTime, ...] = ()
     bottleneck: str | None = None
@@ -30,11 +40,14 @@ class StageTimes:
 
 @dataclass(slots=True)
 class StageClock:
-    """Adds up.
+    """Sums the seconds of each stage.
 
-    threads: that load. lanes: that encode; 0 where both are done by the same threads (CPU). writers: of shards.
-    commit: by the one that commits, where others write the shards. gpu_decoders: that decode on a GPU beside the
-    threads; gpu_decode: their seconds.
+    Attributes:
+        threads: how many threads load.
+        lanes: how many encode; 0 where the loading threads encode too (CPU).
+        writers: how many write shards.
+        commit: seconds of the process that commits, where workers of a cluster write the shards.
+        gpu_decoders, gpu_decode: how many threads decode on a GPU beside the others, and their seconds.
     """
 
     threads: int = 1
@@ -53,7 +66,7 @@ class StageClock:
     decoded_on_gpu: int = 0
 
     def join(self, other: "StageClock") -> None:
-        """Add the seconds of another, who works at the same time or had its turn."""
+        """Add another clock, of work done at the same time or before."""
         for name in ("read", "decode", "resize", "transfer", "encode", "write", "commit", "gpu_decode"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("threads", "lanes", "writers", "gpu_decoders"):
@@ -62,13 +75,13 @@ class StageClock:
         self.decoded_on_gpu += other.decoded_on_gpu
 
     def add(self, seconds: LoadSeconds) -> None:
-        """One file's."""
+        """Add the seconds of one file."""
         self.read += seconds.read
         self.decode += seconds.decode
         self.resize += seconds.resize
 
     def times(self) -> StageTimes:
-        """The bottleneck is the longest stage of those who had least time to spare."""
+        """The times so far. The bottleneck is the longest stage of the group of threads that was busiest."""
         loading = {"read": self.read, "decode": self.decode, "resize": self.resize}
         by_gpu = {"decode on the GPU": self.gpu_decode} if self.gpu_decoders else {}
         encoding = {"transfer": self.transfer, "encode": self.encode}
@@ -81,8 +94,8 @@ class StageClock:
         if not self.lanes:
             teams = [(loading | encoding, self.threads), (writing, self.writers), (committing, 1)]
         busiest, _ = max(teams, key=lambda team: sum(team[0].values()) / team[1])
-        all_of_them = loading | by_gpu | encoding | writing | committing
-        total = sum(all_of_them.values())
-        stages = tuple(StageTime(name, seconds, seconds / total) for name, seconds in all_of_them.items())
+        all_stages = loading | by_gpu | encoding | writing | committing
+        total = sum(all_stages.values())
+        stages = tuple(StageTime(name, seconds, seconds / total) for name, seconds in all_stages.items())
         bottleneck = max(busiest, key=lambda name: busiest[name])
         return StageTimes(stages, bottleneck, self.decoded_on_cpu, self.decoded_on_gpu)

@@ -14,8 +14,8 @@ from mmsearch.workers import Workers
 
 __all__ = ["embed_texts"]
 
-_TOGETHER = 256
-"""Texts that are encoded in one call."""
+_BATCH = 256
+"""How many texts are encoded in one call."""
 
 
 def embed_texts(
@@ -25,26 +25,26 @@ def embed_texts(
     options: EmbedOptions,
     clock: StageClock,
     *,
-    tell: Callable[[int, int], None] = lambda done, skipped: None,
+    report: Callable[[int, int], None] = lambda done, skipped: None,
 ) -> int:
-    """See `mmsearch.embedding.file_work.process_files`, of whose tasks these are those of one kind of the text side."""
-    read = _reader_of(tasks[0])
+    """Does what `mmsearch.embedding.file_work.process_files` does, for a kind of the text side."""
+    read = _require_reader(tasks[0])
     done = skipped = 0
     fresh: list[LoadedTask] = []
     known: list[LoadedTask] = []
     claimed: set[bytes] = set()
 
-    def hand_over() -> None:
+    def flush() -> None:
         if fresh:
             if sink.encoder is None:
                 sink.encoder = encoder()
             started = time.perf_counter()
-            encoded = sink.encoder.text.encode([entry.picture.text or "" for entry in fresh])
+            encoded = sink.encoder.text.encode([entry.loaded.text or "" for entry in fresh])
             seconds = time.perf_counter() - started
-            sink.encoded([entry.without_pixels() for entry in fresh], EncodedImages(encoded.vectors, 0.0, seconds))
+            sink.add_encoded([entry.without_pixels() for entry in fresh], EncodedImages(encoded.vectors, 0.0, seconds))
             fresh.clear()
-        if known:  # what they are copies of may have been among those
-            sink.reused(known)
+        if known:  # after the fresh ones, of which they may be copies
+            sink.add_reused(known)
             known.clear()
 
     def is_known(content_hash: bytes) -> bool:
@@ -52,27 +52,27 @@ def embed_texts(
 
     with Workers(clock.threads, "mmsearch-load") as workers:
         files = (task.file for task in tasks)
-        texts = load_texts(files, read, workers, clock.threads, known=is_known, seconds=options.seconds)
-        for task, text in zip(tasks, texts, strict=True):
-            entry = LoadedTask(task, text)
-            clock.add(text.seconds)
-            if text.error is not None:
-                sink.skipped([entry])
+        texts = load_texts(files, read, workers, clock.threads, is_known=is_known, seconds=options.seconds)
+        for task, loaded in zip(tasks, texts, strict=True):
+            entry = LoadedTask(task, loaded)
+            clock.add(loaded.seconds)
+            if loaded.error is not None:
+                sink.add_skipped([entry])
                 skipped += 1
-            elif text.text is None or is_known(text.content_hash):
+            elif loaded.text is None or is_known(loaded.content_hash):
                 known.append(entry)
             else:
-                claimed.add(text.content_hash)
+                claimed.add(loaded.content_hash)
                 fresh.append(entry)
-            if len(fresh) + len(known) >= _TOGETHER:
-                hand_over()
+            if len(fresh) + len(known) >= _BATCH:
+                flush()
             done += 1
-            tell(done, skipped)
-        hand_over()
+            report(done, skipped)
+        flush()
     return skipped
 
 
-def _reader_of(task: Task) -> Callable[[bytes], Content]:
+def _require_reader(task: Task) -> Callable[[bytes], Content]:
     read = None if task.kind.files is None else task.kind.files.read
     if read is None:
         raise TypeError(f"the kind {task.kind.name} is of the text side, and says not how its files are read")

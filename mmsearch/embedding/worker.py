@@ -1,4 +1,4 @@
-"""What a worker does with a piece: read, decode, encode, hold it against the exact route, write a shard, report."""
+"""A worker of a cluster: reads, decodes and encodes a piece, checks parity, writes a shard, and reports the outcome."""
 
 import time
 from collections.abc import Sequence
@@ -13,36 +13,41 @@ from mmsearch import encoders
 from mmsearch.cluster import WorkerResources
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.file_work import process_files
-from mmsearch.embedding.parity import Compared, ParityCheck
+from mmsearch.embedding.parity import ComparedImages, ParityCheck
 from mmsearch.embedding.pieces import Piece
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.redoing import vectors_exactly
-from mmsearch.embedding.sink import LoadedTask, copy_of, parted, references_of, row_of, samples_of
+from mmsearch.embedding.redoing import encode_exactly
+from mmsearch.embedding.sink import LoadedTask, copy_row, make_row, select_samples, split_by_parity, stack_references
 from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import EncoderError, ImageError, StoreError
 from mmsearch.gallery import write_rows
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import AnyKind, know
-from mmsearch.loader import Kind, Loaded
+from mmsearch.loader import DecodeGroup, LoadedFile
 from mmsearch.locations import Location
 from mmsearch.version import __version__
 from mmsearch.versions import Provenance, Shard
 
-__all__ = ["Hashes", "PieceOutcome", "Worker", "WorkerInfo", "WorkerSettings", "hashes"]
+__all__ = ["Hashes", "PieceOutcome", "Worker", "WorkerInfo", "WorkerSettings", "sort_hashes"]
 
 Hashes = NDArray[np.bytes_]
 """Content hashes, ascending, (n,) of 16 bytes each."""
 
 
-def hashes(known: Sequence[bytes]) -> Hashes:
-    """Content hashes in a form that is shared between processes without a copy."""
+def sort_hashes(known: Sequence[bytes]) -> Hashes:
+    """Sort content hashes into an array, which processes of a machine can share without a copy."""
     return np.sort(np.array(known, dtype="S16"))
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Who a worker is. threads: that load, and on a CPU encode. said: what its encoder had to announce."""
+    """What a worker says of itself.
+
+    Attributes:
+        threads: how many load, and on a CPU encode.
+        announcements: lines of its encoder for the user.
+    """
 
     identity: EncoderIdentity
     provenance: Provenance
@@ -53,27 +58,33 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class PieceOutcome:
-    """What became of a piece. places: of the files (n,) that stand in `shards`, ascending; content: their hashes.
+    """The outcome of a piece.
 
-    copies: how many of them took the vector of another file of the piece. known: (place, what was read) of those whose
-    content stands in the gallery already. skipped: likewise, of those that could not be read. compared: pictures that
-    went the exact way too. seconds: that the whole took.
+    Attributes:
+        shards: as written.
+        task_indices: (n,), ascending, of the tasks whose rows are in `shards`.
+        content_hashes: of these tasks.
+        copies: how many of them took the vector of another file of the piece.
+        known: (task index, loaded file) where the content is in the gallery already.
+        skipped: (task index, loaded file) where the file could not be read.
+        compared: pictures that were encoded by the exact way too.
+        seconds: for the whole piece.
     """
 
     shards: tuple[Shard, ...]
-    places: NDArray[np.int64]
-    content: tuple[bytes, ...]
+    task_indices: NDArray[np.int64]
+    content_hashes: tuple[bytes, ...]
     copies: int
-    known: tuple[tuple[int, Loaded], ...]
-    skipped: tuple[tuple[int, Loaded], ...]
-    compared: Compared
+    known: tuple[tuple[int, LoadedFile], ...]
+    skipped: tuple[tuple[int, LoadedFile], ...]
+    compared: ComparedImages
     clock: StageClock
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """All that a worker is made of. kind: of the items that it makes. route: see `Provenance`."""
+    """What is needed to make a worker. kind: of the items that it embeds. route: see `Provenance`."""
 
     encoder: str | Encoder
     options: EmbedOptions
@@ -83,7 +94,7 @@ class WorkerSettings:
     dtype: str
 
     def __call__(self, share: WorkerResources) -> "Worker":
-        """Make a worker that has so much of its machine. Raises EncoderError, StoreError."""
+        """Make a worker that uses `share` of its machine. Raises EncoderError, StoreError."""
         return Worker(self, share)
 
 
@@ -100,20 +111,22 @@ class Worker:
             )
         if recipe.options.device == "cuda" and not share.gpu:
             raise EncoderError("--device cuda: the cluster has no GPU to give; leave it out to work on processors")
-        said: list[str] = []
+        announcements: list[str] = []
         device, precision = "cuda" if share.gpu else "cpu", recipe.options.precision
         encoder = encoders.open(
-            recipe.encoder, [recipe.kind.side], device=device, precision=precision, announce=said.append
+            recipe.encoder, [recipe.kind.side], device=device, precision=precision, announce=announcements.append
         )
         self._encoder = encoder
         provenance = Provenance(encoder.device, encoder.precision, recipe.route)
-        self.info = WorkerInfo(encoder.identity, provenance, __version__, self._threads, tuple(said))
+        self.info = WorkerInfo(encoder.identity, provenance, __version__, self._threads, tuple(announcements))
         self._parity = ParityCheck()
-        given = recipe.options.batch_size
-        self._sizes = BatchSize(given) if given else BatchSize.on("cpu" if encoder.device == "cpu" else "gpu")
+        batch_size = recipe.options.batch_size
+        self._sizes = (
+            BatchSize(batch_size) if batch_size else BatchSize.for_device("cpu" if encoder.device == "cpu" else "gpu")
+        )
 
     def __call__(self, piece: Piece, known: Hashes) -> PieceOutcome:
-        """Do a piece; what it comes to is the same however often it is done, but for the name of the shard.
+        """Do a piece. Doing it again gives the same outcome, except for the names of the shards.
 
         known: content whose vectors are not needed. Raises EncoderError, ParityError, StoreError; then nothing was
         written.
@@ -123,124 +136,132 @@ class Worker:
         buffer = _PieceBuffer(piece, known, self._encoder, self._parity, clock)
         process_files(piece.tasks, buffer, lambda: self._encoder, self._recipe.options, clock, sizes=self._sizes)
         self._parity.measure(self._encoder)
-        buffer.redo(self._recipe.options)
+        buffer.encode_disagreeing(self._recipe.options)
         writing = time.perf_counter()
         shards: tuple[Shard, ...] = ()
         recipe, fast = self._recipe, self.info.provenance
         for provenance, exact in ((fast, False), (replace(fast, precision="fp32", route="exact"), True)):
-            places, rows, vectors = buffer.in_order(exact=exact)
+            task_indices, rows, vectors = buffer.rows_in_order(exact=exact)
             if rows:
-                ids = places + piece.first_row_id
+                ids = task_indices + piece.first_row_id
                 shards += write_rows(recipe.gallery, recipe.kind.name, ids, rows, vectors, recipe.dtype, provenance)
-        places, rows, _ = buffer.in_order()
+        task_indices, rows, _ = buffer.rows_in_order()
         clock.write = time.perf_counter() - writing
         return PieceOutcome(
             shards,
-            places,
+            task_indices,
             tuple(row.content_hash or b"" for row in rows),
             buffer.copies,
             tuple(buffer.known),
             tuple(buffer.unread),
-            self._parity.compared(),
+            self._parity.take_compared(),
             clock,
             time.perf_counter() - started,
         )
 
 
 class _PieceBuffer:
-    """Holds what becomes of a piece's files until all of it is written at once. Implements `Sink`."""
+    """Holds the results of a piece until they are written all at once. Implements `Sink`."""
 
     def __init__(self, piece: Piece, known: Hashes, encoder: Encoder, parity: ParityCheck, clock: StageClock) -> None:
         self.encoder: Encoder | None = encoder
         self._encoder = encoder
         self.parity = parity
         self.copies = 0
-        self.known: list[tuple[int, Loaded]] = []
-        self.unread: list[tuple[int, Loaded]] = []
+        self.known: list[tuple[int, LoadedFile]] = []
+        self.unread: list[tuple[int, LoadedFile]] = []
         self._piece, self._known, self._clock = piece, known, clock
-        self._places = {id(task): place for place, task in enumerate(piece.tasks)}
+        self._task_indices = {id(task): task_index for task_index, task in enumerate(piece.tasks)}
         self._rows: dict[int, tuple[Any, NDArray[np.float32]]] = {}
-        self._own: dict[bytes, int] = {}
-        self._kinds: dict[int, Kind] = {}
+        self._own_hashes: dict[bytes, int] = {}
+        self._groups: dict[int, DecodeGroup] = {}
         self._exact: set[int] = set()
 
     def knows(self, content_hash: bytes) -> bool:
-        if content_hash in self._own:
+        if content_hash in self._own_hashes:
             return True
-        place = int(np.searchsorted(self._known, np.bytes_(content_hash)))
-        # What numpy gives back lacks the zeros at its end.
-        return place < len(self._known) and self._known[place].ljust(16, b"\0") == content_hash
+        task_index = int(np.searchsorted(self._known, np.bytes_(content_hash)))
+        # numpy drops trailing zero bytes.
+        return task_index < len(self._known) and self._known[task_index].ljust(16, b"\0") == content_hash
 
-    def encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
+    def add_encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
         self._clock.transfer += images.transfer_seconds
         self._clock.encode += images.encode_seconds
-        fast, exact = parted(entries, self.parity)
-        mine, vectors = [entries[place] for place in fast], images.vectors[fast]
-        for sample in samples_of(mine, vectors):
+        fast, exact = split_by_parity(entries, self.parity)
+        chosen, vectors = [entries[task_index] for task_index in fast], images.vectors[fast]
+        for sample in select_samples(chosen, vectors):
             self.parity.add(sample)
-        self._take(mine, vectors)
+        self._add_rows(chosen, vectors)
         if exact:
-            mine = [entries[place] for place in exact]
-            self._take(mine, self._encoder.image.encode_reference(references_of(mine)))
-            for entry in mine:
-                self._went_exactly(self._places[id(entry.task)])
+            chosen = [entries[task_index] for task_index in exact]
+            self._add_rows(chosen, self._encoder.image.encode_reference(stack_references(chosen)))
+            for entry in chosen:
+                self._count_exact(self._task_indices[id(entry.task)])
 
-    def _take(self, entries: Sequence[LoadedTask], vectors: NDArray[np.float32]) -> None:
+    def _add_rows(self, entries: Sequence[LoadedTask], vectors: NDArray[np.float32]) -> None:
         for entry, vector in zip(entries, vectors, strict=True):
-            place = self._places[id(entry.task)]
-            self._rows[place] = row_of(entry), vector
-            self._own[entry.picture.content_hash] = place
-            if entry.picture.kind is not None:
-                self._kinds[place] = entry.picture.kind
+            task_index = self._task_indices[id(entry.task)]
+            self._rows[task_index] = make_row(entry), vector
+            self._own_hashes[entry.loaded.content_hash] = task_index
+            if entry.loaded.group is not None:
+                self._groups[task_index] = entry.loaded.group
 
-    def _went_exactly(self, place: int) -> None:
-        self._exact.add(place)
-        self.parity.went_exactly(self._kinds[place], self._piece.tasks[place].file.location)
+    def _count_exact(self, task_index: int) -> None:
+        self._exact.add(task_index)
+        self.parity.count_exact(self._groups[task_index], self._piece.tasks[task_index].file.location)
 
-    def redo(self, options: EmbedOptions) -> None:
-        """Make the vectors anew, by the exact way, of all pictures whose kinds do not agree."""
+    def encode_disagreeing(self, options: EmbedOptions) -> None:
+        """Encode again, by the exact way, all pictures whose groups do not agree."""
         chosen = [
-            place for place, kind in self._kinds.items() if place not in self._exact and not self.parity.agrees(kind)
+            task_index
+            for task_index, group in self._groups.items()
+            if task_index not in self._exact and not self.parity.agrees(group)
         ]
-        files = [(self._piece.tasks[place], self._rows[place][0].content_hash or b"") for place in chosen]
-        found = vectors_exactly(files, self._encoder, options, self._clock.threads) if files else ()
-        for place, vector in zip(chosen, found, strict=True):
-            row, _ = self._rows[place]
+        files = [
+            (self._piece.tasks[task_index], self._rows[task_index][0].content_hash or b"") for task_index in chosen
+        ]
+        vectors = encode_exactly(files, self._encoder, options, self._clock.threads) if files else ()
+        for task_index, vector in zip(chosen, vectors, strict=True):
+            row, _ = self._rows[task_index]
             if vector is None:
-                del self._rows[place]
+                del self._rows[task_index]
                 error = ImageError("read", "changed while it was read")
-                self.unread.append((place, Loaded(self._piece.tasks[place].file.without_bytes(), error=error)))
+                self.unread.append(
+                    (task_index, LoadedFile(self._piece.tasks[task_index].file.without_bytes(), error=error))
+                )
             else:
-                self._rows[place] = row, vector
-                self._went_exactly(place)
+                self._rows[task_index] = row, vector
+                self._count_exact(task_index)
 
-    def reused(self, entries: Sequence[LoadedTask]) -> None:
+    def add_reused(self, entries: Sequence[LoadedTask]) -> None:
         for entry in entries:
-            place, original = self._places[id(entry.task)], self._own.get(entry.picture.content_hash)
+            task_index, original = self._task_indices[id(entry.task)], self._own_hashes.get(entry.loaded.content_hash)
             if original is None:
-                self.known.append((place, entry.picture))
+                self.known.append((task_index, entry.loaded))
                 continue
             row, vector = self._rows[original]
-            self._rows[place] = copy_of(entry, row), vector
-            if original in self._kinds:
-                self._kinds[place] = self._kinds[original]
+            self._rows[task_index] = copy_row(entry, row), vector
+            if original in self._groups:
+                self._groups[task_index] = self._groups[original]
             if original in self._exact:
-                self._exact.add(place)
+                self._exact.add(task_index)
             self.copies += 1
 
-    def skipped(self, entries: Sequence[LoadedTask]) -> None:
-        for task, picture in ((entry.task, entry.picture) for entry in entries):
-            self.unread.append((self._places[id(task)], replace(picture, file=picture.file.without_bytes())))
+    def add_skipped(self, entries: Sequence[LoadedTask]) -> None:
+        for task, loaded in ((entry.task, entry.loaded) for entry in entries):
+            self.unread.append((self._task_indices[id(task)], replace(loaded, file=loaded.file.without_bytes())))
 
     def abandon(self) -> None:
-        """Nothing of it was written yet."""
+        """Do nothing: nothing was written yet."""
 
-    def in_order(self, *, exact: bool | None = None) -> tuple[NDArray[np.int64], list[Any], NDArray[np.float32]]:
-        """Places (n,) ascending, rows, and vectors (n, dim) of all that became pictures.
+    def rows_in_order(self, *, exact: bool | None = None) -> tuple[NDArray[np.int64], list[Any], NDArray[np.float32]]:
+        """Task indices (n,), ascending, rows, and vectors (n, dim) of all pictures.
 
-        exact: of those alone that went the exact way, or did not.
+        exact: True for those encoded by the exact way only, False for the others only.
         """
-        places = sorted(place for place in self._rows if exact is None or (place in self._exact) == exact)
-        vectors = [self._rows[place][1] for place in places]
-        rows = [self._rows[place][0] for place in places]
-        return np.array(places, np.int64), rows, np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
+        task_indices = sorted(
+            task_index for task_index in self._rows if exact is None or (task_index in self._exact) == exact
+        )
+        vectors = [self._rows[task_index][1] for task_index in task_indices]
+        rows = [self._rows[task_index][0] for task_index in task_indices]
+        return np.array(task_indices, np.int64), rows, np.stack(vectors) if vectors else np.empty((0, 0), np.float32)

@@ -12,7 +12,7 @@ from mmsearch import images
 from mmsearch.budget import REQUEST
 from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.loader import raw_side
+from mmsearch.loader import least_raw_side
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool
@@ -101,7 +101,7 @@ class SentImages:
 def _pixels(data: bytes, side: ImageSide | None) -> tuple[int, int, NDArray[np.float32]]:
     """Width, height and what a side takes, (1, 3, H, W). Raises QueryError."""
     try:
-        least = 1 if side is None else raw_side(side)
+        least = 1 if side is None else least_raw_side(side)
         picture = images.decode(data, max_pixels=REQUEST.pixels, raw_side=least)  # one is decoded at a time
     except ImageError as error:
         reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
