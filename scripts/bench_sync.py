@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mmsearch.embedding import embed
 from mmsearch.encoders import EncodedImages, Encoder, ImageLane, ImageSide, Pixels
-from mmsearch.gallery import Gallery, find_gallery, writing
+from mmsearch.gallery import Gallery, find_gallery, gallery_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.progress import Progress
 from mmsearch.sources import FolderWalk
@@ -104,7 +104,7 @@ def run(folder: Path, gallery: Path) -> dict[str, Any]:
 
 
 def run_in_small_steps(folder: Path, gallery: Path) -> dict[str, Any]:
-    writing.COMMIT_SECONDS = 1.0  # so that there is something to continue from, however small the trial
+    gallery_writer.COMMIT_SECONDS = 1.0  # so that there is something to continue from, however small the trial
     return run(folder, gallery)
 
 

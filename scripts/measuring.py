@@ -84,7 +84,7 @@ def random_gallery(folder: Path, model: Path, rows: int, vectors: Path) -> Path:
     rng = np.random.default_rng(0)
     kept = np.lib.format.open_memmap(vectors, "w+", np.float16, (rows, 512))
     with open_writer(folder, command="bench") as writer:
-        writer.begin(encoders.open(f"local-dir:{model}", device="cpu").identity)
+        writer.set_encoder(encoders.open(f"local-dir:{model}", device="cpu").identity)
         root = writer.add_root(folder.parent / "photos")
         for start in range(0, rows, 65_536):
             some = rng.normal(size=(min(65_536, rows - start), 512)).astype(np.float32)

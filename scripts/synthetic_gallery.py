@@ -78,7 +78,7 @@ def write_gallery(folder: Path, rows: int, *, dim: int = 512, captions: int = 0,
     """Write a gallery of `rows` images, and captions that are not those of its images but of their world."""
     world = Synthetic(dim, seed)
     with open_writer(folder, command="synthetic") as writer:
-        writer.begin(EncoderIdentity("synthetic", f"declared:synthetic-{dim}-{seed}", dim))
+        writer.set_encoder(EncoderIdentity("synthetic", f"declared:synthetic-{dim}-{seed}", dim))
         for block, size in enumerate(_blocks(rows)):
             first = block * BLOCK
             made = [

@@ -51,7 +51,7 @@ class World(Encoder):
 def write(folder: Path, world: World, *, pictures: Sequence[int], captions: Sequence[str] = ()) -> None:
     """Add pictures of the world to a gallery, and captions, as "17 said so", each of the picture of its number."""
     with open_writer(folder, command="tests") as writer:
-        writer.begin(IDENTITY)
+        writer.set_encoder(IDENTITY)
         rows = [ImageRow(1, f"{n}.jpg", None, 1, 1, None, bytes(16), n, 1, None) for n in pictures]
         if rows:
             writer.append("images", rows, world.images[list(pictures)])

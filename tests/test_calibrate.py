@@ -141,7 +141,7 @@ def test_rows_that_came_since_are_corrected_and_those_that_went_are_gone(folder:
     opened.query("7 said again")
     hubby.write(folder, world, pictures=range(PICTURES, PICTURES + 50))
     with open_writer(folder, command="tests") as writer:
-        writer.begin(hubby.IDENTITY)
+        writer.set_encoder(hubby.IDENTITY)
         writer.delete("images", [3, 5, 310])
         writer.commit()
     row_ids, _, corrected = brute_force(folder, world, "320 said again")

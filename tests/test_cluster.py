@@ -33,7 +33,7 @@ from mmsearch.errors import (
     SourceError,
     StoreError,
 )
-from mmsearch.gallery import Gallery, find_gallery, writing
+from mmsearch.gallery import Gallery, find_gallery, gallery_writer
 from mmsearch.images import turbo
 from mmsearch.indexing import index
 from mmsearch.locations import Url
@@ -153,7 +153,7 @@ def test_whatever_happens_to_workers(
     monkeypatch.setattr(dispatcher, "_MOST_FRUITLESS_ENDS", 1000)
     monkeypatch.setattr(dispatcher, "_LATE_FACTOR", 0)
     monkeypatch.setattr(dispatcher, "_LATE_SECONDS", 0)
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", rng.choice([-1.0, 60.0]))
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", rng.choice([-1.0, 60.0]))
     faults: list[Fault] = ["ended", "gone", "hangs", StoreError("no space"), RuntimeError("CUDA error")]
     hung: list[int] = []
 
@@ -265,7 +265,7 @@ def test_a_worker_with_another_model_or_program(
         return replace(make, encoder=FakeEncoder("fake", seed=1)) if worker == 2 else make
 
     monkeypatch.setattr(PretendedWorkerPool, "make_another", staticmethod(another))
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
     local(folder, "g", selection=Selection(limit=1))
     with pytest.raises(EncoderMismatch, match=r"the model on node2 is another one: .* cannot be compared"):
         spread(folder)
@@ -370,7 +370,7 @@ def test_an_index_built_meanwhile_does_not_answer_for_rows_to_come(
     folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pieces are committed in whatever order they are done: rows with lower ids come after rows with higher ones."""
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
     built: list[tuple[tuple[int, int], ...]] = []
 
     def indexing(state: Any) -> None:

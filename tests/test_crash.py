@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import SourceError, StoreError
-from mmsearch.gallery import Gallery, find_gallery, writing
+from mmsearch.gallery import Gallery, find_gallery, gallery_writer
 from mmsearch.upkeep.maintenance import compact
 from tests.archives import make_tar
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -104,7 +104,7 @@ def test_a_crash_at_any_point_loses_nothing_and_the_same_call_finishes(
     embed([folder], gallery=tmp_path / "before", encoder=FakeEncoder())
     known = contents(tmp_path / "before").keys()
     change(folder)
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)  # a commit whenever a batch is done
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)  # a commit whenever a batch is done
     options = EmbedOptions(batch_size=1, threads=1)
 
     def run(gallery: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_crash_at_any_point_with_archives_and_captions(tmp_path: Path, monkeyp
     make_tar(folder / "a.tar", [(f"{n}.png", pictures[n]) for n in (1, 2, 4, 5)] + [("bad.png", b"no picture")])
     (folder / "b.tar").write_bytes((folder / "b.tar").read_bytes()[:1500])
     (folder / "a.txt").write_text("two\nthree\n")
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
 
     def run(gallery: Path) -> None:
         options = EmbedOptions(batch_size=1, threads=1)
@@ -201,7 +201,7 @@ def test_a_disk_that_fills_up_anywhere(tmp_path: Path, monkeypatch: pytest.Monke
     embed([folder], gallery=tmp_path / "before", encoder=FakeEncoder())
     before = contents(tmp_path / "before").keys()
     change(folder)
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
     options = EmbedOptions(batch_size=1, threads=1)
     real_open = Path.open
 
@@ -280,7 +280,7 @@ def test_a_folder_that_goes_away_during_the_run(tmp_path: Path) -> None:
 
 def test_a_crash_during_compaction_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "photos"
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
     for place in range(8):
         write_picture(folder / f"{place}.png", "green", seed=place)
     embed([folder], gallery=tmp_path / "before", encoder=FakeEncoder(), options=EmbedOptions(batch_size=2))
@@ -303,7 +303,7 @@ SLOW_EMBED = """
 import sys, time
 from pathlib import Path
 from tests.fakes import FakeEncoder
-from mmsearch.gallery import writing
+from mmsearch.gallery import gallery_writer
 from mmsearch.embedding import EmbedOptions, embed
 
 class Slow(FakeEncoder):
@@ -311,7 +311,7 @@ class Slow(FakeEncoder):
         time.sleep(0.01)
         return super().encode_images(pixels)
 
-writing.COMMIT_SECONDS = 0.02
+gallery_writer.COMMIT_SECONDS = 0.02
 print("ready", flush=True)
 embed([sys.argv[1]], gallery=sys.argv[2], encoder=Slow(), options=EmbedOptions(batch_size=2))
 """
@@ -427,7 +427,7 @@ def test_a_version_is_named_only_after_all_that_it_names_is_on_the_disk(
         real_link(temporary, target)
         synced.append("linked")
 
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "link", link)
     options = EmbedOptions(batch_size=2, threads=1)

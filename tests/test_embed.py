@@ -461,10 +461,10 @@ def test_an_interrupted_move_is_continued_by_the_same_call(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     from mmsearch.embedding import flow
-    from mmsearch.gallery import writing
+    from mmsearch.gallery import gallery_writer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "COMMIT_SECONDS", -1.0)
+        patch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
         patch.setattr(flow, "_MOST_WAITING", 1)
         with pytest.raises(KeyboardInterrupt):
             embed([folder], gallery=tmp_path / "g", encoder=FakeEncoder(), progress=stop)
@@ -499,7 +499,7 @@ def test_when_one_root_is_refused_nothing_of_another_is_deleted(tmp_path: Path, 
 def test_a_row_that_this_run_replaced_and_merged_away_can_still_lend_its_vector(
     tmp_path: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmsearch.gallery import compacting, writing
+    from mmsearch.gallery import compacting, gallery_writer
 
     photos = tmp_path / "photos"
     for place in range(6):
@@ -510,7 +510,7 @@ def test_a_row_that_this_run_replaced_and_merged_away_can_still_lend_its_vector(
     os.utime(photos / "0.png", ns=(3, 3))
     for place in range(10, 30):
         write_picture(photos / f"{place}.png", "green", seed=place)
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(compacting, "MOST_SMALL_SHARDS", 1)
     embed([photos], gallery=tmp_path / "g", encoder=fake, options=EmbedOptions(batch_size=1, threads=1))
     assert len(names(Gallery.open(tmp_path / "g"))) == 27

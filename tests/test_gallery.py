@@ -24,8 +24,8 @@ from mmsearch.errors import (
     MmsearchWarning,
     StoreError,
 )
-from mmsearch.gallery import Gallery, compacting, consistently, open_writer
-from mmsearch.gallery.writing import GalleryWriter
+from mmsearch.gallery import Gallery, compacting, open_writer, read_consistently
+from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
 from mmsearch.stores import LocalStore
@@ -46,7 +46,7 @@ def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def add(writer: GalleryWriter, names: list[str], seed: int = 0) -> np.ndarray:
-    writer.begin(ENCODER)
+    writer.set_encoder(ENCODER)
     return writer.append("images", rows(names), vectors(len(names), seed))
 
 
@@ -103,7 +103,7 @@ def test_a_reader_whose_files_are_gone_goes_on_with_the_newest(tmp_path: Path) -
     compact(tmp_path / "g", grace=timedelta(0))
     with pytest.raises(FileNotFoundError):
         names_in(before)
-    assert consistently(before, names_in) == ["a", "b"]
+    assert read_consistently(before, names_in) == ["a", "b"]
 
 
 def first_shard(gallery: Gallery) -> Path:
@@ -117,7 +117,7 @@ def test_a_missing_file_of_the_newest_version_is_named(tmp_path: Path) -> None:
     shard = first_shard(gallery)
     shard.unlink()
     with pytest.raises(GalleryError, match=shard.name):
-        consistently(gallery, names_in)
+        read_consistently(gallery, names_in)
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_an_index_of_rows_that_were_compacted_away_lists_them_as_dead(tmp_path: 
     """Else it would return rows that stand nowhere."""
     snapshot = make(tmp_path / "g", "a", "b", "c")
     with open_writer(tmp_path / "g", command="test") as writer:
-        writer.begin(ENCODER)
+        writer.set_encoder(ENCODER)
         writer.delete("images", [1])
         writer.commit()
     compact(tmp_path / "g")
@@ -288,7 +288,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
 def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
     make(tmp_path / "g", "a")
     with open_writer(tmp_path / "g", command="test") as writer, pytest.raises(EncoderMismatch, match=r"tests.*other"):
-        writer.begin(EncoderIdentity("other", "sha256:ffff", DIM))
+        writer.set_encoder(EncoderIdentity("other", "sha256:ffff", DIM))
 
 
 def test_many_small_shards_become_few_and_keep_their_row_ids(tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ def test_a_gallery_none_of_whose_versions_can_be_read_is_not_begun_anew(tmp_path
 def test_a_damaged_list_of_deletes_is_named(tmp_path: Path, harm: str) -> None:
     make(tmp_path / "g", "a", "b")
     with open_writer(tmp_path / "g", command="test") as writer:
-        writer.begin(ENCODER)
+        writer.set_encoder(ENCODER)
         writer.delete("images", [0])
         writer.commit()
     (file,) = (tmp_path / "g" / "deletes").iterdir()
@@ -390,7 +390,7 @@ def test_a_damaged_list_of_deletes_is_named(tmp_path: Path, harm: str) -> None:
     if harm == "junk":
         file.write_text("junk")
     with pytest.raises(GalleryError, match=file.name):
-        consistently(Gallery.open(tmp_path / "g"), names_in)
+        read_consistently(Gallery.open(tmp_path / "g"), names_in)
     with pytest.raises(GalleryError, match=file.name), open_writer(tmp_path / "g", command="test") as writer:
         names_in(writer.gallery)
 
@@ -407,4 +407,4 @@ def test_work_goes_on_with_the_newest_version_however_often_files_go(tmp_path: P
             raise FileNotFoundError(2, "gone", str(tmp_path / "g" / "images" / "x.parquet"))
         return names_in(now)
 
-    assert consistently(gallery, work) == ["a", "b", "b", "b"]
+    assert read_consistently(gallery, work) == ["a", "b", "b", "b"]

@@ -407,12 +407,12 @@ def test_what_is_interrupted_goes_on(gpu: Gpu, tiny: str, album: Path, tmp_path:
 _EMBED = """
 import sys
 from mmsearch.embedding import EmbedOptions, embed
-from mmsearch.gallery import writing
+from mmsearch.gallery import gallery_writer
 if sys.argv[4] == "simulated":
     import pytest
     from tests.simulated_cuda import SimulatedGpu
     SimulatedGpu(pytest.MonkeyPatch())
-writing.COMMIT_SECONDS = 0.0
+gallery_writer.COMMIT_SECONDS = 0.0
 embed([sys.argv[1]], gallery=sys.argv[2], encoder=sys.argv[3], options=EmbedOptions(device="cuda", batch_size=2))
 """
 

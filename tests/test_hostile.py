@@ -25,7 +25,7 @@ from mmsearch.cache import writable_cache
 from mmsearch.cli import app
 from mmsearch.cli.options import location, path
 from mmsearch.errors import EncoderError
-from mmsearch.gallery.tables import _damaged
+from mmsearch.gallery.tables import _damage_error
 from mmsearch.items import kinds
 from scripts.s3_server import CREDENTIALS, s3_server
 from tests.conftest import Command
@@ -98,8 +98,8 @@ def test_a_cache_that_cannot_be_written_is_replaced_for_the_run(
 
 
 def test_lack_of_permission_is_not_called_a_failing_disk() -> None:
-    assert "permission denied" in str(_damaged("shard", PermissionError(13, "Permission denied")))
-    assert "disk may be failing" in str(_damaged("shard", OSError(5, "Input/output error")))
+    assert "permission denied" in str(_damage_error("shard", PermissionError(13, "Permission denied")))
+    assert "disk may be failing" in str(_damage_error("shard", OSError(5, "Input/output error")))
 
 
 as_root = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.embedding import embed
 from mmsearch.encoders import EncodedTexts
 from mmsearch.errors import EncoderError, EncoderMismatch, MmsearchError, MmsearchWarning, SourceError
-from mmsearch.gallery import Gallery, writing
+from mmsearch.gallery import Gallery, gallery_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.indexing import index
 from mmsearch.progress import Progress
@@ -120,7 +120,7 @@ def test_nothing_is_added_to_imported_vectors(output: Path, tmp_path: Path, phot
 
 
 def test_an_interrupted_import_is_continued(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(gallery_writer, "COMMIT_SECONDS", -1.0)
 
     def stop(_: Progress) -> None:
         raise KeyboardInterrupt

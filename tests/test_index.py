@@ -61,7 +61,7 @@ def clustered(count: int, seed: int, *, away: float = 0.0) -> np.ndarray:
 
 def add(folder: Path, images: int = 0, captions: int = 0, *, seed: int = 0, delete: tuple[int, ...] = ()) -> None:
     with open_writer(folder, command="test") as writer:
-        writer.begin(ENCODER)
+        writer.set_encoder(ENCODER)
         if images:
             rows = [ImageRow(1, f"{seed}-{n}", None, 1, 1, None, b"", 1, 1, None) for n in range(images)]
             writer.append("images", rows, clustered(images, seed))
@@ -193,7 +193,7 @@ def test_general_captions_ask_where_the_gallery_has_none(tmp_path: Path) -> None
     other = Encoder(EncoderIdentity("other", "sha256:9", DIM), {"text": Texts()})
     add(tmp_path / "h", images=2000)
     with open_writer(tmp_path / "i", command="test") as writer:
-        writer.begin(EncoderIdentity("third", "sha256:3", DIM))
+        writer.set_encoder(EncoderIdentity("third", "sha256:3", DIM))
         writer.append(
             "images", [ImageRow(1, str(n), None, 1, 1, None, b"", 1, 1, None) for n in range(500)], clustered(500, 1)
         )
@@ -255,7 +255,7 @@ def test_pictures_of_a_new_kind_are_noticed_by_measuring(folder: Path) -> None:
     """They crowd into a few lists and their codes tell nothing: the index is built anew, and the report says why."""
     indexed(folder, factory=LISTS, recall_target=0.9)
     with open_writer(folder, command="test") as writer:
-        writer.begin(ENCODER)
+        writer.set_encoder(ENCODER)
         rows = [ImageRow(1, f"new-{n}", None, 1, 1, None, b"", 1, 1, None) for n in range(300)]
         centre, around = np.random.default_rng(5).normal(size=DIM), np.random.default_rng(6).normal(size=(300, DIM))
         writer.append("images", rows, unit(6 * centre + 0.25 * around))
@@ -558,7 +558,7 @@ def test_the_gap_between_text_and_image_queries_on_real_vectors(tmp_path: Path, 
     vectors = np.load(shared_data / "modality_gap_clip_vitb16_coco500" / "features_clip.npy")
     images, texts = unit(vectors[0]), unit(vectors[1])
     with open_writer(tmp_path / "g", command="test") as writer:
-        writer.begin(EncoderIdentity("clip", "sha256:1", 512))
+        writer.set_encoder(EncoderIdentity("clip", "sha256:1", 512))
         writer.append("images", [ImageRow(1, str(n), None, 1, 1, None, b"", 1, 1, None) for n in range(500)], images)
         writer.append("captions", [CaptionRow(str(n), None, None, None, "f", n) for n in range(500)], texts)
         writer.commit()

@@ -17,7 +17,7 @@ from mmsearch.ann import build, find_damaged_file, open_index
 from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.exact import exact_search
 from mmsearch.gallery import Gallery, open_writer
-from mmsearch.gallery.writing import GalleryWriter
+from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.identity import EncoderIdentity
 from mmsearch.indexing import index, index_run
 from mmsearch.items import ImageRow
@@ -119,7 +119,7 @@ def rows(names: list[str], seed: int = 0) -> tuple[list[ImageRow], np.ndarray[An
 def write_gallery(place: Location, seed: int = 0) -> None:
     """Four shards of ten rows, of which some are dead."""
     with open_writer(place, command="test") as writer:
-        writer.begin(ENCODER)
+        writer.set_encoder(ENCODER)
         for start in range(0, 40, 10):
             writer.append("images", *rows(BEFORE[start : start + 10], seed))
             writer.commit()

@@ -16,7 +16,7 @@ from mmsearch.embedding import EmbedOptions, embed, file_sync
 from mmsearch.embedding.recording import RowRecorder
 from mmsearch.encoders import Pixels
 from mmsearch.gallery import Gallery, rewrite_wasteful
-from mmsearch.gallery.writing import GalleryWriter
+from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.retrieval import EXACT
@@ -121,7 +121,7 @@ def interrupted_at(point: int, work: Callable[[], Any]) -> BaseException | None:
         for function in (
             GalleryWriter.commit,
             GalleryWriter._commit,
-            GalleryWriter._proposed,
+            GalleryWriter._write_pending,
             GalleryWriter.append,
             GalleryWriter.delete,
             RowRecorder.delete_broken,

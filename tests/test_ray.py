@@ -137,9 +137,9 @@ def test_a_node_that_dies(cluster: Cluster, whole: Path, tmp_path: Path) -> None
 
 OFTEN = """
 import sys
-from mmsearch.gallery import writing
+from mmsearch.gallery import gallery_writer
 from mmsearch.embedding import EmbedOptions, embed
-writing.COMMIT_SECONDS = -1.0
+gallery_writer.COMMIT_SECONDS = -1.0
 embed([sys.argv[1]], gallery=sys.argv[2], encoder="demo", options=EmbedOptions(ray=sys.argv[3]))
 """
 

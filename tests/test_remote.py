@@ -465,9 +465,9 @@ def test_a_damaged_shard_is_named(remote: Url, bucket: Url, tmp_path: Path, monk
 KILLED = """
 import sys
 from mmsearch.embedding import EmbedOptions, embed
-from mmsearch.gallery import writing
+from mmsearch.gallery import gallery_writer
 from tests.fakes import FakeEncoder
-writing.COMMIT_SECONDS = 0.0
+gallery_writer.COMMIT_SECONDS = 0.0
 embed([sys.argv[1]], gallery=sys.argv[2], encoder=FakeEncoder(), options=EmbedOptions(batch_size=1, threads=1))
 """
 
@@ -578,7 +578,7 @@ def test_what_is_fetched_at_once_is_what_arrow_asks_for(
     identity = EncoderIdentity("tests", "sha256:0", 64)
     vectors = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
     with open_writer(bucket / "g", command="test") as writer:
-        writer.begin(identity)
+        writer.set_encoder(identity)
         row = ImageRow(1, "a.png", None, 1, 1, None, b"0123456789abcdef", 1, 1, None)
         writer.append("images", [row] * len(vectors), vectors)
         writer.commit()

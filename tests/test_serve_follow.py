@@ -14,7 +14,7 @@ import pytest
 
 from mmsearch.embedding import embed
 from mmsearch.exact import exact_search
-from mmsearch.gallery import Gallery, HeldGallery, open_writer
+from mmsearch.gallery import Gallery, InMemoryGallery, open_writer
 from mmsearch.indexing import index
 from mmsearch.items import ImageRow
 from mmsearch.search.answers import Answer
@@ -171,7 +171,7 @@ def written(folder: Path, rows: int, *, seed: int = 0) -> np.ndarray:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with open_writer(folder, command="test") as writer:
         encoder = FakeEncoder().identity
-        writer.begin(type(encoder)(encoder.spec, encoder.fingerprint, 16))
+        writer.set_encoder(type(encoder)(encoder.spec, encoder.fingerprint, 16))
         root = writer.add_root(folder.parent / "photos")
         for start in range(0, rows, 700):
             some = vectors[start : start + 700]
@@ -192,7 +192,7 @@ def test_what_is_held_answers_as_what_is_read(most_bytes: int, tmp_path: Path) -
         writer.delete("images", np.arange(0, 2_000, 7))
         writer.commit()
     read = Gallery.open(tmp_path / "g")
-    held = HeldGallery.holding(read, most_bytes)
+    held = InMemoryGallery.wrap(read, most_bytes)
     everything: list[tuple[tuple[tuple[int, int], ...], int]] = [
         (skip, k) for skip in ((), ((100, 900),), ((0, 1_400), (1_500, 1_501))) for k in (1, 5, 2_000)
     ]
@@ -211,7 +211,7 @@ def test_what_is_held_answers_as_what_is_read(most_bytes: int, tmp_path: Path) -
     assert [read.is_live("images", row) for row in (3, 7, 9_999)] == [True, False, False]
     assert [held.is_live("images", row) for row in (3, 7, 9_999)] == [True, False, False]
     assert read.content_hashes("images") == held.content_hashes("images")
-    assert held.held_bytes <= most_bytes
+    assert held.bytes_in_memory <= most_bytes
 
 
 def test_what_no_version_names_is_let_go(tmp_path: Path) -> None:
@@ -220,16 +220,16 @@ def test_what_no_version_names_is_let_go(tmp_path: Path) -> None:
     query = np.eye(16, dtype=np.float32)[:1]
     opened.search(query)
     held = opened.gallery
-    assert isinstance(held, HeldGallery)
-    before = held.held_bytes
+    assert isinstance(held, InMemoryGallery)
+    before = held.bytes_in_memory
     with open_writer(tmp_path / "g", command="test") as writer:
         writer.delete("images", np.arange(1_990))
         writer.commit()
     compact(tmp_path / "g", grace=timedelta(0))
     newest = opened.newest()
-    assert isinstance(newest.gallery, HeldGallery)
+    assert isinstance(newest.gallery, InMemoryGallery)
     newest.search(query)
-    assert newest.gallery.held_bytes < before / 10
+    assert newest.gallery.bytes_in_memory < before / 10
     assert newest.newest() is newest
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from mmsearch.errors import CommitConflict
 from mmsearch.gallery import Gallery, open_writer, remove_unused, rewrite_wasteful, tables
-from mmsearch.gallery.writing import GalleryWriter
+from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
 from mmsearch.locations import Location, Url
@@ -72,7 +72,7 @@ def row(name: str) -> ImageRow:
 
 
 def add(writer: GalleryWriter, *names: str) -> None:
-    writer.begin(ENCODER)
+    writer.set_encoder(ENCODER)
     writer.append("images", [row(name) for name in names], np.eye(4, dtype=np.float32)[: len(names)])
 
 

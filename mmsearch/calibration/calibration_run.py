@@ -12,7 +12,7 @@ from mmsearch.calibration.pairs import Pairs, read_pairs
 from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
 from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.exact import Vectors
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
 from mmsearch.metrics import Relevance
 from mmsearch.progress import Progress, ProgressCallback, quiet
@@ -63,7 +63,7 @@ def calibrate(
     opened = Gallery.open(gallery)
     if not opened.live_rows(IMAGES.name):
         raise QueryError(f"nothing to calibrate: {opened.path} holds no pictures. Add some: {IMAGES.how_to_add}")
-    tables = consistently(opened, lambda current: _CalibrationRun(current, options, progress).run())
+    tables = read_consistently(opened, lambda current: _CalibrationRun(current, options, progress).run())
     return CalibrationReport(tuple(tables), time.monotonic() - began)
 
 

@@ -110,7 +110,7 @@ def _encode(
         rows = [replace(row, truncated=bool(cut)) for (row, _), cut in zip(chunk, encoded.truncated, strict=True)]
         replaced = [row_id for _, row_id in chunk if row_id is not None]
         writer.append(CAPTIONS.name, rows, encoded.vectors, provenance, replaces={CAPTIONS.name: replaced})
-        if writer.due:
+        if writer.is_commit_due:
             writer.commit()
         progress(Progress("encoding captions", start + len(chunk), len(changed)))
     return truncated

@@ -74,7 +74,7 @@ class EncoderSource:
             for_gallery=self._writer.gallery if self._own else None,
             announce=self._announce,
         )
-        self._writer.begin(encoder.identity, self._options.dtype)
+        self._writer.set_encoder(encoder.identity, self._options.dtype)
         self._announce_encoder(encoder.identity, encoder.device, encoder.precision)
         return encoder
 
@@ -108,7 +108,7 @@ class EncoderSource:
         if self._workers:
             require_same_encoder(self._workers[0].identity, worker.identity, self._writer.gallery.path)
         else:
-            self._writer.begin(worker.identity, self._options.dtype)
+            self._writer.set_encoder(worker.identity, self._options.dtype)
             self._announce_encoder(
                 worker.identity, f"a Ray cluster, {worker.provenance.device}", worker.provenance.precision
             )

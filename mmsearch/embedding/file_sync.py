@@ -15,7 +15,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, kinds
 from mmsearch.progress import Progress, ProgressCallback
-from mmsearch.sync import Plan, Task, check_prune, count_lost, suspicious
+from mmsearch.sync import Plan, Task, check_prune, count_lost, needs_prune
 
 __all__ = ["Executor", "FileRun", "LocalExecutor", "TaskRun", "embed_files", "route_of"]
 
@@ -147,7 +147,7 @@ def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: 
             for file_and_reason in recorder.broken
             if file_and_reason[0].root_id == root.root_id
         ]
-        if not options.prune and suspicious(root.gone + len(broken), root.live):
+        if not options.prune and needs_prune(root.gone + len(broken), root.live):
             lost = sum(
                 count_lost(writer.gallery, table, rows, recorders[table].written)
                 for table, rows in root.vanished.items()

@@ -126,7 +126,7 @@ class RowRecorder:
     def add_reused(self, entries: Sequence[LoadedTask]) -> None:
         """Write rows whose content is known, with the stored vectors of that content."""
         ids = np.array([self.known[entry.loaded.content_hash] for entry in entries])
-        old, vectors = self.writer.stored(self.kind, ids)
+        old, vectors = self.writer.read_items(self.kind, ids)
         rows = [copy_row(entry, row) for entry, row in zip(entries, old, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
@@ -211,7 +211,7 @@ class RowRecorder:
                 self.parity.count_exact(group, task.file.location)
         if vectors_by_row:
             ids = np.array(sorted(vectors_by_row), np.int64)
-            self.writer.revise(
+            self.writer.replace_vectors(
                 self.kind.name,
                 ids,
                 np.stack([vectors_by_row[row_id] for row_id in ids.tolist()]),
@@ -272,7 +272,7 @@ class RowRecorder:
         return known[0] if len(known) == 1 else Provenance("several", "several", "copied")
 
     def _commit_if_due(self) -> None:
-        if self.writer.due:
+        if self.writer.is_commit_due:
             self.settle()
             started = time.perf_counter()
             self.writer.commit()

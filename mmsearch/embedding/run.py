@@ -22,7 +22,7 @@ from mmsearch.errors import (
     SourceError,
     StoreError,
 )
-from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.gallery import GalleryWriter, gallery_to_write, open_writer
 from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
 from mmsearch.progress import ProgressCallback, quiet
@@ -53,7 +53,7 @@ def embed(
     all roots of the gallery. captions: files of captions (see `mmsearch.sources.read_captions`), or folders and
     archives with a text beside each picture (`read_pairs`); running one again replaces its captions.
     selection: which of the files; a run that looks at a part of them deletes nothing.
-    gallery: its folder; see `mmsearch.gallery.place_for_gallery` for the default. Made where there is none.
+    gallery: its folder; see `mmsearch.gallery.gallery_to_write` for the default. Made where there is none.
     encoder: an encoder spec, or an encoder; by default the gallery's own, and for a new gallery `DEFAULT_MODEL`.
     announce: told in a line what device is used and what is downloaded, before it happens.
 
@@ -64,7 +64,7 @@ def embed(
     started = time.monotonic()
     options = options or EmbedOptions()
     caption_files = dict.fromkeys(real(located(file)) for file in captions)
-    gallery_path = place_for_gallery(gallery)
+    gallery_path = gallery_to_write(gallery)
     files = [(file, _read_captions(file, gallery_path, options.columns)) for file in caption_files]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
@@ -117,7 +117,7 @@ def preview(
     The model is loaded, and a sample is read and encoded. Raises as `embed` does before it writes.
     """
     options = options or EmbedOptions()
-    with open_writer(place_for_gallery(gallery), command="embed --dry-run") as writer:
+    with open_writer(gallery_to_write(gallery), command="embed --dry-run") as writer:
         _require_own_vectors(writer)
         plan = _plan(writer, paths, options, selection, progress, announce)
         source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side})

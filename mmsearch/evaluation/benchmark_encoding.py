@@ -170,7 +170,7 @@ def _encode_plain_texts(
     path = _cache_path("texts", parts, fresh=fresh)
     lines = tuple(CaptionLine(ordinal, text, None) for ordinal, text in enumerate(texts))
     with open_writer(path, command="eval") as writer:
-        writer.begin(encoder.identity, "float32")
+        writer.set_encoder(encoder.identity, "float32")
         try:
             embed_captions(writer, lambda: encoder, path / "texts", CaptionFile(lines, ()), progress)
         finally:
@@ -200,7 +200,7 @@ def _embed_into_cache(
     path = _cache_path("benchmarks", parts, fresh=fresh)
     options = EmbedOptions(dtype="float32", benchmark=not product)
     with open_writer(path, command="eval") as writer:
-        writer.begin(encoder.identity, "float32")
+        writer.set_encoder(encoder.identity, "float32")
         root = writer.roots[0] if writer.roots else writer.add_root(folder)
         plan = Plan()
         files = tuple(folder / name for name in names)

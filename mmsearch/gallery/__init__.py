@@ -11,24 +11,24 @@ No file is ever replaced. `Gallery` reads one version, `open_writer` makes the n
 by `remove_unused`.
 """
 
-from mmsearch.gallery.compacting import Removed, remove_unused, rewrite_wasteful
-from mmsearch.gallery.held import HeldGallery
-from mmsearch.gallery.places import GALLERY_NAME, find_gallery, place_for_gallery
-from mmsearch.gallery.reading import FileRows, Gallery, consistently
+from mmsearch.gallery.compacting import RemovedFiles, remove_unused, rewrite_wasteful
+from mmsearch.gallery.gallery import FileRows, Gallery, read_consistently
+from mmsearch.gallery.gallery_paths import GALLERY_NAME, find_gallery, gallery_to_write
+from mmsearch.gallery.gallery_writer import GalleryWriter, open_writer, write_rows
+from mmsearch.gallery.in_memory import InMemoryGallery
 from mmsearch.gallery.sampling import sample_rows
-from mmsearch.gallery.writing import GalleryWriter, open_writer, write_rows
 
 __all__ = [
     "GALLERY_NAME",
     "FileRows",
     "Gallery",
     "GalleryWriter",
-    "HeldGallery",
-    "Removed",
-    "consistently",
+    "InMemoryGallery",
+    "RemovedFiles",
+    "read_consistently",
     "find_gallery",
     "open_writer",
-    "place_for_gallery",
+    "gallery_to_write",
     "remove_unused",
     "rewrite_wasteful",
     "sample_rows",

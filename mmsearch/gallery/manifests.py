@@ -34,41 +34,41 @@ __all__ = [
     "FOLDER",
     "FORMAT_VERSION",
     "commit",
-    "conflict",
-    "first",
-    "name_of",
+    "conflict_error",
+    "make_first",
+    "file_name",
     "named_files",
-    "newest",
-    "read",
-    "versions",
+    "read_newest",
+    "read_version",
+    "list_versions",
 ]
 
 FORMAT_VERSION = 1
 FOLDER = "manifests"
-_NAME = re.compile(r"(\d{8,})\.json")
-# Each lost race means that somebody else's commit landed; more than this in a row is not a race but a loop.
+_FILE_NAME = re.compile(r"(\d{8,})\.json")
+# Each lost race means that another writer has committed; more than this in a row is not a race but a loop.
 _MOST_REPLAYS = 50
 
 
-def name_of(version: int) -> str:
-    """The file of a version, in FOLDER."""
+def file_name(version: int) -> str:
+    """The file name of a version, in FOLDER."""
     return f"{version:08d}.json"
 
 
-def _name(version: int) -> str:
-    return f"{FOLDER}/{name_of(version)}"
+def _path_of(version: int) -> str:
+    return f"{FOLDER}/{file_name(version)}"
 
 
-def versions(store: Store) -> list[int]:
-    """The version numbers present, ascending."""
-    return sorted(int(found[1]) for name in store.names(FOLDER) if (found := _NAME.fullmatch(name)))
+def list_versions(store: Store) -> list[int]:
+    """List the numbers of the versions that are there, ascending."""
+    return sorted(int(match[1]) for name in store.names(FOLDER) if (match := _FILE_NAME.fullmatch(name)))
 
 
-def first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
-    """Version 0: what a gallery is before its first commit. It is never written."""
+def make_first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
+    """Make version 0: the manifest of a gallery before its first commit. It is never written."""
     return Manifest(
         version=0,
-        created_at=_now(),
+        created_at=_timestamp(),
         created_by=command,
         dtype=dtype,
         encoder=encoder,
@@ -81,11 +81,11 @@ def first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
     )
 
 
-def read(store: Store, version: int) -> Manifest:
-    """One version. Raises FileNotFoundError, GalleryError (another format), ValueError (torn: not JSON to its end)."""
-    document = json.loads(store.read(_name(version)))
+def read_version(store: Store, version: int) -> Manifest:
+    """Read a version. Raises FileNotFoundError, GalleryError (another format), ValueError (torn: no complete JSON)."""
+    document = json.loads(store.read(_path_of(version)))
     if not isinstance(document, dict) or "format_version" not in document:
-        raise GalleryError(f"{store.location / _name(version)} is not a manifest of a gallery")
+        raise GalleryError(f"{store.location / _path_of(version)} is not a manifest of a gallery")
     if document["format_version"] != FORMAT_VERSION:
         raise GalleryError(
             f"{store.location} has gallery format {document['format_version']}; this mmsearch reads format "
@@ -96,29 +96,29 @@ def read(store: Store, version: int) -> Manifest:
         return _from_document(document, version)
     except (KeyError, TypeError, ValueError) as error:
         raise GalleryError(
-            f"{store.location / _name(version)} is damaged ({error!r}); restore it from a backup, or delete it to go "
-            "back to the version before"
+            f"{store.location / _path_of(version)} is damaged ({error!r}); restore it from a backup, or delete it to "
+            "go back to the version before"
         ) from error
 
 
-def newest(store: Store) -> Manifest | None:
-    """The gallery as it stands, or None where nothing was ever committed.
+def read_newest(store: Store) -> Manifest | None:
+    """Read the newest version; None where nothing was ever committed.
 
-    A torn manifest (a crash on a file system without hard links) was never acknowledged to anyone; the one before it
+    A torn manifest (a crash on a file system without hard links) is of a commit that never returned; the one before it
     counts.
     """
-    for version in reversed(versions(store)):
+    for version in reversed(list_versions(store)):
         try:
-            return read(store, version)
-        except FileNotFoundError:  # removed by `compact` since it was listed: a higher one exists
-            return newest(store)
+            return read_version(store, version)
+        except FileNotFoundError:  # `compact` has removed it since it was listed, so a newer one exists
+            return read_newest(store)
         except ValueError:
             warnings.warn(
-                f"{store.location / _name(version)} is incomplete (an interrupted commit) and is passed over",
+                f"{store.location / _path_of(version)} is incomplete (an interrupted commit) and is passed over",
                 MmsearchWarning,
                 stacklevel=2,
             )
-    if present := versions(store):
+    if present := list_versions(store):
         raise GalleryError(
             f"none of the {len(present)} versions of {store.location} can be read; restore its folder manifests from a "
             "backup. Its shards are still there: do not begin a new gallery in the same place."
@@ -137,46 +137,46 @@ def commit(
 ) -> Manifest:
     """Commit `change(base)` as the next version and return it.
 
-    All files that the new manifest names must be durable already. Where another writer was first, the change is
-    replayed on the newest version: if only indexes or scores were added since, or, with `onto_any`, whatever happened.
-    Else CommitConflict. sweeps: files that no version names are removed after this one.
+    All files that the new manifest names must be durable already. Where another writer has committed first, the change
+    is applied to the newest version instead: if only indexes or scores were added since, or, with `onto_any`, in any
+    case. Else raises CommitConflict. sweeps: whether the caller removes files after this commit.
 
-    Also a CommitConflict: files were removed after `base`, whose writer may not count on its own any more.
+    Also raises CommitConflict where files were removed after `base`: this writer's files may be among them.
     """
     for _ in range(_MOST_REPLAYS):
-        present = versions(store)
+        present = list_versions(store)
         if present and present[-1] != base.version:
-            current = newest(store)
+            current = read_newest(store)
             if current is not None and current.version != base.version:
                 swept = current.swept > base.version
-                if swept or (not onto_any and _without_indexing(current) != _without_indexing(base)):
-                    raise conflict(store, base, current)
+                if swept or (not onto_any and _comparable(current) != _comparable(base)):
+                    raise conflict_error(store, base, current)
                 base = current
         version = (present[-1] if present else 0) + 1
-        proposed = replace(change(base), version=version, created_at=_now(), created_by=_signature(command))
+        proposed = replace(change(base), version=version, created_at=_timestamp(), created_by=_signature(command))
         proposed = replace(proposed, swept=version) if sweeps else proposed
         try:
-            store.create_if_absent(_name(version), _to_bytes(proposed))
+            store.create_if_absent(_path_of(version), _to_bytes(proposed))
         except NameTaken:
             continue
-        _require_counted(store, base, proposed)
+        _require_valid(store, base, proposed)
         return proposed
     raise CommitConflict(
         f"{store.location} is being changed faster than a commit can follow; run the same command again."
     )
 
 
-def conflict(store: Store, base: Manifest, current: Manifest) -> CommitConflict:
-    """The error for work on a version that another writer's made worthless."""
+def conflict_error(store: Store, base: Manifest, current: Manifest) -> CommitConflict:
+    """The error for a writer whose base version was replaced by another writer's."""
     return CommitConflict(
         f"{store.location} was changed by another writer (version {current.version}: {current.created_by}) while this "
         f"one worked on version {base.version}. Nothing is damaged; run the same command again."
     )
 
 
-def _require_counted(store: Store, base: Manifest, proposed: Manifest) -> None:
-    """Raise CommitConflict where a number was created anew that `compact` had freed: newer versions do not hold it."""
-    current = newest(store)
+def _require_valid(store: Store, base: Manifest, proposed: Manifest) -> None:
+    """Raise CommitConflict where the commit has created a number again that `compact` had freed: it does not count."""
+    current = read_newest(store)
     if current is None or current.swept <= proposed.version:
         return
     new = named_files(proposed) - named_files(base)
@@ -195,14 +195,14 @@ def named_files(manifest: Manifest) -> set[str]:
     return names | {f"scores/{scores.name}" for scores in manifest.scores}
 
 
-def _without_indexing(manifest: Manifest) -> Manifest:
+def _comparable(manifest: Manifest) -> Manifest:
     # What two versions must agree in not to conflict: all but indexes, the lists of rows that only these still hold,
     # and scores.
     deletes = {table: tuple(file for file in lists if file.in_shards) for table, lists in manifest.deletes.items()}
     return replace(manifest, version=0, created_at="", created_by="", indexes=(), scores=(), deletes=deletes)
 
 
-def _now() -> str:
+def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -235,40 +235,41 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         roots=tuple(Root(**root) for root in document["roots"]),
         next_root_id=document["next_root_id"],
         next_row_ids={table: int(next_row_ids.get(table, 0)) for table in names},
-        shards={table: tuple(map(_shard, shards.get(table, ()))) for table in names},
+        shards={table: tuple(map(_read_shard, shards.get(table, ()))) for table in names},
         deletes={table: tuple(RowIdFile(**file) for file in deletes.get(table, ())) for table in names},
-        indexes=tuple(_index(fields, names) for fields in document["indexes"]),
-        parity=tuple(map(_parity, document.get("parity", []))),
-        promised=_promised(document),
+        indexes=tuple(_read_index(fields, names) for fields in document["indexes"]),
+        parity=tuple(map(_read_parity, document.get("parity", []))),
+        promised=_read_promised(document),
         swept=int(document.get("swept", 0)),
         scores=tuple(ScoresEntry(**fields) for fields in document.get("scores", [])),
     )
 
 
-def _shard(fields: dict[str, Any]) -> Shard:
+def _read_shard(fields: dict[str, Any]) -> Shard:
     provenance = fields.pop("provenance", None)
     return Shard(**fields, provenance=Provenance(**provenance) if provenance else None)
 
 
-def _parity(fields: dict[str, Any]) -> Parity:
+def _read_parity(fields: dict[str, Any]) -> Parity:
     agreements = tuple(Agreement(**agreement) for agreement in fields.pop("agreements"))
     disagreements = tuple(
-        Disagreement(**{**each, "examples": tuple(each["examples"])}) for each in fields.pop("disagreements", [])
+        Disagreement(**{**disagreement, "examples": tuple(disagreement["examples"])})
+        for disagreement in fields.pop("disagreements", [])
     )
     return Parity(**fields, agreements=agreements, disagreements=disagreements)
 
 
-def _promised(document: dict[str, Any]) -> dict[str, Coverage]:
+def _read_promised(document: dict[str, Any]) -> dict[str, Coverage]:
     by_table = {IMAGES.name: document.get("promised", []), **document.get("promised_of_others", {})}
-    return {table: ranges for table, pairs in by_table.items() if (ranges := _ranges(pairs))}
+    return {table: ranges for table, pairs in by_table.items() if (ranges := _to_ranges(pairs))}
 
 
-def _ranges(pairs: list[list[int]]) -> Coverage:
+def _to_ranges(pairs: list[list[int]]) -> Coverage:
     return tuple((int(low), int(high)) for low, high in pairs)
 
 
-def _index(fields: dict[str, Any], tables: Container[str]) -> IndexEntry:
-    covers = _ranges(fields.pop("covers"))
+def _read_index(fields: dict[str, Any], tables: Container[str]) -> IndexEntry:
+    covers = _to_ranges(fields.pop("covers"))
     if fields["table"] not in tables:
         raise ValueError(f"index of unknown table {fields['table']!r}")
     return IndexEntry(**fields, covers=covers)

@@ -33,10 +33,10 @@ __all__ = [
     "SHARD_ROWS",
     "contains",
     "embedding_column",
-    "kept",
-    "matrix",
-    "picked",
-    "places_of",
+    "filter_rows",
+    "to_matrix",
+    "take_rows",
+    "find_rows",
     "read_row_ids",
     "read_rows",
     "row_ids_of",
@@ -54,7 +54,7 @@ ROW_GROUP_ROWS = 4_096
 _SCAN_GROUPS = 4
 # Up to so many rows are picked one by one, which needs no pyarrow.compute.
 _FEW_ROWS = 256
-# Arrow reads pieces that are no further apart than this together, up to so many bytes (CacheOptions' defaults).
+# Arrow joins reads whose gap is no larger than the first number, up to the second in all (CacheOptions' defaults).
 _ARROWS_HOLE, _ARROWS_RANGE = 8_192, 1 << 25
 
 _TYPES: dict[object, pa.DataType] = {
@@ -70,26 +70,33 @@ _TYPES: dict[object, pa.DataType] = {
 
 
 def schema(table: str, dim: int, dtype: str) -> pa.Schema:
-    """The columns of a table: its row's, with `row_id` before them and, of a kind, `embedding` behind them.
+    """The columns of a table: `row_id`, the fields of its row and, for kinds of items, `embedding`.
 
     `embedding` is fixed_size_list<dtype>[dim], L2-normalised."""
     return _schema(items.table(table), dim, dtype)
 
 
 @lru_cache
-def _schema(known: items.Table[object], dim: int, dtype: str) -> pa.Schema:
-    hints = get_type_hints(known.row, include_extras=True)
-    columns = [pa.field("row_id", pa.int64(), nullable=False), *(_field(name, hints[name]) for name in known.columns)]
-    if isinstance(known, items.Kind):
+def _schema(definition: items.Table[object], dim: int, dtype: str) -> pa.Schema:
+    hints = get_type_hints(definition.row, include_extras=True)
+    columns = [
+        pa.field("row_id", pa.int64(), nullable=False),
+        *(_field(name, hints[name]) for name in definition.columns),
+    ]
+    if isinstance(definition, items.Kind):
         columns.append(pa.field("embedding", _embedding_type(dim, dtype), nullable=False))
     return pa.schema(columns)
 
 
 def _field(name: str, hint: Any) -> pa.Field:
-    """A column, by the type of a row's field (see `mmsearch.items.rows`)."""
-    plain, *named = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    alternatives = get_args(plain) or (plain,)
-    wanted = named[0] if named else next(each for each in alternatives if each is not NoneType)
+    """The column for a field of a row, by the type of that field (see `mmsearch.items.rows`)."""
+    python_type, *extra_type = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    alternatives = get_args(python_type) or (python_type,)
+    wanted = (
+        extra_type[0]
+        if extra_type
+        else next(alternative for alternative in alternatives if alternative is not NoneType)
+    )
     return pa.field(name, _TYPES[wanted], nullable=NoneType in alternatives)
 
 
@@ -99,14 +106,16 @@ def _embedding_type(dim: int, dtype: str) -> pa.DataType:
 
 
 def embedding_column(vectors: NDArray[np.floating], dtype: str) -> pa.FixedSizeListArray:
-    """An (n, dim) array as the embedding column, rounded to `dtype`."""
+    """Convert an (n, dim) array to the embedding column, rounded to `dtype`."""
     stored = np.ascontiguousarray(vectors, dtype=np.dtype(dtype))
-    of = _embedding_type(stored.shape[1], dtype)
-    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1), type=of.value_type), type=of)
+    column_type = _embedding_type(stored.shape[1], dtype)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(stored.reshape(-1), type=column_type.value_type), type=column_type
+    )
 
 
-def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
-    """The embedding column as an (n, dim) array; without a copy where it is one chunk."""
+def to_matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
+    """Convert the embedding column to an (n, dim) array; without a copy where it is one chunk."""
     array = _one_chunk(column)
     size = array.type.list_size
     values: Any = np.from_dlpack(array.values.slice(array.offset * size, len(array) * size))
@@ -115,12 +124,12 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> Vectors:
 
 
 def contains(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of `values` are among `ascending` ids."""
+    """Which of `values` are among the ids in `ascending`: a bool for each value."""
     if not ascending.size:
         return np.zeros(len(values), bool)
-    places = np.minimum(np.searchsorted(ascending, values), ascending.size - 1)
-    found: NDArray[np.bool_] = ascending[places] == values
-    return found
+    indices = np.minimum(np.searchsorted(ascending, values), ascending.size - 1)
+    is_among: NDArray[np.bool_] = ascending[indices] == values
+    return is_among
 
 
 def row_ids_of(rows: pa.Table) -> NDArray[np.int64]:
@@ -138,19 +147,19 @@ def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return array
 
 
-def picked(rows: pa.Table, places: NDArray[np.intp]) -> pa.Table:
-    """The rows at these places, in their order."""
-    if len(places) <= _FEW_ROWS:
-        return pa.concat_tables([rows.slice(0, 0), *(rows.slice(place, 1) for place in places.tolist())])
-    return rows.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places.astype(np.int64))]))
+def take_rows(rows: pa.Table, indices: NDArray[np.intp]) -> pa.Table:
+    """The rows at these indices, in this order."""
+    if len(indices) <= _FEW_ROWS:
+        return pa.concat_tables([rows.slice(0, 0), *(rows.slice(index, 1) for index in indices.tolist())])
+    return rows.take(pa.Array.from_buffers(pa.int64(), len(indices), [None, pa.py_buffer(indices.astype(np.int64))]))
 
 
-def places_of(rows: pa.Table, row_ids: NDArray[np.int64]) -> NDArray[np.intp]:
-    """At which places stand the rows whose ids are among `row_ids` (ascending)."""
+def find_rows(rows: pa.Table, row_ids: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The indices of the rows whose ids are among `row_ids` (ascending)."""
     return np.flatnonzero(contains(row_ids, row_ids_of(rows)))
 
 
-def kept(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
+def filter_rows(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:
     """The rows where `keep` (n,) is True."""
     if keep.all():
         return rows
@@ -187,9 +196,9 @@ def _layout(columns: pa.Schema) -> dict[str, Any]:
 
 
 def write_file(pieces: Iterator[pa.Table], columns: pa.Schema, target: Location) -> tuple[int, int]:
-    """Write pieces of a table as one Parquet file anywhere; it appears under its name when whole.
+    """Write pieces of a table as one Parquet file anywhere; the file appears under its name once it is complete.
 
-    Returns how many rows and bytes it has."""
+    Returns its numbers of rows and bytes."""
     count = 0
     with open_store(target.parent).replace(target.name) as file:
         with pq.ParquetWriter(file, columns, **_layout(columns)) as writer:
@@ -230,7 +239,7 @@ def read_rows(
                 groups.append(group)
         _fetch(source, file, [groups], columns)
         rows = _read_groups(file, groups, columns, expected, shard)
-    return picked(rows, places_of(rows, row_ids))
+    return take_rows(rows, find_rows(rows, row_ids))
 
 
 @contextlib.contextmanager
@@ -244,13 +253,13 @@ def _parquet(
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "missing", str(store.location / name)) from None  # Arrow's names no file
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(shard.name, error) from error
+        raise _damage_error(shard.name, error) from error
     with file:
         yield file, source
 
 
 def _fetch(source: ReadableFile, file: pq.ParquetFile, pieces: Sequence[Sequence[int]], columns: Sequence[str]) -> None:
-    """Have all that some pieces (lists of row groups) hold of some columns on its way at once, where it is far away."""
+    """Fetch these columns of several pieces (lists of row groups) at the same time, where the file is remote."""
     if not isinstance(source, RangedFile):
         return
     wanted = {"row_id", *columns}
@@ -262,19 +271,19 @@ def _fetch(source: ReadableFile, file: pq.ParquetFile, pieces: Sequence[Sequence
                 if chunk.path_in_schema.partition(".")[0] in wanted:
                     start = chunk.dictionary_page_offset or chunk.data_page_offset
                     chunks.append((start, start + chunk.total_compressed_size))
-        ranges += _joined(chunks)
+        ranges += _merge_ranges(chunks)
     source.fetch(ranges)
 
 
-def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges with their neighbours, as Arrow's reader joins them: what was fetched otherwise would be fetched again."""
-    found: list[tuple[int, int]] = []
+def _merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Merge neighbouring ranges as Arrow's reader does: it would fetch again what was fetched in other ranges."""
+    merged: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
-        if found and start - found[-1][1] <= _ARROWS_HOLE and end - found[-1][0] <= _ARROWS_RANGE:
-            found[-1] = (found[-1][0], end)
+        if merged and start - merged[-1][1] <= _ARROWS_HOLE and end - merged[-1][0] <= _ARROWS_RANGE:
+            merged[-1] = (merged[-1][0], end)
         else:
-            found.append((start, end))
-    return found
+            merged.append((start, end))
+    return merged
 
 
 def _read_groups(
@@ -285,14 +294,14 @@ def _read_groups(
     try:
         rows = file.read_row_groups(groups, columns=present)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(shard.name, error) from error
+        raise _damage_error(shard.name, error) from error
     for name in wanted:
         if name not in present:
             rows = rows.append_column(expected.field(name), pa.nulls(rows.num_rows, expected.field(name).type))
     return rows.select(wanted)
 
 
-def _damaged(name: str, error: Exception) -> GalleryError:
+def _damage_error(name: str, error: Exception) -> GalleryError:
     if isinstance(error, PermissionError):
         return GalleryError(
             f"{name} cannot be read: permission denied. Nothing is damaged; ask whoever owns the gallery for the right "
@@ -323,5 +332,5 @@ def read_row_ids(store: Store, files: Sequence[RowIdFile]) -> NDArray[np.int64]:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "missing", str(store.location / name)) from None
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(name, error) from error
+            raise _damage_error(name, error) from error
     return ascending(np.concatenate(lists))

@@ -27,7 +27,7 @@ from mmsearch.ann import (
     unbuilt,
 )
 from mmsearch.errors import AnnIndexError, CommitConflict
-from mmsearch.gallery import Gallery, consistently, sample_rows
+from mmsearch.gallery import Gallery, read_consistently, sample_rows
 from mmsearch.indexing.durations import measure_speeds, with_seconds
 from mmsearch.indexing.memory import AnonymousPeak, parse_size
 from mmsearch.indexing.planning import Plan, plan_index
@@ -86,7 +86,7 @@ def index(
     opened = _open_gallery(gallery, table)
     goal = _check_goal(options)
     with AnonymousPeak() as memory:
-        report = consistently(opened, lambda current: _IndexRun(current, table, options, goal, progress).run())
+        report = read_consistently(opened, lambda current: _IndexRun(current, table, options, goal, progress).run())
     return replace(report, peak=memory.bytes)
 
 
@@ -95,7 +95,7 @@ def predict(gallery: _Path | None = None, *, table: str = DEFAULT_KIND.name, opt
 
     Nothing is written. Raises AnnIndexError, GalleryError, StoreError.
     """
-    return consistently(_open_gallery(gallery, table), lambda current: _predicted(current, table, options))
+    return read_consistently(_open_gallery(gallery, table), lambda current: _predicted(current, table, options))
 
 
 def _predicted(gallery: Gallery, table: str, options: IndexOptions) -> Plan:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, ascending
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import AnyKind, kind
 from mmsearch.locations import Location, url_of
 from mmsearch.names import real_name
@@ -49,7 +49,7 @@ def hits_of(
         neighbours.row_ids[(neighbours.row_ids >= 0) & (np.arange(neighbours.row_ids.shape[1]) >= passed[:, None])]
     )
     of = kind(table)
-    rows = consistently(gallery, lambda present: _rows(present, of, wanted))
+    rows = read_consistently(gallery, lambda present: _rows(present, of, wanted))
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     corrected = np.full(neighbours.scores.shape, np.nan) if neighbours.corrected is None else neighbours.corrected
     answers = []

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.exact import Vectors
-from mmsearch.gallery import consistently
+from mmsearch.gallery import read_consistently
 from mmsearch.search.candidates import Candidates, Stage, StageContext
 
 __all__ = ["distinct_rows", "leave_out_near_duplicates"]
@@ -21,7 +21,7 @@ def leave_out_near_duplicates(context: StageContext) -> Stage | None:
         return None
 
     def fetch(row_ids: NDArray[np.int64]) -> Vectors:
-        return consistently(context.gallery, lambda gallery: gallery.vectors(table, row_ids))
+        return read_consistently(context.gallery, lambda gallery: gallery.vectors(table, row_ids))
 
     def leave_out(candidates: Candidates) -> Candidates:
         keep = distinct_rows(candidates.row_ids, fetch, cosine=cosine, k=context.wanted, shown=context.own_rows)

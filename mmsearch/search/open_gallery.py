@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours
-from mmsearch.gallery import Gallery, HeldGallery
+from mmsearch.gallery import Gallery, InMemoryGallery
 from mmsearch.items import DEFAULT_KIND
 from mmsearch.search.answers import Answer
 from mmsearch.search.candidates import MakeStage
@@ -52,7 +52,7 @@ def open_gallery(
     """
     opened = Gallery.open(gallery)
     if hold:
-        opened = HeldGallery.holding(opened, hold)
+        opened = InMemoryGallery.wrap(opened, hold)
     processes = None
     if filter_seconds is not None:
         from mmsearch.filter_process import FilterProcesses

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import IMAGES
 from mmsearch.locations import Location, located
 from mmsearch.names import composed, shown
@@ -56,7 +56,7 @@ def _below(path: Location, folder: Location) -> str | None:
 
 def vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
     """The stored vector (dim,) of a picture."""
-    return consistently(gallery, lambda now: _vector(now, row_id))
+    return read_consistently(gallery, lambda now: _vector(now, row_id))
 
 
 def vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:
@@ -66,17 +66,17 @@ def vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | No
         row_id = now.row_with_content(IMAGES.name, content_hash)
         return None if row_id is None else _vector(now, row_id)
 
-    return consistently(gallery, find)
+    return read_consistently(gallery, find)
 
 
 def _live(gallery: Gallery, row_id: int) -> int:
-    if not consistently(gallery, lambda now: now.is_live(IMAGES.name, row_id)):
+    if not read_consistently(gallery, lambda now: now.is_live(IMAGES.name, row_id)):
         raise QueryError(f"the gallery {gallery.path} holds no picture with the row id {row_id}")
     return row_id
 
 
 def _rows_at(gallery: Gallery, path: str) -> list[tuple[int, int]]:
-    return consistently(gallery, lambda now: now.rows_at(IMAGES.name, shown(path)))
+    return read_consistently(gallery, lambda now: now.rows_at(IMAGES.name, shown(path)))
 
 
 def _vector(gallery: Gallery, row_id: int) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.blas import one_thread
 from mmsearch.errors import AnnIndexError, GalleryError, MmsearchWarning
 from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
-from mmsearch.gallery import Gallery, HeldGallery, consistently
+from mmsearch.gallery import Gallery, InMemoryGallery, read_consistently
 from mmsearch.search.correct import with_lowered
 from mmsearch.search.through_index import search_index
 
@@ -104,9 +104,11 @@ class Retriever:
                 blocks = gallery.admitted_blocks(table, columns, admitted_ids)
                 return exact_search(self._with_lowered(blocks, table, alpha), vectors, k)
 
-            return consistently(self.gallery, search_admitted)
+            return read_consistently(self.gallery, search_admitted)
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
-            return consistently(self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options, alpha))
+            return read_consistently(
+                self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options, alpha)
+            )
 
     def scores(self, table: str) -> "TableScores | None":
         """What makes the scores of a table comparable; None, with a warning, where it cannot be trusted."""
@@ -151,7 +153,7 @@ class Retriever:
         options: SearchOptions,
         alpha: float,
     ) -> Neighbours:
-        threads = _SEARCHING if isinstance(gallery, HeldGallery) else 1  # what is read comes at the disk's pace
+        threads = _SEARCHING if isinstance(gallery, InMemoryGallery) else 1  # what is read comes at the disk's pace
         entry = None if options.exact else gallery.index_for(table)
         index = self._index(gallery, table) if entry is not None else None
         if entry is None or index is None:

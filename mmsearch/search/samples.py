@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.hits import Hit
 from mmsearch.search.open_gallery import OpenGallery
@@ -23,7 +23,7 @@ def sample(opened: OpenGallery, n: int, *, where: str | None = None) -> list[Hit
     Their score is 0: nothing was asked. Raises FilterError.
     """
     columns, admits = ((), _row_ids) if where is None else opened.retriever.open_filter(IMAGES.name, where)
-    some = consistently(opened.gallery, lambda now: _spread(now, IMAGES.name, n, columns, admits))
+    some = read_consistently(opened.gallery, lambda now: _spread(now, IMAGES.name, n, columns, admits))
     return opened.hits(Neighbours(some[None], np.zeros((1, len(some)))), IMAGES.name)[0] if some.size else []
 
 
@@ -34,7 +34,7 @@ def sample_captions(opened: OpenGallery, n: int) -> list[str]:
         row_ids = _spread(now, CAPTIONS.name, _LOOKED_AT, (), _row_ids)
         return [row.caption for row in now.records(CAPTIONS, row_ids)] if row_ids.size else []
 
-    return sorted(dict.fromkeys(consistently(opened.gallery, some)), key=len)[:n]
+    return sorted(dict.fromkeys(read_consistently(opened.gallery, some)), key=len)[:n]
 
 
 def _spread(

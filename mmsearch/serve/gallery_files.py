@@ -17,7 +17,7 @@ import numpy as np
 
 from mmsearch import images
 from mmsearch.errors import ImageError
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.locations import url_of
 from mmsearch.names import real_name
@@ -60,7 +60,7 @@ def image_row(gallery: Gallery, row_id: int) -> ImageRow:
     def find(now: Gallery) -> ImageRow | None:
         return now.image_rows(np.array([row_id], np.int64))[0] if now.is_live(IMAGES.name, row_id) else None
 
-    row = consistently(gallery, find)
+    row = read_consistently(gallery, find)
     if row is None:
         raise NoSuchImage(row_id)
     return row
@@ -90,7 +90,7 @@ def images_of(gallery: Gallery, hits: Sequence[Hit]) -> list[CaptionImage | None
     folders = {root.id: str(gallery.root_path(root.id)) for root in gallery.manifest.roots}
     image_of_path = {
         (folders.get(root_id), path): CaptionImage(row_id, width, height)
-        for row_id, root_id, path, width, height in consistently(gallery, lambda now: now.images_at(paths))
+        for row_id, root_id, path, width, height in read_consistently(gallery, lambda now: now.images_at(paths))
     }
     return [image_of_path.get((hit.root, hit.path or "")) for hit in hits]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError
-from mmsearch.gallery import HeldGallery
+from mmsearch.gallery import InMemoryGallery
 from mmsearch.items import kinds
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query
@@ -73,7 +73,7 @@ class Service:
     def _watch(self) -> None:
         def held() -> float:
             gallery = self.followed.last.gallery
-            return gallery.held_bytes if isinstance(gallery, HeldGallery) else 0
+            return gallery.bytes_in_memory if isinstance(gallery, InMemoryGallery) else 0
 
         def live(table: str) -> float:
             return self.followed.last.gallery.live_rows(table)

@@ -1,12 +1,12 @@
-"""What a run has to do: a gallery's rows held against the folders that it mirrors.
+"""Finds out what a run has to do: compares a gallery's rows with the folders that it mirrors.
 
 roots   named folders, files, archives and lists -> roots
-known   the rows that stand for files below a root
-plan    what was found there -> tasks
-guard   how much may be deleted without being told
+known   the rows of the files below a root
+plan    the files found there -> tasks
+guard   how many rows may be deleted without --prune
 """
 
-from mmsearch.sync.guard import check_prune, count_lost, suspicious
+from mmsearch.sync.guard import check_prune, count_lost, needs_prune
 from mmsearch.sync.plan import Plan, RootState, Task, plan_root
 from mmsearch.sync.roots import RootPlan, choose_roots, require_apart
 
@@ -20,5 +20,5 @@ __all__ = [
     "count_lost",
     "plan_root",
     "require_apart",
-    "suspicious",
+    "needs_prune",
 ]

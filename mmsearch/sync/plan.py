@@ -1,4 +1,4 @@
-"""What was found below a root, held against what the gallery knows of it: what is to be embedded, and what is gone."""
+"""Compares the files below a root with the gallery's rows: which are to be embedded, and which rows have vanished."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ from mmsearch.sources import (
     list_container,
     refused_archive,
 )
-from mmsearch.sync.guard import check_prune, count_lost, suspicious
+from mmsearch.sync.guard import check_prune, count_lost, needs_prune
 from mmsearch.sync.known import KnownFiles
 from mmsearch.sync.roots import RootPlan
 
 __all__ = ["Plan", "RootState", "Task", "plan_root"]
 
-_SHOW_EVERY = 1_000
+_FILES_PER_REPORT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An item to embed. replaces, replaces_skipped: the live rows that the outcome takes the place of."""
+    """An item to embed. replaces, replaces_skipped: ids of the live rows that its new row replaces."""
 
     file: SourceFile
     root_id: int
@@ -47,10 +47,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class RootState:
-    """A root that was looked at.
+    """A root that was planned.
 
-    live: how many items it had. vanished: per kind, the rows of those that have no file any more. named: whether files
-    of it were named.
+    Attributes:
+        live: how many live items it had.
+        vanished: by table, the row ids of items that have no file any more.
+        named: whether single files of it were named.
     """
 
     root_id: int
@@ -67,10 +69,16 @@ class RootState:
 
 @dataclass(slots=True)
 class Plan:
-    """What was found below some roots. candidates: items found. unchanged: of them, by kind. vanished_skipped: row ids
-    of skipped rows.
+    """What a run has to do for some roots.
 
-    notes: what the user should know of it, in a line each.
+    Attributes:
+        candidates: how many items were found.
+        unchanged: how many of them are unchanged, by kind.
+        still_skipped: how many of them were skipped before and are unchanged.
+        vanished_skipped: row ids of skipped rows that have no file any more.
+        unreadable: (folder or file, reason).
+        linked_folders: links to folders, which are not followed.
+        notes: lines for the user.
     """
 
     roots: list[RootState] = field(default_factory=list)
@@ -85,7 +93,7 @@ class Plan:
 
     @property
     def sides(self) -> set[Side]:
-        """Those of an encoder that carrying it out needs."""
+        """The sides of an encoder that the tasks need."""
         return {task.kind.side for task in self.tasks}
 
 
@@ -98,31 +106,31 @@ def plan_root(
     progress: ProgressCallback,
     selection: Selection = EVERYTHING,
 ) -> None:
-    """Look at a root and add to `plan` what has to be done.
+    """Compare a root with the gallery and add to `plan` what has to be done.
 
-    Raises SourceError for an empty root and PruneRefused, unless `prune` says that such deletes are meant.
+    Raises SourceError for an empty root, and PruneRefused where too much would be deleted; neither with `prune`.
     """
-    look = _RootPlanner(gallery, root, plan, selection, progress)
-    before, first_task = plan.candidates, len(plan.tasks)
-    look.plan_everything()
-    plan.unreadable += [(str(root.folder / name), reason) for name, reason in look.unknown]
-    plan.linked_folders += [str(root.folder / folder) for folder in look.walk.linked_folders]
-    vanished = look.vanished()
+    planner = _RootPlanner(gallery, root, plan, selection, progress)
+    candidates_before, first_task = plan.candidates, len(plan.tasks)
+    planner.plan_everything()
+    plan.unreadable += [(str(root.folder / name), reason) for name, reason in planner.unknown]
+    plan.linked_folders += [str(root.folder / folder) for folder in planner.walk.linked_folders]
+    vanished = planner.find_vanished()
     plan.vanished_skipped += vanished.pop(SKIPPED.name)
-    plan.roots.append(RootState(root.root.id, root.folder, look.live, vanished, named=root.files is not None))
+    plan.roots.append(RootState(root.root.id, root.folder, planner.live, vanished, named=root.files is not None))
     if not prune:
-        nothing = plan.candidates == before and not look.unknown
-        if nothing and (root.files is None or selection.partial):
-            _refuse_empty(root.folder, look.walk, look.live, selection)
-        # A vanished file may have been moved: only those that cannot be are sure to be deletes at this point.
+        found_nothing = plan.candidates == candidates_before and not planner.unknown
+        if found_nothing and (root.files is None or selection.partial):
+            _refuse_empty(root.folder, planner.walk, planner.live, selection)
+        # A vanished file may be a new one, moved. Only vanished rows beyond the number of new files are sure deletes.
         new_files = sum(task.replaces is None for task in plan.tasks[first_task:])
-        if suspicious(sum(map(len, vanished.values())) - new_files, look.live):
+        if needs_prune(sum(map(len, vanished.values())) - new_files, planner.live):
             lost = sum(count_lost(gallery, table, rows) for table, rows in vanished.items())
-            check_prune(root.folder, lost - new_files, look.live)
+            check_prune(root.folder, lost - new_files, planner.live)
 
 
 class _RootPlanner:
-    """One look at a root. items: by kind. unknown: (name, reason) of folders and containers that could not be read."""
+    """Plans one root. items: the known files by kind. unknown: (name, reason) of what could not be read."""
 
     def __init__(
         self, gallery: Gallery, root: RootPlan, plan: Plan, selection: Selection, progress: ProgressCallback
@@ -143,31 +151,33 @@ class _RootPlanner:
         )
         self.walked = root.files is None and root.root.whole
         self.unknown: list[tuple[str, str]] = []
-        self._gone: dict[str, list[int]] = {name: [] for name in self._tables}  # no longer in their containers
+        self._missing_members: dict[str, list[int]] = {
+            name: [] for name in self._tables
+        }  # no longer in their containers
 
     def plan_everything(self) -> None:
         for file in self._files():
-            if self._full:
+            if self._has_enough:
                 break
             if container_form(file.name) and file.size is not None:
                 if not self._excludes(file.name):
-                    self._at_container(file)
+                    self._plan_container(file)
             elif self._wants(file.name):
                 reason = refused_archive(file.name)
                 self._plan_file(file if reason is None else replace(file, refused=reason))
         self.unknown += self.walk.unreadable
 
-    def vanished(self) -> dict[str, list[int]]:
-        """Per table the row ids that stand for nothing any more."""
+    def find_vanished(self) -> dict[str, list[int]]:
+        """By table, the row ids of items that have no file any more."""
         if self._selection.partial:
             return {name: [] for name in self._tables}
         if self._root.files is not None:
-            return self._gone  # named files only add or update; but what a named container no longer holds is gone
+            return self._missing_members  # named files add or update; only items of named containers can vanish
         unknown, hidden = [name for name, _ in self.unknown], self._selection.hidden or not self.walked
-        return {name: known.unseen(unknown, hidden=hidden) for name, known in self._tables.items()}
+        return {name: known.find_unseen(unknown, hidden=hidden) for name, known in self._tables.items()}
 
     @property
-    def _full(self) -> bool:
+    def _has_enough(self) -> bool:
         limit = self._selection.limit
         return limit is not None and len(self._plan.tasks) >= limit
 
@@ -177,30 +187,30 @@ class _RootPlanner:
             yield from self.walk
         elif self._root.files is not None:
             yield from (file_in(folder, file, identified=self._root.identified) for file in self._root.files)
-        else:  # a root of named files: those, as far as they are still there
-            names = dict.fromkeys(name for known in self._tables.values() for name in known.files())
+        else:  # a root of named files: those that are still there
+            names = dict.fromkeys(name for known in self._tables.values() for name in known.file_names())
             yield from (file for name in names if (file := file_in(folder, folder / name)).size is not None)
 
     def _plan_file(self, file: SourceFile) -> None:
         plan = self._plan
         plan.candidates += 1
-        if plan.candidates % _SHOW_EVERY == 0:
+        if plan.candidates % _FILES_PER_REPORT == 0:
             self._progress(Progress("looking", plan.candidates, None))
         kind = kind_of_file(file.name).name
-        item, same_item = self.items[kind].find(file)
-        skip, same_skip = self.skipped.find(file)
-        if item is not None and same_item:
+        item_row, is_unchanged = self.items[kind].find(file)
+        skipped_row, is_still_skipped = self.skipped.find(file)
+        if item_row is not None and is_unchanged:
             plan.unchanged[kind] += 1
-        elif skip is not None and same_skip and not self._selection.retry_skipped:
+        elif skipped_row is not None and is_still_skipped and not self._selection.retry_skipped:
             plan.still_skipped += 1
-        elif not self._full:
-            plan.tasks.append(Task(file, self._root.root.id, item, skip))
+        elif not self._has_enough:
+            plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row))
 
-    def _at_container(self, file: SourceFile) -> None:
-        plan, former = self._plan, self._unchanged(file)
+    def _plan_container(self, file: SourceFile) -> None:
+        plan, former = self._plan, self._state_of_container(file)
         if former is not None:
-            unchanged = {kind: known.keep_members(file, former=former) for kind, known in self.items.items()}
-            skipped = self.skipped.keep_members(file, former=former)
+            unchanged = {kind: known.mark_members_seen(file, former=former) for kind, known in self.items.items()}
+            skipped = self.skipped.mark_members_seen(file, former=former)
             plan.unchanged.update(unchanged)
             plan.still_skipped += skipped
             plan.candidates += sum(unchanged.values()) + skipped
@@ -208,11 +218,11 @@ class _RootPlanner:
             try:
                 listing = list_container(file, hidden=self._selection.hidden)
             except OSError as error:
-                self._unknown(file, error.strerror or str(error))
+                self._add_unknown(file, error.strerror or str(error))
                 return
             self._plan_members(file, listing)
         for name, known in self._tables.items():
-            self._gone[name] += known.missing_members(file, hidden=self._selection.hidden)
+            self._missing_members[name] += known.find_missing_members(file, hidden=self._selection.hidden)
 
     def _plan_members(self, file: SourceFile, listing: ArchiveListing) -> None:
         if listing.repeated:
@@ -227,44 +237,44 @@ class _RootPlanner:
             if self._wants(file.name if listing.container.form == "spans" else member.name):
                 self._plan_file(member)
         if listing.damaged is not None:
-            # What it held before and does not show now is unknown, not vanished.
-            self._keep_all(file)
+            # Items that it held before and that cannot be read now are unknown, not vanished.
+            self._mark_members_seen(file)
             self._plan_file(replace(file, refused=listing.damaged))
 
-    def _unchanged(self, file: SourceFile) -> bool | None:
-        """None: the container has to be listed. Else it is as it was when all that it holds was taken in.
+    def _state_of_container(self, file: SourceFile) -> bool | None:
+        """None: the container has to be listed. Else it is unchanged since all its items were embedded.
 
-        True: rows of its former states are to be kept, since it is damaged and they may still be in it."""
-        if self._selection.hidden or (self._selection.retry_skipped and self.skipped.etags(file)):
+        True: rows of its former states are kept, since it is damaged and may still hold these items."""
+        if self._selection.hidden or (self._selection.retry_skipped and self.skipped.count_etags(file)):
             return None
-        rows = sum((known.etags(file) for known in self._tables.values()), Counter[str]())
+        rows = sum((known.count_etags(file) for known in self._tables.values()), Counter[str]())
         states = ((ContainerState.of(etag), count) for etag, count in rows.items())
         whole = next((state for state, count in states if state.members == str(count)), None)
         if whole is None:
             return None
         if whole.complete:
             return False
-        skip, same = self.skipped.find(file)
-        if skip is None or not same or self._selection.retry_skipped:
+        skipped_row, is_still_skipped = self.skipped.find(file)
+        if skipped_row is None or not is_still_skipped or self._selection.retry_skipped:
             return None
         self._plan.still_skipped += 1
         self._plan.candidates += 1
         return True
 
-    def _keep_all(self, file: SourceFile) -> None:
+    def _mark_members_seen(self, file: SourceFile) -> None:
         for known in self._tables.values():
-            known.keep_members(file, former=True)
+            known.mark_members_seen(file, former=True)
 
-    def _unknown(self, file: SourceFile, reason: str) -> None:
-        self._keep_all(file)
+    def _add_unknown(self, file: SourceFile, reason: str) -> None:
+        self._mark_members_seen(file)
         self.unknown.append((file.name, reason))
 
 
 def _refuse_empty(folder: Location, walk: FolderWalk, live: int, selection: Selection) -> None:
     hints = []
     if selection.include or selection.exclude:
-        options = [f"--include {each!r}" for each in selection.include]
-        options += [f"--exclude {each!r}" for each in selection.exclude]
+        options = [f"--include {pattern!r}" for pattern in selection.include]
+        options += [f"--exclude {pattern!r}" for pattern in selection.exclude]
         raise SourceError(
             f"no file in {folder} is selected by {' '.join(options)}. "
             "Patterns are those of .gitignore: '*.jpg' at any depth, '/2019' at the top, 'raw/' a folder."

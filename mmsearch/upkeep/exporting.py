@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from mmsearch.errors import QueryError
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import DEFAULT_KIND
 from mmsearch.locations import Location, located
 
@@ -32,5 +32,5 @@ def export(file: _Path, *, table: str = DEFAULT_KIND.name, gallery: _Path | None
     if not opened.live_rows(table):
         raise QueryError(f"{opened.path} holds no {table}; nothing to export")
     target = located(file)
-    rows, size = consistently(opened, lambda current: current.write_rows(table, target))
+    rows, size = read_consistently(opened, lambda current: current.write_rows(table, target))
     return ExportReport(target, table, rows, size)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.declared import declared_encoder
 from mmsearch.errors import EncoderMismatch, MmsearchWarning, SourceError
-from mmsearch.gallery import GalleryWriter, open_writer, place_for_gallery
+from mmsearch.gallery import GalleryWriter, gallery_to_write, open_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow
 from mmsearch.locations import Location, expanded, located
@@ -74,9 +74,9 @@ def import_vectors(
         raise SourceError(f"{source} holds vectors of several lengths ({sorted(dims)}); they are not of one model")
     identity = declared_encoder(model, dims.pop())
     base = _common_folder(parts)
-    with open_writer(place_for_gallery(gallery), command="import") as writer:
+    with open_writer(gallery_to_write(gallery), command="import") as writer:
         _require_importable(writer, identity)
-        writer.begin(identity, parts[0].dtype)
+        writer.set_encoder(identity, parts[0].dtype)
         root_path = located(images) if images else base or source
         import_run = _ImportRun(writer, str(base) if base else "", _find_or_add_root(writer, root_path))
         for part in parts:
@@ -228,7 +228,7 @@ class _ImportRun:
                     self._take_images(rows, block)
                 else:
                     self._take_captions(source, first, rows, block)
-            if self._writer.due:
+            if self._writer.is_commit_due:
                 self._writer.commit()
             progress(Progress("importing", first + len(rows), part.rows, self.skipped))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mmsearch.ann import MeasuredRecall, open_index
 from mmsearch.errors import AnnIndexError, GalleryError, StoreError
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kinds
 from mmsearch.locations import Location
@@ -91,7 +91,7 @@ class GalleryInfo:
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
     """What the gallery holds at this moment. Raises GalleryNotFound."""
-    return consistently(Gallery.open(gallery), _describe_gallery)
+    return read_consistently(Gallery.open(gallery), _describe_gallery)
 
 
 def _describe_gallery(opened: Gallery) -> GalleryInfo:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import ImageError
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, ImageRow
 from mmsearch.search.hits import record
 from mmsearch.search.samples import sample, sample_captions
@@ -73,7 +73,7 @@ def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
 def _held(service: Service, picture: str) -> tuple[Gallery, ImageRow]:
     """The row of the gallery with this content. Raises UnknownImage."""
     gallery = service.followed.newest().gallery
-    row_id = consistently(gallery, lambda now: now.row_with_content(IMAGES.name, bytes.fromhex(picture)))
+    row_id = read_consistently(gallery, lambda now: now.row_with_content(IMAGES.name, bytes.fromhex(picture)))
     if row_id is None:
         raise UnknownImage(picture)
     return gallery, image_row(gallery, row_id)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmsearch import images
 from mmsearch.errors import ImageError
-from mmsearch.gallery import Gallery, consistently
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
@@ -98,7 +98,7 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
         "content_hash": None if row.content_hash is None else row.content_hash.hex(),
         "taken_at": row.taken_at.isoformat() if row.taken_at else None,
         "gone": file is None or is_gone(file),
-        CAPTIONS.name: consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
+        CAPTIONS.name: read_consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
     }
 
 

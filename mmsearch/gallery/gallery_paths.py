@@ -1,4 +1,4 @@
-"""Where a gallery stands, and how it writes down where its roots stand."""
+"""Finds the folder of a gallery, and converts the paths of its roots to the form that a manifest stores."""
 
 import os
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from mmsearch.locations import Location, Url, located
 from mmsearch.stores import open_store
 from mmsearch.versions import Root
 
-__all__ = ["GALLERY_NAME", "candidates", "find_gallery", "place_for_gallery", "root_path", "root_uri"]
+__all__ = ["GALLERY_NAME", "candidate_paths", "find_gallery", "gallery_to_write", "root_path", "root_uri"]
 
 GALLERY_NAME = ".mmsearch"
 
 
-def candidates(gallery: str | os.PathLike[str] | None = None) -> Iterator[Location]:
-    """Where the gallery that is meant may stand, the likeliest place first.
+def candidate_paths(gallery: str | os.PathLike[str] | None = None) -> Iterator[Location]:
+    """The folders in which the gallery may be, in the order in which to look.
 
     `gallery` if given, else MMSEARCH_GALLERY, else `.mmsearch` in the current folder and in each parent.
     """
@@ -29,21 +29,21 @@ def candidates(gallery: str | os.PathLike[str] | None = None) -> Iterator[Locati
 
 
 def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Location | None:
-    """The folder of the gallery that is meant, see `candidates`, or None where there is none."""
-    return next((place for place in candidates(gallery) if manifests.versions(open_store(place))), None)
+    """The folder of the gallery: the first of `candidate_paths` that holds one, or None."""
+    return next((path for path in candidate_paths(gallery) if manifests.list_versions(open_store(path))), None)
 
 
-def place_for_gallery(gallery: str | os.PathLike[str] | None = None) -> Location:
-    """Where `embed` writes: the one named, else the gallery that is found, else `.mmsearch` in the current folder."""
+def gallery_to_write(gallery: str | os.PathLike[str] | None = None) -> Location:
+    """The folder that `embed` writes: the named one, else that of `find_gallery`, else `.mmsearch` in this folder."""
     named = gallery or os.environ.get("MMSEARCH_GALLERY")
     return located(named) if named else find_gallery() or Path.cwd() / GALLERY_NAME
 
 
 def root_uri(gallery: Location, root: Location) -> str:
-    """How a root is written down: relative where the gallery and its root are moved together, else absolute.
+    """The URI of a root in a manifest: relative where the gallery and its root are moved together, else absolute.
 
-    They move together when one lies in the other, or the root lies beside the gallery's folder. What lies in an object
-    store is not moved.
+    They are moved together when one lies in the other, or the root lies beside the gallery's folder. What lies in an
+    object store is not moved.
     """
     if isinstance(root, Url) or isinstance(gallery, Url):
         return root.as_uri()

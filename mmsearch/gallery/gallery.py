@@ -1,4 +1,4 @@
-"""A gallery as its readers see it: one version, unaffected by whoever writes the next."""
+"""Reads one version of a gallery, which stays the same while writers commit newer ones."""
 
 import contextlib
 import os
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
-from mmsearch.gallery.places import candidates, root_path
+from mmsearch.gallery.gallery_paths import candidate_paths, root_path
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow, Table
 from mmsearch.locations import Location
 from mmsearch.names import composed, composed_column, printable_column, real_name
 from mmsearch.stores import Store, open_store
 from mmsearch.versions import Coverage, IndexEntry, Manifest, ScoresEntry, Shard
 
-__all__ = ["FileRows", "Gallery", "consistently", "missing"]
+__all__ = ["FileRows", "Gallery", "read_consistently", "missing_file_error"]
 
 _R = TypeVar("_R")
 _T = TypeVar("_T")
@@ -32,10 +32,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class FileRows:
-    """Rows that stand for files below one root.
+    """The rows of files below one root.
 
-    names: file system strings relative to the root. sizes, times: bytes and mtime_ns, -1 where unknown. etags: of
-    members of archives, see `sources.Archive`; None for files.
+    Attributes:
+        row_ids: (n,).
+        names: file system strings relative to the root.
+        sizes, times: bytes and mtime_ns, (n,); -1 where unknown.
+        etags: of members of archives, see `sources.Container.etag`; None for most files on a disk.
     """
 
     row_ids: NDArray[np.int64]
@@ -59,13 +62,13 @@ class Gallery:
     @classmethod
     def open(cls, gallery: str | os.PathLike[str] | None = None) -> "Gallery":
         """The newest version of the gallery that `find_gallery` finds. Raises GalleryError, StoreError."""
-        for place in candidates(gallery):
-            store = open_store(place)
-            if (manifest := manifests.newest(store)) is not None:
+        for path in candidate_paths(gallery):
+            store = open_store(path)
+            if (manifest := manifests.read_newest(store)) is not None:
                 return cls(store, manifest)
             store.require_reachable()
         named = gallery or os.environ.get("MMSEARCH_GALLERY")
-        where = f"at {place}" if named else f"in {Path.cwd()} or any folder above it"
+        where = f"at {path}" if named else f"in {Path.cwd()} or any folder above it"
         raise GalleryNotFound(
             f"no gallery {where}. Make one with: mmsearch embed PICTURES" + (f" --gallery {named}" if named else "")
         )
@@ -75,11 +78,11 @@ class Gallery:
         return self.store.location
 
     def newest(self) -> "Gallery":
-        """The newest version: this object when nothing was committed since."""
-        present = manifests.versions(self.store)
+        """The newest version; this object where nothing was committed since."""
+        present = manifests.list_versions(self.store)
         if present and present[-1] == self.manifest.version:
             return self
-        current = manifests.newest(self.store)
+        current = manifests.read_newest(self.store)
         if current is None:
             raise GalleryNotFound(f"the gallery {self.path} is gone")
         return Gallery(self.store, current)
@@ -94,13 +97,13 @@ class Gallery:
         return stored - sum(file.in_shards for file in self.manifest.deletes[table])
 
     def dead_row_ids(self, table: str) -> NDArray[np.int64]:
-        """Ids that are no longer live, ascending. An id that no shard holds and no index returns may be missing."""
+        """Ids of dead rows, ascending. Ids that no shard holds and no index returns may be left out."""
         if table not in self._dead:
             self._dead[table] = tables.read_row_ids(self.store, self.manifest.deletes[table])
         return self._dead[table]
 
     def scan(self, table: str, columns: Sequence[str], *, skip: Coverage = ()) -> Iterator[pa.Table]:
-        """Live rows whose ids lie outside `skip`, in bounded pieces, ascending within a piece; `row_id` comes along."""
+        """Live rows whose ids lie outside `skip`, with `row_id`, in bounded pieces; ids ascend within a piece."""
         for shard in self.manifest.shards[table]:
             if not any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
                 yield from self._live(table, shard, columns, skip)
@@ -112,14 +115,14 @@ class Gallery:
             keep = ~tables.contains(dead, row_ids)
             for low, high in skip:
                 keep &= (row_ids < low) | (row_ids >= high)
-            kept = tables.kept(rows, keep)
+            kept = tables.filter_rows(rows, keep)
             if kept.num_rows:
                 yield kept
 
     def vector_blocks(self, table: str, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
         """The vectors of live rows whose ids lie outside `skip`; row ids ascend within a block."""
         for rows in self.scan(table, ["embedding"], skip=skip):
-            yield VectorBlock(tables.row_ids_of(rows), tables.matrix(rows.column("embedding")))
+            yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
 
     def admitted_blocks(
         self, table: str, columns: Sequence[str], admits: Callable[[pa.Table], NDArray[np.int64]]
@@ -133,8 +136,8 @@ class Gallery:
             for rows in self._live(table, shard, columns):
                 wanted = admits(rows)
                 if wanted.size:
-                    found = self._read_rows(table, shard, wanted, ["embedding"])
-                    yield VectorBlock(tables.row_ids_of(found), tables.matrix(found.column("embedding")))
+                    admitted = self._read_rows(table, shard, wanted, ["embedding"])
+                    yield VectorBlock(tables.row_ids_of(admitted), tables.to_matrix(admitted.column("embedding")))
 
     def rows(self, table: str, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """The rows with these ids in the order asked, dead or alive; only the row groups that hold them are read.
@@ -142,19 +145,19 @@ class Gallery:
         Raises GalleryError where an id is in no shard.
         """
         wanted = ascending(row_ids)
-        parts = []
+        pieces = []
         for shard in self.manifest.shards[table]:
-            inside = wanted[
+            shard_ids = wanted[
                 np.searchsorted(wanted, shard.min_row_id) : np.searchsorted(wanted, shard.max_row_id, "right")
             ]
-            if inside.size:
-                parts.append(self._read_rows(table, shard, inside, columns))
-        found = pa.concat_tables(parts) if parts else self._no_rows(table, columns)
-        present = tables.row_ids_of(found)
+            if shard_ids.size:
+                pieces.append(self._read_rows(table, shard, shard_ids, columns))
+        rows = pa.concat_tables(pieces) if pieces else self._no_rows(table, columns)
+        present = tables.row_ids_of(rows)
         if len(present) != len(wanted):
-            missing = np.setdiff1d(wanted, present)
-            raise GalleryError(f"rows {missing[:5].tolist()} of {table} are in no shard of {self.path}")
-        return tables.picked(found, np.argsort(present)[np.searchsorted(wanted, row_ids)])
+            missing_ids = np.setdiff1d(wanted, present)
+            raise GalleryError(f"rows {missing_ids[:5].tolist()} of {table} are in no shard of {self.path}")
+        return tables.take_rows(rows, np.argsort(present)[np.searchsorted(wanted, row_ids)])
 
     def records(self, table: Table[_R], row_ids: NDArray[np.int64]) -> list[_R]:
         """These rows as records, in the order asked."""
@@ -181,32 +184,32 @@ class Gallery:
         return (row for _, row in self.all_records(SKIPPED))
 
     def files(self, table: str, root_id: int) -> FileRows:
-        """The live rows that stand for files below a root."""
+        """The live rows of the files below a root."""
         import pyarrow.compute as pc
 
         columns = ["root_id", "path", "path_bytes", "bytes", "mtime_ns", "etag"]
-        parts = [rows.filter(pc.equal(rows.column("root_id"), root_id)) for rows in self.scan(table, columns)]
-        if not parts:
+        pieces = [rows.filter(pc.equal(rows.column("root_id"), root_id)) for rows in self.scan(table, columns)]
+        if not pieces:
             empty = np.empty(0, np.int64)
             return FileRows(empty, [], empty, empty, [])
-        found = pa.concat_tables(parts)
+        rows = pa.concat_tables(pieces)
         return FileRows(
-            tables.row_ids_of(found),
-            _names(found),
-            found.column("bytes").fill_null(-1).to_numpy(),
-            found.column("mtime_ns").fill_null(-1).to_numpy(),
-            found.column("etag").to_pylist(),
+            tables.row_ids_of(rows),
+            _names(rows),
+            rows.column("bytes").fill_null(-1).to_numpy(),
+            rows.column("mtime_ns").fill_null(-1).to_numpy(),
+            rows.column("etag").to_pylist(),
         )
 
     def rows_per_root(self, table: str) -> dict[int, int]:
-        """Root id -> how many live rows stand for files below it."""
+        """Root id -> how many live rows are of files below it."""
         import pyarrow.compute as pc
 
-        found: Counter[int] = Counter()
+        counts: Counter[int] = Counter()
         for rows in self.scan(table, ["root_id"]):
             for count in pc.value_counts(rows.column("root_id")).to_pylist():
-                found[count["values"]] += count["counts"]
-        return found
+                counts[count["values"]] += count["counts"]
+        return counts
 
     def damaged_images(self) -> int:
         """How many live images are damaged."""
@@ -227,19 +230,19 @@ class Gallery:
 
     def content_hashes(self, table: str) -> dict[bytes, int]:
         """Content hash -> row id, over the live rows."""
-        found: dict[bytes, int] = {}
+        row_ids_by_hash: dict[bytes, int] = {}
         for row_ids, hashes in self.hashes(table):
-            found.update(zip(hashes, row_ids.tolist(), strict=True))
-        return found
+            row_ids_by_hash.update(zip(hashes, row_ids.tolist(), strict=True))
+        return row_ids_by_hash
 
     def row_with_content(self, table: str, content_hash: bytes) -> int | None:
         """The id of a live row with this content, or None."""
         import pyarrow.compute as pc
 
         for rows in self.scan(table, ["content_hash"]):
-            found = rows.filter(pc.equal(rows.column("content_hash"), pa.scalar(content_hash, pa.binary())))
-            if found.num_rows:
-                return int(tables.row_ids_of(found)[0])
+            matches = rows.filter(pc.equal(rows.column("content_hash"), pa.scalar(content_hash, pa.binary())))
+            if matches.num_rows:
+                return int(tables.row_ids_of(matches)[0])
         return None
 
     def is_live(self, table: str, row_id: int) -> bool:
@@ -252,51 +255,53 @@ class Gallery:
         return False
 
     def rows_at(self, table: str, path: str) -> list[tuple[int, int]]:
-        """(row id, root id) of the live rows that stand under this path, as valid text, below any root.
+        """(row id, root id) of the live rows with this path, as valid text, below any root.
 
-        Where there is none, those whose path is the same in another form of Unicode, or is printed so: a name that
-        holds a line break is shown, and may be typed, as a\\nb."""
+        Where there is none: of those whose path is the same in another form of Unicode, or is printed like this (a
+        name that holds a line break is shown, and may be typed, as a\\nb)."""
         import pyarrow.compute as pc
 
-        found: list[tuple[int, int]] = []
+        same: list[tuple[int, int]] = []
         alike: list[tuple[int, int]] = []
         wanted = composed(path)
         for rows in self.scan(table, ["root_id", "path"]):
             paths = rows.column("path")
-            places = [(pc.equal(paths, path), found)]
+            searches = [(pc.equal(paths, path), same)]
             if not path.isascii():
-                places.append((pc.equal(composed_column(paths), wanted), alike))
+                searches.append((pc.equal(composed_column(paths), wanted), alike))
             if "\\" in path:
-                places.append((pc.equal(printable_column(paths), path), alike))
-            for matches, into in places:
-                same = rows.filter(matches)
-                into += zip(tables.row_ids_of(same).tolist(), same.column("root_id").to_pylist(), strict=True)
-        return found or alike
+                searches.append((pc.equal(printable_column(paths), path), alike))
+            for matches, results in searches:
+                matching = rows.filter(matches)
+                results += zip(
+                    tables.row_ids_of(matching).tolist(), matching.column("root_id").to_pylist(), strict=True
+                )
+        return same or alike
 
     def images_at(self, paths: Sequence[str]) -> list[tuple[int, int, str, int | None, int | None]]:
         """(row id, root id, path, width, height) of the live images under these paths, below any root; in one pass."""
         import pyarrow.compute as pc
 
         wanted = pa.array(sorted(set(paths)), pa.string())
-        found: list[tuple[int, int, str, int | None, int | None]] = []
+        images: list[tuple[int, int, str, int | None, int | None]] = []
         for rows in self.scan(IMAGES.name, ["root_id", "path", "width", "height"]):
-            those = rows.filter(pc.is_in(rows.column("path"), wanted))
-            columns = (those.column(name).to_pylist() for name in ("root_id", "path", "width", "height"))
-            found += zip(tables.row_ids_of(those).tolist(), *columns, strict=True)
-        return found
+            matching = rows.filter(pc.is_in(rows.column("path"), wanted))
+            columns = (matching.column(name).to_pylist() for name in ("root_id", "path", "width", "height"))
+            images += zip(tables.row_ids_of(matching).tolist(), *columns, strict=True)
+        return images
 
     def captions_of(self, root_id: int, path: str) -> list[str]:
         """The live captions of an image."""
         import pyarrow.compute as pc
 
-        found: list[str] = []
+        captions: list[str] = []
         for rows in self.scan(CAPTIONS.name, ["caption", "root_id", "path"]):
-            own = pc.and_(pc.equal(rows.column("root_id"), root_id), pc.equal(rows.column("path"), path))
-            found += rows.filter(own).column("caption").to_pylist()
-        return found
+            is_own = pc.and_(pc.equal(rows.column("root_id"), root_id), pc.equal(rows.column("path"), path))
+            captions += rows.filter(is_own).column("caption").to_pylist()
+        return captions
 
     def _scan_shard(self, table: str, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows of a shard, dead ones too, in bounded pieces; `row_id` comes along."""
+        """All rows of a shard, dead ones too, with `row_id`, in bounded pieces."""
         yield from tables.scan(self.store, table, shard, columns, self.schema(table))
 
     def _read_rows(self, table: str, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
@@ -309,17 +314,17 @@ class Gallery:
 
     def vectors(self, table: str, row_ids: NDArray[np.int64]) -> Vectors:
         """The stored vectors (n, dim) of these rows, in the order asked."""
-        return tables.matrix(self.rows(table, row_ids, ["embedding"]).column("embedding"))
+        return tables.to_matrix(self.rows(table, row_ids, ["embedding"]).column("embedding"))
 
     def root_path(self, root_id: int) -> Location | None:
         """The folder of a root, or None for a root that the gallery does not have."""
-        found = [root for root in self.manifest.roots if root.id == root_id]
-        return root_path(self.path, found[0]) if found else None
+        roots = [root for root in self.manifest.roots if root.id == root_id]
+        return root_path(self.path, roots[0]) if roots else None
 
     def index_for(self, table: str) -> IndexEntry | None:
         """The newest index of a table, or None."""
-        found = [entry for entry in self.manifest.indexes if entry.table == table]
-        return found[-1] if found else None
+        entries = [entry for entry in self.manifest.indexes if entry.table == table]
+        return entries[-1] if entries else None
 
     def index_names(self) -> set[str]:
         """The names of all indexes."""
@@ -330,19 +335,19 @@ class Gallery:
         return self.store.local_folder(f"index/{name}")
 
     def coverage(self, table: str) -> Coverage:
-        """The row ids that an index of all rows of this version answers for: no row will come that has one of them."""
+        """The ranges of row ids that an index of all rows of this version covers: no later row will be in them."""
         first, covers = 0, []
         for low, high in sorted(self.manifest.promised.get(table, ())):
             covers.append((first, low))
             first = high
         covers.append((first, self.manifest.next_row_ids[table]))
-        return tuple(part for part in covers if part[0] < part[1])
+        return tuple(id_range for id_range in covers if id_range[0] < id_range[1])
 
     @contextlib.contextmanager
     def new_index_folder(self) -> Iterator[tuple[str, Path]]:
-        """A fresh name and its folder, created. It belongs to the gallery once `commit_index` names it.
+        """Make a new, empty folder for an index, and yield its name and path. `commit_index` adds it to the gallery.
 
-        For the block it is safe from compactions; afterwards it is not, unless a version names it.
+        During the block no compaction removes the folder; afterwards one may, unless a version names it.
         """
         name = secrets.token_hex(12)
         with self.store.new_folder(f"index/{name}") as folder:
@@ -360,21 +365,22 @@ class Gallery:
         replaces: Sequence[str] = (),
         begun: "Gallery | None" = None,
     ) -> "Gallery":
-        """Add an index of this version's rows, whose folder is complete, drop the named ones, return the new version.
+        """Add an index of this version's rows, whose folder is complete, and drop those in `replaces`.
 
-        row_ids: (n,), of the rows in the index. begun: the newest version when its folder was made; this one, if None.
-        Needs no lock: what others committed meanwhile stays, since rows that the index does not cover are scored beside
-        it. Raises CommitConflict where files were removed after `begun`, and the folder may be among them.
+        row_ids: (n,), of the rows in the index. begun: the version that was the newest when its folder was made; this
+        one, if None. Returns the new version. Needs no lock: commits of other writers are kept, since rows that the
+        index does not cover are scored without it. Raises CommitConflict where files were removed after `begun`: the
+        folder may be among them.
         """
 
         def add(current: Manifest) -> Manifest:
             if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
                 raise EncoderMismatch(f"{self.path} was made anew with another encoder while its index was built")
             kept = tuple(index for index in current.indexes if index.name not in replaces)
-            gone = self.dropped_since(current, entry.table, row_ids)
+            dropped = self.dropped_since(current, entry.table, row_ids)
             deletes = current.deletes[entry.table]
-            if gone.size:
-                deletes = (*deletes, tables.write_row_ids(self.store, gone, in_shards=0))
+            if dropped.size:
+                deletes = (*deletes, tables.write_row_ids(self.store, dropped, in_shards=0))
             return replace(current, indexes=(*kept, entry), deletes={**current.deletes, entry.table: deletes})
 
         self.store.publish(f"index/{entry.name}")
@@ -412,33 +418,35 @@ class Gallery:
     def dropped_since(
         self, current: Manifest, table: str, row_ids: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
-        """Rows of this version that a compaction has since dropped: an index built from it would still return them.
+        """Ids of rows of this version that a compaction has dropped since: an index built from it still returns them.
 
-        row_ids: (n,), of such an index; then only shards of the current version are read, as others may be gone.
+        row_ids: (n,), of such an index; then only shards of the current version are read, since others may be removed.
         """
-        then, now = set(self.manifest.shards[table]), set(current.shards[table])
+        old_shards, new_shards = set(self.manifest.shards[table]), set(current.shards[table])
         if row_ids is None:
-            return np.setdiff1d(self._ids_in(table, then - now), self._ids_in(table, now - then))
-        lost = np.zeros(len(row_ids), bool)
-        for shard in then - now:
-            lost |= (row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)
-        dropped = np.sort(row_ids[lost])
-        for shard in now:
+            return np.setdiff1d(
+                self._ids_in(table, old_shards - new_shards), self._ids_in(table, new_shards - old_shards)
+            )
+        is_lost = np.zeros(len(row_ids), bool)
+        for shard in old_shards - new_shards:
+            is_lost |= (row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)
+        dropped = np.sort(row_ids[is_lost])
+        for shard in new_shards:
             if np.searchsorted(dropped, shard.min_row_id) < np.searchsorted(dropped, shard.max_row_id, "right"):
                 dropped = np.setdiff1d(dropped, self._ids_in(table, [shard]), assume_unique=True)
         return dropped
 
     def holds(self, table: str, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
-        """Whether those of these rows that stand in this version's shards have these vectors.
+        """Whether rows have these vectors; rows that are in no shard of this version are left out.
 
         row_ids: (n,), ascending. vectors: (n, dim), as the gallery stores them.
         """
         for shard in self.manifest.shards[table]:
-            inside = row_ids[(row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)]
-            if inside.size:
-                found = self._read_rows(table, shard, inside, ["embedding"])
-                expected = vectors[np.searchsorted(row_ids, tables.row_ids_of(found))]
-                if not np.array_equal(tables.matrix(found.column("embedding")), expected):
+            shard_ids = row_ids[(row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)]
+            if shard_ids.size:
+                stored = self._read_rows(table, shard, shard_ids, ["embedding"])
+                expected = vectors[np.searchsorted(row_ids, tables.row_ids_of(stored))]
+                if not np.array_equal(tables.to_matrix(stored.column("embedding")), expected):
                     return False
         return True
 
@@ -449,11 +457,14 @@ class Gallery:
         return np.concatenate(ids)
 
     def write_rows(self, table: str, target: Location) -> tuple[int, int]:
-        """Write the live rows, ordered by row id, as one Parquet file; how many, and its bytes. Raises StoreError."""
+        """Write the live rows, ordered by row id, as one Parquet file. Returns their number and the file's bytes.
+
+        Raises StoreError.
+        """
         return tables.write_file(self._ordered(table), self.schema(table), target)
 
     def _ordered(self, table: str) -> Iterator[pa.Table]:
-        # Shards are written in ascending order; one that was merged from small ones may span others.
+        # Shards are written in ascending order, but a shard merged from small ones may overlap with others.
         shards = sorted(self.manifest.shards[table], key=lambda shard: shard.min_row_id)
         if all(low.max_row_id < high.min_row_id for low, high in pairwise(shards)):
             for shard in shards:
@@ -479,8 +490,8 @@ class Gallery:
         return self.store.location / f"{table}/{shard.name}"
 
 
-def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
-    """`work(gallery)`; again on the newest version whenever a file has been cleaned away since that one was current.
+def read_consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
+    """Return `work(gallery)`. Where a compaction has removed a file of that version, try again with the newest one.
 
     Raises GalleryError where a file of the newest version is missing.
     """
@@ -490,12 +501,12 @@ def consistently(gallery: Gallery, work: Callable[[Gallery], _T]) -> _T:
         except FileNotFoundError as error:
             newest = gallery.newest()
             if newest is gallery:
-                raise missing(error, gallery.path) from error
+                raise missing_file_error(error, gallery.path) from error
             gallery = newest
 
 
-def missing(error: FileNotFoundError, folder: Location) -> GalleryError:
-    """The error for a file that the newest version of the gallery in `folder` names and that is not there."""
+def missing_file_error(error: FileNotFoundError, folder: Location) -> GalleryError:
+    """The error for a missing file that the newest version of the gallery in `folder` names."""
     return GalleryError(
         f"{error.filename or error} is missing from {folder}, which names it: the gallery is damaged. "
         "Restore it from a backup, or embed into a new one."

@@ -1,6 +1,6 @@
-"""A gallery whose shards are held in memory, as far as a bound allows: for those who ask many questions.
+"""A gallery that keeps its shards in memory, up to a bound: for processes that answer many queries.
 
-Shards never change, so that what is held serves every later version that still names it.
+Shards never change, so a shard in memory serves every later version that still names it.
 """
 
 import threading
@@ -12,114 +12,114 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import VectorBlock
 from mmsearch.gallery import tables
-from mmsearch.gallery.reading import Gallery
+from mmsearch.gallery.gallery import Gallery
 from mmsearch.stores import Store
 from mmsearch.versions import Coverage, Manifest, Shard
 
-__all__ = ["HeldGallery", "Holding"]
+__all__ = ["InMemoryGallery", "ShardCache"]
 
-_PIECE_ROWS = 16_384  # of a scan: as bounded as one of files
+_PIECE_ROWS = 16_384  # rows that a scan yields at a time, as many as a scan of files
 
-_Part = tuple[str, str, bool]
-"""A table, a shard, and whether it is its vectors or all else."""
+_CacheKey = tuple[str, str, bool]
+"""A table, the name of a shard, and whether its vectors or its other columns are meant."""
 
 
-class Holding:
-    """What is held of the shards of a gallery. For any number of threads.
+class ShardCache:
+    """Shards of a gallery in memory. Thread-safe.
 
-    What is read first stays, until no version has use for it: a scan of more than there is room for would otherwise
-    drive out just what it needs next.
+    The shards read first stay until no version names them: otherwise a scan that is larger than the cache would always
+    evict the shards that it needs next.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._parts: dict[_Part, pa.Table] = {}
-        self._no_room: set[_Part] = set()
+        self._held: dict[_CacheKey, pa.Table] = {}
+        self._no_room: set[_CacheKey] = set()
         self._bytes = 0
-        self._locks: dict[_Part, threading.Lock] = {}
-        self._keeping = threading.Lock()
+        self._locks: dict[_CacheKey, threading.Lock] = {}
+        self._lock = threading.Lock()
 
     @property
-    def held_bytes(self) -> int:
-        """How much is held."""
+    def bytes_in_memory(self) -> int:
+        """Bytes of the shards in memory."""
         return self._bytes
 
-    def part(self, gallery: Gallery, table: str, shard: Shard, *, vectors: bool) -> pa.Table | None:
-        """The vectors of a shard, or all else, each with `row_id`; None where there is no room."""
+    def read_part(self, gallery: Gallery, table: str, shard: Shard, *, vectors: bool) -> pa.Table | None:
+        """The vectors of a shard, or its other columns, each with `row_id`; None where there is no room for them."""
         key = (table, shard.name, vectors)
-        with self._keeping:
-            if (found := self._parts.get(key)) is not None:
-                return found
-            if key in self._no_room or not self._room(gallery, shard, vectors=vectors):
+        with self._lock:
+            if (held := self._held.get(key)) is not None:
+                return held
+            if key in self._no_room or not self._has_room(gallery, shard, vectors=vectors):
                 return None
             reading = self._locks.setdefault(key, threading.Lock())
         with reading:
-            if (found := self._parts.get(key)) is not None:  # somebody else read it meanwhile
-                return found
+            if (held := self._held.get(key)) is not None:  # another thread has read it meanwhile
+                return held
             names = [name for name in gallery.schema(table).names if (name == "embedding") == vectors]
             pieces = tables.scan(gallery.store, table, shard, names, gallery.schema(table))
             rows = pa.concat_tables(pieces).combine_chunks()
-            with self._keeping:
+            with self._lock:
                 self._locks.pop(key, None)
-                if self._bytes + rows.nbytes > self._most:  # more than the file let one expect
+                if self._bytes + rows.nbytes > self._most:  # more than `_has_room` has estimated
                     self._no_room.add(key)
                     return None
-                self._parts[key] = rows
+                self._held[key] = rows
                 self._bytes += rows.nbytes
             return rows
 
     def keep_only(self, manifest: Manifest) -> None:
-        """Let go of what a version does not name."""
+        """Drop the shards that a version does not name."""
         named = {(table, shard.name) for table, shards in manifest.shards.items() for shard in shards}
-        with self._keeping:
-            for key in [key for key in self._parts if key[:2] not in named]:
-                self._bytes -= self._parts.pop(key).nbytes
+        with self._lock:
+            for key in [key for key in self._held if key[:2] not in named]:
+                self._bytes -= self._held.pop(key).nbytes
             self._no_room.clear()
 
-    def _room(self, gallery: Gallery, shard: Shard, *, vectors: bool) -> bool:
+    def _has_room(self, gallery: Gallery, shard: Shard, *, vectors: bool) -> bool:
         value = np.dtype(gallery.manifest.dtype).itemsize
         size = shard.rows * (8 + gallery.manifest.encoder.dim * value)
-        # What all else takes is known when it is read; the file says about how much.
+        # The memory of the other columns is known once they are read; their bytes in the file are an estimate.
         return self._bytes + (size if vectors else max(0, shard.file_bytes - size)) <= self._most
 
 
-class HeldGallery(Gallery):
-    """A version of a gallery that reads each shard once."""
+class InMemoryGallery(Gallery):
+    """A version of a gallery that reads each shard once and keeps it in memory."""
 
-    def __init__(self, store: Store, manifest: Manifest, holding: Holding) -> None:
+    def __init__(self, store: Store, manifest: Manifest, cache: ShardCache) -> None:
         super().__init__(store, manifest)
-        self._holding = holding
+        self._cache = cache
         self._live_rows: dict[tuple[str, str, Coverage], NDArray[np.bool_] | None] = {}
 
     @classmethod
-    def holding(cls, gallery: Gallery, most_bytes: int) -> "HeldGallery":
-        """This version, of which at most so many bytes are held."""
-        return cls(gallery.store, gallery.manifest, Holding(most_bytes))
+    def wrap(cls, gallery: Gallery, most_bytes: int) -> "InMemoryGallery":
+        """The same version, with at most `most_bytes` of its shards in memory."""
+        return cls(gallery.store, gallery.manifest, ShardCache(most_bytes))
 
     @property
-    def held_bytes(self) -> int:
-        """How much of it is held."""
-        return self._holding.held_bytes
+    def bytes_in_memory(self) -> int:
+        """Bytes of the shards in memory."""
+        return self._cache.bytes_in_memory
 
-    def newest(self) -> "HeldGallery":
+    def newest(self) -> "InMemoryGallery":
         newest = super().newest()
         if newest is self:
             return self
-        self._holding.keep_only(newest.manifest)
-        return HeldGallery(newest.store, newest.manifest, self._holding)
+        self._cache.keep_only(newest.manifest)
+        return InMemoryGallery(newest.store, newest.manifest, self._cache)
 
     def vector_blocks(self, table: str, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
         for shard in self.manifest.shards[table]:
             if any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
                 continue
-            held = self._holding.part(self, table, shard, vectors=True)
+            held = self._cache.read_part(self, table, shard, vectors=True)
             if held is None:
                 for rows in self._live(table, shard, ["embedding"], skip):
-                    yield VectorBlock(tables.row_ids_of(rows), tables.matrix(rows.column("embedding")))
+                    yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
             else:
                 row_ids = tables.row_ids_of(held)
                 live = self._live_mask(table, shard, row_ids, skip)
-                yield VectorBlock(row_ids, tables.matrix(held.column("embedding")), live)
+                yield VectorBlock(row_ids, tables.to_matrix(held.column("embedding")), live)
 
     def _live_mask(
         self, table: str, shard: Shard, row_ids: NDArray[np.int64], skip: Coverage
@@ -134,7 +134,7 @@ class HeldGallery(Gallery):
         return self._live_rows[key]
 
     def _scan_shard(self, table: str, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
-        held = self._held(table, shard, columns)
+        held = self._read_held(table, shard, columns)
         if held is None:
             yield from super()._scan_shard(table, shard, columns)
         else:
@@ -142,23 +142,23 @@ class HeldGallery(Gallery):
                 yield held.slice(start, _PIECE_ROWS)
 
     def _read_rows(self, table: str, shard: Shard, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        held = self._held(table, shard, columns)
+        held = self._read_held(table, shard, columns)
         if held is None:
             return super()._read_rows(table, shard, row_ids, columns)
         present = tables.row_ids_of(held)
-        places = np.searchsorted(present, row_ids)
-        places = places[(places < len(present)) & (present[np.minimum(places, len(present) - 1)] == row_ids)]
-        return tables.picked(held, places)
+        indices = np.searchsorted(present, row_ids)
+        indices = indices[(indices < len(present)) & (present[np.minimum(indices, len(present) - 1)] == row_ids)]
+        return tables.take_rows(held, indices)
 
-    def _held(self, table: str, shard: Shard, columns: Sequence[str]) -> pa.Table | None:
-        """These columns of a shard, with `row_id`; None where they are not all held."""
+    def _read_held(self, table: str, shard: Shard, columns: Sequence[str]) -> pa.Table | None:
+        """These columns of a shard, with `row_id`; None where they are not all in memory."""
         wanted = list(dict.fromkeys(["row_id", *columns]))
         others = [name for name in wanted if name not in ("row_id", "embedding")]
         rows = vectors = None
-        if "embedding" in wanted and (vectors := self._holding.part(self, table, shard, vectors=True)) is None:
+        if "embedding" in wanted and (vectors := self._cache.read_part(self, table, shard, vectors=True)) is None:
             return None
         if others or vectors is None:
-            rows = self._holding.part(self, table, shard, vectors=False)
+            rows = self._cache.read_part(self, table, shard, vectors=False)
             if rows is None:
                 return None
         if rows is None or vectors is None:
