@@ -11,11 +11,14 @@ from .embedding import embed as embed
 from .embedding import preview as preview
 from .errors import MmsearchError as MmsearchError
 from .errors import MmsearchWarning as MmsearchWarning
+from .evaluation import BudgetOptions as BudgetOptions
+from .evaluation import BudgetReport as BudgetReport
 from .evaluation import EvaluateOptions as EvaluateOptions
 from .evaluation import EvaluationReport as EvaluationReport
 from .evaluation import ZeroShotOptions as ZeroShotOptions
 from .evaluation import ZeroShotReport as ZeroShotReport
 from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_budget as evaluate_budget
 from .evaluation import evaluate_galleries as evaluate_galleries
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
@@ -35,6 +38,7 @@ from .render import contact_sheet as contact_sheet
 from .render import html_page as html_page
 from .render.collecting import collect as collect
 from .reports import draw_curve as draw_curve
+from .reports import write_budget as write_budget
 from .reports import write_report as write_report
 from .search.answers import Answer as Answer
 from .search.candidates import Candidates as Candidates

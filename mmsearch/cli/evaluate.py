@@ -1,16 +1,17 @@
-"""`mmsearch eval`: benchmarks, vectors and zero-shot classification."""
+"""`mmsearch eval`: benchmarks, vectors, zero-shot classification, and where recall is lost."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.cli.budget import print_budget
 from mmsearch.cli.figures import print_evaluation, print_zeroshot
 from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation import EvaluationReport
+    from mmsearch.evaluation import BudgetReport, EvaluationReport
 
 __all__ = ["app"]
 
@@ -44,26 +45,32 @@ PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of eac
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on without images that are missing or unreadable, and say so.")
 ]
-
-
+ImageFolder = Annotated[Path, typer.Option(metavar="DIR", parser=path, help="The folder of its images.")]
+Annotations = Annotated[
+    Path, typer.Option(metavar="FILE", parser=path, help="Its captions, in any of the formats in use.")
+]
+Split = Annotated[str, typer.Option(help="Which split of the annotation file; all for everything.")]
+SplitFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", parser=path, help="Image names, one a line: these are the split.")
+]
+CaptionsPerImage = Annotated[int | None, typer.Option(min=1, help="Only the first so many. Default: all.")]
+Factory = Annotated[
+    str | None, typer.Option(metavar="STRING", help="FAISS factory string of that index. Default: by size.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Encode everything anew, whatever the cache holds.")]
 
 
 def benchmark(
     context: typer.Context,
-    images: Annotated[Path, typer.Option(metavar="DIR", parser=path, help="The folder of its images.")],
-    annotations: Annotated[
-        Path, typer.Option(metavar="FILE", parser=path, help="Its captions, in any of the formats in use.")
-    ],
+    images: ImageFolder,
+    annotations: Annotations,
     image_column: ImageColumn = None,
     caption_column: CaptionColumns = None,
-    split: Annotated[str, typer.Option(help="Which split of the annotation file; all for everything.")] = "test",
-    split_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path, help="Image names, one a line: these are the split.")
-    ] = None,
+    split: Split = "test",
+    split_file: SplitFile = None,
     model: Models = None,
     k: Ks = None,
-    captions_per_image: Annotated[int | None, typer.Option(min=1, help="Only the first so many. Default: all.")] = None,
+    captions_per_image: CaptionsPerImage = None,
     template: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,9 +92,7 @@ def benchmark(
     via_index: Annotated[
         bool, typer.Option("--via-index", help="Ask through the ANN index too, and print what that costs.")
     ] = False,
-    factory: Annotated[
-        str | None, typer.Option(metavar="STRING", help="FAISS factory string of that index. Default: by size.")
-    ] = None,
+    factory: Factory = None,
     fresh: Fresh = False,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -268,6 +273,94 @@ def zeroshot(
         say(f"report written to {report}")
 
 
+def budget(
+    benchmark: Annotated[
+        str, typer.Argument(metavar="[BENCHMARK]", help="flickr8k, flickr30k, coco or custom.")
+    ] = "custom",
+    *,
+    images: ImageFolder,
+    annotations: Annotations,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
+    split: Split = "test",
+    split_file: SplitFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="As for embed. Default: ViT-B-32/laion2b_s34b_b79k.",
+            show_default=False,
+        ),
+    ] = None,
+    k: Ks = None,
+    captions_per_image: CaptionsPerImage = None,
+    allow_missing: AllowMissing = False,
+    factory: Annotated[
+        str | None, typer.Option(metavar="STRING", help="FAISS factory string of the index. Default: by size.")
+    ] = None,
+    nprobe: Annotated[
+        int | None, typer.Option(min=1, help="Lists that an IVF index visits. Default: as it was tuned.")
+    ] = None,
+    ef_search: Annotated[
+        int | None, typer.Option(min=1, help="Candidates that an HNSW index keeps. Default: as it was tuned.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Measure a filter too: an expression over the columns of what is searched."),
+    ] = None,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            metavar="PLACE",
+            parser=path,
+            help="Write everything to a .json, .md or .html file, or all of that to a folder, with plots. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Measure where recall is lost between a benchmark and a query: preprocessing, float16, index, filter, correction.
+
+    Every stage is measured given those before it, and alone, on the same queries, and the costliest is named.
+    """
+    from mmsearch.ann import Effort
+    from mmsearch.evaluation import BudgetOptions, evaluate_budget
+    from mmsearch.reports import BUDGET_KINDS, require_target
+    from mmsearch.sources import ColumnNames
+
+    options = BudgetOptions(
+        split=split,
+        split_file=split_file,
+        captions_per_image=captions_per_image,
+        allow_missing=allow_missing,
+        columns=ColumnNames(image_column, tuple(caption_column or ())),
+        ks=tuple(sorted(set(k))) if k else BudgetOptions().ks,
+        device=device,
+        precision=precision,
+        fresh=fresh,
+        factory=factory,
+        effort=Effort(nprobe=nprobe, ef_search=ef_search),
+        where=where,
+    )
+    for target in report or []:
+        require_target(target, BUDGET_KINDS)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_budget(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    print_budget(measured)
+    _write_budget(measured, report)
+
+
 for _name, _about in {
     "flickr8k": "Flickr8k: 1,000 test images, 5,000 captions.",
     "flickr30k": "Flickr30k: 1,000 test images, 5,000 captions.",
@@ -277,6 +370,7 @@ for _name, _about in {
     app.command(_name, short_help=_about)(benchmark)
 app.command("vectors", short_help="Vectors that exist already, with qrels.")(vectors)
 app.command("gallery", short_help="Galleries whose captions name their pictures.")(galleries)
+app.command("budget", short_help="Where recall is lost, stage by stage.")(budget)
 app.command("zeroshot", short_help="Zero-shot classification: a folder for each class.")(zeroshot)
 
 
@@ -285,4 +379,12 @@ def _write(evaluation: "EvaluationReport", targets: list[Path] | None, per_query
 
     for target in targets or []:
         files = write_report(evaluation, target, per_query=per_query)
+        say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))
+
+
+def _write_budget(measured: "BudgetReport", targets: list[Path] | None) -> None:
+    from mmsearch.reports import write_budget
+
+    for target in targets or []:
+        files = write_budget(measured, target)
         say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))

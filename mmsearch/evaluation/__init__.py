@@ -4,6 +4,10 @@ benchmark_run       benchmarks by name
 benchmark_encoding  benchmarks, images and texts as cached galleries
 measuring           all figures of vectors, and differences of systems
 via_index           the same queries through an index
+recall_budget       where recall is lost, stage by stage
+staged_search       benchmarks searched with some stages on
+cross_correction    the correction for hubs, chosen by other queries than those that it is measured on
+budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
 zeroshot            classification by class names
@@ -12,9 +16,11 @@ document            a report as JSON
 """
 
 from mmsearch.evaluation.benchmark_run import evaluate
+from mmsearch.evaluation.budget_records import BudgetOptions, BudgetReport, BudgetStage, RecallChange
 from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.galleries import evaluate_galleries
 from mmsearch.evaluation.given_vectors import evaluate_vectors
+from mmsearch.evaluation.recall_budget import evaluate_budget
 from mmsearch.evaluation.records import (
     DEFINITION,
     Comparison,
@@ -34,17 +40,22 @@ from mmsearch.evaluation.zeroshot import (
 )
 
 __all__ = [
+    "BudgetOptions",
+    "BudgetReport",
+    "BudgetStage",
     "DEFINITION",
     "Comparison",
     "EvaluateOptions",
     "EvaluationReport",
     "PublishedFigure",
+    "RecallChange",
     "SystemResult",
     "ViaIndex",
     "ZeroShotComparison",
     "ZeroShotOptions",
     "ZeroShotReport",
     "evaluate",
+    "evaluate_budget",
     "evaluate_galleries",
     "evaluate_vectors",
     "evaluate_zeroshot",

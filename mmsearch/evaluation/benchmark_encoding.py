@@ -28,8 +28,17 @@ from mmsearch.metrics import Relevance
 from mmsearch.progress import ProgressCallback
 from mmsearch.sources import CaptionFile, CaptionLine
 from mmsearch.sync import Plan, RootPlan, plan_root
+from mmsearch.versions import Provenance
 
-__all__ = ["EncodedBenchmark", "encode_benchmark", "encode_images", "encode_texts", "open_encoder"]
+__all__ = [
+    "EncodedBenchmark",
+    "encode_benchmark",
+    "encode_images",
+    "encode_texts",
+    "open_encoder",
+    "require_same_images",
+    "store_as_product",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +130,38 @@ def encode_benchmark(
         truncated=truncated,
         unreadable=unreadable,
     )
+
+
+def require_same_images(first: EncodedBenchmark, second: EncodedBenchmark) -> None:
+    """Raises BenchmarkError where images could be read for one only: then the two are of other queries."""
+    if first.items.images != second.items.images:
+        unshared = sorted(set(first.items.images) ^ set(second.items.images))
+        raise BenchmarkError(f"only some of the systems can read {', '.join(unshared[:5])}: leave out these images")
+
+
+def store_as_product(images: EncodedBenchmark, captions: EncodedBenchmark, folder: Path, *, fresh: bool) -> Gallery:
+    """A gallery of these images and captions as `embed` stores them, in float16; kept in the cache.
+
+    A row's id is its position in the benchmark. images, captions: of the same benchmark; captions must have rows.
+    folder: of the images.
+    """
+    vectors = hashlib.blake2b(np.ascontiguousarray(images.images).data, digest_size=16)
+    vectors.update(np.ascontiguousarray(captions.captions).data)
+    names = json.dumps([str(folder), images.items.images, captions.items.captions])
+    identity = images.gallery.manifest.encoder
+    path = _cache_path("benchmarks", [identity.fingerprint, "float16", vectors.hexdigest(), names], fresh=fresh)
+    with open_writer(path, command="eval budget") as writer:
+        writer.set_encoder(identity, "float16")
+        if not writer.gallery.live_rows(CAPTIONS.name):  # all of it comes in one commit
+            writer.add_root(folder)
+            copied = (
+                (IMAGES.name, images.gallery.records(IMAGES, images.image_row_ids), images.images),
+                (CAPTIONS.name, captions.gallery.records(CAPTIONS, captions.caption_row_ids), captions.captions),
+            )
+            for table, rows, stored in copied:
+                writer.append(table, rows, stored, Provenance("cpu", "fp32", "copied"))
+            writer.commit()
+        return writer.gallery
 
 
 def encode_images(

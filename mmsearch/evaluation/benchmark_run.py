@@ -10,7 +10,12 @@ from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, fin
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.benchmark_encoding import EncodedBenchmark, encode_benchmark, open_encoder
+from mmsearch.evaluation.benchmark_encoding import (
+    EncodedBenchmark,
+    encode_benchmark,
+    open_encoder,
+    require_same_images,
+)
 from mmsearch.evaluation.measuring import Measurements, build_report, build_system_result, measure
 from mmsearch.evaluation.records import (
     EvaluateOptions,
@@ -22,7 +27,7 @@ from mmsearch.evaluation.via_index import measure_through_index
 from mmsearch.locations import expanded
 from mmsearch.progress import ProgressCallback, quiet
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "make_title"]
 
 _Path = str | os.PathLike[str]
 
@@ -81,7 +86,8 @@ def evaluate(
             )
             seconds = time.monotonic() - started
             first = first or encoded
-            _require_comparable(encoded, first, opened, systems)
+            require_same_images(encoded, first)
+            _require_distinct(encoded, opened, systems)
             measurements = measure(
                 encoded.images, encoded.captions, encoded.items, options.ks, progress=progress, announce=announce
             )
@@ -105,7 +111,7 @@ def evaluate(
     assert first is not None
     return build_report(
         benchmark,
-        _title(loaded, first, templates),
+        make_title(loaded, first, templates),
         loaded.source,
         systems,
         first.items,
@@ -117,18 +123,14 @@ def evaluate(
     )
 
 
-def _require_comparable(
-    encoded: EncodedBenchmark, first: EncodedBenchmark, encoder: Encoder, systems: Sequence[SystemResult]
-) -> None:
-    """Raises BenchmarkError where systems would be measured on different images, or one twice."""
-    if encoded.items.images != first.items.images:
-        unshared = sorted(set(encoded.items.images) ^ set(first.items.images))
-        raise BenchmarkError(f"only some of the systems can read {', '.join(unshared[:5])}: leave out these images")
+def _require_distinct(encoded: EncodedBenchmark, encoder: Encoder, systems: Sequence[SystemResult]) -> None:
+    """Raises BenchmarkError where a system would be measured twice."""
     if any(system.gallery == encoded.gallery.path for system in systems):
         raise BenchmarkError(f"{encoder.identity.spec} is the same encoder as one named before")
 
 
-def _title(benchmark: Benchmark, encoded: EncodedBenchmark, templates: Sequence[str]) -> str:
+def make_title(benchmark: Benchmark, encoded: EncodedBenchmark, templates: Sequence[str] = ()) -> str:
+    """What was evaluated, with its counts and what is missing of it."""
     split = f", split {benchmark.split}" if benchmark.split else ""
     title = f"{benchmark.name}{split}: {len(encoded.images):,} images, {len(encoded.captions):,} captions"
     absent = benchmark.problem("missing_image").count + benchmark.problem("not_annotated").count

@@ -78,6 +78,7 @@ from mmsearch.metrics.uncertainty import (
     differences,
     image_draws,
     intervals,
+    mean_difference,
     resampled_means,
     wilson_interval,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "hubness",
     "image_draws",
     "intervals",
+    "mean_difference",
     "mean_rank",
     "median_rank",
     "ndcg_at_k",

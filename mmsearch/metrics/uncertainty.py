@@ -1,7 +1,7 @@
 """How sure a figure is: resampling of images, since the captions of one image are not independent of each other."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ __all__ = [
     "differences",
     "image_draws",
     "intervals",
+    "mean_difference",
     "resampled_means",
     "wilson_interval",
 ]
@@ -150,23 +151,74 @@ def differences(
     by_query = {name: second[name] - first[name] for name in names}
     sums, _ = _by_image(by_query, image_of_query, n_images)
     resampled = resampled_means(by_query, image_of_query, n_images, resamples=resamples, seed=seed)
-    observed = np.abs(sums.sum(axis=0))
-    as_large = np.zeros(len(names), np.int64)
-    rng = np.random.default_rng(seed)
-    for size in _chunks(permutations, n_images):
-        signs = rng.integers(0, 2, (size, n_images), dtype=np.int8).astype(np.float64) * 2 - 1
-        # Rounding must not make what is equal smaller: sums of the same numbers in another order differ by 1e-12.
-        as_large += np.count_nonzero(np.abs(signs @ sums) >= observed - 1e-9, axis=0)
+    p_values = _p_values(sums, permutations, seed)
     return {
         name: Difference(
             first=float(np.mean(first[name])),
             second=float(np.mean(second[name])),
             value=float(np.mean(by_query[name])),
             interval=Interval.of(resampled[name]),
-            p=float((1 + as_large[i]) / (1 + permutations)),
+            p=p_values[i],
         )
         for i, name in enumerate(names)
     }
+
+
+def mean_difference(
+    parts: Sequence[tuple[Figures, Figures, Ids]],
+    n_images: int,
+    *,
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+    seed: int = SEED,
+) -> Difference:
+    """Second minus first of the mean over several groups of queries about the same images, each of which counts alike:
+    of mean recall, say, whose groups are the two directions.
+
+    parts: (first, second, image_of_query) of each group; of each the mean of all its figures. Interval and test are
+    those of `differences`; one sample of images serves all groups, each of which has a query about every image.
+
+    >>> better = ({"R@1": np.array([0.0, 1.0])}, {"R@1": np.array([1.0, 1.0])}, np.arange(2))
+    >>> equal = ({"R@1": np.array([1.0, 1.0])}, {"R@1": np.array([1.0, 1.0])}, np.arange(2))
+    >>> mean_difference([better, equal], 2).value
+    0.25
+    """
+    firsts = [_mean_figure(first) for first, _, _ in parts]
+    seconds = [_mean_figure(second) for _, second, _ in parts]
+    changes = [{"mean": second - first} for first, second in zip(firsts, seconds, strict=True)]
+    groups = [(change, of_query) for change, (_, _, of_query) in zip(changes, parts, strict=True)]
+    resampled = [
+        resampled_means(change, of_query, n_images, resamples=resamples, seed=seed)["mean"]
+        for change, of_query in groups
+    ]
+    shares = [_by_image(change, of_query, n_images)[0] / len(of_query) for change, of_query in groups]
+    return Difference(
+        first=float(np.mean([first.mean() for first in firsts])),
+        second=float(np.mean([second.mean() for second in seconds])),
+        value=float(np.mean([change["mean"].mean() for change in changes])),
+        interval=Interval.of(np.mean(resampled, axis=0)),
+        p=_p_values(np.sum(shares, axis=0), permutations, seed)[0],
+    )
+
+
+def _mean_figure(figures: Figures) -> NDArray[np.float64]:
+    """The mean of all figures of each query, (n_queries,)."""
+    mean: NDArray[np.float64] = np.mean(list(figures.values()), axis=0, dtype=np.float64)
+    return mean
+
+
+def _p_values(sums: NDArray[np.float64], permutations: int, seed: int) -> list[float]:
+    """The p value of each figure, whose differences were summed for each image: (n_images, n_figures)."""
+    if not sums.any():  # all answers are the same, whichever are swapped
+        return [1.0] * sums.shape[1]
+    observed = np.abs(sums.sum(axis=0))
+    as_large = np.zeros(sums.shape[1], np.int64)
+    rng = np.random.default_rng(seed)
+    for size in _chunks(permutations, len(sums)):
+        signs = rng.integers(0, 2, (size, len(sums)), dtype=np.int8).astype(np.float64) * 2 - 1
+        # Rounding must not make what is equal smaller: sums of the same numbers in another order differ by 1e-12.
+        as_large += np.count_nonzero(np.abs(signs @ sums) >= observed - 1e-9, axis=0)
+    return [float((1 + count) / (1 + permutations)) for count in as_large.tolist()]
 
 
 def _by_image(figures: Figures, image_of_query: Ids, n_images: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

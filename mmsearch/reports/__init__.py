@@ -6,10 +6,13 @@ plots          recall against k, rank histograms, score distributions, the gap i
 markdown       figures as Markdown
 report_page    one HTML file with everything, plots and pictures within
 page_parts     what all pages of reports share
+budget_report  where recall is lost: JSON, Markdown, a page
+waterfall      the same as plots
 spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
 """
 
+from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
 from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
@@ -17,8 +20,13 @@ from mmsearch.reports.query_rows import query_rows
 from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
+from mmsearch.reports.waterfall import waterfalls
 
 __all__ = [
+    "BUDGET_KINDS",
+    "budget_markdown",
+    "budget_page",
+    "budget_tables",
     "draw_curve",
     "figures_csv",
     "figures_latex",
@@ -27,5 +35,7 @@ __all__ = [
     "plots",
     "query_rows",
     "require_target",
+    "waterfalls",
+    "write_budget",
     "write_report",
 ]

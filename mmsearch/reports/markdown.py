@@ -4,7 +4,7 @@ from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Difference, DirectionResult, Interval
 
-__all__ = ["Table", "health_rows", "markdown", "other_rows", "published_rows", "recall_rows"]
+__all__ = ["Table", "format_table", "health_rows", "markdown", "other_rows", "published_rows", "recall_rows"]
 
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
@@ -13,15 +13,15 @@ Table = tuple[list[str], list[list[str]]]
 def markdown(report: EvaluationReport) -> str:
     """The whole report, as it can go into a paper's appendix or a README."""
     parts = [f"# {report.title}", "", *_list_systems(report), "", "Intervals in brackets: 95 %.", ""]
-    parts += _format_table(recall_rows(report))
-    parts += ["", *_format_table(other_rows(report))]
+    parts += format_table(recall_rows(report))
+    parts += ["", *format_table(other_rows(report))]
     for heading, table in (
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
         ("Health of the space", health_rows(report)),
     ):
         if table[1]:
-            parts += ["", f"## {heading}", "", *_format_table(table)]
+            parts += ["", f"## {heading}", "", *format_table(table)]
     parts += ["", "## Protocol", "", report.protocol, ""]
     if report.departures:
         parts += [f"Not comparable with published figures: {'; '.join(report.departures)}.", ""]
@@ -201,7 +201,8 @@ def _format_mean_recall(system: SystemResult) -> str:
     return f"{_format_interval(system.mean_recall, system.mean_recall_interval)} (of R@1, R@5, R@10)"
 
 
-def _format_table(table: Table) -> list[str]:
+def format_table(table: Table) -> list[str]:
+    """The lines of a table."""
     header, rows = table
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

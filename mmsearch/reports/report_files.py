@@ -1,7 +1,7 @@
 """Writes a report of an evaluation: one file in the form that its suffix says, or a folder with everything."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +19,27 @@ from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.runs import run_lines, write_qrels, write_run
 from mmsearch.strict_json import json_text
 
-__all__ = ["require_target", "write_report"]
+__all__ = ["require_target", "write_report", "write_text"]
 
 _Path = str | os.PathLike[str]
 _KINDS = (".json", ".md", ".html", ".csv", ".tex", ".jsonl", ".parquet")
 _ONE_OF = "name a .json, .md or .html file, a .csv or .tex for the table, a .jsonl or .parquet for every query"
 
 
-def require_target(target: _Path) -> Path:
-    """Where a report will be written: a file of one of the kinds that `write_report` knows, or a folder for everything.
+def require_target(target: _Path, kinds: Sequence[str] = _KINDS) -> Path:
+    """Where a report will be written: a file of one of the kinds that there are of it, or a folder for everything.
+
+    kinds: suffixes; by default those that `write_report` knows.
 
     Raises StoreError where it cannot be, before any work is done.
     """
     path = expanded(target).absolute()
-    if path.suffix.lower() in _KINDS and not path.is_dir():
+    if path.suffix.lower() in kinds and not path.is_dir():
         if not path.parent.is_dir():
             raise StoreError(f"the report cannot be written: no folder {path.parent}")
     elif path.suffix and not path.is_dir():
-        raise StoreError(f"the report {path.name}: {_ONE_OF}, or a folder for everything")
+        one_of = _ONE_OF if kinds is _KINDS else f"name a {', '.join(kinds[:-1])} or {kinds[-1]} file"
+        raise StoreError(f"the report {path.name}: {one_of}, or a folder for everything")
     elif path.is_file():
         raise StoreError(f"the report cannot be written: {path} is a file, not a folder")
     return path
@@ -60,8 +63,8 @@ def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = F
     svgs = plots(report)
     names = ("report.json", "report.md", "figures.csv", "figures.tex", "queries.parquet")
     files = [_write_kind(report, path / name, per_query) for name in names]
-    files.append(_write_text(path / "report.html", page(report, svgs)))
-    files += [_write_text(path / "plots" / f"{name}.svg", svg) for name, svg in svgs.items()]
+    files.append(write_text(path / "report.html", page(report, svgs)))
+    files += [write_text(path / "plots" / f"{name}.svg", svg) for name, svg in svgs.items()]
     return (*files, *_write_trec(report, path))
 
 
@@ -76,12 +79,13 @@ def _write_kind(report: EvaluationReport, file: Path, per_query: bool) -> Path:
             raise StoreError(f"cannot write {file}: {error.strerror or error}") from error
         return file
     if kind == ".json":
-        return _write_text(file, json_text(to_json(report, per_query=per_query), default=str, indent=1) + "\n")
+        return write_text(file, json_text(to_json(report, per_query=per_query), default=str, indent=1) + "\n")
     texts = {".md": markdown, ".html": page, ".csv": figures_csv, ".tex": figures_latex}
-    return _write_text(file, texts[kind](report))
+    return write_text(file, texts[kind](report))
 
 
-def _write_text(file: Path, text: str) -> Path:
+def write_text(file: Path, text: str) -> Path:
+    """Write a text, whatever names it holds; returns the file. Raises StoreError."""
     try:
         file.write_text(text, "utf-8", errors="backslashreplace")
     except OSError as error:
