@@ -7,7 +7,7 @@ running k-th score that float32 cannot tell is scored again in float64: the answ
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,13 +50,14 @@ class Neighbours:
 
     row_ids: (n_queries, width). scores: (n_queries, width) scores of record.
     corrected: (n_queries, width), the scores less what was taken from them, which the order goes by; None: it goes by
-    the scores.
+    the scores. searched: among how many rows was looked, as far as that is known.
     A query with fewer hits than the widest ends in padding: row id -1, score -inf. `exact_search` never pads.
     """
 
     row_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
     corrected: NDArray[np.float64] | None = None
+    searched: int = 0
 
     @property
     def ranking(self) -> NDArray[np.float64]:
@@ -94,8 +95,9 @@ def _search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int)
     best = _empty(n_queries)
     floor = np.full(n_queries, -np.inf)  # no row that scores less in float32 can be among the k best
     pending: list[_Pairs] = []
-    n_pending = 0
+    n_pending = searched = 0
     for block in blocks:
+        searched += len(block.row_ids) if block.live is None else int(np.count_nonzero(block.live))
         for first, scores in _float32_scores(block.vectors, queries):
             columns = slice(first, first + scores.shape[1])
             if block.lowered is not None:
@@ -115,7 +117,8 @@ def _search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int)
                 pending, n_pending = [], 0
                 if best.scores.shape[1] == k:
                     floor = best.ranking[:, -1] - margin
-    return _best(n_queries, k, [_pairs(best), *pending]) if pending else best
+    best = _best(n_queries, k, [_pairs(best), *pending]) if pending else best
+    return replace(best, searched=searched)
 
 
 class _Shared(Iterator[VectorBlock]):
@@ -148,7 +151,8 @@ def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
     if not parts or len({len(part.row_ids) for part in parts}) != 1:
         raise ValueError("merge: needs at least one part, all for the same queries")
     _check_k(k)
-    return _best(len(parts[0].row_ids), k, [_pairs(part) for part in parts])
+    best = _best(len(parts[0].row_ids), k, [_pairs(part) for part in parts])
+    return replace(best, searched=sum(part.searched for part in parts))
 
 
 def ascending(row_ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -28,13 +28,17 @@ class NumberedTexts:
 
 
 class World(Encoder):
-    """Pictures and texts with a modality gap; every tenth picture is a hub."""
+    """Pictures and texts with a modality gap; every tenth picture is a hub. hubs: how much; None: no picture is nearer
+    to where the texts are than another."""
 
-    def __init__(self, pictures: int = 300, seed: int = 0, *, hubs: float = 2.5) -> None:
+    def __init__(self, pictures: int = 300, seed: int = 0, *, hubs: float | None = 2.5) -> None:
         rng = np.random.default_rng(seed)
         self._meanings = rng.normal(size=(pictures, DIM))
         images = self._meanings + 0.3 * rng.normal(size=(pictures, DIM))
-        images[::10, 0] += hubs
+        if hubs is None:
+            images[:, 0] = 0
+        else:
+            images[::10, 0] += hubs
         self.images: NDArray[np.float32] = unit_vectors(images).astype(np.float32)
         super().__init__(IDENTITY, {"text": NumberedTexts(self)})
 

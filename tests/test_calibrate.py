@@ -81,7 +81,7 @@ def brute_force(folder: Path, world: World, text: str) -> tuple[list[int], NDArr
 
 def test_hubs_are_found_less_and_it_is_said_how_that_was_measured(folder: Path, world: World) -> None:
     correction = record_of(folder).correction
-    assert (correction.measured, correction.source, correction.bank) == (True, "captions", PICTURES)
+    assert (correction.measured, correction.source, correction.bank) == (True, "captions", PICTURES // 2)
     assert (correction.queries, correction.searched) == (PICTURES, PICTURES)
     assert correction.alpha > 0
     assert correction.gain is not None
@@ -190,11 +190,11 @@ def test_a_pictures_own_captions_do_not_count_for_it(folder: Path, world: World)
     images = world.images[:PICTURES].astype(np.float16)
     without = bank_means(images, scores.bank.vectors, (k,), owners=np.arange(PICTURES), bank_owners=scores.bank.owners)
     assert stored == pytest.approx(without[k], abs=1e-6)
-    assert (bank_means(images, scores.bank.vectors, (k,))[k] > stored + 1e-3).sum() > PICTURES / 2
+    assert (bank_means(images, scores.bank.vectors, (k,))[k] > stored + 1e-3).sum() > PICTURES / 3
 
 
 def test_what_was_not_seen_to_help_is_not_stored(tmp_path: Path) -> None:
-    world = World(PICTURES, hubs=0.0)
+    world = World(PICTURES, hubs=None)
     captions = [f"{n} said once" for n in range(PICTURES)]
     hubby.write(tmp_path / "g", world, pictures=range(PICTURES), captions=captions)
     calibrate(tmp_path / "g")

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +11,26 @@ from numpy.typing import NDArray
 from mmsearch.calibration.pairs import Pairs, read_pairs
 from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
 from mmsearch.errors import MmsearchError, QueryError
-from mmsearch.exact import Vectors
+from mmsearch.exact import Vectors, exact_search
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
 from mmsearch.metrics import Relevance
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.scoring import (
     CAUTIOUS,
+    KEPT,
     NO_CORRECTION,
     Bank,
+    Chances,
     CorrectionRecord,
     CorrectionTrial,
     ScoresRecord,
     Setting,
     bank_means,
+    fit_chances,
+    keep_threshold,
     open_scores,
+    sample_presence,
     try_settings,
     write_scores,
 )
@@ -111,25 +116,25 @@ class _CalibrationRun:
                 why = f"{reason} ({str(error).splitlines()[0]})"
                 return TableCalibration(table, None, "left out", why)
 
-        def bank_of(chosen: NDArray[np.bool_]) -> Bank:
-            """Of captions for which `chosen` is true."""
+        def bank_of(chosen: NDArray[np.bool_] | None = None, size: int = BANK) -> Bank:
+            """Of captions for which `chosen` is true, or of all."""
             if general is not None:
                 return Bank(general, np.full(len(general), -1))
-            return self._bank_of(CAPTIONS, pairs.captions[chosen], pairs.images[chosen])
+            rows = slice(None) if chosen is None else chosen
+            return self._bank_of(CAPTIONS, pairs.captions[rows], pairs.images[rows], size)
 
         source = CAPTIONS.name if general is None else GENERAL
-        everything = bank_of(np.ones(len(pairs.captions), bool))
         if len(np.unique(linked.images)) < LEAST_QUERIES:
             count = len(np.unique(linked.images))
             why = f"not measured: captions name {count:,} of its pictures, and {LEAST_QUERIES} are needed"
-            return self._store(IMAGES, everything, CAUTIOUS, None, source, why)
+            return self._store(IMAGES, bank_of(), None, source, why)
         asking = linked.take(self.rng.permutation(len(linked.captions))[:QUERIES])
         fold_of = self._folds(linked.images)
         items = self._searched(table, np.unique(asking.images))
         vectors = self.gallery.vectors(table, items)
         folds = fold_of(asking.images)
         banks = [bank_of((pairs.images < 0) | (fold_of(pairs.images) != fold)) for fold in (0, 1)]
-        trial = self._try(
+        measured = self._try(
             np.asarray(self.gallery.vectors(CAPTIONS.name, asking.captions), np.float32),
             vectors,
             Relevance.one_each(np.searchsorted(items, asking.images)),
@@ -137,8 +142,8 @@ class _CalibrationRun:
             folds,
             asking.images,
         )
-        why = _explain(trial, CAPTIONS, len(items), IMAGES)
-        return self._store(IMAGES, everything, trial.setting, trial, source, why, searched=len(items))
+        why = _explain(measured.trial, CAPTIONS, len(items), IMAGES)
+        return self._store(IMAGES, bank_of(size=_size(banks)), measured, source, why, searched=len(items))
 
     def _calibrate_captions(self, pairs: Pairs) -> TableCalibration:
         """Captions, for images."""
@@ -152,8 +157,8 @@ class _CalibrationRun:
         def owners_of(captions: NDArray[np.int64]) -> NDArray[np.int64]:
             return np.array([image_of[row_id] for row_id in captions.tolist()], np.int64)
 
-        def bank_of(chosen: NDArray[np.int64]) -> Bank:
-            return self._bank_of(IMAGES, chosen, chosen)
+        def bank_of(chosen: NDArray[np.int64], size: int = BANK) -> Bank:
+            return self._bank_of(IMAGES, chosen, chosen, size)
 
         asking = np.sort(self.rng.permutation(images)[:QUERIES])
         own_captions = linked.captions[np.isin(linked.images, asking)]
@@ -166,7 +171,7 @@ class _CalibrationRun:
         fold_of = self._folds(images)
         vectors = self.gallery.vectors(table, items)
         banks = [bank_of(images[fold_of(images) != fold]) for fold in (0, 1)]
-        trial = self._try(
+        measured = self._try(
             np.asarray(self.gallery.vectors(IMAGES.name, asking), np.float32),
             vectors,
             Relevance.lists(by_owner[image] for image in asking.tolist()),
@@ -174,10 +179,9 @@ class _CalibrationRun:
             fold_of(asking),
             asking,
         )
-        why = _explain(trial, IMAGES, len(items), CAPTIONS)
-        return self._store(
-            CAPTIONS, bank_of(images), trial.setting, trial, IMAGES.name, why, searched=len(items), owners_of=owners_of
-        )
+        why = _explain(measured.trial, IMAGES, len(items), CAPTIONS)
+        bank = bank_of(images, _size(banks))
+        return self._store(CAPTIONS, bank, measured, IMAGES.name, why, searched=len(items), owners_of=owners_of)
 
     def _try(
         self,
@@ -187,10 +191,24 @@ class _CalibrationRun:
         means: Sequence[dict[int, NDArray[np.float64]]],
         folds: NDArray[np.int64],
         clusters: NDArray[np.int64],
-    ) -> CorrectionTrial:
+    ) -> "_Measured":
         self.progress(Progress("choosing a correction", 0, None))
         scores = queries @ np.asarray(vectors, np.float32).T
-        return try_settings(scores, relevant, means, folds, np.unique(clusters, return_inverse=True)[1])
+        clusters = np.unique(clusters, return_inverse=True)[1]
+        trial = try_settings(scores, relevant, means, folds, clusters)
+        self.progress(Progress("fitting probabilities", 0, None))
+        samples, relevant_scores, asked = [], [], []
+        for fold in (0, 1):
+            (of_fold,) = np.nonzero(folds == fold)
+            left = scores[of_fold].astype(np.float64)
+            if trial.setting.alpha:
+                left -= trial.setting.alpha * means[fold][trial.setting.k]
+            own = relevant.take(of_fold)
+            samples.append(sample_presence(left, own, self.rng))
+            relevant_scores.append(left[np.repeat(np.arange(len(own)), own.counts), own.positions])
+            asked.append(of_fold)
+        chances = fit_chances(samples, clusters[np.concatenate(asked)])
+        return _Measured(trial, chances, keep_threshold(np.concatenate(relevant_scores), KEPT))
 
     def _folds(self, images: NDArray[np.int64]) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
         """Image row ids -> their fold, 0 or 1: half of the images in each."""
@@ -209,8 +227,8 @@ class _CalibrationRun:
         more = self.rng.permutation(others)[: max(0, SEARCHED - len(needed))]
         return np.sort(np.concatenate([needed, more]))
 
-    def _bank_of(self, kind: AnyKind, row_ids: NDArray[np.int64], owners: NDArray[np.int64]) -> Bank:
-        chosen = np.sort(self.rng.permutation(len(row_ids))[:BANK])
+    def _bank_of(self, kind: AnyKind, row_ids: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> Bank:
+        chosen = np.sort(self.rng.permutation(len(row_ids))[:size])
         vectors = np.asarray(self.gallery.vectors(kind.name, row_ids[chosen]), np.float32)
         return Bank(vectors, owners[chosen])
 
@@ -218,8 +236,7 @@ class _CalibrationRun:
         self,
         kind: AnyKind,
         bank: Bank,
-        setting: Setting,
-        trial: CorrectionTrial | None,
+        measured: "_Measured | None",
         source: str,
         why: str,
         *,
@@ -227,10 +244,11 @@ class _CalibrationRun:
         owners_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None,
     ) -> TableCalibration:
         own, rows = self.gallery.manifest.encoder, self.gallery.live_rows(kind.name)
+        setting = CAUTIOUS if measured is None else measured.trial.setting
         row_ids, means = self._take_means(kind, bank, setting, owners_of)
-        correction = CorrectionRecord(setting.alpha, setting.k, source, len(bank.vectors), trial is not None, why)
-        if trial is not None:
-            gain = trial.gain
+        correction = CorrectionRecord(setting.alpha, setting.k, source, len(bank.vectors), measured is not None, why)
+        if measured is not None:
+            trial, gain = measured.trial, measured.trial.gain
             correction = replace(
                 correction,
                 queries=len(trial.plain_ranks),
@@ -248,8 +266,18 @@ class _CalibrationRun:
             correction=correction,
             highest=float(means.max()) if len(means) else 0.0,
         )
+        if measured is None:
+            record = replace(record, general=self._general_scores(kind, bank))
+        else:
+            keep = None if measured.keep == -np.inf else measured.keep
+            record = replace(record, chances=measured.chances, keep=keep)
         self.gallery.commit_scores(kind.name, rows, lambda folder: write_scores(folder, record, bank, row_ids, means))
         return TableCalibration(kind.name, record, "calibrated", why)
+
+    def _general_scores(self, kind: AnyKind, bank: Bank) -> tuple[float, ...]:
+        """Percentiles 0 to 100 of the best score that each query of a bank finds."""
+        best = exact_search(self.gallery.vector_blocks(kind.name), bank.vectors, 1).scores[:, 0]
+        return tuple(np.percentile(best, np.arange(101)).tolist())
 
     def _take_means(
         self,
@@ -270,6 +298,21 @@ class _CalibrationRun:
         row_ids = np.concatenate(ids)
         order = np.argsort(row_ids)
         return row_ids[order], np.concatenate(means)[order]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What queries with known answers say. keep: the threshold that keeps `KEPT` of what is relevant."""
+
+    trial: CorrectionTrial
+    chances: Chances
+    keep: float
+
+
+def _size(banks: Sequence[Bank]) -> int:
+    """Of the bank that is stored: as large as those that were measured. In a larger one the k best scores are higher,
+    and chances that were fitted with a smaller one would be too low."""
+    return min(len(bank.vectors) for bank in banks)
 
 
 def _figures(ranks: NDArray[np.int64]) -> dict[str, float]:

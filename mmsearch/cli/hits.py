@@ -34,6 +34,8 @@ def _shown(hit: "Hit") -> str:
 
 def _table(answer: "Answer") -> None:
     if not sys.stdout.isatty():
+        if (words := answer.worth.in_words()) is not None:
+            say(words)
         for hit in answer.hits:
             what = printable(hit.text or hit.file or hit.path or "")
             print(hit.rank, f"{hit.score:.4f}", what, *(["gone"] if hit.gone else []), sep="\t")
@@ -42,14 +44,16 @@ def _table(answer: "Answer") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    if (words := answer.worth.in_words()) is not None:
+        Console().print(Text(words, style="dim" if answer.worth.probability is None else "yellow"))
     of_kind = kind(answer.query.table)
     in_words = of_kind.text is not None
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
-    is_corrected = any(hit.corrected is not None for hit in answer.hits)
-    if is_corrected:
-        table.add_column("corrected", justify="right")
+    more = _more_columns(answer.hits)
+    for name in more:
+        table.add_column(name, justify="right")
     table.add_column(of_kind.noun, overflow="fold")
     if in_words:
         table.add_column("of", overflow="fold", style="dim")
@@ -59,10 +63,20 @@ def _table(answer: "Answer") -> None:
         of = Text(printable(hit.path or ""))
         if hit.gone:
             (of if in_words else cell).append("  gone", style="bold red")
-        scores = [hit.score, hit.ranking] if is_corrected else [hit.score]
-        table.add_row(str(hit.rank), *(f"{score:.4f}" for score in scores), *([cell, of] if in_words else [cell]))
+        cells = [show(hit) for show in more.values()]
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", *cells, *([cell, of] if in_words else [cell]))
     if answer.hits:
         Console().print(table)
+
+
+def _more_columns(hits: "Sequence[Hit]") -> dict[str, Callable[["Hit"], str]]:
+    """What calibration adds to the hits of an answer: name -> how it is shown."""
+    columns: dict[str, Callable[[Hit], str]] = {}
+    if any(hit.corrected is not None for hit in hits):
+        columns["corrected"] = lambda hit: f"{hit.ranking:.4f}"
+    if any(hit.probability is not None for hit in hits):
+        columns["probability"] = lambda hit: f"{100 * (hit.probability or 0):.0f} %"
+    return columns
 
 
 def _link(hit: "Hit") -> str:

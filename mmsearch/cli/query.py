@@ -68,6 +68,16 @@ def query(
         float | None,
         typer.Option(metavar="COSINE", help="Leave out hits that score less than this.", rich_help_panel=_ANSWER),
     ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Leave out hits that are relevant with less of a chance, as mmsearch calibrate measured it.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
     distinct: Annotated[
         bool,
         typer.Option(
@@ -160,7 +170,8 @@ def query(
 
     The score is the cosine of the angle between query and item. What is usual depends on the model: with CLIP ViT-B/16
     a photo scored 0.26 to 0.36 with its own caption, 0.09 to 0.25 with those of others, and 0.39 to 0.71 with other
-    photos (500 of COCO, 5th to 95th percentile). Compare scores within one query.
+    photos (500 of COCO, 5th to 95th percentile). Compare scores within one query. Where the gallery was calibrated
+    (mmsearch calibrate) a text is also told with what chance a hit is relevant, and whether anything is.
 
     A filter takes an SQL expression over the columns of the gallery; one that is not understood lists them. The hits
     are exactly the best of what it admits.
@@ -185,7 +196,7 @@ def query(
     opening = answering(server, gallery, model=model, device=device, options=options)
     if from_file is not None:
         parts = text, also, away, image, like
-        others = template, where, min_score, html, sheet, copy_to, distinct or None, show or None
+        others = template, where, min_score, min_probability, html, sheet, copy_to, distinct or None, show or None
         if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
                 "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
@@ -202,6 +213,7 @@ def query(
         templates=template or (),
         where=where,
         min_score=min_score,
+        min_probability=min_probability,
         distinct=NEAR_DUPLICATE if distinct else None,
         correct=corrections,
     )

@@ -55,6 +55,10 @@ class Relevance:
         """How many items are relevant to each query, (n_queries,)."""
         return np.diff(self.offsets)
 
+    def take(self, queries: NDArray[np.integer[Any]]) -> "Relevance":
+        """Of some queries, in the order asked."""
+        return Relevance.lists(self.positions[self.offsets[q] : self.offsets[q + 1]] for q in queries)
+
     @classmethod
     def one_each(cls, positions: NDArray[np.integer[Any]]) -> Self:
         """One relevant item for each query: caption_image makes this the relevance of text_to_image."""

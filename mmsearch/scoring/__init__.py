@@ -5,6 +5,7 @@ is always a best one.
 
     correction    one number an item, by which its scores are lowered, and whether that helps
     probability   the chance that a score of so much is that of something relevant
+    presence      what it is fitted to: queries whose answer is there, and the same where it is not
     stored        both as files beside the shards, and as searches use them
 """
 
@@ -18,28 +19,35 @@ from mmsearch.scoring.correction import (
     bank_means,
     try_settings,
 )
+from mmsearch.scoring.presence import HITS, Chances, Samples, fit_chances, sample_presence
 from mmsearch.scoring.probability import Form, Probability, fit_probability, keep_threshold, pool_adjacent_violators
-from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
+from mmsearch.scoring.records import KEPT, CorrectionRecord, ScoresRecord
 from mmsearch.scoring.stored import Bank, TableScores, open_scores, write_scores
 
 __all__ = [
     "ALPHAS",
     "CAUTIOUS",
-    "Bank",
-    "CorrectionRecord",
-    "ScoresRecord",
-    "TableScores",
-    "open_scores",
-    "write_scores",
+    "HITS",
+    "KEPT",
     "KS",
     "NO_CORRECTION",
+    "Bank",
+    "Chances",
+    "CorrectionRecord",
     "CorrectionTrial",
     "Form",
     "Probability",
+    "Samples",
+    "ScoresRecord",
     "Setting",
+    "TableScores",
     "bank_means",
+    "fit_chances",
     "fit_probability",
     "keep_threshold",
+    "open_scores",
     "pool_adjacent_violators",
+    "sample_presence",
     "try_settings",
+    "write_scores",
 ]

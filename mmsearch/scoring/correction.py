@@ -132,7 +132,7 @@ def try_settings(
     ranks = {setting: np.empty(len(scores), np.int64) for setting in settings}
     for fold in (0, 1):
         (queries,) = np.nonzero(folds == fold)
-        of_fold = _take(relevant, queries)
+        of_fold = relevant.take(queries)
         for setting in settings:
             lowered = setting.alpha * means[fold][setting.k]
             ranks[setting][queries] = _ranks(scores[queries], of_fold, lowered)
@@ -164,7 +164,3 @@ def _ranks(
             before = (values > values[best]) | ((values == values[best]) & (positions < best))
             ranks[row] = 1 + np.count_nonzero(before)
     return ranks
-
-
-def _take(relevant: Relevance, queries: NDArray[np.intp]) -> Relevance:
-    return Relevance.lists(relevant.positions[relevant.offsets[q] : relevant.offsets[q + 1]] for q in queries)

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["CorrectionRecord", "ScoresRecord"]
+from mmsearch.scoring.presence import Chances
+
+__all__ = ["KEPT", "CorrectionRecord", "ScoresRecord"]
+
+KEPT = 0.9
+"""The share of relevant items that a threshold is to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,9 @@ class ScoresRecord:
         fingerprint, dim: Of the encoder.
         rows: Of the table when this was made.
         highest: Of the means of these rows; 0 where there is no correction.
+        chances: That hits are relevant, by the score that ranks them; None where nothing was measured.
+        keep: A hit of at least so much is one of those that keep `KEPT` of what is relevant; None: all are.
+        general: Where there are no chances: the best scores that general texts get, ascending, (101,) percentiles.
     """
 
     table: str
@@ -55,3 +63,6 @@ class ScoresRecord:
     rows: int
     correction: CorrectionRecord
     highest: float = 0.0
+    chances: Chances | None = None
+    keep: float | None = None
+    general: tuple[float, ...] = ()

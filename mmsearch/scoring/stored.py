@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.scoring.correction import bank_means
+from mmsearch.scoring.presence import Chances
+from mmsearch.scoring.probability import Probability
 from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
 from mmsearch.whole_files import make_durable
 
@@ -164,4 +166,7 @@ def _record_of(document: Mapping[str, Any]) -> ScoresRecord:
     correction = {name: value for name, value in fields.pop("correction").items() if name in CorrectionRecord.__slots__}
     if correction.get("gain") is not None:
         correction["gain"] = tuple(correction["gain"])
+    if (chances := fields.pop("chances", None)) is not None:
+        fields["chances"] = Chances(Probability.from_json(chances["of_hit"]), Probability.from_json(chances["of_any"]))
+    fields["general"] = tuple(fields.get("general", ()))
     return ScoresRecord(**fields, correction=CorrectionRecord(**correction))

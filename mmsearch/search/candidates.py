@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.gallery import Gallery
 from mmsearch.search.query import Query
+
+if TYPE_CHECKING:
+    from mmsearch.scoring import Chances
 
 __all__ = ["Candidates", "MakeStage", "Stage", "StageContext"]
 
@@ -23,6 +27,7 @@ class Candidates:
             -inf where none is missing.
         ranked_by: the score that the order goes by, downwards; of equal ones the lower row id comes first.
         score_bound: no row that is missing here has a higher "score" than this; None: than `bound`.
+        searched: among how many rows they were found.
     """
 
     row_ids: NDArray[np.int64]
@@ -30,6 +35,7 @@ class Candidates:
     bound: float
     ranked_by: str = "score"
     score_bound: float | None = None
+    searched: int = 0
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -51,6 +57,10 @@ class Candidates:
         scores = {name: values[keep] for name, values in self.scores.items()}
         bound = self.bound if bound is None else bound
         return replace(self, row_ids=self.row_ids[keep], scores=scores, bound=bound)
+
+    def with_scores(self, name: str, values: NDArray[np.float64]) -> "Candidates":
+        """The same with another score, by which they are not ranked. values: (n,)."""
+        return replace(self, scores={**self.scores, name: values})
 
     def first(self, n: int) -> "Candidates":
         """The n best; the others are missing now."""
@@ -77,7 +87,7 @@ class Candidates:
         order = np.lexsort((self.row_ids, -values))
         order = order[: int(np.count_nonzero(values > bound))] if bound > -np.inf else order
         scores = {key: column[order] for key, column in {**self.scores, name: values}.items()}
-        return Candidates(self.row_ids[order], scores, bound, name, self.highest_missing_score)
+        return Candidates(self.row_ids[order], scores, bound, name, self.highest_missing_score, self.searched)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +98,7 @@ class StageContext:
         query: what is asked.
         gallery: where.
         own_rows: int64 (n,), ascending: the rows of the searched table that the query asks with.
+        chances: what hits of this query are worth by what ranks them; None where that is not known.
         wanted: how many candidates there is use for, at most: the hits that are passed over among them.
     """
 
@@ -95,6 +106,7 @@ class StageContext:
     gallery: Gallery
     own_rows: NDArray[np.int64]
     wanted: int
+    chances: "Chances | None" = None
 
 
 Stage = Callable[[Candidates], Candidates]

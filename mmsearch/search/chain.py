@@ -1,6 +1,6 @@
 """The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-    encode -> retrieve, corrected -> leave out -> distinct -> describe
+    encode -> retrieve, corrected -> leave out -> probabilities -> distinct -> describe
 
 Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
 encoded in one call, and queries that look for the same number of the same rows are searched in one.
@@ -8,7 +8,7 @@ encoded in one call, and queries that look for the same number of the same rows 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
 from mmsearch.items import IMAGES, kind, kinds
 from mmsearch.locations import located
-from mmsearch.search.answers import Answer, why_nothing
+from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
 from mmsearch.search.candidates import Candidates, MakeStage, Stage, StageContext
 from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of, side_by_side, why_gone
@@ -35,15 +35,22 @@ from mmsearch.search.encoding import (
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
 from mmsearch.search.own_items import row_named, vector_at, vector_of
+from mmsearch.search.probable import add_probabilities, chances_for
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart, VectorPart
 from mmsearch.search.retrieval import SearchOptions
 
 if TYPE_CHECKING:
+    from mmsearch.scoring.presence import Chances
     from mmsearch.scoring.stored import TableScores
 
 __all__ = ["STAGES", "Retrieves", "answer_queries", "require_items"]
 
-STAGES: tuple[MakeStage, ...] = (leave_out_own_rows, leave_out_low_scores, leave_out_near_duplicates)
+STAGES: tuple[MakeStage, ...] = (
+    leave_out_own_rows,
+    leave_out_low_scores,
+    add_probabilities,
+    leave_out_near_duplicates,
+)
 """What candidates go through between being retrieved and being described, in this order."""
 
 _LOOK_FURTHER = 4
@@ -110,6 +117,7 @@ class _PendingQuery:
     Attributes:
         own: the row that each `ItemPart` names.
         alpha: of the correction; 0 for none.
+        chances: what its hits are worth, where that is known.
         vectors: of the parts.
         candidates: the candidates that there is use for, those that are passed over among them.
     """
@@ -117,6 +125,8 @@ class _PendingQuery:
     query: Query
     own: Mapping[ItemPart, int] = field(default_factory=dict)
     alpha: float = 0.0
+    chances: "Chances | None" = None
+    worth: Worth = NOTHING_KNOWN
     vectors: dict[Part, NDArray[np.float32]] = field(default_factory=dict)
     candidates: Candidates | None = None
     more: bool = False
@@ -144,7 +154,7 @@ class _PendingQuery:
         return combined([self.vectors[part] for part in parts], [part.weight for part in parts])
 
     def answer(self) -> Answer:
-        return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks), self.truncated)
+        return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks), self.truncated, self.worth)
 
 
 def _without_error(asked: Sequence[_PendingQuery]) -> list[_PendingQuery]:
@@ -157,7 +167,9 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -
     require_items(gallery, query.table)
     if query.where is not None:
         retriever.open_filter(query.table, query.where)
-    asked.alpha = alpha_for(query, retriever.scores(query.table))
+    scores = retriever.scores(query.table)
+    asked.alpha = alpha_for(query, scores)
+    asked.chances = chances_for(query, scores, asked.alpha)
     asked.own = {part: row_named(gallery, part.item) for part in query.parts if isinstance(part, ItemPart)}
 
 
@@ -239,7 +251,8 @@ def _only(neighbours: Neighbours, query: int) -> Neighbours:
     """Those of one query, without padding."""
     there = neighbours.row_ids[query] >= 0
     corrected = None if neighbours.corrected is None else neighbours.corrected[query][there]
-    return Neighbours(neighbours.row_ids[query][there], neighbours.scores[query][there], corrected)
+    row_ids, scores = neighbours.row_ids[query][there], neighbours.scores[query][there]
+    return Neighbours(row_ids, scores, corrected, neighbours.searched)
 
 
 class _Chain:
@@ -249,7 +262,7 @@ class _Chain:
         self, asked: _PendingQuery, gallery: Gallery, stages: Sequence[MakeStage], table_scores: "TableScores | None"
     ) -> None:
         self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
-        context = StageContext(asked.query, gallery, asked.own_rows, asked.query.wanted)
+        context = StageContext(asked.query, gallery, asked.own_rows, asked.query.wanted, asked.chances)
         made = (make(context) for make in stages)
         self._stages: list[Stage] = [stage for stage in made if stage is not None]
 
@@ -263,6 +276,7 @@ class _Chain:
             return False
         asked.more = len(candidates) > wanted or candidates.bound > -np.inf
         asked.candidates = candidates.first(wanted)
+        asked.worth = self._worth(retrieved)
         if not len(candidates):
             asked.remarks.append(self._why_nothing(retrieved))
         return True
@@ -271,18 +285,38 @@ class _Chain:
         row_ids, scores, corrected = neighbours.row_ids, neighbours.scores, neighbours.corrected
         nothing_missing = len(row_ids) < look or look >= self._gallery.live_rows(self._asked.query.table)
         bound = -np.inf if nothing_missing else float(neighbours.ranking[-1])
+        searched = neighbours.searched
         if corrected is None:
-            return Candidates(row_ids, {"score": scores}, bound)
+            return Candidates(row_ids, {"score": scores}, bound, searched=searched)
         assert self._table_scores is not None
         score_bound = bound + self._table_scores.most_lowered(self._asked.alpha)
-        return Candidates(row_ids, {"score": scores, "corrected": corrected}, bound, "corrected", score_bound)
+        both = {"score": scores, "corrected": corrected}
+        return Candidates(row_ids, both, bound, "corrected", score_bound, searched)
+
+    def _worth(self, retrieved: Candidates) -> Worth:
+        """What the best of all that was searched is worth."""
+        asked, others = self._asked, retrieved.kept(~np.isin(retrieved.row_ids, self._asked.own_rows))
+        if not len(others):
+            return NOTHING_KNOWN
+        best = others.ranking[:1]
+        if asked.chances is not None:
+            return Worth(probability=float(asked.chances.of_any(best, others.searched)[0]))
+        general = self._table_scores.record.general if self._table_scores is not None else ()
+        (part, *more) = asked.query.parts
+        if not general or more or asked.alpha or asked.query.where is not None or not isinstance(part, TextPart):
+            return NOTHING_KNOWN
+        return Worth(above_general=float(np.searchsorted(general, best[0])) / len(general))
 
     def _why_nothing(self, retrieved: Candidates) -> str:
         own_rows, query = self._asked.own_rows, self._asked.query
-        others = retrieved.scores["score"][~np.isin(retrieved.row_ids, own_rows)]
-        best = float(others.max()) if others.size else None
+        others = retrieved.kept(~np.isin(retrieved.row_ids, own_rows))
+        best = chance = None
+        if len(others):
+            best = float(others.scores["score"].max())
+            if self._asked.chances is not None:
+                chance = float(self._asked.chances.of_hit(others.ranking[:1], others.searched)[0])
         items = self._gallery.live_rows(query.table) - len(own_rows)
-        return why_nothing(query, best, left_out=len(own_rows), items=items)
+        return why_nothing(query, best, chance=chance, left_out=len(own_rows), items=items)
 
 
 def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
@@ -291,10 +325,16 @@ def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
         alike = [(one, one.candidates) for one in asked if one.query.table == table and one.candidates is not None]
         neighbours = side_by_side([_as_neighbours(candidates) for _, candidates in alike])
         offsets = [one.query.offset for one, _ in alike]
-        for (one, _), hits in zip(alike, hits_of(gallery, neighbours, table, offsets), strict=True):
-            one.hits = hits
+        for (one, candidates), hits in zip(alike, hits_of(gallery, neighbours, table, offsets), strict=True):
+            one.hits = _with_probabilities(hits, candidates, one.query.offset)
             one.remarks += why_gone(hits)
     _name_pictures(asked, gallery)
+
+
+def _with_probabilities(hits: Sequence[Hit], candidates: Candidates, offset: int) -> Sequence[Hit]:
+    if (probabilities := candidates.scores.get("probability")) is None:
+        return hits
+    return [replace(hit, probability=p) for hit, p in zip(hits, probabilities[offset:].tolist(), strict=True)]
 
 
 def _as_neighbours(candidates: Candidates) -> Neighbours:

@@ -27,6 +27,7 @@ class Hit:
             are those of the item that it belongs to, if any.
         gone: the file was not there any more when the answer was given. Object stores are not asked.
         corrected: the score less what hubs lose, which ranks go by; None where it was not corrected.
+        probability: the chance that it is relevant; None where that is not known.
     """
 
     rank: int
@@ -38,6 +39,7 @@ class Hit:
     file: str | None = None
     gone: bool = False
     corrected: float | None = None
+    probability: float | None = None
 
     @property
     def ranking(self) -> float:
@@ -74,7 +76,8 @@ def record(hit: Hit) -> dict[str, object]:
         "gone": hit.gone,
     }
     told = {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
-    return told if hit.corrected is None else told | {"corrected": hit.corrected}
+    of_scores = {"corrected": hit.corrected, "probability": hit.probability}
+    return told | {name: value for name, value in of_scores.items() if value is not None}
 
 
 def _plain(value: object) -> object:

@@ -106,6 +106,7 @@ class Query:
         templates: each text is put into each of these in the place of {}, and the mean of the unit vectors counts.
         where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
         min_score: hits that score less are left out.
+        min_probability: hits that are relevant with less of a chance are left out; the gallery has to be calibrated.
         distinct: hits with at least this cosine to a better hit (or to an item that is asked with) are left out.
         correct: how hits are corrected for hubs where the gallery was calibrated: "measured": as it was seen to help;
             "general": also where nothing was measured; "none".
@@ -122,6 +123,7 @@ class Query:
     templates: Sequence[str] = ()
     where: str | None = None
     min_score: float | None = None
+    min_probability: float | None = None
     distinct: float | None = None
     correct: str = "measured"
     id: str = "1"
@@ -149,6 +151,8 @@ class Query:
         for name, cosine in (("the lowest score", self.min_score), ("the cosine of near-duplicates", self.distinct)):
             if cosine is not None and not -1 <= cosine <= 1:
                 raise QueryError(f"{name} is {cosine}; scores are cosines, between -1 and 1")
+        if self.min_probability is not None and not 0 <= self.min_probability <= 1:
+            raise QueryError(f"the lowest probability is {self.min_probability}; it is between 0 and 1")
         if self.correct not in CORRECTIONS:
             raise QueryError(f"correct of a query is {self.correct!r}; it is one of {', '.join(CORRECTIONS)}")
         if not self.title:
@@ -170,6 +174,7 @@ class Query:
             *(f'in "{template}"' for template in self.templates),
             *([f"where {self.where}"] if self.where else []),
             *([f"score at least {self.min_score:g}"] if self.min_score is not None else []),
+            *([f"probability at least {self.min_probability:g}"] if self.min_probability is not None else []),
             *(["near-duplicates left out"] if self.distinct is not None else []),
         ]
 
@@ -225,6 +230,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "templates": (list,),
     "where": (str, type(None)),
     "min_score": (float, int, type(None)),
+    "min_probability": (float, int, type(None)),
     "distinct": (float, int, type(None)),
     "correct": (str,),
     "id": (str,),

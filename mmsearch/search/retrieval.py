@@ -5,7 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -163,7 +163,8 @@ class Retriever:
         lowered = self._lowered_in_index(index, table, alpha) if alpha else None
         indexed = search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)
         uncovered = self._with_lowered(gallery.vector_blocks(table, skip=entry.covers), table, alpha)
-        return merge([indexed, exact_search(uncovered, vectors, k, threads=threads)], k)
+        both = merge([indexed, exact_search(uncovered, vectors, k, threads=threads)], k)
+        return replace(both, searched=gallery.live_rows(table))
 
     def _with_lowered(self, blocks: Iterable[VectorBlock], table: str, alpha: float) -> Iterable[VectorBlock]:
         scores = self.scores(table) if alpha else None

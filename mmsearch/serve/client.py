@@ -18,7 +18,7 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
 from mmsearch.items import kind
 from mmsearch.locations import located
-from mmsearch.search.answers import Answer
+from mmsearch.search.answers import Answer, Worth
 from mmsearch.search.hits import Hit
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, VectorPart
 from mmsearch.search.query_files import batches_of
@@ -61,8 +61,7 @@ class Server:
         answered = self._post("/api/query", json.dumps(self._known(query).to_json()).encode(), "application/json")
         shown = [part.image for part in query.parts if isinstance(part, ImagePart) and part.weight > 0]
         files = [os.path.abspath(image) for image in shown if not isinstance(image, bytes)]  # noqa: PTH100
-        hits = [_hit(each, query.table) for each in answered["hits"]]
-        answer = Answer(query, hits, files, answered["more"], tuple(answered["warnings"]))
+        answer = _answer(answered, query, files)
         for remark in answer.remarks:
             warnings.warn(remark, MmsearchWarning, stacklevel=2)
         return answer
@@ -76,8 +75,7 @@ class Server:
             for query, each in zip(some, answers, strict=True):
                 if "error" in each:
                     raise QueryError(f"query {query.id}: {each['error']}")
-                hits = [_hit(hit, query.table) for hit in each["hits"]]
-                yield Answer(query, hits, (), each["more"], tuple(each["warnings"]))
+                yield _answer(each, query)
 
     def _known(self, query: Query) -> Query:
         """The same query, in parts that the server knows: pictures are sent to it."""
@@ -133,6 +131,12 @@ def _failure(status: int, message: str) -> MmsearchError:
     return kinds.get(status, QueryError)(message)
 
 
+def _answer(message: dict[str, Any], query: Query, pictures: Sequence[str] = ()) -> Answer:
+    hits = [_hit(each, query.table) for each in message["hits"]]
+    worth = Worth(message.get("probability"), message.get("above_general"))
+    return Answer(query, hits, pictures, message["more"], tuple(message["warnings"]), worth=worth)
+
+
 def _hit(message: dict[str, Any], table: str) -> Hit:
     of = kind(table)
     columns: dict[str, Any] = {name: message.get(name) for name in of.columns}
@@ -152,6 +156,7 @@ def _hit(message: dict[str, Any], table: str) -> Hit:
         file=file,
         gone=message["gone"],
         corrected=message.get("corrected"),
+        probability=message.get("probability"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -87,6 +88,7 @@ class QueryBody(_Message):
         None, max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the table."
     )
     min_score: float | None = Field(None, ge=-1, le=1)
+    min_probability: float | None = Field(None, ge=0, le=1, description="The gallery has to be calibrated.")
     distinct: bool | float | None = Field(
         None, description=f"Leave out hits with this cosine to a better one; true for {NEAR_DUPLICATE}."
     )
@@ -181,20 +183,27 @@ class HitBody(_Told):  # type: ignore[misc]
 
     path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
     image: of a caption, the row id of its picture; null where the gallery holds none.
-    corrected: the score less what hubs lose, which ranks go by; null where it was not corrected."""
+    corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
+    chance that it is relevant; null where that is not known."""
 
     image: int | None = None
     corrected: float | None = None
+    probability: float | None = None
 
 
 class AnswerBody(BaseModel):
-    """The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery."""
+    """The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery.
+    probability: the chance that any of the ten best is relevant; above_general: the share of general texts whose best
+    score is lower than the best here; null where that is not known. worth: what people should know of that."""
 
     title: str
     hits: list[HitBody]
     more: bool
     warnings: list[str]
     version: int
+    probability: float | None = None
+    above_general: float | None = None
+    worth: str | None = None
 
 
 class SampledBody(HitBody):
@@ -334,6 +343,8 @@ def answer_json(answer: Answer, gallery: Gallery) -> bytes:
             "more": answer.more,
             "warnings": list(answer.remarks),
             "version": gallery.manifest.version,
+            **asdict(answer.worth),
+            "worth": answer.worth.in_words(),
         }
     )
 

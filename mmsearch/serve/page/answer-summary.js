@@ -37,10 +37,13 @@ export class AnswerSummary {
     strip.textContent = asked ? "Answers, best first" : filtered ? "Some of what the filters admit" : "From all over the gallery";
     strip.classList.toggle("unseen", asked);
     const among = filtered ? "of what the filters admit" : `of ${counted(all, what)}`;
-    const summary = `Best ${among} · ${Math.max(1, Math.round(answer.took))} ms`;
+    const doubtful = answer.worth && typeof answer.probability === "number";
+    const note = answer.worth && !doubtful ? ` · ${answer.worth}` : "";
+    const summary = `Best ${among} · ${Math.max(1, Math.round(answer.took))} ms${note}`;
     say(byId("summary", HTMLElement), asked && answer.hits.length ? summary : "");
     if (!asked && !filtered) this.#offer(gallery?.answers_text === false ? [] : answer.captions);
-    warn(asked && answer.hits.length ? answer.warnings : []);
+    const doubts = doubtful && answer.worth ? [answer.worth] : [];
+    warn(asked && answer.hits.length ? [...doubts, ...answer.warnings] : []);
     this.#explainNothing(answer, gallery);
     say(byId("end", HTMLElement), endOf(answer, deepest));
   }

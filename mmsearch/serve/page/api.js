@@ -10,7 +10,7 @@
  * @typedef {import("./messages.js").ErrorBody} ErrorBody
  * @typedef {import("./messages.js").GalleryBody} Gallery
  * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
- *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "gone">} Hit  What the page reads of one.
+ *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "gone" | "corrected" | "probability">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
  */
 import { toQuery } from "./question.js";
@@ -94,7 +94,7 @@ export const gallery = () => json("GET /api/gallery");
 export async function sample(n, where, signal) {
   const parameters = new URLSearchParams({ n: String(n) });
   if (where) parameters.set("where", where);
-  return { more: false, warnings: [], ...(await json("GET /api/sample", { parameters, signal })) };
+  return { more: false, warnings: [], probability: null, worth: null, ...(await json("GET /api/sample", { parameters, signal })) };
 }
 
 /** @param {Question} question @param {{k: number, offset: number, signal: AbortSignal}} page */

@@ -9,7 +9,7 @@
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
 import { inRows, rowHeight } from "./layout.js";
-import { absence, score, sentence, shown, split } from "./text.js";
+import { absence, score, sentence, shown, split, worth } from "./text.js";
 
 const AROUND = "1200px 0px"; // how far from the screen images are held
 
@@ -127,7 +127,7 @@ export class Grid {
     if (hit.caption) facts.append(element("span", { class: "tile-words", dir: "auto" }, name));
     else facts.append(element("span", { class: "tile-name", dir: "auto", "aria-hidden": "true" }, name));
     if (hit.caption && hit.path) facts.append(element("span", { class: "tile-path", dir: "auto" }, split(hit.path)[0]));
-    if (hit.score !== null) facts.append(element("span", { class: "tile-score" }, score(hit.score)));
+    if (hit.score !== null) facts.append(element("span", { class: "tile-score" }, worth(hit) ?? score(hit.score)));
     const button = element("button", { type: "button", class: "tile-open", tabindex: -1 });
     if (image) button.append(element("span", { class: "well" }, image));
     button.append(facts);

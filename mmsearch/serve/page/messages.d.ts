@@ -1,12 +1,19 @@
 // Written by scripts/page_types.py from the description of the API. Do not edit.
 
-/** The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery. */
+/**
+ * The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery.
+ * probability: the chance that any of the ten best is relevant; above_general: the share of general texts whose best
+ * score is lower than the best here; null where that is not known. worth: what people should know of that.
+ */
 export interface AnswerBody {
   title: string;
   hits: Array<HitBody>;
   more: boolean;
   warnings: Array<string>;
   version: number;
+  probability?: number | null;
+  above_general?: number | null;
+  worth?: string | null;
 }
 
 /** An answer a query, in their order. */
@@ -70,7 +77,8 @@ export interface HealthBody {
  *
  * path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
  * image: of a caption, the row id of its picture; null where the gallery holds none.
- * corrected: the score less what hubs lose, which ranks go by; null where it was not corrected.
+ * corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
+ * chance that it is relevant; null where that is not known.
  */
 export interface HitBody {
   rank: number;
@@ -88,6 +96,7 @@ export interface HitBody {
   caption?: string | null;
   image?: number | null;
   corrected?: number | null;
+  probability?: number | null;
 }
 
 /** All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. */
@@ -170,6 +179,8 @@ export interface QueryBody {
   /** An SQL expression over the columns of the table. */
   where?: string | null;
   min_score?: number | null;
+  /** The gallery has to be calibrated. */
+  min_probability?: number | null;
   /** Leave out hits with this cosine to a better one; true for 0.97. */
   distinct?: boolean | number | null;
   /** Correct hits for hubs as that was seen to help, also unmeasured, or not at all. */
@@ -212,6 +223,7 @@ export interface SampledBody {
   caption?: string | null;
   image?: number | null;
   corrected?: number | null;
+  probability?: number | null;
 }
 
 /** What each route answers, where that is JSON. */

@@ -5,7 +5,8 @@
  * @typedef {import("./question.js").Question} Question
  * @typedef {import("./api.js").Hit} Hit
  * @typedef {{question: Question, hits: Hit[], more: boolean, warnings: string[], captions: string[], version: number,
- *   took: number, scroll: number}} Shown  took: milliseconds, as the page saw them.
+ *   probability?: number | null, worth?: string | null, took: number, scroll: number}} Shown  took: milliseconds, as the
+ *   page saw them. worth: what to know before one looks at the hits.
  */
 import * as api from "./api.js";
 import { isAsked, toAddress, whereOf } from "./question.js";

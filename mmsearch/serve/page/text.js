@@ -80,3 +80,10 @@ export function absence(why) {
   if (why?.status !== 410) return "It cannot be shown";
   return shown(why.message.charAt(0).toUpperCase() + why.message.slice(1));
 }
+
+/**
+ * The chance that a hit is relevant; null where that is not known.
+ * @param {{probability?: number | null}} hit
+ */
+export const worth = ({ probability }) =>
+  typeof probability === "number" ? `${probability < 0.01 ? "< 1" : Math.round(100 * probability)} %` : null;

@@ -9,7 +9,7 @@ import { copyText } from "./clipboard.js";
 import { byId, element, say } from "./elements.js";
 import { nameOf, pictureOf } from "./grid.js";
 import { toast } from "./notices.js";
-import { absence, count, score, sentence, shown, size, split, when } from "./text.js";
+import { absence, count, score, sentence, shown, size, split, when, worth } from "./text.js";
 
 const ENLARGED = 640; // pixels to which a small picture is enlarged, at most threefold
 const SWIPE = 48; // pixels that a finger moves aside
@@ -224,6 +224,8 @@ export class Viewer {
       ["Dimensions", width && height ? `${count(width)} × ${count(height)} pixels` : ""],
       ["Size", item?.bytes ? size(item.bytes) : ""],
       ["Score", hit.score === null ? "" : `${score(hit.score)}, rank ${count(hit.rank)}`],
+      ["Corrected", typeof hit.corrected === "number" ? score(hit.corrected) : ""],
+      ["Relevant", worth(hit) ?? ""],
       ["Path", shown(this.#path)],
     ]).filter(([, value]) => value);
     this.#facts.replaceChildren(

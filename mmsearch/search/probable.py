@@ -1,0 +1,62 @@
+"""The stage that says how likely each hit is relevant, and leaves out what is not likely enough."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.errors import QueryError
+from mmsearch.search.candidates import Candidates, Stage, StageContext
+from mmsearch.search.query import Query, TextPart
+
+if TYPE_CHECKING:
+    from mmsearch.scoring.presence import Chances
+    from mmsearch.scoring.stored import TableScores
+
+__all__ = ["add_probabilities", "chances_for"]
+
+
+def chances_for(query: Query, scores: "TableScores | None", alpha: float) -> "Chances | None":
+    """What the hits of a query are worth, where that was measured of queries like it: of one thing, corrected as those
+    were. Raises QueryError where the query goes by probabilities that are not known."""
+    why = _why_unknown(query, scores, alpha)
+    if why is None:
+        assert scores is not None
+        return scores.record.chances
+    if query.min_probability is not None:
+        raise QueryError(f"the probability of hits is not known: {why}")
+    return None
+
+
+def _why_unknown(query: Query, scores: "TableScores | None", alpha: float) -> str | None:
+    if scores is None:
+        return f"these {query.table} were not calibrated; run mmsearch calibrate"
+    record = scores.record
+    if record.chances is None:
+        return f"{record.correction.why}; add captions that name pictures, and run mmsearch calibrate"
+    (part, *others) = query.parts
+    is_text = isinstance(part, TextPart)
+    if others or query.templates or part.weight < 0 or is_text != (record.asks == "text"):
+        what = "a text" if record.asks == "text" else "a picture"
+        return f"it was measured for queries of {what} and nothing else among {query.table}"
+    if alpha != record.correction.alpha:
+        return "it was measured for corrected scores"
+    return None
+
+
+def add_probabilities(context: StageContext) -> Stage | None:
+    """Each candidate gets the chance that it is relevant; what has less than the query's `min_probability` is none."""
+    chances, lowest = context.chances, context.query.min_probability
+    if chances is None:
+        return None
+    of_hit = chances.of_hit
+
+    def add(candidates: Candidates) -> Candidates:
+        probability = of_hit(candidates.ranking, candidates.searched)
+        told = candidates.with_scores("probability", probability)
+        if lowest is None:
+            return told
+        # The chance falls with what ranks.
+        nothing_more = candidates.bound == -np.inf or of_hit([candidates.bound], candidates.searched)[0] < lowest
+        return told.kept(probability >= lowest, bound=-np.inf if nothing_more else None)
+
+    return add
