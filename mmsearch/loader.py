@@ -18,7 +18,7 @@ from mmsearch import images
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
-from mmsearch.sources import MAX_FILE_BYTES, SourceFile, open_source_file, reading_ahead
+from mmsearch.sources import MAX_FILE_BYTES, SourceFile, open_source_file, read_ahead
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _load_in_order(
             return LoadedFile(file, error=ImageError("decode", f"not decoded within {seconds:g} seconds"))
 
     try:
-        for file in reading_ahead(files):
+        for file in read_ahead(files):
             pending.append((file.without_bytes(), workers.submit(load_one, file)))
             if len(pending) > threads * _FILES_PER_THREAD:
                 yield take_first()

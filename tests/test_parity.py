@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 
 from mmsearch import encoders
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, parity, recording
+from mmsearch.embedding.exact_encoding import encode_exactly
 from mmsearch.embedding.parity import ParityCheck, centred_cosines, psnr, top10_overlap
-from mmsearch.embedding.redoing import encode_exactly
 from mmsearch.encoders import Encoder, open_clip_encoder, preprocessing
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery

@@ -41,8 +41,8 @@ from mmsearch.loader import load
 from mmsearch.locations import Location, Url, joined, located, redacted
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.sources import FolderWalk
-from mmsearch.stores import RangedFile, copies, objects, open_store
-from mmsearch.stores.copies import LocalCopies
+from mmsearch.stores import RangedFile, local_copies, objects, open_store
+from mmsearch.stores.local_copies import LocalCopies
 from mmsearch.upkeep.maintenance import relocate
 from mmsearch.workers import Workers
 from scripts.s3_server import CREDENTIALS, Proxy
@@ -654,8 +654,8 @@ def test_copies_are_bounded_and_never_torn(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ZeroDivisionError):
         held.keep("images/torn", tear)
     assert held.present("images/torn") is None
-    monkeypatch.setattr(copies, "MOST_BYTES", 1000)
-    monkeypatch.setattr(copies, "_LOOK_AFTER", 1)
+    monkeypatch.setattr(local_copies, "MOST_BYTES", 1000)
+    monkeypatch.setattr(local_copies, "_LOOK_AFTER", 1)
     for place in range(5):
         path = held.keep(f"images/{place}", fill)
         os.utime(path, (place, place))

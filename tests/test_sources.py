@@ -16,7 +16,7 @@ import pytest
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.errors import FilesSkipped, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.sources import read_list, read_pairs
+from mmsearch.sources import read_list, read_sidecar_captions
 from tests.archives import make_tar, make_zip
 from tests.fakes import FakeEncoder, write_picture
 from tests.galleries import contents
@@ -317,7 +317,7 @@ def test_a_parquet_table_with_images_and_captions(photos: Path, tmp_path: Path, 
 
 def test_a_folder_without_captions_is_an_error(photos: Path) -> None:
     with pytest.raises(SourceError, match=r"no caption in .*a\.txt beside a\.jpg"):
-        read_pairs(photos)
+        read_sidecar_captions(photos)
 
 
 def test_forgetting_a_folder_of_captions(photos: Path, fake: FakeEncoder) -> None:

@@ -24,10 +24,10 @@ from mmsearch.locations import Location, Url
 from mmsearch.stores import (
     NameTaken,
     Store,
-    copies,
     exists,
     file_state,
     is_folder,
+    local_copies,
     local_copy,
     objects,
     open_store,
@@ -342,9 +342,9 @@ def test_a_second_user_of_a_cache_has_a_copy_of_their_own(bucket: Url, monkeypat
 
 def test_what_is_being_filled_is_not_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that is built for a bucket lies among the copies for hours before it is uploaded."""
-    monkeypatch.setattr(copies, "MOST_BYTES", 0)
-    monkeypatch.setattr(copies, "_IN_USE", -60)
-    monkeypatch.setattr(copies, "_LOOK_AFTER", 0)
+    monkeypatch.setattr(local_copies, "MOST_BYTES", 0)
+    monkeypatch.setattr(local_copies, "_IN_USE", -60)
+    monkeypatch.setattr(local_copies, "_LOOK_AFTER", 0)
     store = open_store(Url(f"memory://{secrets.token_hex(4)}/g"))
     with store.new_folder("index/x") as folder:
         (folder / "codes").write_bytes(b"1")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.parts import faiss_reason, kind_of, load_faiss, parts_of, transforms_of
+from mmsearch.ann.parts import faiss_reason, load_faiss, parts_of, structure_of, transforms_of
 from mmsearch.ann.records import IndexRecord
 from mmsearch.ann.searching import AnnIndex
 from mmsearch.errors import AnnIndexError
@@ -35,19 +35,19 @@ _ADD_ROWS = 1 << 14
 
 def count_lists(factory: str, dim: int) -> int:
     """How many IVF lists a factory string asks for; 0 for none. Raises AnnIndexError as `build` does."""
-    return max((part.nlist for part in parts_of(make_index(factory, dim)) if kind_of(part) == "ivf"), default=0)
+    return max((part.nlist for part in parts_of(make_index(factory, dim)) if structure_of(part) == "ivf"), default=0)
 
 
 def row_bytes(factory: str, dim: int) -> int:
     """Bytes that each row takes in the index file: its code, its id, its links in a graph. Raises as `build` does."""
     total = 0
     for part in parts_of(make_index(factory, dim)):
-        kind = kind_of(part)
-        if kind == "ivf":
+        structure = structure_of(part)
+        if structure == "ivf":
             return total + int(part.code_size) + 8  # its quantizer, which follows, holds lists and not rows
-        if kind == "hnsw":
+        if structure == "hnsw":
             total += 4 * int(part.hnsw.cum_nneighbor_per_level.at(1)) + 16
-        elif kind == "scan":
+        elif structure == "scan":
             total += int(getattr(part, "code_size", 0) or part.sa_code_size())
     return total
 
@@ -171,14 +171,14 @@ def make_index(factory: str, dim: int) -> Any:
     except (RuntimeError, MemoryError) as error:
         raise AnnIndexError(_refusal(factory, dim, faiss_reason(error))) from error
     for part in parts_of(index):
-        kind = kind_of(part)
+        structure = structure_of(part)
         if part.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise AnnIndexError(_refusal(factory, dim, "this kind cannot rank by inner product"))
-        if kind == "ivf" and part.nlist < 1:
+        if structure == "ivf" and part.nlist < 1:
             raise AnnIndexError(_refusal(factory, dim, "an IVF index needs at least one list"))
-        if kind == "ivf" and kind_of(faiss.downcast_index(part.quantizer)) == "ivf":
+        if structure == "ivf" and structure_of(faiss.downcast_index(part.quantizer)) == "ivf":
             raise AnnIndexError(_refusal(factory, dim, "an IVF index inside another: use a graph, IVF1024_HNSW32"))
-        if kind == "hnsw" and part.hnsw.cum_nneighbor_per_level.size() < 3:
+        if structure == "hnsw" and part.hnsw.cum_nneighbor_per_level.size() < 3:
             raise AnnIndexError(_refusal(factory, dim, "an HNSW graph needs at least two links a node"))
         if type(part).__name__.startswith("IndexIDMap"):
             raise AnnIndexError(_refusal(factory, dim, "row ids are kept beside the index, leave IDMap out"))
@@ -210,13 +210,13 @@ def prepare_training(index: Any, seed: int) -> tuple[int, list[Any]]:
     needed, holders = 0, []
     clusterings: list[tuple[Any, int]] = []
     for part in parts_of(index):
-        if kind_of(part) == "transform":
+        if structure_of(part) == "transform":
             for transform in transforms_of(part):
                 if isinstance(transform, faiss.OPQMatrix):
                     transform.pq = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
                     clusterings.append((transform.pq.cp, transform.pq.ksub))
                     holders.append(transform)
-        if kind_of(part) == "ivf":
+        if structure_of(part) == "ivf":
             clusterings.append((part.cp, part.nlist))
         if hasattr(part, "do_polysemous_training"):
             # Orders centroids for a filter that is not used here, at 1.5 s for each sub-quantizer of 8 bits.

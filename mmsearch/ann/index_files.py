@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch.ann.parts import faiss_reason, kind_of, load_faiss, parts_of
+from mmsearch.ann.parts import faiss_reason, load_faiss, parts_of, structure_of
 from mmsearch.ann.records import FORMAT_VERSION, Effort, FileRecord, IndexRecord, MeasuredRecall, TriedEffort
 from mmsearch.ann.searching import AnnIndex
 from mmsearch.ann.vectors import map_vectors
@@ -129,7 +129,7 @@ def open_index(folder: Path, *, fingerprint: str, dim: int, entry: IndexEntry, w
     shapes = (row_ids.shape, vectors.shape, index.ntotal, index.d)
     if shapes != ((record.rows,), (record.rows, dim), record.rows, dim) or row_ids.dtype != np.int64:
         raise _unusable(folder, f"is damaged: its files do not hold {record.rows:,} rows of dim {dim}")
-    if not any(kind_of(part) in ("ivf", "hnsw") for part in parts_of(index)):
+    if not any(structure_of(part) in ("ivf", "hnsw") for part in parts_of(index)):
         _read_through(path)
     return AnnIndex(index, row_ids, record, vectors)
 

@@ -16,7 +16,7 @@ from mmsearch.errors import AnnIndexError
 __all__ = [
     "select_all_but",
     "faiss_reason",
-    "kind_of",
+    "structure_of",
     "load_faiss",
     "parts_of",
     "search_parameters",
@@ -59,7 +59,7 @@ def parts_of(index: Any) -> Iterator[Any]:
             yield from parts_of(inner)
 
 
-def kind_of(part: Any) -> Literal["transform", "refine", "ivf", "hnsw", "scan"]:
+def structure_of(part: Any) -> Literal["transform", "refine", "ivf", "hnsw", "scan"]:
     faiss = load_faiss()
 
     if isinstance(part, faiss.IndexPreTransform):
@@ -87,9 +87,9 @@ _SELECTIVE = {
 
 def takes_selector(index: Any) -> bool:
     part = load_faiss().downcast_index(index)
-    kind = kind_of(part)
-    if kind in ("transform", "refine"):
-        return takes_selector(part.index if kind == "transform" else part.base_index)
+    structure = structure_of(part)
+    if structure in ("transform", "refine"):
+        return takes_selector(part.index if structure == "transform" else part.base_index)
     return type(part).__name__ in _SELECTIVE
 
 
@@ -108,17 +108,17 @@ def search_parameters(index: Any, selector: Any, effort: Effort, k: int) -> Any:
 
     part = faiss.downcast_index(index)
     selection = {} if selector is None else {"sel": selector}
-    kind = kind_of(part)
-    if kind == "transform":
+    structure = structure_of(part)
+    if structure == "transform":
         inner = search_parameters(part.index, selector, effort, k)
         return inner and faiss.SearchParametersPreTransform(index_params=inner)
-    if kind == "refine":
+    if structure == "refine":
         factor = effort.k_factor or 1  # FAISS multiplies k by it
         inner = search_parameters(part.base_index, selector, effort, k * factor)
         return faiss.IndexRefineSearchParameters(k_factor=factor, **({"base_index_params": inner} if inner else {}))
-    if kind == "ivf":
+    if structure == "ivf":
         return faiss.IVFSearchParameters(nprobe=min(effort.nprobe or 1, part.nlist), **selection)
-    if kind == "hnsw":
+    if structure == "hnsw":
         return faiss.SearchParametersHNSW(efSearch=max(effort.ef_search or 16, k), **selection)
     return faiss.SearchParameters(**selection) if selection else None
 
@@ -128,11 +128,11 @@ def unwrap_index(index: Any, queries: NDArray[np.float32]) -> tuple[Any, NDArray
     faiss = load_faiss()
 
     part = faiss.downcast_index(index)
-    kind = kind_of(part)
-    if kind == "transform":
+    structure = structure_of(part)
+    if structure == "transform":
         for transform in transforms_of(part):
             queries = transform.apply(queries)
         return unwrap_index(part.index, queries)
-    if kind == "refine":
+    if structure == "refine":
         return unwrap_index(part.refine_index, queries)
-    return (faiss.downcast_index(part.storage), queries) if kind == "hnsw" else (part, queries)
+    return (faiss.downcast_index(part.storage), queries) if structure == "hnsw" else (part, queries)

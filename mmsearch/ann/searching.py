@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.parts import kind_of, parts_of, search_parameters, select_all_but, takes_selector, unwrap_index
+from mmsearch.ann.parts import parts_of, search_parameters, select_all_but, structure_of, takes_selector, unwrap_index
 from mmsearch.ann.records import Effort, IndexRecord
 from mmsearch.exact import Neighbours, Vectors, rescore, scores_of_record
 
@@ -124,23 +124,25 @@ class AnnIndex:
     @property
     def candidates_are_nested(self) -> bool:
         """Whether a search for fewer candidates finds the first of those that one for more finds."""
-        return not self._codes_are_lossless and not any(kind_of(part) == "hnsw" for part in parts_of(self.faiss_index))
+        return not self._codes_are_lossless and not any(
+            structure_of(part) == "hnsw" for part in parts_of(self.faiss_index)
+        )
 
     def widths(self) -> list[Effort]:
         """Search efforts worth trying, but for the k_factor, cheapest first; one that says nothing without settings."""
-        kinds = [kind_of(part) for part in parts_of(self.faiss_index)]
-        lists = max((part.nlist for part in parts_of(self.faiss_index) if kind_of(part) == "ivf"), default=0)
+        structures = [structure_of(part) for part in parts_of(self.faiss_index)]
+        lists = max((part.nlist for part in parts_of(self.faiss_index) if structure_of(part) == "ivf"), default=0)
         if lists:
             powers = [1 << power for power in range(lists.bit_length())]
             probes = sorted({probe for power in powers for probe in (power, power + power // 2) if probe < lists})
             return [Effort(nprobe=nprobe) for nprobe in [*probes, lists]]
-        if "hnsw" in kinds:
+        if "hnsw" in structures:
             return [Effort(ef_search=1 << power) for power in range(4, 12)]
         return [Effort()]
 
     def factors(self, k: int) -> list[int | None]:
         """Numbers of candidates for each of k hits worth trying; None alone where the codes keep the vectors."""
-        if any(kind_of(part) == "refine" for part in parts_of(self.faiss_index)):
+        if any(structure_of(part) == "refine" for part in parts_of(self.faiss_index)):
             return [10, 40]
         return (
             [None]
@@ -150,7 +152,7 @@ class AnnIndex:
 
     @property
     def _codes_are_lossless(self) -> bool:
-        refined = any(kind_of(part) == "refine" for part in parts_of(self.faiss_index))
+        refined = any(structure_of(part) == "refine" for part in parts_of(self.faiss_index))
         return refined or _LOSSLESS.search(self.record.factory) is not None
 
     @property

@@ -181,20 +181,20 @@ class Dispatcher(Generic[Piece, Outcome]):
 
     def _assign_pieces(self) -> None:
         """Give every worker that is ready as many pieces as it may hold: one to each first, then a second one."""
-        holding = dict.fromkeys(sorted(self._ready), 0)
+        counts = dict.fromkeys(sorted(self._ready), 0)
         for assignment in self._assignments.values():
-            if assignment.worker in holding:
-                holding[assignment.worker] += 1
+            if assignment.worker in counts:
+                counts[assignment.worker] += 1
         for held_at_most in range(1, _PIECES_HELD + 1):
-            for worker in [worker for worker, held in holding.items() if held < held_at_most]:
-                tracked = self._next_tracked(idle=holding[worker] == 0)
+            for worker in [worker for worker, count in counts.items() if count < held_at_most]:
+                tracked = self._next_tracked(idle=counts[worker] == 0)
                 if tracked is None:
                     return
                 token = next(self._tokens)
                 tracked.handed_over_at = time.monotonic()
                 self._assignments[token] = _Assignment(tracked, worker)
                 self._pool.assign(worker, token, tracked.piece)
-                holding[worker] += 1
+                counts[worker] += 1
 
     def _next_tracked(self, *, idle: bool) -> _TrackedPiece[Piece] | None:
         while self._retries:
@@ -261,7 +261,7 @@ class Dispatcher(Generic[Piece, Outcome]):
     def _handle_ended_worker(self, event: WorkerEvent) -> None:
         """Take a worker out that ended. The piece that it was doing is suspected, unless its machine went away."""
         was_ready = event.worker in self._ready
-        held = self._take_back_pieces(event.worker)
+        pieces = self._take_back_pieces(event.worker)
         repeated = "what it was doing is done again"
         if event.status == "gone":
             self._announce(f"lost the machine {self._pool.machine_of(event.worker)}; {repeated}")
@@ -275,20 +275,20 @@ class Dispatcher(Generic[Piece, Outcome]):
         self._fruitless_ends += 1
         if self._fruitless_ends > _MOST_FRUITLESS_ENDS + len(self._ready):
             raise ClusterError(f"workers end whatever they are given; the last one: {event.value}")
-        if held:
-            self._suspect_piece(held[0], event)
+        if pieces:
+            self._suspect_piece(pieces[0], event)
 
     def _take_back_pieces(self, worker: int) -> list[_TrackedPiece[Piece]]:
         """Forget a worker and queue its pieces again. Returns them, the one that it was doing first."""
         self._workers.discard(worker)
         self._ready.discard(worker)
         tokens = sorted(token for token, assignment in self._assignments.items() if assignment.worker == worker)
-        held = [self._assignments.pop(token).tracked for token in tokens]
-        held = [tracked for tracked in held if not tracked.settled]
-        for tracked in reversed(held):
+        pieces = [self._assignments.pop(token).tracked for token in tokens]
+        pieces = [tracked for tracked in pieces if not tracked.settled]
+        for tracked in reversed(pieces):
             if tracked not in self._retries:
                 self._retries.appendleft(tracked)
-        return held
+        return pieces
 
     def _suspect_piece(self, tracked: _TrackedPiece[Piece], event: WorkerEvent) -> None:
         tracked.ended_workers += 1

@@ -214,8 +214,8 @@ def _connect(address: str | None, announce: Callable[[str], None]) -> tuple[Any,
     # Before it is imported: it sends nothing home, and leaves to the workers which devices they see.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    given = bool(address and address not in ("auto", "local"))
-    if given and (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+    named = bool(address and address not in ("auto", "local"))
+    if named and (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
         # Ray does so itself for the cluster of this machine, and leaves it out where an address is given. A token in
         # ~/.ray, which Ray makes for clusters of its own, is sent nowhere unasked, and workers of others die of it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -238,7 +238,7 @@ def _connect(address: str | None, announce: Callable[[str], None]) -> tuple[Any,
         except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             if address is None and where == "auto" and isinstance(error, ConnectionError):
                 continue
-            raise _connection_error(where, error, given=given) from error
+            raise _connection_error(where, error, named=named) from error
         # Ray prints news of its machines to stdout, which is for results; it has no public option against that.
         untyped._private.worker._worker_logs_enabled = False
         announce("started a Ray cluster of this machine" if where == "local" else "connected to a Ray cluster")
@@ -246,9 +246,9 @@ def _connect(address: str | None, announce: Callable[[str], None]) -> tuple[Any,
     raise AssertionError("unreachable")
 
 
-def _connection_error(where: str, error: Exception, *, given: bool) -> ClusterError:
+def _connection_error(where: str, error: Exception, *, named: bool) -> ClusterError:
     refused = "auth" in type(error).__name__.lower()
-    if refused or (given and str(error).startswith("Failed to connect")):
+    if refused or (named and str(error).startswith("Failed to connect")):
         # A cluster answers there. That a token is missing or wrong Ray writes only to its log.
         token = "with the token that was given" if os.environ.get("RAY_AUTH_MODE") == "token" else "without a token"
         return ClusterError(

@@ -86,7 +86,7 @@ def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], opti
         retried=retried,
         unchanged=plan.unchanged.total(),
         still_skipped=plan.still_skipped,
-        gone=sum(root.gone for root in plan.roots),
+        gone=sum(root.vanished_count for root in plan.roots),
         timing=timing,
         untimed=untimed,
     )

@@ -147,7 +147,7 @@ def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: 
             for file_and_reason in recorder.broken
             if file_and_reason[0].root_id == root.root_id
         ]
-        if not options.prune and needs_prune(root.gone + len(broken), root.live):
+        if not options.prune and needs_prune(root.vanished_count + len(broken), root.live):
             lost = sum(
                 count_lost(writer.gallery, table, rows, recorders[table].written)
                 for table, rows in root.vanished.items()

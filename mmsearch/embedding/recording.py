@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.embedding.exact_encoding import encode_exactly
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.redoing import encode_exactly
 from mmsearch.embedding.sink import (
     LoadedTask,
     copy_row,

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from mmsearch import encoders
 from mmsearch.cluster import WorkerResources
 from mmsearch.embedding.batch_sizes import BatchSize
+from mmsearch.embedding.exact_encoding import encode_exactly
 from mmsearch.embedding.file_work import process_files
 from mmsearch.embedding.parity import ComparedImages, ParityCheck
 from mmsearch.embedding.pieces import Piece
 from mmsearch.embedding.records import EmbedOptions
-from mmsearch.embedding.redoing import encode_exactly
 from mmsearch.embedding.sink import LoadedTask, copy_row, make_row, select_samples, split_by_parity, stack_references
 from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder

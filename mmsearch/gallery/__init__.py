@@ -12,8 +12,8 @@ by `remove_unused`.
 """
 
 from mmsearch.gallery.compacting import RemovedFiles, remove_unused, rewrite_wasteful
-from mmsearch.gallery.gallery import FileRows, Gallery, read_consistently
 from mmsearch.gallery.gallery_paths import GALLERY_NAME, find_gallery, gallery_to_write
+from mmsearch.gallery.gallery_reader import FileRows, Gallery, read_consistently
 from mmsearch.gallery.gallery_writer import GalleryWriter, open_writer, write_rows
 from mmsearch.gallery.in_memory import InMemoryGallery
 from mmsearch.gallery.sampling import sample_rows

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mmsearch.errors import GalleryError, StoreError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import compacting, manifests, tables
-from mmsearch.gallery.gallery import Gallery, missing_file_error
 from mmsearch.gallery.gallery_paths import root_path, root_uri
+from mmsearch.gallery.gallery_reader import Gallery, missing_file_error
 from mmsearch.identity import EncoderIdentity, require_same_encoder
 from mmsearch.items import ItemRow, Kind, table_names
 from mmsearch.locations import Location

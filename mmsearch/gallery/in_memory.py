@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import VectorBlock
 from mmsearch.gallery import tables
-from mmsearch.gallery.gallery import Gallery
+from mmsearch.gallery.gallery_reader import Gallery
 from mmsearch.stores import Store
 from mmsearch.versions import Coverage, Manifest, Shard
 

@@ -189,7 +189,7 @@ def _require_valid(store: Store, base: Manifest, proposed: Manifest) -> None:
 
 def named_files(manifest: Manifest) -> set[str]:
     """Every file and index folder that a manifest names, relative to the gallery."""
-    names = {f"{table}/{shard.name}" for table, held in manifest.shards.items() for shard in held}
+    names = {f"{table}/{shard.name}" for table, shards in manifest.shards.items() for shard in shards}
     names |= {f"deletes/{file.name}" for lists in manifest.deletes.values() for file in lists}
     names |= {f"index/{index.name}" for index in manifest.indexes}
     return names | {f"scores/{scores.name}" for scores in manifest.scores}

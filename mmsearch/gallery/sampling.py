@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.gallery.gallery import Gallery
+from mmsearch.gallery.gallery_reader import Gallery
 from mmsearch.versions import Coverage
 
 __all__ = ["sample_rows"]

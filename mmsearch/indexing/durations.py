@@ -54,13 +54,13 @@ def measure_speeds(gallery: Gallery, table: str, factory: str, *, training_rows:
     read = (time.perf_counter() - began) / len(sample)
     wide = sample.astype(np.float32)
     half = max(1, len(sample) // 2)
-    asked = np.resize(wide, (max(1, queries), dim))
+    trial_queries = np.resize(wide, (max(1, queries), dim))
     return Speeds(
         operation=_time_operation(),
         read=read,
         byte=_time_byte(),
         pair=_time_pair(sample),
-        exact=_time_exact(sample, half, asked, k),
+        exact=_time_exact(sample, half, trial_queries, k),
         codes=code_costs(factory, dim, wide, rows=rows, training_rows=training_rows),
     )
 

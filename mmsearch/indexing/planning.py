@@ -120,8 +120,8 @@ def _predict_costs(factory: str, why: str, rows: int, dim: int, bytes_a_value: i
     wanted = 0 if needed == 0 else max(LEAST_TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists, needed)
     most = int(room / _training_bytes(1, dim))
     training = min(rows, wanted, max(most, needed, LEAST_ROWS_PER_LIST * lists)) if needed else 0
-    held = rows * row_bytes(factory, dim)
-    building = max(_training_bytes(training, dim), int(held * (_SLACK if lists else 1.1)) + 8 * rows)
+    held_bytes = rows * row_bytes(factory, dim)
+    building = max(_training_bytes(training, dim), int(held_bytes * (_SLACK if lists else 1.1)) + 8 * rows)
     copy = rows * (dim * bytes_a_value + 8)
     return Plan(
         factory=factory,
@@ -132,7 +132,7 @@ def _predict_costs(factory: str, why: str, rows: int, dim: int, bytes_a_value: i
         build_memory=IDLE_BYTES + WORKING_BYTES + centroids + building,
         search_memory=IDLE_BYTES + centroids // 2 + rows * held_bytes_per_row(factory, dim),
         mapped=copy + rows * (row_bytes(factory, dim) - held_bytes_per_row(factory, dim)),
-        disk=copy + held + centroids // 2,
+        disk=copy + held_bytes + centroids // 2,
     )
 
 

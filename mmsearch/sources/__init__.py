@@ -1,8 +1,8 @@
 """What can be embedded, on disks and in object stores: folders, single files, archives, lists of files, captions."""
 
-from mmsearch.sources.ahead import reading_ahead
 from mmsearch.sources.archives import ArchiveListing, container_form, cutting_of, list_container, refused_archive
 from mmsearch.sources.caption_files import CaptionFile, CaptionLine, read_captions
+from mmsearch.sources.caption_sidecars import read_sidecar_captions
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
@@ -14,7 +14,7 @@ from mmsearch.sources.open_files import (
     read_location,
     read_picture,
 )
-from mmsearch.sources.pairs import read_pairs
+from mmsearch.sources.read_ahead import read_ahead
 from mmsearch.sources.selection import EVERYTHING, Selection
 from mmsearch.sources.source_files import (
     MEMBER,
@@ -56,8 +56,8 @@ __all__ = [
     "read_list",
     "read_location",
     "read_picture",
-    "read_pairs",
-    "reading_ahead",
+    "read_sidecar_captions",
+    "read_ahead",
     "refused_archive",
     "shown",
 ]

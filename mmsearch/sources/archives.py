@@ -1,8 +1,8 @@
-"""What is in a container: tar (webdataset shards too), zip, Parquet with a column of image bytes, and files that their
-kind cuts into spans.
+"""Lists the items in a container: tar (webdataset shards too), zip, Parquet with a column of image bytes, and files
+that their kind cuts into spans.
 
-Only names, sizes and places are read here, nothing is unpacked, and nothing that an archive says is believed before it
-was checked: it may be hostile.
+Only names, sizes and positions are read here; nothing is unpacked. Archives may be hostile, so everything that they say
+is checked first.
 """
 
 import os
@@ -63,12 +63,12 @@ class _ArchiveEntry:
 
 def container_form(name: str) -> ContainerForm | None:
     """How a file holds many items, by its name; None where it is one item."""
-    found = _FORMS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - asked of every file of a walk
-    return found or ("spans" if _cut_of(name) is not None else None)
+    form = _FORMS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - asked of every file of a walk
+    return form or ("spans" if _cut_of(name) is not None else None)
 
 
 def cutting_of(name: str) -> str:
-    """How the items of a container are cut out of it, in a word; empty for archives, which hold what they hold."""
+    """The word for how a kind cuts the items out of a file, see `mmsearch.items.Files`; empty for archives."""
     files = kind_of_file(name).files
     return files.cutting if files is not None and files.cut is not None else ""
 
@@ -92,7 +92,7 @@ def list_container(file: SourceFile, *, hidden: bool = False) -> ArchiveListing:
     Raises OSError where the archive cannot be read at all (permissions, a failing disk): what is in it is unknown.
     """
     list_entries = _lister(file)
-    found: dict[str, _ArchiveEntry] = {}
+    entries_by_name: dict[str, _ArchiveEntry] = {}
     repeated = passed_over = 0
     damaged = None
     local_path = _local_path(file)
@@ -101,12 +101,12 @@ def list_container(file: SourceFile, *, hidden: bool = False) -> ArchiveListing:
             if is_hidden(entry.name) and not hidden:
                 passed_over += 1
                 continue
-            repeated += entry.name in found
-            found[entry.name] = entry
+            repeated += entry.name in entries_by_name
+            entries_by_name[entry.name] = entry
     except Damaged as error:
         damaged = str(error)
-    beside = sidecars(found)
-    entries = [entry for name, entry in found.items() if name not in beside]
+    sidecar_names = sidecars(entries_by_name)
+    entries = [entry for name, entry in entries_by_name.items() if name not in sidecar_names]
     container = _container(file, local_path, len(entries), complete=damaged is None)
     members = tuple(_make_member(file, container, entry) for entry in entries)
     return ArchiveListing(
@@ -126,8 +126,8 @@ def member_names(file: SourceFile) -> dict[str, Member]:
 
 
 def _local_path(file: SourceFile) -> str:
-    """Where the bytes of an archive are on this machine. One in an object store is fetched whole: to list the members
-    of a tar alone takes a request for each."""
+    """The path of an archive on this machine. One in an object store is fetched whole: only to list the members of a
+    tar would take a request for each."""
     if (url := url_of(file.location)) is not None:
         return str(local_copy(url))
     require_file(Path(file.location))  # the readers of archives would wait for a pipe
@@ -135,7 +135,7 @@ def _local_path(file: SourceFile) -> str:
 
 
 def _lister(file: SourceFile) -> "Callable[[str], Iterator[_ArchiveEntry]]":
-    """What lists a container's entries, told where its bytes are on this machine. Raises SourceError."""
+    """The function that lists the entries of a container, given its path on this machine. Raises SourceError."""
     form = container_form(file.name)
     if form is None:
         raise SourceError(f"{file.location} is no archive of a kind that is read: {', '.join(_FORMS)}")
@@ -173,7 +173,7 @@ def _make_member(file: SourceFile, archive: Container, entry: _ArchiveEntry) -> 
 
 
 def _clean_name(name: str) -> tuple[str, str | None]:
-    """A member's name as part of an address, and why it is refused. Nothing is ever unpacked to it."""
+    """A member's name as part of an address, and why it is refused, or None. Nothing is ever unpacked to that name."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts:
         return "", "it has no name in the archive"
@@ -181,7 +181,7 @@ def _clean_name(name: str) -> tuple[str, str | None]:
 
 
 class _HeaderReader:
-    """The file of a tar archive, for tarfile, which believes a header's own word on its size."""
+    """The file of a tar archive, for tarfile: refuses headers of a size that only an attack has."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

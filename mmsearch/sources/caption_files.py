@@ -167,8 +167,8 @@ def _from_parquet(file: Location, names: ColumnNames) -> Iterator[_Row]:
             if not row and not any(name in fields for name in names.caption_names()):
                 raise SourceError(f"{file}: {UnknownColumns(parquet.column_names(local_path), _NO_CAPTION)}")
             image = next((fields[name] for name in names.image_names() if isinstance(fields.get(name), str)), "")
-            given = [fields[name] for name in names.caption_names() if fields.get(name)]
-            for caption in given if names.captions else given[:1] or [None]:
+            captions = [fields[name] for name in names.caption_names() if fields.get(name)]
+            for caption in captions if names.captions else captions[:1] or [None]:
                 for text in caption if isinstance(caption, list) else [caption]:
                     valid_text = text if isinstance(text, str) else ""
                     yield row, valid_text, f"{file.name}{MEMBER}{row}" if holds_images else image, ""

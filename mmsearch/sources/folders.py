@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from mmsearch.locations import Location, Url
-from mmsearch.sources.buckets import FolderListings, ObjectEntry
+from mmsearch.sources.folder_listings import FolderListings, ObjectEntry
 from mmsearch.sources.source_files import SourceFile, sidecars
 from mmsearch.stores import special_file
 

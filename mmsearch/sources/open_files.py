@@ -1,4 +1,4 @@
-"""The bytes of a file, wherever it lies: on a disk, in an object store, or in an archive that is read in place."""
+"""Opens and reads files: on a disk, in an object store, or in an archive, which is not unpacked."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ _OPEN_ARCHIVES = 4  # files are read in the order of their archives, so that few
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file that is open. stream: seekable, at its start. state: the file with the size and time that it has now."""
+    """An open file. stream: seekable, at its start. state: returns the file with its present size and time."""
 
     stream: BinaryIO
     state: Callable[[], SourceFile]
@@ -56,8 +56,10 @@ def open_source_file(file: SourceFile) -> Iterator[OpenFile]:
 
 
 def _open_object(file: SourceFile, url: Url) -> BinaryIO:
-    """An object, whole, or in pieces so that what is no picture is not fetched. One that is not as it was listed by now
-    has another size than it should."""
+    """Open an object: a small one whole, a large one in pieces, so that a file that is no picture is not fetched.
+
+    An object that has changed since it was listed has another size than `file` says.
+    """
     if file.ahead is not None:
         return io.BytesIO(file.ahead.data.result())
     size = file.size
@@ -102,19 +104,19 @@ def _open_member(file: Member, archive: Container) -> Iterator[OpenFile]:
         except parquet.Unreadable as error:
             raise ImageError("identify", str(error)) from error
         except Exception as error:
-            # What stands in a damaged archive makes its readers raise anything: zlib.error, UnicodeDecodeError, ...
+            # Readers of a damaged archive may raise anything: zlib.error, UnicodeDecodeError, ...
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
 
 
 def _archive_path(archive: Container) -> str:
-    """Where an archive's bytes are on this machine."""
+    """The path of an archive's bytes on this machine."""
     if archive.copy is None:
         return archive.location
     if Path(archive.copy).exists():
         return archive.copy
-    return str(local_copy(Url(archive.location)))  # it made room for others
+    return str(local_copy(Url(archive.location)))  # the copy was removed to make room for others
 
 
 def _range_of_bytes(file: Member, _: Container, whole: BinaryIO) -> BinaryIO:
@@ -157,7 +159,7 @@ def _find_once(find: Callable[[Container], Any], archive: Container) -> Any:
 
 
 def container_of(location: str | os.PathLike[str]) -> str | None:
-    """The archive that holds `photos/a.tar!/x.jpg`; None where a location is that of a file."""
+    """The archive of a location such as `photos/a.tar!/x.jpg`; None where the location is that of a file."""
     path, mark, _ = os.fspath(location).partition(MEMBER)
     return path if mark and container_form(path) is not None and not exists(_to_location(os.fspath(location))) else None
 

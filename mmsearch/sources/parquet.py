@@ -67,19 +67,19 @@ def _image_column(schema: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _bytes_in(kind: Any) -> tuple[str, ...] | None:
+def _bytes_in(arrow_type: Any) -> tuple[str, ...] | None:
     """What to take of a value of this type to come to its bytes; () where it is bytes, None where it holds none."""
     import pyarrow.types as types
 
-    if types.is_dictionary(kind):
-        return _bytes_in(kind.value_type)
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+    if types.is_dictionary(arrow_type):
+        return _bytes_in(arrow_type.value_type)
+    if types.is_binary(arrow_type) or types.is_large_binary(arrow_type) or types.is_binary_view(arrow_type):
         return ()
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        inner = _bytes_in(kind.value_type)
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+        inner = _bytes_in(arrow_type.value_type)
         return None if inner is None else (_FIRST, *inner)
-    if types.is_struct(kind):
-        for field in kind:
+    if types.is_struct(arrow_type):
+        for field in arrow_type:
             if field.name == "bytes" or types.is_struct(field.type):
                 inner = _bytes_in(field.type)
                 if inner is not None:
@@ -168,12 +168,12 @@ def _values(piece: Any, inner: Sequence[str]) -> list[bytes | None]:
     return list(values)
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(arrow_type: Any) -> bool:
     import pyarrow.types as types
 
-    while types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+    while types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    return bool(types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type))
 
 
 def columns(location: str, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:

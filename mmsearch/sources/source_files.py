@@ -48,7 +48,7 @@ READ_WHOLE = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class BytesAhead:
-    """What was read of a file ahead of time. data: done, perhaps with an OSError. waited: seconds, until it was."""
+    """The bytes of a file, read ahead of time. data: finished, perhaps with an OSError. waited: seconds for that."""
 
     data: Future[bytes]
     waited: float
@@ -98,20 +98,23 @@ class SourceFile:
 
     @property
     def etag(self) -> str | None:
-        """What else than size and time says whether it is unchanged."""
+        """What tells, beside size and time, whether the file is unchanged."""
         return self.version
 
     def without_bytes(self) -> "SourceFile":
-        """The same without what was read of it: that is for whoever decodes, and would fill the memory."""
+        """A copy without the bytes read ahead: only the decoder needs them, and they would fill the memory."""
         return self if self.ahead is None else replace(self, ahead=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A file that holds any number of items, as it was when they were listed.
+    """A file that holds any number of items, in the state in which they were listed.
 
-    members: how many were found. complete: whether it could be read to its end. copy: where its bytes were found on
-    this machine, if that is not its location. cutting: how its kind cuts it, see `mmsearch.items.Files`.
+    Attributes:
+        members: how many were found.
+        complete: whether it could be read to its end.
+        copy: the path of its bytes on this machine, if that is not its location.
+        cutting: how its kind cuts it, see `mmsearch.items.Files`.
     """
 
     location: str
@@ -125,7 +128,7 @@ class Container:
 
     @property
     def etag(self) -> str:
-        """What every row of an item in it carries: with as many rows of the same one as it says, nothing is missing."""
+        """Stored in the row of each of its items. It holds the number of items, so missing rows can be noticed."""
         parts = [str(self.size), str(self.members), *([self.cutting] if self.cutting else [])]
         return ":".join([*parts, *([] if self.complete else [_CUT_SHORT])])
 
@@ -135,7 +138,7 @@ _CUT_SHORT = "cut"
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """What the etag of an item says of its container: `Container.etag`, taken apart."""
+    """The parts of `Container.etag`, as the row of an item stores it."""
 
     size: str
     members: str
@@ -144,9 +147,9 @@ class ContainerState:
 
     @classmethod
     def of(cls, etag: str | None) -> "ContainerState":
-        """Of the etag of any row; one that is of no item in a container is like no container's."""
-        size, members, *more = [*(etag or "").split(":"), "", ""]
-        return cls(size, members, next((each for each in more if each != _CUT_SHORT), ""), _CUT_SHORT not in more)
+        """Parse the etag of any row. That of an item in no container gives a state that no container has."""
+        size, members, *parts = [*(etag or "").split(":"), "", ""]
+        return cls(size, members, next((part for part in parts if part != _CUT_SHORT), ""), _CUT_SHORT not in parts)
 
     def is_of(self, size: int | None, cutting: str) -> bool:
         """Whether the container had this size, and was cut in this way."""
@@ -158,7 +161,7 @@ class Member(SourceFile):
     """An item in a container: a member of an archive, a span of a file. name: `a.tar!/x.jpg`, `notes.md!/heading=2`.
 
     mtime_ns: the container's, since an item is as old as that. size: None where only reading tells (rows of Parquet).
-    place: where the container holds it (an offset, a number). numbers: the columns that say where a span stands.
+    position: where it is in the container (an offset, a number). numbers: the columns that say where a span is.
     """
 
     container: Container | None = None
@@ -171,9 +174,9 @@ class Member(SourceFile):
 
 
 def file_in(root: Location, file: Location, *, identified: bool = False) -> SourceFile:
-    """A file that was named rather than found; without size and time where there is none.
+    """Make the record of a file that the user named; without size and time where there is no such file.
 
-    identified: with everything that tells whether it changed as its version."""
+    identified: whether its version is set to `mmsearch.cache.file_identity`."""
     name = str(file.relative_to(root)) if isinstance(file, Url) else os.path.relpath(file, root).replace(os.sep, "/")
     try:
         if isinstance(file, Path) and (special := special_file(file.stat().st_mode)) is not None:
@@ -186,12 +189,12 @@ def file_in(root: Location, file: Location, *, identified: bool = False) -> Sour
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is passed over unless it is asked for: a part begins with a dot, or macOS put it there."""
+    """Whether a file is left out by default: a part of its name begins with a dot, or macOS has put it there."""
     return _HIDDEN.search(name) is not None
 
 
 def sidecars(names: Iterable[str]) -> frozenset[str]:
-    """Those of some names (of one folder, or with their folders) that accompany a picture and are none themselves.
+    """Find the names (of one folder, or with their folders) of files that accompany a picture and are none themselves.
 
     `a.txt`, `a.json` and the like beside `a.jpg`; `a.jpg.xmp` too; and in the manner of webdataset `a.json` beside
     `a.left.jpg`.
@@ -213,6 +216,6 @@ def stem(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """What webdataset takes as one sample: a name up to the first dot of its last part."""
+    """The key of a webdataset sample: a name up to the first dot of its last part."""
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.split('.', 1)[0]}"

@@ -5,7 +5,7 @@ committed by creating a name that must not exist yet. Everything else (resume, r
 follows from these two.
 """
 
-from mmsearch.stores.anywhere import (
+from mmsearch.stores.files import (
     MOST_TEXT_BYTES,
     FileState,
     absence,
@@ -23,7 +23,7 @@ from mmsearch.stores.anywhere import (
     special_file,
 )
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.ranged import RangedFile
+from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store import ReadableFile, Store, open_store
 from mmsearch.stores.store_entries import FolderEntry, NameTaken, ObjectListing, StoredObject
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import GalleryBusy, GalleryError, StoreError
-from mmsearch.stores.filling import fill_folder, list_unfinished
+from mmsearch.stores.folder_locks import fill_folder, list_unfinished
 from mmsearch.stores.store_entries import FolderEntry, NameTaken
 from mmsearch.whole_files import make_durable
 

@@ -65,8 +65,8 @@ class TornObject(OSError):
 class Objects:
     """All objects of the stores of one scheme. Thread-safe.
 
-    Raises FileNotFoundError, PermissionError, Unavailable and other OSErrors, each with the URL as its filename and
-    nothing of what caused it: that may hold what no log should.
+    Raises FileNotFoundError, PermissionError, StoreUnavailable and other OSErrors, each with the URL as its filename
+    and without its cause, which may hold secrets.
     """
 
     def __init__(self, scheme: str) -> None:
@@ -130,7 +130,7 @@ class Objects:
         return bytes(data)
 
     def download(self, url: Url, target: Path, size: int) -> None:
-        """Write an object into a file. Raises Torn where it has not `size` bytes."""
+        """Write an object into a file. Raises TornObject where it does not have `size` bytes."""
         write_lock = Lock()
 
         def fetch_part(start: int) -> int:
@@ -151,7 +151,7 @@ class Objects:
 
     def upload(self, file: Path, url: Url) -> None:
         """Make an object of a file. It can be seen when it is whole."""
-        # What goes in parts would have to begin anew for each part that fails, were these not tried again on their own.
+        # Of a file that is uploaded in parts, s3fs has to try parts again; else one failed part would restart them all.
         files = self._files if file.stat().st_size < _IN_PARTS else _filesystem(url.scheme, attempts=_TRIES)
         self._request(url, lambda path: files.put_file(str(file), path), most_seconds=math.inf)
 
@@ -176,7 +176,7 @@ class Objects:
             except Exception as error:  # noqa: BLE001 - each package raises its own
                 failure, reason = _failure(error, url), _reason(error)
             if failure is not None:
-                raise failure  # here, where nothing of the cause clings to it
+                raise failure  # outside of the `except` block, so that the error does not hold its cause
             if tries == _TRIES or time.monotonic() - began > most_seconds:
                 break
             time.sleep(_FIRST_WAIT * 2 ** (tries - 1) * random.uniform(0.5, 1))
@@ -244,7 +244,7 @@ def _nanoseconds(moment: Any) -> int:
 
 
 def _failure(error: Exception, url: Url) -> Exception | None:
-    """What to raise for an error; None where it is worth another try."""
+    """The error to raise for an error of a package; None where another try may help."""
     reason, url_text, status = _reason(error), str(url), _status(error)
     if isinstance(error, TimeoutError):
         return None

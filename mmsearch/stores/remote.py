@@ -9,17 +9,17 @@ from typing import BinaryIO
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
-from mmsearch.stores.anywhere import exists
-from mmsearch.stores.copies import LocalCopies
-from mmsearch.stores.filling import fill_folder
+from mmsearch.stores.files import exists
+from mmsearch.stores.folder_locks import fill_folder
+from mmsearch.stores.local_copies import LocalCopies
 from mmsearch.stores.objects import Objects, TornObject, objects_of
-from mmsearch.stores.ranged import RangedFile
+from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store_entries import FolderEntry, NameTaken, ObjectListing, StoredObject
 
 __all__ = ["ObjectStore"]
 
 _FETCHED_WHOLE = 1 << 22  # a file of so few bytes costs a request, and parts of it would cost several
-_PROBED = "store/creates"  # the copy of a note that the store was found to keep its word
+_PROBED = "store/creates"  # the name of a note in the cache: the store was found to refuse a second object of one name
 
 
 @contextlib.contextmanager
@@ -38,8 +38,8 @@ def _storage_errors(location: Url) -> Iterator[None]:
 class ObjectStore:
     """A folder in an object store, see `Store`.
 
-    What is read of it is kept on this machine, see `Copies`: files that are read in full as files, parts as parts.
-    There is no lock: of two writers the one whose commit comes second fails.
+    What is read is kept on this machine, see `LocalCopies`: whole files, or the parts that were read.
+    There is no lock: of two writers the one that commits second fails.
     """
 
     def __init__(self, location: Url) -> None:
@@ -172,7 +172,7 @@ class ObjectStore:
             yield folder
 
     def unfinished(self, folder: str) -> set[str]:
-        """None: it is filled on the machine of whoever fills it, and stands here once it is published."""
+        """None: a folder is filled on the machine of its writer, and is in the store only once it is published."""
         return set()
 
     def publish(self, name: str) -> None:
@@ -196,7 +196,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Nothing keeps others out; whether the store will tell them is tried before the first file is written."""
+        """Check that the bucket exists. Nothing keeps other writers out: `create_if_absent` decides between them."""
         self._require_scheme()
         with _storage_errors(self.location):
             self._objects.require_bucket(self.location)

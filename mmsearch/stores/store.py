@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from mmsearch.locations import Location
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.ranged import RangedFile
+from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store_entries import FolderEntry
 
 __all__ = ["ReadableFile", "Store", "open_store"]

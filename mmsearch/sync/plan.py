@@ -21,8 +21,8 @@ from mmsearch.sources import (
     list_container,
     refused_archive,
 )
-from mmsearch.sync.guard import check_prune, count_lost, needs_prune
-from mmsearch.sync.known import KnownFiles
+from mmsearch.sync.known_files import KnownFiles
+from mmsearch.sync.prune_guard import check_prune, count_lost, needs_prune
 from mmsearch.sync.roots import RootPlan
 
 __all__ = ["Plan", "RootState", "Task", "plan_root"]
@@ -62,7 +62,7 @@ class RootState:
     named: bool
 
     @property
-    def gone(self) -> int:
+    def vanished_count(self) -> int:
         """How many items have no file any more."""
         return sum(map(len, self.vanished.values()))
 

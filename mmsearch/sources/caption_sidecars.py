@@ -1,4 +1,4 @@
-"""Captions that stand in files of their own beside the pictures: `a.txt` for `a.jpg`, in a folder or in an archive."""
+"""Reads captions from files beside the pictures: `a.txt` for `a.jpg`, in a folder or in an archive."""
 
 import json
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from mmsearch.sources.open_files import open_source_file
 from mmsearch.sources.source_files import MEMBER, file_in, is_hidden, stem
 from mmsearch.stores import is_folder, read_bytes
 
-__all__ = ["read_pairs"]
+__all__ = ["read_sidecar_captions"]
 
 _SUFFIXES = (".txt", ".caption", ".json")  # preferred first, where a picture has several
 _MOST_BYTES = 1 << 20  # in one file of captions: more is no caption
 
 
-def read_pairs(source: Location, *, avoid: Location | None = None) -> CaptionFile:
-    """The captions in a folder or an archive, each a file that has its picture's name with another suffix.
+def read_sidecar_captions(source: Location, *, avoid: Location | None = None) -> CaptionFile:
+    """Read the captions in a folder or an archive, from files that have a picture's name with another suffix.
 
     `.txt` and `.caption` hold a caption a line, `.json` an object with "caption" (img2dataset, webdataset). Archives in
-    the folder are looked through too. avoid: a folder to pass by, the gallery.
+    the folder are read too. avoid: a folder to leave out, the gallery.
     A caption's `image` is the picture's name without its suffix, relative to the folder, with `stem` set; its `member`
-    is the file that it stands in. Raises SourceError: no such file in it, or it cannot be read.
+    is the file that holds it. Raises SourceError: no such file in it, or it cannot be read.
     """
     texts: dict[str, tuple[str, str, bytes]] = {}  # stem -> suffix, name, content
     problems: list[str] = []

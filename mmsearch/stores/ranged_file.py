@@ -12,7 +12,7 @@ _AT_ONCE = 16
 
 
 class RangedFile(io.RawIOBase, BinaryIO):
-    """A file of `size` bytes, of which `read_range(start, end)` gives any. `fetch` helps where it keeps those."""
+    """A file of `size` bytes, read by `read_range(start, end)`. `fetch` helps only where that caches."""
 
     def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
         self._size, self._read_range, self._position = size, read_range, 0

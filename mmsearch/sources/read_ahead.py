@@ -1,7 +1,6 @@
-"""Reading ahead: what lies in an object store is on its way before anybody waits for it.
+"""Reads files in object stores ahead of time.
 
-A request takes tens of milliseconds in which a core has nothing to do; so there are many at a time, many more than
-cores.
+A request takes tens of milliseconds in which a core has nothing to do, so many more requests than cores run at a time.
 """
 
 import time
@@ -16,18 +15,18 @@ from mmsearch.sources.source_files import READ_WHOLE, BytesAhead, Member, Source
 from mmsearch.stores import read_bytes
 from mmsearch.workers import Workers
 
-__all__ = ["reading_ahead"]
+__all__ = ["read_ahead"]
 
 _AT_ONCE = 48
 _MOST_FILES = 2 * _AT_ONCE
-_FIRST_FILES = 4  # few at the start, since whoever begins may begin again, once the model is loaded
-_MOST_BYTES = 1 << 28  # of files on their way and not yet asked for
+_FIRST_FILES = 4  # few at the start, since the caller may begin again once the model is loaded
+_MOST_BYTES = 1 << 28  # of files that are being fetched or wait to be yielded
 
 
-def reading_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
-    """The same files in their order; small ones in object stores with what was read of them, see `SourceFile.ahead`."""
+def read_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+    """Yield the files in their order; small ones in object stores with their bytes, see `SourceFile.ahead`."""
     pending: deque[tuple[SourceFile, Future[bytes] | None]] = deque()
-    held, most = 0, _FIRST_FILES
+    pending_bytes, most_files = 0, _FIRST_FILES
     with ExitStack() as stack:
         readers: Workers | None = None
         for file in files:
@@ -41,10 +40,13 @@ def reading_ahead(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
                 # Not an executor, whose threads the program waits for at its end, Ctrl-C or not.
                 readers = readers or stack.enter_context(Workers(_AT_ONCE, "mmsearch-read"))
                 pending.append((file, readers.submit(read_bytes, url)))
-                held += file.size or 0
-            while len(pending) >= most or held > _MOST_BYTES:
+                pending_bytes += file.size or 0
+            while len(pending) >= most_files or pending_bytes > _MOST_BYTES:
                 first, data = pending.popleft()
-                held, most = held - ((first.size or 0) if data else 0), min(_MOST_FILES, most + 2)
+                pending_bytes, most_files = (
+                    pending_bytes - ((first.size or 0) if data else 0),
+                    min(_MOST_FILES, most_files + 2),
+                )
                 yield _attach_bytes(first, data)
         while pending:
             yield _attach_bytes(*pending.popleft())
@@ -59,7 +61,7 @@ def _url_to_read(file: SourceFile) -> Url | None:
 def _attach_bytes(file: SourceFile, data: Future[bytes] | None) -> SourceFile:
     if data is None:
         return file
-    # Waited for here and not by whoever decodes, whose time is limited.
+    # Waited for here and not in the decoder's thread, whose time is limited.
     began = time.perf_counter()
     wait([data])
     return replace(file, ahead=BytesAhead(data, time.perf_counter() - began))

@@ -1,4 +1,4 @@
-"""Copies, on this machine, of files that lie in object stores. What is copied never changes, so no copy is ever stale.
+"""Keeps copies of files in object stores on this machine. The files never change, so no copy is ever stale.
 
 CACHE/objects/<hash of a folder's URL>/<folder>/<name>    a file, or a folder of files, each whole
 """
@@ -17,7 +17,7 @@ from threading import Lock
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
-from mmsearch.stores.filling import is_being_filled, list_unfinished
+from mmsearch.stores.folder_locks import is_being_filled, list_unfinished
 
 __all__ = ["MOST_BYTES", "LocalCopies"]
 
@@ -29,7 +29,7 @@ _LOOK_AFTER = 1 << 26  # bytes fetched between two looks at the bound
 
 
 class LocalCopies:
-    """Copies of what lies below one URL. Names are relative to it. Thread-safe; processes may share them."""
+    """Copies of the files below one URL. Names are relative to it. Thread-safe; processes may share them."""
 
     _locks = tuple(Lock() for _ in range(64))  # a file has one of them, so that threads do not fetch it twice
     _fetched = _LOOK_AFTER
@@ -107,7 +107,7 @@ class LocalCopies:
 
 
 def _trim() -> None:
-    """Remove what was not used for longest until all fits."""
+    """Remove the copies unused for longest until the rest is within MOST_BYTES."""
     now = time.time()
     copies: list[tuple[float, int, Path]] = []
     paths = [path for path in (cache_dir() / "objects").glob("*/*/*") if not path.name.endswith(".lock")]

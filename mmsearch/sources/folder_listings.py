@@ -1,4 +1,4 @@
-"""Folders in object stores, as a walk sees them: listed ahead, since each listing takes a while."""
+"""Lists folders in object stores ahead of a walk, since each listing takes a while."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -17,7 +17,7 @@ _ODD = "names with an empty part, '.' or '..' cannot be read; rename these objec
 
 @dataclass(frozen=True, slots=True)
 class ObjectEntry:
-    """An object or a folder, in the manner of `os.DirEntry`."""
+    """An object or a folder, with the methods of `os.DirEntry`."""
 
     name: str
     path: str
@@ -34,7 +34,7 @@ class ObjectEntry:
 
 
 class FolderListings:
-    """Lists folders below a root. A context manager. odd: (name, reason) of what was listed and cannot be addressed."""
+    """Lists folders below a root. A context manager. unaddressable: (name, reason) of objects that cannot be read."""
 
     def __init__(self, root: Url) -> None:
         self._root = root
@@ -50,7 +50,7 @@ class FolderListings:
         self._stack.close()
 
     def scan(self, folder: str, following: Sequence[str]) -> list[ObjectEntry]:
-        """What stands in a folder; of those that will be asked for next, the last first. Raises OSError."""
+        """List a folder, and begin to list those in `following`, the last one first. Raises OSError."""
         for name in (folder, *reversed(following[-_AT_ONCE:])):
             if name not in self._listings:
                 self._listings[name] = self._listers.submit(list_folder, self._root / name)

@@ -1,4 +1,4 @@
-"""Folders that a process fills for hours: a lock beside each says that it is at work, whatever the clocks say."""
+"""Locks beside folders that a process fills for hours: they show that it is still at work, whatever the clocks say."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def fill_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # While the lock is held: whoever finds none finds a folder that is finished with.
+            # While the lock is held: where there is no lock file, the folder is finished.
             lock.unlink(missing_ok=True)
 
 

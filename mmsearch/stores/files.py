@@ -1,4 +1,4 @@
-"""What stands at a location, wherever it is, and its bytes."""
+"""Looks at and reads files and folders, on disks and in object stores alike."""
 
 import errno
 import hashlib
@@ -64,12 +64,12 @@ def file_state(file: Location) -> FileState:
 
 
 def exists(location: Location) -> bool:
-    """Whether a file or a folder stands there. Raises StoreError where a store does not say."""
+    """Whether there is a file or a folder. Raises StoreError where a store does not answer."""
     return location.exists() if isinstance(location, Path) else _find_object(location)[0]
 
 
 def absence(location: Location) -> str:
-    """That nothing stands at a location, in words: that its bucket is missing, where that is known to be it."""
+    """A message that there is nothing at a location, or that its bucket is missing, where that is known."""
     if isinstance(location, Url):
         try:
             _client_of(location).require_bucket(location)
@@ -81,7 +81,7 @@ def absence(location: Location) -> str:
 
 
 def is_folder(location: Location) -> bool:
-    """Whether a folder stands there. Raises StoreError where a store does not say."""
+    """Whether there is a folder. Raises StoreError where a store does not answer."""
     return location.is_dir() if isinstance(location, Path) else _find_object(location) == (True, None)
 
 
@@ -95,9 +95,9 @@ def read_bytes(file: Location, start: int = 0, end: int | None = None) -> bytes:
 
 
 def read_whole(file: Path | None, most: int) -> bytes:
-    """A file of at most so many bytes; None is stdin. What it is counts after following links.
+    """Read a file of at most `most` bytes; None is stdin. Links are followed.
 
-    Devices and named pipes are refused, which end never or wait for ever; a pipe that the shell made, as in <(command),
+    Devices and named pipes are refused, since reading them may never end; a pipe that the shell made, as in <(command),
     is read. Raises OSError, whose strerror says what is wrong.
     """
     if file is None:
@@ -143,7 +143,7 @@ def require_file(file: Path) -> tuple[int, bool]:
 
 
 def special_file(mode: int) -> str | None:
-    """Why what has this `st_mode`, links followed, is not opened: a pipe waits for ever, a device may do things."""
+    """What a file with this `st_mode` is, where it is not opened: a pipe may block, and a device may have effects."""
     if stat.S_ISFIFO(mode):
         return "a named pipe, not a file"
     if stat.S_ISSOCK(mode):
@@ -179,7 +179,7 @@ def local_copy(file: Location) -> Path:
         if (special := special_file(mode)) is not None and not _is_of_shell(file, mode):
             raise OSError(errno.EINVAL, f"is {special}", str(file))
         return file
-    from mmsearch.stores.copies import LocalCopies
+    from mmsearch.stores.local_copies import LocalCopies
 
     state = file_state(file)
     mark = hashlib.blake2b(f"{state.etag or state.mtime_ns} {state.size}".encode(), digest_size=8).hexdigest()
@@ -188,7 +188,7 @@ def local_copy(file: Location) -> Path:
 
 
 def real(location: Location) -> Location:
-    """The same place by the one way to it that goes through no link."""
+    """The same location with all links resolved."""
     return Path(os.path.realpath(location)) if isinstance(location, Path) else location
 
 

@@ -26,7 +26,15 @@ from mmsearch.gallery import GalleryWriter, gallery_to_write, open_writer
 from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
 from mmsearch.progress import ProgressCallback, quiet
-from mmsearch.sources import EVERYTHING, CaptionFile, ColumnNames, Selection, container_form, read_captions, read_pairs
+from mmsearch.sources import (
+    EVERYTHING,
+    CaptionFile,
+    ColumnNames,
+    Selection,
+    container_form,
+    read_captions,
+    read_sidecar_captions,
+)
 from mmsearch.stores import is_folder, real
 from mmsearch.sync import Plan, choose_roots, plan_root
 
@@ -51,7 +59,7 @@ def embed(
 
     paths: folders (mirrored in full); files and archives, and lists of them (added or updated). None, and no captions:
     all roots of the gallery. captions: files of captions (see `mmsearch.sources.read_captions`), or folders and
-    archives with a text beside each picture (`read_pairs`); running one again replaces its captions.
+    archives with a text beside each picture (`read_sidecar_captions`); running one again replaces its captions.
     selection: which of the files; a run that looks at a part of them deletes nothing.
     gallery: its folder; see `mmsearch.gallery.gallery_to_write` for the default. Made where there is none.
     encoder: an encoder spec, or an encoder; by default the gallery's own, and for a new gallery `DEFAULT_MODEL`.
@@ -136,7 +144,7 @@ def _require_own_vectors(writer: GalleryWriter) -> None:
 
 def _read_captions(file: Location, gallery: Location, columns: ColumnNames) -> CaptionFile:
     if is_folder(file) or container_form(file.name) in ("tar", "zip"):
-        return read_pairs(file, avoid=gallery)
+        return read_sidecar_captions(file, avoid=gallery)
     return read_captions(file, columns)
 
 
@@ -166,18 +174,20 @@ def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
     planned = {root.root_id for root in plan.roots}
     tables = [kind.name for kind in kinds() if kind.files is not None]
     absent = [root for root in writer.roots if root.id not in planned]
-    for new in plan.roots:
-        names = {task.file.name for task in plan.tasks if task.root_id == new.root_id}
-        for root in absent if not new.live else ():
+    for new_root in plan.roots:
+        names = {task.file.name for task in plan.tasks if task.root_id == new_root.root_id}
+        for root in absent if not new_root.live else ():
             folder = writer.root_path(root)
-            held = [name for table in tables for name in writer.gallery.files(table, root.id).names]
-            if not isinstance(folder, Path) or any(os.path.lexists(folder / name) for name in held[:_FILES_CHECKED]):
+            held_names = [name for table in tables for name in writer.gallery.files(table, root.id).names]
+            if not isinstance(folder, Path) or any(
+                os.path.lexists(folder / name) for name in held_names[:_FILES_CHECKED]
+            ):
                 continue
-            if held and 2 * len(names.intersection(held)) >= len(held):
+            if held_names and 2 * len(names.intersection(held_names)) >= len(held_names):
                 raise SourceError(
-                    f"{new.folder} holds the pictures that the gallery knows below {folder}, where they are not: they, "
-                    f"or the gallery, were moved. To go on with them: mmsearch relocate {folder} {new.folder}. To have "
-                    f"them as others: mmsearch forget {folder}"
+                    f"{new_root.folder} holds the pictures that the gallery knows below {folder}, where they are not: "
+                    f"they, or the gallery, were moved. To go on with them: mmsearch relocate {folder} "
+                    f"{new_root.folder}. To have them as others: mmsearch forget {folder}"
                 )
 
 
