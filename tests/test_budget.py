@@ -123,7 +123,7 @@ def test_a_wrong_interpolation_is_the_preprocessing(
         return real(real(fitting, scale_factor=0.1, mode="nearest"), size=fitting.shape[2:], mode="nearest")
 
     monkeypatch.setattr("mmsearch.encoders.preprocessing.interpolate", by_nearest)
-    monkeypatch.setattr("mmsearch.embedding.parity.ParityCheck.wanted", lambda *_: False)
+    monkeypatch.setattr("mmsearch.embedding.parity.ParityCheck.should_sample", lambda *_: False)
     report = postcards(demo, tmp_path, effort=Effort(nprobe=4))
     assert_named(report, "preprocessing")
 

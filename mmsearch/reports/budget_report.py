@@ -113,7 +113,7 @@ def budget_page(report: BudgetReport, drawn: Mapping[str, str] | None = None) ->
     parts += [
         "<p class=faint>From the reference at the top to the product at the bottom. Red: lost, and its interval lies "
         "below zero. Green: won. Grey: the interval holds zero. Lines: 95 % intervals of the change.</p>",
-        *(f"<div class=plots>{svg}</div>" for svg in svgs.values()),
+        f"<div class=plots>{''.join(svgs.values())}</div>",
         "<p class=faint>Figures in percent, changes in points; below them their 95 % intervals.</p>",
     ]
     for heading, table in tables.items():

@@ -12,7 +12,7 @@ _CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #faf9f6; margin: 2rem auto; max-width: 76rem;
   padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } .faint { color: #5f6368 }
-.scroll { overflow-x: auto; margin: .8rem 0 }
+p { overflow-wrap: anywhere } .scroll { overflow-x: auto; margin: .8rem 0 }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid #e1e0dc } th { font-weight: 600 }
 td:first-child { min-width: 10rem; overflow-wrap: anywhere }
