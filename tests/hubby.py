@@ -1,6 +1,7 @@
 """A gallery with hubs: some of its pictures are near to everything that texts say. Its captions know their pictures."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,16 @@ class World(Encoder):
         return unit_vectors(vector).astype(np.float32)
 
 
+def date_of(picture: int) -> datetime | None:
+    """When it was taken; of some that is not known."""
+    return datetime(2001, 1, 1) + timedelta(days=picture * 7 % 365) if picture % 13 else None
+
+
 def write(folder: Path, world: World, *, pictures: Sequence[int], captions: Sequence[str] = ()) -> None:
     """Add pictures of the world to a gallery, and captions, as "17 said so", each of the picture of its number."""
     with open_writer(folder, command="tests") as writer:
         writer.set_encoder(IDENTITY)
-        rows = [ImageRow(1, f"{n}.jpg", None, 1, 1, None, bytes(16), n, 1, None) for n in pictures]
+        rows = [ImageRow(1, f"{n}.jpg", None, 1, 1, None, bytes(16), n, 1, date_of(n)) for n in pictures]
         if rows:
             writer.append("images", rows, world.images[list(pictures)])
         if captions:

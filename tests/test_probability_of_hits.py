@@ -204,6 +204,42 @@ def test_it_is_said_in_words_where_nothing_fits(
     assert body["worth"].startswith("Probably nothing here fits")
 
 
+def test_what_is_likely_relevant_is_sorted_by_date(opened: OpenGallery) -> None:
+    """And nothing else: the newest picture of all answers nothing."""
+    keep = record_of(opened).keep
+    assert keep is not None
+    everything = opened.ask(Query([TextPart("7 said later")], k=PICTURES)).hits
+    likely = [hit for hit in everything if hit.ranking >= keep]
+    assert 3 < len(likely) < PICTURES / 2
+    dated = sorted((hit for hit in likely if hit.row.taken_at), key=lambda hit: hit.row_id)
+    right = sorted(dated, key=lambda hit: hit.row.taken_at, reverse=True)
+    right += sorted((hit for hit in likely if not hit.row.taken_at), key=lambda hit: hit.row_id)
+    for k in (1, 3, PICTURES):
+        answer = opened.ask(Query([TextPart("7 said later")], k=k, sort="date"))
+        assert [(hit.row_id, hit.ranking) for hit in answer.hits] == [(hit.row_id, hit.ranking) for hit in right[:k]]
+        assert answer.more == (k < len(likely))
+    second = opened.ask(Query([TextPart("7 said later")], k=2, offset=2, sort="date")).hits
+    assert [(hit.rank, hit.row_id) for hit in second] == [(n + 1, right[n].row_id) for n in (2, 3)]
+    few = opened.ask(Query([TextPart("7 said later")], k=PICTURES, sort="date", distinct=0.9)).hits
+    assert {hit.row_id for hit in few} < {hit.row_id for hit in likely} or len(few) == len(likely)
+
+
+def test_nine_in_ten_of_what_is_relevant_are_likely(opened: OpenGallery) -> None:
+    asked = [Query([TextPart(f"{n} said later")], k=PICTURES, sort="date") for n in range(PICTURES)]
+    kept = [any(hit.path == f"{n}.jpg" for hit in answer.hits) for n, answer in enumerate(answers(opened, asked))]
+    assert 0.85 < np.mean(kept) < 0.95
+
+
+def test_dates_need_chances_and_dates(opened: OpenGallery, folder: Path, mmsearch: Command) -> None:
+    with pytest.raises(QueryError, match="corrected scores"):
+        opened.ask(Query([TextPart("7 a")], sort="date", correct="none"))
+    with pytest.raises(QueryError, match="one of rank, date"):
+        Query([TextPart("7 a")], sort="size")
+    with pytest.raises(QueryError, match="captions"):
+        opened.ask(Query([TextPart("7 a")], table="captions", sort="date"))
+    assert mmsearch("query", "7", "-g", folder, "--sort", "date", "--format", "trec").code == 2
+
+
 def test_words_say_what_they_know() -> None:
     assert Worth().in_words() is None
     assert Worth(probability=UNLIKELY).in_words() is None

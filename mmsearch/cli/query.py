@@ -86,6 +86,13 @@ def query(
             rich_help_panel=_ANSWER,
         ),
     ] = False,
+    sort: Annotated[
+        Literal["rank", "date"],
+        typer.Option(
+            help="date: newest first, of the hits that are likely relevant, as mmsearch calibrate measured it.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = "rank",
     output: Annotated[
         Literal["table", "jsonl", "csv", "csv-safe", "paths", "paths0", "trec"] | None,
         typer.Option(
@@ -187,6 +194,8 @@ def query(
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     if server is not None:
         require_nothing_else(ctx, model, device, options)
+    if sort != "rank" and output == "trec":
+        raise typer.BadParameter("a TREC run is in the order of its scores", param_hint="--sort")
     if show and html is None:
         require_few(k)
     if html is not None or sheet is not None:
@@ -196,7 +205,19 @@ def query(
     opening = answering(server, gallery, model=model, device=device, options=options)
     if from_file is not None:
         parts = text, also, away, image, like
-        others = template, where, min_score, min_probability, html, sheet, copy_to, distinct or None, show or None
+        sorted_by = None if sort == "rank" else sort
+        others = (
+            template,
+            where,
+            min_score,
+            min_probability,
+            sorted_by,
+            html,
+            sheet,
+            copy_to,
+            distinct or None,
+            show or None,
+        )
         if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
                 "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
@@ -216,6 +237,7 @@ def query(
         min_probability=min_probability,
         distinct=NEAR_DUPLICATE if distinct else None,
         correct=corrections,
+        sort=sort,
     )
     with opening as answer:
         answered = answer.one(asked)

@@ -99,6 +99,7 @@ class StageContext:
         gallery: where.
         own_rows: int64 (n,), ascending: the rows of the searched table that the query asks with.
         chances: what hits of this query are worth by what ranks them; None where that is not known.
+        keep: what ranks nine in ten of what is relevant is at least this; None where that is not known.
         wanted: how many candidates there is use for, at most: the hits that are passed over among them.
     """
 
@@ -107,6 +108,7 @@ class StageContext:
     own_rows: NDArray[np.int64]
     wanted: int
     chances: "Chances | None" = None
+    keep: float | None = None
 
 
 Stage = Callable[[Candidates], Candidates]

@@ -1,6 +1,6 @@
 """The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-    encode -> retrieve, corrected -> leave out -> probabilities -> distinct -> describe
+    encode -> retrieve, corrected -> leave out -> probabilities -> distinct -> sort -> describe
 
 Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
 encoded in one call, and queries that look for the same number of the same rows are searched in one.
@@ -20,6 +20,7 @@ from mmsearch.gallery import Gallery
 from mmsearch.items import IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
+from mmsearch.search.by_date import sort_by_date
 from mmsearch.search.candidates import Candidates, MakeStage, Stage, StageContext
 from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of, side_by_side, why_gone
@@ -50,6 +51,7 @@ STAGES: tuple[MakeStage, ...] = (
     leave_out_low_scores,
     add_probabilities,
     leave_out_near_duplicates,
+    sort_by_date,
 )
 """What candidates go through between being retrieved and being described, in this order."""
 
@@ -223,7 +225,7 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
     Queries that look as far among the same rows are searched in one call.
     """
     vectors: dict[_PendingQuery, NDArray[np.float32]] = {}
-    for one in chains:
+    for one in _without_error([*chains]):
         with one.may_fail():
             vectors[one] = one.vector()
     looking = {one: one.query.wanted + len(one.own_rows) for one in vectors}
@@ -262,9 +264,15 @@ class _Chain:
         self, asked: _PendingQuery, gallery: Gallery, stages: Sequence[MakeStage], table_scores: "TableScores | None"
     ) -> None:
         self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
-        context = StageContext(asked.query, gallery, asked.own_rows, asked.query.wanted, asked.chances)
-        made = (make(context) for make in stages)
-        self._stages: list[Stage] = [stage for stage in made if stage is not None]
+        query = asked.query
+        # What is to be sorted anew is wanted as a whole.
+        wanted = query.wanted if query.sort == "rank" else gallery.live_rows(query.table)
+        keep = table_scores.record.keep if table_scores is not None and asked.chances is not None else None
+        context = StageContext(query, gallery, asked.own_rows, wanted, asked.chances, keep)
+        self._stages: list[Stage] = []
+        with asked.may_fail():
+            made = (make(context) for make in stages)
+            self._stages = [stage for stage in made if stage is not None]
 
     def settle(self, neighbours: Neighbours, look: int) -> bool:
         """Answer from what was retrieved, (n,) each; False where more is needed. look: so many rows were asked for."""

@@ -22,7 +22,7 @@ def chances_for(query: Query, scores: "TableScores | None", alpha: float) -> "Ch
     if why is None:
         assert scores is not None
         return scores.record.chances
-    if query.min_probability is not None:
+    if query.min_probability is not None or query.sort == "date":
         raise QueryError(f"the probability of hits is not known: {why}")
     return None
 

@@ -23,6 +23,7 @@ __all__ = [
     "CORRECTIONS",
     "NEAR_DUPLICATE",
     "SLOT",
+    "SORTS",
     "ImagePart",
     "ItemPart",
     "Part",
@@ -41,6 +42,7 @@ Of 500 different COCO photos under CLIP ViT-B/16 no two reach it: the closest pa
 JPEG quality 50 or at half their size do under the bundled model (tests/test_ask.py)."""
 
 CORRECTIONS = ("measured", "general", "none")
+SORTS = ("rank", "date")
 
 SLOT = "{}"
 """Where a template takes the text."""
@@ -110,6 +112,7 @@ class Query:
         distinct: hits with at least this cosine to a better hit (or to an item that is asked with) are left out.
         correct: how hits are corrected for hubs where the gallery was calibrated: "measured": as it was seen to help;
             "general": also where nothing was measured; "none".
+        sort: "rank": best first; "date": what is likely relevant, newest first. The gallery has to be calibrated.
         id: its name in a TREC run.
         title: how people call it; by default made from its parts.
 
@@ -126,6 +129,7 @@ class Query:
     min_probability: float | None = None
     distinct: float | None = None
     correct: str = "measured"
+    sort: str = "rank"
     id: str = "1"
     title: str = ""
 
@@ -153,8 +157,9 @@ class Query:
                 raise QueryError(f"{name} is {cosine}; scores are cosines, between -1 and 1")
         if self.min_probability is not None and not 0 <= self.min_probability <= 1:
             raise QueryError(f"the lowest probability is {self.min_probability}; it is between 0 and 1")
-        if self.correct not in CORRECTIONS:
-            raise QueryError(f"correct of a query is {self.correct!r}; it is one of {', '.join(CORRECTIONS)}")
+        for name, value, words in (("correct", self.correct, CORRECTIONS), ("sort", self.sort, SORTS)):
+            if value not in words:
+                raise QueryError(f"{name} of a query is {value!r}; it is one of {', '.join(words)}")
         if not self.title:
             object.__setattr__(self, "title", _title(self.parts))
 
@@ -175,6 +180,7 @@ class Query:
             *([f"where {self.where}"] if self.where else []),
             *([f"score at least {self.min_score:g}"] if self.min_score is not None else []),
             *([f"probability at least {self.min_probability:g}"] if self.min_probability is not None else []),
+            *(["newest first, of what is likely relevant"] if self.sort == "date" else []),
             *(["near-duplicates left out"] if self.distinct is not None else []),
         ]
 
@@ -233,6 +239,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "min_probability": (float, int, type(None)),
     "distinct": (float, int, type(None)),
     "correct": (str,),
+    "sort": (str,),
     "id": (str,),
     "title": (str,),
 }

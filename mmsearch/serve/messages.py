@@ -95,6 +95,9 @@ class QueryBody(_Message):
     correct: Literal["measured", "general", "none"] = Field(
         "measured", description="Correct hits for hubs as that was seen to help, also unmeasured, or not at all."
     )
+    sort: Literal["rank", "date"] = Field(
+        "rank", description="date: newest first, of what is likely relevant. The gallery has to be calibrated."
+    )
     templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
         default_factory=list, max_length=REQUEST.templates, description="Each text is put in the place of {} in each."
     )

@@ -185,6 +185,8 @@ export interface QueryBody {
   distinct?: boolean | number | null;
   /** Correct hits for hubs as that was seen to help, also unmeasured, or not at all. */
   correct?: "measured" | "general" | "none";
+  /** date: newest first, of what is likely relevant. The gallery has to be calibrated. */
+  sort?: "rank" | "date";
   /** Each text is put in the place of {} in each. */
   templates?: Array<string>;
   /** Its name among others. For the client. */
