@@ -151,6 +151,18 @@ def vectors(
         list[str],
         typer.Option(metavar="FILE", help="Vectors of captions, as often as images; compared with the first."),
     ],
+    bank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Vectors of texts that correct images for hubs, in the same forms; none of them may be of a caption "
+            "that asks. Default: text_to_image is not corrected.",
+        ),
+    ] = None,
+    image_bank: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Vectors of other images, which correct captions for image_to_text."),
+    ] = None,
     qrels: Annotated[
         Path | None,
         typer.Option(
@@ -181,6 +193,8 @@ def vectors(
     with display(interrupted="nothing was written") as shown:
         evaluation = run(
             list(zip(images, captions, strict=True)),
+            bank=bank,
+            image_bank=image_bank,
             qrels=qrels,
             image_ids=image_ids,
             caption_ids=caption_ids,

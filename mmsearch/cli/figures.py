@@ -8,8 +8,16 @@ from mmsearch.cli.options import say
 
 if TYPE_CHECKING:
     from mmsearch.ann import Effort
-    from mmsearch.evaluation import Comparison, EvaluationReport, SystemResult, ViaIndex, ZeroShotReport
-    from mmsearch.metrics import Difference, DirectionResult
+    from mmsearch.evaluation import (
+        Comparison,
+        Corrected,
+        EvaluationReport,
+        PresenceCalibration,
+        SystemResult,
+        ViaIndex,
+        ZeroShotReport,
+    )
+    from mmsearch.metrics import Difference, DirectionResult, Estimate
 
 __all__ = ["print_evaluation", "print_zeroshot"]
 
@@ -37,9 +45,7 @@ def print_evaluation(report: "EvaluationReport", *, compare: bool) -> None:
 def _print_system(system: "SystemResult") -> None:
     where = f" on {system.device}, {system.precision}" if system.device else ""
     print(f"\n{system.name}{where}")
-    header = "".join(f"{f'R@{k}':>8}" for k in system.text_to_image.recall)
-    header += f"{'median':>9}{'mean rank':>11}{'MRR':>8}{'mAP@10':>8}{'nDCG@10':>9}{'queries':>9}{'gallery':>9}"
-    print(f"{'':15}{header}")
+    _print_header(system)
     for direction in system.directions:
         _print_direction(direction)
     for part in system.via_index:
@@ -58,10 +64,54 @@ def _print_system(system: "SystemResult") -> None:
     directions = f"{health.effective_rank_images:.1f} of images, {health.effective_rank_texts:.1f} of texts"
     answered = f"the top 1 % of images answer {100 * hubs.top_percent_share:.1f} % of queries"
     print(f"{'':15}effective rank {directions}; hubness {hubs.skewness:.2f}, {answered}")
+    _print_corrected(system, system.corrected)
+    _print_presence(system.calibration)
     if health.collapsed:
         say(f"warning: {system.name}: {' and '.join(health.collapsed)} are collapsed into one spot; ranks are noise")
     if system.truncated:
         say(f"warning: {system.truncated:,} captions are longer than the model reads; their ends were cut")
+
+
+def _print_header(system: "SystemResult") -> None:
+    header = "".join(f"{f'R@{k}':>8}" for k in system.text_to_image.recall)
+    header += f"{'median':>9}{'mean rank':>11}{'MRR':>8}{'mAP@10':>8}{'nDCG@10':>9}{'queries':>9}{'gallery':>9}"
+    print(f"{'':15}{header}")
+
+
+def _print_corrected(system: "SystemResult", corrected: "Corrected") -> None:
+    """The same queries with scores that are corrected for hubs, and what that changes."""
+    if not any(each.alpha for each in corrected.directions):
+        for each in corrected.directions:
+            print(f"corrected      {each.result.direction}: {each.why}")
+        return
+    print(f"\n{system.name}, scores corrected for hubs")
+    _print_header(system)
+    for each in corrected.directions:
+        if not each.alpha:
+            print(f"{each.result.direction:15}{each.why}")
+            continue
+        _print_direction(each.result)
+        print(f"{'':15}alpha {each.alpha:g}, k {each.k}; bank: {each.bank:,} vectors, {each.source}")
+        _print_differences(each.differences)
+    print()
+
+
+def _print_presence(presence: "PresenceCalibration | None") -> None:
+    if presence is None:
+        print("calibration    not measured: captions ask for too few images")
+        return
+    asked = f"{presence.queries:,} captions asked with their images among {presence.searched:,}, and without them"
+    print(f"calibration    is there what was asked for? {asked}")
+    forms = {"by score": presence.plain}
+    if presence.corrected is not presence.plain:
+        forms["by corrected"] = presence.corrected
+    for name, judged in forms.items():
+        figures = f"AUROC {_estimate(judged.auroc)}, ECE {_estimate(judged.error)}, Brier {_estimate(judged.brier)}"
+        print(f"  {name:13}{figures}, area of risk and coverage {_estimate(judged.risk_area)}")
+
+
+def _estimate(estimate: "Estimate") -> str:
+    return f"{estimate.value:.3f} [{estimate.interval.low:.3f}, {estimate.interval.high:.3f}]"
 
 
 def _print_direction(direction: "DirectionResult") -> None:

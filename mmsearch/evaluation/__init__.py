@@ -3,6 +3,8 @@
 benchmark_run       benchmarks by name
 benchmark_encoding  benchmarks, images and texts as cached galleries
 measuring           all figures of vectors, and differences of systems
+correcting          the same queries with scores that are corrected for hubs
+calibrating         whether a best score tells that what was asked for is there
 via_index           the same queries through an index
 recall_budget       where recall is lost, stage by stage
 staged_search       benchmarks searched with some stages on
@@ -23,9 +25,13 @@ from mmsearch.evaluation.given_vectors import evaluate_vectors
 from mmsearch.evaluation.recall_budget import evaluate_budget
 from mmsearch.evaluation.records import (
     DEFINITION,
+    Calibration,
     Comparison,
+    Corrected,
+    CorrectedDirection,
     EvaluateOptions,
     EvaluationReport,
+    PresenceCalibration,
     PublishedFigure,
     SystemResult,
     ViaIndex,
@@ -44,9 +50,13 @@ __all__ = [
     "BudgetReport",
     "BudgetStage",
     "DEFINITION",
+    "Calibration",
     "Comparison",
+    "Corrected",
+    "CorrectedDirection",
     "EvaluateOptions",
     "EvaluationReport",
+    "PresenceCalibration",
     "PublishedFigure",
     "RecallChange",
     "SystemResult",

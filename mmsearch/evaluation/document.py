@@ -3,8 +3,14 @@
 from dataclasses import asdict, fields
 from typing import Any
 
-from mmsearch.evaluation.records import EvaluationReport, SystemResult
-from mmsearch.metrics import DirectionResult, RankBounds
+from mmsearch.evaluation.records import (
+    Calibration,
+    CorrectedDirection,
+    EvaluationReport,
+    PresenceCalibration,
+    SystemResult,
+)
+from mmsearch.metrics import DirectionResult, Estimate, RankBounds
 
 __all__ = ["to_json"]
 
@@ -24,6 +30,8 @@ def to_json(report: EvaluationReport, *, per_query: bool = False) -> dict[str, A
     return {
         "text_to_image": systems[0]["text_to_image"],
         "image_to_text": systems[0]["image_to_text"],
+        "corrected": systems[0]["corrected"],
+        "calibration": systems[0]["calibration"],
         "encoder": systems[0]["encoder"],
         "gallery": systems[0]["gallery"],
         **other_fields,
@@ -41,6 +49,13 @@ def _system_document(system: SystemResult, *, per_query: bool) -> dict[str, Any]
     document["via_index"] = [
         {**asdict(part), "recall": {f"R@{k}": value for k, value in part.recall.items()}} for part in system.via_index
     ]
+    text_to_image = system.corrected.text_to_image
+    document["corrected"] = {
+        **{each.result.direction: _corrected_document(each) for each in system.corrected.directions},
+        "alpha": text_to_image.alpha,
+        "k": text_to_image.k,
+    }
+    document["calibration"] = system.calibration and _presence_document(system.calibration)
     for direction in system.directions:
         bounds: RankBounds = getattr(system.evidence, direction.direction).bounds
         document[direction.direction] = _direction_document(direction) | (
@@ -66,3 +81,51 @@ def _direction_document(direction: DirectionResult) -> dict[str, Any]:
         "intervals": {name: [interval.low, interval.high] for name, interval in direction.intervals.items()},
         "wilson": {f"R@{k}": [interval.low, interval.high] for k, interval in direction.wilson.items()},
     }
+
+
+def _corrected_document(corrected: CorrectedDirection) -> dict[str, Any]:
+    return {
+        **_direction_document(corrected.result),
+        "alpha": corrected.alpha,
+        "k": corrected.k,
+        "fold_settings": [{"alpha": alpha, "k": k} for alpha, k in corrected.fold_settings],
+        "bank": {"source": corrected.source, "vectors": corrected.bank},
+        "why": corrected.why,
+        "differences": {
+            name: {
+                "difference": difference.value,
+                "low": difference.interval.low,
+                "high": difference.interval.high,
+                "p": difference.p,
+            }
+            for name, difference in corrected.differences.items()
+        },
+    }
+
+
+def _presence_document(presence: PresenceCalibration) -> dict[str, Any]:
+    return {
+        "queries": presence.queries,
+        "searched": presence.searched,
+        "plain": _calibration_document(presence.plain),
+        "corrected": _calibration_document(presence.corrected),
+    }
+
+
+def _calibration_document(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "ECE": _estimate_document(calibration.error),
+        "Brier": _estimate_document(calibration.brier),
+        "AUROC": _estimate_document(calibration.auroc),
+        "AURC": _estimate_document(calibration.risk_area),
+        "forms": calibration.forms,
+        "reliability": [
+            {"count": each.count, "predicted": each.predicted, "present": _estimate_document(each.relevant)}
+            for each in calibration.bins
+        ],
+        "risk_coverage": {"coverage": calibration.coverage, "risk": calibration.risk},
+    }
+
+
+def _estimate_document(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.interval.low, "high": estimate.interval.high}

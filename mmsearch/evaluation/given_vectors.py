@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError
+from mmsearch.evaluation.correcting import Banks, DirectionBanks, given_bank
 from mmsearch.evaluation.measuring import build_report, build_system_result, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
 from mmsearch.locations import expanded
@@ -28,6 +29,8 @@ _BLOCK = 8_192
 def evaluate_vectors(
     systems: Sequence[tuple[str, str]],
     *,
+    bank: str | None = None,
+    image_bank: str | None = None,
     qrels: Path | None = None,
     image_ids: Path | None = None,
     caption_ids: Path | None = None,
@@ -38,10 +41,12 @@ def evaluate_vectors(
     """Measure retrieval between vectors of images and of captions, both directions.
 
     systems: (images, captions), each `FILE.npy` of (n, dim), `FILE.npy[I]` for part I of (parts, n, dim), or
-    `FILE.parquet` with a column `embedding`; several are compared with the first. qrels: TREC lines, a caption's id
-    first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column `id`, `path`
-    or `row_id`, or the lines of image_ids and caption_ids; captions may be equal texts. All vectors are normalised, in
-    float64 (8 bytes a number in memory); the report says so where their lengths were not near 1.
+    `FILE.parquet` with a column `embedding`; several are compared with the first. bank, image_bank: likewise vectors of
+    texts, and of images, that nobody here asks with: by these images are corrected for texts, and captions for images;
+    whatever stands in a bank counts for every item, since nobody knows to which it belongs. qrels: TREC lines, a
+    caption's id first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column
+    `id`, `path` or `row_id`, or the lines of image_ids and caption_ids; captions may be equal texts. All vectors are
+    normalised, in float64 (8 bytes a number in memory); the report says so where their lengths were not near 1.
     Raises BenchmarkError.
     """
     results: list[SystemResult] = []
@@ -69,7 +74,8 @@ def evaluate_vectors(
         unit_images, unit_captions = (
             _normalise(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
         )
-        measurements = measure(unit_images, unit_captions, items, ks, progress=progress, announce=announce)
+        banks = Banks(*(_read_bank(file, images.shape[1], problems) for file in (bank, image_bank)))
+        measurements = measure(unit_images, unit_captions, items, ks, banks=banks, progress=progress, announce=announce)
         results.append(build_system_result(measurements, name, precision=str(images.dtype)))
     if items is None:
         raise BenchmarkError("no vectors: give at least one file of images and one of captions")
@@ -102,6 +108,18 @@ def _read_vectors(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
         hint = f"; name a part: {file}[0]" if array.ndim == 3 else ""
         raise BenchmarkError(f"vectors: {file} is {array.dtype} of shape {array.shape}, not floats of (n, dim){hint}")
     return array, None
+
+
+def _read_bank(file: str | None, dim: int, problems: list[str]) -> DirectionBanks | None:
+    if file is None:
+        return None
+    vectors, _ = _read_vectors(file)
+    if vectors.shape[1] != dim:
+        raise BenchmarkError(
+            f"the bank {file} has vectors of {vectors.shape[1]} dimensions, and what it is to correct of {dim}: give "
+            "vectors of the same model"
+        )
+    return given_bank(_normalise(vectors, file, problems), Path(file).name)
 
 
 def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:

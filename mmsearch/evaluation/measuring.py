@@ -11,13 +11,24 @@ from importlib.metadata import version as version_of
 
 import numpy as np
 
-from mmsearch.evaluation.records import Comparison, EvaluationReport, Evidence, Items, SystemResult
+from mmsearch.evaluation.calibrating import calibrate_presence
+from mmsearch.evaluation.correcting import Banks, Side, correct_direction, own_banks, split_images
+from mmsearch.evaluation.records import (
+    Comparison,
+    Corrected,
+    EvaluationReport,
+    Evidence,
+    Items,
+    PresenceCalibration,
+    SystemResult,
+)
 from mmsearch.identity import EncoderIdentity
 from mmsearch.locations import Location
 from mmsearch.metrics import (
     Direction,
     DirectionResult,
     Hubness,
+    Ids,
     Interval,
     Ranking,
     SpaceHealth,
@@ -61,6 +72,8 @@ class Measurements:
     health: SpaceHealth
     hubness: dict[Direction, Hubness]
     evidence: Evidence
+    corrected: Corrected
+    calibration: PresenceCalibration | None
     seconds: float
 
 
@@ -70,11 +83,16 @@ def measure(
     items: Items,
     ks: Sequence[int],
     *,
+    banks: Banks | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Measurements:
     """All figures of vectors: images (n_images, dim) and captions (n_captions, dim), both L2-normalised, in the order
-    of `items`."""
+    of `items`.
+
+    banks: what scores are corrected by; None: by other captions and images of what is measured, each of whose captions
+    then belongs to one image.
+    """
     started = time.monotonic()
     forward, backward = _rank_both_directions(
         images, captions, items, max(10, *ks), _RankingProgress(progress, announce)
@@ -94,6 +112,7 @@ def measure(
     image_to_text = summarize(
         "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.query_images)
     )
+    corrected, calibration = _correct_and_calibrate(images, captions, items, ks, banks, forward, backward, progress)
     shares = [recall_at_k(side.bounds.ranks, k) for side in (forward, backward) for k in MEAN_RECALL_KS]
     return Measurements(
         text_to_image=text_to_image,
@@ -106,8 +125,38 @@ def measure(
             "image_to_text": hubness(backward.top, len(captions)),
         },
         evidence=Evidence(images, captions, forward, backward),
+        corrected=corrected,
+        calibration=calibration,
         seconds=time.monotonic() - started,
     )
+
+
+def _correct_and_calibrate(
+    images: Vectors,
+    captions: Vectors,
+    items: Items,
+    ks: Sequence[int],
+    banks: Banks | None,
+    forward: Ranking,
+    backward: Ranking,
+    progress: ProgressCallback,
+) -> tuple[Corrected, PresenceCalibration | None]:
+    folds = split_images(items)
+    banks = banks or own_banks(images, captions, items, folds)
+
+    def side(direction: Direction, queries: Vectors, gallery: Vectors, asking: Ids, plain: Ranking) -> Side:
+        return Side(direction, queries, gallery, plain.relevant, asking, len(images), folds[asking], plain)
+
+    text_side = side("text_to_image", captions[items.query_captions], images, items.image_of_caption, forward)
+    image_side = side("image_to_text", images[items.query_images], captions, items.query_images, backward)
+    progress(Progress("correcting", 0, 3))
+    text_to_image, vectors = correct_direction(text_side, banks.text_to_image, ks)
+    progress(Progress("correcting", 1, 3))
+    image_to_text, _ = correct_direction(image_side, banks.image_to_text, ks)
+    progress(Progress("correcting", 2, 3))
+    calibration = calibrate_presence(text_side, vectors)
+    progress(Progress("correcting", 3, 3))
+    return Corrected(text_to_image, image_to_text), calibration
 
 
 def build_report(
@@ -174,6 +223,8 @@ def build_system_result(
         gallery=gallery,
         via_index=(),
         published=(),
+        corrected=measurements.corrected,
+        calibration=measurements.calibration,
         encode_seconds=encode_seconds,
         rank_seconds=measurements.seconds,
         evidence=measurements.evidence,

@@ -10,23 +10,30 @@ from mmsearch.metrics import (
     Difference,
     Direction,
     DirectionResult,
+    Estimate,
     Hubness,
     Ids,
     Interval,
     Ranking,
     Relevance,
+    ReliabilityBin,
     SpaceHealth,
     Vectors,
 )
+from mmsearch.scoring import Form
 from mmsearch.sources import USUAL_NAMES, ColumnNames
 
 __all__ = [
     "DEFINITION",
+    "Calibration",
     "Comparison",
+    "Corrected",
+    "CorrectedDirection",
     "EvaluateOptions",
     "EvaluationReport",
     "Evidence",
     "Items",
+    "PresenceCalibration",
     "PublishedFigure",
     "SystemResult",
     "ViaIndex",
@@ -39,7 +46,12 @@ DEFINITION = (
     "Intervals are the middle 95 % of 2,000 bootstrap samples of images, each with all its captions (seed 0). Where "
     "all queries agree (0 or 100 %) they collapse, and Wilson's interval, of as many independent draws as there are "
     "asking images, is given. Mean recall is the mean of R@1, R@5 and R@10 of both directions, whatever k is asked "
-    "for. MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less."
+    "for. MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less. "
+    "Corrected: a score minus alpha times the mean of the k best scores of its item with a bank of other queries; the "
+    "queries of each half of the images are corrected by what those of the other half chose, the setting that is named "
+    "is the choice of all, and where the interval of the gain in MRR does not lie above zero nothing is corrected. "
+    "Calibration: every caption asks twice, with its images among all that captions ask for and with them taken away; "
+    "the chance that they are there is fitted on one half of the images and judged on the other."
 )
 
 
@@ -155,6 +167,86 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectedDirection:
+    """The same queries with scores that are corrected for hubs.
+
+    Attributes:
+        result: The figures, each query corrected by the setting that the other half of the queries chose; the plain
+            ones where nothing is corrected.
+        alpha: The share of an item's mean that is taken away, chosen on all queries; 0 for no correction.
+        k: Of so many scores with the bank is the mean.
+        fold_settings: (alpha, k) as the queries of each fold chose it; empty where nothing is corrected.
+        source: Where the bank comes from; None where there is none.
+        bank: How many vectors it has.
+        why: What was seen, or why nothing is corrected, in words.
+        differences: Figure -> corrected minus plain, with interval and p.
+    """
+
+    result: DirectionResult
+    alpha: float
+    k: int
+    fold_settings: tuple[tuple[float, int], ...]
+    source: str | None
+    bank: int
+    why: str
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """Both directions with corrected scores."""
+
+    text_to_image: CorrectedDirection
+    image_to_text: CorrectedDirection
+
+    @property
+    def directions(self) -> tuple[CorrectedDirection, CorrectedDirection]:
+        return self.text_to_image, self.image_to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Whether a best score tells that what was asked for is there.
+
+    Attributes:
+        forms: Of the probability that judges the queries of each fold.
+        error: The expected calibration error.
+        brier: The Brier score.
+        auroc: The area under the ROC curve.
+        risk_area: The area under the curve of risk and coverage.
+        bins: The reliability diagram.
+        coverage: Points of that curve: the share of queries that are answered, the surest first.
+        risk: The share of those whose image is not there.
+    """
+
+    forms: tuple[Form, Form]
+    error: Estimate
+    brier: Estimate
+    auroc: Estimate
+    risk_area: Estimate
+    bins: tuple[ReliabilityBin, ...]
+    coverage: tuple[float, ...]
+    risk: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceCalibration:
+    """Captions that ask with their images among those searched, and with them taken away.
+
+    Attributes:
+        queries: How many captions asked, each of them twice.
+        searched: Among so many images; without its own where those were taken away.
+        plain: By the best score.
+        corrected: By the best corrected score; the same where nothing is corrected.
+    """
+
+    queries: int
+    searched: int
+    plain: Calibration
+    corrected: Calibration
+
+
+@dataclass(frozen=True, slots=True)
 class SystemResult:
     """What one encoder, prepared and prompted in one way, scores.
 
@@ -166,6 +258,8 @@ class SystemResult:
         truncated: The number of texts longer than the model reads.
         gallery: Where the vectors are cached.
         published: Published figures beside ours, where asked for and known.
+        corrected: The same queries with scores that are corrected for hubs.
+        calibration: Whether best scores tell what is there; None where too few images are asked for to judge.
     """
 
     name: str
@@ -184,6 +278,8 @@ class SystemResult:
     gallery: Location | None
     via_index: tuple[ViaIndex, ...]
     published: tuple[PublishedFigure, ...]
+    corrected: Corrected
+    calibration: PresenceCalibration | None
     encode_seconds: float
     rank_seconds: float
     evidence: Evidence = field(repr=False, compare=False)

@@ -2,9 +2,19 @@
 
 from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.items import CAPTIONS, IMAGES
-from mmsearch.metrics import Difference, DirectionResult, Interval
+from mmsearch.metrics import Difference, DirectionResult, Estimate, Interval
 
-__all__ = ["Table", "format_table", "health_rows", "markdown", "other_rows", "published_rows", "recall_rows"]
+__all__ = [
+    "Table",
+    "calibration_rows",
+    "corrected_rows",
+    "format_table",
+    "health_rows",
+    "markdown",
+    "other_rows",
+    "published_rows",
+    "recall_rows",
+]
 
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
@@ -16,6 +26,8 @@ def markdown(report: EvaluationReport) -> str:
     parts += format_table(recall_rows(report))
     parts += ["", *format_table(other_rows(report))]
     for heading, table in (
+        ("Corrected for hubs", corrected_rows(report)),
+        ("Is there what was asked for?", calibration_rows(report)),
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
         ("Health of the space", health_rows(report)),
@@ -98,6 +110,53 @@ def _format_share(direction: DirectionResult, value: float, name: str, *, interv
 def _format_interval(value: float, interval: Interval | None) -> str:
     """In percent, with the ends of its interval in brackets."""
     return f"{100 * value:.2f}" + (f" [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else "")
+
+
+def corrected_rows(report: EvaluationReport) -> Table:
+    """A row a system and direction: the same queries with corrected scores, and what that changes."""
+    ks = list(report.text_to_image.recall)
+    names = [*(f"R@{k}" for k in ks), "MRR"]
+    header = ["model", "direction", *names, *(f"{name}, corrected minus plain" for name in names)]
+    header += ["alpha", "k", "bank", "what was seen"]
+    rows = []
+    for system in report.systems:
+        for each in system.corrected.directions:
+            figures = {f"R@{k}": each.result.recall[k] for k in ks} | {"MRR": each.result.mean_reciprocal_rank}
+            rows.append(
+                [
+                    system.name,
+                    each.result.direction,
+                    *(_format_share(each.result, value, name) for name, value in figures.items()),
+                    *(_format_difference(name, each.differences[name]) if each.alpha else "0" for name in names),
+                    f"{each.alpha:g}",
+                    str(each.k) if each.alpha else "",
+                    f"{each.bank:,} vectors, {each.source}" if each.source else "none",
+                    each.why,
+                ]
+            )
+    return header, rows
+
+
+def calibration_rows(report: EvaluationReport) -> Table:
+    """A row a system and kind of score: whether best scores tell that what was asked for is there."""
+    header = ["model", "by", "captions", "images", "AUROC", "ECE", "Brier", "area of risk and coverage"]
+    rows = []
+    for system in report.systems:
+        presence = system.calibration
+        if presence is None:
+            continue
+        forms = {"score": presence.plain}
+        if presence.corrected is not presence.plain:
+            forms["corrected"] = presence.corrected
+        for name, judged in forms.items():
+            estimates = (judged.auroc, judged.error, judged.brier, judged.risk_area)
+            counts = [f"{presence.queries:,}", f"{presence.searched:,}"]
+            rows.append([system.name, name, *counts, *map(_format_estimate, estimates)])
+    return header, rows
+
+
+def _format_estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.interval.low:.3f}, {estimate.interval.high:.3f}]"
 
 
 def comparison_rows(report: EvaluationReport) -> Table:

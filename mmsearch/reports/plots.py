@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.evaluation import EvaluationReport, SystemResult
+from mmsearch.evaluation import EvaluationReport, PresenceCalibration, SystemResult
 from mmsearch.exact import scores_of_record
 from mmsearch.metrics import Ids, RankBounds, Vectors
 
@@ -39,7 +39,7 @@ _PAIRS = 200_000
 
 
 def plots(report: EvaluationReport) -> dict[str, str]:
-    """Name -> SVG: recall against k and ranks for all systems together, scores and gap for each."""
+    """Name -> SVG: recall against k and ranks for all systems together, scores, gap and calibration for each."""
     svgs = {
         "recall": draw_svg(partial(_draw_recall, report=report), panels=2),
         "ranks": draw_svg(partial(_draw_ranks, report=report), panels=2),
@@ -48,6 +48,9 @@ def plots(report: EvaluationReport) -> dict[str, str]:
         ending = f".{name}" if len(report.systems) > 1 else ""
         svgs[f"scores{ending}"] = draw_svg(partial(_draw_scores, system=system, report=report), panels=1)
         svgs[f"gap{ending}"] = draw_svg(partial(_draw_gap, system=system), panels=1)
+        if system.calibration is not None:
+            draw = partial(_draw_calibration, presence=system.calibration)
+            svgs[f"calibration{ending}"] = draw_svg(draw, panels=2)
     return svgs
 
 
@@ -174,6 +177,30 @@ def _draw_gap(panels: "list[Axes]", system: SystemResult) -> None:
         title=f"modality gap {system.health.modality_gap:.2f}",
     )
     _draw_legend_below(axes, markerscale=3)
+
+
+def _draw_calibration(panels: "list[Axes]", presence: PresenceCalibration) -> None:
+    reliability, risk = panels
+    reliability.plot([0, 100], [0, 100], color="#999999", linestyle=":", linewidth=1)
+    forms = {"score": presence.plain}
+    if presence.corrected is not presence.plain:
+        forms["corrected"] = presence.corrected
+    for (name, judged), colour in zip(forms.items(), COLOURS, strict=False):
+        shares = np.array([each.relevant.value for each in judged.bins])
+        ends = np.array([[each.relevant.interval.low, each.relevant.interval.high] for each in judged.bins])
+        chances = np.array([each.predicted for each in judged.bins])
+        # Of a skewed bootstrap the share itself may lie outside.
+        around = np.maximum(0, np.stack([shares - ends[:, 0], ends[:, 1] - shares]))
+        reliability.errorbar(
+            100 * chances, 100 * shares, 100 * around, color=colour, marker="o", markersize=4, linewidth=1.2
+        )
+        risk.plot(100 * np.array(judged.coverage), 100 * np.array(judged.risk), color=colour, label=name, linewidth=1.8)
+    reliability.set(xlim=(0, 100), ylim=(0, 100), xlabel="chance that it is there, %", title="reliability")
+    reliability.set_ylabel("captions whose image is there, %")
+    risk.set(xlim=(0, 100), ylim=(0, None), xlabel="captions that are answered, the surest first, %")
+    risk.set_ylabel("of them without their image, %")
+    risk.set_title("risk and coverage")
+    _draw_legend_below(risk)
 
 
 def _draw_legend_below(axes: "Axes", markerscale: float = 1) -> None:

@@ -15,7 +15,9 @@ from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.exact import scores_of_record
 from mmsearch.metrics import Ids
 from mmsearch.reports.markdown import (
+    calibration_rows,
     comparison_rows,
+    corrected_rows,
     health_rows,
     other_rows,
     published_rows,
@@ -38,6 +40,8 @@ def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> st
     parts += ["<h2>Retrieval</h2>", "<p class=faint>Shares in percent; below them their 95 % intervals.</p>"]
     parts += [table_html(recall_rows(report)), table_html(other_rows(report))]
     for heading, table in (
+        ("Corrected for hubs", corrected_rows(report)),
+        ("Is there what was asked for?", calibration_rows(report)),
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
     ):

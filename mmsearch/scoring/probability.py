@@ -63,9 +63,14 @@ class Probability:
         >>> chance([0.0, 0.25, 0.5], 9).round(2).tolist()
         [0.25, 0.5, 0.75]
         """
-        index = self.intercept + _features(scores, searched) @ np.array([self.slope, self.searched_slope])
+        index = self.index(scores, searched)
         chances = _sigmoid(index) if self.form == "platt" else np.interp(index, self.knots, self.levels)
         return np.clip(chances, self.lowest, self.highest)
+
+    def index(self, scores: ArrayLike, searched: ArrayLike) -> Floats:
+        """a + b * score + c * log(searched), which brings scores of different fits to one scale; see `__call__`."""
+        index: Floats = self.intercept + _features(scores, searched) @ np.array([self.slope, self.searched_slope])
+        return index
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of strings, floats and lists of floats."""
