@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.metrics.relevance import Ids
-from mmsearch.metrics.uncertainty import RESAMPLES, SEED, Estimate, Interval, image_draws
+from mmsearch.metrics.uncertainty import RESAMPLES, SEED, Estimate, Interval, image_draws, intervals
 
 __all__ = [
     "ReliabilityBin",
@@ -30,10 +30,10 @@ Floats: TypeAlias = NDArray[np.float64]
 Answers: TypeAlias = NDArray[np.bool_]
 """(n,), whether each sample is relevant, or right."""
 _Statistic: TypeAlias = Callable[[Floats], Floats]
-"""From the weights of samples, (some, n), to a value for each row of weights, NaN where it has none."""
+"""From how often each image is drawn, (some, n_images), to a value for each row, NaN where it has none."""
 
 BINS = 10
-_WEIGHTS_AT_ONCE = 1 << 22
+_WEIGHTS_AT_ONCE = 1 << 20  # few enough to stay in a cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,22 @@ def reliability(
     """
     _check(chances, relevant)
     bin_of_sample = _equal_mass_bins(chances, bins)
-    found = []
-    for number in range(int(bin_of_sample.max()) + 1):
+    width = int(bin_of_sample.max()) + 1
+    cells = image_of_sample * width + bin_of_sample
+    hits, counts = (np.bincount(cells, each, n_images * width).reshape(n_images, width) for each in (relevant, None))
+
+    def shares(drawn: Floats) -> Floats:
+        totals = drawn @ counts
+        found: Floats = np.divide(drawn @ hits, totals, out=np.full(totals.shape, math.nan), where=totals > 0)
+        return found
+
+    resampled = _resample(shares, image_of_sample, n_images)
+    diagram = []
+    for number in range(width):
         inside = bin_of_sample == number
-        share = _estimate(_mean(relevant[inside].astype(np.float64)), image_of_sample[inside], n_images)
-        found.append(ReliabilityBin(int(inside.sum()), float(chances[inside].mean()), share))
-    return tuple(found)
+        share = Estimate(float(relevant[inside].mean()), Interval.of(resampled[:, number]))
+        diagram.append(ReliabilityBin(int(inside.sum()), float(chances[inside].mean()), share))
+    return tuple(diagram)
 
 
 def calibration_error(
@@ -103,9 +113,11 @@ def calibration_error(
     """
     _check(chances, relevant)
     bin_of_sample = _equal_mass_bins(chances, bins)
-    members = np.equal(bin_of_sample[:, None], np.arange(bin_of_sample.max() + 1))
-    apart = members * (chances - relevant)[:, None]
-    return _estimate(lambda w: np.abs(w @ apart).sum(axis=1) / w.sum(axis=1), image_of_sample, n_images)
+    width = int(bin_of_sample.max()) + 1
+    cells = image_of_sample * width + bin_of_sample
+    apart = np.bincount(cells, chances - relevant, n_images * width).reshape(n_images, width)
+    counts = np.bincount(image_of_sample, minlength=n_images)
+    return _estimate(lambda drawn: np.abs(drawn @ apart).sum(axis=1) / (drawn @ counts), image_of_sample, n_images)
 
 
 def brier_score(chances: Floats, relevant: Answers, image_of_sample: Ids, n_images: int) -> Estimate:
@@ -115,7 +127,7 @@ def brier_score(chances: Floats, relevant: Answers, image_of_sample: Ids, n_imag
     0.1
     """
     _check(chances, relevant)
-    return _estimate(_mean((chances - relevant) ** 2), image_of_sample, n_images)
+    return _mean((chances - relevant) ** 2, image_of_sample, n_images)
 
 
 def auroc(scores: Floats, relevant: Answers, image_of_sample: Ids, n_images: int) -> Estimate:
@@ -127,16 +139,15 @@ def auroc(scores: Floats, relevant: Answers, image_of_sample: Ids, n_images: int
     0.875
     """
     _check(scores, relevant)
-    order, starts = _tied_groups(scores)
-    good = relevant[order].astype(np.float64)
+    order, ends = _tied_groups(scores)
+    images, good = image_of_sample[order], relevant[order]
 
-    def area(weights: Floats) -> Floats:
-        weights = weights[:, order]
-        positive = np.add.reduceat(weights * good, starts, axis=1)
-        negative = np.add.reduceat(weights * (1 - good), starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        wins: Floats = (positive * below).sum(axis=1)
+    def area(drawn: Floats) -> Floats:
+        weights = drawn[:, images]
+        positive, negative = (np.cumsum(weights * each, axis=1)[:, ends] for each in (good, ~good))
+        pairs = positive[:, -1] * negative[:, -1]
+        below = (negative + np.pad(negative[:, :-1], ((0, 0), (1, 0)))) / 2
+        wins = np.einsum("rg,rg->r", np.diff(positive, axis=1, prepend=0), below)
         shares: Floats = np.divide(wins, pairs, out=np.full(len(pairs), math.nan), where=pairs > 0)
         return shares
 
@@ -151,8 +162,8 @@ def risk_coverage(confidence: Floats, right: Answers) -> RiskCoverage:
     ([0.25, 0.75, 1.0], [0.0, 0.333, 0.5])
     """
     _check(confidence, right)
-    order, starts = _tied_groups(-confidence)
-    answered, wrong = _answered(np.ones((1, len(confidence))), order, starts, ~right)
+    order, ends = _tied_groups(-confidence)
+    answered, wrong = _answered(np.ones((1, len(confidence))), ends, ~right[order])
     return RiskCoverage(answered[0] / len(confidence), wrong[0] / answered[0])
 
 
@@ -165,10 +176,11 @@ def risk_coverage_area(confidence: Floats, right: Answers, image_of_sample: Ids,
     0.2083
     """
     _check(confidence, right)
-    order, starts = _tied_groups(-confidence)
+    order, ends = _tied_groups(-confidence)
+    images, is_wrong = image_of_sample[order], ~right[order]
 
-    def area(weights: Floats) -> Floats:
-        answered, wrong = _answered(weights, order, starts, ~right)
+    def area(drawn: Floats) -> Floats:
+        answered, wrong = _answered(drawn[:, images], ends, is_wrong)
         risk = np.divide(wrong, answered, out=np.zeros_like(wrong), where=answered > 0)
         total: Floats = (np.diff(answered, axis=1, prepend=0) * risk).sum(axis=1) / answered[:, -1]
         return total
@@ -177,40 +189,47 @@ def risk_coverage_area(confidence: Floats, right: Answers, image_of_sample: Ids,
 
 
 def _estimate(statistic: _Statistic, image_of_sample: Ids, n_images: int) -> Estimate:
-    values = []
-    step = max(1, _WEIGHTS_AT_ONCE // max(1, len(image_of_sample)))
-    for drawn in image_draws(image_of_sample, n_images, resamples=RESAMPLES, seed=SEED):
-        for start in range(0, len(drawn), step):
-            values.append(statistic(drawn[start : start + step, image_of_sample]))
-    value = float(statistic(np.ones((1, len(image_of_sample))))[0])
-    resampled = np.concatenate(values)
+    resampled = _resample(statistic, image_of_sample, n_images)
+    value = float(statistic(np.ones((1, n_images)))[0])
     known = np.isfinite(resampled).any()
     return Estimate(value, Interval.of(resampled) if known else Interval(math.nan, math.nan))
 
 
-def _mean(values: Floats) -> _Statistic:
-    return lambda weights: (weights @ values) / weights.sum(axis=1)
+def _resample(statistic: _Statistic, image_of_sample: Ids, n_images: int) -> Floats:
+    """Of each bootstrap sample, (resamples, …)."""
+    step = max(1, _WEIGHTS_AT_ONCE // max(1, len(image_of_sample)))
+    return np.concatenate(
+        [
+            statistic(drawn[start : start + step])
+            for drawn in image_draws(image_of_sample, n_images, resamples=RESAMPLES, seed=SEED)
+            for start in range(0, len(drawn), step)
+        ]
+    )
 
 
-def _answered(weights: Floats, order: Ids, starts: Ids, wrong: Answers) -> tuple[Floats, Floats]:
-    """(some, n_groups): how much weight is answered down to each group, and how much of it wrongly."""
-    weights = weights[:, order]
-    answered = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1)
-    return answered, np.cumsum(np.add.reduceat(weights * wrong[order], starts, axis=1), axis=1)
+def _mean(values: Floats, image_of_sample: Ids, n_images: int) -> Estimate:
+    figures = {"mean": values}
+    return Estimate(float(values.mean()), intervals(figures, image_of_sample, n_images)["mean"])
+
+
+def _answered(weights: Floats, ends: Ids, wrong: Answers) -> tuple[Floats, Floats]:
+    """(some, n_groups): how much weight is answered down to each group, and how much of it wrongly; all in order."""
+    return np.cumsum(weights, axis=1)[:, ends], np.cumsum(weights * wrong, axis=1)[:, ends]
 
 
 def _tied_groups(values: Floats) -> tuple[Ids, Ids]:
-    """The ascending order of values, and where in it each group of equal ones starts."""
+    """The ascending order of values, and where in it each group of equal ones has its last."""
     order = np.argsort(values, kind="stable")
     in_order = values[order]
-    return order, np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]]))
+    return order, np.flatnonzero(np.concatenate([in_order[1:] != in_order[:-1], [True]]))
 
 
 def _equal_mass_bins(chances: Floats, bins: int) -> Ids:
     """The bin of each sample, (n,): from 0, none empty."""
-    order, starts = _tied_groups(chances)
+    order, lasts = _tied_groups(chances)
     # A group of equal chances belongs where its middle is.
-    ends = np.append(starts[1:], len(chances))
+    ends = lasts + 1
+    starts = np.append(0, ends[:-1])
     group_bin = np.minimum((starts + ends) * bins // (2 * len(chances)), bins - 1)
     _, group_bin = np.unique(group_bin, return_inverse=True)
     bin_of_sample = np.empty(len(chances), np.int64)

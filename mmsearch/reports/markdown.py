@@ -116,8 +116,7 @@ def corrected_rows(report: EvaluationReport) -> Table:
     """A row a system and direction: the same queries with corrected scores, and what that changes."""
     ks = list(report.text_to_image.recall)
     names = [*(f"R@{k}" for k in ks), "MRR"]
-    header = ["model", "direction", *names, *(f"{name}, corrected minus plain" for name in names)]
-    header += ["alpha", "k", "bank", "what was seen"]
+    header = ["model", "direction", *names, *(f"{name} gain" for name in names), "alpha", "k", "bank"]
     rows = []
     for system in report.systems:
         for each in system.corrected.directions:
@@ -130,8 +129,7 @@ def corrected_rows(report: EvaluationReport) -> Table:
                     *(_format_difference(name, each.differences[name]) if each.alpha else "0" for name in names),
                     f"{each.alpha:g}",
                     str(each.k) if each.alpha else "",
-                    f"{each.bank:,} vectors, {each.source}" if each.source else "none",
-                    each.why,
+                    f"{each.bank:,} vectors, {each.source}" if each.alpha else each.why,
                 ]
             )
     return header, rows
