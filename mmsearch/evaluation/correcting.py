@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.evaluation.records import CorrectedDirection, Items
+from mmsearch.exact import VectorBlock, exact_search
 from mmsearch.metrics import (
     Direction,
     DirectionResult,
@@ -41,6 +42,7 @@ __all__ = [
 LEAST_IMAGES = 60
 """So many images have to ask or be asked for: of fewer an interval is wider than any gain."""
 _BANK = 5_000  # a larger bank moves the means little and costs in proportion
+_SAME = 1 - 1e-6  # float32 knows no better whether two vectors are one
 _SCORES = 1 << 27  # the choice looks at so many scores at once; where there are more, at a sample of the queries
 
 
@@ -50,13 +52,13 @@ class DirectionBanks:
 
     Attributes:
         of_fold: The bank that corrects for the queries of each fold.
-        owners: int64 (n_items,), whose own entries in a bank do not count for each item; None where nobody knows them.
+        owners: int64 (n_items,), the owner of each item: what in a bank has the same owner does not count for it.
         source: Where the bank comes from, in words.
         size: How many vectors it has.
     """
 
     of_fold: tuple[Bank, Bank]
-    owners: Ids | None
+    owners: Ids
     source: str
     size: int
 
@@ -86,10 +88,17 @@ def split_images(items: Items) -> Ids:
     return folds
 
 
-def given_bank(vectors: Vectors, source: str) -> DirectionBanks:
-    """A bank whose vectors belong to nobody: float (m, dim), L2-normalised."""
-    bank = Bank(np.ascontiguousarray(vectors, np.float32), np.full(len(vectors), -1, np.int64))
-    return DirectionBanks((bank, bank), None, source, len(vectors))
+def given_bank(vectors: Vectors, items: Vectors, source: str) -> DirectionBanks:
+    """A bank that came without names: vectors (m, dim), for items (n, dim), all L2-normalised.
+
+    Nobody knows to which item its texts belong, so that they count for each. But what is an item itself, as where a
+    gallery's images are given for a bank, does not count for that item: none would be lowered more.
+    """
+    bank = np.ascontiguousarray(vectors, np.float32)
+    nearest = exact_search([VectorBlock(np.arange(len(items)), items)], bank, 1)
+    owners = np.where(nearest.scores[:, 0] > _SAME, nearest.row_ids[:, 0], -1)
+    with_owners = Bank(bank, owners)
+    return DirectionBanks((with_owners, with_owners), np.arange(len(items)), source, len(bank))
 
 
 def own_banks(images: Vectors, captions: Vectors, items: Items, folds: Ids) -> Banks:

@@ -43,8 +43,8 @@ def evaluate_vectors(
     systems: (images, captions), each `FILE.npy` of (n, dim), `FILE.npy[I]` for part I of (parts, n, dim), or
     `FILE.parquet` with a column `embedding`; several are compared with the first. bank, image_bank: likewise vectors of
     texts, and of images, that nobody here asks with: by these images are corrected for texts, and captions for images;
-    whatever stands in a bank counts for every item, since nobody knows to which it belongs. qrels: TREC lines, a
-    caption's id first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column
+    what stands in a bank counts for every item, since nobody knows to which it belongs. qrels: TREC lines, a caption's
+    id first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column
     `id`, `path` or `row_id`, or the lines of image_ids and caption_ids; captions may be equal texts. All vectors are
     normalised, in float64 (8 bytes a number in memory); the report says so where their lengths were not near 1.
     Raises BenchmarkError.
@@ -74,7 +74,7 @@ def evaluate_vectors(
         unit_images, unit_captions = (
             _normalise(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
         )
-        banks = Banks(*(_read_bank(file, images.shape[1], problems) for file in (bank, image_bank)))
+        banks = Banks(_read_bank(bank, unit_images, problems), _read_bank(image_bank, unit_captions, problems))
         measurements = measure(unit_images, unit_captions, items, ks, banks=banks, progress=progress, announce=announce)
         results.append(build_system_result(measurements, name, precision=str(images.dtype)))
     if items is None:
@@ -110,16 +110,16 @@ def _read_vectors(spec: str) -> tuple[Vectors, tuple[str, ...] | None]:
     return array, None
 
 
-def _read_bank(file: str | None, dim: int, problems: list[str]) -> DirectionBanks | None:
+def _read_bank(file: str | None, items: Vectors, problems: list[str]) -> DirectionBanks | None:
     if file is None:
         return None
     vectors, _ = _read_vectors(file)
-    if vectors.shape[1] != dim:
+    if vectors.shape[1] != items.shape[1]:
         raise BenchmarkError(
-            f"the bank {file} has vectors of {vectors.shape[1]} dimensions, and what it is to correct of {dim}: give "
-            "vectors of the same model"
+            f"the bank {file} has vectors of {vectors.shape[1]} dimensions, and what it is to correct of "
+            f"{items.shape[1]}: give vectors of the same model"
         )
-    return given_bank(_normalise(vectors, file, problems), Path(file).name)
+    return given_bank(_normalise(vectors, file, problems), items, Path(file).name)
 
 
 def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
