@@ -1,6 +1,7 @@
 """Where recall is lost: a fault that is put into a stage is found there, and the parts add up to the whole."""
 
 import json
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,15 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from mmsearch import encoders
-from mmsearch.ann import Effort
+from mmsearch.ann import AnnIndex, Effort, build
 from mmsearch.encoders import Encoder
 from mmsearch.errors import AnnIndexError, BenchmarkError, FilterError
 from mmsearch.evaluation import BudgetOptions, BudgetReport, BudgetStage, RecallChange, evaluate, evaluate_budget
-from mmsearch.evaluation.benchmark_encoding import store_as_product
+from mmsearch.evaluation.benchmark_encoding import EncodedBenchmark, store_as_product
 from mmsearch.evaluation.cross_correction import cross_correct
 from mmsearch.evaluation.recall_budget import judge_stages
-from mmsearch.evaluation.records import EvaluateOptions
-from mmsearch.exact import Neighbours
+from mmsearch.evaluation.records import EvaluateOptions, Items
+from mmsearch.evaluation.staged_search import StagedSearch, TunedIndex
+from mmsearch.exact import Neighbours, VectorBlock
 from mmsearch.gallery import Gallery
 from mmsearch.metrics import Difference, Direction, Interval, Relevance, mean_difference
 from mmsearch.reports import budget_markdown, budget_page
@@ -219,6 +221,19 @@ def test_a_filter_loses_what_it_does_not_admit(benchmark: tuple[Path, Path]) -> 
     assert any("image_to_text is measured without the filter" in problem for problem in of_images.problems)
 
 
+def test_what_is_missing_is_left_out_of_every_stage_and_said(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(benchmark[0], tmp_path / "images")
+    (tmp_path / "images" / "03.png").unlink()
+    (tmp_path / "images" / "05.png").write_text("broken")
+    report = measure((tmp_path / "images", benchmark[1]), allow_missing=True, effort=Effort(nprobe=3))
+    assert (report.images, report.captions, report.unreadable) == (22, 44, ("05.png",))
+    assert report.title.endswith("1 MISSING IMAGES LEFT OUT; 1 UNREADABLE IMAGES LEFT OUT")
+    assert report.queries == {"text_to_image": (44, 22), "image_to_text": (22, 44)}
+    asked_in_vain = [problem for problem in report.problems if "has no nprobe" in problem]
+    assert asked_in_vain[0] == "the index Flat of images has no nprobe: what was asked is left out"
+    assert len(asked_in_vain) == 2
+
+
 def test_what_cannot_be_measured_is_said_before_anything_is_encoded(benchmark: tuple[Path, Path]) -> None:
     images, annotations = benchmark
     fake = FakeEncoder()
@@ -326,6 +341,29 @@ def test_mean_difference_is_that_of_both_directions() -> None:
     assert (found.interval.low, found.interval.high) == pytest.approx((-1 / 8, 3 / 8))
 
 
+def search_of(images: NDArray[np.float32], captions: NDArray[np.float32]) -> StagedSearch:
+    """Of as many images as captions, through an index that loses little; every second image is admitted."""
+    pairs = np.arange(len(images))
+    names = tuple(map(str, pairs))
+    relevant = Relevance.one_each(pairs)
+    items = Items(names, (None,) * len(names), names, names, pairs, pairs, relevant, relevant)
+    gallery: Any = None  # nothing is read of it
+    encoded = EncodedBenchmark(images, captions, items, gallery, pairs, pairs, 0, ())
+    blocks = [VectorBlock(pairs, images)]
+    ann = build(
+        "IVF8,Flat",
+        table="images",
+        fingerprint="",
+        dim=images.shape[1],
+        training=lambda: images,
+        blocks=blocks,
+        rows=len(images),
+        seed=0,
+    )
+    tuned = TunedIndex(AnnIndex(ann.faiss_index, ann.row_ids, ann.record, images), Effort(nprobe=6), 0)
+    return StagedSearch(encoded, encoded, {"text_to_image": tuned}, {"text_to_image": pairs[::2]}, 10)
+
+
 def test_no_query_is_corrected_by_itself() -> None:
     world = World()
     images, captions = world.images, np.stack([world.said(f"{number} said so") for number in range(300)])
@@ -340,5 +378,18 @@ def test_no_query_is_corrected_by_itself() -> None:
         for image in (0, 10, 17):
             scores = images[image] @ others[pairs[found.folds != fold] != image].T
             assert lowered[image] == pytest.approx(setting.alpha * np.sort(scores)[-setting.k :].mean(), abs=1e-6)
+    # The same in the pipeline, where it stands for what a query loses to hubs: exactly, through an index and a filter.
+    staged = search_of(images, captions)
+    exact, corrected = staged.ranks("text_to_image", set()), staged.ranks("text_to_image", {"correction"})
+    assert (corrected == 1).mean() > (exact == 1).mean() + 0.05
+    lowered = np.stack([found.lowered[fold] for fold in found.folds])  # type: ignore[misc]
+    by_hand = captions.astype(np.float64) @ images.astype(np.float64).T - lowered
+    is_first = by_hand.argmax(axis=1) == pairs
+    np.testing.assert_array_equal(corrected == 1, is_first)
+    through = staged.ranks("text_to_image", {"codes", "effort", "correction"})
+    assert (exact == 1).mean() < (through == 1).mean() <= is_first.mean()
+    admitted = staged.ranks("text_to_image", {"codes", "effort", "filter", "correction"})
+    np.testing.assert_array_equal(admitted[::2] == 1, by_hand[::2, ::2].argmax(axis=1) == pairs[:150])
+    assert (admitted[1::2] > 10).all()
     few = cross_correct(captions[:50], images[:50], Relevance.one_each(pairs[:50]), pairs[:50], pairs[:50])
     assert (few.trial, few.lowered) == (None, (None, None))

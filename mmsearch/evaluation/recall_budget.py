@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,7 @@ class _BudgetRun:
             verdict=verdict,
             where=self.options.where,
             unreadable=encoded.unreadable,
-            problems=(*map(str, loaded.problems), *self.filter_problems),
+            problems=(*map(str, loaded.problems), *self.filter_problems, *self._effort_problems()),
             benchmark_hash=hash_items(items),
             versions=find_versions(),
             hardware=describe_hardware(),
@@ -164,6 +165,16 @@ class _BudgetRun:
             asked.k_factor if asked.k_factor and tuned.k_factor else tuned.k_factor,
         )
         return TunedIndex(ann, effort, index_options.seed)
+
+    def _effort_problems(self) -> list[str]:
+        """Which settings were asked for that an index does not have."""
+        asked = {name: value for name, value in asdict(self.options.effort).items() if value is not None}
+        return [
+            f"the index {tuned.ann.record.factory} of {_TABLES[direction]} has no {name}: what was asked is left out"
+            for direction, tuned in self.indexes.items()
+            for name in asked
+            if getattr(tuned.effort, name) is None
+        ]
 
     def _stage_names(self) -> list[StageName]:
         names: list[StageName] = ["preprocessing", "float16", "codes", "effort", "filter", "correction"]
