@@ -17,7 +17,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import AnnIndexError, BenchmarkError, FilterError
 from mmsearch.evaluation import BudgetOptions, BudgetReport, BudgetStage, RecallChange, evaluate, evaluate_budget
 from mmsearch.evaluation.benchmark_encoding import EncodedBenchmark, store_as_product
-from mmsearch.evaluation.cross_correction import cross_correct
+from mmsearch.evaluation.measuring import measure as measure_vectors
 from mmsearch.evaluation.recall_budget import judge_stages
 from mmsearch.evaluation.records import EvaluateOptions, Items
 from mmsearch.evaluation.staged_search import StagedSearch, TunedIndex
@@ -341,12 +341,17 @@ def test_mean_difference_is_that_of_both_directions() -> None:
     assert (found.interval.low, found.interval.high) == pytest.approx((-1 / 8, 3 / 8))
 
 
+def pair_items(n: int) -> Items:
+    """As many images as captions, of which each belongs to the image at its position."""
+    names, pairs = tuple(map(str, range(n))), np.arange(n)
+    relevant = Relevance.one_each(pairs)
+    return Items(names, (None,) * n, names, names, pairs, pairs, relevant, relevant)
+
+
 def search_of(images: NDArray[np.float32], captions: NDArray[np.float32]) -> StagedSearch:
     """Of as many images as captions, through an index that loses little; every second image is admitted."""
     pairs = np.arange(len(images))
-    names = tuple(map(str, pairs))
-    relevant = Relevance.one_each(pairs)
-    items = Items(names, (None,) * len(names), names, names, pairs, pairs, relevant, relevant)
+    items = pair_items(len(images))
     gallery: Any = None  # nothing is read of it
     encoded = EncodedBenchmark(images, captions, items, gallery, pairs, pairs, 0, ())
     blocks = [VectorBlock(pairs, images)]
@@ -368,8 +373,8 @@ def test_no_query_is_corrected_by_itself() -> None:
     world = World()
     images, captions = world.images, np.stack([world.said(f"{number} said so") for number in range(300)])
     pairs = np.arange(len(images))
-    relevant = Relevance.one_each(pairs)
-    found = cross_correct(captions, images, relevant, pairs, pairs)
+    staged = search_of(images, captions)
+    found = staged.correction("text_to_image", set())
     assert found.trial is not None
     assert found.trial.helps
     for fold, (setting, lowered) in enumerate(zip(found.settings, found.lowered, strict=True)):
@@ -379,7 +384,6 @@ def test_no_query_is_corrected_by_itself() -> None:
             scores = images[image] @ others[pairs[found.folds != fold] != image].T
             assert lowered[image] == pytest.approx(setting.alpha * np.sort(scores)[-setting.k :].mean(), abs=1e-6)
     # The same in the pipeline, where it stands for what a query loses to hubs: exactly, through an index and a filter.
-    staged = search_of(images, captions)
     exact, corrected = staged.ranks("text_to_image", set()), staged.ranks("text_to_image", {"correction"})
     assert (corrected == 1).mean() > (exact == 1).mean() + 0.05
     lowered = np.stack([found.lowered[fold] for fold in found.folds])  # type: ignore[misc]
@@ -391,5 +395,8 @@ def test_no_query_is_corrected_by_itself() -> None:
     admitted = staged.ranks("text_to_image", {"codes", "effort", "filter", "correction"})
     np.testing.assert_array_equal(admitted[::2] == 1, by_hand[::2, ::2].argmax(axis=1) == pairs[:150])
     assert (admitted[1::2] > 10).all()
-    few = cross_correct(captions[:50], images[:50], Relevance.one_each(pairs[:50]), pairs[:50], pairs[:50])
+    # And as every report of eval has it.
+    measured = measure_vectors(images, captions, pair_items(300), (1,))
+    assert measured.corrected.text_to_image.result.recall[1] == is_first.mean()
+    few = search_of(images[:50], captions[:50]).correction("text_to_image", set())
     assert (few.trial, few.lowered) == (None, (None, None))

@@ -8,7 +8,7 @@ calibrating         whether a best score tells that what was asked for is there
 via_index           the same queries through an index
 recall_budget       where recall is lost, stage by stage
 staged_search       benchmarks searched with some stages on
-cross_correction    the correction for hubs, chosen by other queries than those that it is measured on
+cross_correction    what corrects a direction for hubs, as the stage of a search
 budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.evaluation.records import CorrectedDirection, Items
 from mmsearch.exact import VectorBlock, exact_search
@@ -25,7 +26,7 @@ from mmsearch.metrics import (
     rank_both,
     summarize,
 )
-from mmsearch.scoring import NO_CORRECTION, Bank, Setting, bank_means, try_settings
+from mmsearch.scoring import NO_CORRECTION, Bank, CorrectionTrial, Setting, bank_means, try_settings
 
 __all__ = [
     "LEAST_IMAGES",
@@ -37,6 +38,7 @@ __all__ = [
     "given_bank",
     "own_banks",
     "split_images",
+    "try_banks",
 ]
 
 LEAST_IMAGES = 60
@@ -146,6 +148,18 @@ class Side:
     plain: Ranking
 
 
+def try_banks(
+    queries: Vectors, items: Vectors, relevant: Relevance, image_of_query: Ids, folds: Ids, banks: DirectionBanks
+) -> tuple[list[dict[int, NDArray[np.float64]]], CorrectionTrial]:
+    """The means of items (n_items, dim) for the queries of each fold, and the choice of a setting by queries
+    (n_queries, dim) of at least `LEAST_IMAGES`. image_of_query, folds: (n_queries,)."""
+    means = [bank_means(items, bank.vectors, owners=banks.owners, bank_owners=bank.owners) for bank in banks.of_fold]
+    sample = _sample_queries(len(queries), len(items))
+    scores = queries[sample].astype(np.float32) @ items.astype(np.float32).T
+    clusters = np.unique(image_of_query[sample], return_inverse=True)[1]
+    return means, try_settings(scores, relevant.of(sample), means, folds[sample], clusters)
+
+
 def correct_direction(
     side: Side, banks: DirectionBanks | None, ks: Sequence[int]
 ) -> tuple[CorrectedDirection, tuple[CorrectedVectors, CorrectedVectors] | None]:
@@ -157,14 +171,7 @@ def correct_direction(
     if asking < LEAST_IMAGES:
         why = f"not tried: queries of {asking:,} images, and {LEAST_IMAGES} are needed to judge by"
         return _uncorrected(side, banks, ks, why), None
-    means = [
-        bank_means(side.items, bank.vectors, owners=banks.owners, bank_owners=bank.owners) for bank in banks.of_fold
-    ]
-    sample = _sample_queries(side)
-    scores = side.queries[sample].astype(np.float32) @ side.items.astype(np.float32).T
-    clusters = np.unique(side.image_of_query[sample], return_inverse=True)[1]
-    trial = try_settings(scores, side.relevant.of(sample), means, side.folds[sample], clusters)
-    del scores
+    means, trial = try_banks(side.queries, side.items, side.relevant, side.image_of_query, side.folds, banks)
     chosen_by = trial.fold_settings
 
     def vectors(settings: tuple[Setting, Setting]) -> CorrectedVectors:
@@ -224,9 +231,9 @@ def _summarize(side: Side, ranking: Ranking, ks: Sequence[int]) -> DirectionResu
     return summarize(side.direction, ranking, len(side.items), ks, around, len(np.unique(side.image_of_query)))
 
 
-def _sample_queries(side: Side) -> Ids:
+def _sample_queries(n_queries: int, n_items: int) -> Ids:
     """As many queries as the choice can look at, of both folds, ascending."""
-    most = max(2 * LEAST_IMAGES, _SCORES // max(1, len(side.items)))
-    if len(side.queries) <= most:
-        return np.arange(len(side.queries))
-    return np.sort(np.random.default_rng(0).permutation(len(side.queries))[:most])
+    most = max(2 * LEAST_IMAGES, _SCORES // max(1, n_items))
+    if n_queries <= most:
+        return np.arange(n_queries)
+    return np.sort(np.random.default_rng(0).permutation(n_queries)[:most])

@@ -1,25 +1,21 @@
-"""The correction for hubs, measured fairly: what a query is corrected by was chosen by other images' queries."""
+"""What corrects the scores of a benchmark for hubs: no query judges the choice by which it is corrected."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.exact import Vectors
-from mmsearch.metrics import Ids, Relevance
-from mmsearch.scoring import NO_CORRECTION, CorrectionTrial, Setting, bank_means, try_settings
+from mmsearch.evaluation.correcting import LEAST_IMAGES, own_banks, split_images, try_banks
+from mmsearch.evaluation.records import Items
+from mmsearch.metrics import Direction, Ids, Vectors
+from mmsearch.scoring import NO_CORRECTION, CorrectionTrial, Setting
 
 __all__ = ["CrossCorrection", "cross_correct"]
-
-# As `calibrate` has them: the choice is measured on so many queries, and the bank is as large.
-_QUERIES = 2000
-_BANK = 1024
-_LEAST_IMAGES = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossCorrection:
-    """What is taken from the scores of a benchmark's items, by fold of the queries.
+    """What is taken from the scores of the items of one direction, by fold of its queries.
 
     Attributes:
         folds: The fold of each query, 0 or 1: (n_queries,).
@@ -41,34 +37,24 @@ class CrossCorrection:
         return chosen_by_second, chosen_by_first
 
 
-def cross_correct(
-    queries: NDArray[np.float32],
-    items: Vectors,
-    relevant: Relevance,
-    image_of_query: Ids,
-    image_of_item: Ids,
-    *,
-    seed: int = 0,
-) -> CrossCorrection:
-    """The correction of items (n_items, dim) for queries (n_queries, dim), both L2-normalised.
+def cross_correct(direction: Direction, images: Vectors, captions: Vectors, items: Items) -> CrossCorrection:
+    """The correction of one direction, as the corrected figures of a report have it.
 
-    Half of the images are one fold. The bank for a fold's queries is a sample of the other fold's, and the setting is
-    what the other fold chose: no query stands in its own bank or judges its own choice. image_of_query, image_of_item:
-    what in the bank is about an item's own image does not count for it.
+    images, captions: (n, dim), L2-normalised, in the order of items. The bank for the queries of one half of the images
+    are queries of the other half, which choose the setting too.
     """
-    rng = np.random.default_rng(seed)
-    images = np.unique(image_of_query)
-    folds = (rng.permutation(len(images)) % 2)[np.searchsorted(images, image_of_query)]
-    if len(images) < _LEAST_IMAGES:
+    image_folds = split_images(items)
+    banks = own_banks(images, captions, items, image_folds)
+    if direction == "text_to_image":
+        queries, searched, banks_of_items = captions[items.query_captions], images, banks.text_to_image
+        relevant, image_of_query = items.images_of_caption, items.image_of_caption
+    else:
+        queries, searched, banks_of_items = images[items.query_images], captions, banks.image_to_text
+        relevant, image_of_query = items.captions_of_image, items.query_images
+    folds = image_folds[image_of_query]
+    if len(np.unique(image_of_query)) < LEAST_IMAGES or banks_of_items is None:
         return CrossCorrection(folds, (None, None), None)
-    means = []
-    for fold in (0, 1):
-        bank = np.sort(rng.permutation(np.flatnonzero(folds != fold))[:_BANK])
-        means.append(bank_means(items, queries[bank], owners=image_of_item, bank_owners=image_of_query[bank]))
-    asking = np.sort(rng.permutation(len(queries))[:_QUERIES])
-    scores = queries[asking] @ np.asarray(items, np.float32).T
-    clusters = np.unique(image_of_query[asking], return_inverse=True)[1]
-    trial = try_settings(scores, relevant.of(asking), means, folds[asking], clusters)
+    means, trial = try_banks(queries, searched, relevant, image_of_query, folds, banks_of_items)
     uncorrected = CrossCorrection(folds, (None, None), trial)
     first, second = (
         None if setting == NO_CORRECTION else setting.alpha * means[fold][setting.k]

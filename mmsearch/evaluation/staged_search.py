@@ -72,11 +72,9 @@ class StagedSearch:
         """The correction of what these stages leave of the vectors."""
         key = direction, "preprocessing" in on, "float16" in on
         if key not in self._corrections:
-            of_caption, of_image = self._reference.items.image_of_caption, self._reference.items.query_images
-            asking, asked = (of_caption, of_image) if direction == "text_to_image" else (of_image, of_caption)
-            self._corrections[key] = cross_correct(
-                *self._vectors(direction, on), self._relevant(direction), asking, asked
-            )
+            queries, items = self._vectors(direction, on)
+            images, captions = (items, queries) if direction == "text_to_image" else (queries, items)
+            self._corrections[key] = cross_correct(direction, images, captions, self._reference.items)
         return self._corrections[key]
 
     def _vectors(self, direction: Direction, on: Set[StageName]) -> tuple[NDArray[np.float32], Vectors]:
