@@ -243,3 +243,27 @@ def test_a_token_of_another_cluster_is_sent_nowhere(cluster: Cluster, tmp_path: 
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert report["images"]["added"] == 1000
+
+
+def test_the_node_of_this_machine_dies(tmp_path: Path) -> None:
+    """Ray ends the command from its own code then: the last line says so, and what to do."""
+    command = [sys.executable, "-m", "mmsearch", "embed", str(POSTCARDS), "--ray", "local", "--model", "demo"]
+    home = os.environ | {"HOME": str(tmp_path)}  # where Ray leaves a token
+    with subprocess.Popen(
+        [*command, "-g", str(tmp_path / "g")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=home
+    ) as driver:
+        assert driver.stderr is not None
+        for line in driver.stderr:
+            if "started a Ray cluster" in line:
+                break
+        (raylet,) = [pid for pid in children(driver.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet"]
+        os.kill(raylet, signal.SIGKILL)
+        rest = driver.stderr.read()
+    assert driver.returncode == 1, rest
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1].startswith("mmsearch: error: this process was ended from outside: by Ray"), rest
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process, or one of its threads, has started."""
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
