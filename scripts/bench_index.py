@@ -14,8 +14,6 @@ import argparse
 import json
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,7 +26,7 @@ from mmsearch.exact import Neighbours, exact_search
 from mmsearch.gallery import Gallery
 from mmsearch.metrics import ann_recall_at_k
 from mmsearch.search.general_captions import general_captions
-from scripts.measuring import circumstances
+from scripts.measuring import circumstances, watched
 from scripts.synthetic_gallery import Synthetic, write_gallery
 
 K = 10
@@ -180,24 +178,6 @@ def tuned_on_images(built: dict[str, Any]) -> dict[str, Any]:
     enough = [point for point in built["tried"] if (point["image"] or 0) >= built["recall_target"]]
     effort: dict[str, Any] = min(enough or built["tried"], key=lambda point: point["milliseconds"])["effort"]
     return effort
-
-
-def watched(code: list[str]) -> tuple[dict[str, Any], int]:
-    """The JSON that a Python process prints, and the largest RssAnon that it had."""
-    with subprocess.Popen([sys.executable, "-c", *code], stdout=subprocess.PIPE, text=True) as process:
-        peak = 0
-        while process.poll() is None:
-            try:
-                status = Path(f"/proc/{process.pid}/status").read_text()
-            except OSError:
-                status = ""
-            found = re.search(r"RssAnon:\s*(\d+) kB", status)
-            peak = max(peak, 1024 * int(found[1]) if found else 0)
-            time.sleep(0.05)
-        out = process.stdout.read() if process.stdout else ""
-    if process.returncode:
-        raise SystemExit(f"failed with {process.returncode}")
-    return json.loads(out), peak
 
 
 if __name__ == "__main__":

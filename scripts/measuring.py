@@ -1,6 +1,8 @@
 """What the benchmarks have in common: a full-size model of random weights, a gallery of random vectors, and clocks."""
 
+import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -8,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("circumstances", "fast_of", "keep_bytecode", "median_of", "python", "random_gallery", "random_model"),
-    *("seconds", "seconds_and_work"),
+    *("seconds", "seconds_and_work", "watched"),
 ]
 
 
@@ -59,6 +61,24 @@ def seconds_and_work(command: Sequence[object]) -> tuple[float, float]:
     subprocess.run(list(map(str, command)), capture_output=True, check=True)
     took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def watched(code: list[str]) -> tuple[dict[str, Any], int]:
+    """The JSON that a Python process prints, and the largest RssAnon (Linux) that it had, in bytes."""
+    with subprocess.Popen([sys.executable, "-c", *code], stdout=subprocess.PIPE, text=True) as process:
+        peak = 0
+        while process.poll() is None:
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+            except OSError:
+                status = ""
+            found = re.search(r"RssAnon:\s*(\d+) kB", status)
+            peak = max(peak, 1024 * int(found[1]) if found else 0)
+            time.sleep(0.05)
+        out = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise SystemExit(f"failed with {process.returncode}")
+    return json.loads(out), peak
 
 
 def fast_of(encoder: "Encoder") -> "FastPreprocessing":

@@ -1,9 +1,10 @@
 """Galleries of seeded synthetic vectors with a modality gap, for measuring indexes without a model or pictures.
 
-    python -m scripts.synthetic_gallery FOLDER --rows 1000000 [--dim 512] [--captions 0] [--seed 0]
+    python -m scripts.synthetic_gallery FOLDER --rows 1000000 [--dim 512] [--captions 0] [--linked] [--seed 0]
 
 What is imitated are means measured on CLIP's own vectors: cosine .50 between images, .57 between texts, .09 between an
-image and a text; and that near neighbours of a text lie in more places than those of an image.
+image and a text; and that near neighbours of a text lie in more places than those of an image. With --linked each
+caption says what an image of the gallery shows and names it.
 """
 
 import argparse
@@ -53,8 +54,16 @@ class Synthetic:
     def texts(self, count: int, stream: int = 0) -> NDArray[np.float32]:
         """(count, dim), of about unit length; other texts for each stream."""
         rng = np.random.default_rng([self._seed, 3, stream])
-        said = _FOR_TEXT * self._content(rng, count)
-        said += np.sqrt(1 - _FOR_TEXT**2) * _unit(self._noise(rng, count))
+        return self._saying(self._content(rng, count), rng)
+
+    def texts_of(self, images: NDArray[np.float32], stream: int = 0) -> NDArray[np.float32]:
+        """A text of each image, (count, dim), as `texts` are: what it says is near to what that image shows."""
+        rng = np.random.default_rng([self._seed, 5, stream])
+        return self._saying(_unit(images @ self._basis.T), rng)
+
+    def _saying(self, content: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        said = _FOR_TEXT * content
+        said += np.sqrt(1 - _FOR_TEXT**2) * _unit(self._noise(rng, len(content)))
         return _root(_TEXT_TEXT) * self._text_mean + _root(1 - _TEXT_TEXT) * (_unit(said) @ self._basis)
 
     def _content(self, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
@@ -74,23 +83,46 @@ def _root(share: float) -> np.float32:
     return np.float32(math.sqrt(np.float32(share)))
 
 
-def write_gallery(folder: Path, rows: int, *, dim: int = 512, captions: int = 0, seed: int = 0) -> None:
-    """Write a gallery of `rows` images, and captions that are not those of its images but of their world."""
+def write_gallery(
+    folder: Path,
+    rows: int,
+    *,
+    dim: int = 512,
+    captions: int = 0,
+    linked: bool = False,
+    seed: int = 0,
+) -> None:
+    """Write a gallery of `rows` images, and captions of their world.
+
+    linked: each caption says what an image of its own shows, and names it, so that there are at most as many as images;
+    else none is that of an image.
+    """
     world = Synthetic(dim, seed)
+    described = np.linspace(0, rows - 1, min(captions, rows) if linked else 0).astype(np.int64)
+    said = [] if linked else [world.texts(captions, stream=1)]
     with open_writer(folder, command="synthetic") as writer:
         writer.set_encoder(EncoderIdentity("synthetic", f"declared:synthetic-{dim}-{seed}", dim))
         for block, size in enumerate(_blocks(rows)):
             first = block * BLOCK
             made = [
-                ImageRow(1, f"{n // 1000:06}/{n:09}.jpg", None, None, None, None, None, None, None, None)
+                ImageRow(1, _path(n), None, None, None, None, None, None, None, None)
                 for n in range(first, first + size)
             ]
-            writer.append("images", made, world.images(block)[:size])
+            vectors = world.images(block)[:size]
+            writer.append("images", made, vectors)
             writer.commit()
+            own = described[(described >= first) & (described < first + size)]
+            said += [world.texts_of(vectors[own - first], stream=block)] if linked else []
         if captions:
-            texts = [CaptionRow(f"caption {n}", None, None, None, "synthetic", n) for n in range(captions)]
-            writer.append("captions", texts, world.texts(captions, stream=1))
+            images: list[tuple[int | None, str | None]] = [(1, _path(n)) for n in described.tolist()]
+            images = images or [(None, None)] * captions
+            texts = [CaptionRow(f"caption {n}", *image, None, "synthetic", n) for n, image in enumerate(images)]
+            writer.append("captions", texts, np.concatenate(said))
             writer.commit()
+
+
+def _path(number: int) -> str:
+    return f"{number // 1000:06}/{number:09}.jpg"
 
 
 def _blocks(rows: int) -> Iterator[int]:
@@ -104,9 +136,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--captions", type=int, default=0)
+    parser.add_argument("--linked", action="store_true", help="captions of its images")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    write_gallery(options.folder, options.rows, dim=options.dim, captions=options.captions, seed=options.seed)
+    write_gallery(**vars(options))
 
 
 if __name__ == "__main__":

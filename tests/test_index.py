@@ -578,7 +578,8 @@ def test_the_gap_between_text_and_image_queries_on_real_vectors(tmp_path: Path, 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's RssAnon")
 def test_memory_stays_within_its_bound(tmp_path: Path) -> None:
     """Building and searching 300,000 rows, each in a process of its own that is watched from outside."""
-    from scripts.bench_index import BUILD, SEARCH, watched
+    from scripts.bench_index import BUILD, SEARCH
+    from scripts.measuring import watched
     from scripts.synthetic_gallery import Synthetic, write_gallery
 
     write_gallery(tmp_path / "g", 300_000, captions=300)
