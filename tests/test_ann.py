@@ -27,6 +27,7 @@ from mmsearch.ann import (
     save,
     training_rows_needed,
 )
+from mmsearch.ann.lowering import search_lists, share_by_lists
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.exact import VectorBlock
 from mmsearch.progress import Progress
@@ -539,3 +540,46 @@ def test_a_faiss_that_answers_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch
         parts.load_faiss()
     monkeypatch.setattr(faiss, "__version__", "1.14.2")
     assert parts.load_faiss() is faiss
+
+
+@pytest.mark.parametrize("factory", ["IVF16,PQ16x4fsr", "IVF16,PQ16x4fs", "OPQ8,IVF16,PQ8", "IVF16,SQ8", "IVF16,Flat"])
+def test_what_is_taken_from_scores_is_taken_from_lists_first(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64], factory: str
+) -> None:
+    """And the rest from their rows: together it is what the codes say less what was to be taken."""
+    index = built(factory, vectors, row_ids)
+    lowered = np.random.default_rng(2).uniform(0, 0.4, ROWS)
+    ivf, queries = parts.unwrap_index(index.faiss_index, np.ascontiguousarray(vectors[:5], np.float32))
+    shares = share_by_lists(ivf, lowered)
+    scores, positions = search_lists(ivf, queries, ROWS, shares, selector=None, nprobe=16)
+    by_codes, all_positions = ivf.search(
+        queries, ROWS, params=parts.search_parameters(ivf, None, Effort(nprobe=16), ROWS)
+    )
+    for query in range(5):
+        left, meant = np.empty(ROWS), np.empty(ROWS)
+        left[positions[query]] = scores[query] - shares.left[positions[query]]
+        meant[all_positions[query]] = by_codes[query] - lowered[all_positions[query]]
+        assert left == pytest.approx(meant, abs=0.02)  # FastScan rounds scores to as much
+    dead = parts.select_all_but(np.arange(0, ROWS, 2), ROWS)
+    assert (search_lists(ivf, queries, 50, shares, selector=dead, nprobe=16)[1] % 2 == 1).all()
+
+
+@pytest.mark.parametrize("factory", ["IVF64,PQ32x4fsr", "IVF64,Flat"])
+def test_lists_are_chosen_by_what_is_left_of_their_scores(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64], factory: str, tmp_path: Path
+) -> None:
+    """Where the lists that score best lose most, what is best after that is still found, at the same effort."""
+    index = written(built(factory, vectors, row_ids), vectors, tmp_path)
+    rows = vectors.astype(np.float32)
+    queries = unit_vectors(rows[::100] + 0.05 * np.random.default_rng(3).normal(size=rows[::100].shape)).astype(
+        np.float32
+    )
+    crowded = np.sort(rows @ rows[:500].T, axis=1)[:, -32:].mean(axis=1).astype(np.float64)
+    effort = Effort(nprobe=8, k_factor=5)
+    shares = {}
+    for name, lowered in (("plain", np.zeros(ROWS)), ("corrected", 1.5 * crowded)):
+        found = index.neighbours(queries, 10, effort=effort, lowered=lowered)
+        best = np.argsort(-(queries @ rows.T - lowered), axis=1)[:, :10]
+        shares[name] = np.mean([np.isin(row_ids[best[n]], found.row_ids[n]).mean() for n in range(len(queries))])
+    assert shares["plain"] >= 0.9
+    assert shares["corrected"] >= 0.9

@@ -1,5 +1,6 @@
 """Searches an index: without dead rows, at the effort that is asked for, by the scores of record."""
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.ann.lowering import ListShares, search_lists, share_by_lists
 from mmsearch.ann.parts import parts_of, search_parameters, select_all_but, structure_of, takes_selector, unwrap_index
 from mmsearch.ann.records import Effort, IndexRecord
 from mmsearch.exact import Neighbours, Vectors, rescore, scores_of_record
@@ -21,9 +23,13 @@ _LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
 # For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
 _FACTORS = (2, 5, 10, 20, 40, 80)
 _MOST_CANDIDATES = 4096
-WIDER = 8
+WIDER = 16
 """How many times as many candidates are drawn by their codes where something is taken from the scores: what is best
 then may stand further down in the order of the codes."""
+# Of these, so many times as many as else are scored exactly.
+_MORE_SCORED = 1.5
+# Codes that keep the vectors need few candidates; what is taken from scores moves rows as far there.
+_LEAST_DRAWN = 80
 
 
 class AnnIndex:
@@ -39,6 +45,7 @@ class AnnIndex:
         self.row_ids = row_ids
         self.record = record
         self.vectors = vectors
+        self._shares: ListShares | None = None
 
     def neighbours(
         self,
@@ -62,8 +69,9 @@ class AnnIndex:
             if lowered is None:
                 positions = self._search(some, count, dead_positions, effort, exhaustive=exhaustive)[1]
             else:
-                drawn = self._search(some, WIDER * count, dead_positions, effort, exhaustive=exhaustive)
-                positions = _best_corrected(*drawn, lowered, count)
+                drawn = max(WIDER * count, _LEAST_DRAWN * k)
+                found = self._search_lowered(some, drawn, dead_positions, effort, lowered, exhaustive=exhaustive)
+                positions = _best_corrected(*found, math.ceil(_MORE_SCORED * count))
             return self._rescore(some, positions, k, lowered)
 
         neighbours = search(queries)
@@ -195,6 +203,32 @@ class AnnIndex:
             scores, positions = _search_without_selector(index, queries, k, dead_positions, effort)
         return np.where(positions < 0, np.float32(-np.inf), scores), positions
 
+    def _search_lowered(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        dead_positions: NDArray[np.int64],
+        effort: Effort,
+        lowered: NDArray[np.float64],
+        *,
+        exhaustive: bool,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.floating[Any]]]:
+        """As `_search`, and what is still to be taken from the score of each row of the index."""
+        ivf, seen_queries = unwrap_index(self.faiss_index, np.ascontiguousarray(queries, np.float32))
+        selectable = takes_selector(self.faiss_index) or not len(dead_positions)
+        if structure_of(ivf) != "ivf" or not selectable:
+            found = self._search(queries, k, dead_positions, effort, exhaustive=exhaustive)
+            return *found, lowered
+        shares = self._shares
+        if shares is None or shares.whole is not lowered:
+            shares = self._shares = share_by_lists(ivf, lowered)
+        selector = select_all_but(dead_positions, self.record.rows) if len(dead_positions) else None
+        nprobe = self.record.rows if exhaustive else effort.nprobe or 1
+        scores, positions = search_lists(
+            ivf, seen_queries, min(k, self.record.rows), shares, selector=selector, nprobe=nprobe
+        )
+        return np.where(positions < 0, np.float32(-np.inf), scores), positions, shares.left
+
     def _row_ids_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         row_ids = self.row_ids[np.where(positions < 0, 0, positions)]
         return np.where(positions < 0, -1, row_ids).astype(np.int64, copy=False)
@@ -229,13 +263,13 @@ class AnnIndex:
 
 
 def _best_corrected(
-    scores: NDArray[np.float32], positions: NDArray[np.int64], lowered: NDArray[np.float64], count: int
+    scores: NDArray[np.float32], positions: NDArray[np.int64], lowered: NDArray[np.floating[Any]], count: int
 ) -> NDArray[np.int64]:
     """Of positions (n, m) the `count` best of each row by what is left of their scores, in any order."""
     if positions.shape[1] <= count:
         return positions
-    left = scores - np.where(positions < 0, 0.0, lowered[positions])
-    columns = np.argpartition(-left, count - 1, axis=1)[:, :count]
+    taken = lowered[positions].astype(np.float32, copy=False)
+    columns = np.argpartition(np.where(positions < 0, np.inf, taken - scores), count - 1, axis=1)[:, :count]
     best: NDArray[np.int64] = np.take_along_axis(positions, columns, axis=1)
     return best
 
