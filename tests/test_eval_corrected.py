@@ -87,6 +87,7 @@ def figures(clip: tuple[Floats, Floats], folder: Path, seed: int, bank: str = "c
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_real_vectors_gain_what_is_published(clip: tuple[Floats, Floats], tmp_path: Path) -> None:
     """Over 20 splits; 500 images are searched, and whether an image is there is asked among the 250 that are asked
     for."""
