@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.hits import print_run
-from mmsearch.search.hits import record
+from mmsearch.search.answers import hit_records
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer
@@ -16,8 +16,8 @@ __all__ = ["BATCH_FORMATS"]
 def _jsonl(answers: Iterable["Answer"]) -> None:
     for answer in answers:
         asked = {"query": answer.query.id, "text": answer.query.title}
-        for hit in answer.hits:
-            print(json.dumps(asked | record(hit), ensure_ascii=False))
+        for hit in hit_records(answer):
+            print(json.dumps(asked | hit, ensure_ascii=False))
 
 
 def _trec(answers: Iterable["Answer"]) -> None:

@@ -13,7 +13,8 @@ from mmsearch.cli.options import say
 from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import printable
-from mmsearch.search.hits import columns, record, shown_file
+from mmsearch.search.answers import hit_records
+from mmsearch.search.hits import columns, shown_file
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer
@@ -85,8 +86,8 @@ def _link(hit: "Hit") -> str:
 
 
 def _jsonl(answer: "Answer") -> None:
-    for hit in answer.hits:
-        print(json.dumps(record(hit), ensure_ascii=False))
+    for hit in hit_records(answer):
+        print(json.dumps(hit, ensure_ascii=False))
 
 
 def _csv(answer: "Answer") -> None:
@@ -110,7 +111,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def _cells(answer: "Answer") -> Iterator[list[object]]:
     """The header, then a row a hit."""
-    records = [record(hit) for hit in answer.hits]
+    records = hit_records(answer)
     yield [*(records[0] if records else columns(kind(answer.query.table)))]
     for each in records:
         yield [str(value).lower() if isinstance(value, bool) else value for value in each.values()]
