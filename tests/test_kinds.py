@@ -36,6 +36,7 @@ OTHER_WORDS = {
     "cli/figures.py": "the heading of a column of counts",
     "evaluation/given_vectors.py": "what a sentence counts",
     "metrics/health.py": "the two sides of an embedding space, as its figures name them",
+    "reports/markdown.py": "the heading of a table of counts",
     "reports/plots.py": "the legend of a chart",
 }
 """Where a word that is also the name of a kind means something else."""

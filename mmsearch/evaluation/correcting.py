@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmsearch.evaluation.records import CorrectedDirection, Items
 from mmsearch.exact import VectorBlock, exact_search
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import (
     Direction,
     DirectionResult,
@@ -121,8 +122,8 @@ def own_banks(images: Vectors, captions: Vectors, items: Items, folds: Ids) -> B
 
     numbers = np.arange(len(images))
     return Banks(
-        take(captions, image_of_caption, items.query_captions, "captions", numbers),
-        take(images, numbers, items.query_images, "images", image_of_caption),
+        take(captions, image_of_caption, items.query_captions, CAPTIONS.name, numbers),
+        take(images, numbers, items.query_images, IMAGES.name, image_of_caption),
     )
 
 

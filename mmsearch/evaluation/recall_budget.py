@@ -238,7 +238,7 @@ def _require_enough(loaded: Benchmark, factory: str | None, dim: int) -> None:
     if factory is None:
         return
     needed = training_rows_needed(factory, dim)
-    for noun, count in (("images", len(loaded.images)), ("captions", len(loaded.captions))):
+    for noun, count in ((IMAGES.name, len(loaded.images)), (CAPTIONS.name, len(loaded.captions))):
         if count < needed:
             raise AnnIndexError(
                 f"the index {factory!r} needs at least {needed:,} vectors to be trained, and the benchmark has "
