@@ -120,7 +120,13 @@ def test_several_queries_have_each_their_answer_or_their_error(still: Running) -
         {"parts": [{"text": "blue"}], "k": 2},
     ]
     answers = still.post("/api/queries", {"queries": queries}).json()["answers"]
-    assert [sorted(each)[0] for each in answers] == ["hits", "error", "code", "code", "hits"]
+    assert [next(name for name in ("hits", "code", "error") if name in each) for each in answers] == [
+        "hits",
+        "error",
+        "code",
+        "code",
+        "hits",
+    ]
     assert answers[0] == still.ask("red", k=1)
     assert answers[4] == still.ask("blue", k=2)
     assert answers[2]["code"] == "unknown_picture"

@@ -13,8 +13,7 @@ from mmsearch.cli.options import say
 from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import printable
-from mmsearch.search.answers import hit_records
-from mmsearch.search.hits import columns, shown_file
+from mmsearch.search.hits import columns, hit_records, shown_file
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer

@@ -4,12 +4,15 @@ import base64
 import os
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.items import AnyKind
 from mmsearch.names import shown
 
-__all__ = ["Hit", "base64_text", "columns", "record", "shown_file"]
+if TYPE_CHECKING:
+    from mmsearch.search.answers import Answer
+
+__all__ = ["Hit", "base64_text", "columns", "hit_records", "record", "shown_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,13 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     return base64_text(value) if isinstance(value, bytes) else value
+
+
+def hit_records(answer: "Answer") -> list[dict[str, object]]:
+    """The hits of an answer as programs are given them, each with what is known of the answer as a whole."""
+    of_all = {"any_probability": answer.worth.probability, "above_general": answer.worth.above_general}
+    known = {name: value for name, value in of_all.items() if value is not None}
+    return [record(hit) | known for hit in answer.hits]
 
 
 def shown_file(hit: Hit) -> str | None:
