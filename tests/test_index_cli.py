@@ -3,11 +3,15 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mmsearch.indexing import IndexOptions, index
+from mmsearch.reports import draw_curve
 from tests.conftest import Command
+from tests.fakes import FakeEncoder
 
 
 @pytest.fixture
@@ -114,3 +118,12 @@ def test_a_latency_is_kept(gallery: Path, mmsearch: Command) -> None:
     assert (done.code, done.err) == (0, "")
     for options in ([], ["--nprobe", 4], ["--exact"]):
         assert mmsearch("query", "red", "-k", 2, "-g", gallery, *options, "--format", "paths").out.count("red") == 2
+
+
+def test_a_curve_of_one_effort_is_drawn(gallery: Path, mmsearch: Command, tmp_path: Path) -> None:
+    """On a small gallery all that was tried may take the same time."""
+    report = index(gallery, options=IndexOptions(factory="IVF4,Flat", encoder=FakeEncoder()))
+    for milliseconds in (report.milliseconds, 0.2067223412109132, 1.0):  # the second one rounds badly
+        alone = replace(report.tried[-1], effort=report.effort, milliseconds=milliseconds)
+        drawing = draw_curve(replace(report, tried=(alone,)), tmp_path / "curve.svg")
+        assert ET.parse(drawing).getroot().tag.endswith("svg")

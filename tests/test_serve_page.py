@@ -331,6 +331,7 @@ def test_filters_need_no_sql(visit: Visit) -> None:
     page.check("[name=distinct]")
     visit.settled()
     assert visit.bodies()[-1]["distinct"] is True
+    assert visit.bodies()[-1].get("sort") == "rank"
     assert 1 < page.locator(".tile").count() < 40
     page.keyboard.press("Escape")
     assert not page.is_visible("#filters")
@@ -399,7 +400,7 @@ def test_filters_and_addresses_mean_what_they_say(visit: Visit) -> None:
         {
             "words": "é 日本",
             "table": "captions",
-            "filter": {"path": "a&b=c", "distinct": True, "where": "a = 'b'\nor c"},
+            "filter": {"path": "a&b=c", "distinct": True, "newest": True, "where": "a = 'b'\nor c"},
         },
         {"filter": {"shape": "square", "edge": "640", "from": "2024-02-29", "to": "2024-03-01", "score": "-0.25"}},
     ]:

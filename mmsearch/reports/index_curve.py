@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_curve"]
 
+_MARGIN = 1.15
+
 
 def draw_curve(report: IndexReport, file: Path) -> Path:
     """Draw recall against the latency of single queries, for text and for image queries.
@@ -51,6 +53,9 @@ def _draw_curve(axes: "Axes", report: IndexReport) -> None:
     k = next((recall.k for recall in report.recall), 0)
     lowest = math.floor(10 * min([*recalls, report.recall_target, 0.9])) / 10
     title = f"{report.factory}, {report.rows:,} {report.table}: recall at {k} against time"
+    times = [point.milliseconds for point in points]
+    if times:  # which may all be alike
+        axes.set_xlim(min(times) / _MARGIN, max(times) * _MARGIN)
     axes.set(xscale="log", ylim=(lowest, 1.005), title=title, ylabel=f"recall at {k}")
     axes.set_xlabel("milliseconds for one query")
     axes.legend(loc="lower right")

@@ -168,6 +168,7 @@ export class Chips {
     if (filter.path.trim()) set.push(["path", `Path: ${shown(filter.path.trim())}`, { path: "" }]);
     if (filter.score) set.push(["score", `Score ≥ ${filter.score}`, { score: "" }]);
     if (filter.distinct) set.push(["distinct", "No near-duplicates", { distinct: false }]);
+    if (filter.newest) set.push(["newest", "Newest first", { newest: false }]);
     if (filter.where.trim()) set.push(["where", shown(filter.where.trim().replace(/\s+/g, " ")), { where: "" }]);
     const chips = set.map(([key, words, without]) => {
       const chip = element("span", { class: key === "where" ? "chip filter sql" : "chip filter" });

@@ -150,6 +150,7 @@ export class Filters {
       path: text("path"),
       score: text("score"),
       distinct: data.has("distinct"),
+      newest: data.has("newest"),
       where: text("where"),
     };
     const table = text("table") === "captions" ? "captions" : "images";

@@ -6,7 +6,7 @@
  *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures.
  *   A negative weight leads away from it.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
- *   where: string}} Filter  As the form holds them; "" where nothing is wanted.
+ *   newest: boolean, where: string}} Filter  As the form holds them; "" where nothing is wanted.
  * @typedef {{words: string, weight: number, parts: readonly Part[], table: "images" | "captions",
  *   filter: Readonly<Filter>}} Question  words: what stands in the search box; weight: theirs.
  */
@@ -21,6 +21,7 @@ export const NO_FILTER = Object.freeze({
   path: "",
   score: "",
   distinct: false,
+  newest: false,
   where: "",
 });
 
@@ -92,7 +93,7 @@ export function titleOf(question) {
 export function filtersSet(question) {
   const { filter } = question;
   const parts = question.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to] : [];
-  return [...parts, filter.path, filter.score, filter.distinct, filter.where.trim()].filter(Boolean).length;
+  return [...parts, filter.path, filter.score, filter.distinct, filter.newest, filter.where.trim()].filter(Boolean).length;
 }
 
 // --- the address
@@ -133,7 +134,7 @@ export function toAddress(question) {
   for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "path", "score", "where"])) {
     if (filter[name].trim()) address.append(name, filter[name].trim());
   }
-  if (filter.distinct) address.append("distinct", "1");
+  for (const name of /** @type {const} */ (["distinct", "newest"])) if (filter[name]) address.append(name, "1");
   return address.toString();
 }
 
@@ -171,6 +172,7 @@ export function fromAddress(search) {
       path: address.get("path") ?? "",
       score: one("score", /^-?[01]?\.?\d*$/),
       distinct: address.has("distinct"),
+      newest: address.has("newest"),
       where: address.get("where") ?? "",
     },
   };
@@ -234,6 +236,7 @@ export function toQuery(question, k, offset) {
     where: whereOf(question),
     min_score: Number.isNaN(score) ? null : score,
     distinct: question.filter.distinct || null,
+    sort: question.filter.newest ? "date" : "rank",
   };
 }
 
