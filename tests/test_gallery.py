@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from mmsearch.errors import (
     MmsearchWarning,
     StoreError,
 )
+from mmsearch.exact import Vectors
 from mmsearch.gallery import Gallery, compacting, open_writer, read_consistently
 from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.identity import EncoderIdentity
@@ -55,6 +57,12 @@ def make(folder: Path, *names: str) -> Gallery:
         add(writer, list(names))
         writer.commit()
     return Gallery.open(folder)
+
+
+def some_rows(gallery: Gallery) -> tuple[NDArray[np.int64], Vectors]:
+    """The first row, by which a gallery is known again."""
+    row_ids = np.array([0])
+    return row_ids, gallery.vectors("images", row_ids)
 
 
 def names_in(gallery: Gallery) -> list[str]:
@@ -211,7 +219,7 @@ def test_scores_stay_while_they_are_named_and_go_with_those_that_replace_them(tm
     gallery = make(tmp_path / "g", "a")
     with open_writer(tmp_path / "g", command="test") as writer:
         add(writer, ["b"])
-        gallery.commit_scores("images", 1, lambda folder: (folder / "record.json").write_text("{}"))
+        gallery.commit_scores("images", lambda folder: (folder / "record.json").write_text("{}"), *some_rows(gallery))
         writer.commit()
     final = Gallery.open(tmp_path / "g")
     assert names_in(final) == ["a", "b"]
@@ -222,10 +230,40 @@ def test_scores_stay_while_they_are_named_and_go_with_those_that_replace_them(tm
     assert (final.scores_folder(first.name) / "record.json").read_text() == "{}"
     compact(tmp_path / "g", grace=timedelta(0))
     assert (tmp_path / "g" / "scores" / first.name).is_dir()
-    second = final.commit_scores("images", 2, lambda folder: (folder / "record.json").write_text("[]"))
+    final = Gallery.open(tmp_path / "g")
+    second = final.commit_scores("images", lambda folder: (folder / "record.json").write_text("[]"), *some_rows(final))
     assert [entry.rows for entry in second.manifest.scores] == [2]
     compact(tmp_path / "g", grace=timedelta(0))
     assert [folder.name for folder in (tmp_path / "g" / "scores").iterdir()] == [second.manifest.scores[0].name]
+
+
+def test_scores_are_committed_after_a_compaction_and_not_into_another_gallery(tmp_path: Path) -> None:
+    """Row ids of one that was made anew mean other rows."""
+    gallery = make(tmp_path / "g", "a")
+    known = some_rows(gallery)
+    with open_writer(tmp_path / "g", command="test") as writer:
+        add(writer, ["b"])
+        writer.commit()
+    writes = 0
+
+    def write(folder: Path) -> None:
+        nonlocal writes
+        writes += 1
+        (folder / "record.json").write_text("{}")
+        if writes == 1:
+            compact(tmp_path / "g", grace=timedelta(0))
+
+    final = gallery.commit_scores("images", write, *known)
+    entry = final.scores_for("images")
+    assert entry is not None
+    assert (final.scores_folder(entry.name) / "record.json").is_file()
+    shutil.rmtree(tmp_path / "g")
+    for name in "cdefg":
+        with open_writer(tmp_path / "g", command="test") as writer:
+            add(writer, [name], seed=5)
+            writer.commit()
+    with pytest.raises(GalleryError, match="made anew"):
+        gallery.commit_scores("images", write, *known)
 
 
 def test_an_index_of_rows_that_were_compacted_away_lists_them_as_dead(tmp_path: Path) -> None:

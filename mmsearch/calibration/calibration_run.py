@@ -53,6 +53,7 @@ LEAST_QUERIES = 60
 ENOUGH_CAPTIONS = 200
 # A gallery that has grown or shrunk by more than this is another one.
 STALE = 0.25
+KNOWN_ROWS = 8
 
 
 def calibrate(
@@ -78,6 +79,7 @@ class _CalibrationRun:
     def __init__(self, gallery: Gallery, options: CalibrateOptions, progress: ProgressCallback) -> None:
         self.gallery, self.options, self.progress = gallery, options, progress
         self.rng = np.random.default_rng(options.seed)
+        self._known_rows = {kind.name: _some_rows(gallery, kind.name) for kind in (IMAGES, CAPTIONS)}
 
     def run(self) -> list[TableCalibration]:
         tables = [self._kept(kind) for kind in (IMAGES, CAPTIONS)]
@@ -271,7 +273,10 @@ class _CalibrationRun:
         else:
             keep = None if measured.keep == -np.inf else measured.keep
             record = replace(record, chances=measured.chances, keep=keep)
-        self.gallery.commit_scores(kind.name, rows, lambda folder: write_scores(folder, record, bank, row_ids, means))
+        ids, vectors = self._known_rows[kind.name]
+        self.gallery.commit_scores(
+            kind.name, lambda folder: write_scores(folder, record, bank, row_ids, means), ids, vectors
+        )
         return TableCalibration(kind.name, record, "calibrated", why)
 
     def _general_scores(self, kind: AnyKind, bank: Bank) -> tuple[float, ...]:
@@ -307,6 +312,13 @@ class _Measured:
     trial: CorrectionTrial
     chances: Chances
     keep: float
+
+
+def _some_rows(gallery: Gallery, table: str) -> tuple[NDArray[np.int64], Vectors]:
+    """A few rows of a table, by which a gallery is known again: row ids, ascending, and vectors."""
+    for block in gallery.vector_blocks(table):
+        return block.row_ids[:KNOWN_ROWS].copy(), block.vectors[:KNOWN_ROWS].copy()
+    return np.empty(0, np.int64), np.empty((0, gallery.manifest.encoder.dim), np.float32)
 
 
 def _size(banks: Sequence[Bank]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderMismatch, GalleryError, GalleryNotFound
+from mmsearch.errors import CommitConflict, EncoderMismatch, GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.gallery_paths import candidate_paths, root_path
@@ -28,6 +28,7 @@ __all__ = ["FileRows", "Gallery", "read_consistently", "missing_file_error"]
 
 _R = TypeVar("_R")
 _T = TypeVar("_T")
+_MOST_SWEEPS = 20  # compactions that may come one after the other while scores are committed, which takes a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,13 +396,28 @@ class Gallery:
         """The folder of an entry of scores, on this machine."""
         return self.store.local_folder(f"scores/{name}")
 
-    def commit_scores(self, table: str, rows: int, write: Callable[[Path], object]) -> "Gallery":
-        """Put new scores in the place of a table's older ones; the new version. Needs no lock.
+    def commit_scores(
+        self, table: str, write: Callable[[Path], object], row_ids: NDArray[np.int64], vectors: Vectors
+    ) -> "Gallery":
+        """Put new scores of this version's rows in the place of a table's older ones; the new version. Needs no lock.
 
-        rows: of the table when they were made. write: is given an empty folder and fills it. Raises CommitConflict,
-        StoreError, EncoderMismatch where the gallery was made anew meanwhile.
+        write: is given an empty folder and fills it; again where a compaction came in between. row_ids (n,), ascending,
+        vectors (n, dim): some rows of this version, by which it is known again. Raises CommitConflict, StoreError,
+        GalleryError where the gallery was made anew meanwhile.
         """
-        name = secrets.token_hex(12)
+        for _ in range(_MOST_SWEEPS):
+            newest = self.newest()
+            if not newest.has_kept_rows(self, table, row_ids, vectors):
+                raise GalleryError(f"{self.path} was made anew while it was calibrated; run the command again")
+            with contextlib.suppress(CommitConflict):
+                return self._commit_scores(newest.manifest, table, write)
+        raise CommitConflict(
+            f"{self.path} was compacted again and again while scores were committed. Nothing is damaged; run the same "
+            "command again when that has ended."
+        )
+
+    def _commit_scores(self, base: Manifest, table: str, write: Callable[[Path], object]) -> "Gallery":
+        name, rows = secrets.token_hex(12), self.live_rows(table)
 
         def add(current: Manifest) -> Manifest:
             if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
@@ -409,7 +425,6 @@ class Gallery:
             others = tuple(entry for entry in current.scores if entry.table != table)
             return replace(current, scores=(*others, ScoresEntry(name, table, rows)))
 
-        base = self.newest().manifest
         with self.store.new_folder(f"scores/{name}") as folder:
             write(folder)
             self.store.publish(f"scores/{name}")
@@ -435,6 +450,18 @@ class Gallery:
             if np.searchsorted(dropped, shard.min_row_id) < np.searchsorted(dropped, shard.max_row_id, "right"):
                 dropped = np.setdiff1d(dropped, self._ids_in(table, [shard]), assume_unique=True)
         return dropped
+
+    def has_kept_rows(self, before: "Gallery", table: str, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
+        """Whether the row ids of a table mean the rows that they meant in a version before.
+
+        They do, unless the gallery was removed and made anew. Row ids and vectors never change, so that one shard in
+        common, or a few equal vectors, say that it is the same. row_ids: (n,), ascending, of some rows of that version.
+        vectors: (n, dim), theirs.
+        """
+        then, now = before.manifest, self.manifest
+        if set(then.shards[table]) & set(now.shards[table]):
+            return True
+        return self.holds(table, row_ids, vectors) and now.next_row_ids[table] >= then.next_row_ids[table]
 
     def holds(self, table: str, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
         """Whether rows have these vectors; rows that are in no shard of this version are left out.

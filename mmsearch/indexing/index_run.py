@@ -353,18 +353,11 @@ class _IndexRun:
         )
 
     def _require_same_rows(self, newest: Gallery, ann: AnnIndex) -> None:
-        """Raise AnnIndexError where row ids mean other rows now: then the gallery was removed and made anew.
-
-        Row ids and vectors never change, so that one shard in common, or a few equal vectors, say that it is the same.
-        """
-        before, after = self.gallery.manifest, newest.manifest
-        if set(before.shards[self.table]) & set(after.shards[self.table]):
-            return
+        """Raise AnnIndexError where row ids mean other rows now."""
         assert ann.vectors is not None
         positions = np.unique(np.linspace(0, ann.record.rows - 1, COMPARED_ROWS).astype(np.int64))
         positions = positions[np.argsort(ann.row_ids[positions])]
-        is_same = newest.holds(self.table, ann.row_ids[positions], ann.vectors[positions])
-        if not is_same or after.next_row_ids[self.table] < before.next_row_ids[self.table]:
+        if not newest.has_kept_rows(self.gallery, self.table, ann.row_ids[positions], ann.vectors[positions]):
             raise AnnIndexError(f"{self.gallery.path} was made anew while its index was built; run the command again")
 
     def _vector_file(self, folder: Path, rows: int) -> VectorFile:
