@@ -233,6 +233,6 @@ def _type(kind: pa.DataType) -> str:
         return "true or false"
     if pa.types.is_floating(kind):
         return "number"
-    if pa.types.is_fixed_size_list(kind):
-        return f"list of {kind.list_size} numbers"
+    if pa.types.is_list(kind):
+        return "list of numbers"
     return "blob" if pa.types.is_binary(kind) else "timestamp" if pa.types.is_timestamp(kind) else str(kind)

@@ -64,8 +64,8 @@ _TYPES: dict[object, pa.DataType] = {
     bytes: pa.binary(),
     bool: pa.bool_(),
     datetime: pa.timestamp("us"),
+    list[float]: pa.list_(pa.field("element", pa.float32())),  # not of a fixed size: old releases cannot read nulls
     "int32": pa.int32(),
-    "float32[4]": pa.list_(pa.field("element", pa.float32()), 4),
 }
 
 

@@ -30,7 +30,7 @@ class ImageRow(ItemRow):
     start_s: float | None = None
     end_s: float | None = None
     page: Annotated[int | None, "int32"] = None
-    box: Annotated[list[float] | None, "float32[4]"] = None
+    box: list[float] | None = None
 
 
 IMAGES = Kind(
