@@ -85,7 +85,7 @@ def test_numbers_of_parts_are_columns_of_images() -> None:
     schema = tables.schema(items.IMAGES.name, 4, "float32")
     assert schema.field("start_s").type == schema.field("end_s").type == pa.float64()
     assert schema.field("page").type == pa.int32()
-    assert schema.field("box").type == pa.list_(pa.field("element", pa.float32()), 4)
+    assert schema.field("box").type == pa.list_(pa.field("element", pa.float32()))
 
 
 def test_an_unknown_kind_is_named_with_those_that_there_are() -> None:
