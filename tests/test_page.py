@@ -27,7 +27,7 @@ HOSTILE = (
     "<script>document.title='run'<-script>.png",
     "\" onerror=\"document.title='run'.png",
     "' onload='document.title=1 & x.png",
-    "{{ 7 * 7 }}{% raise %}.png",
+    "{{ 1234 * 5678 }}{% raise %}.png",
     "javascript:alert(1).png",
     "日本の猫 🐈 \u202egnp.png",
     "new\nline\x1b[31m.png",
@@ -111,7 +111,7 @@ def test_names_and_captions_are_text_and_nothing_else(opened: OpenGallery, tmp_p
     assert " ".join(CAPTION.split()) in text
     assert "red <script>alert(1)</script>" in text
     assert "where path <> '<i>'" in text
-    assert "49" not in re.sub(r"\d\.\d{4}", "", text)
+    assert str(1234 * 5678) not in text
 
 
 def test_what_is_gone_or_has_no_picture_keeps_its_card(opened: OpenGallery, tmp_path: Path) -> None:
