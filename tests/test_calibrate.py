@@ -246,6 +246,17 @@ def test_captions_and_their_pictures_are_paired(tmp_path: Path, world: World) ->
     assert (pairs.linked().captions.tolist(), pairs.linked().images.tolist()) == ([0, 1, 3], [2, 0, 2])
 
 
+def test_scores_that_are_gone_are_made_anew(folder: Path) -> None:
+    entry = Gallery.open(folder).scores_for("images")
+    assert entry is not None
+    shutil.rmtree(Gallery.open(folder).scores_folder(entry.name))
+    assert [table.outcome for table in calibrate(folder, options=CalibrateOptions(only_if_stale=True)).tables] == [
+        "calibrated",
+        "kept",
+    ]
+    assert record_of(folder).correction.alpha > 0
+
+
 @pytest.mark.parametrize("name", ["record.json", "bank.npy", "means.npy"])
 def test_damaged_scores_are_said_and_passed_by(folder: Path, world: World, name: str) -> None:
     plain = open_gallery(folder, encoder=world).ask(Query([TextPart("7 again")], correct="none")).hits

@@ -29,7 +29,7 @@ from mmsearch.scoring import (
     bank_means,
     fit_chances,
     keep_threshold,
-    open_scores,
+    read_scores_record,
     sample_presence,
     try_settings,
     write_scores,
@@ -79,13 +79,14 @@ class _CalibrationRun:
     def __init__(self, gallery: Gallery, options: CalibrateOptions, progress: ProgressCallback) -> None:
         self.gallery, self.options, self.progress = gallery, options, progress
         self.rng = np.random.default_rng(options.seed)
-        self._known_rows = {kind.name: _some_rows(gallery, kind.name) for kind in (IMAGES, CAPTIONS)}
+        self._known_rows: dict[str, tuple[NDArray[np.int64], Vectors]] = {}
 
     def run(self) -> list[TableCalibration]:
         tables = [self._kept(kind) for kind in (IMAGES, CAPTIONS)]
         if all(kept is not None for kept in tables):
             return [kept for kept in tables if kept is not None]
         self.progress(Progress("reading captions", 0, None))
+        self._known_rows = {kind.name: _some_rows(self.gallery, kind.name) for kind in (IMAGES, CAPTIONS)}
         pairs = read_pairs(self.gallery)
         makes = (self._calibrate_images, self._calibrate_captions)
         return [kept or make(pairs) for kept, make in zip(tables, makes, strict=True)]
@@ -98,8 +99,8 @@ class _CalibrationRun:
         own = self.gallery.manifest.encoder
         try:
             folder = self.gallery.scores_folder(entry.name)
-            record = open_scores(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim).record
-        except MmsearchError:
+            record = read_scores_record(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim)
+        except (MmsearchError, FileNotFoundError):
             return None
         if not record.correction.measured and self.gallery.live_rows(CAPTIONS.name) >= LEAST_QUERIES:
             return None

@@ -22,7 +22,7 @@ from mmsearch.scoring.correction import (
 from mmsearch.scoring.presence import HITS, Chances, Samples, fit_chances, sample_presence
 from mmsearch.scoring.probability import Form, Probability, fit_probability, keep_threshold, pool_adjacent_violators
 from mmsearch.scoring.records import KEPT, CorrectionRecord, ScoresRecord
-from mmsearch.scoring.stored import Bank, TableScores, open_scores, write_scores
+from mmsearch.scoring.stored import Bank, TableScores, open_scores, read_scores_record, write_scores
 
 __all__ = [
     "ALPHAS",
@@ -47,6 +47,7 @@ __all__ = [
     "keep_threshold",
     "open_scores",
     "pool_adjacent_violators",
+    "read_scores_record",
     "sample_presence",
     "try_settings",
     "write_scores",

@@ -9,7 +9,8 @@ means.npy         float32 (n,), the mean of each of these rows
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mmsearch.scoring.probability import Probability
 from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
 from mmsearch.whole_files import make_durable
 
-__all__ = ["Bank", "TableScores", "open_scores", "write_scores"]
+__all__ = ["Bank", "TableScores", "open_scores", "read_scores_record", "write_scores"]
 
 FORMAT_VERSION = 1
 _RECORD = "record.json"
@@ -138,27 +139,32 @@ def write_scores(
     make_durable(folder)
 
 
-def open_scores(folder: Path, *, table: str, fingerprint: str, dim: int) -> TableScores:
-    """The scores of a table. Raises GalleryError where they are damaged or another encoder's, FileNotFoundError where
-    they are gone."""
-    try:
-        document = json.loads((folder / _RECORD).read_text("utf-8"))
-        record = _record_of(document)
-        arrays = {
-            name: np.load(folder / f"{name}.npy", allow_pickle=False)
-            for name in ("bank", "bank_owners", "row_ids", "means")
-        }
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise GalleryError(f"{folder} is damaged ({error}); make it anew: mmsearch calibrate") from error
+def read_scores_record(folder: Path, *, table: str, fingerprint: str, dim: int) -> ScoresRecord:
+    """What is known of the scores of a table, without the numbers. Raises as `open_scores` does."""
+    with _raise_damage(folder):
+        record = _record_of(json.loads((folder / _RECORD).read_text("utf-8")))
     if (record.table, record.fingerprint, record.dim) != (table, fingerprint, dim):
         raise GalleryError(f"{folder} belongs to other vectors; make it anew: mmsearch calibrate")
-    row_ids, means = arrays["row_ids"], arrays["means"]
-    bank = Bank(arrays["bank"], arrays["bank_owners"])
-    if len(row_ids) != len(means) or bank.vectors.shape != (len(bank.owners), dim):
+    return record
+
+
+def open_scores(folder: Path, *, table: str, fingerprint: str, dim: int) -> TableScores:
+    """The scores of a table. Raises GalleryError where they are damaged, missing or another encoder's."""
+    record = read_scores_record(folder, table=table, fingerprint=fingerprint, dim=dim)
+    names = ("bank", "bank_owners", "row_ids", "means")
+    with _raise_damage(folder):
+        vectors, owners, row_ids, means = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in names)
+    if len(row_ids) != len(means) or vectors.shape != (len(owners), dim):
         raise GalleryError(f"{folder} is damaged: its files do not fit each other; make it anew: mmsearch calibrate")
-    return TableScores(record, bank, row_ids, means)
+    return TableScores(record, Bank(vectors, owners), row_ids, means)
+
+
+@contextmanager
+def _raise_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GalleryError(f"{folder} is damaged ({error}); make it anew: mmsearch calibrate") from error
 
 
 def _record_of(document: Mapping[str, Any]) -> ScoresRecord:

@@ -11,7 +11,7 @@ from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kinds
 from mmsearch.locations import Location
-from mmsearch.scoring import ScoresRecord, open_scores
+from mmsearch.scoring import ScoresRecord, read_scores_record
 from mmsearch.stores import is_folder
 from mmsearch.versions import IndexEntry, Parity
 
@@ -174,4 +174,4 @@ def _read_scores(gallery: Gallery) -> Iterator[ScoresRecord]:
     for entry in gallery.manifest.scores:
         folder = gallery.scores_folder(entry.name)
         with contextlib.suppress(GalleryError, FileNotFoundError):
-            yield open_scores(folder, table=entry.table, fingerprint=own.fingerprint, dim=own.dim).record
+            yield read_scores_record(folder, table=entry.table, fingerprint=own.fingerprint, dim=own.dim)
