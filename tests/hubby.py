@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.calibration import calibrate
 from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.gallery import open_writer
 from mmsearch.identity import EncoderIdentity
@@ -51,6 +52,13 @@ class World(Encoder):
         vector = meaning + rng.normal(size=DIM)
         vector[0] += 2
         return unit_vectors(vector).astype(np.float32)
+
+
+def write_calibrated(folder: Path, world: World, pictures: int) -> Path:
+    """A gallery of the first pictures with a caption each, calibrated."""
+    write(folder, world, pictures=range(pictures), captions=[f"{n} said once" for n in range(pictures)])
+    calibrate(folder)
+    return folder
 
 
 def date_of(picture: int) -> datetime | None:

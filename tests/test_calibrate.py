@@ -37,11 +37,7 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def calibrated(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 pictures with a caption each, calibrated."""
-    folder = tmp_path_factory.mktemp("calibrated") / "g"
-    captions = [f"{n} said once" for n in range(PICTURES)]
-    hubby.write(folder, world, pictures=range(PICTURES), captions=captions)
-    calibrate(folder)
-    return folder
+    return hubby.write_calibrated(tmp_path_factory.mktemp("calibrated") / "g", world, PICTURES)
 
 
 @pytest.fixture

@@ -32,11 +32,7 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """400 pictures with a caption each, calibrated; the world knows of 400 more."""
-    folder = tmp_path_factory.mktemp("calibrated") / "g"
-    captions = [f"{n} said once" for n in range(PICTURES)]
-    hubby.write(folder, world, pictures=range(PICTURES), captions=captions)
-    calibrate(folder)
-    return folder
+    return hubby.write_calibrated(tmp_path_factory.mktemp("calibrated") / "g", world, PICTURES)
 
 
 @pytest.fixture
