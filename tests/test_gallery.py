@@ -266,6 +266,22 @@ def test_scores_are_committed_after_a_compaction_and_not_into_another_gallery(tm
         gallery.commit_scores("images", write, *known)
 
 
+def test_nothing_is_committed_into_a_gallery_that_only_bears_the_same_number(tmp_path: Path) -> None:
+    """It would name shards that are not there, and hold an index of other rows."""
+    gallery = make(tmp_path / "g", "a", "b")
+    known = some_rows(gallery)
+    shutil.rmtree(tmp_path / "g")
+    with open_writer(tmp_path / "g", command="test") as writer:
+        add(writer, ["c", "d"], seed=5)
+        writer.commit()
+    with pytest.raises(GalleryError, match="made anew"):
+        gallery.commit_scores("images", lambda folder: (folder / "record.json").write_text("{}"), *known)
+    with gallery.new_index_folder() as (name, _), pytest.raises(GalleryError, match="made anew"):
+        gallery.commit_index(IndexEntry(name, "images", ((0, 2),), 2, "Flat"), np.array([0, 1]))
+    assert names_in(Gallery.open(tmp_path / "g")) == ["c", "d"]
+    assert Gallery.open(tmp_path / "g").manifest.version == gallery.manifest.version
+
+
 def test_an_index_of_rows_that_were_compacted_away_lists_them_as_dead(tmp_path: Path) -> None:
     """Else it would return rows that stand nowhere."""
     snapshot = make(tmp_path / "g", "a", "b", "c")

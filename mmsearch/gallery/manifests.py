@@ -141,7 +141,8 @@ def commit(
     is applied to the newest version instead: if only indexes or scores were added since, or, with `onto_any`, in any
     case. Else raises CommitConflict. sweeps: whether the caller removes files after this commit.
 
-    Also raises CommitConflict where files were removed after `base`: this writer's files may be among them.
+    Also raises CommitConflict where files were removed after `base`: this writer's files may be among them. Raises
+    GalleryError where the gallery is another one, which only bears the number of `base`.
     """
     for _ in range(_MOST_REPLAYS):
         present = list_versions(store)
@@ -152,6 +153,8 @@ def commit(
                 if swept or (not onto_any and _comparable(current) != _comparable(base)):
                     raise conflict_error(store, base, current)
                 base = current
+        elif present and _is_another(store, base):
+            raise GalleryError(f"{store.location} was removed and made anew meanwhile; run the same command again")
         version = (present[-1] if present else 0) + 1
         proposed = replace(change(base), version=version, created_at=_timestamp(), created_by=_signature(command))
         proposed = replace(proposed, swept=version) if sweeps else proposed
@@ -164,6 +167,14 @@ def commit(
     raise CommitConflict(
         f"{store.location} is being changed faster than a commit can follow; run the same command again."
     )
+
+
+def _is_another(store: Store, base: Manifest) -> bool:
+    """Whether the version of this number is not this one: then the gallery was removed and made anew."""
+    try:
+        return read_version(store, base.version).created_at != base.created_at
+    except FileNotFoundError:  # removed by `compact`: there is a higher one by now, and its number is taken
+        return False
 
 
 def conflict_error(store: Store, base: Manifest, current: Manifest) -> CommitConflict:
