@@ -34,7 +34,6 @@ OTHER_WORDS = {
     "benchmarks/json_files.py": "keys of annotations as COCO and Karpathy write them",
     "sources/caption_tables.py": "what columns of tables of captions are called",
     "cli/figures.py": "the heading of a column of counts",
-    "evaluation/given_vectors.py": "what a sentence counts",
     "metrics/health.py": "the two sides of an embedding space, as its figures name them",
     "reports/markdown.py": "the heading of a table of counts",
     "reports/plots.py": "the legend of a chart",

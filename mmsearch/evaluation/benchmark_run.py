@@ -16,6 +16,7 @@ from mmsearch.evaluation.benchmark_encoding import (
     open_encoder,
     require_same_images,
 )
+from mmsearch.evaluation.budget_records import BudgetOptions
 from mmsearch.evaluation.measuring import Measurements, build_report, build_system_result, measure
 from mmsearch.evaluation.records import (
     EvaluateOptions,
@@ -27,7 +28,7 @@ from mmsearch.evaluation.via_index import measure_through_index
 from mmsearch.locations import expanded
 from mmsearch.progress import ProgressCallback, quiet
 
-__all__ = ["evaluate", "make_title"]
+__all__ = ["evaluate", "load_chosen", "make_title"]
 
 _Path = str | os.PathLike[str]
 
@@ -50,17 +51,7 @@ def evaluate(
     in as they are, unless there are templates. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
     """
     options = options or EvaluateOptions()
-    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
-    loaded = load_benchmark(
-        benchmark,
-        images=folder,
-        annotations=expanded(annotations),
-        split=options.split,
-        split_file=options.split_file,
-        captions_per_image=options.captions_per_image,
-        allow_missing=options.allow_missing,
-        columns=options.columns,
-    )
+    folder, loaded = load_chosen(benchmark, images, annotations, options)
     if options.templates and options.via_index:
         raise BenchmarkError("--via-index asks with captions as they are: leave out the templates")
     templates = templates_named(options.templates)
@@ -127,6 +118,24 @@ def _require_distinct(encoded: EncodedBenchmark, encoder: Encoder, systems: Sequ
     """Raises BenchmarkError where a system would be measured twice."""
     if any(system.gallery == encoded.gallery.path for system in systems):
         raise BenchmarkError(f"{encoder.identity.spec} is the same encoder as one named before")
+
+
+def load_chosen(
+    benchmark: str, images: _Path, annotations: _Path, options: EvaluateOptions | BudgetOptions
+) -> tuple[Path, Benchmark]:
+    """The folder of images, and what the options choose of a benchmark. Raises BenchmarkError."""
+    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
+    loaded = load_benchmark(
+        benchmark,
+        images=folder,
+        annotations=expanded(annotations),
+        split=options.split,
+        split_file=options.split_file,
+        captions_per_image=options.captions_per_image,
+        allow_missing=options.allow_missing,
+        columns=options.columns,
+    )
+    return folder, loaded
 
 
 def make_title(benchmark: Benchmark, encoded: EncodedBenchmark, templates: Sequence[str] = ()) -> str:

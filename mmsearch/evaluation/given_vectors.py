@@ -12,6 +12,7 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.correcting import Banks, DirectionBanks, given_bank
 from mmsearch.evaluation.measuring import build_report, build_system_result, measure
 from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.locations import expanded
 from mmsearch.metrics import Ids, Relevance, Vectors
 from mmsearch.progress import ProgressCallback, quiet
@@ -80,7 +81,7 @@ def evaluate_vectors(
     if items is None:
         raise BenchmarkError("no vectors: give at least one file of images and one of captions")
     unpaired = len(items.captions) - len(items.query_captions), len(items.images) - len(items.query_images)
-    for count, noun in zip(unpaired, ("captions", "images"), strict=True):
+    for count, noun in zip(unpaired, (CAPTIONS.name, IMAGES.name), strict=True):
         if count:
             problems.append(f"{count:,} {noun} have nothing relevant: returned as hits, not asked as queries")
     title = f"vectors: {len(items.images):,} images, {len(items.captions):,} captions"

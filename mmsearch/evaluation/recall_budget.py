@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.ann import Effort, open_index, training_rows_needed
-from mmsearch.benchmarks import Benchmark, load_benchmark
+from mmsearch.benchmarks import Benchmark
 from mmsearch.encoders import Encoder
 from mmsearch.errors import AnnIndexError, FilterError
 from mmsearch.evaluation.benchmark_encoding import (
@@ -19,7 +19,7 @@ from mmsearch.evaluation.benchmark_encoding import (
     require_same_images,
     store_as_product,
 )
-from mmsearch.evaluation.benchmark_run import make_title
+from mmsearch.evaluation.benchmark_run import load_chosen, make_title
 from mmsearch.evaluation.budget_records import BudgetOptions, BudgetReport, BudgetStage, RecallChange, StageName
 from mmsearch.evaluation.cross_correction import CrossCorrection
 from mmsearch.evaluation.measuring import MEAN_RECALL_KS, describe_hardware, find_versions, hash_items
@@ -28,7 +28,6 @@ from mmsearch.gallery import Gallery
 from mmsearch.gallery.tables import schema
 from mmsearch.indexing import IndexOptions, index
 from mmsearch.items import CAPTIONS, IMAGES
-from mmsearch.locations import expanded
 from mmsearch.metrics import Difference, Direction, Ids, differences, mean_difference
 from mmsearch.progress import Progress, ProgressCallback, quiet
 
@@ -59,17 +58,7 @@ def evaluate_budget(
     AnnIndexError, FilterError, GalleryBusy, StoreError.
     """
     options = options or BudgetOptions()
-    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
-    loaded = load_benchmark(
-        benchmark,
-        images=folder,
-        annotations=expanded(annotations),
-        split=options.split,
-        split_file=options.split_file,
-        captions_per_image=options.captions_per_image,
-        allow_missing=options.allow_missing,
-        columns=options.columns,
-    )
+    folder, loaded = load_chosen(benchmark, images, annotations, options)
     opened = open_encoder(encoder, options.device, options.precision, announce)
     run = _BudgetRun(loaded, folder, opened, options, progress)
     return run.make_report()
