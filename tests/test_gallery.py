@@ -26,7 +26,15 @@ from mmsearch.errors import (
     StoreError,
 )
 from mmsearch.exact import Vectors
-from mmsearch.gallery import Gallery, compacting, open_writer, read_consistently
+from mmsearch.gallery import (
+    Gallery,
+    commit_index,
+    commit_scores,
+    compacting,
+    new_index_folder,
+    open_writer,
+    read_consistently,
+)
 from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
@@ -206,8 +214,8 @@ def test_an_index_that_was_committed_meanwhile_stays(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", "a")
     with open_writer(tmp_path / "g", command="test") as writer:
         add(writer, ["b"])
-        with gallery.new_index_folder() as (name, _):
-            gallery.commit_index(IndexEntry(name, "images", ((0, 1),), 1, "Flat"), np.array([0]))
+        with new_index_folder(gallery) as (name, _):
+            commit_index(gallery, IndexEntry(name, "images", ((0, 1),), 1, "Flat"), np.array([0]))
         writer.commit()
     final = Gallery.open(tmp_path / "g")
     assert names_in(final) == ["a", "b"]
@@ -219,7 +227,7 @@ def test_scores_stay_while_they_are_named_and_go_with_those_that_replace_them(tm
     gallery = make(tmp_path / "g", "a")
     with open_writer(tmp_path / "g", command="test") as writer:
         add(writer, ["b"])
-        gallery.commit_scores("images", lambda folder: (folder / "record.json").write_text("{}"), *some_rows(gallery))
+        commit_scores(gallery, "images", lambda folder: (folder / "record.json").write_text("{}"), *some_rows(gallery))
         writer.commit()
     final = Gallery.open(tmp_path / "g")
     assert names_in(final) == ["a", "b"]
@@ -231,7 +239,7 @@ def test_scores_stay_while_they_are_named_and_go_with_those_that_replace_them(tm
     compact(tmp_path / "g", grace=timedelta(0))
     assert (tmp_path / "g" / "scores" / first.name).is_dir()
     final = Gallery.open(tmp_path / "g")
-    second = final.commit_scores("images", lambda folder: (folder / "record.json").write_text("[]"), *some_rows(final))
+    second = commit_scores(final, "images", lambda folder: (folder / "record.json").write_text("[]"), *some_rows(final))
     assert [entry.rows for entry in second.manifest.scores] == [2]
     compact(tmp_path / "g", grace=timedelta(0))
     assert [folder.name for folder in (tmp_path / "g" / "scores").iterdir()] == [second.manifest.scores[0].name]
@@ -253,7 +261,7 @@ def test_scores_are_committed_after_a_compaction_and_not_into_another_gallery(tm
         if writes == 1:
             compact(tmp_path / "g", grace=timedelta(0))
 
-    final = gallery.commit_scores("images", write, *known)
+    final = commit_scores(gallery, "images", write, *known)
     entry = final.scores_for("images")
     assert entry is not None
     assert (final.scores_folder(entry.name) / "record.json").is_file()
@@ -263,7 +271,7 @@ def test_scores_are_committed_after_a_compaction_and_not_into_another_gallery(tm
             add(writer, [name], seed=5)
             writer.commit()
     with pytest.raises(GalleryError, match="made anew"):
-        gallery.commit_scores("images", write, *known)
+        commit_scores(gallery, "images", write, *known)
 
 
 def test_nothing_is_committed_into_a_gallery_that_only_bears_the_same_number(tmp_path: Path) -> None:
@@ -275,9 +283,9 @@ def test_nothing_is_committed_into_a_gallery_that_only_bears_the_same_number(tmp
         add(writer, ["c", "d"], seed=5)
         writer.commit()
     with pytest.raises(GalleryError, match="made anew"):
-        gallery.commit_scores("images", lambda folder: (folder / "record.json").write_text("{}"), *known)
-    with gallery.new_index_folder() as (name, _), pytest.raises(GalleryError, match="made anew"):
-        gallery.commit_index(IndexEntry(name, "images", ((0, 2),), 2, "Flat"), np.array([0, 1]))
+        commit_scores(gallery, "images", lambda folder: (folder / "record.json").write_text("{}"), *known)
+    with new_index_folder(gallery) as (name, _), pytest.raises(GalleryError, match="made anew"):
+        commit_index(gallery, IndexEntry(name, "images", ((0, 2),), 2, "Flat"), np.array([0, 1]))
     assert names_in(Gallery.open(tmp_path / "g")) == ["c", "d"]
     assert Gallery.open(tmp_path / "g").manifest.version == gallery.manifest.version
 
@@ -291,8 +299,8 @@ def test_an_index_of_rows_that_were_compacted_away_lists_them_as_dead(tmp_path: 
         writer.commit()
     compact(tmp_path / "g")
     assert Gallery.open(tmp_path / "g").dead_row_ids("images").tolist() == []
-    with snapshot.new_index_folder() as (name, _):
-        final = snapshot.commit_index(IndexEntry(name, "images", ((0, 3),), 3, "Flat"), np.arange(3))
+    with new_index_folder(snapshot) as (name, _):
+        final = commit_index(snapshot, IndexEntry(name, "images", ((0, 3),), 3, "Flat"), np.arange(3))
     assert final.dead_row_ids("images").tolist() == [1]
     assert (final.live_rows("images"), names_in(final)) == (2, ["a", "c"])
 

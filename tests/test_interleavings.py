@@ -16,7 +16,7 @@ import pytest
 from mmsearch.ann import build, find_damaged_file, open_index
 from mmsearch.errors import AnnIndexError, CommitConflict
 from mmsearch.exact import exact_search
-from mmsearch.gallery import Gallery, open_writer
+from mmsearch.gallery import Gallery, new_index_folder, open_writer
 from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.identity import EncoderIdentity
 from mmsearch.indexing import index, index_run
@@ -310,7 +310,7 @@ def test_what_a_killed_build_left_is_removed(local: Trial) -> None:
     """Its lock is there, and nobody holds it."""
     local.begin()
     assert isinstance(local.place, Path)
-    with Gallery.open(local.place).new_index_folder() as (name, folder):
+    with new_index_folder(Gallery.open(local.place)) as (name, folder):
         (folder / "vectors.npy").write_bytes(b"1")
         lock = folder.with_name(f".{name}.lock")
         assert lock.exists()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch.embedding import EmbedOptions, embed, file_sync
 from mmsearch.embedding.recording import RowRecorder
 from mmsearch.encoders import Pixels
-from mmsearch.gallery import Gallery, rewrite_wasteful
+from mmsearch.gallery import Gallery, commit_index, rewrite_wasteful
 from mmsearch.gallery.gallery_writer import GalleryWriter
 from mmsearch.indexing import index
 from mmsearch.search.open_gallery import open_gallery
@@ -39,14 +39,13 @@ def folder(tmp_path: Path) -> Path:
 def late_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """An index that was built of the gallery as it is now, and is committed when it is called."""
     held: list[Callable[[], Any]] = []
-    real = Gallery.commit_index
 
     def hold(gallery: Gallery, *arguments: Any, **more: Any) -> Gallery:
-        held.append(lambda: real(gallery, *arguments, **more))
+        held.append(lambda: commit_index(gallery, *arguments, **more))
         return gallery
 
     with monkeypatch.context() as patch:
-        patch.setattr(Gallery, "commit_index", hold)
+        patch.setattr("mmsearch.indexing.index_run.commit_index", hold)
         index(folder / "g")
 
     def commit() -> None:

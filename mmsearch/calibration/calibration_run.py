@@ -12,7 +12,7 @@ from mmsearch.calibration.pairs import Pairs, read_pairs
 from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
 from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.exact import Vectors, exact_search
-from mmsearch.gallery import Gallery, read_consistently
+from mmsearch.gallery import Gallery, commit_scores, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
 from mmsearch.metrics import Relevance
 from mmsearch.progress import Progress, ProgressCallback, quiet
@@ -275,8 +275,8 @@ class _CalibrationRun:
             keep = None if measured.keep == -np.inf else measured.keep
             record = replace(record, chances=measured.chances, keep=keep)
         ids, vectors = self._known_rows[kind.name]
-        self.gallery.commit_scores(
-            kind.name, lambda folder: write_scores(folder, record, bank, row_ids, means), ids, vectors
+        commit_scores(
+            self.gallery, kind.name, lambda folder: write_scores(folder, record, bank, row_ids, means), ids, vectors
         )
         return TableCalibration(kind.name, record, "calibrated", why)
 

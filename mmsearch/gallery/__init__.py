@@ -11,6 +11,13 @@ No file is ever replaced. `Gallery` reads one version, `open_writer` makes the n
 by `remove_unused`.
 """
 
+from mmsearch.gallery.additions import (
+    commit_index,
+    commit_scores,
+    drop_index_folder,
+    has_kept_rows,
+    new_index_folder,
+)
 from mmsearch.gallery.compacting import RemovedFiles, remove_unused, rewrite_wasteful
 from mmsearch.gallery.gallery_paths import GALLERY_NAME, find_gallery, gallery_to_write
 from mmsearch.gallery.gallery_reader import FileRows, Gallery, read_consistently
@@ -33,4 +40,9 @@ __all__ = [
     "rewrite_wasteful",
     "sample_rows",
     "write_rows",
+    "commit_index",
+    "commit_scores",
+    "drop_index_folder",
+    "has_kept_rows",
+    "new_index_folder",
 ]

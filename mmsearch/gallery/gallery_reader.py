@@ -1,11 +1,9 @@
 """Reads one version of a gallery, which stays the same while writers commit newer ones."""
 
-import contextlib
 import os
-import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.errors import CommitConflict, EncoderMismatch, GalleryError, GalleryNotFound
+from mmsearch.errors import GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.gallery_paths import candidate_paths, root_path
@@ -28,7 +26,6 @@ __all__ = ["FileRows", "Gallery", "read_consistently", "missing_file_error"]
 
 _R = TypeVar("_R")
 _T = TypeVar("_T")
-_MOST_SWEEPS = 20  # compactions that may come one after the other while scores are committed, which takes a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,50 +341,6 @@ class Gallery:
         covers.append((first, self.manifest.next_row_ids[table]))
         return tuple(id_range for id_range in covers if id_range[0] < id_range[1])
 
-    @contextlib.contextmanager
-    def new_index_folder(self) -> Iterator[tuple[str, Path]]:
-        """Make a new, empty folder for an index, and yield its name and path. `commit_index` adds it to the gallery.
-
-        During the block no compaction removes the folder; afterwards one may, unless a version names it.
-        """
-        name = secrets.token_hex(12)
-        with self.store.new_folder(f"index/{name}") as folder:
-            yield name, folder
-
-    def drop_index_folder(self, name: str) -> None:
-        """Remove the folder of an index that no version names."""
-        self.store.remove_folder(f"index/{name}")
-
-    def commit_index(
-        self,
-        entry: IndexEntry,
-        row_ids: NDArray[np.int64],
-        *,
-        replaces: Sequence[str] = (),
-        begun: "Gallery | None" = None,
-    ) -> "Gallery":
-        """Add an index of this version's rows, whose folder is complete, and drop those in `replaces`.
-
-        row_ids: (n,), of the rows in the index. begun: the version that was the newest when its folder was made; this
-        one, if None. Returns the new version. Needs no lock: commits of other writers are kept, since rows that the
-        index does not cover are scored without it. Raises CommitConflict where files were removed after `begun`: the
-        folder may be among them.
-        """
-
-        def add(current: Manifest) -> Manifest:
-            if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
-                raise EncoderMismatch(f"{self.path} was made anew with another encoder while its index was built")
-            kept = tuple(index for index in current.indexes if index.name not in replaces)
-            dropped = self.dropped_since(current, entry.table, row_ids)
-            deletes = current.deletes[entry.table]
-            if dropped.size:
-                deletes = (*deletes, tables.write_row_ids(self.store, dropped, in_shards=0))
-            return replace(current, indexes=(*kept, entry), deletes={**current.deletes, entry.table: deletes})
-
-        self.store.publish(f"index/{entry.name}")
-        base = (begun or self).manifest
-        return Gallery(self.store, manifests.commit(self.store, base, add, command="index", onto_any=True))
-
     def scores_for(self, table: str) -> ScoresEntry | None:
         """What makes the scores of a table comparable, or None."""
         return next((entry for entry in self.manifest.scores if entry.table == table), None)
@@ -395,73 +348,6 @@ class Gallery:
     def scores_folder(self, name: str) -> Path:
         """The folder of an entry of scores, on this machine."""
         return self.store.local_folder(f"scores/{name}")
-
-    def commit_scores(
-        self, table: str, write: Callable[[Path], object], row_ids: NDArray[np.int64], vectors: Vectors
-    ) -> "Gallery":
-        """Put new scores of this version's rows in the place of a table's older ones; the new version. Needs no lock.
-
-        write: is given an empty folder and fills it; again where a compaction came in between. row_ids (n,), ascending,
-        vectors (n, dim): some rows of this version, by which it is known again. Raises CommitConflict, StoreError,
-        GalleryError where the gallery was made anew meanwhile.
-        """
-        for _ in range(_MOST_SWEEPS):
-            newest = self.newest()
-            if not newest.has_kept_rows(self, table, row_ids, vectors):
-                raise GalleryError(f"{self.path} was made anew while it was calibrated; run the command again")
-            with contextlib.suppress(CommitConflict):
-                return self._commit_scores(newest.manifest, table, write)
-        raise CommitConflict(
-            f"{self.path} was compacted again and again while scores were committed. Nothing is damaged; run the same "
-            "command again when that has ended."
-        )
-
-    def _commit_scores(self, base: Manifest, table: str, write: Callable[[Path], object]) -> "Gallery":
-        name, rows = secrets.token_hex(12), self.live_rows(table)
-
-        def add(current: Manifest) -> Manifest:
-            if current.encoder.fingerprint != self.manifest.encoder.fingerprint:
-                raise EncoderMismatch(f"{self.path} was made anew with another encoder while it was calibrated")
-            others = tuple(entry for entry in current.scores if entry.table != table)
-            return replace(current, scores=(*others, ScoresEntry(name, table, rows)))
-
-        with self.store.new_folder(f"scores/{name}") as folder:
-            write(folder)
-            self.store.publish(f"scores/{name}")
-            return Gallery(self.store, manifests.commit(self.store, base, add, command="calibrate", onto_any=True))
-
-    def dropped_since(
-        self, current: Manifest, table: str, row_ids: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
-        """Ids of rows of this version that a compaction has dropped since: an index built from it still returns them.
-
-        row_ids: (n,), of such an index; then only shards of the current version are read, since others may be removed.
-        """
-        old_shards, new_shards = set(self.manifest.shards[table]), set(current.shards[table])
-        if row_ids is None:
-            return np.setdiff1d(
-                self._ids_in(table, old_shards - new_shards), self._ids_in(table, new_shards - old_shards)
-            )
-        is_lost = np.zeros(len(row_ids), bool)
-        for shard in old_shards - new_shards:
-            is_lost |= (row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)
-        dropped = np.sort(row_ids[is_lost])
-        for shard in new_shards:
-            if np.searchsorted(dropped, shard.min_row_id) < np.searchsorted(dropped, shard.max_row_id, "right"):
-                dropped = np.setdiff1d(dropped, self._ids_in(table, [shard]), assume_unique=True)
-        return dropped
-
-    def has_kept_rows(self, before: "Gallery", table: str, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
-        """Whether the row ids of a table mean the rows that they meant in a version before.
-
-        They do, unless the gallery was removed and made anew. Row ids and vectors never change, so that one shard in
-        common, or a few equal vectors, say that it is the same. row_ids: (n,), ascending, of some rows of that version.
-        vectors: (n, dim), theirs.
-        """
-        then, now = before.manifest, self.manifest
-        if set(then.shards[table]) & set(now.shards[table]):
-            return True
-        return self.holds(table, row_ids, vectors) and now.next_row_ids[table] >= then.next_row_ids[table]
 
     def holds(self, table: str, row_ids: NDArray[np.int64], vectors: Vectors) -> bool:
         """Whether rows have these vectors; rows that are in no shard of this version are left out.
@@ -476,12 +362,6 @@ class Gallery:
                 if not np.array_equal(tables.to_matrix(stored.column("embedding")), expected):
                     return False
         return True
-
-    def _ids_in(self, table: str, shards: Iterable[Shard]) -> NDArray[np.int64]:
-        ids = [np.empty(0, np.int64)]
-        for shard in shards:
-            ids += [tables.row_ids_of(rows) for rows in tables.scan(self.store, table, shard, [], self.schema(table))]
-        return np.concatenate(ids)
 
     def write_rows(self, table: str, target: Location) -> tuple[int, int]:
         """Write the live rows, ordered by row id, as one Parquet file. Returns their number and the file's bytes.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import GalleryError, StoreError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import compacting, manifests, tables
+from mmsearch.gallery.additions import dropped_since
 from mmsearch.gallery.gallery_paths import root_path, root_uri
 from mmsearch.gallery.gallery_reader import Gallery, missing_file_error
 from mmsearch.identity import EncoderIdentity, require_same_encoder
@@ -386,7 +387,7 @@ class GalleryWriter:
             for table in proposed.deletes:
                 added = [file for file in current.deletes.get(table, ()) if file not in base.deletes[table]]
                 if any(index.table == table and index not in base.indexes for index in current.indexes):
-                    dropped = Gallery(self._store, current).dropped_since(proposed, table)
+                    dropped = dropped_since(Gallery(self._store, current), proposed, table)
                     if dropped.size:
                         added.append(tables.write_row_ids(self._store, dropped, in_shards=0))
                 deletes[table] = (*proposed.deletes[table], *added)

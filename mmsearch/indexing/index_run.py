@@ -27,7 +27,15 @@ from mmsearch.ann import (
     unbuilt,
 )
 from mmsearch.errors import AnnIndexError, CommitConflict
-from mmsearch.gallery import Gallery, read_consistently, sample_rows
+from mmsearch.gallery import (
+    Gallery,
+    commit_index,
+    drop_index_folder,
+    has_kept_rows,
+    new_index_folder,
+    read_consistently,
+    sample_rows,
+)
 from mmsearch.indexing.durations import measure_speeds, with_seconds
 from mmsearch.indexing.memory import AnonymousPeak, parse_size
 from mmsearch.indexing.planning import Plan, plan_index
@@ -318,14 +326,14 @@ class _IndexRun:
     @contextlib.contextmanager
     def _new_folder(self) -> Iterator[tuple[str, Path]]:
         """A folder for an index; gone again where it was not committed."""
-        with contextlib.ExitStack() as cleanup, self.gallery.new_index_folder() as (name, folder):
+        with contextlib.ExitStack() as cleanup, new_index_folder(self.gallery) as (name, folder):
             cleanup.callback(self._drop_uncommitted, name)
             yield name, folder
 
     def _drop_uncommitted(self, name: str) -> None:
         # Where a commit was interrupted nobody but the gallery can tell whether it came through.
         if name != self._committed and name not in self.gallery.newest().index_names():
-            self.gallery.drop_index_folder(name)
+            drop_index_folder(self.gallery, name)
 
     def _commit(self, record: IndexRecord, ann: AnnIndex) -> IndexRecord:
         """Commit an index whose folder is complete; its record, by the name that it has then.
@@ -344,7 +352,7 @@ class _IndexRun:
                     record = share_files(record, self.gallery.index_folder(record.name), folder, name)
                     begun = newest
                 with contextlib.suppress(CommitConflict):
-                    self.gallery.commit_index(self._make_entry(record), ann.row_ids, replaces=replaced, begun=begun)
+                    commit_index(self.gallery, self._make_entry(record), ann.row_ids, replaces=replaced, begun=begun)
                     self._committed = record.name
                     return record
         raise CommitConflict(
@@ -357,7 +365,7 @@ class _IndexRun:
         assert ann.vectors is not None
         positions = np.unique(np.linspace(0, ann.record.rows - 1, COMPARED_ROWS).astype(np.int64))
         positions = positions[np.argsort(ann.row_ids[positions])]
-        if not newest.has_kept_rows(self.gallery, self.table, ann.row_ids[positions], ann.vectors[positions]):
+        if not has_kept_rows(newest, self.gallery, self.table, ann.row_ids[positions], ann.vectors[positions]):
             raise AnnIndexError(f"{self.gallery.path} was made anew while its index was built; run the command again")
 
     def _vector_file(self, folder: Path, rows: int) -> VectorFile:

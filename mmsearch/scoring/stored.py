@@ -63,19 +63,12 @@ class TableScores:
         self._adding = threading.Lock()
 
     def lowered(
-        self,
-        row_ids: NDArray[np.int64],
-        fetch: Callable[[NDArray[np.intp]], Vectors],
-        *,
-        alpha: float | None = None,
+        self, row_ids: NDArray[np.int64], fetch: Callable[[NDArray[np.intp]], Vectors], *, alpha: float
     ) -> NDArray[np.float64]:
         """What is taken from the score of each row: float64 (n,).
 
-        fetch: positions in row_ids -> their vectors, asked only for rows that came since. alpha: by default as it was
-        chosen.
+        fetch: positions in row_ids -> their vectors, asked only for rows that came since. alpha: the share of a mean.
         """
-        if alpha is None:
-            alpha = self.record.correction.alpha
         means, is_known = _look_up(row_ids, self._row_ids, self._means)
         if not is_known.all():
             (missing,) = np.nonzero(~is_known)
