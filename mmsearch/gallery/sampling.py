@@ -10,7 +10,7 @@ __all__ = ["sample_rows"]
 
 
 def sample_rows(
-    gallery: Gallery, table: str, count: int, rng: np.random.Generator, *, skip: Coverage = ()
+    gallery: Gallery, table: str, count: int, rng: "np.random.Generator", *, skip: Coverage = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Row ids and vectors of `count` live rows outside `skip` at random (all, where there are fewer), in one pass."""
     rows = gallery.live_rows(table) if not skip else sum(len(part) for part in gallery.scan(table, [], skip=skip))

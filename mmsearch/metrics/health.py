@@ -154,7 +154,7 @@ class _Moments:
         self.effective_rank = float(np.exp(-np.sum(shares * np.log(shares))))
 
 
-def _uniformity(vectors: Vectors, rng: np.random.Generator) -> float:
+def _uniformity(vectors: Vectors, rng: "np.random.Generator") -> float:
     sample = vectors if len(vectors) <= SAMPLE else vectors[np.sort(rng.choice(len(vectors), SAMPLE, replace=False))]
     wide = sample.astype(np.float32)
     if len(wide) < 2:

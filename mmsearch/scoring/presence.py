@@ -52,7 +52,7 @@ class Chances:
 
 
 def sample_presence(
-    scores: NDArray[np.floating], relevant: Relevance, rng: np.random.Generator
+    scores: NDArray[np.floating], relevant: Relevance, rng: "np.random.Generator"
 ) -> tuple[Samples, Samples]:
     """(the `HITS` best hits of queries, the best hit of each with whether any of these is relevant).
 
