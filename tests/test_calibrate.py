@@ -253,7 +253,7 @@ def test_scores_that_are_gone_are_made_anew(folder: Path) -> None:
     assert record_of(folder).correction.alpha > 0
 
 
-@pytest.mark.parametrize("name", ["record.json", "bank.npy", "means.npy"])
+@pytest.mark.parametrize("name", ["record.json", "bank.npy", "means.npy", "moments.npy"])
 def test_damaged_scores_are_said_and_passed_by(folder: Path, world: World, name: str) -> None:
     plain = open_gallery(folder, encoder=world).ask(Query([TextPart("7 again")], correct="none")).hits
     entry = Gallery.open(folder).scores_for("images")

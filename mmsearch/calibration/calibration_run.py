@@ -24,6 +24,8 @@ from mmsearch.scoring import (
     Chances,
     CorrectionRecord,
     CorrectionTrial,
+    Moments,
+    MomentsSum,
     ScoresRecord,
     Setting,
     bank_means,
@@ -51,6 +53,8 @@ BANK = 1024
 # Of fewer captions an interval is wider than any gain; and with fewer the gallery's own are no sample of what is asked.
 LEAST_QUERIES = 60
 ENOUGH_CAPTIONS = 200
+# So many rows tell the standard deviation of a query's scores to half a percent.
+MOMENTS_ROWS = 1 << 16
 # A gallery that has grown or shrunk by more than this is another one.
 STALE = 0.25
 KNOWN_ROWS = 8
@@ -248,7 +252,7 @@ class _CalibrationRun:
     ) -> TableCalibration:
         own, rows = self.gallery.manifest.encoder, self.gallery.live_rows(kind.name)
         setting = CAUTIOUS if measured is None else measured.trial.setting
-        row_ids, means = self._take_means(kind, bank, setting, owners_of)
+        row_ids, means, moments = self._take_means(kind, bank, setting, owners_of)
         correction = CorrectionRecord(setting.alpha, setting.k, source, len(bank.vectors), measured is not None, why)
         if measured is not None:
             trial, gain = measured.trial, measured.trial.gain
@@ -276,7 +280,11 @@ class _CalibrationRun:
             record = replace(record, chances=measured.chances, keep=keep)
         ids, vectors = self._known_rows[kind.name]
         commit_scores(
-            self.gallery, kind.name, lambda folder: write_scores(folder, record, bank, row_ids, means), ids, vectors
+            self.gallery,
+            kind.name,
+            lambda folder: write_scores(folder, record, bank, row_ids, means, moments),
+            ids,
+            vectors,
         )
         return TableCalibration(kind.name, record, "calibrated", why)
 
@@ -291,19 +299,27 @@ class _CalibrationRun:
         bank: Bank,
         setting: Setting,
         owners_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The mean of every live row, (row ids ascending, means); of none where nothing is corrected."""
-        if setting == NO_CORRECTION:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], Moments]:
+        """(row ids ascending, their means, the moments of all rows). Of means there are none where nothing is
+        corrected, else one of every live row."""
         ids, means, total = [], [], self.gallery.live_rows(kind.name)
+        moments = MomentsSum(self.gallery.manifest.encoder.dim, step=max(1, total // MOMENTS_ROWS))
+        done = 0
         for block in self.gallery.vector_blocks(kind.name):
-            owners = block.row_ids if owners_of is None else owners_of(block.row_ids)
-            ids.append(block.row_ids)
-            means.append(bank.means(block.vectors, setting.k, owners))
-            self.progress(Progress(f"correcting {kind.name}", sum(map(len, ids)), total))
+            done += len(block.row_ids)
+            if setting == NO_CORRECTION:
+                moments.add(block.vectors)
+            else:
+                owners = block.row_ids if owners_of is None else owners_of(block.row_ids)
+                ids.append(block.row_ids)
+                means.append(bank.means(block.vectors, setting.k, owners))
+                moments.add(block.vectors, means[-1])
+            self.progress(Progress(f"correcting {kind.name}", done, total))
+        if not ids:
+            return np.empty(0, np.int64), np.empty(0, np.float32), moments.moments()
         row_ids = np.concatenate(ids)
         order = np.argsort(row_ids)
-        return row_ids[order], np.concatenate(means)[order]
+        return row_ids[order], np.concatenate(means)[order], moments.moments()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmsearch.cli.options import say
-from mmsearch.items import kind
+from mmsearch.items import BOTH, DEFAULT_KIND, kind
 from mmsearch.locations import url_of
 from mmsearch.names import printable
 from mmsearch.search.hits import columns, hit_records, shown_file
@@ -46,23 +46,22 @@ def _table(answer: "Answer") -> None:
 
     if (words := answer.worth.in_words()) is not None:
         Console().print(Text(words, style="dim" if answer.worth.probability is None else "yellow"))
-    of_kind = kind(answer.query.table)
-    in_words = of_kind.text is not None
+    in_words = any(hit.text is not None for hit in answer.hits)
     table = Table(box=None, pad_edge=False)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
     more = _more_columns(answer.hits)
     for name in more:
         table.add_column(name, justify="right")
-    table.add_column(of_kind.noun, overflow="fold")
+    table.add_column(answer.query.noun, overflow="fold")
     if in_words:
         table.add_column("of", overflow="fold", style="dim")
     for hit in answer.hits:
         # A terminal that knows links opens the picture on a click.
         cell = Text(printable(_shown(hit)), style=_link(hit))
-        of = Text(printable(hit.path or ""))
+        of = Text("" if hit.text is None else printable(hit.path or ""))
         if hit.gone:
-            (of if in_words else cell).append("  gone", style="bold red")
+            (cell if hit.text is None else of).append("  gone", style="bold red")
         cells = [show(hit) for show in more.values()]
         table.add_row(str(hit.rank), f"{hit.score:.4f}", *cells, *([cell, of] if in_words else [cell]))
     if answer.hits:
@@ -70,12 +69,14 @@ def _table(answer: "Answer") -> None:
 
 
 def _more_columns(hits: "Sequence[Hit]") -> dict[str, Callable[["Hit"], str]]:
-    """What calibration adds to the hits of an answer: name -> how it is shown."""
+    """What is known beyond the scores of the hits of an answer: name -> how it is shown."""
     columns: dict[str, Callable[[Hit], str]] = {}
     if any(hit.corrected is not None for hit in hits):
-        columns["corrected"] = lambda hit: f"{hit.ranking:.4f}"
+        columns["corrected"] = lambda hit: "" if hit.corrected is None else f"{hit.corrected:.4f}"
     if any(hit.probability is not None for hit in hits):
-        columns["probability"] = lambda hit: f"{100 * (hit.probability or 0):.0f} %"
+        columns["probability"] = lambda hit: "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
+    if any(hit.z is not None for hit in hits):
+        columns["z"] = lambda hit: "" if hit.z is None else f"{hit.z:.2f}"
     return columns
 
 
@@ -111,9 +112,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 def _cells(answer: "Answer") -> Iterator[list[object]]:
     """The header, then a row a hit."""
     records = hit_records(answer)
-    yield [*(records[0] if records else columns(kind(answer.query.table)))]
+    header = [*dict.fromkeys(name for each in records for name in each)]  # hits of several kinds are told differently
+    yield [*(header or columns(DEFAULT_KIND if answer.query.table == BOTH else kind(answer.query.table)))]
     for each in records:
-        yield [str(value).lower() if isinstance(value, bool) else value for value in each.values()]
+        values = [each.get(name) for name in header]
+        yield [str(value).lower() if isinstance(value, bool) else value for value in values]
 
 
 def _line(cells: list[object], quoting: Literal[0, 2]) -> str:

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmsearch.items import kinds
+from mmsearch.items import BOTH, askable, kinds
 from mmsearch.locations import redacted
 from mmsearch.names import printable
 
 __all__ = [
+    "AmongOption",
     "CaptionColumns",
     "Device",
     "GalleryOption",
@@ -59,6 +60,19 @@ def kind_name(text: str) -> str:
     return text
 
 
+def _among(text: str) -> str:
+    return BOTH if text == BOTH else kind_name(text)
+
+
+AmongOption = Annotated[
+    str,
+    typer.Option(
+        "--in",
+        metavar=f"[{'|'.join(askable())}]",
+        parser=_among,
+        help="Among what: the pictures, the captions, or both in one list.",
+    ),
+]
 TableOption = Annotated[
     str,
     typer.Option(

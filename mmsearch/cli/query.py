@@ -9,7 +9,7 @@ from mmsearch.cli.answering import answering, require_nothing_else
 from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.opening import open_page, open_pictures, require_few
-from mmsearch.cli.options import GalleryOption, TableOption, path
+from mmsearch.cli.options import AmongOption, GalleryOption, path
 from mmsearch.items import DEFAULT_KIND
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
@@ -54,7 +54,7 @@ def query(
             rich_help_panel=_ASK,
         ),
     ] = None,
-    table: TableOption = DEFAULT_KIND.name,
+    table: AmongOption = DEFAULT_KIND.name,
     where: Annotated[
         str | None,
         typer.Option(
@@ -170,7 +170,7 @@ def query(
         str, typer.Option(metavar="DEVICE", help="Where the query is encoded.", rich_help_panel=_SEARCH)
     ] = "cpu",
 ) -> None:
-    """Search: by words, by pictures, or by both; among the pictures, or with --in captions among the captions.
+    """Search: by words, by pictures, or by both; among the pictures, with --in captions among the captions, with --in both among both.
 
     Several things can be asked at once: mmsearch query "beach" --image dog.jpg --not "people". Each counts with its
     weight, 1 unless ^ and a number at its end say otherwise: "beach^2". Words that end so are written "x^2^1".

@@ -10,8 +10,10 @@ from mmsearch.items.captions import CAPTIONS, CaptionRow
 from mmsearch.items.images import IMAGES, ImageRow
 from mmsearch.items.kinds import NUMBERS, SKIPPED, AnyKind, Content, Files, Kind, Side, Span, Table
 from mmsearch.items.registry import (
+    BOTH,
     DEFAULT_KIND,
     MEMBER,
+    askable,
     kind,
     kind_of_file,
     kinds,
@@ -24,6 +26,7 @@ from mmsearch.items.registry import (
 from mmsearch.items.rows import FileRow, ItemRow, SkippedRow
 
 __all__ = [
+    "BOTH",
     "CAPTIONS",
     "DEFAULT_KIND",
     "IMAGES",
@@ -42,6 +45,7 @@ __all__ = [
     "SkippedRow",
     "Span",
     "Table",
+    "askable",
     "kind",
     "kind_of_file",
     "kinds",

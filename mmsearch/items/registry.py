@@ -8,8 +8,10 @@ from mmsearch.items.images import IMAGES
 from mmsearch.items.kinds import SKIPPED, AnyKind, Table
 
 __all__ = [
+    "BOTH",
     "DEFAULT_KIND",
     "MEMBER",
+    "askable",
     "kind",
     "kind_of_file",
     "kinds",
@@ -26,7 +28,10 @@ MEMBER = "!/"
 DEFAULT_KIND = IMAGES
 """What is searched, indexed and exported unless another kind is named; and what a file is that no other kind takes."""
 
-_TAKEN = frozenset({"manifests", "deletes", "index", "scores", "lock", SKIPPED.name})
+BOTH = "both"
+"""What a query is asked among where items of every kind are to be in one list."""
+
+_TAKEN = frozenset({BOTH, "manifests", "deletes", "index", "scores", "lock", SKIPPED.name})
 _KINDS: dict[str, AnyKind] = {each.name: each for each in (IMAGES, CAPTIONS)}
 _BY_SUFFIX: dict[str, AnyKind] = {}
 
@@ -42,6 +47,11 @@ def kind(name: str) -> AnyKind:
         return _KINDS[name]
     except KeyError:
         raise MmsearchError(f"there is no kind of item {name!r}; there are {', '.join(_KINDS)}") from None
+
+
+def askable() -> tuple[str, ...]:
+    """What a query may look among."""
+    return (*_KINDS, BOTH)
 
 
 def table_names() -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from typing import Any
 
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.items import kind
 from mmsearch.locations import url_of
 from mmsearch.names import shown
 from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
@@ -98,7 +97,7 @@ def _make_section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
     asked_with = [uri for uri, _ in drawers.map(_thumbnail_uri, answer.pictures) if uri]
     thumbnails = drawers.map(_thumbnail_uri, [hit.file if hit.kind.has_picture else None for hit in answer.hits])
     cards = [_make_card(hit, uri, absent) for hit, (uri, absent) in zip(answer.hits, thumbnails, strict=True)]
-    return _Section(answer, kind(answer.query.table).noun, asked_with, cards)
+    return _Section(answer, answer.query.noun, asked_with, cards)
 
 
 def _make_card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:

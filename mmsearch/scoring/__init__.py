@@ -6,7 +6,8 @@ is always a best one.
     correction    one number an item, by which its scores are lowered, and whether that helps
     probability   the chance that a score of so much is that of something relevant
     presence      what it is fitted to: queries whose answer is there, and the same where it is not
-    stored        both as files beside the shards, and as searches use them
+    moments       what makes scores with items of several kinds comparable
+    stored        all of these as files beside the shards, and as searches use them
 """
 
 from mmsearch.scoring.correction import (
@@ -19,6 +20,7 @@ from mmsearch.scoring.correction import (
     bank_means,
     try_settings,
 )
+from mmsearch.scoring.moments import Moments, MomentsSum
 from mmsearch.scoring.presence import HITS, Chances, Samples, fit_chances, sample_presence
 from mmsearch.scoring.probability import Form, Probability, fit_probability, keep_threshold, pool_adjacent_violators
 from mmsearch.scoring.records import KEPT, CorrectionRecord, ScoresRecord
@@ -36,6 +38,8 @@ __all__ = [
     "CorrectionRecord",
     "CorrectionTrial",
     "Form",
+    "Moments",
+    "MomentsSum",
     "Probability",
     "Samples",
     "ScoresRecord",

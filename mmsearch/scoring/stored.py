@@ -5,6 +5,7 @@ bank.npy          float32 (m, dim), the queries of the bank
 bank_owners.npy   int64 (m,), the item that each of them belongs to; -1 for none
 row_ids.npy       int64 (n,), ascending
 means.npy         float32 (n,), the mean of each of these rows
+moments.npy       float64 (dim + 2, dim + 1), the mean of all rows and their covariance, see `Moments`
 """
 
 import json
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.scoring.correction import bank_means
+from mmsearch.scoring.moments import Moments
 from mmsearch.scoring.presence import Chances
 from mmsearch.scoring.probability import Probability
 from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
@@ -54,9 +56,14 @@ class TableScores:
     """
 
     def __init__(
-        self, record: ScoresRecord, bank: Bank, row_ids: NDArray[np.int64], means: NDArray[np.float32]
+        self,
+        record: ScoresRecord,
+        bank: Bank,
+        row_ids: NDArray[np.int64],
+        means: NDArray[np.float32],
+        moments: Moments,
     ) -> None:
-        self.record, self.bank = record, bank
+        self.record, self.bank, self.moments = record, bank, moments
         self._row_ids, self._means = row_ids, means
         self._later_ids = np.empty(0, np.int64)
         self._later_means = np.empty(0, np.float32)
@@ -114,7 +121,12 @@ def _look_up(
 
 
 def write_scores(
-    folder: Path, record: ScoresRecord, bank: Bank, row_ids: NDArray[np.int64], means: NDArray[np.float32]
+    folder: Path,
+    record: ScoresRecord,
+    bank: Bank,
+    row_ids: NDArray[np.int64],
+    means: NDArray[np.float32],
+    moments: Moments,
 ) -> None:
     """Fill an empty folder, durably. row_ids: ascending. Raises OSError."""
     arrays: dict[str, NDArray[Any]] = {
@@ -122,6 +134,7 @@ def write_scores(
         "bank_owners": bank.owners,
         "row_ids": row_ids,
         "means": means,
+        "moments": np.vstack([moments.mean, moments.covariance]),
     }
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
@@ -147,9 +160,12 @@ def open_scores(folder: Path, *, table: str, fingerprint: str, dim: int) -> Tabl
     names = ("bank", "bank_owners", "row_ids", "means")
     with _raise_damage(folder):
         vectors, owners, row_ids, means = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in names)
-    if len(row_ids) != len(means) or vectors.shape != (len(owners), dim):
+        # Mapped: few queries need them.
+        moments = np.load(folder / "moments.npy", mmap_mode="r", allow_pickle=False)
+    shapes = (vectors.shape, moments.shape) == ((len(owners), dim), (dim + 2, dim + 1))
+    if len(row_ids) != len(means) or not shapes:
         raise GalleryError(f"{folder} is damaged: its files do not fit each other; make it anew: mmsearch calibrate")
-    return TableScores(record, Bank(vectors, owners), row_ids, means)
+    return TableScores(record, Bank(vectors, owners), row_ids, means, Moments(moments[0], moments[1:]))
 
 
 @contextmanager

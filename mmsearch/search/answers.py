@@ -80,5 +80,5 @@ def why_nothing(query: Query, best: float | None, *, chance: float | None, left_
         return f"no hit is relevant with a chance of {least} or more; the best has {chance:.2g}"
     if query.where is not None:
         other = "other " if left_out else ""
-        return f"the filter admits none of the {items:,} {other}{query.table}: {query.where}"
-    return f"the gallery holds no other {query.table}"
+        return f"the filter admits none of the {items:,} {other}{query.nouns}: {query.where}"
+    return f"the gallery holds no other {query.nouns}"

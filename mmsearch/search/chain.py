@@ -9,6 +9,7 @@ encoded in one call, and queries that look for the same number of the same rows 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
-from mmsearch.items import IMAGES, kind, kinds
+from mmsearch.items import BOTH, IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
 from mmsearch.search.by_date import sort_by_date
@@ -35,12 +36,14 @@ from mmsearch.search.encoding import (
 )
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
+from mmsearch.search.mixed import by_table, merge_answers
 from mmsearch.search.own_items import row_named, vector_at, vector_of
 from mmsearch.search.probable import add_probabilities, chances_for
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart, VectorPart
 from mmsearch.search.retrieval import SearchOptions
 
 if TYPE_CHECKING:
+    from mmsearch.scoring import Moments
     from mmsearch.scoring.presence import Chances
     from mmsearch.scoring.stored import TableScores
 
@@ -54,6 +57,9 @@ STAGES: tuple[MakeStage, ...] = (
     sort_by_date,
 )
 """What candidates go through between being retrieved and being described, in this order."""
+
+_ADDED = ("probability", "z")
+"""Scores beside those that rows are retrieved by."""
 
 _LOOK_FURTHER = 4
 """How many times as many rows are retrieved where the stages left too few of them."""
@@ -79,6 +85,10 @@ class Retrieves(Protocol):
         """What makes the scores of a table comparable."""
         ...
 
+    def moments(self, table: str) -> "Moments":
+        """What makes the scores of a table comparable with those of another."""
+        ...
+
     def open_filter(self, table: str, where: str) -> object:
         """Raise FilterError where an expression is no filter of a table."""
         ...
@@ -94,7 +104,8 @@ def answer_queries(
     stages: Sequence[MakeStage] = STAGES,
 ) -> list[Answer | QueryError | EncoderError]:
     """The answers to some queries, in their order. Raises GalleryError where the gallery itself is damaged."""
-    asked = [_PendingQuery(query) for query in queries]
+    groups = [_pending(query, gallery) for query in queries]
+    asked = [one for group in groups for one in group]
     for one in asked:
         with one.may_fail():
             _check_query(one, gallery, retriever)
@@ -102,8 +113,11 @@ def answer_queries(
     ready = _without_error(asked)
     chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table)) for one in ready}
     _find(chains, retriever, options)
+    for query, group in zip(queries, groups, strict=True):
+        if query.table == BOTH:
+            _add_standard_scores(_without_error(group), retriever)
     _describe(_without_error(asked), gallery)
-    return [one.error or one.answer() for one in asked]
+    return [_answer(query, group) for query, group in zip(queries, groups, strict=True)]
 
 
 def require_items(gallery: Gallery, table: str) -> None:
@@ -114,7 +128,7 @@ def require_items(gallery: Gallery, table: str) -> None:
 
 @dataclass(slots=True, eq=False)
 class _PendingQuery:
-    """A query on its way to its answer.
+    """A query to one table on its way to its answer.
 
     Attributes:
         own: the row that each `ItemPart` names.
@@ -159,6 +173,21 @@ class _PendingQuery:
         return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks), self.truncated, self.worth)
 
 
+def _pending(query: Query, gallery: Gallery) -> list[_PendingQuery]:
+    """One for each table that a query looks through, which share what they ask with."""
+    vectors: dict[Part, NDArray[np.float32]] = {}
+    return [_PendingQuery(each, vectors=vectors) for each in by_table(query, gallery)]
+
+
+def _answer(query: Query, group: Sequence[_PendingQuery]) -> Answer | QueryError | EncoderError:
+    for one in group:
+        if one.error is not None:
+            return one.error
+    answers = [one.answer() for one in group]
+    answer = merge_answers(query, answers) if query.table == BOTH else answers[0]
+    return replace(answer, remarks=(*answer.remarks, *why_gone(answer.hits)))
+
+
 def _without_error(asked: Sequence[_PendingQuery]) -> list[_PendingQuery]:
     return [one for one in asked if one.error is None]
 
@@ -180,28 +209,27 @@ def _encode(asked: Sequence[_PendingQuery], gallery: Gallery, encoders: EncodesQ
     for one in asked:
         with one.may_fail():
             for part in one.query.parts:
-                if not isinstance(part, TextPart):
+                if not isinstance(part, TextPart) and part not in one.vectors:
                     one.vectors[part] = _part_vector(part, one, gallery, encoders)
     texts = {one: texts_of(one.query) for one in _without_error(asked)}
     texts = {one: own for one, own in texts.items() if own}
     if not texts:
         return
+    distinct = {text: row for row, text in enumerate(dict.fromkeys(chain.from_iterable(texts.values())))}
     try:
-        encoded = encoders.encoder("text").text.encode([text for own in texts.values() for text in own])
+        encoded = encoders.encoder("text").text.encode([*distinct])
     except EncoderError as error:
         for one in texts:
             one.error = error
         return
-    first = 0
     for one, own in texts.items():
-        rows = slice(first, first + len(own))
+        rows = [distinct[text] for text in own]
         parts = (part for part in one.query.parts if isinstance(part, TextPart))
         with one.may_fail():
             one.vectors |= dict(zip(parts, text_vectors(one.query, encoded.vectors[rows]), strict=True))
         if encoded.truncated[rows].any():
             one.truncated = True
             one.remarks.append("the query is longer than the model reads; its end was cut")
-        first = rows.stop
 
 
 def _part_vector(
@@ -327,6 +355,15 @@ class _Chain:
         return why_nothing(query, best, chance=chance, left_out=len(own_rows), items=items)
 
 
+def _add_standard_scores(asked: Sequence[_PendingQuery], retriever: Retrieves) -> None:
+    """Make the candidates of several tables comparable."""
+    for one in asked:
+        if one.candidates is not None:
+            moments, ranking = retriever.moments(one.query.table), one.candidates.ranking
+            z = moments.standard_scores(one.vector(), ranking, alpha=one.alpha)
+            one.candidates = one.candidates.with_scores("z", z)
+
+
 def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
     """Turn candidates into hits: those of one table are read in one call."""
     for table in (each.name for each in kinds()):
@@ -334,15 +371,16 @@ def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
         neighbours = side_by_side([_as_neighbours(candidates) for _, candidates in alike])
         offsets = [one.query.offset for one, _ in alike]
         for (one, candidates), hits in zip(alike, hits_of(gallery, neighbours, table, offsets), strict=True):
-            one.hits = _with_probabilities(hits, candidates, one.query.offset)
-            one.remarks += why_gone(hits)
+            one.hits = _with_scores(hits, candidates, one.query.offset)
     _name_pictures(asked, gallery)
 
 
-def _with_probabilities(hits: Sequence[Hit], candidates: Candidates, offset: int) -> Sequence[Hit]:
-    if (probabilities := candidates.scores.get("probability")) is None:
-        return hits
-    return [replace(hit, probability=p) for hit, p in zip(hits, probabilities[offset:].tolist(), strict=True)]
+def _with_scores(hits: Sequence[Hit], candidates: Candidates, offset: int) -> Sequence[Hit]:
+    """The hits with what stages added to the scores of their candidates."""
+    added = {name: candidates.scores[name][offset:].tolist() for name in _ADDED if name in candidates.scores}
+    for name, values in added.items():
+        hits = [replace(hit, **{name: value}) for hit, value in zip(hits, values, strict=True)]
+    return hits
 
 
 def _as_neighbours(candidates: Candidates) -> Neighbours:

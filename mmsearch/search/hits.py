@@ -31,6 +31,7 @@ class Hit:
         gone: the file was not there any more when the answer was given. Object stores are not asked.
         corrected: the score less what hubs lose, which ranks go by; None where it was not corrected.
         probability: the chance that it is relevant; None where that is not known.
+        z: its standard score (`mmsearch.scoring.moments`), which ranks go by among items of several kinds; else None.
     """
 
     rank: int
@@ -43,11 +44,12 @@ class Hit:
     gone: bool = False
     corrected: float | None = None
     probability: float | None = None
+    z: float | None = None
 
     @property
     def ranking(self) -> float:
         """What its rank goes by."""
-        return self.score if self.corrected is None else self.corrected
+        return next(value for value in (self.z, self.corrected, self.score) if value is not None)
 
     @property
     def path(self) -> str | None:
@@ -68,7 +70,7 @@ def columns(kind: AnyKind) -> list[str]:
 
 
 def record(hit: Hit) -> dict[str, object]:
-    """A hit as programs are given it: the object of a JSON line. What calibration adds comes last, where it does."""
+    """A hit as programs are given it: the object of a JSON line. What is known only of some comes last."""
     file = shown_file(hit)
     of_hit = {
         "rank": hit.rank,
@@ -79,8 +81,9 @@ def record(hit: Hit) -> dict[str, object]:
         "gone": hit.gone,
     }
     told = {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
-    of_scores = {"corrected": hit.corrected, "probability": hit.probability}
-    return told | {name: value for name, value in of_scores.items() if value is not None}
+    kind_name = None if hit.z is None else hit.kind.name  # where it stands among others, a hit says what it is
+    of_some = {"corrected": hit.corrected, "probability": hit.probability, "z": hit.z, "table": kind_name}
+    return told | {name: value for name, value in of_some.items() if value is not None}
 
 
 def _plain(value: object) -> object:

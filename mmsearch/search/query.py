@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.budget import TEXT_CHARACTERS
 from mmsearch.errors import QueryError
-from mmsearch.items import DEFAULT_KIND, kinds
+from mmsearch.items import BOTH, DEFAULT_KIND, askable, kind
 from mmsearch.names import is_unicode, shown
 
 __all__ = [
@@ -104,7 +104,7 @@ class Query:
         parts: what is asked with; a negative weight leads away from it.
         k: how many hits, at most.
         offset: so many of the best are passed over: the hits are those ranked offset + 1 to offset + k.
-        table: among what.
+        table: among what: a kind of item by its name, or `BOTH`.
         templates: each text is put into each of these in the place of {}, and the mean of the unit vectors counts.
         where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
         min_score: hits that score less are left out.
@@ -160,6 +160,8 @@ class Query:
         for name, value, words in (("correct", self.correct, CORRECTIONS), ("sort", self.sort, SORTS)):
             if value not in words:
                 raise QueryError(f"{name} of a query is {value!r}; it is one of {', '.join(words)}")
+        if self.table == BOTH and self.sort != "rank":
+            raise QueryError(f"items of several kinds are not sorted by {self.sort}; look among one kind: --in images")
         if not self.title:
             object.__setattr__(self, "title", _title(self.parts))
 
@@ -173,9 +175,20 @@ class Query:
         """How many ranks there is use for: those that are passed over and the hits."""
         return self.offset + self.k
 
+    @property
+    def noun(self) -> str:
+        """What people call one of what is looked among."""
+        return "item" if self.table == BOTH else kind(self.table).noun
+
+    @property
+    def nouns(self) -> str:
+        """What is looked among, in the plural, for people."""
+        return "items" if self.table == BOTH else self.table
+
     def conditions(self) -> list[str]:
         """What limits the answer, for people."""
         return [
+            *(["by how far each stands out among its kind"] if self.table == BOTH else []),
             *(f'in "{template}"' for template in self.templates),
             *([f"where {self.where}"] if self.where else []),
             *([f"score at least {self.min_score:g}"] if self.min_score is not None else []),
@@ -221,7 +234,7 @@ class Query:
             if name not in _FIELDS:
                 raise QueryError(f"a query has no {name!r}; it has parts, {', '.join(_FIELDS)}")
             _require(field_value, _FIELDS[name], f"{name} of a query")
-        names = [kind.name for kind in kinds()]
+        names = askable()
         if given.get("table", DEFAULT_KIND.name) not in names:
             raise QueryError(f"table of a query is {given['table']!r}; it is one of {', '.join(names)}")
         for template in given.get("templates", ()):

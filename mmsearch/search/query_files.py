@@ -12,6 +12,7 @@ from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
 from mmsearch.search.chain import require_items
 from mmsearch.search.encoding import texts_of
+from mmsearch.search.mixed import by_table
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query, TextPart
 from mmsearch.search.retrieval import SearchOptions
@@ -110,7 +111,7 @@ def answer_in_batches(
     options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
 ) -> Iterator[Answer]:
     """The answer to each query, in the order asked. Raises as `OpenGallery.ask`, for the first that is wrong."""
-    for table in dict.fromkeys(query.table for query in queries):
+    for table in dict.fromkeys(each.table for query in queries for each in by_table(query, opened.gallery)):
         require_items(opened.gallery, table)
     truncated = 0
     for batch in batches_of(queries, _BATCH):

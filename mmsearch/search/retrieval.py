@@ -15,7 +15,7 @@ from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.blas import one_thread
 from mmsearch.errors import AnnIndexError, GalleryError, MmsearchWarning
 from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
-from mmsearch.gallery import Gallery, InMemoryGallery, read_consistently
+from mmsearch.gallery import Gallery, InMemoryGallery, read_consistently, sample_rows
 from mmsearch.search.correct import with_lowered
 from mmsearch.search.through_index import search_index
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mmsearch.filter_process import BoundedFilter, FilterProcesses
     from mmsearch.filters import RowFilter
+    from mmsearch.scoring import Moments
     from mmsearch.scoring.stored import TableScores
 
 __all__ = ["EXACT", "Retriever", "SearchOptions"]
@@ -49,6 +50,7 @@ EXACT = SearchOptions(exact=True)
 # So few are bound by reading the vectors, not by multiplying with them.
 _FEW_QUERIES = 16
 _SEARCHING = min(4, os.cpu_count() or 1)  # threads of an exact search; more wait for the memory
+_MOMENTS_ROWS = 4096  # the standard deviation to a hundredth
 _KEPT_FILTERS = 8  # each has a connection of its own
 
 
@@ -63,6 +65,7 @@ class Retriever:
         self._filter_processes = filter_processes
         self._indexes: dict[str, AnnIndex | None] = {}
         self._scores: dict[str, TableScores | None] = {}
+        self._moments: dict[str, Moments] = {}
         self._lowered: dict[tuple[str, str, float], NDArray[np.float64]] = {}
         self._filters: dict[tuple[str, str], RowFilter | BoundedFilter] = {}
         self._opening = threading.RLock()
@@ -128,6 +131,16 @@ class Retriever:
                     warnings.warn(f"{error}. Answering without correction.", MmsearchWarning, stacklevel=2)
                     self._scores[entry.name] = None
             return self._scores[entry.name]
+
+    def moments(self, table: str) -> "Moments":
+        """What makes the scores of a table comparable with those of another: as they were stored with its scores, else
+        taken from some of its rows."""
+        if (scores := self.scores(table)) is not None:
+            return scores.moments
+        with self._opening:
+            if table not in self._moments:
+                self._moments[table] = read_consistently(self.gallery, lambda gallery: _sample_moments(gallery, table))
+            return self._moments[table]
 
     def open_filter(self, table: str, where: str) -> "tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]":
         """(the columns that a filter reads, rows with these and `row_id` -> the ids of those that it admits).
@@ -214,3 +227,11 @@ class Retriever:
                     warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
                     self._indexes[entry.name] = None
             return self._indexes[entry.name]
+
+
+def _sample_moments(gallery: Gallery, table: str) -> "Moments":
+    from mmsearch.scoring import MomentsSum
+
+    moments = MomentsSum(gallery.manifest.encoder.dim)
+    moments.add(sample_rows(gallery, table, _MOMENTS_ROWS, np.random.default_rng(0))[1])
+    return moments.moments()

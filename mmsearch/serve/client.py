@@ -132,7 +132,7 @@ def _failure(status: int, message: str) -> MmsearchError:
 
 
 def _answer(message: dict[str, Any], query: Query, pictures: Sequence[str] = ()) -> Answer:
-    hits = [_hit(each, query.table) for each in message["hits"]]
+    hits = [_hit(each, each.get("table") or query.table) for each in message["hits"]]
     worth = Worth(message.get("probability"), message.get("above_general"))
     return Answer(query, hits, pictures, message["more"], tuple(message["warnings"]), worth=worth)
 
@@ -157,6 +157,7 @@ def _hit(message: dict[str, Any], table: str) -> Hit:
         gone=message["gone"],
         corrected=message.get("corrected"),
         probability=message.get("probability"),
+        z=message.get("z"),
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.exact import Neighbours
-from mmsearch.scoring import TableScores
+from mmsearch.scoring import Moments, TableScores
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.retrieval import Retriever, SearchOptions
 from mmsearch.serve.metrics import Metrics
@@ -102,6 +102,9 @@ class TimedRetriever:
 
     def scores(self, table: str) -> TableScores | None:
         return self._retriever.scores(table)
+
+    def moments(self, table: str) -> Moments:
+        return self._retriever.moments(table)
 
     def open_filter(self, table: str, where: str) -> object:
         return self._retriever.open_filter(table, where)

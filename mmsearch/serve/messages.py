@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
-from mmsearch.items import DEFAULT_KIND, kind, kinds
+from mmsearch.items import DEFAULT_KIND, askable, kinds
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
@@ -38,16 +38,14 @@ _LONGEST_NAME = 1_000
 
 
 def _checked(name: str) -> str:
-    if name not in (names := [kind.name for kind in kinds()]):
+    if name not in (names := askable()):
         expected = " or ".join(map(repr, names))
         raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
     return name
 
 
-_KindName = Annotated[
-    str, AfterValidator(_checked), WithJsonSchema({"enum": [kind.name for kind in kinds()], "type": "string"})
-]
-"""A kind of item, by its name."""
+_Among = Annotated[str, AfterValidator(_checked), WithJsonSchema({"enum": askable(), "type": "string"})]
+"""What is looked among: a kind of item, by its name, or several."""
 
 RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -83,7 +81,7 @@ class QueryBody(_Message):
     parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
     k: int = Field(60, ge=1, le=REQUEST.hits, description="How many hits.")
     offset: int = Field(0, ge=0, lt=REQUEST.hits, description="Pass over so many of the best.")
-    table: _KindName = DEFAULT_KIND.name
+    table: _Among = DEFAULT_KIND.name
     where: str | None = Field(
         None, max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the table."
     )
@@ -187,11 +185,14 @@ class HitBody(_Told):  # type: ignore[misc]
     path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
     image: of a caption, the row id of its picture; null where the gallery holds none.
     corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
-    chance that it is relevant; null where that is not known."""
+    chance that it is relevant; null where that is not known. z, table: among items of several kinds, the standard score
+    that ranks go by, and the kind; else null."""
 
     image: int | None = None
     corrected: float | None = None
     probability: float | None = None
+    z: float | None = None
+    table: str | None = None
 
 
 class AnswerBody(BaseModel):
@@ -335,10 +336,11 @@ class HealthBody(BaseModel):
 def answer_json(answer: Answer, gallery: Gallery) -> bytes:
     """An `AnswerBody` as it goes out. gallery: the version that gave it."""
     hits = [record(hit) for hit in answer.hits]
-    if kind(answer.query.table).belongs_to is not None:
-        for hit, image in zip(hits, images_of(gallery, answer.hits), strict=True):
-            hit["image"] = image and image.row_id
-            hit["width"], hit["height"] = (image.width, image.height) if image else (None, None)
+    belonging = [position for position, hit in enumerate(answer.hits) if hit.kind.belongs_to is not None]
+    images = images_of(gallery, [answer.hits[position] for position in belonging])
+    for position, image in zip(belonging, images, strict=True):
+        width, height = (image.width, image.height) if image else (None, None)
+        hits[position] |= {"image": image and image.row_id, "width": width, "height": height}
     return to_json(
         {
             "title": answer.query.title,

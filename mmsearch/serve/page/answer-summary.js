@@ -111,7 +111,7 @@ export class AnswerSummary {
 
 /** @param {Shown} answer */
 function itemsOf(answer) {
-  return answer.question.table === "captions" ? "caption" : "picture";
+  return { images: "picture", captions: "caption", both: "item" }[answer.question.table];
 }
 
 /**

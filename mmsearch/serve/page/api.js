@@ -10,7 +10,7 @@
  * @typedef {import("./messages.js").ErrorBody} ErrorBody
  * @typedef {import("./messages.js").GalleryBody} Gallery
  * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
- *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "gone" | "corrected" | "probability">} Hit  What the page reads of one.
+ *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "gone" | "corrected" | "probability" | "z" | "table">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
  */
 import { toQuery } from "./question.js";

@@ -168,7 +168,7 @@ export class Chips {
     if (filter.path.trim()) set.push(["path", `Path: ${shown(filter.path.trim())}`, { path: "" }]);
     if (filter.score) set.push(["score", `Score ≥ ${filter.score}`, { score: "" }]);
     if (filter.distinct) set.push(["distinct", "No near-duplicates", { distinct: false }]);
-    if (filter.newest) set.push(["newest", "Newest first", { newest: false }]);
+    if (image && filter.newest) set.push(["newest", "Newest first", { newest: false }]);
     if (filter.where.trim()) set.push(["where", shown(filter.where.trim().replace(/\s+/g, " ")), { where: "" }]);
     const chips = set.map(([key, words, without]) => {
       const chip = element("span", { class: key === "where" ? "chip filter sql" : "chip filter" });
@@ -176,10 +176,11 @@ export class Chips {
       chip.append(this.#remove(`filter:${key}`, words, { ...question, filter: { ...filter, ...without } }));
       return chip;
     });
-    if (question.table === "captions") {
-      const chip = element("span", { class: "chip filter" }, element("span", { class: "chip-words" }, "Among captions"));
+    if (question.table !== "images") {
+      const words = question.table === "captions" ? "Among captions" : "Among pictures and captions";
+      const chip = element("span", { class: "chip filter" }, element("span", { class: "chip-words" }, words));
       const pictures = /** @type {Question} */ ({ ...question, table: "images", filter: { ...NO_FILTER, ...filter } });
-      chip.append(this.#remove("filter:table", "Among captions", pictures));
+      chip.append(this.#remove("filter:table", words, pictures));
       chips.unshift(chip);
     }
     return chips;

@@ -5,7 +5,7 @@
  * @typedef {import("./api.js").Gallery} Gallery
  */
 import { byId, element, say } from "./elements.js";
-import { NO_FILTER, filtersSet, toAddress } from "./question.js";
+import { NO_FILTER, filtersSet, tableNamed, toAddress } from "./question.js";
 import { shown } from "./text.js";
 
 const PAUSE = 450; // milliseconds after the last letter
@@ -153,7 +153,7 @@ export class Filters {
       newest: data.has("newest"),
       where: text("where"),
     };
-    const table = text("table") === "captions" ? "captions" : "images";
+    const table = tableNamed(text("table"));
     const question = /** @type {Question} */ ({ ...this.#question, table, filter });
     if (toAddress(question) !== toAddress(this.#question)) this.on.changed(question); // leaving a field tells of it again
   }

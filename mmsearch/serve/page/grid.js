@@ -9,7 +9,7 @@
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
 import { inRows, rowHeight } from "./layout.js";
-import { absence, score, sentence, shown, split, worth } from "./text.js";
+import { absence, sentence, shown, split, standing } from "./text.js";
 
 const AROUND = "1200px 0px"; // how far from the screen images are held
 
@@ -84,7 +84,8 @@ export class Grid {
     this.#tiles = [];
     this.#current = 0;
     this.list.replaceChildren();
-    this.list.classList.toggle("captions", typeof hits[0]?.caption === "string");
+    // Among items of several kinds each hit names its own, and pictures stand as captions do.
+    this.list.classList.toggle("captions", hits.some((hit) => typeof (hit.caption ?? hit.table) === "string"));
     this.append(hits);
     if (!hits.length) this.#arrange(true);
   }
@@ -127,7 +128,7 @@ export class Grid {
     if (hit.caption) facts.append(element("span", { class: "tile-words", dir: "auto" }, name));
     else facts.append(element("span", { class: "tile-name", dir: "auto", "aria-hidden": "true" }, name));
     if (hit.caption && hit.path) facts.append(element("span", { class: "tile-path", dir: "auto" }, split(hit.path)[0]));
-    if (hit.score !== null) facts.append(element("span", { class: "tile-score" }, worth(hit) ?? score(hit.score)));
+    if (hit.score !== null) facts.append(element("span", { class: "tile-score" }, standing(hit)));
     const button = element("button", { type: "button", class: "tile-open", tabindex: -1 });
     if (image) button.append(element("span", { class: "well" }, image));
     button.append(facts);

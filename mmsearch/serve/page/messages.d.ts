@@ -78,7 +78,8 @@ export interface HealthBody {
  * path_bytes, file_bytes: base64 of the real name where path or file is not it, since it is no UTF-8.
  * image: of a caption, the row id of its picture; null where the gallery holds none.
  * corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
- * chance that it is relevant; null where that is not known.
+ * chance that it is relevant; null where that is not known. z, table: among items of several kinds, the standard score
+ * that ranks go by, and the kind; else null.
  */
 export interface HitBody {
   rank: number;
@@ -97,6 +98,8 @@ export interface HitBody {
   image?: number | null;
   corrected?: number | null;
   probability?: number | null;
+  z?: number | null;
+  table?: string | null;
 }
 
 /** All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. */
@@ -175,7 +178,7 @@ export interface QueryBody {
   k?: number;
   /** Pass over so many of the best. */
   offset?: number;
-  table?: "images" | "captions";
+  table?: "images" | "captions" | "both";
   /** An SQL expression over the columns of the table. */
   where?: string | null;
   min_score?: number | null;
@@ -226,6 +229,8 @@ export interface SampledBody {
   image?: number | null;
   corrected?: number | null;
   probability?: number | null;
+  z?: number | null;
+  table?: string | null;
 }
 
 /** What each route answers, where that is JSON. */

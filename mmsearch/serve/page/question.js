@@ -2,12 +2,13 @@
  * What is asked, and how it is written into the address and sent to the server. Questions are never changed, only
  * replaced.
  *
+ * @typedef {"images" | "captions" | "both"} Table
  * @typedef {{kind: "text" | "picture" | "like", value: string, weight: number}} Part
  *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures.
  *   A negative weight leads away from it.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
  *   newest: boolean, where: string}} Filter  As the form holds them; "" where nothing is wanted.
- * @typedef {{words: string, weight: number, parts: readonly Part[], table: "images" | "captions",
+ * @typedef {{words: string, weight: number, parts: readonly Part[], table: Table,
  *   filter: Readonly<Filter>}} Question  words: what stands in the search box; weight: theirs.
  */
 import { shown } from "./text.js";
@@ -33,6 +34,15 @@ const SHAPES = /** @type {Record<string, string>} */ ({
   portrait: "width < height",
   square: "width = height",
 });
+
+/**
+ * Among what is searched, by the name that a form or an address gives it.
+ * @param {string | null} name
+ * @returns {Table}
+ */
+export function tableNamed(name) {
+  return name === "captions" || name === "both" ? name : "images";
+}
 
 /**
  * Whether there is anything to look for.
@@ -92,8 +102,8 @@ export function titleOf(question) {
  */
 export function filtersSet(question) {
   const { filter } = question;
-  const parts = question.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to] : [];
-  return [...parts, filter.path, filter.score, filter.distinct, filter.newest, filter.where.trim()].filter(Boolean).length;
+  const parts = question.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to, filter.newest] : [];
+  return [...parts, filter.path, filter.score, filter.distinct, filter.where.trim()].filter(Boolean).length;
 }
 
 // --- the address
@@ -163,7 +173,7 @@ export function fromAddress(search) {
     words,
     weight,
     parts,
-    table: address.get("in") === "captions" ? "captions" : "images",
+    table: tableNamed(address.get("in")),
     filter: {
       shape: one("shape", /^(landscape|portrait|square)$/),
       edge: one("edge", /^\d{1,6}$/),
@@ -236,7 +246,7 @@ export function toQuery(question, k, offset) {
     where: whereOf(question),
     min_score: Number.isNaN(score) ? null : score,
     distinct: question.filter.distinct || null,
-    sort: question.filter.newest ? "date" : "rank",
+    sort: question.table === "images" && question.filter.newest ? "date" : "rank",
   };
 }
 

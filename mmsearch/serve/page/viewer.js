@@ -225,6 +225,7 @@ export class Viewer {
       ["Size", item?.bytes ? size(item.bytes) : ""],
       ["Score", hit.score === null ? "" : `${score(hit.score)}, rank ${count(hit.rank)}`],
       ["Corrected", typeof hit.corrected === "number" ? score(hit.corrected) : ""],
+      ["Standard score", typeof hit.z === "number" ? `${hit.z.toFixed(1)} σ above the others of its kind` : ""],
       ["Relevant", worth(hit) ?? ""],
       ["Path", shown(this.#path)],
     ]).filter(([, value]) => value);
