@@ -435,6 +435,19 @@ def test_captions_are_searched_too(visit: Visit) -> None:
     expect(page.locator("#viewer-absent")).to_have_text("This caption has no picture in the gallery")
 
 
+def test_pictures_and_captions_in_one_list(visit: Visit) -> None:
+    page = visit.go("?q=red&in=both")
+    assert visit.bodies()[-1]["table"] == "both"
+    expect(page.locator("#summary")).to_contain_text(f"Best of {ALL + 32} items")
+    expect(page.locator("#chips")).to_contain_text("Among pictures and captions")
+    name = page.locator(".captions .tile-name").first
+    assert name.evaluate("element => getComputedStyle(element).opacity") == "1"
+    expect(page.locator(".tile-score").first).to_have_text(re.compile(r"^-?\d+\.\d σ$"))
+    page.locator(".tile-open").first.click()
+    expect(page.locator("#viewer")).to_contain_text("Standard score")
+
+
+
 # --- hits
 
 

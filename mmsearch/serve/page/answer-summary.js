@@ -30,7 +30,7 @@ export class AnswerSummary {
     const asked = isAsked(answer.question);
     const filtered = filtersSet(answer.question) > 0;
     const what = itemsOf(answer);
-    const all = (what === "caption" ? gallery?.captions : gallery?.images) ?? 0;
+    const all = searched(answer, gallery);
     byId("start", HTMLElement).hidden = asked || filtered;
     byId("asked-title", HTMLElement).textContent = asked ? titleOf(answer.question) : filtered ? "Filtered pictures" : "";
     const strip = byId("grid-title", HTMLElement);
@@ -82,7 +82,7 @@ export class AnswerSummary {
     this.#nothing.hidden = answer.hits.length > 0;
     if (!this.#nothing.hidden) {
       const what = itemsOf(answer);
-      if (gallery && !(what === "caption" ? gallery.captions : gallery.images)) {
+      if (gallery && !searched(answer, gallery)) {
         return this.sayNothing(`This gallery holds no ${what}s yet`, "Add some: mmsearch embed FOLDER", null);
       }
       const filtered = filtersSet(answer.question);
@@ -107,6 +107,16 @@ export class AnswerSummary {
     });
     group.replaceChildren(...buttons);
   }
+}
+
+/**
+ * Among how many items the answer was looked for.
+ * @param {Shown} answer
+ * @param {Gallery | null} gallery
+ */
+function searched(answer, gallery) {
+  const { images, captions } = gallery ?? { images: 0, captions: 0 };
+  return { images, captions, both: images + captions }[answer.question.table];
 }
 
 /** @param {Shown} answer */
