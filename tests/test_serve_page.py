@@ -447,7 +447,6 @@ def test_pictures_and_captions_in_one_list(visit: Visit) -> None:
     expect(page.locator("#viewer")).to_contain_text("Standard score")
 
 
-
 # --- hits
 
 

@@ -170,7 +170,7 @@ def query(
         str, typer.Option(metavar="DEVICE", help="Where the query is encoded.", rich_help_panel=_SEARCH)
     ] = "cpu",
 ) -> None:
-    """Search: by words, by pictures, or by both; among the pictures, with --in captions among the captions, with --in both among both.
+    """Search: by words, by pictures, or by both; among the pictures, or with --in among the captions, or both.
 
     Several things can be asked at once: mmsearch query "beach" --image dog.jpg --not "people". Each counts with its
     weight, 1 unless ^ and a number at its end say otherwise: "beach^2". Words that end so are written "x^2^1".
