@@ -27,7 +27,7 @@ from mmsearch.ann import (
     save,
     training_rows_needed,
 )
-from mmsearch.ann.lowering import search_lists, share_by_lists
+from mmsearch.ann.lowering import move_into_lowered_codes, search_lists, share_by_lists
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.exact import VectorBlock
 from mmsearch.progress import Progress
@@ -562,6 +562,69 @@ def test_what_is_taken_from_scores_is_taken_from_lists_first(
         assert left == pytest.approx(meant, abs=0.02)  # FastScan rounds scores to as much
     dead = parts.select_all_but(np.arange(0, ROWS, 2), ROWS)
     assert (search_lists(ivf, queries, 50, shares, selector=dead, nprobe=16)[1] % 2 == 1).all()
+
+
+@pytest.mark.parametrize("factory", ["IVF16,PQ16x4fsr", "IVF16,PQ8x4fsr"])
+def test_fastscan_codes_hold_what_is_taken_from_scores(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64], factory: str
+) -> None:
+    """Scores by the codes are then less what is taken; searches that take nothing find what they found."""
+    index = built(factory, vectors, row_ids)
+    lowered = np.random.default_rng(2).uniform(0, 0.4, ROWS)
+    ivf, queries = parts.unwrap_index(index.faiss_index, np.ascontiguousarray(vectors[:5], np.float32))
+    by_codes, all_positions = ivf.search(
+        queries, ROWS, params=parts.search_parameters(ivf, None, Effort(nprobe=16), ROWS)
+    )
+    shares = share_by_lists(ivf, lowered)
+    codes = move_into_lowered_codes(ivf, shares.left)
+    assert codes is not None
+    assert sum(ivf.invlists.list_size(number) for number in range(16)) == 0
+    for given, taken in ((shares, lowered), (None, np.zeros(ROWS))):
+        scores, positions = search_lists(
+            ivf, queries, ROWS, given, selector=None, nprobe=16, lowered_codes=codes, is_lowered=given is not None
+        )
+        for query in range(5):
+            left, meant = np.empty(ROWS), np.empty(ROWS)
+            left[positions[query]] = scores[query]
+            meant[all_positions[query]] = by_codes[query] - taken[all_positions[query]]
+            assert left == pytest.approx(meant, abs=0.03)  # FastScan rounds scores, and what is taken is in steps
+    dead = parts.select_all_but(np.arange(0, ROWS, 2), ROWS)
+    found = search_lists(ivf, queries, 50, shares, selector=dead, nprobe=4, lowered_codes=codes, is_lowered=True)[1]
+    assert (found % 2 == 1).all()
+
+
+@pytest.mark.parametrize("factory", ["IVF16,PQ32x4fsr", "OPQ8,IVF16,PQ8", "IVF16,Flat", "HNSW16", "Flat"])
+def test_an_index_is_made_for_what_is_taken_once(
+    vectors: NDArray[np.float16], row_ids: NDArray[np.int64], factory: str, tmp_path: Path
+) -> None:
+    """And finds no less by it, whatever else is asked: other numbers, none, dead rows left out, everything."""
+    index = written(built(factory, vectors, row_ids), vectors, tmp_path)
+    rng = np.random.default_rng(5)
+    lowered, other = rng.uniform(0, 0.2, ROWS), rng.uniform(0, 0.2, ROWS)
+    rows, queries = vectors.astype(np.float32), np.ascontiguousarray(vectors[::40], np.float32)
+    effort = Effort(nprobe=16, k_factor=8, ef_search=512)
+    dead = np.sort(row_ids[::5])
+
+    def recall(taken: NDArray[np.float64] | None, gone: NDArray[np.int64]) -> float:
+        found = index.neighbours(queries, 10, effort=effort, lowered=taken, dead=gone)
+        left = queries @ rows.T - (0 if taken is None else taken)
+        left[:, np.isin(row_ids, gone)] = -np.inf
+        best = np.argsort(-left, axis=1)[:, :10]
+        assert not np.isin(found.row_ids, gone).any()
+        return float(np.mean([np.isin(row_ids[best[n]], found.row_ids[n]).mean() for n in range(len(queries))]))
+
+    asked = [(taken, gone) for taken in (None, lowered, other) for gone in (np.empty(0, np.int64), dead)]
+    before = [recall(*each) for each in asked]
+    held = index.lower(lowered)
+    assert held == (factory == "IVF16,PQ32x4fsr")
+    after = [recall(*each) for each in asked]
+    assert min(after) >= 0.9
+    assert all(now >= then - 0.02 for then, now in zip(before, after, strict=True))
+    everything = index.neighbours(queries[:3], ROWS, effort=Effort(nprobe=1), lowered=lowered)
+    assert np.sort(everything.row_ids, axis=1).tolist() == [sorted(row_ids.tolist())] * 3
+    if held:
+        with pytest.raises(ValueError, match="open it again"):
+            index.lower(other)
 
 
 @pytest.mark.parametrize("factory", ["IVF64,PQ32x4fsr", "IVF64,Flat"])

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.lowering import ListShares, search_lists, share_by_lists
+from mmsearch.ann.lowering import ListShares, move_into_lowered_codes, search_lists, share_by_lists
 from mmsearch.ann.parts import parts_of, search_parameters, select_all_but, structure_of, takes_selector, unwrap_index
 from mmsearch.ann.records import Effort, IndexRecord
-from mmsearch.exact import Neighbours, Vectors, rescore, scores_of_record
+from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, rescore, scores_of_record
 
 __all__ = ["AnnIndex"]
 
@@ -23,13 +23,11 @@ _LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
 # For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
 _FACTORS = (2, 5, 10, 20, 40, 80)
 _MOST_CANDIDATES = 4096
-WIDER = 16
-"""How many times as many candidates are drawn by their codes where something is taken from the scores: what is best
-then may stand further down in the order of the codes."""
-# Of these, so many times as many as else are scored exactly.
+# So many times as many candidates as else are scored exactly where something is taken from scores.
 _MORE_SCORED = 1.5
-# Codes that keep the vectors need few candidates; what is taken from scores moves rows as far there.
-_LEAST_DRAWN = 80
+# And so many times as many are drawn by codes that hold nothing of it: what is best then may stand further down in
+# their order. Codes that keep the vectors need few candidates, but rows move as far.
+_DRAWN, _DRAWN_LOSSLESS = 11, 54
 
 
 class AnnIndex:
@@ -46,6 +44,25 @@ class AnnIndex:
         self.record = record
         self.vectors = vectors
         self._shares: ListShares | None = None
+        self._lowered_codes: Any | None = None
+        self._in_codes: NDArray[np.float64] | None = None
+
+    def lower(self, lowered: NDArray[np.float64]) -> bool:
+        """Make searches with this `lowered` quick, where codes of this kind can hold it; whether they do.
+
+        lowered: as of `neighbours`, which knows it again by its identity. At most once for an index, and before others
+        search it: codes are moved.
+        """
+        if self._lowered_codes is not None:
+            raise ValueError("the codes of this index hold what is taken from scores: open it again for another")
+        if structure_of(ivf := self._ivf_or_other) != "ivf":
+            return False
+        shares = share_by_lists(ivf, lowered)
+        self._lowered_codes = move_into_lowered_codes(ivf, shares.left)
+        if self._lowered_codes is None:
+            return False
+        self._shares, self._in_codes = shares, lowered
+        return True
 
     def neighbours(
         self,
@@ -63,15 +80,12 @@ class AnnIndex:
         that would get fewer than k rows though more are alive looks at every code instead.
         """
         effort, dead_positions = self._complete_effort(effort), self._find_positions(dead)
-        count = self.candidates(k, effort)
+        if lowered is not None and self._is_flat:
+            return self._neighbours_in_all(queries, k, dead_positions, lowered)
+        count = self.candidates(k, effort, lowered=lowered)
 
         def search(some: NDArray[np.float32], *, exhaustive: bool = False) -> Neighbours:
-            if lowered is None:
-                positions = self._search(some, count, dead_positions, effort, exhaustive=exhaustive)[1]
-            else:
-                drawn = max(WIDER * count, _LEAST_DRAWN * k)
-                found = self._search_lowered(some, drawn, dead_positions, effort, lowered, exhaustive=exhaustive)
-                positions = _best_corrected(*found, math.ceil(_MORE_SCORED * count))
+            positions = self._candidates(some, count, dead_positions, effort, lowered, exhaustive=exhaustive)
             return self._rescore(some, positions, k, lowered)
 
         neighbours = search(queries)
@@ -82,14 +96,21 @@ class AnnIndex:
         return _replace_hits(neighbours, short_queries, search(queries[short_queries], exhaustive=True))
 
     def candidate_scores(
-        self, queries: NDArray[np.float32], count: int, *, dead: NDArray[np.int64] = _NO_ROWS, effort: Effort
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        *,
+        dead: NDArray[np.int64] = _NO_ROWS,
+        effort: Effort,
+        lowered: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(row_ids, scores of record) of the `count` best rows by the codes, in the order of the codes; -1 and -inf.
+        """(row_ids, scores of record, less `lowered`) of the `count` best rows by the codes; -1 and -inf.
 
-        What `neighbours` would score again are the first `candidates` of them.
+        They are in the order of the codes where `candidates_are_nested`: what `neighbours` would score again are the
+        first `candidates` of them.
         """
         dead_positions, effort = self._find_positions(dead), self._complete_effort(effort)
-        positions = self._search(queries, count, dead_positions, effort)[1]
+        positions = self._candidates(queries, count, dead_positions, effort, lowered)
         scores = np.full(positions.shape, -np.inf)
         step = max(1, _SCORED_AT_ONCE // positions.shape[1])
         for start in range(0, len(queries), step):
@@ -97,7 +118,7 @@ class AnnIndex:
             of_query, column = np.nonzero(block >= 0)
             rows = self._stored_vectors[block[of_query, column]]
             exact = scores_of_record(queries[start : start + step], of_query, rows, np.arange(len(rows)))
-            scores[start + of_query, column] = exact
+            scores[start + of_query, column] = exact if lowered is None else exact - lowered[block[of_query, column]]
         return self._row_ids_of(positions), scores
 
     def search(
@@ -120,18 +141,21 @@ class AnnIndex:
         scores, positions = self._search(queries, k, self._find_positions(dead), effort, exhaustive=exhaustive)
         return self._row_ids_of(positions), scores
 
-    def candidates(self, k: int, effort: Effort) -> int:
-        """How many rows are scored again for k hits: k where the codes keep the vectors, else k_factor times k.
+    def candidates(self, k: int, effort: Effort, *, lowered: NDArray[np.float64] | None = None) -> int:
+        """How many rows are scored again for k hits: k where the codes keep the vectors, else k_factor times k; half as
+        many more where something is taken from scores.
 
         Never fewer than for the number of hits that the effort was chosen for: the best hit of all stands as far down
         in the order of the codes whether one hit is asked for or ten.
         """
         k = max(k, self.record.tuned_k)
-        return k if self._codes_are_lossless else k * (effort.k_factor or 1)
+        count = k if self._codes_are_lossless else k * (effort.k_factor or 1)
+        return count if lowered is None else math.ceil(_MORE_SCORED * count)
 
-    @property
-    def candidates_are_nested(self) -> bool:
+    def candidates_are_nested(self, lowered: NDArray[np.float64] | None = None) -> bool:
         """Whether a search for fewer candidates finds the first of those that one for more finds."""
+        if lowered is not None and lowered is not self._in_codes:
+            return False
         return not self._codes_are_lossless and not any(
             structure_of(part) == "hnsw" for part in parts_of(self.faiss_index)
         )
@@ -176,6 +200,49 @@ class AnnIndex:
             return own
         return Effort(effort.nprobe or own.nprobe, effort.ef_search or own.ef_search, effort.k_factor or own.k_factor)
 
+    @property
+    def _ivf_or_other(self) -> Any:
+        """What is asked in the end, behind transforms."""
+        return unwrap_index(self.faiss_index, np.empty((0, self.record.dim), np.float32))[0]
+
+    @property
+    def _is_flat(self) -> bool:
+        """Whether it is nothing but the vectors, one after the other."""
+        return self._codes_are_lossless and all(structure_of(part) == "scan" for part in parts_of(self.faiss_index))
+
+    def _candidates(
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        dead_positions: NDArray[np.int64],
+        effort: Effort,
+        lowered: NDArray[np.float64] | None,
+        *,
+        exhaustive: bool = False,
+    ) -> NDArray[np.int64]:
+        """The positions of the rows that are scored again, (n, at most count), -1 for padding."""
+        if lowered is None:
+            return self._search(queries, count, dead_positions, effort, exhaustive=exhaustive)[1]
+        if lowered is self._in_codes:
+            return self._search_lists(queries, count, dead_positions, effort, self._shares, exhaustive=exhaustive)[1]
+        drawn = (_DRAWN_LOSSLESS if self._codes_are_lossless else _DRAWN) * count
+        selectable = takes_selector(self.faiss_index) or not len(dead_positions)
+        if structure_of(self._ivf_or_other) == "ivf" and selectable:
+            shares = self._share(lowered)
+            found = self._search_lists(queries, drawn, dead_positions, effort, shares, exhaustive=exhaustive)
+            return _best_corrected(*found, shares.left, count)
+        found = self._search(queries, drawn, dead_positions, effort, exhaustive=exhaustive)
+        return _best_corrected(*found, lowered, count)
+
+    def _share(self, lowered: NDArray[np.float64]) -> ListShares:
+        """Of what the codes do not hold; kept for the next search where they hold nothing."""
+        if self._lowered_codes is not None:
+            return share_by_lists(self._lowered_codes, lowered)
+        shares = self._shares
+        if shares is None or shares.whole is not lowered:
+            shares = self._shares = share_by_lists(self._ivf_or_other, lowered)
+        return shares
+
     def _search(
         self,
         queries: NDArray[np.float32],
@@ -188,6 +255,8 @@ class AnnIndex:
         """FAISS's scores and positions, (n, min(k, rows)); -inf and -1 for padding, at the end."""
         if queries.ndim != 2 or queries.shape[1] != self.record.dim or k < 1:
             raise ValueError(f"cannot search dim {self.record.dim} for {k} rows near {queries.shape}")
+        if self._lowered_codes is not None:
+            return self._search_lists(queries, k, dead_positions, effort, None, exhaustive=exhaustive)
         k = min(k, self.record.rows)
         queries = np.ascontiguousarray(queries, np.float32)
         index = self.faiss_index
@@ -203,31 +272,40 @@ class AnnIndex:
             scores, positions = _search_without_selector(index, queries, k, dead_positions, effort)
         return np.where(positions < 0, np.float32(-np.inf), scores), positions
 
-    def _search_lowered(
+    def _search_lists(
         self,
         queries: NDArray[np.float32],
         k: int,
         dead_positions: NDArray[np.int64],
         effort: Effort,
-        lowered: NDArray[np.float64],
+        shares: ListShares | None,
         *,
         exhaustive: bool,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.floating[Any]]]:
-        """As `_search`, and what is still to be taken from the score of each row of the index."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As `_search`, of an IVF index, by what is left of the scores but for what codes do not hold of it."""
         ivf, seen_queries = unwrap_index(self.faiss_index, np.ascontiguousarray(queries, np.float32))
-        selectable = takes_selector(self.faiss_index) or not len(dead_positions)
-        if structure_of(ivf) != "ivf" or not selectable:
-            found = self._search(queries, k, dead_positions, effort, exhaustive=exhaustive)
-            return *found, lowered
-        shares = self._shares
-        if shares is None or shares.whole is not lowered:
-            shares = self._shares = share_by_lists(ivf, lowered)
-        selector = select_all_but(dead_positions, self.record.rows) if len(dead_positions) else None
-        nprobe = self.record.rows if exhaustive else effort.nprobe or 1
         scores, positions = search_lists(
-            ivf, seen_queries, min(k, self.record.rows), shares, selector=selector, nprobe=nprobe
+            ivf,
+            seen_queries,
+            min(k, self.record.rows),
+            shares,
+            selector=select_all_but(dead_positions, self.record.rows) if len(dead_positions) else None,
+            nprobe=self.record.rows if exhaustive else effort.nprobe or 1,
+            lowered_codes=self._lowered_codes,
+            is_lowered=shares is not None and shares.whole is self._in_codes,
         )
-        return np.where(positions < 0, np.float32(-np.inf), scores), positions, shares.left
+        return np.where(positions < 0, np.float32(-np.inf), scores), positions
+
+    def _neighbours_in_all(
+        self, queries: NDArray[np.float32], k: int, dead_positions: NDArray[np.int64], lowered: NDArray[np.float64]
+    ) -> Neighbours:
+        """A scan of all vectors, which is what a flat index does, by what is left of the scores."""
+        live = None
+        if len(dead_positions):
+            live = np.ones(self.record.rows, bool)
+            live[dead_positions] = False
+        block = VectorBlock(np.asarray(self.row_ids), self._stored_vectors, live, lowered)
+        return exact_search([block], np.ascontiguousarray(queries, np.float32), k)
 
     def _row_ids_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         row_ids = self.row_ids[np.where(positions < 0, 0, positions)]

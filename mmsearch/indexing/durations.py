@@ -143,7 +143,7 @@ def _predict_trial(plan: Plan, queries: int, k: int, speeds: Speeds) -> float:
     factors = ann.factors(k)
     candidates = [min(plan.rows, ann.candidates(k, Effort(k_factor=factor))) for factor in factors]
     # One search for the most candidates serves for fewer, where they are the first of those.
-    searched = candidates[-1:] if ann.candidates_are_nested else candidates
+    searched = candidates[-1:] if ann.candidates_are_nested() else candidates
 
     def seconds(looked: float, counts: Sequence[int]) -> float:
         return sum(speeds.codes.look * looked + speeds.pair * count for count in counts)

@@ -202,7 +202,7 @@ def _measure_shares(
     scores: NDArray[np.float64] | None = None
     for row, effort in reversed(list(enumerate(efforts))):
         count = ann.candidates(hit_count, effort)
-        if scores is None or not ann.candidates_are_nested:
+        if scores is None or not ann.candidates_are_nested():
             row_ids, scores = ann.candidate_scores(queries.vectors, count, dead=dead, effort=effort)
             # A hit counts when it scores at least as much as the k-th exact neighbour: ties are broken in many ways.
             is_right = (scores >= worst[:, None]) & (row_ids != queries.own_row_ids[:, None])

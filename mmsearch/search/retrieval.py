@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
 from mmsearch.gallery import Gallery, InMemoryGallery, read_consistently, sample_rows
 from mmsearch.search.correct import with_lowered
 from mmsearch.search.through_index import search_index
+from mmsearch.versions import IndexEntry
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -168,31 +170,39 @@ class Retriever:
     ) -> Neighbours:
         threads = _SEARCHING if isinstance(gallery, InMemoryGallery) else 1  # what is read comes at the disk's pace
         entry = None if options.exact else gallery.index_for(table)
-        index = self._index(gallery, table) if entry is not None else None
+        index, lowered = self._lowered_index(gallery, entry, alpha) if entry is not None else (None, None)
         if entry is None or index is None:
             blocks = self._with_lowered(gallery.vector_blocks(table), table, alpha)
             return exact_search(blocks, vectors, k, threads=threads)
         effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
-        lowered = self._lowered_in_index(index, table, alpha) if alpha else None
-        indexed = search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)
-        uncovered = self._with_lowered(gallery.vector_blocks(table, skip=entry.covers), table, alpha)
-        both = merge([indexed, exact_search(uncovered, vectors, k, threads=threads)], k)
-        return replace(both, searched=gallery.live_rows(table))
+        found = [search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)]
+        uncovered = iter(gallery.vector_blocks(table, skip=entry.covers))
+        if (first := next(uncovered, None)) is not None:  # threads that find nothing to do cost as much as the index
+            blocks = self._with_lowered(chain([first], uncovered), table, alpha)
+            found.append(exact_search(blocks, vectors, k, threads=threads))
+        return replace(merge(found, k), searched=gallery.live_rows(table))
 
     def _with_lowered(self, blocks: Iterable[VectorBlock], table: str, alpha: float) -> Iterable[VectorBlock]:
         scores = self.scores(table) if alpha else None
         return blocks if scores is None else with_lowered(blocks, scores, alpha)
 
-    def _lowered_in_index(self, index: AnnIndex, table: str, alpha: float) -> NDArray[np.float64] | None:
-        """What is taken from the score of each row of an index, by its position there."""
-        entry, scores, vectors = self.gallery.scores_for(table), self.scores(table), index.vectors
-        if entry is None or scores is None or vectors is None:
-            return None
-        key = index.record.name, entry.name, alpha
+    def _lowered_index(
+        self, gallery: Gallery, entry: IndexEntry, alpha: float
+    ) -> tuple[AnnIndex | None, NDArray[np.float64] | None]:
+        """An index, and what is taken from the score of each of its rows, by its position there; None: nothing."""
+        stored, scores = (self.gallery.scores_for(entry.table), self.scores(entry.table)) if alpha else (None, None)
         with self._opening:
-            if key not in self._lowered:
-                self._lowered[key] = scores.lowered(index.row_ids, lambda rows: vectors[rows], alpha=alpha)
-            return self._lowered[key]
+            if stored is None or scores is None:
+                return self._index(gallery, entry.table), None
+            key = entry.name, stored.name, alpha
+            if key not in self._lowered and self._indexes.get(entry.name, True) is not None:
+                self._indexes.pop(entry.name, None)  # its codes are going to be moved, and others may be searching it
+                index = self._index(gallery, entry.table)
+                if index is not None and (vectors := index.vectors) is not None:
+                    lowered = scores.lowered(index.row_ids, lambda rows: vectors[rows], alpha=alpha)
+                    index.lower(lowered)
+                    self._lowered[key] = lowered
+            return self._indexes[entry.name], self._lowered.get(key)
 
     def _filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
         if (known := self._filters.get((table, where))) is not None:
