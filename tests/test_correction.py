@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmsearch.metrics import Relevance
-from mmsearch.scoring import ALPHAS, KS, NO_CORRECTION, Setting, bank_means, try_settings
+from mmsearch.scoring import ALPHAS, KS, NO_CORRECTION, Setting, average_trials, bank_means, try_settings
 from tests.vectors import unit_vectors
 
 DIM = 16
@@ -92,3 +92,29 @@ def test_a_fold_without_queries_is_refused() -> None:
         try_settings(
             np.eye(2), Relevance.one_each(np.arange(2)), [{1: np.zeros(2)}] * 2, np.zeros(2, int), np.arange(2)
         )
+
+
+def test_several_splits_are_averaged_so_that_no_lot_decides() -> None:
+    images, captions = hubby(3)
+    scores, relevant, clusters = captions @ images.T, Relevance.one_each(np.arange(300)), np.arange(300) // 2
+    rng = np.random.default_rng(0)
+    trials = []
+    for _ in range(3):
+        folds = rng.permutation(150).repeat(2) % 2
+        means = [
+            bank_means(
+                images, captions[folds != fold], owners=np.arange(300), bank_owners=np.flatnonzero(folds != fold)
+            )
+            for fold in (0, 1)
+        ]
+        trials.append(try_settings(scores, relevant, means, folds, clusters))
+    averaged = average_trials(trials, clusters)
+    assert averaged.gain.value == pytest.approx(np.mean([trial.gain.value for trial in trials]))
+    assert averaged.gain.first == trials[0].gain.first
+    widths = [trial.gain.interval.high - trial.gain.interval.low for trial in trials]
+    assert averaged.gain.interval.high - averaged.gain.interval.low < np.mean(widths)
+    assert averaged.corrected_ranks.tolist() == [trial.corrected_ranks.tolist() for trial in trials]
+    mrr = {setting: sum(trial.mrr[setting] for trial in trials) for setting in trials[0].mrr}
+    assert averaged.chosen == max(mrr, key=lambda setting: mrr[setting])
+    alone = average_trials(trials[:1], clusters)
+    assert (alone.chosen, alone.gain) == (trials[0].chosen, trials[0].gain)

@@ -28,6 +28,7 @@ from mmsearch.scoring import (
     MomentsSum,
     ScoresRecord,
     Setting,
+    average_trials,
     bank_means,
     fit_chances,
     keep_threshold,
@@ -46,6 +47,8 @@ DEFAULT = CalibrateOptions()
 
 # The standard error of a share near a half is then a hundredth.
 QUERIES = 2000
+# Of fewer queries several splits into halves are averaged, so that the lot does not decide.
+SPLITS = 8
 # More items than this would make the choice slow and no other: what is measured is a difference.
 SEARCHED = 10_000
 # A larger bank moves the means little and costs in proportion.
@@ -136,21 +139,23 @@ class _CalibrationRun:
             why = f"not measured: captions name {count:,} of its pictures, and {LEAST_QUERIES} are needed"
             return self._store(IMAGES, bank_of(), None, source, why)
         asking = linked.take(self.rng.permutation(len(linked.captions))[:QUERIES])
-        fold_of = self._folds(linked.images)
         items = self._searched(table, np.unique(asking.images))
         vectors = self.gallery.vectors(table, items)
-        folds = fold_of(asking.images)
-        banks = [bank_of((pairs.images < 0) | (fold_of(pairs.images) != fold)) for fold in (0, 1)]
+
+        def split() -> _Split:
+            fold_of = self._folds(linked.images)
+            banks = [bank_of((pairs.images < 0) | (fold_of(pairs.images) != fold)) for fold in (0, 1)]
+            return _Split.of(fold_of(asking.images), banks, vectors, items)
+
         measured = self._try(
             np.asarray(self.gallery.vectors(CAPTIONS.name, asking.captions), np.float32),
             vectors,
             Relevance.one_each(np.searchsorted(items, asking.images)),
-            [bank_means(vectors, bank.vectors, owners=items, bank_owners=bank.owners) for bank in banks],
-            folds,
+            split,
             asking.images,
         )
         why = _explain(measured.trial, CAPTIONS, len(items), IMAGES)
-        return self._store(IMAGES, bank_of(size=_size(banks)), measured, source, why, searched=len(items))
+        return self._store(IMAGES, bank_of(size=measured.bank), measured, source, why, searched=len(items))
 
     def _calibrate_captions(self, pairs: Pairs) -> TableCalibration:
         """Captions, for images."""
@@ -175,19 +180,22 @@ class _CalibrationRun:
         for position, owner in enumerate(owners.tolist()):
             if owner in by_owner:
                 by_owner[owner].append(position)
-        fold_of = self._folds(images)
         vectors = self.gallery.vectors(table, items)
-        banks = [bank_of(images[fold_of(images) != fold]) for fold in (0, 1)]
+
+        def split() -> _Split:
+            fold_of = self._folds(images)
+            banks = [bank_of(images[fold_of(images) != fold]) for fold in (0, 1)]
+            return _Split.of(fold_of(asking), banks, vectors, owners)
+
         measured = self._try(
             np.asarray(self.gallery.vectors(IMAGES.name, asking), np.float32),
             vectors,
             Relevance.lists(by_owner[image] for image in asking.tolist()),
-            [bank_means(vectors, bank.vectors, owners=owners, bank_owners=bank.owners) for bank in banks],
-            fold_of(asking),
+            split,
             asking,
         )
         why = _explain(measured.trial, IMAGES, len(items), CAPTIONS)
-        bank = bank_of(images, _size(banks))
+        bank = bank_of(images, measured.bank)
         return self._store(CAPTIONS, bank, measured, IMAGES.name, why, searched=len(items), owners_of=owners_of)
 
     def _try(
@@ -195,14 +203,15 @@ class _CalibrationRun:
         queries: NDArray[np.float32],
         vectors: Vectors,
         relevant: Relevance,
-        means: Sequence[dict[int, NDArray[np.float64]]],
-        folds: NDArray[np.int64],
+        split: Callable[[], "_Split"],
         clusters: NDArray[np.int64],
     ) -> "_Measured":
         self.progress(Progress("choosing a correction", 0, None))
         scores = queries @ np.asarray(vectors, np.float32).T
         clusters = np.unique(clusters, return_inverse=True)[1]
-        trial = try_settings(scores, relevant, means, folds, clusters)
+        splits = [split() for _ in range(min(SPLITS, max(1, round(QUERIES / len(queries)))))]
+        trials = [try_settings(scores, relevant, each.means, each.folds, clusters) for each in splits]
+        trial, (folds, means) = average_trials(trials, clusters), (splits[0].folds, splits[0].means)
         self.progress(Progress("fitting probabilities", 0, None))
         samples, relevant_scores, asked = [], [], []
         for fold in (0, 1):
@@ -215,7 +224,9 @@ class _CalibrationRun:
             relevant_scores.append(left[np.repeat(np.arange(len(own)), own.counts), own.positions])
             asked.append(of_fold)
         chances = fit_chances(samples, clusters[np.concatenate(asked)])
-        return _Measured(trial, chances, keep_threshold(np.concatenate(relevant_scores), KEPT))
+        return _Measured(
+            trial, chances, keep_threshold(np.concatenate(relevant_scores), KEPT), min(each.bank for each in splits)
+        )
 
     def _folds(self, images: NDArray[np.int64]) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
         """Image row ids -> their fold, 0 or 1: half of the images in each."""
@@ -322,13 +333,38 @@ class _CalibrationRun:
         return row_ids[order], np.concatenate(means)[order], moments.moments()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Split:
+    """The fold of each query (n_queries,), and the means of the items for the queries of each fold. bank: vectors of
+    the smaller of both banks."""
+
+    folds: NDArray[np.int64]
+    means: Sequence[dict[int, NDArray[np.float64]]]
+    bank: int
+
+    @classmethod
+    def of(
+        cls, folds: NDArray[np.int64], banks: Sequence[Bank], vectors: Vectors, owners: NDArray[np.int64]
+    ) -> "_Split":
+        """banks: for each fold; their own `owners` (n_items,) do not count for items with vectors (n_items, dim)."""
+        means = [bank_means(vectors, bank.vectors, owners=owners, bank_owners=bank.owners) for bank in banks]
+        return cls(folds, means, min(len(bank.vectors) for bank in banks))
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What queries with known answers say. keep: the threshold that keeps `KEPT` of what is relevant."""
+    """What queries with known answers say.
+
+    Attributes:
+        keep: The threshold that keeps `KEPT` of what is relevant.
+        bank: As large the bank has to be that is stored: as those that were measured. In a larger one the k best scores
+            are higher, and chances that were fitted with a smaller one would be too low.
+    """
 
     trial: CorrectionTrial
     chances: Chances
     keep: float
+    bank: int
 
 
 def _some_rows(gallery: Gallery, table: str) -> tuple[NDArray[np.int64], Vectors]:
@@ -336,12 +372,6 @@ def _some_rows(gallery: Gallery, table: str) -> tuple[NDArray[np.int64], Vectors
     for block in gallery.vector_blocks(table):
         return block.row_ids[:KNOWN_ROWS].copy(), block.vectors[:KNOWN_ROWS].copy()
     return np.empty(0, np.int64), np.empty((0, gallery.manifest.encoder.dim), np.float32)
-
-
-def _size(banks: Sequence[Bank]) -> int:
-    """Of the bank that is stored: as large as those that were measured. In a larger one the k best scores are higher,
-    and chances that were fitted with a smaller one would be too low."""
-    return min(len(bank.vectors) for bank in banks)
 
 
 def _figures(ranks: NDArray[np.int64]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from mmsearch.scoring.correction import (
     NO_CORRECTION,
     CorrectionTrial,
     Setting,
+    average_trials,
     bank_means,
     try_settings,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ScoresRecord",
     "Setting",
     "TableScores",
+    "average_trials",
     "bank_means",
     "fit_chances",
     "fit_probability",

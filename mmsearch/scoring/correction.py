@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from mmsearch.exact import VectorBlock, Vectors, exact_search
 from mmsearch.metrics import Difference, Relevance, differences
 
-__all__ = ["ALPHAS", "CAUTIOUS", "KS", "NO_CORRECTION", "CorrectionTrial", "Setting", "bank_means", "try_settings"]
+__all__ = [
+    "ALPHAS",
+    "CAUTIOUS",
+    "KS",
+    "NO_CORRECTION",
+    "CorrectionTrial",
+    "Setting",
+    "average_trials",
+    "bank_means",
+    "try_settings",
+]
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 KS = (1, 2, 4, 8, 16, 32)
@@ -90,8 +100,10 @@ class CorrectionTrial:
         chosen: The setting that is best on all queries.
         gain: Of the mean reciprocal rank, each query corrected by what was chosen on the other fold.
         plain_ranks: int64 (n_queries,), of the first relevant item by the score.
-        corrected_ranks: int64 (n_queries,), by the corrected score, the choice being the other fold's.
-        fold_settings: What was chosen on the queries of each fold.
+        corrected_ranks: int64 (n_queries,), by the corrected score, the choice being the other fold's; of several
+            splits (n_splits, n_queries).
+        fold_settings: What was chosen on the queries of each fold, of the first split.
+        mrr: The mean reciprocal rank of all queries by each setting.
     """
 
     chosen: Setting
@@ -99,6 +111,7 @@ class CorrectionTrial:
     plain_ranks: NDArray[np.int64]
     corrected_ranks: NDArray[np.int64]
     fold_settings: tuple[Setting, Setting]
+    mrr: Mapping[Setting, float]
 
     @property
     def helps(self) -> bool:
@@ -140,13 +153,36 @@ def try_settings(
     ranks[NO_CORRECTION] = plain
 
     def choose(queries: NDArray[np.bool_]) -> Setting:
-        # Of equal ones the first: no correction before any.
-        return max(reciprocal, key=lambda setting: float(reciprocal[setting][queries].mean()))
+        return _best({setting: float(values[queries].mean()) for setting, values in reciprocal.items()})
 
     first, second = choose(folds == 0), choose(folds == 1)
     crossed = np.where(folds == 0, ranks[second], ranks[first])
-    gain = differences({"MRR": 1 / plain}, {"MRR": 1 / crossed}, clusters, int(clusters.max()) + 1)["MRR"]
-    return CorrectionTrial(choose(np.ones(len(scores), bool)), gain, plain, crossed, (first, second))
+    gain = _gain(plain, 1 / crossed[None], clusters)
+    mrr = {setting: float(values.mean()) for setting, values in reciprocal.items()}
+    return CorrectionTrial(_best(mrr), gain, plain, crossed, (first, second), mrr)
+
+
+def average_trials(trials: Sequence[CorrectionTrial], clusters: NDArray[np.int64]) -> CorrectionTrial:
+    """Trials of the same queries split otherwise, as one: what a query gains is the mean of what it gained in each.
+
+    Of few queries one split may show a gain and the next one none; which it is should not be left to the lot.
+    clusters: (n_queries,), as of each trial.
+    """
+    plain, corrected = trials[0].plain_ranks, np.stack([trial.corrected_ranks for trial in trials])
+    gain = _gain(plain, 1 / corrected, clusters)
+    mrr = {setting: float(np.mean([trial.mrr[setting] for trial in trials])) for setting in trials[0].mrr}
+    return CorrectionTrial(_best(mrr), gain, plain, corrected, trials[0].fold_settings, mrr)
+
+
+def _best(mrr: Mapping[Setting, float]) -> Setting:
+    """Of equal ones the first: no correction before any."""
+    return max(mrr, key=lambda setting: mrr[setting])
+
+
+def _gain(plain: NDArray[np.int64], reciprocal: NDArray[np.float64], clusters: NDArray[np.int64]) -> Difference:
+    """Of the mean reciprocal rank. reciprocal: corrected, (n_splits, n_queries)."""
+    figures = {"MRR": 1 / plain}, {"MRR": reciprocal.mean(axis=0)}
+    return differences(*figures, clusters, int(clusters.max()) + 1)["MRR"]
 
 
 def _ranks(

@@ -24,6 +24,7 @@ __all__ = ["Form", "Probability", "fit_probability", "keep_threshold", "pool_adj
 Floats = NDArray[np.float64]
 Form = Literal["platt", "isotonic"]
 
+_DECIMALS = 12
 _ITERATIONS = 100
 _TINY = 1e-9  # keeps the equations of a step solvable where two columns say the same
 _SEED = 0
@@ -65,7 +66,8 @@ class Probability:
         """
         index = self.index(scores, searched)
         chances = _sigmoid(index) if self.form == "platt" else np.interp(index, self.knots, self.levels)
-        return np.clip(chances, self.lowest, self.highest)
+        # The last digits of a product depend on how many stand together, and a score has one chance in any company.
+        return np.clip(np.round(chances, _DECIMALS), self.lowest, self.highest)
 
     def index(self, scores: ArrayLike, searched: ArrayLike) -> Floats:
         """a + b * score + c * log(searched), which brings scores of different fits to one scale; see `__call__`."""
