@@ -1,13 +1,16 @@
 """How many threads a matrix product uses."""
 
+import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["one_thread"]
+__all__ = ["each_on_one_thread", "one_thread"]
+
+_Item = TypeVar("_Item")
 
 
 _lock = threading.Lock()
@@ -38,6 +41,20 @@ def one_thread() -> Iterator[None]:
             _inside -= 1
             if not _inside:
                 _limits.restore_original_limits()
+
+
+def each_on_one_thread(work: Callable[[_Item], object], items: Sequence[_Item]) -> None:
+    """Do work that multiplies for each item: beside each other, which keeps the processors busier than to share each
+    product among them."""
+    with one_thread():
+        if len(items) < 2:
+            for item in items:
+                work(item)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(work, items))
 
 
 _BRING_BLAS = ("numpy", "faiss", "torch", "scipy")

@@ -37,6 +37,7 @@ __all__ = [
     "load_fast_and_exact",
     "load",
     "load_texts",
+    "apply_transform",
     "least_raw_side",
 ]
 
@@ -304,7 +305,7 @@ class _ImageLoader:
         if not self._is_sampled(group, content_hash) or image_side.fast is None:
             return LoadedFile(file, content_hash, columns, pixels, group, seconds=seconds)
         decoded_image = images.decode(data, max_pixels=self._options.max_pixels)
-        reference = _apply_transform(lambda: image_side.prepare(decoded_image.image))
+        reference = apply_transform(lambda: image_side.prepare(decoded_image.image))
         error = image_side.fast.error(pixels, reference)
         return LoadedFile(file, content_hash, columns, pixels, group, reference, error, seconds=seconds)
 
@@ -315,14 +316,14 @@ class _ImageLoader:
         if fast is None:
             image, columns = self._decode_exactly(data, image_side)
             decoded_at = time.perf_counter()
-            pixels = _apply_transform(lambda: image_side.prepare(image))
+            pixels = apply_transform(lambda: image_side.prepare(image))
             seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
             return LoadedFile(file, content_hash, columns, pixels, seconds=seconds)
         decoded_image = images.decode_fast(
             data, MARGIN * max(fast.size), max_pixels=limit, raw_side=least_raw_side(image_side)
         )
         decoded_at = time.perf_counter()
-        small = _apply_transform(lambda: _resize(fast, decoded_image))
+        small = apply_transform(lambda: _resize(fast, decoded_image))
         seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
         group = _group_of(decoded_image)
         columns = _image_columns(
@@ -379,12 +380,12 @@ def _make_reference(
     image_side: ImageSide, picture: images.DecodedImage | images.StoredImage, data: bytes, max_pixels: int
 ) -> NDArray[np.float32]:
     whole = picture if isinstance(picture, images.DecodedImage) else images.decode(data, max_pixels=max_pixels)
-    return _apply_transform(lambda: image_side.prepare(whole.image))
+    return apply_transform(lambda: image_side.prepare(whole.image))
 
 
 def least_raw_side(image_side: ImageSide) -> int:
     """The least side, in pixels, of a preview beside a camera's raw data that may be used in place of the data."""
-    return images.LEAST_RAW_SIDE if image_side.fast is None else _RAW_MARGIN * max(image_side.fast.size)
+    return images.LEAST_RAW_SIDE if image_side.size is None else _RAW_MARGIN * max(image_side.size)
 
 
 def _group_of(picture: images.DecodedImage | images.StoredImage) -> DecodeGroup:
@@ -403,7 +404,7 @@ def _route_of(picture: images.DecodedImage | images.StoredImage) -> str:
     return "turbo" if picture.scale == 1 else f"turbo/{picture.scale}"
 
 
-def _apply_transform(resize: Callable[[], _Array]) -> _Array:
+def apply_transform(resize: Callable[[], _Array]) -> _Array:
     """Apply a transform to a picture. Raises ImageError where that fails, as for a picture that is one pixel high."""
     try:
         return resize()

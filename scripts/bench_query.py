@@ -5,7 +5,7 @@
 A full-size ViT-B-32 of random weights (speed does not depend on them) and random vectors; medians of the runs, and
 in brackets the seconds that processors worked, which depend less on what else runs. The
 plain script is what one writes first: import open_clip, create the model, encode, search with FAISS. The first query
-loads the model with torch and lays out its text side; it is reported apart.
+loads the model with torch and lays out both of its sides; it is reported apart.
 """
 
 import argparse
@@ -121,11 +121,11 @@ def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         return [sys.executable, "-c", code, vectors, model, argument]
 
     ask: list[object] = [sys.executable, "-m", "mmsearch", "query", "-g", gallery]
-    for tower in (folder / "cache" / "text_towers").glob("*"):  # which making the gallery laid out
+    for tower in (folder / "cache").glob("*_towers/*"):  # which making the gallery laid out
         tower.unlink()
     figures["first_s"] = seconds([*ask, TEXT])
     print(f"ViT-B-32, {options.rows:,} x 512 vectors, whole processes, median of {options.runs}")
-    print(f"{'the first text ever, which lays out the tower':44} {figures['first_s']:7.2f} s", flush=True)
+    print(f"{'the first text ever, which lays out the towers':44} {figures['first_s']:7.2f} s", flush=True)
     measure("text", "a text, exact", [*ask, TEXT], script(PLAIN_TEXT, TEXT))
     if options.images:
         asked = photo(folder)

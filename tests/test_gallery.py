@@ -84,6 +84,19 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert np.array_equal(gallery.vectors("images", np.array([1])), vectors(3)[1:2].astype(np.float16))
 
 
+def test_a_row_is_found_by_its_content(tmp_path: Path) -> None:
+    """Of the length of what is asked and equal to it, in any shard; dead rows and absent contents are none."""
+    gallery = make(tmp_path / "g", "a", "ab", "b", "abc", "ba", "b")
+    contents = (b"a", b"ab", b"b", b"abc", b"ba", b"c", b"aba", b"")
+    assert [gallery.row_with_content("images", each) for each in contents] == [0, 1, 2, 3, 4, None, None, None]
+    with open_writer(tmp_path / "g", command="test") as writer:
+        writer.delete("images", np.array([1, 2]))
+        add(writer, ["z"])
+        writer.commit()
+    gallery = Gallery.open(tmp_path / "g")
+    assert [gallery.row_with_content("images", each) for each in (b"ab", b"b", b"z")] == [None, 5, 6]
+
+
 def test_what_is_not_committed_does_not_exist(tmp_path: Path) -> None:
     with open_writer(tmp_path / "g", command="test") as writer:
         add(writer, ["a"])

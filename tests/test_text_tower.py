@@ -23,23 +23,37 @@ from numpy.typing import NDArray
 from mmsearch import encoders
 from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.encoders import Encoder, EncoderRequest, laying_out
-from mmsearch.encoders.laying_out import Unsuited, lay_out
 from mmsearch.encoders.open_clip_provider import without_torch
+from mmsearch.encoders.text_layout import lay_out_texts
 from mmsearch.encoders.tokens import _ClipTokenizer
+from mmsearch.encoders.torch_parts import Unsuited
 from mmsearch.identity import EncoderIdentity
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.towers import text_files as files
 from mmsearch.towers import text_tokens as tokens
-from mmsearch.towers import text_tower as tower_module
-from mmsearch.towers.text_files import NoTower, StoredTower, read_tower, write_tower
-from mmsearch.towers.text_tokens import CLEANERS, make_tokenizer
-from mmsearch.towers.text_tower import ACTIVATIONS, TextTower
+from mmsearch.towers import tower_files as files
+from mmsearch.towers import transformer
+from mmsearch.towers.sides import TEXT
+from mmsearch.towers.text_tokens import CLEANERS, TokenizerRecord, make_tokenizer
+from mmsearch.towers.text_tower import TextDesign, TextTower
+from mmsearch.towers.tower_files import NoTower, StoredTower
+from mmsearch.towers.transformer import ACTIVATIONS
 from tests.models import random_weights, write_random_model, write_tiny_model
 
 CONFIGS = Path(open_clip.__file__).parent / "model_configs"
 TINY_VISION = {"image_size": 8, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8}
 END = 49407  # what CLIP's tokenizer ends texts with
 FINGERPRINT = "sha256:" + "0" * 64
+IDENTITY = EncoderIdentity("small", FINGERPRINT, 24)
+
+Stored = StoredTower[TextDesign, TokenizerRecord]
+
+
+def write_tower(tower: Stored) -> None:
+    files.write_tower(TEXT, tower)
+
+
+def read_tower(fingerprint: str) -> Stored:
+    return files.read_tower(TEXT, fingerprint)
 
 
 def text_side_of(identity: EncoderIdentity, announce: Callable[[str], object]) -> Encoder | None:
@@ -128,7 +142,7 @@ def relative_error(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> fl
 def test_vectors_equal_torchs(config: dict[str, Any]) -> None:
     model, text = small_model(config), config["text_cfg"]
     tokenizer = clip_tokenizer(text["context_length"])
-    tower = lay_out(model, tokenizer, FINGERPRINT, 24)
+    tower = lay_out_texts(model, tokenizer, IDENTITY)
     ids = hub_ids(text["context_length"], text.get("eos_id", 1)) if config["hub"] else tokenizer(captions()).ids
     with torch.inference_mode():
         expected = model.encode_text(torch.from_numpy(ids)).numpy()
@@ -269,16 +283,16 @@ def towers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small_tower() -> StoredTower:
+def small_tower() -> Stored:
     config = {"kind": "CLIP", "text_cfg": {"context_length": 77, "heads": 2}}
-    return lay_out(small_model(config), clip_tokenizer(77), FINGERPRINT, 24)
+    return lay_out_texts(small_model(config), clip_tokenizer(77), IDENTITY)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_a_tower_is_readable_for_whom_the_user_lets_read(
-    towers: Path, small_tower: StoredTower, umask: int, mode: int
+    towers: Path, small_tower: Stored, umask: int, mode: int
 ) -> None:
-    """Of a cache that several users share, each must read what another laid out; safetensors makes files private."""
+    """Of a cache that several users share, each must read what another laid out."""
     before = os.umask(umask)
     try:
         write_tower(small_tower)
@@ -288,7 +302,7 @@ def test_a_tower_is_readable_for_whom_the_user_lets_read(
     assert file.stat().st_mode & 0o777 == mode
 
 
-def of(tower: StoredTower, fingerprint: str) -> StoredTower:
+def of(tower: Stored, fingerprint: str) -> Stored:
     return replace(tower, fingerprint=fingerprint)
 
 
@@ -296,39 +310,39 @@ def numbered(number: int) -> str:
     return f"sha256:{number:064x}"
 
 
-def test_a_tower_comes_back_as_it_was(small_tower: StoredTower, towers: Path) -> None:
+def test_a_tower_comes_back_as_it_was(small_tower: Stored, towers: Path) -> None:
     write_tower(small_tower)
     found = read_tower(FINGERPRINT)
-    assert (found.fingerprint, found.dim, found.design, found.tokenizer) == (
+    assert (found.fingerprint, found.dim, found.design, found.input) == (
         FINGERPRINT,
         24,
         small_tower.design,
-        small_tower.tokenizer,
+        small_tower.input,
     )
     assert found.weights.keys() == small_tower.weights.keys()
     assert all(np.array_equal(found.weights[name], small_tower.weights[name]) for name in found.weights)
     assert [file.name for file in towers.iterdir()] == [f"{'0' * 64}.safetensors"]
 
 
-def damage_by_cutting(file: Path, _: StoredTower | None = None) -> None:
+def damage_by_cutting(file: Path, _: Stored | None = None) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
-def damage_by_emptying(file: Path, _: StoredTower) -> None:
+def damage_by_emptying(file: Path, _: Stored) -> None:
     file.write_bytes(b"")
 
 
-def damage_by_zeros(file: Path, _: StoredTower) -> None:
+def damage_by_zeros(file: Path, _: Stored) -> None:
     file.write_bytes(bytes(file.stat().st_size))
 
 
-def damage_in_the_header(file: Path, _: StoredTower) -> None:
+def damage_in_the_header(file: Path, _: Stored) -> None:
     content = bytearray(file.read_bytes())
     content[20:40] = b"\xff" * 20
     file.write_bytes(content)
 
 
-def damage_by_another_encoders(file: Path, tower: StoredTower) -> None:
+def damage_by_another_encoders(file: Path, tower: Stored) -> None:
     write_tower(of(tower, numbered(7)))
     (file.parent / f"{7:064x}.safetensors").replace(file)
 
@@ -343,7 +357,7 @@ def damage_by_another_encoders(file: Path, tower: StoredTower) -> None:
         damage_by_another_encoders,
     ],
 )
-def test_a_damaged_tower_is_not_used(damage: Any, small_tower: StoredTower, towers: Path) -> None:
+def test_a_damaged_tower_is_not_used(damage: Any, small_tower: Stored, towers: Path) -> None:
     write_tower(small_tower)
     damage(towers / f"{'0' * 64}.safetensors", small_tower)
     with pytest.raises(NoTower, match="made anew"):
@@ -353,18 +367,18 @@ def test_a_damaged_tower_is_not_used(damage: Any, small_tower: StoredTower, towe
 
 
 def test_a_tower_of_another_format_is_not_used(
-    small_tower: StoredTower, towers: Path, monkeypatch: pytest.MonkeyPatch
+    small_tower: Stored, towers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tower(small_tower)
-    files.write_reason(numbered(1), "because")
+    files.write_reason(TEXT, numbered(1), "because")
     monkeypatch.setattr(files, "FORMAT_VERSION", 99)
     for fingerprint in (FINGERPRINT, numbered(1)):
-        assert not files.is_decided(fingerprint)
-    with pytest.raises(NoTower, match="format 1 instead of 99"):
+        assert not files.is_decided(TEXT, fingerprint)
+    with pytest.raises(NoTower, match="format 2 instead of 99"):
         read_tower(FINGERPRINT)
 
 
-def test_several_may_write_and_read_at_once(small_tower: StoredTower, towers: Path) -> None:
+def test_several_may_write_and_read_at_once(small_tower: Stored, towers: Path) -> None:
     write_tower(small_tower)
     failures: list[BaseException] = []
 
@@ -385,7 +399,7 @@ def test_several_may_write_and_read_at_once(small_tower: StoredTower, towers: Pa
 
 
 def test_towers_are_bounded_and_the_longest_unused_go_first(
-    small_tower: StoredTower, towers: Path, monkeypatch: pytest.MonkeyPatch
+    small_tower: Stored, towers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2, 3):
         write_tower(of(small_tower, numbered(number)))
@@ -437,12 +451,12 @@ def test_a_model_that_was_loaded_once_answers_without_torch(spec: str, tiny: Pat
 
 def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {**ACTIVATIONS, "gelu": lambda x: np.float32(1.01) * ACTIVATIONS["gelu"](x)}
-    monkeypatch.setattr(tower_module, "ACTIVATIONS", wrong)
+    monkeypatch.setattr(transformer, "ACTIVATIONS", wrong)
     encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
     said: list[str] = []
     assert text_side_of(encoder.identity, announce=said.append) is None
     assert "gives other vectors without torch (relative error 0.0" in said[0]
-    monkeypatch.setattr(laying_out, "lay_out", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(laying_out, "lay_out_texts", lambda *_: pytest.fail("tried again"))
     encoders.open(f"local-dir:{tiny}", device="cpu")
 
 
@@ -470,17 +484,17 @@ def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
 def test_a_text_side_of_another_kind_goes_through_torch(change: Callable[[Any], object], reason: str) -> None:
     """Whatever a later open_clip brings is refused by what it is."""
     model = small_model({"kind": "CustomTextCLIP", "text_cfg": {"context_length": 77, "heads": 2}})
-    lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+    lay_out_texts(model, clip_tokenizer(77), IDENTITY)
     change(model.text)
     with pytest.raises(Unsuited, match=reason):
-        lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+        lay_out_texts(model, clip_tokenizer(77), IDENTITY)
 
 
 def test_a_text_side_of_the_package_transformers_goes_through_torch() -> None:
     model = small_model({"kind": "CustomTextCLIP", "text_cfg": {"context_length": 77, "heads": 2}})
     model.text = torch.nn.Linear(2, 2)
     with pytest.raises(Unsuited, match=r"not one of open_clip's own \(Linear\)"):
-        lay_out(model, clip_tokenizer(77), FINGERPRINT, 24)
+        lay_out_texts(model, clip_tokenizer(77), IDENTITY)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@
     hub                 files of the Hugging Face hub and its cache
     sources             a spec -> config, preprocessing, weights file, tokenizer
     text_side           texts -> vectors by what is laid out in the cache
+    image_side          images -> vectors likewise
+    laid_out            what both have in common
     open_clip_provider  open_clip's encoders, without torch where that does
                         (none of those above imports torch or open_clip)
     open_clip_encoder   both sides of a model
@@ -21,7 +23,10 @@
     lanes               pixels -> vectors on one device
     jpeg_decoding       JPEG -> pixels on a GPU, in batches
     quantised           a model in int8, for CPUs
-    laying_out          a model's text side laid out in the cache, for queries without torch
+    laying_out          a model's sides laid out in the cache, for queries without torch
+    text_layout         its text side as `mmsearch.towers` takes it, compared with the model
+    image_layout        its image side likewise
+    torch_parts         what both read of torch's models
 
 Importing this package loads neither torch nor open_clip (6 s); `open` does, where a model has to be run by them. It is
 called as `encoders.open(...)` and is the only way to an encoder.

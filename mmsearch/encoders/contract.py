@@ -29,7 +29,7 @@ __all__ = ["ContractBroken", "check_encoder"]
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 _MEMBERS: dict[str, tuple[str, ...]] = {
-    "image": ("fast", "prepare", "encode", "encode_reference", "lanes"),
+    "image": ("fast", "size", "prepare", "encode", "encode_reference", "lanes"),
     "text": ("encode",),
 }
 _TEXTS = ("a red bicycle leans against a wall", "two dogs", "noodles in a bowl, seen from above", "rain")

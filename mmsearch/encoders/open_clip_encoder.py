@@ -19,7 +19,7 @@ from mmsearch.encoders.encoder import Encoder
 from mmsearch.encoders.fingerprint import cached_fingerprint
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.lanes import Lane
-from mmsearch.encoders.laying_out import keep_text_side
+from mmsearch.encoders.laying_out import keep_towers
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.encoders.protocols import EncodedTexts, ImageLane, Pixels
 from mmsearch.encoders.quantised import quantised
@@ -59,8 +59,9 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         ),
         dim=int(source.model_cfg["embed_dim"]),
     )
-    keep_text_side(model, tokenizer, identity.fingerprint, identity.dim)
-    model, preprocessing = model.to(where), Preprocessing(preprocess)
+    preprocessing = Preprocessing(preprocess)
+    keep_towers(model, tokenizer, preprocessing, identity)
+    model = model.to(where)
     sides = {
         "image": OpenClipImages(model, preprocessing, identity, where, how),
         "text": OpenClipTexts(model, tokenizer, preprocessing, identity, where, how),
@@ -88,6 +89,10 @@ class OpenClipImages:
     @property
     def fast(self) -> Preprocessing:
         return self._preprocessing
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._preprocessing.size
 
     def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
         return self._preprocessing.reference(image)

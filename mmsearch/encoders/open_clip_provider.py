@@ -1,16 +1,19 @@
 """open_clip's encoders, of all specs that are not a plugin's. torch is imported where there is no way around it."""
 
 from mmsearch.encoders.encoder import Encoder, EncoderRequest
+from mmsearch.encoders.protocols import ImageSide, TextSide
 from mmsearch.encoders.specs import parse_spec, require_files
+from mmsearch.identity import EncoderIdentity
 
 __all__ = ["open_clip_encoder", "without_torch"]
 
 
 def open_clip_encoder(request: EncoderRequest) -> Encoder:
-    """An open_clip model; for the texts of a gallery its text side alone, without torch, where that is laid out.
+    """An open_clip model; for queries to a gallery the sides that they need, without torch, where those are laid out.
 
-    It is laid out in the user's cache when its model is first loaded, and answers within a tenth of a second instead of
-    several. Raises EncoderError where the model is unknown, its weights cannot be had, or there is no such device.
+    They are laid out in the user's cache when their model is first loaded, and answer within a fraction of a second
+    instead of several. Raises EncoderError where the model is unknown, its weights cannot be had, or there is no such
+    device.
     """
     if (encoder := without_torch(request)) is not None:
         return encoder
@@ -22,16 +25,27 @@ def open_clip_encoder(request: EncoderRequest) -> Encoder:
 
 
 def without_torch(request: EncoderRequest) -> Encoder | None:
-    """The text side of the encoder that is known; None where more is asked, or where it is not laid out. Then a line
-    says why loading the model comes next."""
-    plain = request.sides == {"text"} and request.device == "cpu" and request.precision in ("auto", "fp32")
-    if request.known is None or not plain:
+    """The side that is asked for of the encoder that is known; None where more is asked, or where it is not laid out.
+    Then a line says why loading the model comes next."""
+    one_side = request.sides in ({"text"}, {"image"})
+    plain = request.device == "cpu" and request.precision in ("auto", "fp32")
+    if request.known is None or not (one_side and plain):
         return None
-    from mmsearch.encoders.text_side import open_tower
-    from mmsearch.towers.text_files import NoTower
+    from mmsearch.towers.tower_files import NoTower
 
     try:
-        return open_tower(request.known)
+        return Encoder(request.known, {side: _open_side(side, request.known) for side in sorted(request.sides)})
     except NoTower as reason:
         request.announce(f"loading {request.spec} with torch, which takes seconds: {reason}")
         return None
+
+
+def _open_side(side: str, identity: EncoderIdentity) -> ImageSide | TextSide:
+    """A side from the cache. Raises NoTower."""
+    if side == "text":
+        from mmsearch.encoders.text_side import open_text_side
+
+        return open_text_side(identity)
+    from mmsearch.encoders.image_side import open_image_side
+
+    return open_image_side(identity)

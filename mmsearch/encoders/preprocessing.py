@@ -9,20 +9,17 @@ from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, center_crop_or_pad, image_transform_v2
 from torch.nn.functional import interpolate
 
+from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
+
 if TYPE_CHECKING:
     import PIL.Image
 
 __all__ = ["Preprocessing"]
 
-# A ribbon of 1 x 20,000 pixels would be resized to 224 x 4,480,000 before its middle is cut out. Of what is longer than
-# this many times its width only the middle is resized, so much of it that no pixel of the result sees the cut.
-_RIBBON = 64
-_MIDDLE = 8
-
 _TRANSPOSED = 5  # EXIF orientations from this one on swap width and height
 
 
-class Preprocessing:
+class Preprocessing(ImagePixels):
     """The validation transform of a checkpoint, in two ways that agree to about 70 dB.
 
     `reference` is open_clip's transform on Pillow images. `fit` stops before the normalisation, at 8 bits, which
@@ -32,27 +29,17 @@ class Preprocessing:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = PreprocessCfg(**config)
+        super().__init__(_record(self._config))
         self._transform = image_transform_v2(self._config, is_train=False)
-        *self._geometry, _, _, _ = self._transform.transforms  # then: to RGB, to tensor, normalise
-        self._mean = torch.tensor(_triple(self._config.mean)).view(3, 1, 1)
-        self._std = torch.tensor(_triple(self._config.std)).view(3, 1, 1)
+        self._mean = torch.tensor(self.record.mean).view(3, 1, 1)
+        self._std = torch.tensor(self.record.std).view(3, 1, 1)
         self._moments: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
-        # "random" is for training; open_clip validates it, and resizes for targets that are not square, with bicubic.
-        linear = self._config.interpolation == "bilinear" and len(self._geometry) < 3
-        self._mode = "bilinear" if linear else "bicubic"
-        self.size: tuple[int, int] = _pair(self._config.size)
+        self._mode = "bilinear" if self.record.bilinear else "bicubic"
 
     def reference(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
         """An RGB image -> (3, H, W) float32, normalised."""
         pixels: NDArray[np.float32] = self._transform(self._middle(image)).numpy()
         return pixels
-
-    def fit(self, image: "PIL.Image.Image") -> NDArray[np.uint8]:
-        """An RGB image -> (H, W, 3) uint8."""
-        image = self._middle(image)
-        for step in self._geometry:
-            image = step(image)
-        return np.array(image)
 
     def fit_array(
         self, pixels: NDArray[np.uint8], scale: int, size: tuple[int, int], orientation: int
@@ -104,7 +91,8 @@ class Preprocessing:
 
         size: (width, height), upright."""
         width, height = size
-        stored, target = (height, width), self._resized(width, height)
+        tall, wide = self.resized(width, height)
+        stored, target = (height, width), (max(1, tall), max(1, wide))
         return (stored[::-1], target[::-1]) if orientation >= _TRANSPOSED else (stored, target)
 
     def _upright_middles(self, resized: torch.Tensor, orientation: int) -> torch.Tensor:
@@ -112,25 +100,6 @@ class Preprocessing:
         upright = turned(resized, orientation)
         cropped: torch.Tensor = center_crop_or_pad(upright, list(self.size), fill=self._config.fill_color)
         return cropped.permute(0, 2, 3, 1)
-
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """(height, width) before the crop: the arithmetic of torchvision's Resize and open_clip's ResizeKeepRatio."""
-        tall, wide = self.size
-        if self._config.resize_mode == "squash":
-            return tall, wide
-        if self._config.resize_mode == "shortest" and tall == wide:
-            long = int(tall * max(width, height) / min(width, height))
-            return (tall, long) if height <= width else (long, tall)
-        ratios = height / tall, width / wide
-        ratio = max(ratios) if self._config.resize_mode == "longest" else min(ratios)
-        return max(1, round(height / ratio)), max(1, round(width / ratio))
-
-    def _middle(self, image: "PIL.Image.Image") -> "PIL.Image.Image":
-        width, height = image.size
-        if self._config.resize_mode != "shortest" or max(width, height) <= _RIBBON * min(width, height):
-            return image
-        left, upper = _surplus(width, height), _surplus(height, width)
-        return image.crop((left, upper, width - left, height - upper))
 
 
 def turned(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
@@ -144,13 +113,17 @@ def turned(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
     return pixels
 
 
-def _surplus(side: int, other: int) -> int:
-    """What to cut off at both ends of a side, the middle staying in the middle."""
-    return max(0, side - _MIDDLE * other) // 2 if side > _RIBBON * other else 0
+def _record(config: PreprocessCfg) -> PixelsRecord:
+    height, width = _pair(config.size)
+    # "random" is for training: open_clip then infers with bicubic, as it does for the shortest side where the target
+    # is not square.
+    bilinear = config.interpolation == "bilinear" and not (config.resize_mode == "shortest" and height != width)
+    fill = tuple(map(int, _triple(config.fill_color)))
+    return PixelsRecord(height, width, config.resize_mode, bilinear, fill, _triple(config.mean), _triple(config.std))
 
 
-def _triple(value: Any) -> list[float]:
-    return [float(each) for each in value] if isinstance(value, (list, tuple)) else [float(value)] * 3
+def _triple(value: Any) -> tuple[float, ...]:
+    return tuple(float(each) for each in value) if isinstance(value, (list, tuple)) else (float(value),) * 3
 
 
 def _pair(size: Any) -> tuple[int, int]:

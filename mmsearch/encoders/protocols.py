@@ -106,6 +106,11 @@ class ImageSide(Protocol):
         """The quick way to pixels; None where there is only `prepare`."""
         return None
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of what the model takes; None where that is not known."""
+        return None if self.fast is None else self.fast.size
+
     def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
         """An upright RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
         ...

@@ -4,31 +4,29 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mmsearch.encoders.encoder import Encoder
+from mmsearch.encoders.laid_out import read_side, unit_vectors
 from mmsearch.encoders.protocols import EncodedTexts
-from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
-from mmsearch.towers.text_files import NoTower, read_tower
+from mmsearch.towers.sides import TEXT
 from mmsearch.towers.text_tokens import Tokens, make_tokenizer
 from mmsearch.towers.text_tower import TextTower
+from mmsearch.towers.tower_files import NoTower
 
-__all__ = ["TowerTexts", "open_tower"]
+__all__ = ["TowerTexts", "open_text_side"]
 
 # Token ids of this many texts at a time bound the memory for any number.
 _TEXT_BLOCK = 8192
 
 
-def open_tower(identity: EncoderIdentity) -> Encoder:
-    """An encoder with its text side alone, from the cache. Raises NoTower, whose message says why there is none."""
-    stored = read_tower(identity.fingerprint)
-    if stored.dim != identity.dim:
-        raise NoTower(f"its text side gives vectors of {stored.dim} numbers, the gallery has {identity.dim}")
+def open_text_side(identity: EncoderIdentity) -> "TowerTexts":
+    """The text side of an encoder, from the cache. Raises NoTower, whose message says why there is none."""
+    stored = read_side(TEXT, identity)
     try:
-        tokenizer = make_tokenizer(stored.tokenizer)
+        tokenizer = make_tokenizer(stored.input)
         tower = TextTower(stored.design, stored.weights)
     except Exception as error:  # the Rust tokenizer raises bare Exceptions for tables that it does not understand
         raise NoTower(f"its text side in the cache cannot be used ({type(error).__name__}: {error})") from error
-    return Encoder(identity, {"text": TowerTexts(identity, tower, tokenizer)})
+    return TowerTexts(identity, tower, tokenizer)
 
 
 class TowerTexts:
@@ -49,8 +47,4 @@ class TowerTexts:
             tokens = self._tokenizer(texts[block])
             vectors[block] = self._tower.encode(tokens.ids)
             truncated[block] = tokens.truncated
-        if not np.isfinite(vectors).all():
-            raise EncoderError(f"{self._identity.spec} gave vectors with NaN or infinity. Its weights may be damaged.")
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors /= np.maximum(norms, np.finfo(np.float32).tiny)
-        return EncodedTexts(vectors, truncated)
+        return EncodedTexts(unit_vectors(vectors, self._identity), truncated)

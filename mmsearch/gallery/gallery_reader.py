@@ -235,12 +235,10 @@ class Gallery:
 
     def row_with_content(self, table: str, content_hash: bytes) -> int | None:
         """The id of a live row with this content, or None."""
-        import pyarrow.compute as pc
-
         for rows in self.scan(table, ["content_hash"]):
-            matches = rows.filter(pc.equal(rows.column("content_hash"), pa.scalar(content_hash, pa.binary())))
-            if matches.num_rows:
-                return int(tables.row_ids_of(matches)[0])
+            matches = tables.find_bytes(rows.column("content_hash"), content_hash)
+            if matches.size:
+                return int(tables.row_ids_of(rows)[matches[0]])
         return None
 
     def is_live(self, table: str, row_id: int) -> bool:

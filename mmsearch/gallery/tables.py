@@ -36,6 +36,7 @@ __all__ = [
     "filter_rows",
     "to_matrix",
     "take_rows",
+    "find_bytes",
     "find_rows",
     "read_row_ids",
     "read_rows",
@@ -157,6 +158,20 @@ def take_rows(rows: pa.Table, indices: NDArray[np.intp]) -> pa.Table:
 def find_rows(rows: pa.Table, row_ids: NDArray[np.int64]) -> NDArray[np.intp]:
     """The indices of the rows whose ids are among `row_ids` (ascending)."""
     return np.flatnonzero(contains(row_ids, row_ids_of(rows)))
+
+
+def find_bytes(column: pa.ChunkedArray, value: bytes) -> NDArray[np.intp]:
+    """The indices of the rows whose bytes in a binary column are `value`."""
+    array = _one_chunk(column)
+    _, offsets, content = array.buffers()
+    if not len(array) or content is None or not value:
+        return np.empty(0, np.intp)
+    bounds = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    found = np.flatnonzero(np.diff(bounds) == len(value))
+    held, wanted = np.frombuffer(content, np.uint8), np.frombuffer(value, np.uint8)
+    for place, byte in enumerate(wanted):  # few rows are left after the first
+        found = found[held[bounds[found] + place] == byte]
+    return found
 
 
 def filter_rows(rows: pa.Table, keep: NDArray[np.bool_]) -> pa.Table:

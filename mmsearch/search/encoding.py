@@ -111,15 +111,16 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
     if held is not None and not by.chosen:
         return held
     from mmsearch import images  # late: a text needs no Pillow
-    from mmsearch.loader import least_raw_side
+    from mmsearch.loader import apply_transform, least_raw_side
 
     try:
         images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
         side = by.encoder("image").image
         picture = images.decode(data, raw_side=least_raw_side(side))
+        pixels = apply_transform(lambda: side.prepare(picture.image))
     except ImageError as error:
         raise QueryError(f"{file} is no picture that can be read: {error.reason}") from error
-    vector: NDArray[np.float32] = side.encode(side.prepare(picture.image)[None])[0]
+    vector: NDArray[np.float32] = side.encode(pixels[None])[0]
     return vector
 
 

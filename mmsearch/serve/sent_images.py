@@ -12,7 +12,7 @@ from mmsearch import images
 from mmsearch.budget import REQUEST
 from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.loader import least_raw_side
+from mmsearch.loader import apply_transform, least_raw_side
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool
@@ -103,8 +103,10 @@ def _pixels(data: bytes, side: ImageSide | None) -> tuple[int, int, NDArray[np.f
     try:
         least = 1 if side is None else least_raw_side(side)
         picture = images.decode(data, max_pixels=REQUEST.pixels, raw_side=least)  # one is decoded at a time
+        pixels = np.empty((0,), np.float32)
+        if side is not None:
+            pixels = apply_transform(lambda: side.prepare(picture.image))[None]
     except ImageError as error:
         reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
         raise QueryError(f"this is no picture that can be read: {reason}") from error
-    pixels = np.empty((0,), np.float32) if side is None else side.prepare(picture.image)[None]
     return picture.width, picture.height, pixels

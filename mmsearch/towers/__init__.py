@@ -1,12 +1,16 @@
-"""A text tower without torch: open_clip's text transformers in numpy, over memory-mapped weights.
+"""Towers without torch: the text and image sides of open_clip's models in numpy, over memory-mapped weights.
 
-Importing torch and open_clip and building a model takes seconds, encoding a query a few hundredths of one. So a text
-tower is laid out once, in one file of the user's cache, when its model is first loaded (`mmsearch.encoders`), and
-queries use that file:
+Importing torch and open_clip and building a model takes seconds, encoding a query tenths of one. So the towers of a
+model are laid out once, each in one file of the user's cache, when their model is first loaded (`mmsearch.encoders`),
+and queries use these files:
 
-    tokens      texts -> token ids, as open_clip makes them
-    tower       token ids -> vectors
-    files       the file in the cache: written whole, checked before it is trusted, dropped when long unused
+    text_tokens     texts -> token ids, as open_clip makes them
+    text_tower      token ids -> vectors
+    image_pixels    pictures -> pixels, as open_clip makes them
+    image_tower     pixels -> vectors
+    transformer     the blocks that both consist of
+    sides           what a tower of each side can be made of
+    tower_files     the files in the cache: written whole, checked before they are trusted, dropped when long unused
 
 Neither torch nor open_clip is imported here or in anything that this imports.
 """

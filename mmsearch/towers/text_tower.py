@@ -5,19 +5,17 @@ al. 2021; CoCa's class token, Yu et al. 2022), in float32, for texts cut to what
 behind the token that speaks for a causal text counts for nothing.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.blas import one_thread
+from mmsearch.blas import each_on_one_thread
+from mmsearch.towers.transformer import Floats, Transformer, linear, norm
 
-__all__ = ["ACTIVATIONS", "POOLS", "Design", "TextTower", "block_weights"]
-
-Floats = NDArray[np.float32]
+__all__ = ["POOLS", "TextDesign", "TextTower"]
 
 # Rows of a batch: matrix products are at full speed from some hundreds on, and temporary arrays stay small.
 _TOKENS_AT_ONCE = 1024
@@ -27,7 +25,7 @@ POOLS = ("argmax", "eos", "first", "last")
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class TextDesign:
     """What a tower does with its weights.
 
     activation: a key of `ACTIVATIONS`. pool: one of `POOLS`; of no effect where there is a class token.
@@ -44,13 +42,6 @@ class Design:
     eps: float
 
 
-def block_weights(layer: int) -> dict[str, str]:
-    """The names of a block's tensors: part -> name in the file. Matrices are (in, out), as `x @ matrix` reads them:
-    several times as fast as (out, in) for the few rows of a query."""
-    parts = ("ln_1", "qkv", "out", "ln_2", "widen", "narrow")
-    return {f"{part}.{kind}": f"blocks.{layer}.{part}.{kind}" for part in parts for kind in ("weight", "bias")}
-
-
 class TextTower:
     """A text tower over its weights.
 
@@ -59,18 +50,14 @@ class TextTower:
     projection.weight (width, dim), projection.bias (dim,). Raises ValueError where one is missing.
     """
 
-    def __init__(self, design: Design, weights: Mapping[str, Floats]) -> None:
+    def __init__(self, design: TextDesign, weights: Mapping[str, Floats]) -> None:
         self.design = design
         self._weights = weights
-        names = {name for layer in range(design.layers) for name in block_weights(layer).values()}
-        names |= {"token_embedding", "positional_embedding", "ln_final.weight", "ln_final.bias"}
+        names = {"token_embedding", "positional_embedding", "ln_final.weight", "ln_final.bias"}
         if missing := sorted(names - set(weights)):
             raise ValueError(f"a tower without {missing[0]}")
         self._class = weights.get("class_embedding")
-        self._activate = ACTIVATIONS[design.activation]
-        self._blocks = [
-            {part: weights[name] for part, name in block_weights(layer).items()} for layer in range(design.layers)
-        ]
+        self._transform = Transformer(design, weights)
 
     @property
     def context_length(self) -> int:
@@ -87,14 +74,7 @@ class TextTower:
             rows, length = batch
             vectors[rows] = self._encode(ids[rows], length)
 
-        with one_thread():
-            if len(batches) == 1:
-                encode(batches[0])
-            else:  # beside each other, which keeps the processors busier than to share each product among them
-                from concurrent.futures import ThreadPoolExecutor
-
-                with ThreadPoolExecutor(os.cpu_count()) as pool:
-                    list(pool.map(encode, batches))
+        each_on_one_thread(encode, batches)
         return vectors
 
     @property
@@ -133,16 +113,11 @@ class TextTower:
         if self._class is not None:
             at_the_end = self._class + weights["positional_embedding"][-1]
             x = np.concatenate([x, np.broadcast_to(at_the_end, (n, 1, len(at_the_end)))], axis=1)
-        mask = self._mask(ids, length)
-        for block in self._blocks:
-            x = x + self._attend(self._norm(x, block["ln_1.weight"], block["ln_1.bias"]), block, mask)
-            x = x + self._feed(self._norm(x, block["ln_2.weight"], block["ln_2.bias"]), block)
+        x = self._transform(x, self._mask(ids, length))
         speaker = self._speaker(ids) if self._class is None else np.full(n, length)
-        x = self._norm(x[np.arange(n), speaker], weights["ln_final.weight"], weights["ln_final.bias"])
+        x = norm(x[np.arange(n), speaker], weights, "ln_final", self.design.eps)
         if "projection.weight" in weights:
-            x = x @ weights["projection.weight"]
-        if "projection.bias" in weights:
-            x = x + weights["projection.bias"]
+            x = linear(x, weights, "projection")
         return x
 
     def _mask(self, ids: NDArray[np.int64], length: int) -> Floats | None:
@@ -152,42 +127,6 @@ class TextTower:
         seen = _visible(ids, self.design.pad_id)
         seen = np.concatenate([seen[:, :length], seen[:, -1:]], axis=1)[:, None, None, :]
         return _as_addend(seen & np.tri(length + 1, dtype=np.bool_) if self.design.causal else seen)
-
-    def _norm(self, x: Floats, weight: Floats, bias: Floats) -> Floats:
-        x = x - x.mean(axis=-1, keepdims=True)
-        variance = np.einsum("...d,...d->...", x, x)[..., None] / np.float32(x.shape[-1])
-        x *= weight / np.sqrt(variance + np.float32(self.design.eps))
-        x += bias
-        return x
-
-    def _attend(self, x: Floats, block: Mapping[str, Floats], mask: Floats | None) -> Floats:
-        """Multi-head attention of (n, tokens, width) on itself (Vaswani et al. 2017)."""
-        n, tokens, width = x.shape
-        heads = self.design.heads
-        qkv = x.reshape(-1, width) @ block["qkv.weight"] + block["qkv.bias"]
-        q, k, v = qkv.reshape(n, tokens, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
-        scores = (q * np.float32((width // heads) ** -0.5)) @ k.swapaxes(-1, -2)
-        if mask is not None:
-            scores += mask
-        scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        together = (scores @ v).swapaxes(1, 2).reshape(-1, width)
-        attended: Floats = together @ block["out.weight"] + block["out.bias"]
-        return attended.reshape(n, tokens, width)
-
-    def _feed(self, x: Floats, block: Mapping[str, Floats]) -> Floats:
-        n, tokens, width = x.shape
-        wide = x.reshape(-1, width) @ block["widen.weight"]
-        wide += block["widen.bias"]
-        for start in range(0, len(wide), _TILE):  # so that what it computes on stays in the processor's cache
-            wide[start : start + _TILE] = self._activate(wide[start : start + _TILE])
-        narrow: Any = wide @ block["narrow.weight"] + block["narrow.bias"]
-        result: Floats = narrow.reshape(n, tokens, width)
-        return result
-
-
-_TILE = 16
 
 
 def _batches(lengths: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], int]]:
@@ -214,44 +153,3 @@ def _visible(ids: NDArray[np.int64], pad_id: int) -> NDArray[np.bool_]:
 
 def _as_addend(allowed: NDArray[np.bool_]) -> Floats:
     return np.where(allowed, np.float32(0), np.float32(-np.inf))
-
-
-# --- activations ------------------------------------------------------------------------------------------------------
-
-
-def _gelu(x: Floats) -> Floats:
-    """x * Phi(x), exact but for the error of `_erf` (Hendrycks and Gimpel 2016)."""
-    return np.float32(0.5) * x * (np.float32(1) + _erf(x * np.float32(np.sqrt(0.5))))
-
-
-def _erf(x: Floats) -> Floats:
-    """The error function, which numpy lacks, by formula 7.1.26 of Abramowitz and Stegun: to 1.5e-7, and to 5e-7 by
-    float32's rounding near 0, where GELU multiplies it by next to nothing."""
-    size = np.abs(x)
-    t = np.float32(1) / (np.float32(1) + np.float32(0.3275911) * size)
-    polynomial = np.float32(1.061405429) * t
-    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        polynomial += np.float32(coefficient)
-        polynomial *= t
-    error: Floats = np.copysign(np.float32(1) - polynomial * np.exp(-size * size), x)
-    return error
-
-
-def _gelu_tanh(x: Floats) -> Floats:
-    """GELU by its approximation with tanh."""
-    inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
-    activated: Any = np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
-    return np.asarray(activated, np.float32)
-
-
-def _quick_gelu(x: Floats) -> Floats:
-    """x * sigmoid(1.702 x). The sigmoid through tanh: exp would overflow for large negative x."""
-    sigmoid: Floats = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.851) * x)
-    return x * sigmoid
-
-
-ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "quick_gelu": _quick_gelu,
-}
