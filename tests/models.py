@@ -67,9 +67,11 @@ def random_weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) 
     """Large enough that different inputs get clearly different vectors, small enough that nothing saturates."""
     if name == "logit_scale":
         return np.array(np.log(100), dtype=np.float32)
-    drawn = rng.standard_normal(shape, dtype=np.float32)
-    is_norm = any(part.startswith("ln_") for part in name.split("."))
+    drawn: NDArray[np.float32] = np.asarray(rng.standard_normal(shape, dtype=np.float32))
+    if name.endswith("running_var"):
+        return np.abs(drawn) + np.float32(0.5)
+    is_norm = any(part.startswith(("ln_", "bn")) for part in name.split(".")) or ".downsample.1." in name
     if is_norm:
-        return np.float32(0.1) * drawn + np.float32(1.0 if name.endswith("weight") else 0.0)
+        return np.asarray(np.float32(0.1) * drawn + np.float32(1.0 if name.endswith("weight") else 0.0))
     fan_in = shape[-1] if len(shape) > 1 else 64
-    return drawn / np.float32(np.sqrt(fan_in))
+    return np.asarray(drawn / np.float32(np.sqrt(fan_in)))

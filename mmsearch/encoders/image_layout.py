@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import torch
 from numpy.typing import NDArray
+from open_clip.modified_resnet import AttentionPool2d, Bottleneck, ModifiedResNet
 from open_clip.transformer import AttentionalPooler, VisionTransformer
 
 from mmsearch.encoders.preprocessing import Preprocessing
@@ -22,8 +23,10 @@ from mmsearch.encoders.torch_parts import (
 )
 from mmsearch.identity import EncoderIdentity
 from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
-from mmsearch.towers.image_tower import ViTDesign, make_image_tower
+from mmsearch.towers.image_tower import ImageDesign, ImageTower
+from mmsearch.towers.resnet_tower import ResNetDesign
 from mmsearch.towers.tower_files import StoredTower
+from mmsearch.towers.vit_tower import ViTDesign
 
 __all__ = ["lay_out_images"]
 
@@ -35,7 +38,7 @@ _POOLS = {"tok": "token", "avg": "mean"}
 
 def lay_out_images(
     model: Any, preprocessing: Preprocessing, identity: EncoderIdentity
-) -> StoredTower[ViTDesign, PixelsRecord]:
+) -> StoredTower[ImageDesign, PixelsRecord]:
     """The image side of a model as `mmsearch.towers` takes it, compared with the model. Raises Unsuited."""
     design, weights = _read_tower(model.visual)
     stored = StoredTower(identity.fingerprint, identity.dim, design, preprocessing.record, weights)
@@ -45,7 +48,7 @@ def lay_out_images(
         raise Unsuited("pictures become other pixels without torch")
     with torch.inference_mode():
         expected = model.encode_image(torch.from_numpy(pixels)).numpy()
-    require_agreement("image", make_image_tower(design, weights).encode(pixels), expected)
+    require_agreement("image", ImageTower(design, weights).encode(pixels), expected)
     return stored
 
 
@@ -60,9 +63,11 @@ def _sample() -> list[PIL.Image.Image]:
     return [*images[:-1], PIL.Image.fromarray(grey).convert("RGB")]
 
 
-def _read_tower(visual: Any) -> tuple[ViTDesign, Arrays]:
+def _read_tower(visual: Any) -> tuple[ImageDesign, Arrays]:
     if type(visual) is VisionTransformer:
         return _read_vit(visual)
+    if type(visual) is ModifiedResNet:
+        return _read_resnet(visual)
     raise Unsuited(f"its image side is of a kind that only torch runs ({type(visual).__name__})")
 
 
@@ -126,3 +131,35 @@ def _attentional_pooler(pooler: Any, pool_type: str) -> Arrays:
         "kv.bias": array_of(bias[width:]),
         **linear_arrays("pool", attention.out_proj),
     }
+
+
+def _read_resnet(visual: Any) -> tuple[ResNetDesign, Arrays]:
+    """A residual network of CLIP's."""
+    blocks = [block for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in stage]
+    pool = visual.attnpool
+    if type(pool) is not AttentionPool2d or any(type(block) is not Bottleneck for block in blocks):
+        raise Unsuited("its blocks or its pooling are of a kind that only torch runs")
+    weights: Arrays = {}
+    for number in (1, 2, 3):
+        weights |= _convolution(f"stem.{number}", *(getattr(visual, f"{part}{number}") for part in ("conv", "bn")))
+    for place, block in enumerate(blocks):
+        for number in (1, 2, 3):
+            parts = (getattr(block, f"{part}{number}") for part in ("conv", "bn"))
+            weights |= _convolution(f"blocks.{place}.{number}", *parts)
+        if block.downsample is not None:
+            weights |= _convolution(f"blocks.{place}.shortcut", block.downsample[1], block.downsample[2])
+    weights |= {
+        "positions": array_of(pool.positional_embedding),
+        **linear_arrays("query", pool.q_proj),
+        "kv.weight": array_of(torch.cat([pool.k_proj.weight, pool.v_proj.weight]).T),
+        "kv.bias": array_of(torch.cat([pool.k_proj.bias, pool.v_proj.bias])),
+        **linear_arrays("pool", pool.c_proj),
+    }
+    return ResNetDesign(tuple(block.stride for block in blocks), pool.num_heads), weights
+
+
+def _convolution(name: str, convolution: Any, norm: Any) -> Arrays:
+    """A convolution without bias, with the batch norm behind it, which is a factor and a sum for each channel."""
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    matrix = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2) * factor
+    return {f"{name}.weight": array_of(matrix), f"{name}.bias": array_of(norm.bias - norm.running_mean * factor)}

@@ -9,7 +9,7 @@ from mmsearch.encoders.laid_out import read_side, unit_vectors
 from mmsearch.encoders.protocols import ImageSide, Pixels
 from mmsearch.identity import EncoderIdentity
 from mmsearch.towers.image_pixels import ImagePixels
-from mmsearch.towers.image_tower import ImageTower, make_image_tower
+from mmsearch.towers.image_tower import ImageTower
 from mmsearch.towers.sides import IMAGE
 from mmsearch.towers.tower_files import NoTower
 
@@ -23,7 +23,7 @@ def open_image_side(identity: EncoderIdentity) -> "TowerImages":
     """The image side of an encoder, from the cache. Raises NoTower, whose message says why there is none."""
     stored = read_side(IMAGE, identity)
     try:
-        tower, pixels = make_image_tower(stored.design, stored.weights), ImagePixels(stored.input)
+        tower, pixels = ImageTower(stored.design, stored.weights), ImagePixels(stored.input)
     except (ValueError, TypeError, KeyError) as error:
         raise NoTower(f"its image side in the cache cannot be used ({type(error).__name__}: {error})") from error
     return TowerImages(identity, tower, pixels)

@@ -7,8 +7,8 @@ and queries use these files:
     text_tokens     texts -> token ids, as open_clip makes them
     text_tower      token ids -> vectors
     image_pixels    pictures -> pixels, as open_clip makes them
-    image_tower     pixels -> vectors
-    transformer     the blocks that both consist of
+    image_tower     pixels -> vectors, by a vit_tower or a resnet_tower
+    transformer     the blocks of texts' and of most images' towers
     sides           what a tower of each side can be made of
     tower_files     the files in the cache: written whole, checked before they are trusted, dropped when long unused
 
