@@ -4,13 +4,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.calibration.corrected_effort import is_tuned_for_index, tune_corrected
 from mmsearch.calibration.pairs import Pairs, read_pairs
 from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
-from mmsearch.errors import MmsearchError, QueryError
+from mmsearch.errors import GalleryError, MmsearchError, QueryError
 from mmsearch.exact import Vectors, exact_search
 from mmsearch.gallery import Gallery, commit_scores, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
@@ -28,16 +30,20 @@ from mmsearch.scoring import (
     MomentsSum,
     ScoresRecord,
     Setting,
+    TableScores,
     average_trials,
     bank_means,
     fit_chances,
     keep_threshold,
+    open_scores,
     read_scores_record,
+    rewrite_scores,
     sample_presence,
     try_settings,
     write_scores,
 )
 from mmsearch.search.general_captions import GENERAL, general_vectors
+from mmsearch.versions import ScoresEntry
 
 __all__ = ["calibrate"]
 
@@ -111,7 +117,29 @@ class _CalibrationRun:
             return None
         if not record.correction.measured and self.gallery.live_rows(CAPTIONS.name) >= LEAST_QUERIES:
             return None
-        return TableCalibration(kind.name, record, "kept", record.correction.why)
+        if is_tuned_for_index(self.gallery, record):
+            return TableCalibration(kind.name, record, "kept", record.correction.why)
+        return self._tune_again(kind, entry, folder)
+
+    def _tune_again(self, kind: AnyKind, entry: ScoresEntry, folder: Path) -> TableCalibration | None:
+        """What is there, with the effort that corrected searches through another index need."""
+        own = self.gallery.manifest.encoder
+        try:
+            scores = open_scores(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim)
+        except GalleryError:
+            return None
+        tuned, why = tune_corrected(self.gallery, scores, self.rng, self.progress), scores.record.correction.why
+        if tuned is None:
+            return TableCalibration(kind.name, scores.record, "kept", why)
+        record = replace(scores.record, through_index=tuned)
+        commit_scores(
+            self.gallery,
+            kind.name,
+            lambda new_folder: rewrite_scores(folder, new_folder, record),
+            *_some_rows(self.gallery, kind.name),
+            rows=entry.rows,
+        )
+        return TableCalibration(kind.name, record, "tuned", why)
 
     def _calibrate_images(self, pairs: Pairs) -> TableCalibration:
         """Images, for texts."""
@@ -289,6 +317,8 @@ class _CalibrationRun:
         else:
             keep = None if measured.keep == -np.inf else measured.keep
             record = replace(record, chances=measured.chances, keep=keep)
+        made = TableScores(record, bank, row_ids, means, moments)
+        record = replace(record, through_index=tune_corrected(self.gallery, made, self.rng, self.progress))
         ids, vectors = self._known_rows[kind.name]
         commit_scores(
             self.gallery,

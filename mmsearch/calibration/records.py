@@ -29,7 +29,7 @@ class TableCalibration:
 
     Attributes:
         record: What is stored now; None where there is nothing to store.
-        outcome: "calibrated", "kept" or "left out".
+        outcome: "calibrated", "kept", "tuned" (kept, for another index) or "left out".
         why: In a sentence.
     """
 

@@ -1,19 +1,17 @@
 """`mmsearch index`"""
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.calibrate import print_report
+from mmsearch.cli.calibrate import describe_effort, print_report
 from mmsearch.cli.options import GalleryOption, TableOption, path, say
 from mmsearch.cli.progress import display
 from mmsearch.items import DEFAULT_KIND
 
 if TYPE_CHECKING:
-    from mmsearch.ann import Effort
     from mmsearch.calibration import CalibrationReport
     from mmsearch.indexing import IndexReport, Plan
     from mmsearch.progress import ProgressCallback
@@ -125,7 +123,8 @@ def _print_plan(plan: "Plan") -> None:
 def _print(report: "IndexReport") -> None:
     from mmsearch.indexing import format_bytes
 
-    print(f"index     {report.table}: {report.factory}{_effort(report.effort, ', ')}; {report.rows:,} rows")
+    effort = describe_effort(report.effort)
+    print(f"index     {report.table}: {report.factory}{f', {effort}' if effort else ''}; {report.rows:,} rows")
     print(f"{report.outcome:9} {report.why}")
     for recall in report.recall:
         if recall.mean is None:
@@ -157,9 +156,4 @@ def _print_curve(report: "IndexReport") -> None:
             for value in (point.text, point.text_low, point.image, point.image_low)
         )
         mark = "*" if point == at else " "
-        print(f"{mark:2}{_effort(point.effort) or 'exhaustive':<28}{point.milliseconds:9.2f}{cells}")
-
-
-def _effort(effort: "Effort", before: str = "") -> str:
-    named = [f"{name} {value}" for name, value in asdict(effort).items() if value is not None]
-    return "".join(f", {part}" for part in named) if before else ", ".join(named)
+        print(f"{mark:2}{describe_effort(point.effort) or 'exhaustive':<28}{point.milliseconds:9.2f}{cells}")

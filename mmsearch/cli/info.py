@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mmsearch.cli.agreement import agreement, disagreements
-from mmsearch.cli.calibrate import describe_correction
+from mmsearch.cli.calibrate import describe_correction, describe_through_index
 from mmsearch.cli.options import GalleryOption
 from mmsearch.names import printable
 from mmsearch.strict_json import json_text, without_empty
@@ -75,6 +75,11 @@ def _print(summary: "GalleryInfo") -> None:
             print(f"          DAMAGED, queries pass it by: {index.damaged}")
     if not summary.indexes:
         print("index     none; every query scores every row (mmsearch index)")
+    indexed = {index.table for index in summary.indexes}
     for scores in summary.scores:
         print(f"scores    {scores.table}: {describe_correction(scores)}")
         print(f"          {scores.correction.why}")
+        if scores.through_index is not None:
+            print(f"          {describe_through_index(scores.through_index)}")
+        elif scores.correction.measured and scores.correction.alpha and scores.table in indexed:
+            print("          through the index: not tuned for this one (mmsearch calibrate)")

@@ -78,28 +78,35 @@ def commit_index(
 
 
 def commit_scores(
-    gallery: Gallery, table: str, write: Callable[[Path], object], row_ids: NDArray[np.int64], vectors: Vectors
+    gallery: Gallery,
+    table: str,
+    write: Callable[[Path], object],
+    row_ids: NDArray[np.int64],
+    vectors: Vectors,
+    *,
+    rows: int | None = None,
 ) -> Gallery:
     """Put new scores of this version's rows in the place of a table's older ones; the new version. Needs no lock.
 
     write: is given an empty folder and fills it; again where a compaction came in between. row_ids (n,), ascending,
-    vectors (n, dim): some rows of this version, by which it is known again. Raises CommitConflict, StoreError,
-    GalleryError where the gallery was made anew meanwhile.
+    vectors (n, dim): some rows of this version, by which it is known again. rows: of the table when the scores were
+    made; None: now. Raises CommitConflict, StoreError, GalleryError where the gallery was made anew meanwhile.
     """
+    made_of = gallery.live_rows(table) if rows is None else rows
     for _ in range(_MOST_SWEEPS):
         newest = gallery.newest()
         if not has_kept_rows(newest, gallery, table, row_ids, vectors):
             raise GalleryError(f"{gallery.path} was made anew while it was calibrated; run the command again")
         with contextlib.suppress(CommitConflict):
-            return _commit_scores(gallery, newest.manifest, table, write)
+            return _commit_scores(gallery, newest.manifest, table, write, made_of)
     raise CommitConflict(
         f"{gallery.path} was compacted again and again while scores were committed. Nothing is damaged; run the same "
         "command again when that has ended."
     )
 
 
-def _commit_scores(gallery: Gallery, base: Manifest, table: str, write: Callable[[Path], object]) -> Gallery:
-    name, rows = secrets.token_hex(12), gallery.live_rows(table)
+def _commit_scores(gallery: Gallery, base: Manifest, table: str, write: Callable[[Path], object], rows: int) -> Gallery:
+    name = secrets.token_hex(12)
 
     def add(current: Manifest) -> Manifest:
         if current.encoder.fingerprint != gallery.manifest.encoder.fingerprint:

@@ -51,6 +51,7 @@ from mmsearch.indexing.trial_queries import (
 from mmsearch.indexing.tuning import (
     CLOSE_TO_BEST,
     Goal,
+    MeasuredIndex,
     choose_effort,
     is_surely_below,
     measure_milliseconds,
@@ -246,7 +247,7 @@ class _IndexRun:
         ann = self._open(self._make_entry(record))
         doubled = _double_effort(before.effort)
         for queries in self._trial_queries(ann, covered=entry)[0]:
-            recall = measure_recall(ann, self.gallery, self.table, queries, doubled, self.goal.k)
+            recall = measure_recall(self._measured(ann), queries, doubled, self.goal.k)
             before_mean = next((older.mean for older in before.recall if older.kind == queries.kind), None)
             if (recall.mean or 0) < min(self.goal.recall, 1 if before_mean is None else before_mean) - CLOSE_TO_BEST:
                 who = "new rows ask" if queries.source == NEW_ROWS else f"{queries.source} ask"
@@ -270,9 +271,7 @@ class _IndexRun:
         if any(group.kind == "text" for group in unmeasured):
             # A text lies outside of the cloud of images, and what serves images finds too little for it.
             chosen = replace(chosen, effort=_raise_effort(chosen.effort, ann.widths()[-1]))
-        recall = [
-            measure_recall(ann, self.gallery, self.table, judging, chosen.effort, self.goal.k) for _, judging in halves
-        ]
+        recall = [measure_recall(self._measured(ann), judging, chosen.effort, self.goal.k) for _, judging in halves]
         latency = self._measure_latency(ann, [judging for _, judging in halves], chosen.effort)
         is_slow = self.goal.latency_ms is not None and latency > self.goal.latency_ms
         is_short = chosen.low < self.goal.recall or any(
@@ -296,7 +295,7 @@ class _IndexRun:
         if not tuning:  # nothing to tune with: everything is looked at
             effort = replace(ann.widths()[-1], k_factor=ann.factors(self.goal.k)[-1])
             return TriedEffort(effort, 0.0), []
-        tried = try_efforts(ann, self.gallery, self.table, tuning, self.goal, self.progress)
+        tried = try_efforts(self._measured(ann), tuning, self.goal, self.progress)
         return choose_effort(tried, self.goal), tried
 
     def _trial_queries(
@@ -319,9 +318,11 @@ class _IndexRun:
     def _measure_latency(self, ann: AnnIndex, queries: list[TrialQueries], effort: Effort) -> float:
         texts = [group.vectors for group in queries if group.kind == "text"]
         row = np.asarray(next(self.gallery.vector_blocks(self.table)).vectors[:1], np.float32)
-        return measure_milliseconds(
-            ann, self.gallery, self.table, [*texts, *(group.vectors for group in queries), row][0], effort, self.goal.k
-        )
+        asked = [*texts, *(group.vectors for group in queries), row][0]
+        return measure_milliseconds(self._measured(ann), asked, effort, self.goal.k)
+
+    def _measured(self, ann: AnnIndex) -> MeasuredIndex:
+        return MeasuredIndex(ann, self.gallery, self.table)
 
     @contextlib.contextmanager
     def _new_folder(self) -> Iterator[tuple[str, Path]]:

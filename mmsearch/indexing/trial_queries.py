@@ -1,8 +1,8 @@
 """Trial queries that measure an index: rows and texts, with their exact neighbours from one pass over the shards."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ __all__ = [
     "EncoderChoice",
     "TrialQueries",
     "expected_queries",
+    "make_corrected_queries",
     "make_trial_queries",
     "remove_own_rows",
 ]
@@ -64,7 +65,7 @@ class TrialQueries:
         return self._take(slice(0, None, 2)), self._take(slice(1, None, 2))
 
     def _take(self, rows: slice) -> "TrialQueries":
-        exact_neighbours = Neighbours(self.exact_neighbours.row_ids[rows], self.exact_neighbours.scores[rows])
+        exact_neighbours = _select(self.exact_neighbours, lambda values, _: values[rows])
         return replace(
             self, vectors=self.vectors[rows], own_row_ids=self.own_row_ids[rows], exact_neighbours=exact_neighbours
         )
@@ -119,6 +120,29 @@ def make_trial_queries(
         queries.append(TrialQueries(group.kind, group.source, group.vectors, group.own_row_ids, exact_neighbours))
         start = rows.stop
     return queries, unmeasured
+
+
+def make_corrected_queries(
+    gallery: Gallery,
+    table: str,
+    asking: AnyKind,
+    k: int,
+    rng: np.random.Generator,
+    *,
+    lower: Callable[[Iterable[VectorBlock]], Iterable[VectorBlock]],
+    progress: ProgressCallback,
+) -> TrialQueries | None:
+    """Items of the kind that asks, with their exact neighbours in a table by what is left of the scores; None where
+    they are too few.
+
+    lower: blocks -> the same with what is taken from the score of each row.
+    """
+    drawn = _sample_queries(gallery, table, asking, TEXT_QUERIES if asking == CAPTIONS else IMAGE_QUERIES, k, rng)
+    if isinstance(drawn, MeasuredRecall):
+        return None
+    blocks = _with_progress(gallery.vector_blocks(table), gallery.live_rows(table), progress)
+    neighbours = remove_own_rows(exact_search(lower(blocks), drawn.vectors, k + 1), drawn.own_row_ids, k)
+    return TrialQueries(drawn.kind, drawn.source, drawn.vectors, drawn.own_row_ids, neighbours)
 
 
 def _with_progress(blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallback) -> Iterator[VectorBlock]:
@@ -176,7 +200,12 @@ def remove_own_rows(neighbours: Neighbours, own_row_ids: NDArray[np.int64], k: i
     # The row itself is among the hits unless k + 1 others score as much: then the last goes in its place.
     order = np.argsort(~is_other, axis=1, kind="stable")[:, :k]
     is_kept = np.take_along_axis(is_other, order, axis=1)
-    return Neighbours(
-        np.where(is_kept, np.take_along_axis(neighbours.row_ids, order, axis=1), -1),
-        np.where(is_kept, np.take_along_axis(neighbours.scores, order, axis=1), -np.inf),
+    return _select(
+        neighbours, lambda values, empty: np.where(is_kept, np.take_along_axis(values, order, axis=1), empty)
     )
+
+
+def _select(neighbours: Neighbours, choose: Callable[[NDArray[Any], float], NDArray[Any]]) -> Neighbours:
+    """Some of the neighbours. choose: values of all, (n_queries, width), and what stands for none -> those of some."""
+    corrected = None if neighbours.corrected is None else choose(neighbours.corrected, -np.inf)
+    return Neighbours(choose(neighbours.row_ids, -1), choose(neighbours.scores, -np.inf), corrected)

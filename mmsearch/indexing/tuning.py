@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.ann import AnnIndex, Effort, MeasuredRecall, TriedEffort
+from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
 from mmsearch.indexing.trial_queries import TrialQueries, remove_own_rows
 from mmsearch.metrics import ann_recall_at_k
@@ -20,6 +21,7 @@ __all__ = [
     "CLOSE_TO_BEST",
     "TIMED",
     "Goal",
+    "MeasuredIndex",
     "choose_effort",
     "make_times_consistent",
     "lower_bound",
@@ -55,6 +57,24 @@ class Goal:
     latency_ms: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredIndex:
+    """An index of a gallery's table, as it is searched.
+
+    Attributes:
+        lowered: What is taken from the score of each of its rows, by position, before they are ranked; None: nothing.
+    """
+
+    ann: AnnIndex
+    gallery: Gallery
+    table: str
+    lowered: NDArray[np.float64] | None = None
+
+    def neighbours(self, queries: NDArray[np.float32], k: int, effort: Effort) -> Neighbours:
+        """By the very search that queries use. queries: (n, dim)."""
+        return search_index(self.ann, self.gallery, self.table, queries, k, effort=effort, lowered=self.lowered)
+
+
 def lower_bound(shares: NDArray[np.float64]) -> float:
     """The lower end of the one-sided 95 % interval of the mean of shares in [0, 1], by the normal approximation.
 
@@ -77,19 +97,14 @@ def tunable(ann: AnnIndex, k: int) -> bool:
 
 
 def try_efforts(
-    ann: AnnIndex,
-    gallery: Gallery,
-    table: str,
-    queries: Sequence[TrialQueries],
-    goal: Goal,
-    progress: ProgressCallback,
+    searched: MeasuredIndex, queries: Sequence[TrialQueries], goal: Goal, progress: ProgressCallback
 ) -> list[TriedEffort]:
     """Tries efforts, the cheapest widths first, to some way beyond the target; returns what each costs and finds."""
     tried: list[TriedEffort] = []
-    widths = ann.widths()
+    widths = searched.ann.widths()
     reached_at: int | None = None
     for number, width in enumerate(widths):
-        points = _try_width(ann, gallery, table, queries, width, goal.k)
+        points = _try_width(searched, queries, width, goal.k)
         tried += points
         progress(Progress("measuring recall", number + 1, len(widths)))
         low = max(point.low for point in points)
@@ -132,20 +147,16 @@ def choose_effort(tried: Sequence[TriedEffort], goal: Goal) -> TriedEffort:
     return min((point for point in allowed if point.low >= good), key=_cost_key)
 
 
-def measure_recall(
-    ann: AnnIndex, gallery: Gallery, table: str, queries: TrialQueries, effort: Effort, k: int
-) -> MeasuredRecall:
+def measure_recall(searched: MeasuredIndex, queries: TrialQueries, effort: Effort, k: int) -> MeasuredRecall:
     """Measures the recall of one kind of query at an effort, by the very search that queries use."""
     # One more hit only where the query itself will be taken out: others must not profit from it.
     hit_count = k + 1 if (queries.own_row_ids >= 0).all() else k
-    hits = remove_own_rows(
-        search_index(ann, gallery, table, queries.vectors, hit_count, effort=effort), queries.own_row_ids, k
-    )
+    hits = remove_own_rows(searched.neighbours(queries.vectors, hit_count, effort), queries.own_row_ids, k)
     exact = queries.exact_neighbours
 
     def share_found(q: int, k: int) -> float:
         row = slice(q, q + 1)
-        return ann_recall_at_k(hits.row_ids[row], hits.scores[row], exact.row_ids[row], exact.scores[row], k)
+        return ann_recall_at_k(hits.row_ids[row], hits.ranking[row], exact.row_ids[row], exact.ranking[row], k)
 
     shares = np.array([share_found(q, k) for q in range(len(queries.vectors))])
     # A search for one hit looks at no fewer candidates, so that this is its recall too.
@@ -155,55 +166,48 @@ def measure_recall(
 
 
 def measure_milliseconds(
-    ann: AnnIndex,
-    gallery: Gallery,
-    table: str,
-    vectors: NDArray[np.float32],
-    effort: Effort,
-    k: int,
-    repeats: int = TIMED_AT_LAST,
+    searched: MeasuredIndex, vectors: NDArray[np.float32], effort: Effort, k: int, repeats: int = TIMED_AT_LAST
 ) -> float:
     """Measures the median time of single queries, one after the other."""
     spent = []
     for vector in vectors[np.arange(repeats) % len(vectors)]:
         began = time.perf_counter()
-        search_index(ann, gallery, table, vector[None], k, effort=effort)
+        searched.neighbours(vector[None], k, effort)
         spent.append(time.perf_counter() - began)
     return 1000 * statistics.median(spent)
 
 
-def _try_width(
-    ann: AnnIndex, gallery: Gallery, table: str, queries: Sequence[TrialQueries], width: Effort, k: int
-) -> list[TriedEffort]:
+def _try_width(searched: MeasuredIndex, queries: Sequence[TrialQueries], width: Effort, k: int) -> list[TriedEffort]:
     """Measures a point for each number of candidates at one width of search."""
-    efforts = [replace(width, k_factor=factor) for factor in ann.factors(k)]
-    shares = {group.kind: _measure_shares(ann, gallery, table, group, efforts, k) for group in queries}
+    efforts = [replace(width, k_factor=factor) for factor in searched.ann.factors(k)]
+    shares = {group.kind: _measure_shares(searched, group, efforts, k) for group in queries}
     timed = (next((group for group in queries if group.kind == "text"), None) or queries[0]).vectors
     points = []
     for row, effort in enumerate(efforts):
         mean = {kind: float(shares_by_effort[row].mean()) for kind, shares_by_effort in shares.items()}
         low = {kind: lower_bound(shares_by_effort[row]) for kind, shares_by_effort in shares.items()}
-        spent = measure_milliseconds(ann, gallery, table, timed, effort, k, TIMED)
+        spent = measure_milliseconds(searched, timed, effort, k, TIMED)
         text, image = (mean.get("text"), low.get("text")), (mean.get("image"), low.get("image"))
         points.append(TriedEffort(effort, spent, *text, *image))
     return points
 
 
 def _measure_shares(
-    ann: AnnIndex, gallery: Gallery, table: str, queries: TrialQueries, efforts: Sequence[Effort], k: int
+    searched: MeasuredIndex, queries: TrialQueries, efforts: Sequence[Effort], k: int
 ) -> NDArray[np.float64]:
     """(efforts, queries): the share of its exact neighbours that each query finds."""
-    dead = gallery.dead_row_ids(table)
+    ann, lowered = searched.ann, searched.lowered
+    dead = searched.gallery.dead_row_ids(searched.table)
     hit_count = k + 1 if (queries.own_row_ids >= 0).all() else k
-    exact_scores = queries.exact_neighbours.scores[:, :k]
+    exact_scores = queries.exact_neighbours.ranking[:, :k]
     to_find = np.maximum(1, np.count_nonzero(np.isfinite(exact_scores), axis=1))
     worst = np.where(np.isfinite(exact_scores), exact_scores, np.inf).min(axis=1, initial=np.inf)
     shares = np.empty((len(efforts), len(queries.vectors)))
     scores: NDArray[np.float64] | None = None
     for row, effort in reversed(list(enumerate(efforts))):
-        count = ann.candidates(hit_count, effort)
-        if scores is None or not ann.candidates_are_nested():
-            row_ids, scores = ann.candidate_scores(queries.vectors, count, dead=dead, effort=effort)
+        count = ann.candidates(hit_count, effort, lowered=lowered)
+        if scores is None or not ann.candidates_are_nested(lowered):
+            row_ids, scores = ann.candidate_scores(queries.vectors, count, dead=dead, effort=effort, lowered=lowered)
             # A hit counts when it scores at least as much as the k-th exact neighbour: ties are broken in many ways.
             is_right = (scores >= worst[:, None]) & (row_ids != queries.own_row_ids[:, None])
         shares[row] = np.minimum(1, np.count_nonzero(is_right[:, :count], axis=1) / to_find)

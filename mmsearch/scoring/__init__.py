@@ -24,8 +24,8 @@ from mmsearch.scoring.correction import (
 from mmsearch.scoring.moments import Moments, MomentsSum
 from mmsearch.scoring.presence import HITS, Chances, Samples, fit_chances, sample_presence
 from mmsearch.scoring.probability import Form, Probability, fit_probability, keep_threshold, pool_adjacent_violators
-from mmsearch.scoring.records import KEPT, CorrectionRecord, ScoresRecord
-from mmsearch.scoring.stored import Bank, TableScores, open_scores, read_scores_record, write_scores
+from mmsearch.scoring.records import KEPT, CorrectedEffort, CorrectionRecord, ScoresRecord
+from mmsearch.scoring.stored import Bank, TableScores, open_scores, read_scores_record, rewrite_scores, write_scores
 
 __all__ = [
     "ALPHAS",
@@ -36,6 +36,7 @@ __all__ = [
     "NO_CORRECTION",
     "Bank",
     "Chances",
+    "CorrectedEffort",
     "CorrectionRecord",
     "CorrectionTrial",
     "Form",
@@ -54,6 +55,7 @@ __all__ = [
     "open_scores",
     "pool_adjacent_violators",
     "read_scores_record",
+    "rewrite_scores",
     "sample_presence",
     "try_settings",
     "write_scores",

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from mmsearch.ann.records import Effort, MeasuredRecall
 from mmsearch.scoring.presence import Chances
 
-__all__ = ["KEPT", "CorrectionRecord", "ScoresRecord"]
+__all__ = ["KEPT", "CorrectedEffort", "CorrectionRecord", "ScoresRecord"]
 
 KEPT = 0.9
 """The share of relevant items that a threshold is to keep."""
@@ -42,6 +43,26 @@ class CorrectionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectedEffort:
+    """What corrected searches through an index need to find as much as plain ones do at the effort of its record.
+
+    Attributes:
+        index: The name of the index that it was chosen for; of another one it says nothing.
+        recall: Of the corrected exact neighbours at that effort, on queries that were not used to choose it.
+        recall_target: What was asked of that index.
+        reached: Whether the lower bound was at least that where it was chosen, and other queries do not contradict it.
+        milliseconds: Time of a single query.
+    """
+
+    index: str
+    effort: Effort
+    recall: MeasuredRecall
+    recall_target: float
+    reached: bool
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ScoresRecord:
     """What makes the scores of a table comparable.
 
@@ -54,6 +75,7 @@ class ScoresRecord:
         chances: That hits are relevant, by the score that ranks them; None where nothing was measured.
         keep: A hit of at least so much is one of those that keep `KEPT` of what is relevant; None: all are.
         general: Where there are no chances: the best scores that general texts get, ascending, (101,) percentiles.
+        through_index: How corrected searches go through the index that was there; None where it was not measured.
     """
 
     table: str
@@ -66,3 +88,9 @@ class ScoresRecord:
     chances: Chances | None = None
     keep: float | None = None
     general: tuple[float, ...] = ()
+    through_index: CorrectedEffort | None = None
+
+    def effort_for(self, index: str) -> Effort:
+        """Of corrected searches through an index, by its name; what is None in it is as for plain ones."""
+        tuned = self.through_index
+        return tuned.effort if tuned is not None and tuned.index == index else Effort()

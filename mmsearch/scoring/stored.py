@@ -9,6 +9,7 @@ moments.npy       float64 (dim + 2, dim + 1), the mean of all rows and their cov
 """
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,16 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.ann.records import Effort, MeasuredRecall
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.scoring.correction import bank_means
 from mmsearch.scoring.moments import Moments
 from mmsearch.scoring.presence import Chances
 from mmsearch.scoring.probability import Probability
-from mmsearch.scoring.records import CorrectionRecord, ScoresRecord
+from mmsearch.scoring.records import CorrectedEffort, CorrectionRecord, ScoresRecord
 from mmsearch.whole_files import make_durable
 
-__all__ = ["Bank", "TableScores", "open_scores", "read_scores_record", "write_scores"]
+__all__ = ["Bank", "TableScores", "open_scores", "read_scores_record", "rewrite_scores", "write_scores"]
 
 FORMAT_VERSION = 1
 _RECORD = "record.json"
@@ -138,6 +140,19 @@ def write_scores(
     }
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
+    _write_record(folder, record)
+
+
+def rewrite_scores(source: Path, folder: Path, record: ScoresRecord) -> None:
+    """Fill an empty folder, durably, with the numbers of another and a record of their own. Raises OSError."""
+    for file in source.iterdir():
+        if file.name != _RECORD:
+            shutil.copyfile(file, folder / file.name)
+    _write_record(folder, record)
+
+
+def _write_record(folder: Path, record: ScoresRecord) -> None:
+    """The last of the files of a folder, which is durable then."""
     document = {"format_version": FORMAT_VERSION, **asdict(record)}
     (folder / _RECORD).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for file in folder.iterdir():
@@ -184,4 +199,7 @@ def _record_of(document: Mapping[str, Any]) -> ScoresRecord:
     if (chances := fields.pop("chances", None)) is not None:
         fields["chances"] = Chances(Probability.from_json(chances["of_hit"]), Probability.from_json(chances["of_any"]))
     fields["general"] = tuple(fields.get("general", ()))
+    if (tuned := fields.pop("through_index", None)) is not None:
+        effort, recall = Effort(**tuned.pop("effort")), MeasuredRecall(**tuned.pop("recall"))
+        fields["through_index"] = CorrectedEffort(**tuned, effort=effort, recall=recall)
     return ScoresRecord(**fields, correction=CorrectionRecord(**correction))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mmsearch.filter_process import BoundedFilter, FilterProcesses
     from mmsearch.filters import RowFilter
-    from mmsearch.scoring import Moments
+    from mmsearch.scoring import Moments, ScoresRecord
     from mmsearch.scoring.stored import TableScores
 
 __all__ = ["EXACT", "Retriever", "SearchOptions"]
@@ -174,7 +174,10 @@ class Retriever:
         if entry is None or index is None:
             blocks = self._with_lowered(gallery.vector_blocks(table), table, alpha)
             return exact_search(blocks, vectors, k, threads=threads)
-        effort = Effort(nprobe=options.nprobe, ef_search=options.ef_search)
+        tuned, scores = Effort(), self.scores(table) if lowered is not None else None
+        if scores is not None:
+            tuned = scores.record.effort_for(entry.name)
+        effort = Effort(options.nprobe or tuned.nprobe, options.ef_search or tuned.ef_search, tuned.k_factor)
         found = [search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)]
         uncovered = iter(gallery.vector_blocks(table, skip=entry.covers))
         if (first := next(uncovered, None)) is not None:  # threads that find nothing to do cost as much as the index
@@ -202,6 +205,7 @@ class Retriever:
                     lowered = scores.lowered(index.row_ids, lambda rows: vectors[rows], alpha=alpha)
                     index.lower(lowered)
                     self._lowered[key] = lowered
+                    _warn_of_other_index(scores.record, entry)
             return self._indexes[entry.name], self._lowered.get(key)
 
     def _filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
@@ -237,6 +241,16 @@ class Retriever:
                     warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)
                     self._indexes[entry.name] = None
             return self._indexes[entry.name]
+
+
+def _warn_of_other_index(record: "ScoresRecord", entry: IndexEntry) -> None:
+    if record.through_index is not None and record.through_index.index != entry.name:
+        warnings.warn(
+            f"corrected searches of {entry.table} were tuned for an index that was there before, and may find less "
+            "through this one: run mmsearch calibrate",
+            MmsearchWarning,
+            stacklevel=2,
+        )
 
 
 def _sample_moments(gallery: Gallery, table: str) -> "Moments":

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmsearch.ann import MeasuredRecall, open_index
 from mmsearch.errors import AnnIndexError, GalleryError, StoreError
@@ -169,9 +169,12 @@ def _read_index_state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, 
 
 
 def _read_scores(gallery: Gallery) -> Iterator[ScoresRecord]:
-    """What is known of scores; what is damaged is not, and queries say so."""
+    """What is known of scores, and of the index that is there; what is damaged is not, and queries say so."""
     own = gallery.manifest.encoder
     for entry in gallery.manifest.scores:
         folder = gallery.scores_folder(entry.name)
         with contextlib.suppress(GalleryError, FileNotFoundError):
-            yield read_scores_record(folder, table=entry.table, fingerprint=own.fingerprint, dim=own.dim)
+            record = read_scores_record(folder, table=entry.table, fingerprint=own.fingerprint, dim=own.dim)
+            tuned, index = record.through_index, gallery.index_for(entry.table)
+            is_of_index = tuned is not None and index is not None and tuned.index == index.name
+            yield record if is_of_index else replace(record, through_index=None)
