@@ -7,8 +7,9 @@ Without --gallery one of seeded synthetic vectors is made, whose captions say wh
 (scripts/synthetic_gallery.py), so that `mmsearch calibrate` chooses the correction as it does for anybody. A gallery
 that has an index keeps it. Measured are: `calibrate` in a process of its own, watched for its anonymous memory; exact
 search of the vectors held in memory, as a server does, and read from the shards, as the command line does; search
-through the index, at the effort that it was tuned to and at the least at which it finds as much of the corrected exact
-neighbours as the plain search finds of the plain ones; and a first query from the start of a process to its end.
+through the index, at the efforts that plain and corrected searches were tuned to and at the quickest at which it finds
+as much of the corrected exact neighbours as the plain search finds of the plain ones; and a first query from the start
+of a process to its end.
 Plain and corrected searches take turns; medians. Texts are such as neither index nor correction was fitted to.
 """
 
@@ -19,12 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.ann import Effort
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
@@ -63,6 +66,7 @@ print(re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())[1
 """
 
 Pair = dict[str, float]
+AS_TUNED = SearchOptions()
 
 
 def main() -> None:
@@ -90,11 +94,11 @@ def bench(folder: Path, scratch: Path, count: int, runs: int) -> dict[str, Any]:
     rows = gallery.live_rows("images")
     print(f"{rows:,} x {texts.shape[1]} vectors; k {K}; medians of {runs}, plain and corrected in turn")
     figures: dict[str, Any] = {"rows": rows}
+    if gallery.index_for("images") is None:
+        index(folder)
     figures["calibrate"] = bench_calibrate(folder)
     if not figures["calibrate"]["correction"]["alpha"]:
         raise SystemExit("calibrate saw no gain, so nothing is corrected and nothing can be compared")
-    if gallery.index_for("images") is None:
-        index(folder)
     for way, held in (("held in memory", HELD_BYTES), ("read from shards", 0)):
         retriever = open_gallery(folder, hold=held).retriever
         for together in (1, TOGETHER):
@@ -164,41 +168,60 @@ def compare(name: str, spent: tuple[Sequence[float], Sequence[float]], more: str
 def bench_index(retriever: Retriever, texts: NDArray[np.float32]) -> dict[str, Any]:
     """Recall of plain and corrected searches, each against its own exact neighbours, and what they take."""
     truths = [search(texts) for search in searches(retriever, EXACT)]
-    opened = retriever._index(retriever.gallery, "images")
+    opened, scores = retriever._index(retriever.gallery, "images"), retriever.scores("images")
     assert opened is not None
-    tuned = opened.record.effort
+    assert scores is not None
+    tuned = scores.record.through_index
+    assert tuned is not None
 
-    def recall(options: SearchOptions, which: int) -> float:
-        found, truth = searches(retriever, options)[which](texts), truths[which]
+    def recall(which: int) -> float:
+        found, truth = searches(retriever, AS_TUNED)[which](texts), truths[which]
         return ann_recall_at_k(found.row_ids, found.ranking, truth.row_ids, truth.ranking, K)
 
-    as_tuned = SearchOptions()
-    plain, corrected = recall(as_tuned, 0), recall(as_tuned, 1)
+    def compared(what: str) -> dict[str, Pair]:
+        return {
+            f"{together} at once": compare(
+                f"index, {what}, {together} at once", in_turn(retriever, texts, together, runs, AS_TUNED)
+            )
+            for together, runs in ((1, len(texts)), (TOGETHER, 40))
+        }
+
+    plain, corrected = recall(0), recall(1)
     both = zip(truths[0].row_ids, truths[1].row_ids, strict=True)
     shared = float(np.mean([len(np.intersect1d(*row_ids)) / K for row_ids in both]))
-    print(f"index {opened.record.factory}, {tuned}: recall plain {plain:.4f}, corrected {corrected:.4f}")
+    print(f"index {opened.record.factory}: recall plain {plain:.4f} with {opened.record.effort},")
+    print(f"  corrected {corrected:.4f} with {tuned.effort}")
     print(f"  {100 * shared:.0f} % of the corrected exact neighbours are plain ones too")
-    spent = in_turn(retriever, texts, 1, len(texts), as_tuned)
     figures: dict[str, Any] = {
         "factory": opened.record.factory,
+        "plain_effort": asdict(opened.record.effort),
         "plain_recall": plain,
+        "corrected_effort": asdict(tuned.effort),
         "corrected_recall": corrected,
-        "as tuned": compare("index, as tuned", spent),
-        "as tuned, together": compare(
-            f"index, as tuned, {TOGETHER} at once", in_turn(retriever, texts, TOGETHER, 20, as_tuned)
-        ),
+        "shared": shared,
+        "as tuned": compared("as tuned"),
     }
-    if corrected >= plain:
-        return figures
+
+    def search_with(effort: Effort) -> None:
+        scores.record = replace(scores.record, through_index=replace(tuned, effort=effort))
+
+    equal: list[tuple[float, float, Effort]] = []
     for width in opened.widths():
-        if (width.nprobe or width.ef_search or 0) <= (tuned.nprobe or tuned.ef_search or 0):
+        if not 0.5 <= (width.nprobe or 1) / (tuned.effort.nprobe or 1) <= 4:
             continue
-        wider = SearchOptions(nprobe=width.nprobe, ef_search=width.ef_search)
-        if (reached := recall(wider, 1)) >= plain:
-            spent = in_turn(retriever, texts, 1, len(texts), as_tuned, wider)
-            found = compare("index, at equal recall", spent, f"; corrected with {width}, recall {reached:.4f}")
-            return figures | {"equal recall": found}
-    print("index: no effort finds as much of the corrected neighbours")
+        for factor in opened.factors(K):
+            search_with(replace(width, k_factor=factor))
+            if (reached := recall(1)) >= plain:
+                spent = statistics.median(in_turn(retriever, texts, 1, 100, AS_TUNED)[1])
+                equal.append((spent, reached, replace(width, k_factor=factor)))
+    if not equal:
+        print("index: no effort finds as much of the corrected neighbours")
+        return figures
+    _, reached, effort = min(equal, key=lambda point: point[0])
+    print(f"index, at equal recall: corrected {reached:.4f} with {effort}")
+    search_with(effort)
+    figures["equal recall"] = {"recall": reached, "effort": asdict(effort), **compared("at equal recall")}
+    search_with(tuned.effort)
     return figures
 
 
