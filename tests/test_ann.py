@@ -533,6 +533,7 @@ def test_a_search_for_one_hit_looks_at_as_many_candidates_as_it_was_tuned_with(
 def test_a_faiss_that_answers_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import faiss
 
+    parts.load_faiss.cache_clear()
     monkeypatch.setattr(faiss, "__version__", "1.13.0")
     with pytest.raises(
         AnnIndexError, match=r"faiss-cpu 1\.13\.0 finds the wrong rows .*pip install 'faiss-cpu>=1\.14\.2'"

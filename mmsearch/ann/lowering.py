@@ -150,10 +150,11 @@ def search_lists(
     start = scores
     if shares is not None:
         corrected = np.where(lists < 0, np.float32(-np.inf), scores - shares.of_list[lists])
-        if lists.shape[1] > nprobe:
-            best = np.argpartition(-corrected, nprobe - 1, axis=1)[:, :nprobe]
-            scores, lists, corrected = (np.take_along_axis(each, best, axis=1) for each in (scores, lists, corrected))
         start = corrected if _starts_from_lists(ivf) else scores
+        if lists.shape[1] > nprobe:
+            best = np.argpartition(corrected, compared - nprobe, axis=1)[:, compared - nprobe :]
+            rows = np.arange(len(best))[:, None]
+            start, lists = start[rows, best], lists[rows, best]
     start, visited = np.ascontiguousarray(start, np.float32), np.ascontiguousarray(lists, np.int64)
     searched = ivf
     if lowered_codes is not None:

@@ -3,6 +3,7 @@
 FAISS is imported on first use. Its thread settings are left alone.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -30,6 +31,7 @@ __all__ = [
 _RIGHT_SINCE = (1, 14, 2)
 
 
+@functools.cache
 def load_faiss() -> Any:
     """FAISS, imported on first use. As Any: its type stubs leave out what its Python layer adds.
 

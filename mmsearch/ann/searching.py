@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -182,7 +183,7 @@ class AnnIndex:
             else [factor for factor in _FACTORS if factor == 2 or k * factor <= _MOST_CANDIDATES]
         )
 
-    @property
+    @cached_property
     def _codes_are_lossless(self) -> bool:
         refined = any(structure_of(part) == "refine" for part in parts_of(self.faiss_index))
         return refined or _LOSSLESS.search(self.record.factory) is not None
@@ -205,7 +206,7 @@ class AnnIndex:
         """What is asked in the end, behind transforms."""
         return unwrap_index(self.faiss_index, np.empty((0, self.record.dim), np.float32))[0]
 
-    @property
+    @cached_property
     def _is_flat(self) -> bool:
         """Whether it is nothing but the vectors, one after the other."""
         return self._codes_are_lossless and all(structure_of(part) == "scan" for part in parts_of(self.faiss_index))
