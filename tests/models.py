@@ -70,8 +70,9 @@ def random_weights(rng: np.random.Generator, name: str, shape: tuple[int, ...]) 
     drawn: NDArray[np.float32] = np.asarray(rng.standard_normal(shape, dtype=np.float32))
     if name.endswith("running_var"):
         return np.abs(drawn) + np.float32(0.5)
-    is_norm = any(part.startswith(("ln_", "bn")) for part in name.split(".")) or ".downsample.1." in name
-    if is_norm:
+    norms = ("ln_", "bn", "norm", "fc_norm")
+    if any(part.startswith(norms) for part in name.split(".")) or ".downsample.1." in name:
         return np.asarray(np.float32(0.1) * drawn + np.float32(1.0 if name.endswith("weight") else 0.0))
-    fan_in = shape[-1] if len(shape) > 1 else 64
+    is_window = len(shape) == 4 and shape[-1] <= 3  # of a residual network, whose many layers add up
+    fan_in = int(np.prod(shape[1:])) if is_window else shape[-1] if len(shape) > 1 else 64
     return np.asarray(drawn / np.float32(np.sqrt(fan_in)))

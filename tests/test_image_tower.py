@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.timm_model import TimmModel
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -104,7 +108,7 @@ def error_of(model: Any) -> float:
     """The relative error of a model's image side without torch."""
     stored = laid_out(model)
     rng = np.random.default_rng(0)
-    pixels = rng.normal(size=(20, 3, stored.input.height, stored.input.width)).astype(np.float32)
+    pixels = rng.normal(size=(8, 3, stored.input.height, stored.input.width)).astype(np.float32)
     with torch.inference_mode():
         expected = model.encode_image(torch.from_numpy(pixels)).numpy()
     return relative_error(ImageTower(stored.design, stored.weights).encode(pixels), expected)
@@ -172,10 +176,122 @@ def test_an_image_side_of_another_kind_goes_through_torch(change: Callable[[Any]
         laid_out(model)
 
 
+def timm_configs() -> Iterator[Any]:
+    """The distinct image sides of the package timm among open_clip's configs."""
+    seen = set()
+    for file in sorted(CONFIGS.glob("*.json")):
+        vision = json.loads(file.read_text())["vision_cfg"]
+        if "timm_model_name" not in vision:
+            continue
+        asked = {key: vision[key] for key in ("timm_model_name", "timm_pool", "timm_proj")}
+        if (key := json.dumps(asked, sort_keys=True)) not in seen:
+            seen.add(key)
+            yield pytest.param(asked, id=file.stem)
+
+
+IN_NUMPY = re.compile(r"vit_\w+_(siglip|clip|gap)_\d+")
+"""The models of timm that are plain vision transformers. All others among open_clip's configs go through torch."""
+
+
+def small_timm_model(asked: dict[str, Any], patch: pytest.MonkeyPatch, **more: Any) -> Any:
+    """A model of random weights with such an image side, small of width, layers and picture."""
+    sizes: dict[str, Any] = {"embed_dim": DIM, "depth": 2, "num_heads": 3, "img_size": 36, "patch_size": 8}
+    create: Any = timm.create_model
+    patch.setattr("timm.create_model", lambda name, **options: create(name, **options, **sizes, **more))
+    vision = {**asked, "timm_model_pretrained": False, "image_size": 36}
+    model = open_clip.CustomTextCLIP(embed_dim=DIM, vision_cfg=vision, text_cfg=TINY_TEXT)
+    return with_random_weights(model)
+
+
+def is_in_numpy(asked: dict[str, Any]) -> bool:
+    return IN_NUMPY.fullmatch(asked["timm_model_name"]) is not None
+
+
+@pytest.mark.parametrize("asked", [param for param in timm_configs() if is_in_numpy(param.values[0])])
+def test_vectors_equal_those_of_timm(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert error_of(small_timm_model(asked, monkeypatch)) < 2e-5
+
+
+def other_families() -> Iterator[Any]:
+    """One of each family of timm's models that torch runs: the names but for their sizes."""
+    seen = set()
+    for param in timm_configs():
+        name = param.values[0]["timm_model_name"]
+        family = re.sub(r"_(tiny|small|base|medium|large2?|x?xlarge|giant|gigantic|enormous)|_?mci\d|\d{3}", "", name)
+        if not is_in_numpy(param.values[0]) and family not in seen:
+            seen.add(family)
+            yield param
+
+
+@pytest.mark.parametrize("asked", list(other_families()))
+def test_what_is_none_of_timms_plain_transformers_goes_through_torch(asked: dict[str, Any]) -> None:
+    """By what it is, before a weight is read: here there are none."""
+    pool, proj = asked["timm_pool"], asked["timm_proj"] or ""
+    with torch.device("meta"):
+        visual = TimmModel(asked["timm_model_name"], DIM, pool=pool, proj=proj)
+    model = SimpleNamespace(visual=visual)
+    kinds = "Eva|FastVit|ConvNeXt|SwinTransformer|VisionTransformerRelPos|HybridEmbed"
+    with pytest.raises(Unsuited, match=rf"only torch (runs|does) \(({kinds}) of timm\)"):
+        lay_out_images(model, Preprocessing({**USUAL, "size": 32}), IDENTITY)
+
+
+SIGLIP = {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"class_token": True, "global_pool": "token"},
+        {"class_token": True, "reg_tokens": 2, "global_pool": "avg"},
+        {"class_token": True, "reg_tokens": 2, "no_embed_class": True, "global_pool": "avg", "fc_norm": False},
+        {"pre_norm": True, "init_values": 0.1, "qkv_bias": False},
+    ],
+    ids=str,
+)
+def test_vectors_of_other_forms_of_timms_transformers_equal_torchs(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = more.pop("global_pool", "map")
+    assert error_of(small_timm_model({**SIGLIP, "timm_pool": pool}, monkeypatch, **more)) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda trunk: setattr(trunk.blocks[0].attn, "q_norm", torch.nn.LayerNorm(8)),
+            r"in its blocks .* \(LayerNorm\)",
+        ),
+        (lambda trunk: setattr(trunk.blocks[0], "mlp", torch.nn.Linear(2, 2)), r"of another kind \(Linear\)"),
+        (lambda trunk: setattr(trunk.attn_pool, "latent_len", 2), "its pooling is of a kind"),
+        (lambda trunk: setattr(trunk.attn_pool.mlp, "act", torch.nn.SiLU()), "an activation of its own"),
+        (lambda trunk: setattr(trunk, "head", torch.nn.Sequential(torch.nn.ReLU())), "its projection is of a kind"),
+        (lambda trunk: setattr(trunk, "attn_pool", None), "its pooling is 'map'"),
+        (lambda trunk: setattr(trunk.blocks[0].norm1, "eps", 1e-3), "layer norms"),
+        (lambda trunk: setattr(trunk, "pos_embed", None), "no positions"),
+        (lambda trunk: delattr(trunk, "attn_pool"), "this release of timm is not known .*attn_pool"),
+    ],
+)
+def test_a_transformer_of_timm_of_another_kind_goes_through_torch(
+    change: Callable[[Any], object], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_timm_model(SIGLIP, monkeypatch)
+    change(model.visual.trunk)
+    with pytest.raises(Unsuited, match=reason):
+        laid_out(model)
+
+
 @pytest.mark.parametrize("image_size", [32, 96, 100])
 def test_vectors_of_residual_networks_of_other_sizes_equal_torchs(image_size: int) -> None:
     """Down to one place; of an odd number of rows the last is left out of the means."""
     assert error_of(small_model({"image_size": image_size}, sizes=RESNET)) < 2e-5
+
+
+def test_the_config_of_a_residual_network_may_say_that_it_has_no_patches(tmp_path: Path) -> None:
+    """As open_clip writes it for the hub."""
+    folder = write_tiny_model(tmp_path / "model", model={"vision_cfg": {**RESNET, "patch_size": None}})
+    encoder = encoders.open(f"local-dir:{folder}", device="cpu")
+    assert image_side_of(encoder.identity, announce=pytest.fail) is not None
 
 
 @pytest.mark.parametrize("part", ["attnpool", "layer2"])
@@ -202,6 +318,14 @@ def test_full_size_vectors_equal_torchs(arch: str, tmp_path: Path) -> None:
     assert tower is not None
     pixels = np.stack([encoder.image.prepare(picture(size, seed)) for seed, size in enumerate([(640, 480)] * 8)])
     assert relative_error(tower.image.encode(pixels), encoder.image.encode(pixels)) < 1e-4
+
+
+@pytest.mark.soak
+def test_full_size_vectors_of_siglip2_equal_torchs() -> None:
+    config = json.loads((CONFIGS / "ViT-B-16-SigLIP2.json").read_text())
+    vision = {**config["vision_cfg"], "timm_model_pretrained": False}
+    model = open_clip.CustomTextCLIP(embed_dim=config["embed_dim"], vision_cfg=vision, text_cfg=TINY_TEXT)
+    assert error_of(with_random_weights(model)) < 1e-4
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@
     laying_out          a model's sides laid out in the cache, for queries without torch
     text_layout         its text side as `mmsearch.towers` takes it, compared with the model
     image_layout        its image side likewise
+    timm_layout         that of the package timm
     torch_parts         what both read of torch's models
 
 Importing this package loads neither torch nor open_clip (6 s); `open` does, where a model has to be run by them. It is

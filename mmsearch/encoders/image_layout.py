@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from numpy.typing import NDArray
 from open_clip.modified_resnet import AttentionPool2d, Bottleneck, ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import AttentionalPooler, VisionTransformer
 
 from mmsearch.encoders.preprocessing import Preprocessing
@@ -18,6 +18,7 @@ from mmsearch.encoders.torch_parts import (
     linear_arrays,
     norm_arrays,
     open_clip_blocks,
+    patch_matrix,
     require_agreement,
     require_norms,
 )
@@ -68,7 +69,18 @@ def _read_tower(visual: Any) -> tuple[ImageDesign, Arrays]:
         return _read_vit(visual)
     if type(visual) is ModifiedResNet:
         return _read_resnet(visual)
+    if type(visual) is TimmModel:
+        return _read_timm(visual)
     raise Unsuited(f"its image side is of a kind that only torch runs ({type(visual).__name__})")
+
+
+def _read_timm(visual: Any) -> tuple[ImageDesign, Arrays]:
+    try:
+        from mmsearch.encoders.timm_layout import read_timm_vit  # late: a release of timm may have moved what it needs
+
+        return read_timm_vit(visual)
+    except (ImportError, AttributeError) as error:
+        raise Unsuited(f"this release of timm is not known ({error})") from error
 
 
 def _read_vit(visual: Any) -> tuple[ViTDesign, Arrays]:
@@ -84,7 +96,7 @@ def _read_vit(visual: Any) -> tuple[ViTDesign, Arrays]:
     norms += [] if pooler is None else [pooler.ln_q, pooler.ln_k]
     positions = visual.positional_embedding
     weights |= {
-        "patches.weight": _patch_matrix(visual.conv1),
+        "patches.weight": patch_matrix(visual.conv1),
         "prefix": array_of(visual.class_embedding[None] + positions[:1]),
         "positions": array_of(positions[1:]),
         **norm_arrays("ln_pre", visual.ln_pre),
@@ -106,11 +118,6 @@ def _read_vit(visual: Any) -> tuple[ViTDesign, Arrays]:
         pool_heads=0 if pooler is None else pooler.attn.num_heads,
     )
     return design, weights
-
-
-def _patch_matrix(convolution: Any) -> NDArray[np.float32]:
-    """(3 * height * width, out) of a convolution whose steps are as long as its patches are wide."""
-    return array_of(convolution.weight.flatten(1).T)
 
 
 def _attentional_pooler(pooler: Any, pool_type: str) -> Arrays:

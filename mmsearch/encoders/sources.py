@@ -208,7 +208,7 @@ def _require_sizes(model_cfg: Mapping[str, Any], path: Path) -> None:
 
 
 def _require_size(settings: Mapping[str, Any], name: str, path: Path) -> None:
-    if name not in settings:
+    if name not in settings or (name == "patch_size" and settings[name] is None):  # a ResNet has no patches
         return
     value, most = settings[name], _MOST.get(name, _MOST_OF_OTHERS)
     # A side may be (height, width), and a ResNet has a number of layers for each stage.

@@ -3,7 +3,7 @@
 Whatever is of another kind than those that the towers compute is refused by what it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from mmsearch.towers.transformer import block_weights
 
 __all__ = [
     *("Arrays", "MOST_ERROR", "Unsuited", "activation_of", "array_of", "linear_arrays", "norm_arrays"),
-    *("open_clip_blocks", "require_agreement", "require_norms"),
+    *("open_clip_blocks", "patch_matrix", "require_agreement", "require_norms"),
 ]
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -47,12 +47,15 @@ def require_norms(norms: Sequence[Any], kinds: Sequence[type] = (LayerNorm, Laye
     return float(norms[0].eps)
 
 
-def activation_of(module: Any) -> str:
-    """The name of an activation. Raises Unsuited."""
-    if type(module) is QuickGELU:
-        return "quick_gelu"
+_ACTIVATIONS: Mapping[type, str] = {QuickGELU: "quick_gelu"}
+
+
+def activation_of(module: Any, kinds: Mapping[type, str] = _ACTIVATIONS) -> str:
+    """The name of an activation, torch's own or one of these kinds. Raises Unsuited."""
     if type(module) is torch.nn.GELU:
         return "gelu_tanh" if module.approximate == "tanh" else "gelu"
+    if type(module) in kinds:
+        return kinds[type(module)]
     raise Unsuited(f"its activation is {type(module).__name__}")
 
 
@@ -93,6 +96,11 @@ def linear_arrays(name: str, linear: Any, scale: Any = 1.0) -> Arrays:
     if isinstance(scale, torch.Tensor):
         return {f"{name}.weight": array_of(linear.weight.T * scale), f"{name}.bias": array_of(bias * scale)}
     return {f"{name}.weight": array_of(linear.weight.T), f"{name}.bias": array_of(bias)}
+
+
+def patch_matrix(convolution: Any) -> NDArray[np.float32]:
+    """(3 * height * width, out) of a convolution whose steps are as long as its windows are wide."""
+    return array_of(convolution.weight.flatten(1).T)
 
 
 def array_of(tensor: torch.Tensor) -> NDArray[np.float32]:
