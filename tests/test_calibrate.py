@@ -242,10 +242,16 @@ def test_captions_and_their_pictures_are_paired(tmp_path: Path, world: World) ->
     assert (pairs.linked().captions.tolist(), pairs.linked().images.tolist()) == ([0, 1, 3], [2, 0, 2])
 
 
-def test_scores_that_are_gone_are_made_anew(folder: Path) -> None:
+@pytest.mark.parametrize("gone", ["", "moments.npy"])
+def test_scores_that_are_gone_are_made_anew(folder: Path, gone: str) -> None:
+    """Also those of which a part is, as that which older ones never had."""
     entry = Gallery.open(folder).scores_for("images")
     assert entry is not None
-    shutil.rmtree(Gallery.open(folder).scores_folder(entry.name))
+    scores = Gallery.open(folder).scores_folder(entry.name)
+    if gone:
+        (scores / gone).unlink()
+    else:
+        shutil.rmtree(scores)
     assert [table.outcome for table in calibrate(folder, options=CalibrateOptions(only_if_stale=True)).tables] == [
         "calibrated",
         "kept",

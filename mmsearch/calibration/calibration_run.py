@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from mmsearch.calibration.corrected_effort import is_tuned_for_index, tune_corrected
 from mmsearch.calibration.pairs import Pairs, read_pairs
 from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
-from mmsearch.errors import GalleryError, MmsearchError, QueryError
+from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.exact import Vectors, exact_search
 from mmsearch.gallery import Gallery, commit_scores, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
@@ -36,14 +35,12 @@ from mmsearch.scoring import (
     fit_chances,
     keep_threshold,
     open_scores,
-    read_scores_record,
     rewrite_scores,
     sample_presence,
     try_settings,
     write_scores,
 )
 from mmsearch.search.general_captions import GENERAL, general_vectors
-from mmsearch.versions import ScoresEntry
 
 __all__ = ["calibrate"]
 
@@ -105,32 +102,24 @@ class _CalibrationRun:
         return [kept or make(pairs) for kept, make in zip(tables, makes, strict=True)]
 
     def _kept(self, kind: AnyKind) -> TableCalibration | None:
-        """What is there, where that is good enough."""
+        """What is there, where that is good enough; tuned for another index where that has come."""
         entry, rows = self.gallery.scores_for(kind.name), self.gallery.live_rows(kind.name)
         if not self.options.only_if_stale or entry is None or abs(rows - entry.rows) > STALE * entry.rows:
             return None
         own = self.gallery.manifest.encoder
         try:
             folder = self.gallery.scores_folder(entry.name)
-            record = read_scores_record(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim)
+            scores = open_scores(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim)
         except (MmsearchError, FileNotFoundError):
             return None
-        if not record.correction.measured and self.gallery.live_rows(CAPTIONS.name) >= LEAST_QUERIES:
+        correction = scores.record.correction
+        if not correction.measured and self.gallery.live_rows(CAPTIONS.name) >= LEAST_QUERIES:
             return None
-        if is_tuned_for_index(self.gallery, record):
-            return TableCalibration(kind.name, record, "kept", record.correction.why)
-        return self._tune_again(kind, entry, folder)
-
-    def _tune_again(self, kind: AnyKind, entry: ScoresEntry, folder: Path) -> TableCalibration | None:
-        """What is there, with the effort that corrected searches through another index need."""
-        own = self.gallery.manifest.encoder
-        try:
-            scores = open_scores(folder, table=kind.name, fingerprint=own.fingerprint, dim=own.dim)
-        except GalleryError:
-            return None
-        tuned, why = tune_corrected(self.gallery, scores, self.rng, self.progress), scores.record.correction.why
+        tuned = None
+        if not is_tuned_for_index(self.gallery, scores.record):
+            tuned = tune_corrected(self.gallery, scores, self.rng, self.progress)
         if tuned is None:
-            return TableCalibration(kind.name, scores.record, "kept", why)
+            return TableCalibration(kind.name, scores.record, "kept", correction.why)
         record = replace(scores.record, through_index=tuned)
         commit_scores(
             self.gallery,
@@ -139,7 +128,7 @@ class _CalibrationRun:
             *_some_rows(self.gallery, kind.name),
             rows=entry.rows,
         )
-        return TableCalibration(kind.name, record, "tuned", why)
+        return TableCalibration(kind.name, record, "tuned", correction.why)
 
     def _calibrate_images(self, pairs: Pairs) -> TableCalibration:
         """Images, for texts."""
