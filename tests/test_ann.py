@@ -28,6 +28,7 @@ from mmsearch.ann import (
     training_rows_needed,
 )
 from mmsearch.ann.lowering import move_into_lowered_codes, search_lists, share_by_lists
+from mmsearch.ann.selections import exact_is_cheaper
 from mmsearch.errors import AnnIndexError, StoreError
 from mmsearch.exact import VectorBlock
 from mmsearch.progress import Progress
@@ -647,3 +648,106 @@ def test_lists_are_chosen_by_what_is_left_of_their_scores(
         shares[name] = np.mean([np.isin(row_ids[best[n]], found.row_ids[n]).mean() for n in range(len(queries))])
     assert shares["plain"] >= 0.9
     assert shares["corrected"] >= 0.9
+
+
+def forced(monkeypatch: pytest.MonkeyPatch, *, scores_all: bool) -> None:
+    monkeypatch.setattr(AnnIndex, "scores_all", lambda *_, **__: scores_all)
+
+
+@pytest.mark.parametrize("factory", SELECTIVE + FETCHING_MORE)
+def test_selected_rows_alone_are_found(
+    factory: str,
+    vectors: NDArray[np.float16],
+    row_ids: NDArray[np.int64],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By every kind of index and on either way: by scoring them all, exactly; through lists, where there are any."""
+    index = written(built(factory, vectors, row_ids), vectors, tmp_path)
+    rng = np.random.default_rng(4)
+    queries = np.ascontiguousarray(vectors[rng.choice(ROWS, 30, replace=False)], np.float32)
+    for share in (0.5, 0.02, 3 / ROWS):
+        chosen = np.zeros(ROWS, bool)
+        chosen[rng.choice(ROWS, round(share * ROWS), replace=False)] = True
+        selection = index.select(np.sort(np.concatenate([row_ids[chosen], [10 * ROWS + 7]])))  # one it does not hold
+        assert len(selection) == chosen.sum()
+        count = min(10, len(selection))
+        right = row_ids[nearest(vectors, queries, chosen, count)]
+        forced(monkeypatch, scores_all=True)
+        assert (index.neighbours_among(queries, 10, selection).row_ids[:, :count] == right).all()
+        if selection.per_list is None:
+            assert factory in FETCHING_MORE or "IVF" not in factory or "R" in factory
+            continue
+        forced(monkeypatch, scores_all=False)
+        found = index.neighbours_among(queries, 10, selection, effort=Effort(nprobe=4, k_factor=10)).row_ids
+        assert np.isin(found[:, :count], row_ids[chosen]).all()
+        assert all(len(set(line)) == count for line in found[:, :count].tolist())
+        recall = np.mean([np.isin(line, hit).mean() for line, hit in zip(right, found, strict=True)])
+        assert recall > (0.95 if factory in PRECISE else 0.5), (share, recall)
+
+
+@pytest.mark.parametrize("factory", ["IVF64,Flat", "IVF64,PQ32x4fsr"])
+def test_selected_rows_are_found_wherever_they_are(
+    factory: str,
+    vectors: NDArray[np.float16],
+    row_ids: NDArray[np.int64],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as without a selection at the same effort, also where they stand together, or away from what is asked."""
+    index = written(built(factory, vectors, row_ids), vectors, tmp_path)
+    forced(monkeypatch, scores_all=False)
+    rows = vectors.astype(np.float32)
+    queries, effort = rows[::60], Effort(nprobe=12, k_factor=10)
+
+    def recall(chosen: NDArray[np.bool_], asked: NDArray[np.float32]) -> float:
+        found = index.neighbours_among(asked, 10, index.select(row_ids[chosen]), effort=effort).row_ids
+        right = row_ids[nearest(vectors, asked, chosen, 10)]
+        return float(np.mean([np.isin(line, hit).mean() for line, hit in zip(right, found, strict=True)]))
+
+    everywhere = recall(np.ones(ROWS, bool), queries)
+    to_one = rows @ rows[7]
+    for share in (0.5, 0.1, 0.02):
+        together = to_one >= np.quantile(to_one, 1 - share)
+        away = to_one <= np.quantile(to_one, share)
+        near = unit_vectors(rows[7] + 0.05 * np.random.default_rng(0).normal(size=(20, DIM))).astype(np.float32)
+        for chosen, asked in ((together, queries), (together, near), (away, queries), (away, near)):
+            assert recall(chosen, asked) >= everywhere - 0.02, share
+
+
+@pytest.mark.parametrize("factory", ["IVF16,PQ32x4fsr", "IVF16,Flat", "HNSW16"])
+@pytest.mark.parametrize("held", [True, False])
+def test_selected_rows_are_corrected_too(
+    factory: str,
+    held: bool,
+    vectors: NDArray[np.float16],
+    row_ids: NDArray[np.int64],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = written(built(factory, vectors, row_ids), vectors, tmp_path)
+    rng = np.random.default_rng(6)
+    lowered, chosen = rng.uniform(0, 0.2, ROWS), rng.random(ROWS) < 0.3
+    if held:
+        index.lower(lowered)
+    queries = np.ascontiguousarray(vectors[::50], np.float32)
+    left = np.where(chosen, queries @ vectors.astype(np.float32).T - lowered, -9)
+    right = row_ids[np.argsort(-left, axis=1)[:, :10]]
+    selection = index.select(row_ids[chosen])
+    for scores_all, least in ((True, 1.0), (False, 0.95)):
+        if not scores_all and selection.per_list is None:
+            continue
+        forced(monkeypatch, scores_all=scores_all)
+        effort = Effort(nprobe=16, k_factor=8)
+        found = index.neighbours_among(queries, 10, selection, effort=effort, lowered=lowered).row_ids
+        assert np.isin(found, row_ids[chosen]).all()
+        assert np.mean([np.isin(line, hit).mean() for line, hit in zip(right, found, strict=True)]) >= least
+
+
+def test_what_costs_less_is_known_before() -> None:
+    of_index = {"rows": 1_000_000, "lists": 1024, "nprobe": 64, "code_bytes": 128, "candidates": 400}
+    ways = [exact_is_cheaper(round(share * 1e6), queries=1, **of_index) for share in (1.0, 0.5, 0.1, 0.001, 1e-6, 0.0)]
+    assert ways == [False, False, False, True, True, True]
+    # Where many ask at once, reading the rows is shared among them.
+    assert not exact_is_cheaper(20_000, queries=1, **of_index)
+    assert exact_is_cheaper(20_000, queries=64, **of_index)

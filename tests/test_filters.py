@@ -24,8 +24,10 @@ from mmsearch.filter_process import BoundedFilter, FilterProcesses
 from mmsearch.filters import RowFilter
 from mmsearch.gallery import Gallery, tables
 from mmsearch.indexing import index
+from mmsearch.search import filtering
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import Query, TextPart
+from mmsearch.search.retrieval import EXACT, SearchOptions
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder
 from tests.galleries import contents
@@ -195,11 +197,17 @@ def test_only_what_is_needed_is_read(opened: OpenGallery, monkeypatch: pytest.Mo
     monkeypatch.setattr(tables, "scan", spy_scan)
     monkeypatch.setattr(tables, "read_rows", spy_read)
     query = FakeEncoder().encode_texts(["red"]).vectors
-    opened.search(query, k=3, where="Row_ID in (17, 18, 200) and width > 0")
+    opened.search(query, k=3, where="Row_ID in (17, 18, 200) and width > 0", options=EXACT)
     assert scanned
     assert all(columns == ["row_id", "width"] for columns in scanned)
     assert set(fetched) <= {17, 18, 200}
     assert len(fetched) in (2, 3)
+    # The index has the vectors of its rows; others alone are read.
+    fetched.clear()
+    opened.search(query, k=3, where="Row_ID in (17, 18, 200) and width > 1")
+    entry = opened.gallery.index_for("images")
+    assert entry is not None
+    assert set(fetched) <= {17, 18, 200} - {row for low, high in entry.covers for row in range(low, high)}
 
 
 @pytest.mark.parametrize(
@@ -415,3 +423,45 @@ def test_processes_end_with_who_started_them(processes: FilterProcesses) -> None
     assert process._process.stdin is not None
     process._process.stdin.close()
     assert process._process.wait(timeout=10) == 0
+
+
+def test_what_a_filter_admits_is_asked_once_a_minute(opened: OpenGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may change by itself, as with now(); but whoever pages through its hits does not wait for it each time."""
+    asked: list[int] = []
+    row_ids = RowFilter.row_ids
+
+    def counting(self: RowFilter, rows: pa.Table) -> Any:
+        asked.append(rows.num_rows)
+        return row_ids(self, rows)
+
+    monkeypatch.setattr(RowFilter, "row_ids", counting)
+    query, where = FakeEncoder().encode_texts(["red"]).vectors, "width > 12"
+    first = opened.search(query, k=5, where=where)
+    once = len(asked)
+    assert once
+    assert (opened.search(query, k=5, where=where).row_ids == first.row_ids).all()
+    assert len(asked) == once
+    monkeypatch.setattr(filtering, "_KEPT_SECONDS", 0.0)
+    opened.search(query, k=5, where=where)
+    assert len(asked) == 2 * once - 1  # when it is opened it is asked of no rows
+
+
+def test_with_an_index_as_without(opened: OpenGallery) -> None:
+    """Also where some of what is admitted came after the index, and some of it is gone."""
+    query = FakeEncoder().encode_texts(["red", "blue"]).vectors
+    for where in ("width > 30", "row_id % 3 = 0", "row_id < 0", "path like '%a%'"):
+        found, right = (opened.search(query, k=20, where=where, options=how) for how in (SearchOptions(), EXACT))
+        assert found.row_ids.tolist() == right.row_ids.tolist()
+        assert found.searched == right.searched
+
+
+def test_the_plan_is_said(gallery: Path, mmsearch: Command) -> None:
+    for more, said in (
+        ((), "plan: images: asked are"),
+        (("--exact",), "plan: images: all 2"),
+        (("--where", "width > 30"), "plan: images: the filter admits 96 of 216; these are scored"),
+        (("--where", "width > 30", "--exact"), "plan: images: the filter is asked of all"),
+    ):
+        assert said in mmsearch("query", "red", "-g", gallery, "--plan", *more).err
+    assert "plan:" not in mmsearch("query", "red", "-g", gallery).err
+    assert "--plan" in mmsearch("query", "red", "--server", "http://127.0.0.1:9", "--plan").err

@@ -19,6 +19,7 @@ from mmsearch.ann.index_files import find_damaged_file, open_index, read_record,
 from mmsearch.ann.probing import CodeCosts, code_costs, unbuilt
 from mmsearch.ann.records import Effort, FileRecord, IndexRecord, MeasuredRecall, QueryKind, TriedEffort
 from mmsearch.ann.searching import AnnIndex
+from mmsearch.ann.selections import RowSelection
 from mmsearch.ann.vectors import VectorFile, stored_blocks
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "IndexRecord",
     "MeasuredRecall",
     "QueryKind",
+    "RowSelection",
     "TriedEffort",
     "VectorFile",
     "build",

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.ann.parts import load_faiss, structure_of
+from mmsearch.ann.selections import choose_lists
 
-__all__ = ["ListShares", "move_into_lowered_codes", "search_lists", "share_by_lists"]
+__all__ = ["ListShares", "lists_of", "move_into_lowered_codes", "search_lists", "share_by_lists"]
 
 # Of so many times the lists that are visited the best are chosen.
 _LISTS_COMPARED = 8
@@ -52,7 +53,7 @@ def share_by_lists(ivf: Any, lowered: NDArray[np.float64]) -> ListShares:
     """Split what is taken from scores. lowered: (rows,), by position. ivf: what holds the lists."""
     of_list = np.zeros(ivf.nlist)
     left = lowered.copy()
-    for number, positions in _lists(ivf):
+    for number, positions in lists_of(ivf):
         of_list[number] = lowered[positions].mean()
         left[positions] -= of_list[number]
     if not _starts_from_lists(ivf):
@@ -99,7 +100,7 @@ def _move_lists(ivf: Any, lowered: Any, first: NDArray[np.uint8], second: NDArra
     source, target = (faiss.downcast_InvertedLists(index.invlists) for index in (ivf, lowered))
     room = source.block_size
     assert target.block_size == room + _BLOCK
-    for number, positions in _lists(ivf):
+    for number, positions in lists_of(ivf):
         blocks = -(-len(positions) // _BLOCK)
         packed = np.empty((blocks, room + _BLOCK), np.uint8)
         packed[:, :room] = faiss.rev_swig_ptr(source.get_codes(number), blocks * room).reshape(blocks, room)
@@ -116,7 +117,7 @@ def _move_lists(ivf: Any, lowered: Any, first: NDArray[np.uint8], second: NDArra
     ivf.replace_invlists(empty, True)  # those that were there keep the memory of their row ids
 
 
-def _lists(ivf: Any) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def lists_of(ivf: Any) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Each list that is not empty, and the positions of its rows: a view."""
     faiss = load_faiss()
 
@@ -135,26 +136,34 @@ def search_lists(
     nprobe: int,
     lowered_codes: Any | None = None,
     is_lowered: bool = False,
+    among: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(scores, positions), both (n, k), best first: those that `shares.left` is still to be taken from.
 
     queries: (n, dim), contiguous, as the IVF index sees them. k: at most the rows. shares: None, nothing is taken.
-    selector: an IDSelector or None. lowered_codes: what `move_into_lowered_codes` has moved the lists into.
-    is_lowered: what is left is taken by these codes, and not to be taken again.
+    selector: an IDSelector or None. among: how many rows of each list it admits, and how many there are; then more
+    lists are visited than `nprobe`, see `choose_lists`. lowered_codes: what `move_into_lowered_codes` has moved the
+    lists into. is_lowered: what is left is taken by these codes, and not to be taken again.
     """
     faiss = load_faiss()
 
     nprobe = min(nprobe, ivf.nlist)
     compared = nprobe if shares is None else min(ivf.nlist, _LISTS_COMPARED * nprobe)
-    scores, lists = ivf.quantizer.search(queries, compared)
-    start = scores
+    scores, lists = ivf.quantizer.search(queries, compared if among is None else ivf.nlist)
+    corrected = start = scores
     if shares is not None:
         corrected = np.where(lists < 0, np.float32(-np.inf), scores - shares.of_list[lists])
         start = corrected if _starts_from_lists(ivf) else scores
-        if lists.shape[1] > nprobe:
-            best = np.argpartition(corrected, compared - nprobe, axis=1)[:, compared - nprobe :]
-            rows = np.arange(len(best))[:, None]
-            start, lists = start[rows, best], lists[rows, best]
+    rows = np.arange(len(lists))[:, None]
+    if among is not None:
+        order = np.argsort(-corrected, axis=1)
+        columns, is_list = choose_lists(lists[rows, order], *among, nprobe=nprobe)
+        best = order[rows, columns]
+        start, lists = start[rows, best], np.where(is_list, lists[rows, best], -1)
+        nprobe = lists.shape[1]
+    elif lists.shape[1] > nprobe:
+        best = np.argpartition(corrected, compared - nprobe, axis=1)[:, compared - nprobe :]
+        start, lists = start[rows, best], lists[rows, best]
     start, visited = np.ascontiguousarray(start, np.float32), np.ascontiguousarray(lists, np.int64)
     searched = ivf
     if lowered_codes is not None:

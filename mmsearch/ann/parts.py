@@ -16,6 +16,7 @@ from mmsearch.errors import AnnIndexError
 
 __all__ = [
     "select_all_but",
+    "select_only",
     "faiss_reason",
     "structure_of",
     "load_faiss",
@@ -102,6 +103,13 @@ def select_all_but(positions: NDArray[np.int64], rows: int) -> Any:
     bits = np.full((rows + 7) // 8, 0xFF, np.uint8)
     np.bitwise_and.at(bits, positions >> 3, ~(np.uint8(1) << (positions & 7).astype(np.uint8)))
     return faiss.IDSelectorBitmap(bits)
+
+
+def select_only(positions: NDArray[np.int64], rows: int) -> Any:
+    """An IDSelector of these rows alone."""
+    is_selected = np.zeros(rows, np.bool_)
+    is_selected[positions] = True
+    return load_faiss().IDSelectorBitmap(np.packbits(is_selected, bitorder="little"))
 
 
 def search_parameters(index: Any, selector: Any, effort: Effort, k: int) -> Any:

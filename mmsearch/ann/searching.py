@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -9,9 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.lowering import ListShares, move_into_lowered_codes, search_lists, share_by_lists
-from mmsearch.ann.parts import parts_of, search_parameters, select_all_but, structure_of, takes_selector, unwrap_index
+from mmsearch.ann.lowering import ListShares, lists_of, move_into_lowered_codes, search_lists, share_by_lists
+from mmsearch.ann.parts import (
+    parts_of,
+    search_parameters,
+    select_all_but,
+    select_only,
+    structure_of,
+    takes_selector,
+    unwrap_index,
+)
 from mmsearch.ann.records import Effort, IndexRecord
+from mmsearch.ann.selections import RowSelection, exact_is_cheaper
 from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, rescore, scores_of_record
 
 __all__ = ["AnnIndex"]
@@ -19,6 +29,7 @@ __all__ = ["AnnIndex"]
 _NO_ROWS = np.empty(0, np.int64)
 _FOUND_AT_ONCE = 1 << 22
 _SCORED_AT_ONCE = 1 << 16
+_SELECTED_AT_ONCE = 1 << 15
 # What a factory string ends in when FAISS itself scores by the vectors: their codes are whole, or it refines by them.
 _LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
 # For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
@@ -29,6 +40,8 @@ _MORE_SCORED = 1.5
 # And so many times as many are drawn by codes that hold nothing of it: what is best then may stand further down in
 # their order. Codes that keep the vectors need few candidates, but rows move as far.
 _DRAWN, _DRAWN_LOSSLESS = 11, 54
+# So many times as many among selected rows, of which the best may score much alike.
+_AMONG = 4
 
 
 class AnnIndex:
@@ -89,12 +102,59 @@ class AnnIndex:
             positions = self._candidates(some, count, dead_positions, effort, lowered, exhaustive=exhaustive)
             return self._rescore(some, positions, k, lowered)
 
-        neighbours = search(queries)
-        live_rows = self.record.rows - len(dead_positions)
-        short_queries = np.flatnonzero(np.count_nonzero(neighbours.row_ids >= 0, axis=1) < min(k, live_rows))
-        if not len(short_queries):
-            return neighbours
-        return _replace_hits(neighbours, short_queries, search(queries[short_queries], exhaustive=True))
+        return _look_again(search, queries, min(k, self.record.rows - len(dead_positions)))
+
+    def select(self, row_ids: NDArray[np.int64]) -> RowSelection:
+        """Those of ascending row ids that it holds, to be searched among again and again."""
+        positions, ivf = self._find_positions(row_ids), self._ivf_or_other
+        if structure_of(ivf) != "ivf" or not takes_selector(self.faiss_index):
+            return RowSelection(positions)
+        per_list = np.bincount(self._list_of_row[positions], minlength=ivf.nlist)
+        return RowSelection(positions, per_list, select_only(positions, self.record.rows))
+
+    def neighbours_among(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        selection: RowSelection,
+        *,
+        effort: Effort | None = None,
+        lowered: NDArray[np.float64] | None = None,
+    ) -> Neighbours:
+        """As `neighbours`, of selected rows alone: all of them are scored where that costs less, see `scores_all`."""
+        effort = self._complete_effort(effort)
+        queries = np.ascontiguousarray(queries, np.float32)
+        if self.scores_all(len(queries), k, selection, effort):
+            return exact_search(self._selected_blocks(selection, lowered), queries, k)
+        count = _AMONG * self.candidates(k, effort, lowered=lowered)
+
+        def search(some: NDArray[np.float32], *, exhaustive: bool = False) -> Neighbours:
+            found = self._candidates(some, count, _NO_ROWS, effort, lowered, selection, exhaustive=exhaustive)
+            return self._rescore(some, found, k, lowered)
+
+        return _look_again(search, queries, min(k, len(selection)))
+
+    def in_words(self, effort: Effort | None = None) -> str:
+        """How many of its lists a search visits, for people."""
+        effort, ivf = self._complete_effort(effort), self._ivf_or_other
+        if structure_of(ivf) != "ivf":
+            return f"{self.record.rows:,} rows of the index"
+        return f"{min(effort.nprobe or 1, ivf.nlist):,} of the {ivf.nlist:,} lists of the index"
+
+    def scores_all(self, queries: int, k: int, selection: RowSelection, effort: Effort | None = None) -> bool:
+        """Whether `neighbours_among` scores every selected row, which is exact, for so many queries and hits."""
+        if selection.per_list is None:
+            return True
+        effort, lists = self._complete_effort(effort), len(selection.per_list)
+        return exact_is_cheaper(
+            len(selection),
+            queries=queries,
+            rows=self.record.rows,
+            lists=lists,
+            nprobe=effort.nprobe or 1,
+            code_bytes=self._ivf_or_other.code_size,
+            candidates=_AMONG * self.candidates(k, effort),
+        )
 
     def candidate_scores(
         self,
@@ -201,7 +261,7 @@ class AnnIndex:
             return own
         return Effort(effort.nprobe or own.nprobe, effort.ef_search or own.ef_search, effort.k_factor or own.k_factor)
 
-    @property
+    @cached_property
     def _ivf_or_other(self) -> Any:
         """What is asked in the end, behind transforms."""
         return unwrap_index(self.faiss_index, np.empty((0, self.record.dim), np.float32))[0]
@@ -218,19 +278,22 @@ class AnnIndex:
         dead_positions: NDArray[np.int64],
         effort: Effort,
         lowered: NDArray[np.float64] | None,
+        selection: RowSelection | None = None,
         *,
         exhaustive: bool = False,
     ) -> NDArray[np.int64]:
         """The positions of the rows that are scored again, (n, at most count), -1 for padding."""
-        if lowered is None:
+        if lowered is None and selection is None:
             return self._search(queries, count, dead_positions, effort, exhaustive=exhaustive)[1]
-        if lowered is self._in_codes:
-            return self._search_lists(queries, count, dead_positions, effort, self._shares, exhaustive=exhaustive)[1]
+        which = dead_positions if selection is None else selection
+        if lowered is None or lowered is self._in_codes:
+            shares = None if lowered is None else self._shares
+            return self._search_lists(queries, count, which, effort, shares, exhaustive=exhaustive)[1]
         drawn = (_DRAWN_LOSSLESS if self._codes_are_lossless else _DRAWN) * count
         selectable = takes_selector(self.faiss_index) or not len(dead_positions)
         if structure_of(self._ivf_or_other) == "ivf" and selectable:
             shares = self._share(lowered)
-            found = self._search_lists(queries, drawn, dead_positions, effort, shares, exhaustive=exhaustive)
+            found = self._search_lists(queries, drawn, which, effort, shares, exhaustive=exhaustive)
             return _best_corrected(*found, shares.left, count)
         found = self._search(queries, drawn, dead_positions, effort, exhaustive=exhaustive)
         return _best_corrected(*found, lowered, count)
@@ -277,25 +340,52 @@ class AnnIndex:
         self,
         queries: NDArray[np.float32],
         k: int,
-        dead_positions: NDArray[np.int64],
+        which: NDArray[np.int64] | RowSelection,
         effort: Effort,
         shares: ListShares | None,
         *,
         exhaustive: bool,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """As `_search`, of an IVF index, by what is left of the scores but for what codes do not hold of it."""
+        """As `_search`, of an IVF index, by what is left of the scores but for what codes do not hold of it. which: the
+        positions of the dead, or the rows that are selected."""
         ivf, seen_queries = unwrap_index(self.faiss_index, np.ascontiguousarray(queries, np.float32))
+        among = None
+        if isinstance(which, RowSelection):
+            assert which.per_list is not None
+            selector, among = which.selector, (which.per_list, self._list_sizes)
+        else:
+            selector = select_all_but(which, self.record.rows) if len(which) else None
         scores, positions = search_lists(
             ivf,
             seen_queries,
             min(k, self.record.rows),
             shares,
-            selector=select_all_but(dead_positions, self.record.rows) if len(dead_positions) else None,
+            selector=selector,
+            among=among,
             nprobe=self.record.rows if exhaustive else effort.nprobe or 1,
             lowered_codes=self._lowered_codes,
             is_lowered=shares is not None and shares.whole is self._in_codes,
         )
         return np.where(positions < 0, np.float32(-np.inf), scores), positions
+
+    @cached_property
+    def _list_of_row(self) -> NDArray[np.int32]:
+        """(rows,), the list of each position, of an IVF index."""
+        lists = np.zeros(self.record.rows, np.int32)
+        for number, positions in lists_of(self._lowered_codes or self._ivf_or_other):
+            lists[positions] = number
+        return lists
+
+    @cached_property
+    def _list_sizes(self) -> NDArray[np.int64]:
+        """(lists,), of an IVF index."""
+        return np.bincount(self._list_of_row, minlength=self._ivf_or_other.nlist)
+
+    def _selected_blocks(self, selection: RowSelection, lowered: NDArray[np.float64] | None) -> Iterator[VectorBlock]:
+        for start in range(0, len(selection), _SELECTED_AT_ONCE):
+            positions = selection.positions[start : start + _SELECTED_AT_ONCE]
+            taken = None if lowered is None else lowered[positions]
+            yield VectorBlock(self.row_ids[positions], self._stored_vectors[positions], None, taken)
 
     def _neighbours_in_all(
         self, queries: NDArray[np.float32], k: int, dead_positions: NDArray[np.int64], lowered: NDArray[np.float64]
@@ -339,6 +429,15 @@ class AnnIndex:
         positions = np.minimum(np.searchsorted(self.row_ids, row_ids), self.record.rows - 1)
         held_positions: NDArray[np.int64] = positions[self.row_ids[positions] == row_ids]
         return held_positions
+
+
+def _look_again(search: Callable[..., Neighbours], queries: NDArray[np.float32], enough: int) -> Neighbours:
+    """What `search` finds for queries; those that get fewer than `enough` rows look at every code."""
+    neighbours = search(queries)
+    short_queries = np.flatnonzero(np.count_nonzero(neighbours.row_ids >= 0, axis=1) < enough)
+    if not len(short_queries):
+        return neighbours
+    return _replace_hits(neighbours, short_queries, search(queries[short_queries], exhaustive=True))
 
 
 def _best_corrected(

@@ -21,10 +21,12 @@ __all__ = ["Answering", "answering", "require_nothing_else"]
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """one: answers a query. many: answers some, in their order."""
+    """one: answers a query. many: answers some, in their order. plan: lines that say how a query is searched for; None
+    where a server decides that."""
 
     one: "Callable[[Query], Answer]"
     many: "Callable[[Sequence[Query]], Iterator[Answer]]"
+    plan: "Callable[[Query], Sequence[str]] | None" = None
 
 
 @contextmanager
@@ -42,7 +44,11 @@ def answering(
     from mmsearch.search.query_files import answer_in_batches
 
     opened = open_gallery(gallery, encoder=model, device=device, announce=say)
-    yield Answering(partial(opened.ask, options=options), partial(answer_in_batches, opened, options=options))
+    yield Answering(
+        partial(opened.ask, options=options),
+        partial(answer_in_batches, opened, options=options),
+        partial(opened.plan, options=options),
+    )
 
 
 def require_nothing_else(ctx: typer.Context, model: str | None, device: str, options: "SearchOptions") -> None:

@@ -9,7 +9,7 @@ from mmsearch.cli.answering import answering, require_nothing_else
 from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.opening import open_page, open_pictures, require_few
-from mmsearch.cli.options import AmongOption, GalleryOption, path
+from mmsearch.cli.options import AmongOption, GalleryOption, path, say
 from mmsearch.items import DEFAULT_KIND
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
@@ -152,6 +152,9 @@ def query(
     exact: Annotated[
         bool, typer.Option("--exact", help="Score everything, past the index.", rich_help_panel=_SEARCH)
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say how was searched, on stderr.", rich_help_panel=_SEARCH)
+    ] = False,
     nprobe: Annotated[
         int | None, typer.Option(min=1, help="Lists that an IVF index visits.", rich_help_panel=_SEARCH)
     ] = None,
@@ -181,7 +184,7 @@ def query(
     (mmsearch calibrate) a text is also told with what chance a hit is relevant, and whether anything is.
 
     A filter takes an SQL expression over the columns of the gallery; one that is not understood lists them. The hits
-    are exactly the best of what it admits.
+    are the best of what it admits, all of which is scored where that is quicker than the index; --exact always does.
 
     With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
@@ -194,6 +197,8 @@ def query(
     options = SearchOptions(exact=exact, nprobe=nprobe, ef_search=ef_search)
     if server is not None:
         require_nothing_else(ctx, model, device, options)
+        if plan:
+            raise typer.BadParameter("the server decides how it searches, and does not say it", param_hint="--plan")
     if sort != "rank" and output == "trec":
         raise typer.BadParameter("a TREC run is in the order of its scores", param_hint="--sort")
     if show and html is None:
@@ -217,6 +222,7 @@ def query(
             copy_to,
             distinct or None,
             show or None,
+            plan or None,
         )
         if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
@@ -241,6 +247,8 @@ def query(
     )
     with opening as answer:
         answered = answer.one(asked)
+        for line in answer.plan(asked) if plan and answer.plan is not None else ():
+            say(f"plan: {line}")
     FORMATS[output or "table"](answered)
     for keep, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
         if target is not None:

@@ -15,9 +15,11 @@ from mmsearch.items import DEFAULT_KIND
 from mmsearch.search.answers import Answer
 from mmsearch.search.candidates import MakeStage
 from mmsearch.search.chain import STAGES, answer_queries
+from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.hits import Hit
+from mmsearch.search.mixed import by_table
 from mmsearch.search.query import ImagePart, Part, Query, TextPart
 from mmsearch.search.retrieval import Retriever, SearchOptions
 
@@ -98,7 +100,8 @@ class OpenGallery:
     def ask(self, query: Query, *, options: SearchOptions = DEFAULT) -> Answer:
         """The best items for a query: as many as it wants, or as there are. What the answer remarks is warned of.
 
-        With `where`, the hits are exactly the best of what it admits, found by scoring all of that in one pass.
+        With `where`, the hits are the best of what it admits: exactly, where all of that is scored; else as far as the
+        index finds them, through which at least as large a share is found as without a filter.
         With `distinct`, hits that are near-duplicates of better ones make room for others.
         Raises QueryError (a picture that does not decode, an unknown item, a bad filter, an empty table),
         EncoderError, EncoderMismatch.
@@ -117,6 +120,14 @@ class OpenGallery:
         one that has it. Warns of nothing. Raises GalleryError where the gallery is damaged."""
         return answer_queries(queries, self.gallery, self.encoders, self.retriever, options=options, stages=self.stages)
 
+    def plan(self, query: Query, *, options: SearchOptions = DEFAULT) -> list[str]:
+        """How a query is searched for, a line a table, for people. Raises FilterError."""
+        lines = []
+        for each in by_table(query, self.gallery):
+            alpha = alpha_for(each, self.retriever.scores(each.table))
+            lines.append(self.retriever.plan(each.table, k=each.wanted, where=each.where, options=options, alpha=alpha))
+        return lines
+
     def search(
         self,
         vectors: NDArray[np.float32],
@@ -129,7 +140,7 @@ class OpenGallery:
         """The k best live rows for each of `vectors` (n, dim), L2-normalised, by the score of record.
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
-        where: an SQL expression; then all that it admits is scored exactly. Raises QueryError where it is none.
+        where: an SQL expression; then only what it admits is looked at. Raises QueryError where it is none.
         """
         return self.retriever.search(vectors, k=k, table=table, where=where, options=options)
 

@@ -3,11 +3,11 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,14 @@ from mmsearch.errors import AnnIndexError, GalleryError, MmsearchWarning
 from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
 from mmsearch.gallery import Gallery, InMemoryGallery, read_consistently, sample_rows
 from mmsearch.search.correct import with_lowered
+from mmsearch.search.filtering import Filters
 from mmsearch.search.through_index import search_index
 from mmsearch.versions import IndexEntry
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mmsearch.filter_process import BoundedFilter, FilterProcesses
-    from mmsearch.filters import RowFilter
+    from mmsearch.filter_process import FilterProcesses
     from mmsearch.scoring import Moments, ScoresRecord
     from mmsearch.scoring.stored import TableScores
 
@@ -53,7 +53,7 @@ EXACT = SearchOptions(exact=True)
 _FEW_QUERIES = 16
 _SEARCHING = min(4, os.cpu_count() or 1)  # threads of an exact search; more wait for the memory
 _MOMENTS_ROWS = 4096  # the standard deviation to a hundredth
-_KEPT_FILTERS = 8  # each has a connection of its own
+_ROWS_AT_ONCE = 1 << 15
 
 
 class Retriever:
@@ -64,17 +64,16 @@ class Retriever:
 
     def __init__(self, gallery: Gallery, filter_processes: "FilterProcesses | None" = None) -> None:
         self.gallery = gallery
-        self._filter_processes = filter_processes
+        self._filters = Filters(gallery, filter_processes)
         self._indexes: dict[str, AnnIndex | None] = {}
         self._scores: dict[str, TableScores | None] = {}
         self._moments: dict[str, Moments] = {}
         self._lowered: dict[tuple[str, str, float], NDArray[np.float64]] = {}
-        self._filters: dict[tuple[str, str], RowFilter | BoundedFilter] = {}
         self._opening = threading.RLock()
 
     def for_version(self, gallery: Gallery) -> "Retriever":
         """A retriever of another version of the gallery. Indexes that this names too stay open."""
-        other = Retriever(gallery, self._filter_processes)
+        other = Retriever(gallery, self._filters.processes)
         names = [entry.name for entry in gallery.manifest.indexes]
         other._indexes = {name: self._indexes[name] for name in names if name in self._indexes}
         named = [entry.name for entry in gallery.manifest.scores]
@@ -99,21 +98,41 @@ class Retriever:
         """The k best live rows for each of `vectors` (n, dim), L2-normalised, by the score of record.
 
         Through the index of the table where there is one; rows that it does not cover are scored exactly beside it.
-        where: an SQL expression; then all that it admits is scored exactly. alpha: of the correction by the table's
-        scores, see `scores`; 0 for none. Raises FilterError.
+        where: an SQL expression; then only rows that it admits are looked at, and all of them where that costs less
+        than the index. alpha: of the correction by the table's scores, see `scores`; 0 for none. Raises FilterError.
         """
-        if where is not None:
-            columns, admitted_ids = self.open_filter(table, where)
-
-            def search_admitted(gallery: Gallery) -> Neighbours:
-                blocks = gallery.admitted_blocks(table, columns, admitted_ids)
-                return exact_search(self._with_lowered(blocks, table, alpha), vectors, k)
-
-            return read_consistently(self.gallery, search_admitted)
+        asked = _Asked(vectors, k, table, options, alpha)
         with one_thread() if len(vectors) <= _FEW_QUERIES else nullcontext():
             return read_consistently(
-                self.gallery, lambda gallery: self._search(gallery, vectors, k, table, options, alpha)
+                self.gallery,
+                lambda now: self._search(now, asked) if where is None else self._search_admitted(now, asked, where),
             )
+
+    def plan(
+        self,
+        table: str,
+        *,
+        k: int,
+        where: str | None = None,
+        options: SearchOptions = SearchOptions(),
+        alpha: float = 0.0,
+    ) -> str:
+        """How `search` looks for one query, in a line for people. Raises FilterError."""
+        nothing = np.empty((0, self.gallery.manifest.encoder.dim), np.float32)
+        through = self._through_index(self.gallery, _Asked(nothing, k, table, options, alpha))
+        rows = self.gallery.live_rows(table)
+        if where is None:
+            way = f"all {rows:,} are scored" if through is None else f"asked are {through.ann.in_words(through.effort)}"
+            return f"{table}: {way}"
+        if through is None:
+            return f"{table}: the filter is asked of all {rows:,}, and what it admits is read and scored"
+        admitted = self._filters.admitted(self.gallery, table, where)
+        way = "these are scored"
+        if not through.ann.scores_all(1, k, admitted.among(through.ann), through.effort):
+            way = (
+                f"asked are lists that hold these, more than without a filter ({through.ann.in_words(through.effort)})"
+            )
+        return f"{table}: the filter admits {len(admitted.row_ids):,} of {rows:,}; {way}"
 
     def scores(self, table: str) -> "TableScores | None":
         """What makes the scores of a table comparable; None, with a warning, where it cannot be trusted."""
@@ -149,41 +168,55 @@ class Retriever:
 
         Raises FilterError where the expression is no filter of the table; the function raises it too.
         """
-        from mmsearch.filter_process import BoundedFilter
-
-        opened = self._filter(table, where)
-        return opened.columns, opened.in_time() if isinstance(opened, BoundedFilter) else opened.row_ids
+        return self._filters.open(table, where)
 
     def close(self) -> None:
         """End the processes that run filters, of this version and of those made from it."""
-        if self._filter_processes is not None:
-            self._filter_processes.close()
+        self._filters.close()
 
-    def _search(
-        self,
-        gallery: Gallery,
-        vectors: NDArray[np.float32],
-        k: int,
-        table: str,
-        options: SearchOptions,
-        alpha: float,
-    ) -> Neighbours:
+    def _search_admitted(self, gallery: Gallery, asked: "_Asked", where: str) -> Neighbours:
+        vectors, k, table, _, alpha = asked
+        through = self._through_index(gallery, asked)
+        if through is None:
+            everything = gallery.admitted_blocks(table, *self.open_filter(table, where))
+            return exact_search(self._with_lowered(everything, table, alpha), vectors, k)
+        admitted, index = self._filters.admitted(gallery, table, where), through.ann
+        selection = admitted.among(index)
+        found = [index.neighbours_among(vectors, k, selection, effort=through.effort, lowered=through.lowered)]
+        if len(outside := admitted.outside(index)):
+            blocks = self._with_lowered(_blocks_of(gallery, table, outside), table, alpha)
+            found.append(exact_search(blocks, vectors, k))
+        return replace(merge(found, k), searched=len(admitted.row_ids))
+
+    def _search(self, gallery: Gallery, asked: "_Asked") -> Neighbours:
+        vectors, k, table, _, alpha = asked
         threads = _SEARCHING if isinstance(gallery, InMemoryGallery) else 1  # what is read comes at the disk's pace
-        entry = None if options.exact else gallery.index_for(table)
-        index, lowered = self._lowered_index(gallery, entry, alpha) if entry is not None else (None, None)
-        if entry is None or index is None:
+        through = self._through_index(gallery, asked)
+        if through is None:
             blocks = self._with_lowered(gallery.vector_blocks(table), table, alpha)
             return exact_search(blocks, vectors, k, threads=threads)
-        tuned, scores = Effort(), self.scores(table) if lowered is not None else None
-        if scores is not None:
-            tuned = scores.record.effort_for(entry.name)
-        effort = Effort(options.nprobe or tuned.nprobe, options.ef_search or tuned.ef_search, tuned.k_factor)
+        index, effort, lowered = through.ann, through.effort, through.lowered
         found = [search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)]
-        uncovered = iter(gallery.vector_blocks(table, skip=entry.covers))
+        uncovered = iter(gallery.vector_blocks(table, skip=through.entry.covers))
         if (first := next(uncovered, None)) is not None:  # threads that find nothing to do cost as much as the index
             blocks = self._with_lowered(chain([first], uncovered), table, alpha)
             found.append(exact_search(blocks, vectors, k, threads=threads))
         return replace(merge(found, k), searched=gallery.live_rows(table))
+
+    def _through_index(self, gallery: Gallery, asked: "_Asked") -> "_ThroughIndex | None":
+        """The index that answers, and how; None where everything is scored."""
+        options, table = asked.options, asked.table
+        entry = None if options.exact else gallery.index_for(table)
+        if entry is None:
+            return None
+        index, lowered = self._lowered_index(gallery, entry, asked.alpha)
+        if index is None:
+            return None
+        tuned, scores = Effort(), self.scores(table) if lowered is not None else None
+        if scores is not None:
+            tuned = scores.record.effort_for(entry.name)
+        effort = Effort(options.nprobe or tuned.nprobe, options.ef_search or tuned.ef_search, tuned.k_factor)
+        return _ThroughIndex(entry, index, effort, lowered)
 
     def _with_lowered(self, blocks: Iterable[VectorBlock], table: str, alpha: float) -> Iterable[VectorBlock]:
         scores = self.scores(table) if alpha else None
@@ -207,24 +240,6 @@ class Retriever:
                     self._lowered[key] = lowered
                     _warn_of_other_index(scores.record, entry)
             return self._indexes[entry.name], self._lowered.get(key)
-
-    def _filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
-        if (known := self._filters.get((table, where))) is not None:
-            return known
-        made = self._make_filter(table, where)  # without the lock: one that takes its time holds up no index
-        with self._opening:
-            self._filters = dict([*self._filters.items()][1 - _KEPT_FILTERS :]) | {(table, where): made}
-        return made
-
-    def _make_filter(self, table: str, where: str) -> "RowFilter | BoundedFilter":
-        columns = [field for field in self.gallery.schema(table) if field.name != "embedding"]
-        if self._filter_processes is not None:
-            from mmsearch.filter_process import BoundedFilter
-
-            return BoundedFilter(where, columns, self._filter_processes)
-        from mmsearch.filters import RowFilter  # DuckDB is loaded only where it is asked for
-
-        return RowFilter(where, columns)
 
     def _index(self, gallery: Gallery, table: str) -> AnnIndex | None:
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
@@ -251,6 +266,30 @@ def _warn_of_other_index(record: "ScoresRecord", entry: IndexEntry) -> None:
             MmsearchWarning,
             stacklevel=2,
         )
+
+
+class _Asked(NamedTuple):
+    """What `Retriever.search` is asked."""
+
+    vectors: NDArray[np.float32]
+    k: int
+    table: str
+    options: SearchOptions
+    alpha: float
+
+
+class _ThroughIndex(NamedTuple):
+    entry: IndexEntry
+    ann: AnnIndex
+    effort: Effort
+    lowered: NDArray[np.float64] | None
+
+
+def _blocks_of(gallery: Gallery, table: str, row_ids: NDArray[np.int64]) -> Iterator[VectorBlock]:
+    """The vectors of some rows, in bounded pieces. row_ids: ascending."""
+    for start in range(0, len(row_ids), _ROWS_AT_ONCE):
+        some = row_ids[start : start + _ROWS_AT_ONCE]
+        yield VectorBlock(some, gallery.vectors(table, some))
 
 
 def _sample_moments(gallery: Gallery, table: str) -> "Moments":
