@@ -33,7 +33,7 @@ _SELECTED_AT_ONCE = 1 << 15
 # What a factory string ends in when FAISS itself scores by the vectors: their codes are whole, or it refines by them.
 _LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
 # For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
-_FACTORS = (2, 5, 10, 20, 40, 80)
+_FACTORS = (2, 3, 5, 7, 10, 14, 20, 40, 80)
 _MOST_CANDIDATES = 4096
 # So many times as many candidates as else are scored exactly where something is taken from scores.
 _MORE_SCORED = 1.5
