@@ -2,7 +2,8 @@
 
     python scripts/bench_query.py [--rows 100000] [--large 1000000] [--runs 5] [--json out.json]
 
-A full-size ViT-B-32 of random weights (speed does not depend on them) and random vectors; medians of the runs, and
+A full-size ViT-B-32 of random weights (speed does not depend on them) and random vectors, for a picture other models
+too; medians of the runs, and
 in brackets the seconds that processors worked, which depend less on what else runs. The
 plain script is what one writes first: import open_clip, create the model, encode, search with FAISS. The first query
 loads the model with torch and lays out both of its sides; it is reported apart.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmsearch.encoders.specs import demo_folder
 from scripts.measuring import circumstances, keep_bytecode, random_gallery, random_model, seconds, seconds_and_work
 
 PLAIN_TEXT = """
@@ -79,7 +81,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="vectors to search")
     parser.add_argument("--large", type=int, default=1_000_000, help="vectors of the large gallery; 0 leaves it out")
     parser.add_argument("--queries", type=int, default=1_000, help="of the batch; 0 leaves it out")
-    parser.add_argument("--no-image", dest="images", action="store_false", help="leave out the query by a picture")
+    parser.add_argument("--no-image", dest="images", action="store_false", help="leave out the queries by a picture")
+    parser.add_argument(
+        "--models", nargs="*", default=["ViT-L-14", "demo"], help="others that a picture is asked with: ARCH, or demo"
+    )
     parser.add_argument("--runs", type=int, default=5, help="of each; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
@@ -130,6 +135,11 @@ def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.images:
         asked = photo(folder)
         measure("image", "a picture that the gallery has not", [*ask, "--image", asked], script(PLAIN_IMAGE, asked))
+    for name in options.models if options.images else ():
+        other = demo_folder() if name == "demo" else random_model(folder / name, name)
+        others = random_gallery(folder / f"{name} gallery", other, options.rows, folder / f"{name}.npy")
+        plain: list[object] = [sys.executable, "-c", PLAIN_IMAGE, folder / f"{name}.npy", other, asked]
+        measure(f"image {name}", f"such a picture, {name}", [*ask[:-1], others, "--image", asked], plain)
     if options.queries:
         texts = batch(folder, options.queries)
         measure("batch", f"{options.queries:,} texts", [*ask, "--from-file", texts], script(PLAIN_BATCH, texts), runs=1)

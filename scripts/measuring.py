@@ -88,11 +88,11 @@ def fast_of(encoder: "Encoder") -> "FastPreprocessing":
     return fast
 
 
-def random_model(folder: Path) -> Path:
-    """A ViT-B-32 of random weights: what it costs does not depend on them."""
+def random_model(folder: Path, arch: str = "ViT-B-32") -> Path:
+    """A model of random weights: what it costs does not depend on them."""
     from tests.models import write_random_model
 
-    return write_random_model(folder, "ViT-B-32")
+    return write_random_model(folder, arch)
 
 
 def random_gallery(folder: Path, model: Path, rows: int, vectors: Path) -> Path:
@@ -102,12 +102,13 @@ def random_gallery(folder: Path, model: Path, rows: int, vectors: Path) -> Path:
     from mmsearch.items import ImageRow
 
     rng = np.random.default_rng(0)
-    kept = np.lib.format.open_memmap(vectors, "w+", np.float16, (rows, 512))
+    identity = encoders.open(f"local-dir:{model}", device="cpu").identity
+    kept = np.lib.format.open_memmap(vectors, "w+", np.float16, (rows, identity.dim))
     with open_writer(folder, command="bench") as writer:
-        writer.set_encoder(encoders.open(f"local-dir:{model}", device="cpu").identity)
+        writer.set_encoder(identity)
         root = writer.add_root(folder.parent / "photos")
         for start in range(0, rows, 65_536):
-            some = rng.normal(size=(min(65_536, rows - start), 512)).astype(np.float32)
+            some = rng.normal(size=(min(65_536, rows - start), identity.dim)).astype(np.float32)
             some /= np.linalg.norm(some, axis=1, keepdims=True)
             kept[start : start + len(some)] = some
             names = (f"{number}.jpg" for number in range(start, start + len(some)))
