@@ -535,6 +535,28 @@ def test_a_text_and_a_picture_together_need_no_torch(tiny: Path, photos: Path, a
     assert (len(hits), modules & SLOW, said) == (10, set(), "")
 
 
+def test_a_server_that_only_answers_holds_no_torch(tiny: Path, photos: Path, asked: list[Path]) -> None:
+    """Texts, and pictures that are sent to it, go through what the model's first load laid out."""
+    gallery, encoder = photos.parent / "g", encoders.open(f"local-dir:{tiny}", device="cpu")
+    embed([photos], gallery=gallery, encoder=encoder)
+    code = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from tests.servers import running\n"
+        "with running(sys.argv[1], encoder=None) as server:\n"
+        "    server.ask('a red picture')\n"
+        "    sent = server.post('/api/pictures', content=Path(sys.argv[2]).read_bytes()).json()\n"
+        "    answer = server.post('/api/query', {'parts': [{'picture': sent['picture']}], 'k': 10}).json()\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(json.dumps([hit['row_id'] for hit in answer['hits']]))\n"
+    )
+    command = [sys.executable, "-c", code, str(gallery), str(asked[1])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.stderr == ""
+    expected = open_gallery(gallery, encoder=encoder).ask(Query([ImagePart(asked[1])])).hits
+    assert json.loads(done.stdout) == [hit.row_id for hit in expected]
+
+
 def test_a_picture_of_which_nothing_is_left_is_refused(
     tmp_path: Path, photos: Path, command_line: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
