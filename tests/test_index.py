@@ -408,10 +408,11 @@ def test_seconds_are_counts_times_speeds() -> None:
     assert steps(row=1)["adding rows"] == 100_000
     assert steps(exact=1) == {"training": 0, "adding rows": 0, "exact neighbours": 100_000, "trial of efforts": 0}
     # Lists of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48 and 64 of 256: four times the 16 that will do, which judge too.
-    batches, singles = (220 + 16) / 256 * 100_000 * 750, 6 * 12 * 220 / 256 * 100_000
+    batches, singles = (220 + 16) / 256 * 100_000 * 750, 9 * 12 * 220 / 256 * 100_000
     assert steps(look=1)["trial of efforts"] == pytest.approx(batches + singles)
-    # 800 candidates of 750 queries at each width; and of 12 queries, 10 times 2, 5, 10, 20, 40 and 80.
-    assert steps(pair=1)["trial of efforts"] == 13 * 750 * 800 + 12 * 12 * 10 * 157
+    # 800 candidates of 750 queries at each width; and of 12 queries, 10 times 2, 3, 5, 7, 10, 14, 20, 40
+    # and 80.
+    assert steps(pair=1)["trial of efforts"] == 13 * 750 * 800 + 12 * 12 * 10 * 181
     assert steps(0, exact=1, look=1, pair=1)["trial of efforts"] == 0
 
 
