@@ -43,7 +43,7 @@ def test_help_is_light_and_quick() -> None:
     assert min(ratios) < 2, ratios
 
 
-@pytest.mark.parametrize("arguments", [["-m", "mmsearch"], ["-c", "from mmsearch.cli import main; main()"]])
+@pytest.mark.parametrize("arguments", [["-m", "mmsearch"], ["-c", "from mmsearch.__main__ import run; run()"]])
 def test_both_ways_to_start_are_one_program(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, *arguments, "--version"], capture_output=True, text=True, check=True)
     from mmsearch import __version__
