@@ -30,6 +30,7 @@ from mmsearch.encoders.image_layout import lay_out_images
 from mmsearch.encoders.open_clip_provider import without_torch
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.encoders.torch_parts import Unsuited
+from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import ImagePart, Query
@@ -494,6 +495,36 @@ def test_a_tower_that_lacks_a_tensor_is_not_used(tiny: Path) -> None:
     said: list[str] = []
     assert image_side_of(encoder.identity, announce=said.append) is None
     assert "its image side in the cache cannot be used (ValueError: a tower without positions)" in said[0]
+
+
+@pytest.mark.parametrize("side", [IMAGE, TEXT], ids=lambda side: side.name)
+def test_weights_that_give_no_numbers_are_an_error_and_no_warning(side: Any, tiny: Path) -> None:
+    encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
+    stored = files.read_tower(side, encoder.identity.fingerprint)
+    weights = {name: weight * np.float32(1e30 if "qkv" in name else 1) for name, weight in stored.weights.items()}
+    files.write_tower(side, replace(stored, weights=weights))
+    tower = without_torch(
+        EncoderRequest(encoder.identity.spec, frozenset({side.name}), "cpu", "fp32", encoder.identity, pytest.fail)
+    )
+    assert tower is not None
+    pixels = np.zeros((2, 3, 32, 32), np.float32)
+    with pytest.raises(EncoderError, match="gave vectors with NaN or infinity"):
+        _ = tower.text.encode(["a dog"]) if side is TEXT else tower.image.encode(pixels)
+
+
+def test_texts_are_asked_of_a_model_whose_image_side_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laying it out is no reason for what the model would only do where a picture is encoded."""
+    folder = write_tiny_model(tmp_path / "model")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(open_clip.CLIP, "encode_image", fails)
+    encoder = encoders.open(f"local-dir:{folder}", device="cpu")
+    assert encoder.text.encode(["a dog"]).vectors.shape == (1, 32)
+    said: list[str] = []
+    assert image_side_of(encoder.identity, announce=said.append) is None
+    assert said[0].endswith("its image side fails with torch too (RuntimeError: no such kernel)")
 
 
 @pytest.fixture

@@ -374,7 +374,7 @@ def test_a_tower_of_another_format_is_not_used(
     monkeypatch.setattr(files, "FORMAT_VERSION", 99)
     for fingerprint in (FINGERPRINT, numbered(1)):
         assert not files.is_decided(TEXT, fingerprint)
-    with pytest.raises(NoTower, match="format 2 instead of 99"):
+    with pytest.raises(NoTower, match="format 3 instead of 99"):
         read_tower(FINGERPRINT)
 
 

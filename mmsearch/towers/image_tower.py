@@ -30,7 +30,8 @@ class ImageTower:
         vectors: list[Floats] = [np.empty(0, np.float32)] * len(pixels)
 
         def encode(row: int) -> None:
-            (vectors[row],) = self._forward(pixels[row : row + 1])
+            with np.errstate(all="ignore"):  # in each thread; whoever asked finds what is no number
+                (vectors[row],) = self._forward(pixels[row : row + 1])
 
         each_on_one_thread(encode, range(len(pixels)))
         return np.stack(vectors)

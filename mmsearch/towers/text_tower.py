@@ -72,7 +72,8 @@ class TextTower:
 
         def encode(batch: tuple[NDArray[np.intp], int]) -> None:
             rows, length = batch
-            vectors[rows] = self._encode(ids[rows], length)
+            with np.errstate(all="ignore"):  # in each thread; whoever asked finds what is no number
+                vectors[rows] = self._encode(ids[rows], length)
 
         each_on_one_thread(encode, batches)
         return vectors

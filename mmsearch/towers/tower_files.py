@@ -28,8 +28,8 @@ from mmsearch.whole_files import is_partial, whole_file
 __all__ = ["FORMAT_VERSION", "NoTower", "StoredTower", "TowerSide", "is_decided", "read_tower", "write_reason"]
 __all__ += ["write_tower"]
 
-FORMAT_VERSION = 2
-"""Of the file, and of what is computed with it: another number and the tower is laid out anew."""
+FORMAT_VERSION = 3
+"""Of the file, of what is computed with it, and of what can be laid out: another number and all is laid out anew."""
 
 MOST_BYTES = 20_000_000_000
 """Of all towers together. Beyond it those go that were not used for longest. (ViT-B-32: 0.25 GB for texts and 0.35 for
