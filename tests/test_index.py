@@ -5,9 +5,10 @@ import re
 import shutil
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,11 +31,19 @@ from mmsearch.indexing import (
     plan_index,
     predict,
     select_best_efforts,
+    tuning,
 )
 from mmsearch.indexing.durations import Speeds, with_seconds
 from mmsearch.indexing.memory import parse_size
 from mmsearch.indexing.trial_queries import TrialQueries
-from mmsearch.indexing.tuning import Goal, choose_effort, lower_bound, make_times_consistent
+from mmsearch.indexing.tuning import (
+    Goal,
+    MeasuredIndex,
+    choose_effort,
+    lower_bound,
+    make_times_consistent,
+    time_in_turn,
+)
 from mmsearch.items import CaptionRow, ImageRow
 from mmsearch.search.general_captions import general_captions
 from mmsearch.search.open_gallery import OpenGallery
@@ -445,6 +454,28 @@ def test_noise_in_times_does_not_choose() -> None:
     slow, quick = TriedEffort(Effort(2, None, 5), 3.0, 0.9), TriedEffort(Effort(4, None, 5), 2.0, 0.9)
     other = TriedEffort(Effort(1, None, 80), 5.0, 0.9)
     assert [each.milliseconds for each in make_times_consistent([slow, quick, other])] == [2.0, 2.0, 5.0]
+
+
+def test_efforts_that_will_do_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is slow for a while is slow for all of them: the quickest one is not that of the quiet minute."""
+    clock, searches = [0.0], [0]
+
+    class Machine:
+        """Takes twice as long for a while; a list takes a millisecond."""
+
+        def neighbours(self, queries: NDArray[np.float32], k: int, effort: Effort) -> None:
+            searches[0] += 1
+            clock[0] += (effort.nprobe or 0) / 1000 * (2 if searches[0] < 20 else 1)
+
+    monkeypatch.setattr("mmsearch.indexing.tuning.time.perf_counter", lambda: clock[0])
+    few, more, too_few = (TriedEffort(Effort(nprobe=n), 9.0, 0.9, low) for n, low in ((4, 0.96), (6, 0.97), (2, 0.5)))
+    tried = [replace(few, milliseconds=8.0), replace(more, milliseconds=6.0), too_few]
+    goal, vectors = Goal(0.95, 10), np.eye(3, dtype=np.float32)
+    assert choose_effort(tried, goal).effort == more.effort
+    again = time_in_turn(cast(MeasuredIndex, Machine()), tried, vectors, goal)
+    assert [point.milliseconds for point in again] == pytest.approx([8.0, 12.0, 9.0])
+    assert choose_effort(again, goal).effort == few.effort
+    assert searches[0] == 2 * tuning.TIMED
 
 
 def test_the_lower_bound_is_below_the_mean_as_often_as_it_says() -> None:
