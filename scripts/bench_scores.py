@@ -205,24 +205,46 @@ def bench_index(retriever: Retriever, texts: NDArray[np.float32]) -> dict[str, A
     def search_with(effort: Effort) -> None:
         scores.record = replace(scores.record, through_index=replace(tuned, effort=effort))
 
-    equal: list[tuple[float, float, Effort]] = []
+    equal: dict[Effort, float] = {}
     for width in opened.widths():
         if not 0.5 <= (width.nprobe or 1) / (tuned.effort.nprobe or 1) <= 4:
             continue
         for factor in opened.factors(K):
             search_with(replace(width, k_factor=factor))
             if (reached := recall(1)) >= plain:
-                spent = statistics.median(in_turn(retriever, texts, 1, 100, AS_TUNED)[1])
-                equal.append((spent, reached, replace(width, k_factor=factor)))
+                equal[replace(width, k_factor=factor)] = reached
+                break  # more candidates take longer
     if not equal:
         print("index: no effort finds as much of the corrected neighbours")
         return figures
-    _, reached, effort = min(equal, key=lambda point: point[0])
-    print(f"index, at equal recall: corrected {reached:.4f} with {effort}")
-    search_with(effort)
-    figures["equal recall"] = {"recall": reached, "effort": asdict(effort), **compared("at equal recall")}
+    for together, which in ((1, "one"), (TOGETHER, "many")):
+        effort = quickest(retriever, texts, together, list(equal), search_with)
+        print(f"index, quickest {together} at once: corrected {equal[effort]:.4f} with {effort}")
+        search_with(effort)
+        found = compared("at equal recall")
+        figures[f"equal recall, {which}"] = {"recall": equal[effort], "effort": asdict(effort), **found}
     search_with(tuned.effort)
     return figures
+
+
+def quickest(
+    retriever: Retriever,
+    texts: NDArray[np.float32],
+    together: int,
+    efforts: Sequence[Effort],
+    search_with: Callable[[Effort], None],
+) -> Effort:
+    """Of efforts the one whose corrected searches take the least; they take turns."""
+    search = searches(retriever, AS_TUNED)[1]
+    spent: dict[Effort, list[float]] = {effort: [] for effort in efforts}
+    for turn in range(20):
+        queries = texts[np.arange(turn * together, (turn + 1) * together) % len(texts)]
+        for effort, times in spent.items():
+            search_with(effort)
+            began = time.perf_counter()
+            search(queries)
+            times.append(time.perf_counter() - began)
+    return min(spent, key=lambda effort: statistics.median(spent[effort]))
 
 
 def bench_process(folder: Path, query: Path, way: str, runs: int) -> dict[str, Any]:
