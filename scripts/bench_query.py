@@ -3,8 +3,7 @@
     python scripts/bench_query.py [--rows 100000] [--large 1000000] [--runs 5] [--json out.json]
 
 A full-size ViT-B-32 of random weights (speed does not depend on them) and random vectors, for a picture other models
-too; medians of the runs, and
-in brackets the seconds that processors worked, which depend less on what else runs. The
+too; medians of the runs, and in brackets the seconds that processors worked, which depend less on what else runs. The
 plain script is what one writes first: import open_clip, create the model, encode, search with FAISS. The first query
 loads the model with torch and lays out both of its sides; it is reported apart.
 """

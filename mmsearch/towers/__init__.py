@@ -12,5 +12,8 @@ and queries use these files:
     sides           what a tower of each side can be made of
     tower_files     the files in the cache: written whole, checked before they are trusted, dropped when long unused
 
+By numpy, since a runtime would have to be opened: onnxruntime took four times as long, in processor time, to open the
+image tower of a ViT-B-32 and encode one picture.
+
 Neither torch nor open_clip is imported here or in anything that this imports.
 """
