@@ -715,6 +715,28 @@ def test_selected_rows_are_found_wherever_they_are(
             assert recall(chosen, asked) >= everywhere - 0.02, share
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_rows_of_lists_that_no_graph_leads_to_are_found_where_there_are_no_others(
+    vectors: NDArray[np.float16],
+    row_ids: NDArray[np.int64],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: bool,
+) -> None:
+    """A graph of few links passes by lists even where all are asked of it."""
+    index = written(built("IVF64_HNSW2,SQ8", vectors, row_ids), vectors, tmp_path)
+    queries = vectors[:20].astype(np.float32)
+    assert (index.faiss_index.quantizer.search(queries, 64)[1] < 0).any(axis=1).all()
+    lowered = np.linspace(0, 0.5, ROWS) if taken else None
+    dead, alive = row_ids[:40], np.arange(ROWS) >= 40
+    found = index.neighbours(queries, ROWS, dead=dead, lowered=lowered).row_ids
+    assert (np.sort(found, axis=1) == row_ids[alive]).all()
+    forced(monkeypatch, scores_all=False)
+    for selected in (row_ids[5:900:7], row_ids[7:10], row_ids[:0], row_ids):
+        found = index.neighbours_among(queries, len(selected) or 3, index.select(selected), lowered=lowered).row_ids
+        assert (np.sort(found, axis=1) == selected).all()
+
+
 @pytest.mark.parametrize("factory", ["IVF16,PQ32x4fsr", "IVF16,Flat", "HNSW16"])
 @pytest.mark.parametrize("held", [True, False])
 def test_selected_rows_are_corrected_too(

@@ -91,7 +91,7 @@ class AnnIndex:
 
         queries: (n, dim), L2-normalised. dead: ascending row ids not to be found. effort: what is None in it is as the
         record says. lowered: (rows,), by position, what is taken from each row's score before it is ranked. A query
-        that would get fewer than k rows though more are alive looks at every code instead.
+        that would get fewer than k rows though more are alive looks at every code instead, and at every vector.
         """
         effort, dead_positions = self._complete_effort(effort), self._find_positions(dead)
         if lowered is not None and self._is_flat:
@@ -102,7 +102,13 @@ class AnnIndex:
             positions = self._candidates(some, count, dead_positions, effort, lowered, exhaustive=exhaustive)
             return self._rescore(some, positions, k, lowered)
 
-        return _look_again(search, queries, min(k, self.record.rows - len(dead_positions)))
+        return _look_again(
+            search,
+            queries,
+            min(k, self.record.rows - len(dead_positions)),
+            lambda some: search(some, exhaustive=True),
+            lambda some: self._neighbours_in_all(some, k, dead_positions, lowered),
+        )
 
     def select(self, row_ids: NDArray[np.int64]) -> RowSelection:
         """Those of ascending row ids that it holds, to be searched among again and again."""
@@ -124,15 +130,19 @@ class AnnIndex:
         """As `neighbours`, of selected rows alone: all of them are scored where that costs less, see `scores_all`."""
         effort = self._complete_effort(effort)
         queries = np.ascontiguousarray(queries, np.float32)
+
+        def score_all(some: NDArray[np.float32]) -> Neighbours:
+            return exact_search(self._selected_blocks(selection, lowered), some, k)
+
         if self.scores_all(len(queries), k, selection, effort):
-            return exact_search(self._selected_blocks(selection, lowered), queries, k)
+            return score_all(queries)
         count = _AMONG * self.candidates(k, effort, lowered=lowered)
 
-        def search(some: NDArray[np.float32], *, exhaustive: bool = False) -> Neighbours:
-            found = self._candidates(some, count, _NO_ROWS, effort, lowered, selection, exhaustive=exhaustive)
+        def search(some: NDArray[np.float32]) -> Neighbours:
+            found = self._candidates(some, count, _NO_ROWS, effort, lowered, selection)
             return self._rescore(some, found, k, lowered)
 
-        return _look_again(search, queries, min(k, len(selection)))
+        return _look_again(search, queries, min(k, len(selection)), score_all)
 
     def in_words(self, effort: Effort | None = None) -> str:
         """How many of its lists a search visits, for people."""
@@ -388,7 +398,11 @@ class AnnIndex:
             yield VectorBlock(self.row_ids[positions], self._stored_vectors[positions], None, taken)
 
     def _neighbours_in_all(
-        self, queries: NDArray[np.float32], k: int, dead_positions: NDArray[np.int64], lowered: NDArray[np.float64]
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        dead_positions: NDArray[np.int64],
+        lowered: NDArray[np.float64] | None,
     ) -> Neighbours:
         """A scan of all vectors, which is what a flat index does, by what is left of the scores."""
         live = None
@@ -431,13 +445,21 @@ class AnnIndex:
         return held_positions
 
 
-def _look_again(search: Callable[..., Neighbours], queries: NDArray[np.float32], enough: int) -> Neighbours:
-    """What `search` finds for queries; those that get fewer than `enough` rows look at every code."""
+_Search = Callable[[NDArray[np.float32]], Neighbours]
+
+
+def _look_again(search: _Search, queries: NDArray[np.float32], enough: int, *further: _Search) -> Neighbours:
+    """What `search` finds for queries; those that get fewer than `enough` rows are asked of `further`, in turn.
+
+    Even who visits all lists may miss some: a graph that finds lists (IVF4096_HNSW32) does not lead to each of them.
+    """
     neighbours = search(queries)
-    short_queries = np.flatnonzero(np.count_nonzero(neighbours.row_ids >= 0, axis=1) < enough)
-    if not len(short_queries):
-        return neighbours
-    return _replace_hits(neighbours, short_queries, search(queries[short_queries], exhaustive=True))
+    for look_further in further:
+        short_queries = np.flatnonzero(np.count_nonzero(neighbours.row_ids >= 0, axis=1) < enough)
+        if not len(short_queries):
+            break
+        neighbours = _replace_hits(neighbours, short_queries, look_further(queries[short_queries]))
+    return neighbours
 
 
 def _best_corrected(
