@@ -3,14 +3,16 @@
 import json
 import re
 import shutil
+import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from mmsearch.ann import Effort
+from mmsearch.ann import AnnIndex, Effort
 from mmsearch.calibration import CalibrateOptions, calibrate
 from mmsearch.errors import MmsearchWarning
 from mmsearch.gallery import Gallery, open_writer
@@ -156,6 +158,32 @@ def test_a_server_that_searched_without_it_takes_it_when_it_comes(folder: Path, 
     assert np.isin(held.neighbours(texts, 10).row_ids, plain).all()
     again = opened.retriever.search(texts, k=10, table="images").row_ids
     assert np.mean([np.isin(again[row], plain[row]).mean() for row in range(20)]) > 0.95
+
+
+def test_a_newer_version_shares_no_index_whose_codes_are_being_moved(
+    folder: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its searches would look into lists that are being emptied."""
+    opened = open_gallery(folder)
+    lower, shared = AnnIndex.lower, list[AnnIndex | None]()
+    took = threading.Event()
+
+    def take_over() -> None:
+        newer = opened.retriever.for_version(opened.gallery)
+        shared.extend(newer._indexes.values())
+        took.set()
+
+    def lower_meanwhile(index: AnnIndex, lowered: NDArray[np.float64]) -> bool:
+        threading.Thread(target=take_over).start()
+        assert not took.wait(0.5), "an index was handed on while its codes were moved"
+        return lower(index, lowered)
+
+    monkeypatch.setattr(AnnIndex, "lower", lower_meanwhile)
+    alpha = record_of(folder).correction.alpha
+    opened.retriever.search(world.said("5 said again")[None], k=10, table="images", alpha=alpha)
+    assert took.wait(10)
+    (index,) = shared
+    assert index is opened.retriever._index(opened.gallery, "images")
 
 
 def test_what_is_found_is_said_and_where_it_is_not_enough(folder: Path, mmsearch: Command) -> None:

@@ -75,14 +75,15 @@ class Retriever:
         """A retriever of another version of the gallery. Indexes that this names too stay open."""
         other = Retriever(gallery, self._filters.processes)
         names = [entry.name for entry in gallery.manifest.indexes]
-        other._indexes = {name: self._indexes[name] for name in names if name in self._indexes}
         named = [entry.name for entry in gallery.manifest.scores]
-        other._scores = {name: self._scores[name] for name in named if name in self._scores}
-        other._lowered = {
-            (index, scores, alpha): lowered
-            for (index, scores, alpha), lowered in self._lowered.items()
-            if index in names and scores in named
-        }
+        with self._opening:  # an index whose codes are being moved is not to be searched yet
+            other._indexes = {name: self._indexes[name] for name in names if name in self._indexes}
+            other._scores = {name: self._scores[name] for name in named if name in self._scores}
+            other._lowered = {
+                (index, scores, alpha): lowered
+                for (index, scores, alpha), lowered in self._lowered.items()
+                if index in names and scores in named
+            }
         return other
 
     def search(
