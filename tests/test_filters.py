@@ -302,6 +302,17 @@ def test_a_filter_that_admits_nothing_says_so(opened: OpenGallery) -> None:
         assert not opened.ask(Query([TextPart("red")], where="width > 9000")).hits
 
 
+def test_where_all_that_is_admitted_is_there_no_more_is_said_to_come(opened: OpenGallery) -> None:
+    admitted = len(opened.ask(Query([TextPart("red")], k=500, where="width < 30")).hits)
+    assert admitted > 20
+    for exact in (False, True):
+        for offset, more in ((admitted - 11, True), (admitted - 10, False)):
+            query = Query([TextPart("red")], k=10, offset=offset, where="width < 30")
+            answer = opened.ask(query, options=SearchOptions(exact=exact))
+            assert len(answer.hits) == 10
+            assert answer.more == more
+
+
 def test_captions_have_columns_of_their_own(photos: Path, mmsearch: Command) -> None:
     captions = photos.parent / "c.csv"
     captions.write_text("image,caption\nred.png,all red\nblue.png,all blue\n,a red thing\n")

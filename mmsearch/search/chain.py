@@ -319,7 +319,8 @@ class _Chain:
 
     def _as_candidates(self, neighbours: Neighbours, look: int) -> Candidates:
         row_ids, scores, corrected = neighbours.row_ids, neighbours.scores, neighbours.corrected
-        nothing_missing = len(row_ids) < look or look >= self._gallery.live_rows(self._asked.query.table)
+        all_live = self._gallery.live_rows(self._asked.query.table)
+        nothing_missing = len(row_ids) < look or len(row_ids) == neighbours.searched or look >= all_live
         bound = -np.inf if nothing_missing else float(neighbours.ranking[-1])
         searched = neighbours.searched
         if corrected is None:
