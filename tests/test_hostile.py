@@ -26,7 +26,7 @@ from mmsearch.cli import app
 from mmsearch.cli.options import location, path
 from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damage_error
-from mmsearch.items import kinds
+from mmsearch.items import askable, kinds
 from scripts.s3_server import CREDENTIALS, s3_server
 from tests.conftest import Command
 from tests.galleries import contents
@@ -181,6 +181,7 @@ def test_a_cache_of_another_user_never_decides(photos: Path, whole_model: Path) 
 _TAKES_A_PLACE = ("DIR", "FILE", "FOLDER", "GALLERY", "MODEL", "NEW", "PATH", "PLACE", "ROOT")
 _TAKES_NO_PLACE = (
     "|".join(kind.name for kind in kinds()),
+    "|".join(askable()),
     *(
         "ADDRESS",
         "BENCHMARK",
