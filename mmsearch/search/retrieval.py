@@ -119,8 +119,7 @@ class Retriever:
         alpha: float = 0.0,
     ) -> str:
         """How `search` looks for one query, in a line for people. Raises FilterError."""
-        nothing = np.empty((0, self.gallery.manifest.encoder.dim), np.float32)
-        through = self._through_index(self.gallery, _Asked(nothing, k, table, options, alpha))
+        through = self._through_index(self.gallery, table, options, alpha)
         rows = self.gallery.live_rows(table)
         if where is None:
             way = f"all {rows:,} are scored" if through is None else f"asked are {through.ann.in_words(through.effort)}"
@@ -176,8 +175,8 @@ class Retriever:
         self._filters.close()
 
     def _search_admitted(self, gallery: Gallery, asked: "_Asked", where: str) -> Neighbours:
-        vectors, k, table, _, alpha = asked
-        through = self._through_index(gallery, asked)
+        vectors, k, table, options, alpha = asked
+        through = self._through_index(gallery, table, options, alpha)
         if through is None:
             everything = gallery.admitted_blocks(table, *self.open_filter(table, where))
             return exact_search(self._with_lowered(everything, table, alpha), vectors, k)
@@ -190,9 +189,9 @@ class Retriever:
         return replace(merge(found, k), searched=len(admitted.row_ids))
 
     def _search(self, gallery: Gallery, asked: "_Asked") -> Neighbours:
-        vectors, k, table, _, alpha = asked
+        vectors, k, table, options, alpha = asked
         threads = _SEARCHING if isinstance(gallery, InMemoryGallery) else 1  # what is read comes at the disk's pace
-        through = self._through_index(gallery, asked)
+        through = self._through_index(gallery, table, options, alpha)
         if through is None:
             blocks = self._with_lowered(gallery.vector_blocks(table), table, alpha)
             return exact_search(blocks, vectors, k, threads=threads)
@@ -204,13 +203,14 @@ class Retriever:
             found.append(exact_search(blocks, vectors, k, threads=threads))
         return replace(merge(found, k), searched=gallery.live_rows(table))
 
-    def _through_index(self, gallery: Gallery, asked: "_Asked") -> "_ThroughIndex | None":
+    def _through_index(
+        self, gallery: Gallery, table: str, options: SearchOptions, alpha: float
+    ) -> "_ThroughIndex | None":
         """The index that answers, and how; None where everything is scored."""
-        options, table = asked.options, asked.table
         entry = None if options.exact else gallery.index_for(table)
         if entry is None:
             return None
-        index, lowered = self._lowered_index(gallery, entry, asked.alpha)
+        index, lowered = self._lowered_index(gallery, entry, alpha)
         if index is None:
             return None
         tuned, scores = Effort(), self.scores(table) if lowered is not None else None
