@@ -1,25 +1,15 @@
 """Searches an index: without dead rows, at the effort that is asked for, by the scores of record."""
 
 import math
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann.lowering import ListShares, lists_of, move_into_lowered_codes, search_lists, share_by_lists
-from mmsearch.ann.parts import (
-    parts_of,
-    search_parameters,
-    select_all_but,
-    select_only,
-    structure_of,
-    takes_selector,
-    unwrap_index,
-)
+from mmsearch.ann.code_search import CodeSearch
+from mmsearch.ann.parts import parts_of, structure_of
 from mmsearch.ann.records import Effort, IndexRecord
 from mmsearch.ann.selections import RowSelection, exact_is_cheaper
 from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, rescore, scores_of_record
@@ -27,19 +17,13 @@ from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, resco
 __all__ = ["AnnIndex"]
 
 _NO_ROWS = np.empty(0, np.int64)
-_FOUND_AT_ONCE = 1 << 22
 _SCORED_AT_ONCE = 1 << 16
 _SELECTED_AT_ONCE = 1 << 15
-# What a factory string ends in when FAISS itself scores by the vectors: their codes are whole, or it refines by them.
-_LOSSLESS = re.compile(r"(Flat|SQfp16|HNSW\d+|RFlat|Refine\((Flat|SQfp16)\))$")
 # For codes that lose something: beyond the last, more lists or finer codes are the better use of time.
 _FACTORS = (2, 3, 5, 7, 10, 14, 20, 40, 80)
 _MOST_CANDIDATES = 4096
 # So many times as many candidates as else are scored exactly where something is taken from scores.
 _MORE_SCORED = 1.5
-# And so many times as many are drawn by codes that hold nothing of it: what is best then may stand further down in
-# their order. Codes that keep the vectors need few candidates, but rows move as far.
-_DRAWN, _DRAWN_LOSSLESS = 11, 54
 # So many times as many among selected rows, of which the best may score much alike.
 _AMONG = 4
 
@@ -57,9 +41,7 @@ class AnnIndex:
         self.row_ids = row_ids
         self.record = record
         self.vectors = vectors
-        self._shares: ListShares | None = None
-        self._lowered_codes: Any | None = None
-        self._in_codes: NDArray[np.float64] | None = None
+        self._codes = CodeSearch(index, rows=record.rows, dim=record.dim, factory=record.factory)
 
     def lower(self, lowered: NDArray[np.float64]) -> bool:
         """Make searches with this `lowered` quick, where codes of this kind can hold it; whether they do.
@@ -67,16 +49,7 @@ class AnnIndex:
         lowered: as of `neighbours`, which knows it again by its identity. At most once for an index, and before others
         search it: codes are moved.
         """
-        if self._lowered_codes is not None:
-            raise ValueError("the codes of this index hold what is taken from scores: open it again for another")
-        if structure_of(ivf := self._ivf_or_other) != "ivf":
-            return False
-        shares = share_by_lists(ivf, lowered)
-        self._lowered_codes = move_into_lowered_codes(ivf, shares.left)
-        if self._lowered_codes is None:
-            return False
-        self._shares, self._in_codes = shares, lowered
-        return True
+        return self._codes.lower(lowered)
 
     def neighbours(
         self,
@@ -99,7 +72,7 @@ class AnnIndex:
         count = self.candidates(k, effort, lowered=lowered)
 
         def search(some: NDArray[np.float32], *, exhaustive: bool = False) -> Neighbours:
-            positions = self._candidates(some, count, dead_positions, effort, lowered, exhaustive=exhaustive)
+            positions = self._codes.candidates(some, count, dead_positions, effort, lowered, exhaustive=exhaustive)
             return self._rescore(some, positions, k, lowered)
 
         return _look_again(
@@ -112,11 +85,7 @@ class AnnIndex:
 
     def select(self, row_ids: NDArray[np.int64]) -> RowSelection:
         """Those of ascending row ids that it holds, to be searched among again and again."""
-        positions, ivf = self._find_positions(row_ids), self._ivf_or_other
-        if structure_of(ivf) != "ivf" or not takes_selector(self.faiss_index):
-            return RowSelection(positions)
-        per_list = np.bincount(self._list_of_row[positions], minlength=ivf.nlist)
-        return RowSelection(positions, per_list, select_only(positions, self.record.rows))
+        return self._codes.select(self._find_positions(row_ids))
 
     def neighbours_among(
         self,
@@ -139,14 +108,14 @@ class AnnIndex:
         count = _AMONG * self.candidates(k, effort, lowered=lowered)
 
         def search(some: NDArray[np.float32]) -> Neighbours:
-            found = self._candidates(some, count, _NO_ROWS, effort, lowered, selection)
+            found = self._codes.candidates(some, count, selection, effort, lowered)
             return self._rescore(some, found, k, lowered)
 
         return _look_again(search, queries, min(k, len(selection)), score_all)
 
     def in_words(self, effort: Effort | None = None) -> str:
         """How many of its lists a search visits, for people."""
-        effort, ivf = self._complete_effort(effort), self._ivf_or_other
+        effort, ivf = self._complete_effort(effort), self._codes.ivf_or_other
         if structure_of(ivf) != "ivf":
             return f"{self.record.rows:,} rows of the index"
         return f"{min(effort.nprobe or 1, ivf.nlist):,} of the {ivf.nlist:,} lists of the index"
@@ -162,7 +131,7 @@ class AnnIndex:
             rows=self.record.rows,
             lists=lists,
             nprobe=effort.nprobe or 1,
-            code_bytes=self._ivf_or_other.code_size,
+            code_bytes=self._codes.ivf_or_other.code_size,
             candidates=_AMONG * self.candidates(k, effort),
         )
 
@@ -181,7 +150,7 @@ class AnnIndex:
         first `candidates` of them.
         """
         dead_positions, effort = self._find_positions(dead), self._complete_effort(effort)
-        positions = self._candidates(queries, count, dead_positions, effort, lowered)
+        positions = self._codes.candidates(queries, count, dead_positions, effort, lowered)
         scores = np.full(positions.shape, -np.inf)
         step = max(1, _SCORED_AT_ONCE // positions.shape[1])
         for start in range(0, len(queries), step):
@@ -209,7 +178,7 @@ class AnnIndex:
         exhaustive: look at every code, whatever the effort.
         """
         effort = self._complete_effort(Effort(nprobe, ef_search, k_factor))
-        scores, positions = self._search(queries, k, self._find_positions(dead), effort, exhaustive=exhaustive)
+        scores, positions = self._codes.search(queries, k, self._find_positions(dead), effort, exhaustive=exhaustive)
         return self._row_ids_of(positions), scores
 
     def candidates(self, k: int, effort: Effort, *, lowered: NDArray[np.float64] | None = None) -> int:
@@ -220,14 +189,14 @@ class AnnIndex:
         in the order of the codes whether one hit is asked for or ten.
         """
         k = max(k, self.record.tuned_k)
-        count = k if self._codes_are_lossless else k * (effort.k_factor or 1)
+        count = k if self._codes.are_lossless else k * (effort.k_factor or 1)
         return count if lowered is None else math.ceil(_MORE_SCORED * count)
 
     def candidates_are_nested(self, lowered: NDArray[np.float64] | None = None) -> bool:
         """Whether a search for fewer candidates finds the first of those that one for more finds."""
-        if lowered is not None and lowered is not self._in_codes:
+        if not self._codes.hold(lowered):
             return False
-        return not self._codes_are_lossless and not any(
+        return not self._codes.are_lossless and not any(
             structure_of(part) == "hnsw" for part in parts_of(self.faiss_index)
         )
 
@@ -249,14 +218,9 @@ class AnnIndex:
             return [10, 40]
         return (
             [None]
-            if self._codes_are_lossless
+            if self._codes.are_lossless
             else [factor for factor in _FACTORS if factor == 2 or k * factor <= _MOST_CANDIDATES]
         )
-
-    @cached_property
-    def _codes_are_lossless(self) -> bool:
-        refined = any(structure_of(part) == "refine" for part in parts_of(self.faiss_index))
-        return refined or _LOSSLESS.search(self.record.factory) is not None
 
     @property
     def _stored_vectors(self) -> Vectors:
@@ -272,124 +236,9 @@ class AnnIndex:
         return Effort(effort.nprobe or own.nprobe, effort.ef_search or own.ef_search, effort.k_factor or own.k_factor)
 
     @cached_property
-    def _ivf_or_other(self) -> Any:
-        """What is asked in the end, behind transforms."""
-        return unwrap_index(self.faiss_index, np.empty((0, self.record.dim), np.float32))[0]
-
-    @cached_property
     def _is_flat(self) -> bool:
         """Whether it is nothing but the vectors, one after the other."""
-        return self._codes_are_lossless and all(structure_of(part) == "scan" for part in parts_of(self.faiss_index))
-
-    def _candidates(
-        self,
-        queries: NDArray[np.float32],
-        count: int,
-        dead_positions: NDArray[np.int64],
-        effort: Effort,
-        lowered: NDArray[np.float64] | None,
-        selection: RowSelection | None = None,
-        *,
-        exhaustive: bool = False,
-    ) -> NDArray[np.int64]:
-        """The positions of the rows that are scored again, (n, at most count), -1 for padding."""
-        if lowered is None and selection is None:
-            return self._search(queries, count, dead_positions, effort, exhaustive=exhaustive)[1]
-        which = dead_positions if selection is None else selection
-        if lowered is None or lowered is self._in_codes:
-            shares = None if lowered is None else self._shares
-            return self._search_lists(queries, count, which, effort, shares, exhaustive=exhaustive)[1]
-        drawn = (_DRAWN_LOSSLESS if self._codes_are_lossless else _DRAWN) * count
-        selectable = takes_selector(self.faiss_index) or not len(dead_positions)
-        if structure_of(self._ivf_or_other) == "ivf" and selectable:
-            shares = self._share(lowered)
-            found = self._search_lists(queries, drawn, which, effort, shares, exhaustive=exhaustive)
-            return _best_corrected(*found, shares.left, count)
-        found = self._search(queries, drawn, dead_positions, effort, exhaustive=exhaustive)
-        return _best_corrected(*found, lowered, count)
-
-    def _share(self, lowered: NDArray[np.float64]) -> ListShares:
-        """Of what the codes do not hold; kept for the next search where they hold nothing."""
-        if self._lowered_codes is not None:
-            return share_by_lists(self._lowered_codes, lowered)
-        shares = self._shares
-        if shares is None or shares.whole is not lowered:
-            shares = self._shares = share_by_lists(self._ivf_or_other, lowered)
-        return shares
-
-    def _search(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        dead_positions: NDArray[np.int64],
-        effort: Effort,
-        *,
-        exhaustive: bool = False,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """FAISS's scores and positions, (n, min(k, rows)); -inf and -1 for padding, at the end."""
-        if queries.ndim != 2 or queries.shape[1] != self.record.dim or k < 1:
-            raise ValueError(f"cannot search dim {self.record.dim} for {k} rows near {queries.shape}")
-        if self._lowered_codes is not None:
-            return self._search_lists(queries, k, dead_positions, effort, None, exhaustive=exhaustive)
-        k = min(k, self.record.rows)
-        queries = np.ascontiguousarray(queries, np.float32)
-        index = self.faiss_index
-        if exhaustive:
-            index, queries = unwrap_index(index, queries)
-            effort = replace(effort, nprobe=self.record.rows)
-        if len(dead_positions) == 0:
-            scores, positions = index.search(queries, k, params=search_parameters(index, None, effort, k))
-        elif takes_selector(index):
-            selector = select_all_but(dead_positions, self.record.rows)
-            scores, positions = index.search(queries, k, params=search_parameters(index, selector, effort, k))
-        else:
-            scores, positions = _search_without_selector(index, queries, k, dead_positions, effort)
-        return np.where(positions < 0, np.float32(-np.inf), scores), positions
-
-    def _search_lists(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        which: NDArray[np.int64] | RowSelection,
-        effort: Effort,
-        shares: ListShares | None,
-        *,
-        exhaustive: bool,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """As `_search`, of an IVF index, by what is left of the scores but for what codes do not hold of it. which: the
-        positions of the dead, or the rows that are selected."""
-        ivf, seen_queries = unwrap_index(self.faiss_index, np.ascontiguousarray(queries, np.float32))
-        among = None
-        if isinstance(which, RowSelection):
-            assert which.per_list is not None
-            selector, among = which.selector, (which.per_list, self._list_sizes)
-        else:
-            selector = select_all_but(which, self.record.rows) if len(which) else None
-        scores, positions = search_lists(
-            ivf,
-            seen_queries,
-            min(k, self.record.rows),
-            shares,
-            selector=selector,
-            among=among,
-            nprobe=self.record.rows if exhaustive else effort.nprobe or 1,
-            lowered_codes=self._lowered_codes,
-            is_lowered=shares is not None and shares.whole is self._in_codes,
-        )
-        return np.where(positions < 0, np.float32(-np.inf), scores), positions
-
-    @cached_property
-    def _list_of_row(self) -> NDArray[np.int32]:
-        """(rows,), the list of each position, of an IVF index."""
-        lists = np.zeros(self.record.rows, np.int32)
-        for number, positions in lists_of(self._lowered_codes or self._ivf_or_other):
-            lists[positions] = number
-        return lists
-
-    @cached_property
-    def _list_sizes(self) -> NDArray[np.int64]:
-        """(lists,), of an IVF index."""
-        return np.bincount(self._list_of_row, minlength=self._ivf_or_other.nlist)
+        return self._codes.are_lossless and all(structure_of(part) == "scan" for part in parts_of(self.faiss_index))
 
     def _selected_blocks(self, selection: RowSelection, lowered: NDArray[np.float64] | None) -> Iterator[VectorBlock]:
         for start in range(0, len(selection), _SELECTED_AT_ONCE):
@@ -462,18 +311,6 @@ def _look_again(search: _Search, queries: NDArray[np.float32], enough: int, *fur
     return neighbours
 
 
-def _best_corrected(
-    scores: NDArray[np.float32], positions: NDArray[np.int64], lowered: NDArray[np.floating[Any]], count: int
-) -> NDArray[np.int64]:
-    """Of positions (n, m) the `count` best of each row by what is left of their scores, in any order."""
-    if positions.shape[1] <= count:
-        return positions
-    taken = lowered[positions].astype(np.float32, copy=False)
-    columns = np.argpartition(np.where(positions < 0, np.inf, taken - scores), count - 1, axis=1)[:, :count]
-    best: NDArray[np.int64] = np.take_along_axis(positions, columns, axis=1)
-    return best
-
-
 def _replace_hits(neighbours: Neighbours, queries: NDArray[np.intp], replacement: Neighbours) -> Neighbours:
     """The neighbours with the hits of some queries replaced."""
     width = max(neighbours.row_ids.shape[1], replacement.row_ids.shape[1])
@@ -490,24 +327,3 @@ def _replace_hits(neighbours: Neighbours, queries: NDArray[np.intp], replacement
         corrected = merged(neighbours.ranking, replacement.ranking, -np.inf)
     row_ids = merged(neighbours.row_ids, replacement.row_ids, -1)
     return Neighbours(row_ids, merged(neighbours.scores, replacement.scores, -np.inf), corrected)
-
-
-def _search_without_selector(
-    index: Any, queries: NDArray[np.float32], k: int, dead_positions: NDArray[np.int64], effort: Effort
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """For kinds without a selector: ask for as many more rows as are dead, then drop those."""
-    more = min(k + len(dead_positions), index.ntotal)
-    scores = np.empty((len(queries), k), np.float32)
-    positions = np.empty((len(queries), k), np.int64)
-    step = max(1, _FOUND_AT_ONCE // more)
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        all_scores, all_positions = index.search(
-            queries[rows], more, params=search_parameters(index, None, effort, more)
-        )
-        unwanted = (all_positions < 0) | np.isin(all_positions, dead_positions)
-        all_positions[unwanted] = -1
-        order = np.argsort(unwanted, axis=1, kind="stable")[:, :k]  # the wanted first, in their order
-        scores[rows] = np.take_along_axis(all_scores, order, axis=1)
-        positions[rows] = np.take_along_axis(all_positions, order, axis=1)
-    return scores, positions
