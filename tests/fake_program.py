@@ -2,10 +2,10 @@
 
 import pytest
 
-from mmsearch.cli import main
+from mmsearch.__main__ import run
 from tests.fakes import provide
 
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch:
         provide(patch)
-        main()
+        run()

@@ -51,6 +51,40 @@ def test_both_ways_to_start_are_one_program(arguments: list[str]) -> None:
     assert done.stdout == f"mmsearch {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("end", "code", "torn_down"),
+    [
+        ("", 0, False),
+        ("sys.exit(3)", 3, False),
+        ("sys.exit('why')", 1, True),
+        ("raise ValueError", 1, True),
+    ],
+)
+def test_the_end_is_quick_and_loses_nothing(end: str, code: int, torn_down: bool, tmp_path: Path) -> None:
+    """What was written arrives and what asked to be called at the end is called; then the process ends without taking
+    Python down, in which a library's thread that still runs would abort it."""
+    source = f"""
+import atexit, os, sys
+import mmsearch.cli
+from mmsearch.__main__ import run
+
+atexit.register(os.write, 2, b"torn down")  # registered before, therefore called after
+
+def main():
+    atexit.register(os.write, 2, b"asked;")
+    sys.stdout.write("written")
+    sys.stdout.flush() if {torn_down} else None
+    {end}
+
+mmsearch.cli.main = main
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "written")
+    assert "asked;" in done.stderr
+    assert done.stderr.endswith("torn down") == torn_down
+
+
 def test_embed_says_what_it_did(photos: Path, mmsearch: Command) -> None:
     (photos / "empty.jpg").touch()
     done = mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g")

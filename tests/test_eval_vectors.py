@@ -1,6 +1,7 @@
 """Vectors that somebody else made: figures of an independent evaluation and of ir_measures, and every bad input."""
 
 import json
+import os
 from pathlib import Path
 
 import ir_measures
@@ -120,6 +121,14 @@ def test_systems_are_compared_with_the_first_on_the_same_queries(tmp_path: Path)
     assert [problem.split(" have lengths")[0] for problem in report.problems] == [
         f"the vectors in {tmp_path / name}.npy" for name in ("near", "far")
     ]
+
+
+def test_a_file_with_a_name_that_is_no_text_is_read(tmp_path: Path) -> None:
+    vectors = random_unit_vectors(np.random.default_rng(1), 5, 4)
+    odd = tmp_path / os.fsdecode(b"caf\xe9.parquet")
+    pq.write_table(pa.table({"embedding": list(vectors)}), tmp_path / "good.parquet")
+    (tmp_path / "good.parquet").rename(odd)
+    assert evaluate_vectors([(str(odd), str(odd))]).systems[0].text_to_image.recall[1] == 1
 
 
 def test_the_command_takes_parts_of_files_and_writes_json(clip: str, tmp_path: Path, mmsearch: Command) -> None:

@@ -6,6 +6,7 @@ from mmsearch.benchmarks.json_files import FOLDER_COLUMNS, read_records
 from mmsearch.benchmarks.model import Draft
 from mmsearch.errors import BenchmarkError
 from mmsearch.sources.caption_tables import ColumnNames
+from mmsearch.stores import utf8_name
 
 __all__ = ["MAGIC", "read_parquet"]
 
@@ -21,8 +22,7 @@ def read_parquet(file: Path, names: ColumnNames) -> Draft:
 
     wanted = {*names.image_names(), *names.caption_names(), *FOLDER_COLUMNS, "split"}
     try:
-        # As a stream: Arrow takes no name that is not UTF-8.
-        with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
+        with utf8_name(file) as path, pq.ParquetFile(path) as opened:
             columns = [name for name in opened.schema_arrow.names if name.lower() in wanted]
             rows = opened.read(columns=columns).to_pylist() if columns else [dict.fromkeys(opened.schema_arrow.names)]
     except (pa.ArrowException, OSError) as error:

@@ -17,7 +17,7 @@ from mmsearch.locations import expanded
 from mmsearch.metrics import Ids, Relevance, Vectors
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.runs import read_qrels
-from mmsearch.stores import read_lines
+from mmsearch.stores import read_lines, utf8_name
 
 __all__ = ["evaluate_vectors"]
 
@@ -129,8 +129,7 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
     import pyarrow.parquet as pq
 
     try:
-        # As a stream: Arrow takes no name that is not UTF-8.
-        with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
+        with utf8_name(file) as path, pq.ParquetFile(path) as opened:
             names = opened.schema_arrow.names
             if "embedding" not in names:
                 raise BenchmarkError(f"vectors: {file} has no column embedding, but {', '.join(names)}")
@@ -139,7 +138,7 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
         column = table.column("embedding").combine_chunks()
         lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
         flat = column.flatten()
-    except (pa.ArrowException, AttributeError, OSError) as error:  # a name of any bytes
+    except (pa.ArrowException, AttributeError, OSError) as error:
         raise BenchmarkError(f"vectors: {file} is no Parquet file with a list in embedding: {error}") from None
     if len(lengths) > 1 or flat.null_count:
         shown = ", ".join("none" if each is None else str(each) for each in sorted(lengths, key=lambda n: n or 0)[:5])

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmsearch.stores import require_file
+from mmsearch.stores import utf8_name
 
 __all__ = ["PATH_COLUMNS", "ImageRows", "Unreadable", "column_names", "columns", "image_rows", "is_image_table"]
 
@@ -46,13 +46,13 @@ def _open(location: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    require_file(Path(location))  # it would wait for a pipe
-    try:
-        return pq.ParquetFile(location, pre_buffer=False, buffer_size=1 << 20)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, (PermissionError, FileNotFoundError)):
-            raise
-        raise Unreadable(f"not a Parquet file ({' '.join(str(error).split())[:100]})") from error
+    with utf8_name(Path(location)) as path:
+        try:
+            return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, (PermissionError, FileNotFoundError)):
+                raise
+            raise Unreadable(f"not a Parquet file ({' '.join(str(error).split())[:100]})") from error
 
 
 def _image_column(schema: Any) -> tuple[str, ...] | None:

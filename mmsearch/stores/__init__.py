@@ -21,6 +21,7 @@ from mmsearch.stores.files import (
     real,
     require_file,
     special_file,
+    utf8_name,
 )
 from mmsearch.stores.local import LocalStore
 from mmsearch.stores.ranged_file import RangedFile
@@ -52,4 +53,5 @@ __all__ = [
     "real",
     "special_file",
     "require_file",
+    "utf8_name",
 ]

@@ -1,10 +1,12 @@
 """Looks at and reads files and folders, on disks and in object stores alike."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,6 +34,7 @@ __all__ = [
     "real",
     "special_file",
     "require_file",
+    "utf8_name",
 ]
 
 
@@ -125,6 +128,25 @@ def open_file(file: Path, most: int | None = None) -> BinaryIO:
         raise _too_large(str(file), most)
     handle = os.open(file, os.O_RDONLY | (0 if of_shell else getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_BINARY", 0))
     return os.fdopen(handle, "rb")
+
+
+@contextlib.contextmanager
+def utf8_name(file: Path) -> Iterator[str]:
+    """A name by which a library finds the file that takes no name but UTF-8, as Arrow does.
+
+    Raises OSError where it is no file, or cannot be opened.
+
+    A stream of Python would not do: Arrow's threads let go of it when they like, and where that is as the interpreter
+    ends, the process aborts.
+    """
+    require_file(file)  # it would wait for a pipe
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        with file.open("rb") as stream:
+            yield f"/dev/fd/{stream.fileno()}"
+    else:
+        yield str(file)
 
 
 def require_file(file: Path) -> tuple[int, bool]:

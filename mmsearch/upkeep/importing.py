@@ -18,7 +18,7 @@ from mmsearch.identity import EncoderIdentity
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow
 from mmsearch.locations import Location, expanded, located
 from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.stores import is_folder
+from mmsearch.stores import is_folder, utf8_name
 from mmsearch.versions import Provenance, Root
 
 __all__ = ["ImportReport", "import_vectors"]
@@ -121,7 +121,7 @@ class _ImportPart:
 
         first = 0
         try:
-            with pq.ParquetFile(self.metadata) as file:
+            with utf8_name(self.metadata) as path, pq.ParquetFile(path) as file:
                 columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
                 for rows in file.iter_batches(_BATCH, columns=columns):
                     yield first, rows.to_pylist()
