@@ -97,7 +97,8 @@ class BoundedFilter:
     def __init__(self, expression: str, columns: Iterable[pa.Field], processes: FilterProcesses) -> None:
         """As `RowFilter`. Raises FilterError."""
         self._expression, self._schema, self._processes = expression, pa.schema(columns), processes
-        fields, _ = processes.ask(expression, self._schema, self._schema.empty_table(), processes.seconds)
+        none = pa.Table.from_batches([], self._schema)
+        fields, _ = processes.ask(expression, self._schema, none, processes.seconds)
         self.columns: list[str] = fields["columns"]
 
     def in_time(self) -> Callable[[pa.Table], NDArray[np.int64]]:

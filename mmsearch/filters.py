@@ -8,6 +8,7 @@ extensions or the network, and its settings are locked.
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import duckdb
@@ -100,8 +101,7 @@ class RowFilter:
         self._expression = expression = composed(expression)
         self._schema = pa.schema(columns)
         self._one_at_a_time = threading.Lock()
-        self._connection = duckdb.connect(":memory:", config=_SETTINGS | (_BOUNDED_SETTINGS if bounded else {}))
-        self._connection.execute("SET lock_configuration = true")
+        self._connection = _database(bounded).cursor()
         parsed = self._parsed()
         self.columns = self._columns_of(parsed)
         if bounded:
@@ -177,7 +177,7 @@ class RowFilter:
                 raise self._bad(f"the type {node['type_name']} is more than filters may use here")
 
     def _check_type(self) -> None:
-        none = self._schema.empty_table()
+        none = pa.Table.from_batches([], self._schema)  # schema.empty_table() imports pandas where there is one
         self.row_ids(none)  # aggregates are refused here: a WHERE takes none
         kind = self._run(f"SELECT ({self._expression}\n) FROM rows", none, lambda found: str(found.description[0][1]))
         if kind.upper() not in ("BOOLEAN", "BOOL"):
@@ -197,6 +197,14 @@ class RowFilter:
         columns = ", ".join(f"{field.name} ({_type(field.type)})" for field in self._schema)
         shown = self._expression if len(self._expression) <= _SHOWN else f"{self._expression[:_SHOWN]}…"
         return FilterError(f"the filter {shown!r} cannot be used: {first}. Columns: {columns}")
+
+
+@lru_cache
+def _database(bounded: bool) -> duckdb.DuckDBPyConnection:
+    """An empty database: each filter has a connection of its own to it, which takes less than one of its own."""
+    database = duckdb.connect(":memory:", config=_SETTINGS | (_BOUNDED_SETTINGS if bounded else {}))
+    database.execute("SET lock_configuration = true")
+    return database
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -75,9 +75,24 @@ def composed_column(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
     Not by Arrow's own utf8_normalize: releases that are still in use (21, say) decompose where they are to compose.
     """
-    import pyarrow.compute as pc
+    if _is_ascii(texts):
+        return texts
+    import pyarrow.compute as pc  # late: it takes a tenth of a second, and pandas too where there is one
 
     return _spelled(texts, pc.invert(pc.fill_null(pc.string_is_ascii(texts), True)), composed)
+
+
+def _is_ascii(texts: "pa.ChunkedArray") -> bool:
+    """Whether a column of type string holds nothing else."""
+    import numpy as np
+
+    for chunk in texts.chunks:
+        _, ends, data = chunk.buffers()
+        if data is not None:
+            first, last = np.frombuffer(ends, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1][[0, -1]]
+            if np.frombuffer(data, np.uint8)[first:last].max(initial=0) > 127:
+                return False
+    return True
 
 
 def printable_column(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":

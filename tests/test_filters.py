@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from mmsearch.filter_process import BoundedFilter, FilterProcesses
 from mmsearch.filters import RowFilter
 from mmsearch.gallery import Gallery, tables
 from mmsearch.indexing import index
+from mmsearch.names import composed_column
 from mmsearch.search import filtering
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import Query, TextPart
@@ -455,6 +457,47 @@ def test_what_a_filter_admits_is_asked_once_a_minute(opened: OpenGallery, monkey
     monkeypatch.setattr(filtering, "_KEPT_SECONDS", 0.0)
     opened.search(query, k=5, where=where)
     assert len(asked) == 2 * once - 1  # when it is opened it is asked of no rows
+
+
+def test_a_filter_takes_many_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs a millisecond a piece, and a scan's pieces are small; but rows of long texts are not all joined."""
+    pieces = [pa.table({"row_id": [n], "text": ["x" * 100]}) for n in range(10)]
+    assert [rows.num_rows for rows in filtering._in_large_pieces(iter(pieces))] == [10]
+    monkeypatch.setattr(filtering, "_PIECE_ROWS", 4)
+    assert [rows.num_rows for rows in filtering._in_large_pieces(iter(pieces))] == [4, 4, 2]
+    monkeypatch.setattr(filtering, "_PIECE_ROWS", 100)
+    monkeypatch.setattr(filtering, "_PIECE_BYTES", 300)
+    assert [rows.num_rows for rows in filtering._in_large_pieces(iter(pieces))] == [3, 3, 3, 1]
+    assert [*filtering._in_large_pieces(iter([]))] == []
+
+
+def test_a_filter_loads_no_more_than_duckdb() -> None:
+    """Arrow's functions take a tenth of a second to load, and bring pandas along, where there is one, in a third."""
+    source = """
+import sys
+import unicodedata
+import pyarrow as pa
+from mmsearch.filters import RowFilter
+schema = pa.schema([("row_id", pa.int64()), ("path", pa.string()), ("width", pa.int32())])
+path, width = pa.py_buffer(b"abc"), pa.py_buffer((7).to_bytes(4, sys.byteorder))
+columns = [
+    pa.Array.from_buffers(pa.int64(), 1, [None, pa.py_buffer(bytes(8))]),
+    pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(bytes(4) + (3).to_bytes(4, sys.byteorder)), path]),
+    pa.Array.from_buffers(pa.int32(), 1, [None, width]),
+]
+print(RowFilter("width > 3 and path like 'a%'", schema).row_ids(pa.Table.from_arrays(columns, schema=schema)).tolist())
+print([name for name in ("pandas", "pyarrow.compute") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout == "[0]\n[]\n"
+
+
+def test_text_of_any_form_is_composed_in_columns_cut_from_others() -> None:
+    texts = pa.array(["plain", "cafe\u0301", None, "ascii", ""])
+    for cut in (texts, texts.slice(1), texts.slice(2), texts.slice(3, 1), texts.slice(4), texts.slice(5)):
+        column = pa.chunked_array([cut, texts.slice(3)])
+        right = [None if text is None else unicodedata.normalize("NFC", text) for text in column.to_pylist()]
+        assert composed_column(column).to_pylist() == right
 
 
 def test_with_an_index_as_without(opened: OpenGallery) -> None:

@@ -27,6 +27,8 @@ __all__ = ["FileRows", "Gallery", "read_consistently", "missing_file_error"]
 _R = TypeVar("_R")
 _T = TypeVar("_T")
 
+_ROWS_AT_ONCE = 1 << 14  # whose vectors are read
+
 
 @dataclass(frozen=True, slots=True)
 class FileRows:
@@ -122,20 +124,25 @@ class Gallery:
         for rows in self.scan(table, ["embedding"], skip=skip):
             yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
 
-    def admitted_blocks(
-        self, table: str, columns: Sequence[str], admits: Callable[[pa.Table], NDArray[np.int64]]
-    ) -> Iterator[VectorBlock]:
-        """The vectors of those live rows that a filter admits, in one pass and bounded pieces.
+    def blocks_of(self, table: str, row_ids: NDArray[np.int64]) -> Iterator[VectorBlock]:
+        """The vectors of these rows (ascending ids), in bounded pieces; only the row groups that hold them are read.
 
-        admits: rows with `row_id` and `columns` -> the ids of those wanted, ascending. Nothing else is read of a row
-        group in which there are none.
+        An id that is in no shard is passed over.
         """
+        for shard, wanted in self._in_shards(table, row_ids):
+            for start in range(0, len(wanted), _ROWS_AT_ONCE):
+                rows = self._read_rows(table, shard, wanted[start : start + _ROWS_AT_ONCE], ["embedding"])
+                yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
+
+    def _in_shards(self, table: str, row_ids: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64]]]:
+        """The shards that may hold some of these rows (ascending ids), each with those."""
         for shard in self.manifest.shards[table]:
-            for rows in self._live(table, shard, columns):
-                wanted = admits(rows)
-                if wanted.size:
-                    admitted = self._read_rows(table, shard, wanted, ["embedding"])
-                    yield VectorBlock(tables.row_ids_of(admitted), tables.to_matrix(admitted.column("embedding")))
+            first, last = (
+                np.searchsorted(row_ids, shard.min_row_id),
+                np.searchsorted(row_ids, shard.max_row_id, "right"),
+            )
+            if first < last:
+                yield shard, row_ids[first:last]
 
     def rows(self, table: str, row_ids: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """The rows with these ids in the order asked, dead or alive; only the row groups that hold them are read.
@@ -143,13 +150,9 @@ class Gallery:
         Raises GalleryError where an id is in no shard.
         """
         wanted = ascending(row_ids)
-        pieces = []
-        for shard in self.manifest.shards[table]:
-            shard_ids = wanted[
-                np.searchsorted(wanted, shard.min_row_id) : np.searchsorted(wanted, shard.max_row_id, "right")
-            ]
-            if shard_ids.size:
-                pieces.append(self._read_rows(table, shard, shard_ids, columns))
+        pieces = [
+            self._read_rows(table, shard, shard_ids, columns) for shard, shard_ids in self._in_shards(table, wanted)
+        ]
         rows = pa.concat_tables(pieces) if pieces else self._no_rows(table, columns)
         present = tables.row_ids_of(rows)
         if len(present) != len(wanted):
@@ -306,7 +309,7 @@ class Gallery:
 
     def _no_rows(self, table: str, columns: Sequence[str]) -> pa.Table:
         fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]
-        return pa.schema(fields).empty_table()
+        return pa.Table.from_batches([], pa.schema(fields))
 
     def vectors(self, table: str, row_ids: NDArray[np.int64]) -> Vectors:
         """The stored vectors (n, dim) of these rows, in the order asked."""

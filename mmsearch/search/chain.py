@@ -89,7 +89,7 @@ class Retrieves(Protocol):
         """What makes the scores of a table comparable with those of another."""
         ...
 
-    def open_filter(self, table: str, where: str) -> object:
+    def check_filter(self, table: str, where: str) -> None:
         """Raise FilterError where an expression is no filter of a table."""
         ...
 
@@ -197,7 +197,7 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -
     query = asked.query
     require_items(gallery, query.table)
     if query.where is not None:
-        retriever.open_filter(query.table, query.where)
+        retriever.check_filter(query.table, query.where)
     scores = retriever.scores(query.table)
     asked.alpha = alpha_for(query, scores)
     asked.chances = chances_for(query, scores, asked.alpha)

@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -23,8 +23,6 @@ from mmsearch.search.through_index import search_index
 from mmsearch.versions import IndexEntry
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from mmsearch.filter_process import FilterProcesses
     from mmsearch.scoring import Moments, ScoresRecord
     from mmsearch.scoring.stored import TableScores
@@ -52,8 +50,8 @@ EXACT = SearchOptions(exact=True)
 # So few are bound by reading the vectors, not by multiplying with them.
 _FEW_QUERIES = 16
 _SEARCHING = min(4, os.cpu_count() or 1)  # threads of an exact search; more wait for the memory
+_MANY_ROWS = 1 << 16
 _MOMENTS_ROWS = 4096  # the standard deviation to a hundredth
-_ROWS_AT_ONCE = 1 << 15
 
 
 class Retriever:
@@ -163,12 +161,16 @@ class Retriever:
                 self._moments[table] = read_consistently(self.gallery, lambda gallery: _sample_moments(gallery, table))
             return self._moments[table]
 
-    def open_filter(self, table: str, where: str) -> "tuple[Sequence[str], Callable[[pa.Table], NDArray[np.int64]]]":
-        """(the columns that a filter reads, rows with these and `row_id` -> the ids of those that it admits).
+    def check_filter(self, table: str, where: str) -> None:
+        """Raise FilterError where the expression is no filter of the table. It may still fail on a row."""
+        self._filters.open(table, where)
 
-        Raises FilterError where the expression is no filter of the table; the function raises it too.
+    def admitted(self, gallery: Gallery, table: str, where: str) -> NDArray[np.int64]:
+        """The ids of the live rows that a filter admits, ascending, as it was at most a minute ago.
+
+        Raises FilterError.
         """
-        return self._filters.open(table, where)
+        return self._filters.admitted(gallery, table, where).row_ids
 
     def close(self) -> None:
         """End the processes that run filters, of this version and of those made from it."""
@@ -177,30 +179,30 @@ class Retriever:
     def _search_admitted(self, gallery: Gallery, asked: "_Asked", where: str) -> Neighbours:
         vectors, k, table, options, alpha = asked
         through = self._through_index(gallery, table, options, alpha)
+        admitted = self._filters.admitted(gallery, table, where)
         if through is None:
-            everything = gallery.admitted_blocks(table, *self.open_filter(table, where))
-            return exact_search(self._with_lowered(everything, table, alpha), vectors, k)
-        admitted, index = self._filters.admitted(gallery, table, where), through.ann
+            blocks = self._with_lowered(gallery.blocks_of(table, admitted.row_ids), table, alpha)
+            return exact_search(blocks, vectors, k, threads=_threads(gallery, len(admitted.row_ids)))
+        index = through.ann
         selection = admitted.among(index)
         found = [index.neighbours_among(vectors, k, selection, effort=through.effort, lowered=through.lowered)]
         if len(outside := admitted.outside(index)):
-            blocks = self._with_lowered(_blocks_of(gallery, table, outside), table, alpha)
+            blocks = self._with_lowered(gallery.blocks_of(table, outside), table, alpha)
             found.append(exact_search(blocks, vectors, k))
         return replace(merge(found, k), searched=len(admitted.row_ids))
 
     def _search(self, gallery: Gallery, asked: "_Asked") -> Neighbours:
         vectors, k, table, options, alpha = asked
-        threads = _SEARCHING if isinstance(gallery, InMemoryGallery) else 1  # what is read comes at the disk's pace
         through = self._through_index(gallery, table, options, alpha)
         if through is None:
             blocks = self._with_lowered(gallery.vector_blocks(table), table, alpha)
-            return exact_search(blocks, vectors, k, threads=threads)
+            return exact_search(blocks, vectors, k, threads=_threads(gallery, gallery.live_rows(table)))
         index, effort, lowered = through.ann, through.effort, through.lowered
         found = [search_index(index, gallery, table, vectors, k, effort=effort, lowered=lowered)]
         uncovered = iter(gallery.vector_blocks(table, skip=through.entry.covers))
         if (first := next(uncovered, None)) is not None:  # threads that find nothing to do cost as much as the index
             blocks = self._with_lowered(chain([first], uncovered), table, alpha)
-            found.append(exact_search(blocks, vectors, k, threads=threads))
+            found.append(exact_search(blocks, vectors, k, threads=_threads(gallery, gallery.live_rows(table))))
         return replace(merge(found, k), searched=gallery.live_rows(table))
 
     def _through_index(
@@ -286,11 +288,10 @@ class _ThroughIndex(NamedTuple):
     lowered: NDArray[np.float64] | None
 
 
-def _blocks_of(gallery: Gallery, table: str, row_ids: NDArray[np.int64]) -> Iterator[VectorBlock]:
-    """The vectors of some rows, in bounded pieces. row_ids: ascending."""
-    for start in range(0, len(row_ids), _ROWS_AT_ONCE):
-        some = row_ids[start : start + _ROWS_AT_ONCE]
-        yield VectorBlock(some, gallery.vectors(table, some))
+def _threads(gallery: Gallery, rows: int) -> int:
+    """Of an exact search of so many rows: what is read comes at the disk's pace, and few rows take less than threads
+    do."""
+    return _SEARCHING if isinstance(gallery, InMemoryGallery) and rows > _MANY_ROWS else 1
 
 
 def _sample_moments(gallery: Gallery, table: str) -> "Moments":

@@ -1,9 +1,6 @@
 """Some of a gallery, from all over it: what to look at before anything is asked."""
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours
@@ -22,8 +19,13 @@ def sample(opened: OpenGallery, n: int, *, where: str | None = None) -> list[Hit
 
     Their score is 0: nothing was asked. Raises FilterError.
     """
-    columns, admits = ((), _row_ids) if where is None else opened.retriever.open_filter(IMAGES.name, where)
-    some = read_consistently(opened.gallery, lambda now: _spread(now, IMAGES.name, n, columns, admits))
+
+    def spread(now: Gallery) -> NDArray[np.int64]:
+        if where is None:
+            return _spread(_all(now, IMAGES.name), n)
+        return _spread(opened.retriever.admitted(now, IMAGES.name, where), n)
+
+    some = read_consistently(opened.gallery, spread)
     return opened.hits(Neighbours(some[None], np.zeros((1, len(some)))), IMAGES.name)[0] if some.size else []
 
 
@@ -31,26 +33,20 @@ def sample_captions(opened: OpenGallery, n: int) -> list[str]:
     """At most n captions from all over the gallery, short ones first: examples of what can be asked."""
 
     def some(now: Gallery) -> list[str]:
-        row_ids = _spread(now, CAPTIONS.name, _LOOKED_AT, (), _row_ids)
+        row_ids = _spread(_all(now, CAPTIONS.name), _LOOKED_AT)
         return [row.caption for row in now.records(CAPTIONS, row_ids)] if row_ids.size else []
 
     return sorted(dict.fromkeys(read_consistently(opened.gallery, some)), key=len)[:n]
 
 
-def _spread(
-    gallery: Gallery,
-    table: str,
-    n: int,
-    columns: Sequence[str],
-    admits: Callable[[pa.Table], NDArray[np.int64]],
-) -> NDArray[np.int64]:
-    """At most n ids, ascending, at even distances among those admitted."""
-    pieces = [admits(rows) for rows in gallery.scan(table, columns)]
-    row_ids = np.sort(np.concatenate(pieces)) if pieces else np.zeros(0, np.int64)
+def _spread(row_ids: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """At most n of these ids, at even distances."""
     positions = np.linspace(0, len(row_ids) - 1, min(n, len(row_ids))).round().astype(np.int64)
     chosen: NDArray[np.int64] = row_ids[positions]
     return chosen
 
 
-def _row_ids(rows: pa.Table) -> NDArray[np.int64]:
-    return np.asarray(rows.column("row_id").to_numpy(), np.int64)
+def _all(gallery: Gallery, table: str) -> NDArray[np.int64]:
+    """The ids of a table's live rows, ascending."""
+    pieces = [rows.column("row_id").to_numpy() for rows in gallery.scan(table, ())]
+    return np.sort(np.concatenate(pieces)) if pieces else np.zeros(0, np.int64)

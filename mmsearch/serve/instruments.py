@@ -106,5 +106,5 @@ class TimedRetriever:
     def moments(self, table: str) -> Moments:
         return self._retriever.moments(table)
 
-    def open_filter(self, table: str, where: str) -> object:
-        return self._retriever.open_filter(table, where)
+    def check_filter(self, table: str, where: str) -> None:
+        self._retriever.check_filter(table, where)
