@@ -104,25 +104,40 @@ class Gallery:
 
     def scan(self, table: str, columns: Sequence[str], *, skip: Coverage = ()) -> Iterator[pa.Table]:
         """Live rows whose ids lie outside `skip`, with `row_id`, in bounded pieces; ids ascend within a piece."""
+        for shard in self._shards_outside(table, skip):
+            yield from self._live(table, shard, columns, skip)
+
+    def _shards_outside(self, table: str, skip: Coverage) -> Iterator[Shard]:
+        """The shards that may hold rows whose ids lie outside `skip`."""
         for shard in self.manifest.shards[table]:
             if not any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
-                yield from self._live(table, shard, columns, skip)
+                yield shard
 
     def _live(self, table: str, shard: Shard, columns: Sequence[str], skip: Coverage = ()) -> Iterator[pa.Table]:
-        dead = self.dead_row_ids(table)
         for rows in self._scan_shard(table, shard, columns):
-            row_ids = tables.row_ids_of(rows)
-            keep = ~tables.contains(dead, row_ids)
-            for low, high in skip:
-                keep &= (row_ids < low) | (row_ids >= high)
-            kept = tables.filter_rows(rows, keep)
+            kept = tables.filter_rows(rows, self._is_wanted(table, tables.row_ids_of(rows), skip))
             if kept.num_rows:
                 yield kept
 
+    def _is_wanted(self, table: str, row_ids: NDArray[np.int64], skip: Coverage) -> NDArray[np.bool_]:
+        """Which rows are live and outside `skip`."""
+        wanted = ~tables.contains(self.dead_row_ids(table), row_ids)
+        for low, high in skip:
+            wanted &= (row_ids < low) | (row_ids >= high)
+        return wanted
+
     def vector_blocks(self, table: str, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
         """The vectors of live rows whose ids lie outside `skip`; row ids ascend within a block."""
-        for rows in self.scan(table, ["embedding"], skip=skip):
-            yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
+        for shard in self._shards_outside(table, skip):
+            yield from self._live_vectors(table, shard, skip)
+
+    def _live_vectors(self, table: str, shard: Shard, skip: Coverage) -> Iterator[VectorBlock]:
+        for row_ids, vectors in tables.scan_vectors(self.store, table, shard, self.schema(table)):
+            keep = self._is_wanted(table, row_ids, skip)
+            if keep.all():
+                yield VectorBlock(row_ids, vectors)
+            elif keep.any():
+                yield VectorBlock(row_ids[keep], vectors[keep])
 
     def blocks_of(self, table: str, row_ids: NDArray[np.int64]) -> Iterator[VectorBlock]:
         """The vectors of these rows (ascending ids), in bounded pieces; only the row groups that hold them are read.

@@ -109,13 +109,10 @@ class InMemoryGallery(Gallery):
         return InMemoryGallery(newest.store, newest.manifest, self._cache)
 
     def vector_blocks(self, table: str, *, skip: Coverage = ()) -> Iterator[VectorBlock]:
-        for shard in self.manifest.shards[table]:
-            if any(low <= shard.min_row_id and shard.max_row_id < high for low, high in skip):
-                continue
+        for shard in self._shards_outside(table, skip):
             held = self._cache.read_part(self, table, shard, vectors=True)
             if held is None:
-                for rows in self._live(table, shard, ["embedding"], skip):
-                    yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
+                yield from self._live_vectors(table, shard, skip)
             else:
                 row_ids = tables.row_ids_of(held)
                 live = self._live_mask(table, shard, row_ids, skip)
@@ -127,9 +124,7 @@ class InMemoryGallery(Gallery):
         """Which rows of a shard are live and outside `skip`; None where all are."""
         key = (table, shard.name, skip)
         if key not in self._live_rows:
-            live = ~tables.contains(self.dead_row_ids(table), row_ids)
-            for low, high in skip:
-                live &= (row_ids < low) | (row_ids >= high)
+            live = self._is_wanted(table, row_ids, skip)
             self._live_rows[key] = None if live.all() else live
         return self._live_rows[key]
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mmsearch import items
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
+from mmsearch.gallery.mapped_vectors import map_vectors
 from mmsearch.locations import Location
 from mmsearch.stores import RangedFile, ReadableFile, Store, open_store
 from mmsearch.versions import Provenance, RowIdFile, Shard
@@ -42,6 +43,7 @@ __all__ = [
     "read_rows",
     "row_ids_of",
     "scan",
+    "scan_vectors",
     "schema",
     "write_file",
     "write_row_ids",
@@ -231,6 +233,34 @@ def scan(store: Store, table: str, shard: Shard, columns: Sequence[str], expecte
         _fetch(source, file, pieces, columns)
         for piece in pieces:
             yield _read_groups(file, piece, columns, expected, shard)
+
+
+def scan_vectors(
+    store: Store, table: str, shard: Shard, expected: pa.Schema
+) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+    """(row ids, vectors) of all rows of a shard, in bounded pieces; mapped, where they lie on this machine as they are
+    in memory. Raises as `scan`."""
+    kind = expected.field("embedding").type
+    with _parquet(store, table, shard, whole=True) as (file, source):
+        mapped = None
+        if isinstance(source, Path):
+            mapped = map_vectors(source, file, kind.list_size, str(np.dtype(kind.value_type.to_pandas_dtype())))
+        row_ids = None if mapped is None else _all_row_ids(file, shard, expected)
+    if mapped is None or row_ids is None or len(row_ids) != sum(map(len, mapped)):
+        for rows in scan(store, table, shard, ["embedding"], expected):
+            yield row_ids_of(rows), to_matrix(rows.column("embedding"))
+        return
+    start = 0
+    for vectors in mapped:
+        yield row_ids[start : start + len(vectors)], vectors
+        start += len(vectors)
+
+
+def _all_row_ids(file: pq.ParquetFile, shard: Shard, expected: pa.Schema) -> NDArray[np.int64]:
+    """Of the rows of a shard, ascending. They stand in the manifest where none is missing between them."""
+    if shard.max_row_id - shard.min_row_id + 1 == shard.rows == file.metadata.num_rows:
+        return np.arange(shard.min_row_id, shard.max_row_id + 1, dtype=np.int64)
+    return row_ids_of(_read_groups(file, [*range(file.num_row_groups)], [], expected, shard))
 
 
 def read_rows(
