@@ -196,7 +196,15 @@ class RowFilter:
         first = reason.split("\n", 1)[0].split(" Error: ", 1)[-1].strip(" .!")
         columns = ", ".join(f"{field.name} ({_type(field.type)})" for field in self._schema)
         shown = self._expression if len(self._expression) <= _SHOWN else f"{self._expression[:_SHOWN]}…"
-        return FilterError(f"the filter {shown!r} cannot be used: {first}. Columns: {columns}")
+        return FilterError(f"the filter {shown!r} cannot be used: {first}{self._hint(first)}. Columns: {columns}")
+
+    def _hint(self, reason: str) -> str:
+        """How to write what is often written otherwise."""
+        dates = [field.name for field in self._schema if pa.types.is_timestamp(field.type)]
+        if any(name in self._expression.lower() for name in dates):
+            return f"; a date is a text in single quotes, as in {dates[0]} >= '2024-01-31'"
+        unknown = reason.removeprefix("there is no column ")
+        return "; a text takes single quotes" if f'"{unknown}"' in self._expression else ""
 
 
 @lru_cache

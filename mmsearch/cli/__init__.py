@@ -30,6 +30,7 @@ from mmsearch.cli import (
     relocate,
     serve,
 )
+from mmsearch.cli.usage import Program
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.names import printable
 from mmsearch.version import __version__
@@ -38,6 +39,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="mmsearch",
+    cls=Program,
     help="Search pictures with words and words with pictures, and know how good the answers are.",
     epilog="Start with: mmsearch embed ~/Pictures, then: mmsearch query 'sunset over mountains'. More: mmsearch guide",
     no_args_is_help=True,

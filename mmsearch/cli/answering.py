@@ -12,6 +12,7 @@ import typer
 from mmsearch.cli.options import say
 
 if TYPE_CHECKING:
+    from mmsearch.gallery import Gallery
     from mmsearch.search.answers import Answer
     from mmsearch.search.query import Query
     from mmsearch.search.retrieval import SearchOptions
@@ -44,11 +45,22 @@ def answering(
     from mmsearch.search.query_files import answer_in_batches
 
     opened = open_gallery(gallery, encoder=model, device=device, announce=say)
+    for line in _without_effect(opened.gallery, options):
+        say(line)
     yield Answering(
         partial(opened.ask, options=options),
         partial(answer_in_batches, opened, options=options),
         partial(opened.plan, options=options),
     )
+
+
+def _without_effect(gallery: "Gallery", options: "SearchOptions") -> Iterator[str]:
+    """What is said of options for a kind of index that the gallery does not have."""
+    factories = [entry.factory for entry in gallery.manifest.indexes]
+    for option, value, kind in (("--nprobe", options.nprobe, "IVF"), ("--ef-search", options.ef_search, "HNSW")):
+        if value is not None and not any(kind in factory for factory in factories):
+            has = f"has {', '.join(factories)}" if factories else "has none: mmsearch index makes one"
+            yield f"{option} does nothing here: it is for an {kind} index, and the gallery {has}"
 
 
 def require_nothing_else(ctx: typer.Context, model: str | None, device: str, options: "SearchOptions") -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmsearch.items import BOTH, askable, kinds
+from mmsearch.items import askable, kinds
 from mmsearch.locations import redacted
 from mmsearch.names import printable
 
@@ -61,7 +61,9 @@ def kind_name(text: str) -> str:
 
 
 def _among(text: str) -> str:
-    return BOTH if text == BOTH else kind_name(text)
+    if text not in askable():
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, askable()))}.")
+    return text
 
 
 AmongOption = Annotated[

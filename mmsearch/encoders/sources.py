@@ -7,6 +7,7 @@ and takes default preprocessing for a checkpoint file. Here the tag's own word c
 import copy
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from mmsearch.encoders.hub import hub_file
 from mmsearch.encoders.specs import (
     CONFIG_NAME,
+    DEFAULT_MODEL,
     WEIGHT_SUFFIXES,
     CheckpointFile,
     HubModel,
@@ -114,13 +116,23 @@ def resolve_tagged(arch: str, tag: str) -> TaggedModel:
     return TaggedModel(spec, model_cfg, _preprocess(entry, arch), repo, names)
 
 
+# What the models of one architecture were trained on: the larger, better filtered and more open data first.
+_TRAINED_ON = ("datacomp_xl", "webli", "laion2b", "dfn", "metaclip", "merged2b", "openai", "datacomp", "laion400m")
+
+
+def _rank(tag: str) -> tuple[bool, int, bool]:
+    """Where a tag stands among those to choose from: the default model's first, half-trained ones after whole ones."""
+    known = next((place for place, name in enumerate(_TRAINED_ON) if tag.startswith(name)), len(_TRAINED_ON))
+    return not DEFAULT_MODEL.endswith(f"/{tag}"), known, re.search(r"_e\d+$", tag) is not None
+
+
 def _unknown_tag(arch: str, tag: str, tags: list[str]) -> EncoderError:
     if not tags:
         return EncoderError(
             f"open_clip has no pretrained weights for {arch}: give a file, {arch}/path/to/checkpoint.safetensors, "
             "or another architecture"
         )
-    shown = close_names(tag, tags) or tags[:8]
+    shown = close_names(tag, tags) or sorted(tags, key=_rank)[:8]
     more = f" and {len(tags) - len(shown)} more" if len(tags) > len(shown) else ""
     what = (
         f"{arch} has no pretrained weights {tag!r}" if tag else f"{arch} alone is not a model: its weights have a tag"

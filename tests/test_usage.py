@@ -1,0 +1,90 @@
+"""What is typed wrongly, and what is said to be typed instead."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+
+@pytest.fixture
+def gallery(photos: Path, mmsearch: Command) -> Path:
+    assert mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g").code == 0
+    return photos.parent / "g"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["search", "dog"], "No such command 'search'; this is: mmsearch query"),
+        (["rm", "x"], "this is: mmsearch forget FOLDER"),
+        (["embd", "x"], "Did you mean 'embed'"),
+        (["query", "a", "dog"], "A text of several words takes quotes: mmsearch query 'a dog'"),
+        (["query", "-k", "3", "a", "--exact", "dog"], "mmsearch query 'a dog'"),
+        (["query", "-dog"], "No such option: -d; a text that begins with a dash comes last, after --: mmsearch query"),
+        (["query", "--k", "3", "dog"], "No such option: --k. One letter takes one dash: -k"),
+        (["query", "--in", "nothing", "dog"], "'nothing' is not one of 'images', 'captions', 'both'"),
+        (["query", "-k", "five", "dog"], "'five' is not a"),
+        (["query", "--min-score", "much", "dog"], "'much' is not a"),
+        (["serve", "--port", "x"], "'x' is not a"),
+        (["eval", "vectors", "-k", "x"], "'x' is not a"),
+    ],
+    ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",
+)
+def test_what_to_type_instead_is_said(typed: list[str], said: str, mmsearch: Command) -> None:
+    done = mmsearch(*typed)
+    shown = " ".join(re.sub("[│╭╮╰╯─]", " ", done.err).split())
+    assert done.code == 2
+    assert said in shown
+    assert "Input should" not in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("-k", 0), ("--min-probability", 2), ("--min-probability", -1), ("--nprobe", 0)]
+)
+def test_a_number_out_of_range_is_said_with_its_range(option: str, value: float, mmsearch: Command) -> None:
+    done = mmsearch("query", "dog", option, value)
+    assert done.code == 2
+    assert re.search(rf"{value}\D.* (must be|is not in)", " ".join(done.err.split()))
+    assert "Input should" not in done.err
+
+
+def test_a_text_with_a_dash_and_one_of_several_words_are_searched(gallery: Path, mmsearch: Command) -> None:
+    assert mmsearch("query", "-g", gallery, "--", "-red").code == 0
+    assert mmsearch("query", "a red thing", "-g", gallery).code == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("taken_at > 2024", "as in taken_at >= '2024-01-31'"),
+        ("TAKEN_AT > last week", "as in taken_at >= '2024-01-31'"),
+        ('path = "a.jpg"', "there is no column a.jpg; a text takes single quotes"),
+        ("colour = 'red'", "there is no column colour. Columns:"),
+    ],
+)
+def test_a_filter_that_is_written_wrongly_is_shown_written_rightly(
+    where: str, said: str, gallery: Path, mmsearch: Command
+) -> None:
+    done = mmsearch("query", "red", "-g", gallery, "--where", where)
+    assert done.code == 1
+    assert said in done.err
+
+
+def test_an_option_of_an_index_that_is_not_there_says_so(gallery: Path, mmsearch: Command) -> None:
+    done = mmsearch("query", "red", "-g", gallery, "--nprobe", 4)
+    assert "--nprobe does nothing here: it is for an IVF index, and the gallery has none" in done.err
+    assert mmsearch("index", "-g", gallery, "--factory", "HNSW8").code == 0
+    done = mmsearch("query", "red", "-g", gallery, "--nprobe", 4, "--ef-search", 8)
+    assert "--nprobe does nothing here: it is for an IVF index, and the gallery has HNSW8" in done.err
+    assert "--ef-search" not in done.err
+
+
+def test_the_tag_that_is_named_first_is_the_one_to_take() -> None:
+    from mmsearch.encoders.sources import resolve_tagged
+    from mmsearch.errors import EncoderError
+
+    for arch, tag in (("ViT-B-32", "laion2b_s34b_b79k"), ("ViT-L-14", "datacomp_xl_s13b_b90k")):
+        with pytest.raises(EncoderError, match=f"There is {arch}/{tag}, "):
+            resolve_tagged(arch, "")
