@@ -309,7 +309,7 @@ def test_specs_are_taken_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("vit-b-32/openai", "Close to it: ViT-B-32"),
         ("ViT-B-32:openai", "Close to it: ViT-B-32"),
         ("", "A model is ARCH/TAG"),
-        ("ViT-B-32", "its weights have a tag. There is ViT-B-32/openai"),
+        ("ViT-B-32", "its weights have a tag. There is ViT-B-32/laion2b_s34b_b79k"),
         ("ViT-B-32/", "its weights have a tag"),
         ("ViT-B-32/laion2b_s34b", "There is ViT-B-32/laion2b_s34b_b79k"),
         ("ViT-S-16/openai", "no pretrained weights for ViT-S-16"),
