@@ -14,7 +14,7 @@ import pytest
 
 import mmsearch as package
 from mmsearch.budget import REQUEST
-from mmsearch.cli import app
+from mmsearch.cli import make_app
 from mmsearch.gallery.tables import schema
 from mmsearch.guides import list_guides
 from mmsearch.images import FORMATS
@@ -101,10 +101,11 @@ def test_every_command_line_has_options_that_its_command_takes(file: Path) -> No
 
 def test_the_lists_of_options_are_those_of_the_program() -> None:
     """The sections that the tests above go by are all there."""
-    assert set(options_of()) == {name for names in commands(app).values() for name in names}
+    assert set(options_of()) == {name for names in commands(make_app()).values() for name in names}
 
 
 def test_every_command_is_shown_and_every_shown_one_exists() -> None:
+    app = make_app()
     existing = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     prose = [text.partition("<!-- commands")[0] for text in TEXTS.values()]
     shown = {found[1] for text in prose for code in code_of(text) if (found := re.match(r"mmsearch ([a-z]+)", code))}

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from mmsearch import cli, encoders
 from mmsearch.cache import writable_cache
-from mmsearch.cli import app
+from mmsearch.cli import make_app
 from mmsearch.cli.options import location, path
 from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damage_error
@@ -273,7 +273,7 @@ _BESIDE = {
 def _cases(values: Iterable[str]) -> list[list[str]]:
     """Each parameter that takes a place with each value; what else a command requires is there."""
     cases = []
-    for names, command in _commands(typer.main.get_command(app)):
+    for names, command in _commands(typer.main.get_command(make_app())):
         if names[-1] in _SAME:
             continue
         options = {opt for each in command.params for opt in each.opts}
@@ -353,7 +353,7 @@ def test_every_option_is_known_to_take_a_place_or_not() -> None:
     """An option that is new has a name for what it takes that is known here, so that no place goes untried."""
     unknown = [
         f"mmsearch {' '.join(names)} {each.opts[-1]}: {_kind(each)}"
-        for names, command in _commands(typer.main.get_command(app))
+        for names, command in _commands(typer.main.get_command(make_app()))
         for each in command.params
         if _is_text(each) and not _is_place(each) and _kind(each) not in _TAKES_NO_PLACE
     ]

@@ -562,6 +562,7 @@ def in_a_shell(*arguments: object) -> tuple[list[dict[str, Any]], set[str], str]
 
 
 SLOW = {"torch", "torchvision", "open_clip", "timm", "transformers", "pandas", "faiss", "ftfy", "regex", "numpy.random"}
+SLOW |= {"pydantic"}
 
 
 def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path, asked: list[Path]) -> None:

@@ -555,7 +555,16 @@ def test_a_query_from_the_shell_needs_no_torch(tiny: Path, photos: Path) -> None
     np.testing.assert_allclose(
         [json.loads(line)["score"] for line in lines], [hit.score for hit in expected], atol=1e-6
     )
-    slow = {"torch", "open_clip", "transformers", "pandas", "pyarrow.compute", "pyarrow.dataset", "numpy.ma"}
+    slow = {
+        "torch",
+        "open_clip",
+        "transformers",
+        "pandas",
+        "pyarrow.compute",
+        "pyarrow.dataset",
+        "numpy.ma",
+        "pydantic",
+    }
     assert not set(modules.split()) & (slow | {"faiss", "PIL", "ftfy", "regex"})
     assert done.stderr == ""
 

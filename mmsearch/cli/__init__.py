@@ -5,62 +5,72 @@ usage, 130 interrupted. Anything else is a bug and keeps its traceback.
 """
 
 import errno
+import importlib
 import io
 import os
 import sys
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmsearch.cli import (
-    cache,
-    calibrate,
-    compact,
-    embed,
-    evaluate,
-    export,
-    forget,
-    guide,
-    imports,
-    index,
-    info,
-    query,
-    relocate,
-    serve,
-)
+from mmsearch.cli.plain_values import PlainCommand
 from mmsearch.cli.usage import Program
 from mmsearch.errors import MmsearchError, MmsearchWarning
 from mmsearch.names import printable
 from mmsearch.version import __version__
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "main", "make_app"]
 
-app = typer.Typer(
-    name="mmsearch",
-    cls=Program,
-    help="Search pictures with words and words with pictures, and know how good the answers are.",
-    epilog="Start with: mmsearch embed ~/Pictures, then: mmsearch query 'sunset over mountains'. More: mmsearch guide",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("embed", cls=embed.EmbedCommand)(embed.embed)
-app.command("index")(index.index)
-app.command("calibrate")(calibrate.calibrate)
-app.command("query")(query.query)
-app.add_typer(evaluate.app, name="eval")
-app.command("serve")(serve.serve)
-app.command("info")(info.info)
-app.command("export")(export.export)
-app.command("import")(imports.import_)
-app.command("forget")(forget.forget)
-app.command("relocate")(relocate.relocate)
-app.command("compact")(compact.compact)
-app.command("cache")(cache.cache)
-app.command("guide")(guide.guide)
+COMMANDS = {
+    "embed": ("embed", "embed"),
+    "index": ("index", "index"),
+    "calibrate": ("calibrate", "calibrate"),
+    "query": ("query", "query"),
+    "eval": ("evaluate", "app"),
+    "serve": ("serve", "serve"),
+    "info": ("info", "info"),
+    "export": ("export", "export"),
+    "import": ("imports", "import_"),
+    "forget": ("forget", "forget"),
+    "relocate": ("relocate", "relocate"),
+    "compact": ("compact", "compact"),
+    "cache": ("cache", "cache"),
+    "guide": ("guide", "guide"),
+}
+"""Name -> the module of this package that holds the command, and what it is called there."""
+
+
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The program, with these of its commands: the modules of others are not loaded."""
+    app = typer.Typer(
+        name="mmsearch",
+        cls=Program,
+        help="Search pictures with words and words with pictures, and know how good the answers are.",
+        epilog="Start with: mmsearch embed ~/Pictures, then: mmsearch query 'sunset over mountains'. More: mmsearch "
+        "guide",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in names:
+        place, called = COMMANDS[name]
+        module = importlib.import_module(f"mmsearch.cli.{place}")
+        command = getattr(module, called)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name, cls=getattr(module, "Command", PlainCommand))(command)
+    return app
+
+
+def _named(arguments: Sequence[str]) -> Sequence[str]:
+    """The one command that is asked for; all where none is, so that help and errors know them all."""
+    return arguments[:1] if arguments and arguments[0] in COMMANDS else [*COMMANDS]
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,7 +79,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -88,7 +97,7 @@ def main() -> None:
     try:
         _require_current_folder()
         try:
-            app(prog_name="mmsearch")
+            make_app(_named(sys.argv[1:]))(prog_name="mmsearch")
         finally:
             sys.stdout.flush()
     except MmsearchError as error:

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.options import CaptionColumns, Device, GalleryOption, ImageColumn, Precision, location, say
+from mmsearch.cli.plain_values import PlainCommand
 from mmsearch.cli.progress import RESUMABLE, display, duration
 from mmsearch.names import printable
 from mmsearch.strict_json import json_text, without_empty
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmsearch.embedding import EmbedReport, Estimate
 
 
-class EmbedCommand(TyperCommand):
+class Command(PlainCommand):
     """Takes `--ray` with an address or without one: what follows it may as well be the first path."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

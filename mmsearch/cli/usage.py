@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+
+from mmsearch.cli.plain_values import PlainGroup
 
 __all__ = ["Program"]
 
@@ -33,7 +34,7 @@ _MEANT = {
 """Words that other tools use for what a command does here, and what to type."""
 
 
-class Program(TyperGroup):
+class Program(PlainGroup):
     """All of the commands."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
