@@ -19,7 +19,7 @@ FOLDER = PROJECT / ".lowest"
 # What libraries decide: parsing, images, vectors, SQL, HTTP, stores, locks, the command line, what it lays out.
 TESTS = (
     *("ann", "cli", "encoders", "exact", "filters", "gallery", "guide", "images", "metrics", "query", "serve"),
-    *("stores", "unicode_names"),
+    *("stores", "unicode_names", "usage"),
 )
 
 
