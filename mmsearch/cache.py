@@ -2,8 +2,6 @@
 
 import atexit
 import os
-import shutil
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +33,9 @@ def writable_cache(*parts: str) -> Path:
 
 @lru_cache
 def _for_this_run(_process: int, _instead_of: Path) -> Path:
+    import shutil  # late, as tempfile: a cache that can be written needs neither
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="mmsearch-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

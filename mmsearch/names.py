@@ -16,12 +16,19 @@ __all__ = [
     "on_disk",
     "printable",
     "printable_column",
+    "random_name",
     "real_name",
     "shown",
     "stored_name",
 ]
 
 _JOINERS = "\u200c\u200d"  # they print nothing, and emoji and several scripts fall apart without them
+
+
+def random_name(size: int) -> str:
+    """A name that nobody else has come upon: `size` bytes from the system, in hexadecimal digits. As `secrets` makes
+    them, whose import takes milliseconds."""
+    return os.urandom(size).hex()
 
 
 def shown(name: str) -> str:

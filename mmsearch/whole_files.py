@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from mmsearch.names import random_name
 
 __all__ = ["is_partial", "make_durable", "whole_file"]
 
@@ -16,7 +17,7 @@ def whole_file(target: Path, *, synced: bool = False) -> Iterator[Path]:
     It lies beside the target and ends as that does, since some writers go by the ending. synced: it is on the disk
     before it has the name: else a crash could leave a file of the right size, full of zeros. Raises OSError.
     """
-    partial = target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
+    partial = target.with_name(f".{random_name(8)}.tmp{target.suffix}")
     try:
         yield partial
         if synced:

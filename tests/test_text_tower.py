@@ -532,6 +532,18 @@ def test_a_tokenizer_of_the_hub_needs_no_transformers(
     assert ours.truncated.tolist() == theirs.truncated.tolist() == [False, False, False, True, True, False, False]
 
 
+@pytest.mark.parametrize("asked_often", [0, 1_000], ids=["by a dictionary", "among the lines"])
+def test_a_line_is_found_as_in_a_dictionary(asked_often: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of equal lines the last; in any script."""
+    monkeypatch.setattr(tokens, "_ASKED_OFTEN", asked_often)
+    written = ["t h", "th e</w>", "é ß", "日 本", "t h", "", "a", "th e", "h t", "😀 a"]
+    lines = tokens._Lines("\n".join(written).encode())
+    expected = dict(zip(written, range(len(written)), strict=True))
+    for text in [*written, "t", "th e</w", "é s", "日本", "b", "t h e", "zz z"]:
+        assert lines.place(text) == expected.get(text), text
+    assert len(lines) == len(written)
+
+
 def test_vectors_from_elsewhere_have_no_tower() -> None:
     said: list[str] = []
     assert text_side_of(EncoderIdentity("x", "declared:x", 3), announce=said.append) is None

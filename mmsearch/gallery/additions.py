@@ -4,7 +4,6 @@ Whoever embeds meanwhile keeps them, and they are committed on top of whatever o
 """
 
 import contextlib
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmsearch.errors import CommitConflict, EncoderMismatch, GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.gallery_reader import Gallery
+from mmsearch.names import random_name
 from mmsearch.versions import IndexEntry, Manifest, ScoresEntry, Shard
 
 __all__ = [
@@ -36,7 +36,7 @@ def new_index_folder(gallery: Gallery) -> Iterator[tuple[str, Path]]:
 
     During the block no compaction removes the folder; afterwards one may, unless a version names it.
     """
-    name = secrets.token_hex(12)
+    name = random_name(12)
     with gallery.store.new_folder(f"index/{name}") as folder:
         yield name, folder
 
@@ -106,7 +106,7 @@ def commit_scores(
 
 
 def _commit_scores(gallery: Gallery, base: Manifest, table: str, write: Callable[[Path], object], rows: int) -> Gallery:
-    name = secrets.token_hex(12)
+    name = random_name(12)
 
     def add(current: Manifest) -> Manifest:
         if current.encoder.fingerprint != gallery.manifest.encoder.fingerprint:

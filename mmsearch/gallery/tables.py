@@ -8,7 +8,6 @@ longer than the reading.
 
 import contextlib
 import errno
-import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -26,6 +25,7 @@ from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
 from mmsearch.gallery.mapped_vectors import map_vectors
 from mmsearch.locations import Location
+from mmsearch.names import random_name
 from mmsearch.stores import RangedFile, ReadableFile, Store, open_store
 from mmsearch.versions import Provenance, RowIdFile, Shard
 
@@ -193,7 +193,7 @@ def write_shards(store: Store, table: str, rows: pa.Table, provenance: Provenanc
 
 
 def _write_shard(store: Store, table: str, rows: pa.Table, provenance: Provenance | None) -> Shard:
-    name = f"{secrets.token_hex(12)}.parquet"
+    name = f"{random_name(12)}.parquet"
     with store.create(f"{table}/{name}") as file:
         with pq.ParquetWriter(file, rows.schema, **_layout(rows.schema)) as writer:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
@@ -360,7 +360,7 @@ def _damage_error(name: str, error: Exception) -> GalleryError:
 
 def write_row_ids(store: Store, row_ids: NDArray[np.int64], in_shards: int) -> RowIdFile:
     """Write a list of row ids as deletes/<random>.parquet, durable on return."""
-    name = f"{secrets.token_hex(12)}.parquet"
+    name = f"{random_name(12)}.parquet"
     with store.create(f"deletes/{name}") as file:
         pq.write_table(pa.table({"row_id": pa.array(row_ids, type=pa.int64())}), file, compression="zstd")
     return RowIdFile(name, len(row_ids), in_shards)

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from mmsearch.exact import Neighbours, ascending
 from mmsearch.gallery import Gallery, read_consistently
-from mmsearch.items import AnyKind, kind
+from mmsearch.items import MEMBER, AnyKind, kind
 from mmsearch.locations import Location, url_of
 from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
-from mmsearch.sources import container_of
 
 __all__ = ["hits_of", "is_gone", "side_by_side", "why_gone"]
 
@@ -106,9 +105,26 @@ def is_gone(file: str) -> bool:
     if url_of(file) is not None:  # a request each, for what who opens it learns anyway
         return False
     try:
-        Path(container_of(file) or file).stat()
+        Path(file).stat()
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        return not _is_in_archive(file)
     except (OSError, ValueError):  # not for us to see: it may well be there; a name that no file system takes
         return False
     return False
+
+
+def _is_in_archive(file: str) -> bool:
+    """Whether a name that is no file is that of a member of an archive that is there, or not for us to see."""
+    if MEMBER not in file:
+        return False
+    from mmsearch.sources import container_of  # late: most hits are files
+
+    try:
+        archive = container_of(file)
+        if archive is not None:
+            Path(archive).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return archive is not None

@@ -1,6 +1,5 @@
 """From what is asked to one vector a query: texts and pictures are encoded, items of the gallery have theirs."""
 
-import hashlib
 import io
 import os
 import threading
@@ -16,7 +15,6 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.search.query import SLOT, Query, TextPart, VectorPart
-from mmsearch.sources import read_picture
 
 __all__ = [
     "EncodesQueries",
@@ -99,6 +97,12 @@ def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.
 
 def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[np.float32]:
     """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
+    import hashlib  # late, as the rest: a text needs neither files nor Pillow
+
+    from mmsearch import images
+    from mmsearch.loader import apply_transform, least_raw_side
+    from mmsearch.sources import read_picture
+
     file = os.fspath(file)
     try:
         data = read_picture(file)
@@ -110,9 +114,6 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
     held = vector_of(gallery, hashlib.blake2b(data, digest_size=16).digest())
     if held is not None and not by.chosen:
         return held
-    from mmsearch import images  # late: a text needs no Pillow
-    from mmsearch.loader import apply_transform, least_raw_side
-
     try:
         images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
         side = by.encoder("image").image

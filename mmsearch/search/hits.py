@@ -1,6 +1,5 @@
 """A hit, and how programs are told of it: on the command line and by the server alike."""
 
-import base64
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,4 +106,6 @@ def shown_file(hit: Hit) -> str | None:
 
 def base64_text(name: bytes | None) -> str | None:
     """How programs are given a name that is no text: in base64, since JSON holds nothing but text."""
+    import base64  # late: most names are text
+
     return None if name is None else base64.b64encode(name).decode("ascii")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann import AnnIndex, Effort, open_index
 from mmsearch.blas import one_thread
 from mmsearch.errors import AnnIndexError, GalleryError, MmsearchWarning
 from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
@@ -23,6 +22,7 @@ from mmsearch.search.through_index import search_index
 from mmsearch.versions import IndexEntry
 
 if TYPE_CHECKING:
+    from mmsearch.ann import AnnIndex, Effort
     from mmsearch.filter_process import FilterProcesses
     from mmsearch.scoring import Moments, ScoresRecord
     from mmsearch.scoring.stored import TableScores
@@ -212,6 +212,8 @@ class Retriever:
         entry = None if options.exact else gallery.index_for(table)
         if entry is None:
             return None
+        from mmsearch.ann import Effort  # late: where everything is scored, no index is opened
+
         index, lowered = self._lowered_index(gallery, entry, alpha)
         if index is None:
             return None
@@ -227,7 +229,7 @@ class Retriever:
 
     def _lowered_index(
         self, gallery: Gallery, entry: IndexEntry, alpha: float
-    ) -> tuple[AnnIndex | None, NDArray[np.float64] | None]:
+    ) -> "tuple[AnnIndex | None, NDArray[np.float64] | None]":
         """An index, and what is taken from the score of each of its rows, by its position there; None: nothing."""
         stored, scores = (self.gallery.scores_for(entry.table), self.scores(entry.table)) if alpha else (None, None)
         with self._opening:
@@ -244,13 +246,15 @@ class Retriever:
                     _warn_of_other_index(scores.record, entry)
             return self._indexes[entry.name], self._lowered.get(key)
 
-    def _index(self, gallery: Gallery, table: str) -> AnnIndex | None:
+    def _index(self, gallery: Gallery, table: str) -> "AnnIndex | None":
         """The opened index of a table; None, with a warning, where it cannot be trusted."""
         entry = gallery.index_for(table)
         if entry is None:
             return None
         with self._opening:
             if entry.name not in self._indexes:
+                from mmsearch.ann import open_index
+
                 own, folder = gallery.manifest.encoder, gallery.index_folder(entry.name)
                 try:
                     opened = open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry)
@@ -283,8 +287,8 @@ class _Asked(NamedTuple):
 
 class _ThroughIndex(NamedTuple):
     entry: IndexEntry
-    ann: AnnIndex
-    effort: Effort
+    ann: "AnnIndex"
+    effort: "Effort"
     lowered: NDArray[np.float64] | None
 
 

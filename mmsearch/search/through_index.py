@@ -1,23 +1,27 @@
 """Searching an index of a gallery. What `query` does and what recall is measured of are this one."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.ann import AnnIndex, Effort
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery
+
+if TYPE_CHECKING:
+    from mmsearch.ann import AnnIndex, Effort
 
 __all__ = ["search_index"]
 
 
 def search_index(
-    ann: AnnIndex,
+    ann: "AnnIndex",
     gallery: Gallery,
     table: str,
     queries: NDArray[np.float32],
     k: int,
     *,
-    effort: Effort,
+    effort: "Effort",
     lowered: NDArray[np.float64] | None = None,
 ) -> Neighbours:
     """The k best of what an index finds, by the score of record; dead rows left out. queries: (n, dim).

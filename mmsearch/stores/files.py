@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 import sys
@@ -201,6 +200,8 @@ def local_copy(file: Location) -> Path:
         if (special := special_file(mode)) is not None and not _is_of_shell(file, mode):
             raise OSError(errno.EINVAL, f"is {special}", str(file))
         return file
+    import hashlib  # late, as the next: what lies on a disk is not copied
+
     from mmsearch.stores.local_copies import LocalCopies
 
     state = file_state(file)

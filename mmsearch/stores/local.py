@@ -4,15 +4,14 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import GalleryBusy, GalleryError, StoreError
+from mmsearch.names import random_name
 from mmsearch.stores.folder_locks import fill_folder, list_unfinished
 from mmsearch.stores.store_entries import FolderEntry, NameTaken
 from mmsearch.whole_files import make_durable
@@ -147,7 +146,7 @@ class LocalStore:
         if path.exists() and not path.is_file():
             # A rename would put a file in the place of /dev/null, for whoever may write there.
             raise StoreError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'no file, but a device'}")
-        temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
+        temporary = f"{Path(name).parent.as_posix()}/.{random_name(8)}.tmp"
         try:
             with self.create(temporary) as file:
                 yield file
@@ -161,7 +160,7 @@ class LocalStore:
     def create_if_absent(self, name: str, data: bytes) -> None:
         path = self._path(name)
         for _ in range(_MOST_TRIES):
-            temporary = f"{Path(name).parent.as_posix()}/.{secrets.token_hex(8)}.tmp"
+            temporary = f"{Path(name).parent.as_posix()}/.{random_name(8)}.tmp"
             with self.create(temporary) as file:
                 file.write(data)
             try:
@@ -229,6 +228,8 @@ class LocalStore:
                     f"{self.location} is being written by {_holder(path)}. Readers are not affected; "
                     "wait for it to end, or stop it, and run the same command again."
                 ) from None
+        import socket  # late: only writers lock
+
         try:
             with contextlib.suppress(OSError):  # who holds the lock is a courtesy, not a condition
                 path.write_text(

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from threading import Lock
 from mmsearch.cache import cache_dir, writable_cache
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
+from mmsearch.names import random_name
 from mmsearch.stores.folder_locks import is_being_filled, list_unfinished
 
 __all__ = ["MOST_BYTES", "LocalCopies"]
@@ -86,7 +86,7 @@ class LocalCopies:
             raise StoreError(
                 f"cannot write {path.parent}: {error.strerror or error}. Name another place: MMSEARCH_CACHE"
             ) from error
-        return path.with_name(f".{secrets.token_hex(8)}.tmp")
+        return path.with_name(f".{random_name(8)}.tmp")
 
     def adopt(self, temporary: Path, name: str) -> None:
         """Make a finished file or folder the copy of `name`."""

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 __all__ = ["RangedFile"]
@@ -20,6 +19,8 @@ class RangedFile(io.RawIOBase, BinaryIO):
     def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Have these pieces, which will be read one after the other, fetched at the same time."""
         if len(ranges) > 1:
+            from concurrent.futures import ThreadPoolExecutor  # late: what lies on a disk is not fetched
+
             with ThreadPoolExecutor(_AT_ONCE) as readers:
                 list(readers.map(lambda piece: self._read_range(*piece), ranges))
 

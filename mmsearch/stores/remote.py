@@ -2,13 +2,13 @@
 
 import contextlib
 import errno
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Url
+from mmsearch.names import random_name
 from mmsearch.stores.files import exists
 from mmsearch.stores.folder_locks import fill_folder
 from mmsearch.stores.local_copies import LocalCopies
@@ -219,7 +219,7 @@ class ObjectStore:
             )
 
     def _probe(self, note: Path) -> None:
-        url = self.location / f"manifests/.probe-{secrets.token_hex(8)}"
+        url = self.location / f"manifests/.probe-{random_name(8)}"
         with _storage_errors(url):
             try:
                 with contextlib.suppress(FileExistsError):  # a try of ours whose answer was lost

@@ -108,29 +108,75 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
 _MOST_KNOWN = 100_000  # words whose ids are remembered: a server asked by strangers must not grow
 
 
+_ASKED_OFTEN = 500
+
+
+class _Lines:
+    """Which of many lines a text is, of equal ones the last.
+
+    A dictionary of CLIP's 48,894 merges takes longer to make than a query to encode. So the first texts are looked for
+    among the lines themselves, and a dictionary is made where more come.
+    """
+
+    def __init__(self, lines: bytes) -> None:
+        self._lines = lines
+        self._content = np.frombuffer(lines, np.uint8)
+        ends = np.append(np.flatnonzero(self._content == ord("\n")), len(self._content))
+        self._starts = np.append(0, ends[:-1] + 1)
+        self._lengths = ends - self._starts
+        self._asked = 0
+        self._places: dict[str, int] | None = None
+
+    def place(self, text: str) -> int | None:
+        """The place of the line, from 0; None where there is none. text: one line."""
+        self._asked += 1
+        if self._places is None and self._asked > _ASKED_OFTEN:
+            lines = self._lines.decode().split("\n")
+            self._places = dict(zip(lines, range(len(lines)), strict=True))
+        if self._places is not None:
+            return self._places.get(text)
+        wanted = text.encode()
+        places = np.flatnonzero(self._lengths == len(wanted))
+        starts = self._starts[places]
+        for position, byte in enumerate(wanted):  # few lines are left after the first
+            same = self._content[starts + position] == byte
+            places, starts = places[same], starts[same]
+        return int(places[-1]) if len(places) else None
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def most_characters(self) -> int:
+        """Of a line."""
+        begins = np.append(0, np.cumsum(self._content & 0xC0 != 0x80))  # how many characters, of one or more bytes
+        return int((begins[self._starts + self._lengths] - begins[self._starts]).max())
+
+
 class _ClipTokenizer:
-    """Byte-pair encoding, with the lines of the merges as the keys of its tables: making 48,894 pairs of strings, as
-    open_clip does at each start, takes longer than encoding a query."""
+    """Byte-pair encoding, with the lines of the merges as the keys of its tables."""
 
     def __init__(self, record: ClipTokens) -> None:
-        lines = record.merges.split("\n")
-        self._ranks = dict(zip(lines, range(len(lines)), strict=True))
+        merges = record.merges.encode()
+        self._ranks = _Lines(merges)
         printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
         others = [byte for byte in range(256) if byte not in printable]
         # Each byte as a character that is neither white nor a control; the vocabulary has them in this order.
         letters = dict(zip([*printable, *others], map(chr, [*printable, *range(256, 256 + len(others))]), strict=True))
-        vocabulary = [*letters.values(), *(f"{letter}</w>" for letter in letters.values())]
-        vocabulary += record.merges.replace(" ", "").split("\n")
-        vocabulary += record.special
-        self._ids = dict(zip(vocabulary, range(len(vocabulary)), strict=True))
+        single = [*letters.values(), *(f"{letter}</w>" for letter in letters.values())]
+        self._joined, self._first_joined = _Lines(merges.translate(None, b" ")), len(single)
+        self._single = dict(zip(single, range(len(single)), strict=True))
+        first_special = len(single) + len(self._joined)
+        special = dict(zip(record.special, range(first_special, first_special + len(record.special)), strict=True))
         self._letters = [letters[byte] for byte in range(256)]
-        self._start, self._end = (self._ids[token] for token in record.special[:2])
-        self._known = {token: [self._ids[token]] for token in record.special}  # word -> ids
+        self._start, self._end = (special[token] for token in record.special[:2])
+        self._known = {token: [special[token]] for token in record.special}  # word -> ids
         self._special = "|".join(record.special)
         self._clean = CLEANERS[record.clean]
         self._context_length = record.context_length
         # No token has more letters: what a word has beyond these the model cannot read.
-        self._word_letters = self._context_length * max(map(len, vocabulary))
+        most = max(self._joined.most_characters, *map(len, single), *map(len, special))
+        self._word_letters = self._context_length * most
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Tokenise no more of a text than the model reads, so that a long one costs little.
@@ -154,7 +200,7 @@ class _ClipTokenizer:
             letters = "".join([self._letters[byte] for byte in word[: self._word_letters].encode()])
             known = self._known.get(letters)
             if known is None:
-                known = [self._ids[part] for part in self._parts(letters[: self._word_letters])]
+                known = [self._id(part) for part in self._parts(letters[: self._word_letters])]
                 if len(self._known) < _MOST_KNOWN:
                     self._known[letters] = known
             ids += known
@@ -173,14 +219,19 @@ class _ClipTokenizer:
             engine, pattern = regex, rf"{self._special}|{endings}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
         return (found[0] for found in engine.finditer(pattern, text, engine.IGNORECASE))
 
+    def _id(self, part: str) -> int:
+        joined = self._joined.place(part)
+        return self._single[part] if joined is None else self._first_joined + joined
+
     def _parts(self, word: str) -> list[str]:
         """Join, everywhere in a word, the pair of neighbours that comes first among the merges; until there is none."""
         parts = [*word[:-1], f"{word[-1]}</w>"]
         while len(parts) > 1:
             pairs = [f"{first} {second}" for first, second in pairwise(parts)]
-            best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
-            if best not in self._ranks:
+            ranks = [len(self._ranks) if (rank := self._ranks.place(pair)) is None else rank for pair in pairs]
+            if min(ranks) == len(self._ranks):
                 break
+            best = pairs[ranks.index(min(ranks))]
             joined: list[str] = []
             place = 0
             while place < len(parts):
