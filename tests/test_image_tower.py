@@ -400,7 +400,7 @@ def test_a_tower_comes_back_as_it_was(small_tower: Stored, cache: Path) -> None:
     files.write_tower(IMAGE, small_tower)
     found = files.read_tower(IMAGE, IDENTITY.fingerprint)
     assert replace(found, weights={}) == replace(small_tower, weights={})
-    (file,) = (cache / "image_towers").iterdir()
+    (file,) = (cache / "image_towers").glob("*.safetensors")
     for weights in (found.weights, load_file(file)):
         assert weights.keys() == small_tower.weights.keys()
         assert all(np.array_equal(weights[name], small_tower.weights[name]) for name in weights)
@@ -410,7 +410,7 @@ def test_towers_of_both_sides_share_what_the_cache_may_hold(
     small_tower: Stored, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files.write_tower(IMAGE, small_tower)
-    (file,) = (cache / "image_towers").iterdir()
+    (file,) = (cache / "image_towers").glob("*.safetensors")
     text = cache / "text_towers" / f"{1:064x}.safetensors"
     text.parent.mkdir()
     text.write_bytes(bytes(file.stat().st_size))
@@ -496,7 +496,7 @@ def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monk
 
 def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
     encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
-    (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "image_towers").iterdir()
+    (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "image_towers").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-100])
     said: list[str] = []
     assert image_side_of(encoder.identity, announce=said.append) is None
@@ -625,7 +625,7 @@ def test_the_first_picture_on_a_machine_says_why_it_is_slow(tiny: Path, photos: 
     """As it is where a release before this one laid out the texts alone."""
     gallery = photos.parent / "g"
     embed([photos], gallery=gallery, encoder=encoders.open(f"local-dir:{tiny}", device="cpu"))
-    for file in (Path(os.environ["MMSEARCH_CACHE"]) / "image_towers").iterdir():
+    for file in (Path(os.environ["MMSEARCH_CACHE"]) / "image_towers").glob("*.safetensors"):
         file.unlink()
     said: list[str] = []
     first = open_gallery(gallery, announce=said.append).query(image=asked[0])

@@ -1,11 +1,13 @@
 """The text tower without torch: the same tokens and the same vectors as open_clip's, or it is not used."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -321,7 +323,7 @@ def test_a_tower_comes_back_as_it_was(small_tower: Stored, towers: Path) -> None
     )
     assert found.weights.keys() == small_tower.weights.keys()
     assert all(np.array_equal(found.weights[name], small_tower.weights[name]) for name in found.weights)
-    assert [file.name for file in towers.iterdir()] == [f"{'0' * 64}.safetensors"]
+    assert sorted(file.suffix for file in towers.iterdir()) == [".hash", ".safetensors"]
 
 
 def damage_by_cutting(file: Path, _: Stored | None = None) -> None:
@@ -342,6 +344,14 @@ def damage_in_the_header(file: Path, _: Stored) -> None:
     file.write_bytes(content)
 
 
+def damage_by_a_bit(file: Path, _: Any) -> None:
+    """In the middle of the weights, by whom keeps the file's time: as a copy of a failing disk would."""
+    state, content = file.stat(), bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
 def damage_by_another_encoders(file: Path, tower: Stored) -> None:
     write_tower(of(tower, numbered(7)))
     (file.parent / f"{7:064x}.safetensors").replace(file)
@@ -353,6 +363,7 @@ def damage_by_another_encoders(file: Path, tower: Stored) -> None:
         damage_by_cutting,
         damage_by_emptying,
         damage_by_zeros,
+        damage_by_a_bit,
         damage_in_the_header,
         damage_by_another_encoders,
     ],
@@ -364,6 +375,50 @@ def test_a_damaged_tower_is_not_used(damage: Any, small_tower: Stored, towers: P
         read_tower(FINGERPRINT)
     write_tower(small_tower)
     assert read_tower(FINGERPRINT).dim == 24
+
+
+def test_a_tower_is_hashed_again_only_where_its_file_is_another(
+    small_tower: Stored, towers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy, or one that a release laid out which noted no hash, is taken once it was hashed; and hashed no more."""
+    write_tower(small_tower)
+    hashed: list[int] = []
+    make = hashlib.blake2b
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        hashed.append(1)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(hashlib, "blake2b", count)
+    tower, note = (towers / f"{'0' * 64}.{kind}" for kind in ("safetensors", "hash"))
+
+    def hashes() -> int:
+        hashed.clear()
+        read_tower(FINGERPRINT)
+        return len(hashed)
+
+    assert [hashes(), hashes()] == [0, 0]
+    copy = tower.with_name("copy")
+    copy.write_bytes(tower.read_bytes())
+    copy.replace(tower)
+    assert [hashes(), hashes()] == [1, 0]
+    note.unlink()
+    assert [hashes(), hashes()] == [1, 0]
+    note.write_text("{")
+    assert [hashes(), hashes()] == [1, 0]
+
+
+def test_a_tower_that_was_not_used_for_days_is_marked_as_used(small_tower: Stored, towers: Path) -> None:
+    """So that it is not dropped as unused; a mark a day, since each makes its file another."""
+    write_tower(small_tower)
+    tower = towers / f"{'0' * 64}.safetensors"
+    days_ago = time.time() - 3 * 24 * 3600
+    os.utime(tower, (days_ago, days_ago))
+    read_tower(FINGERPRINT)
+    marked = tower.stat()
+    assert time.time() - marked.st_mtime < 3600
+    read_tower(FINGERPRINT)
+    assert tower.stat().st_ctime_ns == marked.st_ctime_ns
 
 
 def test_a_tower_of_another_format_is_not_used(
@@ -395,7 +450,8 @@ def test_several_may_write_and_read_at_once(small_tower: Stored, towers: Path) -
     while any(writer.is_alive() for writer in writers):
         assert np.array_equal(read_tower(FINGERPRINT).weights["ln_final.bias"], small_tower.weights["ln_final.bias"])
     assert failures == []
-    assert len(list(towers.iterdir())) == 1
+    assert len(list(towers.glob("*.safetensors"))) == 1
+    assert len(list(towers.iterdir())) == 2
 
 
 def test_towers_are_bounded_and_the_longest_unused_go_first(
@@ -411,7 +467,8 @@ def test_towers_are_bounded_and_the_longest_unused_go_first(
     size = (towers / f"{1:064x}.safetensors").stat().st_size
     monkeypatch.setattr(files, "MOST_BYTES", 2 * size + 100)
     write_tower(of(small_tower, numbered(4)))
-    assert sorted(file.name for file in towers.iterdir()) == [f"{each:064x}.safetensors" for each in (1, 4)]
+    left = [f"{each:064x}.{kind}" for each in (1, 4) for kind in ("hash", "safetensors")]
+    assert sorted(file.name for file in towers.iterdir()) == left
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(
@@ -462,7 +519,7 @@ def test_a_tower_that_disagrees_is_not_used_and_not_tried_again(tiny: Path, monk
 
 def test_a_damaged_tower_is_laid_out_anew_by_the_next_load(tiny: Path) -> None:
     encoder = encoders.open(f"local-dir:{tiny}", device="cpu")
-    (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").iterdir()
+    (file,) = (Path(os.environ["MMSEARCH_CACHE"]) / "text_towers").glob("*.safetensors")
     damage_by_cutting(file)
     said: list[str] = []
     assert text_side_of(encoder.identity, announce=said.append) is None

@@ -2,9 +2,10 @@
 mapped rather than read.
 
 A file is written under another name, synced and renamed, so that two processes may write the same tower and a reader
-sees a whole one or none. Before it is used it is checked: format, fingerprint, and that every byte it promises is
-there. A model of which a side cannot be laid out leaves `<fingerprint>.json` with the reason, so that it is not tried
-each time.
+sees a whole one or none. Before it is used it is checked: format, fingerprint, that every byte it promises is there,
+and that none has changed. For that `<fingerprint>.hash` beside it holds the hash of its bytes, and the identity that
+the file had when they were last hashed (size, times, inode): while it has that, nothing is hashed. A model of which a
+side cannot be laid out leaves `<fingerprint>.json` with the reason, so that it is not tried each time.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.cache import cache_dir
+from mmsearch.cache import cache_dir, file_identity
 from mmsearch.whole_files import is_partial, whole_file
 
 __all__ = ["FORMAT_VERSION", "NoTower", "StoredTower", "TowerSide", "is_decided", "read_tower", "write_reason"]
@@ -37,7 +38,8 @@ images; the largest of open_clip's: 7 GB each.)"""
 
 _FINGERPRINT = re.compile(r"sha256:([0-9a-f]{64})")
 _DTYPES = {"F32": "<f4", "U8": "u1"}
-_STALE_S = 24 * 3600
+_DAY_S = 24 * 3600
+_HASH_BYTES = 16
 _LONG = 1_000  # characters: longer texts of a record, such as a tokenizer's tables, stand beside the weights
 
 Design = TypeVar("Design")
@@ -87,6 +89,7 @@ def read_tower(side: TowerSide[Design, Input], fingerprint: str) -> StoredTower[
     file = _place(side.name, fingerprint, ".safetensors")
     try:
         with file.open("rb") as opened:
+            state = os.fstat(opened.fileno())
             content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise NoTower(_reason(side.name, fingerprint)) from None
@@ -94,10 +97,9 @@ def read_tower(side: TowerSide[Design, Input], fingerprint: str) -> StoredTower[
         raise NoTower(f"{file} cannot be read ({error}); it is made anew") from error
     try:
         stored = _parse(content, side, fingerprint)
+        _require_unchanged(file, content, state)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoTower(f"{file} is damaged or of another version ({error}); it is made anew") from error
-    with contextlib.suppress(OSError):
-        os.utime(file)  # used now: see _drop_unused
     return stored
 
 
@@ -125,8 +127,10 @@ def write_tower(side: TowerSide[Design, Input], tower: StoredTower[Design, Input
     tensors |= {f"input.{name}": np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
     target = _place(side.name, tower.fingerprint, ".safetensors")
     with _whole_file(target, sum(array.nbytes for array in tensors.values())) as partial:
-        _write_safetensors(partial, tensors, {"mmsearch": json.dumps(head)})
+        digest = _write_safetensors(partial, tensors, {"mmsearch": json.dumps(head)})
+        _hash_file(target).unlink(missing_ok=True)  # of what stood there before
     with contextlib.suppress(OSError):
+        _note_hash(target, digest, target.stat())
         target.with_suffix(".json").unlink()
     _drop_unused(keep=target)
 
@@ -138,6 +142,7 @@ def write_reason(side: TowerSide[Any, Any], fingerprint: str, reason: str) -> No
         partial.write_text(json.dumps({"format": FORMAT_VERSION, "reason": reason}), encoding="utf-8")
     with contextlib.suppress(OSError):
         target.with_suffix(".safetensors").unlink()
+        _hash_file(target).unlink()
 
 
 def _place(side: str, fingerprint: str, suffix: str) -> Path:
@@ -155,8 +160,9 @@ def _described(record: Any, kinds: Mapping[str, Callable[..., Any]]) -> tuple[di
     return {"kind": kind, **{name: value for name, value in fields.items() if name not in texts}}, texts
 
 
-def _write_safetensors(file: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """As the package safetensors writes them; but that keeps a copy of all tensors in memory, this of one.
+def _write_safetensors(file: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
+    """As the package safetensors writes them; but that keeps a copy of all tensors in memory, this of one. Returns the
+    hash of what is written, taken in memory.
 
     The format: the length of the header (8 bytes), the header (JSON: name -> dtype, shape, [first, past] byte after
     it), the data.
@@ -169,10 +175,59 @@ def _write_safetensors(file: Path, tensors: Mapping[str, NDArray[Any]], metadata
         header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [first, past]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+    import hashlib  # late: a query whose tower is as it was hashes nothing
+
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
     with file.open("wb") as opened:
-        opened.write(len(text).to_bytes(8, "little") + text)
-        for array in tensors.values():
-            opened.write(np.ascontiguousarray(array).data)
+        head = np.frombuffer(len(text).to_bytes(8, "little") + text, np.uint8)
+        for array in (head, *tensors.values()):
+            data = np.ascontiguousarray(array).data
+            digest.update(data)
+            opened.write(data)
+    return digest.hexdigest()
+
+
+def _require_unchanged(file: Path, content: mmap.mmap, state: os.stat_result) -> None:
+    """Raise ValueError where the bytes of a tower are others than were written. state: of the file that is mapped.
+
+    A tower of which no hash was noted, by a release that noted none, is taken as it is.
+    """
+    digest, identity = _read_hash(file)
+    is_known = identity == file_identity(state)
+    if not is_known:
+        import hashlib
+
+        found = hashlib.blake2b(content, digest_size=_HASH_BYTES).hexdigest()
+        if digest not in ("", found):
+            _refuse("its bytes have changed since it was written")
+        digest = found
+    if time.time() - state.st_mtime > _DAY_S:
+        with contextlib.suppress(OSError):
+            os.utime(file)  # used today: see _drop_unused
+            touched = file.stat()
+            if touched.st_ino == state.st_ino:  # and not what another process has put there meanwhile
+                state, is_known = touched, False
+    if not is_known:
+        _note_hash(file, digest, state)
+
+
+def _hash_file(tower: Path) -> Path:
+    return tower.with_suffix(".hash")
+
+
+def _read_hash(tower: Path) -> tuple[str, str]:
+    """The hash of a tower, and the identity of its file when it was last taken; empty where none is noted."""
+    try:
+        document = json.loads(_hash_file(tower).read_text("utf-8"))
+        return str(document["blake2b"]), str(document["file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", ""
+
+
+def _note_hash(tower: Path, digest: str, state: os.stat_result) -> None:
+    """Where this cannot be written, the next query hashes again."""
+    with contextlib.suppress(OSError), whole_file(_hash_file(tower)) as partial:
+        partial.write_text(json.dumps({"blake2b": digest, "file": file_identity(state)}), encoding="utf-8")
 
 
 def _parse(content: mmap.mmap, side: TowerSide[Design, Input], fingerprint: str) -> StoredTower[Design, Input]:
@@ -248,7 +303,7 @@ def _drop_unused(keep: Path) -> None:
     """Hold the towers to `MOST_BYTES`, and remove what interrupted writers left."""
     with contextlib.suppress(OSError):
         for left in keep.parent.iterdir():
-            if is_partial(left) and time.time() - left.stat().st_mtime > _STALE_S:
+            if is_partial(left) and time.time() - left.stat().st_mtime > _DAY_S:
                 left.unlink(missing_ok=True)
         found = [(file.stat(), file) for file in cache_dir().glob("*_towers/*.safetensors") if file != keep]
         room = MOST_BYTES - keep.stat().st_size
@@ -256,3 +311,4 @@ def _drop_unused(keep: Path) -> None:
             room -= state.st_size
             if room < 0:
                 file.unlink(missing_ok=True)
+                _hash_file(file).unlink(missing_ok=True)
