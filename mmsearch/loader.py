@@ -1,6 +1,5 @@
 """From files to pixels: reads, hashes and decodes in parallel, in order, a bounded number ahead of whoever consumes."""
 
-import hashlib
 import io
 import threading
 import time
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.content_hashes import DEFAULT_HASH, content_hasher
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
@@ -63,13 +63,14 @@ class LoadOptions:
 
     max_pixels: larger images are skipped before they are decoded. exact: by Pillow and open_clip's own transform alone.
     benchmark: likewise, and opened as the published benchmarks do, without EXIF orientation.
-    seconds: how long one file may take.
+    seconds: how long one file may take. hash_name: see `content_hasher`.
     """
 
     max_pixels: int = images.MAX_PIXELS
     exact: bool = False
     benchmark: bool = False
     seconds: float = DECODE_SECONDS
+    hash_name: str = DEFAULT_HASH
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,7 +104,7 @@ class LoadedFile:
 
     Attributes:
         file: its state when it was read (size and mtime may be newer than the walk's).
-        content_hash: blake2b-128.
+        content_hash: 16 bytes, see `mmsearch.content_hashes`.
         columns: those columns of its row that its content gives; of a picture width, height, taken_at and damaged.
         pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
             already, and with an error.
@@ -159,7 +160,7 @@ def load(
 
     image_side: returns the side of an encoder; called when a picture has to be prepared. Its errors are raised here.
     workers: with `threads` threads; with `gpu`, with the threads of that in addition.
-    is_known: whether a content hash (blake2b-128) is known; such a file is not decoded.
+    is_known: whether a content hash is known; such a file is not decoded.
     is_sampled: called with the group and the content hash of each picture that is decoded; where true, the exact route
     is taken too.
     """
@@ -176,19 +177,22 @@ def load_texts(
     threads: int,
     *,
     is_known: Callable[[bytes], bool] = lambda _: False,
+    hash_name: str = DEFAULT_HASH,
     seconds: float = DECODE_SECONDS,
 ) -> Iterator[LoadedFile]:
     """Read items of a kind that is encoded as text, in their order. Whatever goes wrong with one becomes its `error`.
 
-    read: see `mmsearch.items.Files`. workers, threads, is_known: see `load`. seconds: how long one may take.
+    read: see `mmsearch.items.Files`. workers, threads, is_known: see `load`. hash_name: see
+    `content_hasher`. seconds: how long one may take.
     """
+    hashed = content_hasher(hash_name)
 
     def load_one(file: SourceFile) -> LoadedFile:
         started = time.perf_counter()
         content_hash = b""
         try:
             file, data = _read_file(file, lambda _: None)
-            content_hash = hashlib.blake2b(data, digest_size=16).digest()
+            content_hash = hashed(data)
             seconds_read = LoadSeconds(time.perf_counter() - started)
             if is_known(content_hash):
                 return LoadedFile(file, content_hash, seconds=seconds_read)
@@ -247,6 +251,7 @@ class _ImageLoader:
         self._is_known = is_known
         self._is_sampled = is_sampled
         self._options = options
+        self._hashed = content_hasher(options.hash_name)
         self._gpu = gpu
         self._cores = threading.Semaphore(threads)
 
@@ -260,7 +265,7 @@ class _ImageLoader:
             file, data = _read_file(file, self._check_header)
         except ImageError as error:
             return LoadedFile(file.without_bytes(), error=error)
-        content_hash = hashlib.blake2b(data, digest_size=16).digest()
+        content_hash = self._hashed(data)
         read_seconds = time.perf_counter() - started
         if self._is_known(content_hash):
             return LoadedFile(file, content_hash, seconds=LoadSeconds(read_seconds))

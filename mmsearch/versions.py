@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from mmsearch.content_hashes import FIRST_HASH
 from mmsearch.identity import EncoderIdentity
 
 __all__ = [
@@ -157,6 +158,7 @@ class Manifest:
     promised: per table, ids below the next one, whose rows others may be writing: an index does not answer for them.
     swept: the version with which files were last removed, see `gallery.upkeep.remove_unused`; 0 for none.
     scores: one for each table that was calibrated.
+    content_hash: the name of the hash of the rows' column of that name, see `mmsearch.content_hashes`.
     """
 
     version: int
@@ -174,3 +176,4 @@ class Manifest:
     promised: Mapping[str, Coverage] = field(default_factory=dict)
     swept: int = 0
     scores: tuple[ScoresEntry, ...] = ()
+    content_hash: str = FIRST_HASH

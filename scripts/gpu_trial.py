@@ -36,7 +36,7 @@ from typing import Any, TypeAlias
 
 REQUIREMENTS = (
     *("torch", "torchvision", "open_clip_torch", "tqdm", "numpy", "pyarrow", "safetensors", "pillow", "simplejpeg"),
-    *("ftfy", "wcwidth", "regex", "filelock", "threadpoolctl", "typer", "rich"),
+    *("ftfy", "wcwidth", "regex", "blake3", "filelock", "threadpoolctl", "typer", "rich"),
     *("pytest", "iniconfig", "pluggy", "packaging", "pygments"),  # and what it needs itself
 )
 MODULES = {"open_clip_torch": "open_clip", "pillow": "PIL"}  # that are called otherwise than what they come in

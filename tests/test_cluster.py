@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch.cluster import dispatcher, ray
+from mmsearch.content_hashes import DEFAULT_HASH
 from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, PieceCutter, split_piece
@@ -539,7 +540,8 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
     known = [bytes([n]) * 15 + b"\0" for n in range(1, 50, 2)]
 
     def holder(hashes: list[bytes]) -> worker._PieceBuffer:
-        return worker._PieceBuffer(Piece(0, ()), worker.sort_hashes(hashes), FakeEncoder(), ParityCheck(), StageClock())
+        known = worker.sort_hashes(hashes)
+        return worker._PieceBuffer(Piece(0, ()), known, FakeEncoder(), ParityCheck(), StageClock(), DEFAULT_HASH)
 
     held = holder(known)
     assert all(held.knows(each) for each in known)

@@ -167,6 +167,18 @@ def test_another_format_version_is_refused_with_advice(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "g")
 
 
+def test_a_content_hash_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    """Without it every file would seem to have changed."""
+    make(tmp_path / "g", "a")
+    manifest = tmp_path / "g" / "manifests" / "00000001.json"
+    document = json.loads(manifest.read_text())
+    assert (document["format_version"], document["content_hash"]) == (2, "blake3")
+    manifest.unlink()
+    manifest.write_text(json.dumps(document | {"content_hash": "md5"}))
+    with pytest.raises(GalleryError, match="the content hash 'md5' is not known here"):
+        Gallery.open(tmp_path / "g")
+
+
 def test_unknown_fields_and_columns_are_ignored(tmp_path: Path) -> None:
     """A later mmsearch may add some; an earlier one still reads what it knows."""
     gallery = make(tmp_path / "g", "a", "b")

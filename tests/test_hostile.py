@@ -836,7 +836,7 @@ _SITUATIONS = [
     Situation("a picture nobody holds", "mmsearch query -g g --like none.png", "holds no picture"),
     # Galleries.
     Situation("no gallery", "mmsearch query red -g none", "no gallery"),
-    Situation("a gallery of the future", "sed -i 's/\"format_version\": 1/\"format_version\": 99/' g/manifests/*; "
+    Situation("a gallery of the future", "sed -i 's/\"format_version\": 2/\"format_version\": 99/' g/manifests/*; "
               "mmsearch info -g g", "gallery format 99"),
     Situation("a manifest that breaks off", "truncate -s 100 g/manifests/*; mmsearch info -g g",
               "none of the 1 versions"),

@@ -1,16 +1,22 @@
 """A gallery that an earlier release wrote stays good: it is read, asked, synced, indexed, compacted and read again."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 from pathlib import Path
 
+import blake3
 import pytest
+from PIL import Image
 
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
+from mmsearch.items import IMAGES
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query import ImagePart, Query
 from mmsearch.upkeep.maintenance import compact
 from tests.conftest import Command
 
@@ -59,6 +65,37 @@ def test_it_is_synced_without_encoding_anything(old: Path) -> None:
     assert (report.captions.unchanged, report.captions.added, report.captions.deleted) == (5, 0, 0)
     assert report.device is None  # no encoder was loaded
     assert report.version == 4  # and nothing was written
+
+
+@pytest.mark.filterwarnings("ignore:the demo model")
+def test_it_keeps_its_content_hash(old: Path) -> None:
+    """What was moved is known again, what is new is hashed likewise, and the release that wrote it still reads it."""
+    folder, pictures = old / "gallery", old / "pictures"
+    moved = (pictures / "postcard_0001.jpg").rename(pictures / "moved.jpg")
+    added = pictures / "added.jpg"
+    with Image.open(moved) as picture:
+        picture.rotate(180).save(added)
+    report = embed(gallery=folder)
+    assert (report.images.added, report.images.reused) == (2, 1)
+    gallery = Gallery.open(folder)
+    rows = {row.path: row for _, row in gallery.all_records(IMAGES)}
+    for file in (moved, added):
+        assert rows[file.name].content_hash == hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+    newest = json.loads(max((folder / "manifests").glob("*.json")).read_text())
+    assert newest["format_version"] == 1
+    assert "content_hash" not in newest
+    assert open_gallery(folder).ask(Query([ImagePart(str(moved))], k=1)).hits[0].path == "moved.jpg"
+
+
+@pytest.mark.filterwarnings("ignore:the demo model")
+def test_a_new_one_has_another(old: Path, tmp_path: Path) -> None:
+    assert embed([old / "pictures"], gallery=tmp_path / "new", encoder="demo").images.added == 10
+    rows = [row for _, row in Gallery.open(tmp_path / "new").all_records(IMAGES)]
+    files = {row.path: old / "pictures" / row.path for row in rows if "album.tar" not in row.path}
+    assert files
+    for row in (row for row in rows if row.path in files):
+        data = files[row.path].read_bytes()
+        assert row.content_hash == blake3.blake3(data).digest(16) != hashlib.blake2b(data, digest_size=16).digest()
 
 
 def test_it_is_indexed_compacted_and_read_again(old: Path, command_line: Command) -> None:

@@ -206,10 +206,8 @@ def test_lines_of_json_ask_what_the_command_line_does(opened: OpenGallery, tmp_p
 
 
 def test_an_image_by_its_content_hash_is_one_of_the_gallery(opened: OpenGallery, tmp_path: Path) -> None:
-    import hashlib
-
     file = tmp_path / "photos" / "blue 4.png"
-    content_hash = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+    content_hash = opened.gallery.hash_content(file.read_bytes())
     assert opened.ask(Query([ImagePart(content_hash)], k=1)).hits[0].path == "blue 4.png"
     with pytest.raises(QueryError, match="no picture with the content hash 00"):
         opened.ask(Query([ImagePart(bytes(16))]))

@@ -97,7 +97,10 @@ class EncoderSource:
         worker_options = replace(options, precision=self._precision())
 
         def start_pool(kind: AnyKind) -> RayWorkerPool:
-            settings = WorkerSettings(wanted, worker_options, kind, route_of(kind, options), writer.gallery.path, dtype)
+            settings = WorkerSettings(
+                *(wanted, worker_options, kind, route_of(kind, options)),
+                *(writer.gallery.path, dtype, writer.manifest.content_hash),
+            )
             address = None if options.ray == "any" else options.ray
             gpus = options.device != "cpu"
             return RayWorkerPool(address, settings, threads=options.threads, gpus=gpus, announce=self._announce)

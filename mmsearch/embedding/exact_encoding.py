@@ -17,13 +17,14 @@ _FILES_HELD = 16  # pictures whose pixels are held at a time
 
 
 def encode_exactly(
-    tasks: Sequence[tuple[Task, bytes]], encoder: Encoder, options: EmbedOptions, threads: int
+    tasks: Sequence[tuple[Task, bytes]], encoder: Encoder, options: EmbedOptions, threads: int, hash_name: str
 ) -> Iterator[NDArray[np.float32] | None]:
     """Read files again and yield the vector (dim,) of each by the exact way, in their order.
 
-    tasks: files with the content hash that they had. Yields None where a file has changed or cannot be read.
+    tasks: files with the content hash that they had. hash_name: of that hash. Yields None where a file has
+    changed or cannot be read.
     """
-    load_options = LoadOptions(options.max_pixels, exact=True, seconds=options.seconds)
+    load_options = LoadOptions(options.max_pixels, exact=True, seconds=options.seconds, hash_name=hash_name)
     with Workers(threads, "mmsearch-exact") as workers:
         for start in range(0, len(tasks), _FILES_HELD):
             chunk = tasks[start : start + _FILES_HELD]

@@ -75,6 +75,11 @@ class RowRecorder:
     withdrawn: int = 0
     _groups: dict[bytes, DecodeGroup] = field(default_factory=dict)
 
+    @property
+    def hash_name(self) -> str:
+        """The hash by which the gallery knows files."""
+        return self.writer.manifest.content_hash
+
     def knows(self, content_hash: bytes) -> bool:
         """Whether some row has this content."""
         return content_hash in self.known
@@ -202,7 +207,7 @@ class RowRecorder:
         files = [(task, content_hash) for _, task, content_hash, _ in chosen]
         threads = self.options.threads or os.cpu_count() or 1
         for (row_id, task, content_hash, group), vector in zip(
-            chosen, encode_exactly(files, encoder, self.options, threads), strict=True
+            chosen, encode_exactly(files, encoder, self.options, threads, self.hash_name), strict=True
         ):
             if vector is None:
                 self._withdraw(row_id, task, content_hash)

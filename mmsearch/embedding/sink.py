@@ -51,6 +51,11 @@ class Sink(Protocol):
     encoder: Encoder | None
     parity: ParityCheck
 
+    @property
+    def hash_name(self) -> str:
+        """The hash by which the gallery knows files, see `content_hasher`."""
+        ...
+
     def knows(self, content_hash: bytes) -> bool:
         """Whether a file with this content needs no decoding, since its vector is known."""
         ...

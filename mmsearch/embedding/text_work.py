@@ -52,7 +52,12 @@ def embed_texts(
 
     with Workers(clock.threads, "mmsearch-load") as workers:
         files = (task.file for task in tasks)
-        texts = load_texts(files, read, workers, clock.threads, is_known=is_known, seconds=options.seconds)
+        texts = load_texts(
+            *(files, read, workers, clock.threads),
+            is_known=is_known,
+            hash_name=sink.hash_name,
+            seconds=options.seconds,
+        )
         for task, loaded in zip(tasks, texts, strict=True):
             entry = LoadedTask(task, loaded)
             clock.add(loaded.seconds)

@@ -84,7 +84,8 @@ class PieceOutcome:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What is needed to make a worker. kind: of the items that it embeds. route: see `Provenance`."""
+    """What is needed to make a worker. kind: of the items that it embeds. route: see `Provenance`.
+    hash_name: of the gallery, see `content_hasher`."""
 
     encoder: str | Encoder
     options: EmbedOptions
@@ -92,6 +93,7 @@ class WorkerSettings:
     route: str
     gallery: Location
     dtype: str
+    hash_name: str
 
     def __call__(self, share: WorkerResources) -> "Worker":
         """Make a worker that uses `share` of its machine. Raises EncoderError, StoreError."""
@@ -133,7 +135,7 @@ class Worker:
         """
         started = time.perf_counter()
         clock = StageClock(threads=self._threads)
-        buffer = _PieceBuffer(piece, known, self._encoder, self._parity, clock)
+        buffer = _PieceBuffer(piece, known, self._encoder, self._parity, clock, self._recipe.hash_name)
         process_files(piece.tasks, buffer, lambda: self._encoder, self._recipe.options, clock, sizes=self._sizes)
         self._parity.measure(self._encoder)
         buffer.encode_disagreeing(self._recipe.options)
@@ -163,10 +165,19 @@ class Worker:
 class _PieceBuffer:
     """Holds the results of a piece until they are written all at once. Implements `Sink`."""
 
-    def __init__(self, piece: Piece, known: Hashes, encoder: Encoder, parity: ParityCheck, clock: StageClock) -> None:
+    def __init__(
+        self,
+        piece: Piece,
+        known: Hashes,
+        encoder: Encoder,
+        parity: ParityCheck,
+        clock: StageClock,
+        hash_name: str,
+    ) -> None:
         self.encoder: Encoder | None = encoder
         self._encoder = encoder
         self.parity = parity
+        self.hash_name = hash_name
         self.copies = 0
         self.known: list[tuple[int, LoadedFile]] = []
         self.unread: list[tuple[int, LoadedFile]] = []
@@ -220,7 +231,7 @@ class _PieceBuffer:
         files = [
             (self._piece.tasks[task_index], self._rows[task_index][0].content_hash or b"") for task_index in chosen
         ]
-        vectors = encode_exactly(files, self._encoder, options, self._clock.threads) if files else ()
+        vectors = encode_exactly(files, self._encoder, options, self._clock.threads, self.hash_name) if files else ()
         for task_index, vector in zip(chosen, vectors, strict=True):
             row, _ = self._rows[task_index]
             if vector is None:

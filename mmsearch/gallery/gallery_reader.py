@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmsearch.content_hashes import content_hasher
 from mmsearch.errors import GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
@@ -243,6 +244,10 @@ class Gallery:
         """Row ids and content hashes of the live rows, piece by piece."""
         for rows in self.scan(table, ["content_hash"]):
             yield tables.row_ids_of(rows), rows.column("content_hash").to_pylist()
+
+    def hash_content(self, data: bytes) -> bytes:
+        """The content hash (16 bytes) of a file, by the hash of this gallery."""
+        return content_hasher(self.manifest.content_hash)(data)
 
     def content_hashes(self, table: str) -> dict[bytes, int]:
         """Content hash -> row id, over the live rows."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from mmsearch.content_hashes import DEFAULT_HASH, FIRST_HASH, content_hasher
 from mmsearch.errors import CommitConflict, GalleryError, MmsearchWarning
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import IMAGES, table_names
@@ -43,7 +44,9 @@ __all__ = [
     "list_versions",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Written is 1 where the content hash is the first one. What reads that alone would take every file of another for
+changed, and leave out the hash's name from the versions that it commits."""
 FOLDER = "manifests"
 _FILE_NAME = re.compile(r"(\d{8,})\.json")
 # Each lost race means that another writer has committed; more than this in a row is not a race but a loop.
@@ -78,6 +81,7 @@ def make_first(encoder: EncoderIdentity, dtype: str, command: str) -> Manifest:
         shards=dict.fromkeys(table_names(), ()),
         deletes=dict.fromkeys(table_names(), ()),
         indexes=(),
+        content_hash=DEFAULT_HASH,
     )
 
 
@@ -86,10 +90,10 @@ def read_version(store: Store, version: int) -> Manifest:
     document = json.loads(store.read(_path_of(version)))
     if not isinstance(document, dict) or "format_version" not in document:
         raise GalleryError(f"{store.location / _path_of(version)} is not a manifest of a gallery")
-    if document["format_version"] != FORMAT_VERSION:
+    if document["format_version"] not in (1, FORMAT_VERSION):
         raise GalleryError(
-            f"{store.location} has gallery format {document['format_version']}; this mmsearch reads format "
-            f"{FORMAT_VERSION}. Install the mmsearch that wrote it ({document.get('created_by', 'unknown')}), "
+            f"{store.location} has gallery format {document['format_version']}; this mmsearch reads formats "
+            f"1 to {FORMAT_VERSION}. Install the mmsearch that wrote it ({document.get('created_by', 'unknown')}), "
             "or embed into a new gallery with --gallery."
         )
     try:
@@ -223,6 +227,9 @@ def _signature(command: str) -> str:
 
 def _to_bytes(manifest: Manifest) -> bytes:
     document = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+    if manifest.content_hash == FIRST_HASH:
+        document["format_version"] = 1
+        del document["content_hash"]
     for parity in document["parity"]:
         if not parity["disagreements"]:
             del parity["disagreements"]  # which releases before it do not read
@@ -253,7 +260,13 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         promised=_read_promised(document),
         swept=int(document.get("swept", 0)),
         scores=tuple(ScoresEntry(**fields) for fields in document.get("scores", [])),
+        content_hash=_known_hash(document.get("content_hash", FIRST_HASH)),
     )
+
+
+def _known_hash(name: str) -> str:
+    content_hasher(name)
+    return name
 
 
 def _read_shard(fields: dict[str, Any]) -> Shard:

@@ -40,7 +40,8 @@ class ItemRow(FileRow):
     """A row whose vector was made of a file, or of a piece of one.
 
     Attributes:
-        content_hash: blake2b-128 of what was encoded. A vector of known content is not made again.
+        content_hash: of what was encoded, by the hash that the manifest names. A vector of known content is not made
+            again.
     """
 
     content_hash: Bytes | None

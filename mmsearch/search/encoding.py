@@ -111,7 +111,7 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
     except ImageError as error:
         raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
     # A picture that the gallery holds has its vector there: no model has to be loaded for it.
-    held = vector_of(gallery, hashlib.blake2b(data, digest_size=16).digest())
+    held = vector_of(gallery, gallery.hash_content(data))
     if held is not None and not by.chosen:
         return held
     try:

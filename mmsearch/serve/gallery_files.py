@@ -5,7 +5,6 @@ only when its hash is that of the row. Rows of an imported gallery have no hashe
 lies in the folder that the gallery names, links followed, is given.
 """
 
-import hashlib
 import io
 import os
 import stat
@@ -48,7 +47,7 @@ class FileGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A file's bytes and their blake2b-128."""
+    """A file's bytes and their content hash."""
 
     data: bytes
     content_hash: bytes
@@ -106,7 +105,7 @@ def read_content(gallery: Gallery, row: ImageRow) -> FileContent:
     most = _MOST_BYTES if row.bytes is None else row.bytes
     try:
         data = read_location(file, most=most) if remote or container_of(file) is not None else _read(file, most)
-        content_hash = hashlib.blake2b(data, digest_size=16).digest()
+        content_hash = gallery.hash_content(data)
         if row.content_hash is None:
             images.probe(io.BytesIO(data))
     except (FileNotFoundError, NotADirectoryError) as error:

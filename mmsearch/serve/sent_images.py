@@ -1,6 +1,5 @@
 """Pictures that are asked with: sent once, asked with by the hash of their content."""
 
-import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ class SentImages:
 
     async def take(self, opened: OpenGallery, data: bytes) -> SentImage:
         """Encode a picture and keep its vector. Raises QueryError, EncoderError, TooBusy, TooSlow."""
-        content_hash = hashlib.blake2b(data, digest_size=16).digest()
+        content_hash = opened.gallery.hash_content(data)
         if await self._encoding.run(vector_of, opened.gallery, content_hash) is not None:
             width, height, _ = await self._decoding.run(_pixels, data, None)
             return SentImage(content_hash.hex(), width, height, in_gallery=True)
