@@ -7,7 +7,7 @@ from pathlib import Path
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import EncoderError
 
-__all__ = ["hub_file"]
+__all__ = ["hub_file", "hub_file_if_any"]
 
 # One try, briefly: the hub's own retries keep a person without a network waiting for 23 s before the first word.
 _METADATA_TIMEOUT_S = 8.0
@@ -19,6 +19,14 @@ def hub_file(repo: str, names: Sequence[str], *, announce: Callable[[str], None]
     names: equivalents, preferred first. announce: gets a line before a download.
     Raises EncoderError where none can be had.
     """
+    found = hub_file_if_any(repo, names, announce=announce)
+    if found is None:
+        raise _unavailable(repo, names, f"the repository {repo} has no such file")
+    return found
+
+
+def hub_file_if_any(repo: str, names: Sequence[str], *, announce: Callable[[str], None]) -> Path | None:
+    """As `hub_file`; None where the repository has no such file."""
     # Imported late: only models of the hub need it.
     import huggingface_hub
 
@@ -37,7 +45,7 @@ def hub_file(repo: str, names: Sequence[str], *, announce: Callable[[str], None]
             return Path(huggingface_hub.hf_hub_download(repo, name))
         except Exception as error:  # the hub's client, its HTTP client and the disk raise trees of their own
             raise _unavailable(repo, names, _reason(repo, error)) from error
-    raise _unavailable(repo, names, f"the repository {repo} has no such file")
+    return None
 
 
 def _size(repo: str, name: str) -> int | None:

@@ -49,7 +49,7 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
     where = choose_device(device)  # first: no download for a device that is not there
     how = choose_precision(precision, where)
     source = resolve(spec, announce=announce)
-    tokenizer = load_tokenizer(source)
+    tokenizer = load_tokenizer(source, announce=announce)
     model = build_model(source)
     preprocess = {**source.preprocess, "size": _image_size(model)}
     identity = EncoderIdentity(

@@ -80,12 +80,12 @@ def resolve(spec: Spec, *, announce: Callable[[str], None]) -> ModelSource:
     match spec:
         case Tagged(arch, tag):
             tagged = resolve_tagged(arch, tag)
-            _refuse_without_transformers(tagged.spec, tagged.model_cfg)
+            _refuse_without_packages(tagged.spec, tagged.model_cfg)
             weights = hub_file(tagged.repo, tagged.weight_names, announce=announce)
             return ModelSource(tagged.spec, tagged.model_cfg, tagged.preprocess, weights)
         case HubModel(repo):
             model_cfg, preprocess = _read_config(hub_file(repo, [CONFIG_NAME], announce=announce))
-            _refuse_without_transformers(spec.spec, model_cfg)
+            _refuse_without_packages(spec.spec, model_cfg)
             return ModelSource(spec.spec, model_cfg, preprocess, hub_file(repo, _HUB_WEIGHTS, announce=announce))
         case LocalModel(folder):
             return _resolve_folder(folder, spec.spec)
@@ -145,7 +145,7 @@ def _unknown_tag(arch: str, tag: str, tags: list[str]) -> EncoderError:
 
 def _resolve_folder(folder: Path, spec: str) -> ModelSource:
     model_cfg, preprocess = _read_config(folder / CONFIG_NAME)
-    _refuse_without_transformers(spec, model_cfg)
+    _refuse_without_packages(spec, model_cfg)
     return ModelSource(spec, model_cfg, preprocess, _weights_in(folder), folder)
 
 
@@ -178,7 +178,7 @@ def _resolve_checkpoint(spec: CheckpointFile) -> ModelSource:
     quick_gelu = beside.get("quick_gelu", False) if isinstance(beside, dict) else model_cfg.get("quick_gelu", False)
     model_cfg["quick_gelu"] = bool(quick_gelu)
     preprocess = _preprocess(_preprocess_part(parsed, config), str(config))
-    _refuse_without_transformers(spec.spec, model_cfg)
+    _refuse_without_packages(spec.spec, model_cfg)
     return ModelSource(spec.spec, model_cfg, preprocess, spec.file)
 
 
@@ -278,13 +278,16 @@ def _preprocess(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     return merged
 
 
-def _refuse_without_transformers(spec: str, model_cfg: Mapping[str, Any]) -> None:
+def _refuse_without_packages(spec: str, model_cfg: Mapping[str, Any]) -> None:
     """Before anything is downloaded."""
     import importlib.util
 
     text = model_cfg["text_cfg"]
-    needs = text.get("hf_model_name") or text.get("hf_tokenizer_name")
-    if needs and importlib.util.find_spec("transformers") is None:
-        raise EncoderError(
-            f'the text side of {spec} needs the package transformers (for {needs}): pip install "mmsearch[siglip]"'
-        )
+    for package, extra, needs in (
+        ("transformers", "transformers", text.get("hf_model_name")),
+        ("tokenizers", "siglip", text.get("hf_tokenizer_name")),
+    ):
+        if needs and importlib.util.find_spec(package) is None:
+            raise EncoderError(
+                f'the text side of {spec} needs the package {package} (for {needs}): pip install "mmsearch[{extra}]"'
+            )

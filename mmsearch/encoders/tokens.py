@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mmsearch.encoders.hub_tokenizer import read_hub_tokenizer
 from mmsearch.encoders.sources import ModelSource
 from mmsearch.errors import EncoderError
-from mmsearch.towers.text_tokens import CLEANERS, ClipTokens, HubTokens, TokenizerRecord, Tokens, make_tokenizer
+from mmsearch.towers.text_tokens import ClipTokens, HubTokens, TokenizerRecord, Tokens, make_tokenizer
 
 __all__ = ["NoRecord", "Tokenizer", "load_tokenizer"]
 
@@ -20,7 +21,7 @@ _LONG = 1_000  # characters: a longer text is tokenised only as far as the model
 
 
 class NoRecord(Exception):
-    """A tokenizer that only open_clip or transformers can run. The message says why, as half of a sentence."""
+    """A tokenizer that only open_clip can run. The message says why, as half of a sentence."""
 
 
 class Tokenizer(Protocol):
@@ -36,14 +37,17 @@ class Tokenizer(Protocol):
     def __call__(self, texts: Sequence[str]) -> Tokens: ...
 
 
-def load_tokenizer(source: ModelSource) -> Tokenizer:
-    """The tokenizer that a model was trained with. Raises EncoderError where its files cannot be had."""
+def load_tokenizer(source: ModelSource, *, announce: Callable[[str], None]) -> Tokenizer:
+    """The tokenizer that a model was trained with. Raises EncoderError where its files cannot be had.
+
+    announce: gets a line before a download.
+    """
     text_cfg = source.model_cfg["text_cfg"]
     options = dict(text_cfg.get("tokenizer_kwargs") or {})
-    if text_cfg.get("hf_tokenizer_name"):
-        # The files of a folder are its own; open_clip holds it so too.
-        name = str(source.folder) if source.folder is not None else text_cfg["hf_tokenizer_name"]
-        return _HubTokenizer(name, text_cfg, options)
+    if name := text_cfg.get("hf_tokenizer_name"):
+        length, mode = int(text_cfg.get("context_length", 77)), text_cfg.get("tokenizer_mode")
+        record = read_hub_tokenizer(str(name), source.folder, length, mode=mode, options=options, announce=announce)
+        return _HubTokenizer(record, mode, options)
     return _ClipTokenizer(text_cfg, options, source.folder)
 
 
@@ -112,57 +116,21 @@ class _ClipTokenizer:
 
 
 class _HubTokenizer:
-    """A tokenizer of the package transformers (SigLIP, XLM-R, NLLB ...)."""
+    """A tokenizer of the Hugging Face hub (SigLIP, XLM-R, NLLB ...), run by the package tokenizers."""
 
-    def __init__(self, name: str, text_cfg: Mapping[str, Any], options: dict[str, Any]) -> None:
-        from open_clip.tokenizer import HFTokenizer
-
-        self._context_length = int(text_cfg.get("context_length", 77))
-        mode = text_cfg.get("tokenizer_mode")
-        made = None
-        for local in (True, False):  # from the cache without asking the hub whether it is current
-            try:
-                made = HFTokenizer(name, self._context_length, tokenizer_mode=mode, local_files_only=local, **options)
-                break
-            except Exception as error:  # transformers raises trees of its own
-                if not local:
-                    raise EncoderError(f"cannot load the tokenizer {name}: {error}") from error
-        assert made is not None
-        self._tokenizer = made
-        self._special_tokens = 3 if mode == "clips" else 0  # which that mode keeps free for its own
-        backend = getattr(made.tokenizer, "backend_tokenizer", None)
-        tables = backend.to_str() if backend is not None else repr(sorted(made.tokenizer.get_vocab().items()))
+    def __init__(self, record: HubTokens, mode: str | None, options: Mapping[str, Any]) -> None:
+        self._record = record
+        self._tokenize = make_tokenizer(record)
         self.identity: Mapping[str, Any] = {
             "kind": "transformers",
-            "context_length": self._context_length,
+            "context_length": record.context_length,
             "mode": mode or "",
-            "files": hashlib.sha256(tables.encode()).hexdigest(),
+            "files": hashlib.sha256(record.definition.encode()).hexdigest(),
             **options,
         }
-        self._mode = mode
-        self._clean = str(options.get("clean", "whitespace"))
 
     def record(self) -> TokenizerRecord:
-        made = self._tokenizer.tokenizer
-        backend = getattr(made, "backend_tokenizer", None)
-        if self._mode or backend is None or self._clean not in CLEANERS or made.pad_token_id is None:
-            raise NoRecord("its tokenizer runs in the package transformers only")
-        return HubTokens(
-            definition=backend.to_str(),
-            clean=self._clean,
-            context_length=self._context_length,
-            pad_id=made.pad_token_id,
-            pad_token=made.pad_token,
-            padding_side=made.padding_side,
-            truncation_side=made.truncation_side,
-            cleared=made.sep_token_id if self._tokenizer.strip_sep_token else None,
-        )
+        return self._record
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        cleaned = [self._tokenizer.clean_fn(text) for text in texts]
-        whole = self._tokenizer.tokenizer(
-            cleaned, padding=False, truncation=False, add_special_tokens=self._special_tokens == 0, verbose=False
-        ).input_ids
-        lengths = np.array([len(ids) for ids in whole]) + self._special_tokens
-        ids = self._tokenizer(list(texts)).numpy()
-        return Tokens(ids.astype(np.int64, copy=False), lengths > self._context_length)
+        return self._tokenize(texts)

@@ -44,7 +44,9 @@ class HubTokens:
     """A fast tokenizer of the Hugging Face hub.
 
     definition: its tokenizer.json. pad_id, pad_token, padding_side, truncation_side: how the package transformers
-    brings texts to one length. cleared: a token id to replace by 0, as `strip_sep_token` asks for.
+    brings texts to one length. cleared: a token id to replace by 0, as `strip_sep_token` asks for. frame: the ids of
+    start, end and class token of open_clip's mode "clips", which puts them around a text in the place of the tokens
+    that the definition would; the class token stands last, behind the padding.
     """
 
     definition: str
@@ -55,6 +57,7 @@ class HubTokens:
     padding_side: str
     truncation_side: str
     cleared: int | None = None
+    frame: tuple[int, int, int] | None = None
 
 
 TokenizerRecord = ClipTokens | HubTokens
@@ -251,9 +254,13 @@ class _HubTokenizer:
     def __init__(self, record: HubTokens) -> None:
         import tokenizers
 
+        self._record = record
         self._clean = CLEANERS[record.clean]
-        self._cleared = record.cleared
         self._tokenizer = tokenizers.Tokenizer.from_str(record.definition)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        if record.frame is not None:
+            return
         self._tokenizer.enable_truncation(record.context_length, direction=record.truncation_side)
         self._tokenizer.enable_padding(
             length=record.context_length,
@@ -263,8 +270,22 @@ class _HubTokenizer:
         )
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        if not texts:
+            return Tokens(np.empty((0, self._record.context_length), np.int64), np.empty(0, np.bool_))
+        framed = self._record.frame is None
+        encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts], add_special_tokens=framed)
+        if self._record.frame is not None:
+            return self._in_frame([each.ids for each in encoded], *self._record.frame)
         ids = np.array([each.ids for each in encoded], dtype=np.int64)
-        if self._cleared is not None:
-            ids[ids == self._cleared] = 0
+        if self._record.cleared is not None:
+            ids[ids == self._record.cleared] = 0
         return Tokens(ids, np.array([bool(each.overflowing) for each in encoded]))
+
+    def _in_frame(self, texts: Sequence[Sequence[int]], start: int, end: int, class_id: int) -> Tokens:
+        most = self._record.context_length - 3
+        ids = np.full((len(texts), self._record.context_length), self._record.pad_id, np.int64)
+        for row, tokens in enumerate(texts):
+            kept = [start, *tokens[:most], end]
+            ids[row, : len(kept)] = kept
+        ids[:, -1] = class_id
+        return Tokens(ids, np.array([len(tokens) > most for tokens in texts], np.bool_))
