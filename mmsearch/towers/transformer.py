@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.blas import product
+
 __all__ = ["ACTIVATIONS", "BlockDesign", "Floats", "Transformer", "attend", "block_weights", "feed", "linear", "norm"]
 
 Floats = NDArray[np.float32]
@@ -66,7 +68,7 @@ class Transformer:
 
 def linear(x: Floats, weights: Mapping[str, Floats], name: str) -> Floats:
     """(…, in) -> (…, out), as one product of matrices; the bias need not be there."""
-    y: Floats = x.reshape(-1, x.shape[-1]) @ weights[f"{name}.weight"]
+    y = product(x.reshape(-1, x.shape[-1]), weights[f"{name}.weight"])
     if (bias := weights.get(f"{name}.bias")) is not None:
         y += bias
     return y.reshape(*x.shape[:-1], y.shape[-1])
