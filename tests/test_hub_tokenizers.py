@@ -21,7 +21,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from mmsearch.encoders import hub
 from mmsearch.encoders.hub_tokenizer import read_hub_tokenizer
 from mmsearch.errors import EncoderError
-from mmsearch.towers.text_tokens import make_tokenizer
+from mmsearch.towers import large_vocabulary, text_tokens
+from mmsearch.towers.text_tokens import HubTokens, make_tokenizer, with_tables
 
 SENTENCES = (
     "a photo of two dogs running along the beach at sunset",
@@ -313,6 +314,74 @@ def test_the_tables_are_those_of_transformers(kind: Any, made: Any) -> None:
     theirs = HFTokenizer(str(folder), 64).tokenizer.backend_tokenizer.to_str()
     read = read_hub_tokenizer("org/name", folder, 64, mode=None, options={}, announce=pytest.fail)
     assert read.definition == theirs
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [(gemma_like, None), (nllb_like, None), (roberta_like, None), (t5_like, None), (xlm_roberta_like, "clips")],
+)
+def test_of_a_large_vocabulary_only_what_is_needed_is_read(
+    kind: Any, mode: str | None, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text by a tokenizer of its own pieces: the same ids. The whole one is for those with a special token."""
+    monkeypatch.setattr(large_vocabulary, "_LARGE", 10)
+    record = read_hub_tokenizer("org/name", made(kind), 64, mode=mode, options={}, announce=pytest.fail)
+    stored, tables = with_tables(record)
+    assert isinstance(stored, HubTokens)
+    whole, vocabulary = make_tokenizer(record), large_vocabulary.LargeVocabulary(stored.definition, tables)
+    read_whole: list[str] = []
+
+    def refuse(self: object) -> object:
+        raise AssertionError("the whole tokenizer is read")
+
+    monkeypatch.setattr(large_vocabulary.LargeVocabulary, "whole", refuse)
+    tokenize = make_tokenizer(stored, tables)
+    monkeypatch.setattr(text_tokens, "_ASKED_OFTEN", 10_000)
+    for text in nasty_texts():
+        cleaned = text_tokens.CLEANERS[record.clean](text)
+        if vocabulary.small([cleaned]) is None:
+            read_whole.append(text)
+            continue
+        found, expected = tokenize([text]), whole([text])
+        assert (found.ids.tolist(), found.truncated.tolist()) == (expected.ids.tolist(), expected.truncated.tolist())
+    assert all(len(text) >= 500 or any(token in text for token in SPECIAL) for text in read_whole), read_whole
+    together = tokenize(SENTENCES)
+    assert together.ids.tolist() == whole(SENTENCES).ids.tolist()
+
+
+def test_many_texts_read_a_large_vocabulary_whole(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once; and a special token in a text does too."""
+    monkeypatch.setattr(large_vocabulary, "_LARGE", 10)
+    record = read_hub_tokenizer("org/name", made(gemma_like), 64, mode=None, options={}, announce=pytest.fail)
+    stored, tables = with_tables(record)
+    whole, read = large_vocabulary.LargeVocabulary.whole, list[object]()
+
+    def counted(self: large_vocabulary.LargeVocabulary) -> object:
+        read.append(self)
+        return whole(self)
+
+    monkeypatch.setattr(large_vocabulary.LargeVocabulary, "whole", counted)
+    expected = make_tokenizer(record)
+    for texts in (["a dog"] * 501, ["a <eos> dog"]):
+        tokenize = make_tokenizer(stored, tables)
+        for _ in range(2):
+            assert tokenize(texts).ids.tolist() == expected(texts).ids.tolist()
+    assert len(read) == 2
+
+
+def test_small_vocabularies_are_kept_whole(made: Any) -> None:
+    for kind in (gemma_like, t5_like, bert_like):
+        record = read_hub_tokenizer("org/name", made(kind), 64, mode=None, options={}, announce=pytest.fail)
+        assert with_tables(record) == (record, {})
+
+
+def test_tables_that_are_read_whole(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WordPiece marks what continues a word; and an id of a Unigram far behind would not keep its place."""
+    monkeypatch.setattr(large_vocabulary, "_LARGE", 10)
+    tables = {kind: (made(kind) / "tokenizer.json").read_text() for kind in (bert_like, t5_like)}
+    assert large_vocabulary.split_tables(tables[bert_like], [0]) is None
+    assert large_vocabulary.split_tables(tables[t5_like], [2_000]) is None
+    assert large_vocabulary.split_tables(tables[t5_like], [0]) is not None
 
 
 def test_no_texts_give_no_tokens(made: Any) -> None:

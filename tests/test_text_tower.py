@@ -32,11 +32,11 @@ from mmsearch.encoders.tokens import _ClipTokenizer
 from mmsearch.encoders.torch_parts import Unsuited
 from mmsearch.identity import EncoderIdentity
 from mmsearch.search.open_gallery import open_gallery
+from mmsearch.towers import large_vocabulary, transformer
 from mmsearch.towers import text_tokens as tokens
 from mmsearch.towers import tower_files as files
-from mmsearch.towers import transformer
 from mmsearch.towers.sides import TEXT
-from mmsearch.towers.text_tokens import CLEANERS, TokenizerRecord, make_tokenizer
+from mmsearch.towers.text_tokens import CLEANERS, HubTokens, TokenizerRecord, make_tokenizer
 from mmsearch.towers.text_tower import TextDesign, TextTower
 from mmsearch.towers.tower_files import NoTower, StoredTower
 from mmsearch.towers.transformer import ACTIVATIONS
@@ -430,7 +430,7 @@ def test_a_tower_of_another_format_is_not_used(
     monkeypatch.setattr(files, "FORMAT_VERSION", 99)
     for fingerprint in (FINGERPRINT, numbered(1)):
         assert not files.is_decided(TEXT, fingerprint)
-    with pytest.raises(NoTower, match="format 3 instead of 99"):
+    with pytest.raises(NoTower, match="format 4 instead of 99"):
         read_tower(FINGERPRINT)
 
 
@@ -589,6 +589,36 @@ def test_a_tokenizer_of_the_hub_needs_no_transformers(
     ours, theirs = tower.text.encode(texts), encoder.text.encode(texts)
     assert np.abs(ours.vectors - theirs.vectors).max() < 2e-6
     assert ours.truncated.tolist() == theirs.truncated.tolist() == [False, False, False, True, True, False, False]
+
+
+def test_the_tables_of_a_large_vocabulary_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie in the tower's file, and nothing of the vocabulary is read for a text but what is in it."""
+    monkeypatch.setattr(large_vocabulary, "_LARGE", 10)
+    text_cfg = {"no_causal_mask": True, "pool_type": "last", "context_length": 8, "vocab_size": 300}
+    text_cfg["hf_tokenizer_name"] = "timm/ViT-B-16-SigLIP2"
+    folder = write_tiny_model(tmp_path / "model", model={"custom_text": True, "text_cfg": text_cfg})
+    pieces = {"<pad>": 0, "<eos>": 1, "<unk>": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
+    pieces |= {piece: 259 + number for number, piece in enumerate(("r", "e", "d", "▁", "re", "red", "▁c", "c", "a"))}
+    model = tokenizers.models.BPE(
+        pieces, [("r", "e"), ("re", "d"), ("▁", "c")], unk_token="<unk>", fuse_unk=True, byte_fallback=True
+    )
+    table = tokenizers.Tokenizer(model)
+    table.normalizer = tokenizers.normalizers.Replace(" ", "▁")
+    table.post_processor = tokenizers.processors.TemplateProcessing("$A <eos>", special_tokens=[("<eos>", 1)])
+    table.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"pad_token": "<pad>", "eos_token": "<eos>"}')
+    encoder = encoders.open(f"local-dir:{folder}", device="cpu")
+    stored = files.read_tower(TEXT, encoder.identity.fingerprint)
+    assert isinstance(stored.input, HubTokens)
+    assert "red" not in stored.input.definition
+    assert all(array.flags.aligned and not array.flags.owndata for array in stored.tables.values())
+    monkeypatch.setattr(large_vocabulary.LargeVocabulary, "whole", lambda self: pytest.fail("read whole"))
+    tower = text_side_of(encoder.identity, announce=pytest.fail)
+    assert tower is not None
+    texts = ["", "red car", "car " * 7, "Käse"]
+    ours, theirs = tower.text.encode(texts), encoder.text.encode(texts)
+    assert np.abs(ours.vectors - theirs.vectors).max() < 2e-6
+    assert ours.truncated.tolist() == theirs.truncated.tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize("asked_often", [0, 1_000], ids=["by a dictionary", "among the lines"])

@@ -20,7 +20,7 @@ from mmsearch.encoders.torch_parts import (
     require_norms,
 )
 from mmsearch.identity import EncoderIdentity
-from mmsearch.towers.text_tokens import TokenizerRecord, make_tokenizer
+from mmsearch.towers.text_tokens import TokenizerRecord, make_tokenizer, with_tables
 from mmsearch.towers.text_tower import POOLS, TextDesign, TextTower
 from mmsearch.towers.tower_files import StoredTower
 
@@ -43,15 +43,15 @@ def lay_out_texts(
 ) -> StoredTower[TextDesign, TokenizerRecord]:
     """The text side of a model as `mmsearch.towers` takes it, compared with the model. Raises Unsuited."""
     try:
-        record = tokenizer.record()
+        record, tables = with_tables(tokenizer.record())
     except NoRecord as error:
         raise Unsuited(str(error)) from error
     parts, pool, eos_id = _text_parts(model)
     blocks = open_clip_blocks(list(parts.transformer.resblocks))
     design = _design(parts, pool, eos_id)
-    stored = StoredTower(identity.fingerprint, identity.dim, design, record, _outer_weights(parts) | blocks)
+    stored = StoredTower(identity.fingerprint, identity.dim, design, record, _outer_weights(parts) | blocks, tables)
     try:
-        ids = make_tokenizer(record)(_CAPTIONS).ids
+        ids = make_tokenizer(record, tables)(_CAPTIONS).ids
     except Exception as error:  # of the Rust tokenizer, or of the import of its package
         raise Unsuited(f"its tokenizer cannot be used without torch ({type(error).__name__}: {error})") from error
     if not np.array_equal(ids, tokenizer(_CAPTIONS).ids):

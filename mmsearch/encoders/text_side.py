@@ -22,7 +22,7 @@ def open_text_side(identity: EncoderIdentity) -> "TowerTexts":
     """The text side of an encoder, from the cache. Raises NoTower, whose message says why there is none."""
     stored = read_side(TEXT, identity)
     try:
-        tokenizer = make_tokenizer(stored.input)
+        tokenizer = make_tokenizer(stored.input, stored.tables)
         tower = TextTower(stored.design, stored.weights)
     except Exception as error:  # the Rust tokenizer raises bare Exceptions for tables that it does not understand
         raise NoTower(f"its text side in the cache cannot be used ({type(error).__name__}: {error})") from error

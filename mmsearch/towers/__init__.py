@@ -4,13 +4,14 @@ Importing torch and open_clip and building a model takes seconds, encoding a que
 model are laid out once, each in one file of the user's cache, when their model is first loaded (`mmsearch.encoders`),
 and queries use these files:
 
-    text_tokens     texts -> token ids, as open_clip makes them
-    text_tower      token ids -> vectors
-    image_pixels    pictures -> pixels, as open_clip makes them
-    image_tower     pixels -> vectors, by a vit_tower or a resnet_tower
-    transformer     the blocks of texts' and of most images' towers
-    sides           what a tower of each side can be made of
-    tower_files     the files in the cache: written whole, checked before they are trusted, dropped when long unused
+    text_tokens       texts -> token ids, as open_clip makes them
+    large_vocabulary  ... by tokenizers of which a text needs a small part
+    text_tower        token ids -> vectors
+    image_pixels      pictures -> pixels, as open_clip makes them
+    image_tower       pixels -> vectors, by a vit_tower or a resnet_tower
+    transformer       the blocks of texts' and of most images' towers
+    sides             what a tower of each side can be made of
+    tower_files       the files in the cache: written whole, checked before they are trusted, dropped when long unused
 
 By numpy, since a runtime would have to be opened: onnxruntime took four times as long, in processor time, to open the
 image tower of a ViT-B-32 and encode one picture.

@@ -7,14 +7,16 @@ and made into a function again by `make_tokenizer`.
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLEANERS", "ClipTokens", "HubTokens", "TokenizerRecord", "Tokens", "make_tokenizer"]
+from mmsearch.towers.large_vocabulary import LargeVocabulary, Tables, split_tables
+
+__all__ = ["CLEANERS", "ClipTokens", "HubTokens", "TokenizerRecord", "Tokens", "make_tokenizer", "with_tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class ClipTokens:
 class HubTokens:
     """A fast tokenizer of the Hugging Face hub.
 
-    definition: its tokenizer.json. pad_id, pad_token, padding_side, truncation_side: how the package transformers
-    brings texts to one length. cleared: a token id to replace by 0, as `strip_sep_token` asks for. frame: the ids of
-    start, end and class token of open_clip's mode "clips", which puts them around a text in the place of the tokens
-    that the definition would; the class token stands last, behind the padding.
+    definition: its tokenizer.json; where it comes with tables, what `split_tables` leaves of it. pad_id, pad_token,
+    padding_side, truncation_side: how the package transformers brings texts to one length. cleared: a token id to
+    replace by 0, as `strip_sep_token` asks for. frame: the ids of start, end and class token of open_clip's mode
+    "clips", which puts them around a text in the place of the tokens that the definition would; the class token stands
+    last, behind the padding.
     """
 
     definition: str
@@ -63,12 +66,21 @@ class HubTokens:
 TokenizerRecord = ClipTokens | HubTokens
 
 
-def make_tokenizer(record: TokenizerRecord) -> Callable[[Sequence[str]], Tokens]:
-    """The function that a record describes.
+def with_tables(record: TokenizerRecord) -> tuple[TokenizerRecord, Tables]:
+    """The same tokenizer to be stored; the tables of a large vocabulary apart, so that a query need not read them."""
+    if isinstance(record, ClipTokens):
+        return record, {}
+    numbers = [number for number in (record.pad_id, record.cleared, *(record.frame or ())) if number is not None]
+    split = split_tables(record.definition, numbers)
+    return (record, {}) if split is None else (replace(record, definition=split[0]), split[1])
+
+
+def make_tokenizer(record: TokenizerRecord, tables: Tables | None = None) -> Callable[[Sequence[str]], Tokens]:
+    """The function that a record describes. tables: those that `with_tables` took out of it.
 
     Raises ImportError where a tokenizer of the hub needs the package tokenizers and it is absent.
     """
-    return _ClipTokenizer(record) if isinstance(record, ClipTokens) else _HubTokenizer(record)
+    return _ClipTokenizer(record) if isinstance(record, ClipTokens) else _HubTokenizer(record, tables or {})
 
 
 # --- cleaning ---------------------------------------------------------------------------------------------------------
@@ -251,37 +263,56 @@ class _ClipTokenizer:
 class _HubTokenizer:
     """The Rust tokenizer that the package transformers wraps, framed as it frames it."""
 
-    def __init__(self, record: HubTokens) -> None:
+    def __init__(self, record: HubTokens, tables: Tables) -> None:
         import tokenizers
 
         self._record = record
         self._clean = CLEANERS[record.clean]
-        self._tokenizer = tokenizers.Tokenizer.from_str(record.definition)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        if record.frame is not None:
-            return
-        self._tokenizer.enable_truncation(record.context_length, direction=record.truncation_side)
-        self._tokenizer.enable_padding(
-            length=record.context_length,
-            pad_id=record.pad_id,
-            pad_token=record.pad_token,
-            direction=record.padding_side,
-        )
+        self._large = LargeVocabulary(record.definition, tables) if tables else None
+        self._whole = None if tables else self._framed(tokenizers.Tokenizer.from_str(record.definition))
+        self._asked = 0
+
+    def _framed(self, tokenizer: Any) -> Any:
+        record = self._record
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if record.frame is None:
+            tokenizer.enable_truncation(record.context_length, direction=record.truncation_side)
+            tokenizer.enable_padding(
+                length=record.context_length,
+                pad_id=record.pad_id,
+                pad_token=record.pad_token,
+                direction=record.padding_side,
+            )
+        return tokenizer
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         if not texts:
             return Tokens(np.empty((0, self._record.context_length), np.int64), np.empty(0, np.bool_))
-        framed = self._record.frame is None
-        encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts], add_special_tokens=framed)
+        cleaned = [self._clean(text) for text in texts]
+        tokenizer, numbers = self._tokenizer_for(cleaned)
+        encoded = tokenizer.encode_batch(cleaned, add_special_tokens=self._record.frame is None)
+        rows = [np.array(each.ids, np.int64) for each in encoded]
+        if numbers is not None:
+            rows = [numbers[row] for row in rows]
         if self._record.frame is not None:
-            return self._in_frame([each.ids for each in encoded], *self._record.frame)
-        ids = np.array([each.ids for each in encoded], dtype=np.int64)
+            return self._in_frame(rows, *self._record.frame)
+        ids = np.stack(rows)
         if self._record.cleared is not None:
             ids[ids == self._record.cleared] = 0
         return Tokens(ids, np.array([bool(each.overflowing) for each in encoded]))
 
-    def _in_frame(self, texts: Sequence[Sequence[int]], start: int, end: int, class_id: int) -> Tokens:
+    def _tokenizer_for(self, texts: Sequence[str]) -> tuple[Any, NDArray[np.int64] | None]:
+        """A tokenizer that cuts these texts, and what its ids stand for where they are its own."""
+        if self._whole is None and self._large is not None:
+            self._asked += len(texts)
+            small = self._large.small(texts) if self._asked <= _ASKED_OFTEN else None
+            if small is not None:
+                return self._framed(small.tokenizer), small.numbers
+            self._whole = self._framed(self._large.whole())
+        return self._whole, None
+
+    def _in_frame(self, texts: Sequence[NDArray[np.int64]], start: int, end: int, class_id: int) -> Tokens:
         most = self._record.context_length - 3
         ids = np.full((len(texts), self._record.context_length), self._record.pad_id, np.int64)
         for row, tokens in enumerate(texts):

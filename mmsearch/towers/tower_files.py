@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -29,7 +29,7 @@ from mmsearch.whole_files import is_partial, whole_file
 __all__ = ["FORMAT_VERSION", "NoTower", "StoredTower", "TowerSide", "is_decided", "read_tower", "write_reason"]
 __all__ += ["write_tower"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of the file, of what is computed with it, and of what can be laid out: another number and all is laid out anew."""
 
 MOST_BYTES = 20_000_000_000
@@ -37,7 +37,7 @@ MOST_BYTES = 20_000_000_000
 images; the largest of open_clip's: 7 GB each.)"""
 
 _FINGERPRINT = re.compile(r"sha256:([0-9a-f]{64})")
-_DTYPES = {"F32": "<f4", "U8": "u1"}
+_DTYPES = {"F32": "<f4", "U8": "u1", "U64": "<u8", "I64": "<i8", "F64": "<f8"}
 _DAY_S = 24 * 3600
 _HASH_BYTES = 16
 _LONG = 1_000  # characters: longer texts of a record, such as a tokenizer's tables, stand beside the weights
@@ -75,6 +75,7 @@ class StoredTower(Generic[Design, Input]):
         design: What it does with its weights.
         input: What makes its inputs: the tokenizer of texts, the transform of pictures.
         weights: As the tower takes them.
+        tables: What the input looks things up in.
     """
 
     fingerprint: str
@@ -82,6 +83,7 @@ class StoredTower(Generic[Design, Input]):
     design: Design
     input: Input
     weights: Mapping[str, NDArray[np.float32]]
+    tables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def read_tower(side: TowerSide[Design, Input], fingerprint: str) -> StoredTower[Design, Input]:
@@ -124,6 +126,7 @@ def write_tower(side: TowerSide[Design, Input], tower: StoredTower[Design, Input
         "input": made_by,
     }
     tensors: dict[str, NDArray[Any]] = dict(tower.weights)
+    tensors |= {f"table.{name}": array for name, array in tower.tables.items()}
     tensors |= {f"input.{name}": np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
     target = _place(side.name, tower.fingerprint, ".safetensors")
     with _whole_file(target, sum(array.nbytes for array in tensors.values())) as partial:
@@ -170,6 +173,7 @@ def _write_safetensors(file: Path, tensors: Mapping[str, NDArray[Any]], metadata
     names = {np.dtype(kind): name for name, kind in _DTYPES.items()}
     header: dict[str, Any] = {"__metadata__": metadata}
     past = 0
+    tensors = dict(sorted(tensors.items(), key=lambda entry: -entry[1].itemsize))  # so that all are aligned
     for name, array in tensors.items():
         first, past = past, past + array.nbytes
         header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [first, past]}
@@ -247,9 +251,15 @@ def _parse(content: mmap.mmap, side: TowerSide[Design, Input], fingerprint: str)
         for name in list(header)
         if name.startswith("input.")
     }
+    tables = {
+        name.removeprefix("table."): _view(content, past_header, entry := header.pop(name), entry["dtype"])
+        for name in list(header)
+        if name.startswith("table.")
+    }
     weights = {name: _view(content, past_header, entry, "F32") for name, entry in header.items()}
     design = _made(side.designs, head["design"])
-    return StoredTower(fingerprint, int(head["dim"]), design, _made(side.inputs, head["input"] | texts), weights)
+    made_by = _made(side.inputs, head["input"] | texts)
+    return StoredTower(fingerprint, int(head["dim"]), design, made_by, weights, tables)
 
 
 _Made = TypeVar("_Made")
