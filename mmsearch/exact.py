@@ -96,9 +96,10 @@ def _search(blocks: Iterable[VectorBlock], queries: NDArray[np.float32], k: int)
     floor = np.full(n_queries, -np.inf)  # no row that scores less in float32 can be among the k best
     pending: list[_Pairs] = []
     n_pending = searched = 0
+    scratch = _Scratch()
     for block in blocks:
         searched += len(block.row_ids) if block.live is None else int(np.count_nonzero(block.live))
-        for first, scores in _float32_scores(block.vectors, queries):
+        for first, scores in _float32_scores(block.vectors, queries, scratch):
             columns = slice(first, first + scores.shape[1])
             if block.lowered is not None:
                 scores -= block.lowered[columns].astype(np.float32)
@@ -271,15 +272,36 @@ def _contenders(
     return flat // scores.shape[1], flat % scores.shape[1]
 
 
-def _float32_scores(vectors: Vectors, queries: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+class _Scratch:
+    """Memory for one block after the other: to be given new memory for each costs a fifth of scoring small ones."""
+
+    def __init__(self) -> None:
+        self._wide = np.empty((0, 0), np.int32)
+        self._scores = np.empty((0, 0), np.float32)
+
+    def wide(self, rows: int, dim: int) -> NDArray[np.int32]:
+        """(rows, dim), of any values."""
+        if self._wide.shape[0] < rows or self._wide.shape[1] != dim:
+            self._wide = np.empty((rows, dim), np.int32)
+        return self._wide[:rows]
+
+    def scores(self, queries: int, rows: int) -> NDArray[np.float32]:
+        """(queries, rows), of any values."""
+        if self._scores.shape != (queries, rows):
+            self._scores = np.empty((queries, rows), np.float32)
+        return self._scores
+
+
+def _float32_scores(
+    vectors: Vectors, queries: NDArray[np.float32], scratch: _Scratch
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """(first row, (n_queries, rows) scores) over all rows; the array is overwritten by the next."""
     n_rows, dim = vectors.shape
     slab = max(1, min(n_rows, _SLAB_SCORES // max(1, len(queries))))
     tile = max(1, min(slab, _TILE_ELEMENTS // max(1, dim)))
     half = vectors.dtype == np.float16
     lifted = queries * np.float32(_HALF_SCALE) if half else queries
-    wide = np.empty((tile, dim), np.int32)
-    scores = np.empty((len(queries), slab), np.float32)
+    wide, scores = scratch.wide(tile, dim), scratch.scores(len(queries), slab)
     for first in range(0, n_rows, slab):
         past = min(first + slab, n_rows)
         for start in range(first, past, tile):

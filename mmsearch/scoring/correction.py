@@ -9,13 +9,15 @@ for an item must not stand in the item's own bank, or the item is lowered for be
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.exact import VectorBlock, Vectors, exact_search
-from mmsearch.metrics import Difference, Relevance, differences
+
+if TYPE_CHECKING:
+    from mmsearch.metrics import Difference, Relevance
 
 __all__ = [
     "ALPHAS",
@@ -107,7 +109,7 @@ class CorrectionTrial:
     """
 
     chosen: Setting
-    gain: Difference
+    gain: "Difference"
     plain_ranks: NDArray[np.int64]
     corrected_ranks: NDArray[np.int64]
     fold_settings: tuple[Setting, Setting]
@@ -126,7 +128,7 @@ class CorrectionTrial:
 
 def try_settings(
     scores: NDArray[np.floating[Any]],
-    relevant: Relevance,
+    relevant: "Relevance",
     means: Sequence[Mapping[int, NDArray[np.float64]]],
     folds: NDArray[np.integer[Any]],
     clusters: NDArray[np.int64],
@@ -179,14 +181,16 @@ def _best(mrr: Mapping[Setting, float]) -> Setting:
     return max(mrr, key=lambda setting: mrr[setting])
 
 
-def _gain(plain: NDArray[np.int64], reciprocal: NDArray[np.float64], clusters: NDArray[np.int64]) -> Difference:
+def _gain(plain: NDArray[np.int64], reciprocal: NDArray[np.float64], clusters: NDArray[np.int64]) -> "Difference":
     """Of the mean reciprocal rank. reciprocal: corrected, (n_splits, n_queries)."""
     figures = {"MRR": 1 / plain}, {"MRR": reciprocal.mean(axis=0)}
+    from mmsearch.metrics import differences  # late: a query measures nothing
+
     return differences(*figures, clusters, int(clusters.max()) + 1)["MRR"]
 
 
 def _ranks(
-    scores: NDArray[np.floating[Any]], relevant: Relevance, lowered: NDArray[np.float64] | None
+    scores: NDArray[np.floating[Any]], relevant: "Relevance", lowered: NDArray[np.float64] | None
 ) -> NDArray[np.int64]:
     """Ranks, from 1, of the best relevant item of each query; of equal scores the lower position comes first."""
     ranks = np.empty(len(scores), np.int64)

@@ -6,12 +6,15 @@ asked of few items and of many, so that a chance can go by how many were searche
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.metrics import Relevance
 from mmsearch.scoring.probability import Probability, fit_probability
+
+if TYPE_CHECKING:
+    from mmsearch.metrics import Relevance
 
 __all__ = ["HITS", "Chances", "Samples", "fit_chances", "sample_presence"]
 
@@ -52,7 +55,7 @@ class Chances:
 
 
 def sample_presence(
-    scores: NDArray[np.floating], relevant: Relevance, rng: "np.random.Generator"
+    scores: NDArray[np.floating], relevant: "Relevance", rng: "np.random.Generator"
 ) -> tuple[Samples, Samples]:
     """(the `HITS` best hits of queries, the best hit of each with whether any of these is relevant).
 
