@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -489,6 +490,7 @@ def test_opened_indexes_are_mapped(factory: str, tmp_path: Path) -> None:
 import faiss
 import numpy as np
 from pathlib import Path
+from typing import Any
 from mmsearch.ann import open_index
 from mmsearch.versions import IndexEntry
 
@@ -773,3 +775,26 @@ def test_what_costs_less_is_known_before() -> None:
     # Where many ask at once, reading the rows is shared among them.
     assert not exact_is_cheaper(20_000, queries=1, **of_index)
     assert exact_is_cheaper(20_000, queries=64, **of_index)
+
+
+def test_an_index_is_read_by_one_thread_and_searched_by_as_many_as_before(
+    saved: tuple[Path, IndexEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import faiss
+
+    used: list[int] = []
+    read_index = faiss.read_index
+
+    def watched(*arguments: Any) -> Any:
+        used.append(faiss.omp_get_max_threads())
+        return read_index(*arguments)
+
+    monkeypatch.setattr(faiss, "read_index", watched)
+    folder, entry = saved
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        open_index(folder, fingerprint=FINGERPRINT, dim=DIM, entry=entry)
+        assert (used, faiss.omp_get_max_threads()) == ([1], 3)
+    finally:
+        faiss.omp_set_num_threads(before)
