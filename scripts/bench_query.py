@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="*", default=["ViT-L-14", "demo"], help="others that a picture is asked with: ARCH, or demo"
     )
+    parser.add_argument("--no-siglip2", dest="siglip2", action="store_false", help="leave out its text (5 GB of disk)")
     parser.add_argument("--runs", type=int, default=5, help="of each; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
@@ -134,6 +135,8 @@ def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.images:
         asked = photo(folder)
         measure("image", "a picture that the gallery has not", [*ask, "--image", asked], script(PLAIN_IMAGE, asked))
+    if options.siglip2:
+        measure("siglip2", "a text, ViT-B-16-SigLIP2", *siglip2(folder, options.rows, [*ask[:-1]]))
     for name in options.models if options.images else ():
         other = demo_folder() if name == "demo" else random_model(folder / name, name)
         others = random_gallery(folder / f"{name} gallery", other, options.rows, folder / f"{name}.npy")
@@ -148,6 +151,16 @@ def bench(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         large = random_gallery(folder / "large", model, options.large, folder / "large.npy")
         measure("large", f"a text over {options.large:,} vectors, exact", [*ask[:-1], large, TEXT])
     return figures
+
+
+def siglip2(folder: Path, rows: int, ask: list[object]) -> tuple[list[object], list[object]]:
+    """A text side of 256,000 pieces, which both ways have to find theirs in: (our command, the plain script)."""
+    from tests.models import write_large_tokenizer
+
+    model, vectors = random_model(folder / "siglip2", "ViT-B-16-SigLIP2"), folder / "siglip2.npy"
+    write_large_tokenizer(model)
+    gallery = random_gallery(folder / "siglip2 gallery", model, rows, vectors)
+    return [*ask, gallery, TEXT], [sys.executable, "-c", PLAIN_TEXT, vectors, model, TEXT]
 
 
 def photo(folder: Path) -> Path:

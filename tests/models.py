@@ -45,6 +45,34 @@ def write_random_model(folder: Path, arch: str = "ViT-B-32", *, seed: int = 0) -
     return _write(folder, get_model_config(arch), PREPROCESS, seed)
 
 
+def write_large_tokenizer(folder: Path, pieces: int = 256_000) -> None:
+    """Write a tokenizer like SigLIP2's beside a model: byte-pair encoding with half a million merges, of all strings of
+    letters up to a length of three and many of four."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    letters = [*"▁etaoinshrdlucmfwypvbgkjqxz"]
+    vocabulary = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    merges: list[tuple[str, str]] = []
+    grown = len(vocabulary) - len(letters)
+    while len(vocabulary) < pieces:
+        piece = vocabulary[grown]
+        grown += 1
+        for letter in letters[: pieces - len(vocabulary)]:
+            vocabulary.append(piece + letter)
+            merges += [(piece, letter), *([(piece[0], piece[1:] + letter)] if len(piece) > 1 else [])]
+    numbers = {piece: number for number, piece in enumerate(vocabulary)}
+    made = Tokenizer(models.BPE(numbers, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    made.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    made.add_special_tokens(special)
+    made.save(str(folder / "tokenizer.json"))
+    tokens = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "padding_side": "right", **tokens}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
 def _write(folder: Path, model_cfg: dict[str, Any], preprocess: dict[str, Any], seed: int) -> Path:
     import torch
     from open_clip import CLIP, CustomTextCLIP
