@@ -35,9 +35,8 @@ from mmsearch.search.open_gallery import open_gallery
 from mmsearch.towers import large_vocabulary, transformer
 from mmsearch.towers import text_tokens as tokens
 from mmsearch.towers import tower_files as files
-from mmsearch.towers.sides import TEXT
+from mmsearch.towers.sides import TEXT, AnyTextDesign, make_text_tower
 from mmsearch.towers.text_tokens import CLEANERS, HubTokens, TokenizerRecord, make_tokenizer
-from mmsearch.towers.text_tower import TextDesign, TextTower
 from mmsearch.towers.tower_files import NoTower, StoredTower
 from mmsearch.towers.transformer import ACTIVATIONS
 from tests.models import random_weights, write_random_model, write_tiny_model
@@ -48,7 +47,7 @@ END = 49407  # what CLIP's tokenizer ends texts with
 FINGERPRINT = "sha256:" + "0" * 64
 IDENTITY = EncoderIdentity("small", FINGERPRINT, 24)
 
-Stored = StoredTower[TextDesign, TokenizerRecord]
+Stored = StoredTower[AnyTextDesign, TokenizerRecord]
 
 
 def write_tower(tower: Stored) -> None:
@@ -149,7 +148,7 @@ def test_vectors_equal_torchs(config: dict[str, Any]) -> None:
     ids = hub_ids(text["context_length"], text.get("eos_id", 1)) if config["hub"] else tokenizer(captions()).ids
     with torch.inference_mode():
         expected = model.encode_text(torch.from_numpy(ids)).numpy()
-    assert relative_error(TextTower(tower.design, tower.weights).encode(ids), expected) < 2e-5
+    assert relative_error(make_text_tower(tower.design, tower.weights).encode(ids), expected) < 2e-5
 
 
 @pytest.mark.soak

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import TextTransformer
 
+from mmsearch.encoders.hub_layout import read_hub_text
 from mmsearch.encoders.tokens import NoRecord, Tokenizer
 from mmsearch.encoders.torch_parts import (
     Arrays,
@@ -20,8 +22,9 @@ from mmsearch.encoders.torch_parts import (
     require_norms,
 )
 from mmsearch.identity import EncoderIdentity
+from mmsearch.towers.sides import AnyTextDesign, make_text_tower
 from mmsearch.towers.text_tokens import TokenizerRecord, make_tokenizer, with_tables
-from mmsearch.towers.text_tower import POOLS, TextDesign, TextTower
+from mmsearch.towers.text_tower import POOLS, TextDesign
 from mmsearch.towers.tower_files import StoredTower
 
 __all__ = ["lay_out_texts"]
@@ -40,27 +43,34 @@ _CAPTIONS = (
 
 def lay_out_texts(
     model: Any, tokenizer: Tokenizer, identity: EncoderIdentity
-) -> StoredTower[TextDesign, TokenizerRecord]:
+) -> StoredTower[AnyTextDesign, TokenizerRecord]:
     """The text side of a model as `mmsearch.towers` takes it, compared with the model. Raises Unsuited."""
     try:
         record, tables = with_tables(tokenizer.record())
     except NoRecord as error:
         raise Unsuited(str(error)) from error
-    parts, pool, eos_id = _text_parts(model)
-    blocks = open_clip_blocks(list(parts.transformer.resblocks))
-    design = _design(parts, pool, eos_id)
-    stored = StoredTower(identity.fingerprint, identity.dim, design, record, _outer_weights(parts) | blocks, tables)
+    design, weights = _read_text(model)
+    stored = StoredTower(identity.fingerprint, identity.dim, design, record, weights, tables)
     try:
         ids = make_tokenizer(record, tables)(_CAPTIONS).ids
     except Exception as error:  # of the Rust tokenizer, or of the import of its package
         raise Unsuited(f"its tokenizer cannot be used without torch ({type(error).__name__}: {error})") from error
     if not np.array_equal(ids, tokenizer(_CAPTIONS).ids):
         raise Unsuited("its tokenizer gives other tokens without torch")
-    vectors = TextTower(stored.design, stored.weights).encode(ids)
+    vectors = make_text_tower(stored.design, stored.weights).encode(ids)
     with torch.inference_mode():
         expected = model.encode_text(torch.from_numpy(ids)).numpy()
     require_agreement("text", vectors, expected)
     return stored
+
+
+def _read_text(model: Any) -> tuple[AnyTextDesign, Arrays]:
+    """The design and the weights of its text side."""
+    text: Any = getattr(model, "text", None)
+    if isinstance(text, HFTextEncoder):
+        return read_hub_text(text)
+    parts, pool, eos_id = _text_parts(model)
+    return _design(parts, pool, eos_id), _outer_weights(parts) | open_clip_blocks(list(parts.transformer.resblocks))
 
 
 def _text_parts(model: Any) -> tuple[Any, str, int]:

@@ -7,9 +7,9 @@ import numpy as np
 from mmsearch.encoders.laid_out import read_side, unit_vectors
 from mmsearch.encoders.protocols import EncodedTexts
 from mmsearch.identity import EncoderIdentity
-from mmsearch.towers.sides import TEXT
+from mmsearch.towers.sides import TEXT, make_text_tower
+from mmsearch.towers.text_batches import BatchedTexts
 from mmsearch.towers.text_tokens import Tokens, make_tokenizer
-from mmsearch.towers.text_tower import TextTower
 from mmsearch.towers.tower_files import NoTower
 
 __all__ = ["TowerTexts", "open_text_side"]
@@ -23,7 +23,7 @@ def open_text_side(identity: EncoderIdentity) -> "TowerTexts":
     stored = read_side(TEXT, identity)
     try:
         tokenizer = make_tokenizer(stored.input, stored.tables)
-        tower = TextTower(stored.design, stored.weights)
+        tower = make_text_tower(stored.design, stored.weights)
     except Exception as error:  # the Rust tokenizer raises bare Exceptions for tables that it does not understand
         raise NoTower(f"its text side in the cache cannot be used ({type(error).__name__}: {error})") from error
     return TowerTexts(identity, tower, tokenizer)
@@ -33,7 +33,7 @@ class TowerTexts:
     """The text side of an encoder in numpy. Implements `mmsearch.encoders.TextSide`."""
 
     def __init__(
-        self, identity: EncoderIdentity, tower: TextTower, tokenizer: Callable[[Sequence[str]], Tokens]
+        self, identity: EncoderIdentity, tower: BatchedTexts, tokenizer: Callable[[Sequence[str]], Tokens]
     ) -> None:
         self._identity = identity
         self._tower = tower

@@ -7,6 +7,8 @@ and queries use these files:
     text_tokens       texts -> token ids, as open_clip makes them
     large_vocabulary  ... by tokenizers of which a text needs a small part
     text_tower        token ids -> vectors
+    hub_tower         ... of the multilingual ones, whose text side is of the package transformers
+    text_batches      what both have in common
     image_pixels      pictures -> pixels, as open_clip makes them
     image_tower       pixels -> vectors, by a vit_tower or a resnet_tower
     transformer       the blocks of texts' and of most images' towers

@@ -5,20 +5,17 @@ al. 2021; CoCa's class token, Yu et al. 2022), in float32, for texts cut to what
 behind the token that speaks for a causal text counts for nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.blas import each_on_one_thread
+from mmsearch.towers.text_batches import BatchedTexts
 from mmsearch.towers.transformer import Floats, Transformer, linear, norm
 
 __all__ = ["POOLS", "TextDesign", "TextTower"]
-
-# Rows of a batch: matrix products are at full speed from some hundreds on, and temporary arrays stay small.
-_TOKENS_AT_ONCE = 1024
 
 POOLS = ("argmax", "eos", "first", "last")
 """Which token speaks for the text: the highest id (CLIP's end-of-text), the first `eos_id`, the first, the last."""
@@ -42,7 +39,7 @@ class TextDesign:
     eps: float
 
 
-class TextTower:
+class TextTower(BatchedTexts):
     """A text tower over its weights.
 
     weights: float32. token_embedding (vocabulary, width), positional_embedding (positions, width), per block those of
@@ -64,22 +61,8 @@ class TextTower:
         """Tokens of a text, padding included."""
         return len(self._weights["positional_embedding"]) - (self._class is not None)
 
-    def encode(self, ids: NDArray[np.int64]) -> Floats:
-        """(n, context length) token ids -> (n, dim) vectors, not normalised. Raises IndexError for ids beyond the
-        vocabulary."""
-        vectors = np.empty((len(ids), self._dim), np.float32)
-        batches = list(_batches(self._lengths(ids)))
-
-        def encode(batch: tuple[NDArray[np.intp], int]) -> None:
-            rows, length = batch
-            with np.errstate(all="ignore"):  # in each thread; whoever asked finds what is no number
-                vectors[rows] = self._encode(ids[rows], length)
-
-        each_on_one_thread(encode, batches)
-        return vectors
-
     @property
-    def _dim(self) -> int:
+    def dim(self) -> int:
         projection = self._weights.get("projection.weight")
         return len(self._weights["ln_final.weight"]) if projection is None else projection.shape[1]
 
@@ -97,8 +80,7 @@ class TextTower:
                 places = np.full(len(ids), ids.shape[1] - 1)
         return places
 
-    def _lengths(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
-        """How many tokens of each text can reach its vector."""
+    def lengths(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         if self._class is not None:
             # The last one that is no padding, and one more: see _visible.
             padding: Any = (ids != self.design.pad_id)[:, ::-1].argmax(axis=1)
@@ -107,8 +89,7 @@ class TextTower:
             return self._speaker(ids) + 1
         return np.full(len(ids), ids.shape[1])
 
-    def _encode(self, ids: NDArray[np.int64], length: int) -> Floats:
-        """Texts of which the first `length` tokens are enough -> (n, dim)."""
+    def forward(self, ids: NDArray[np.int64], length: int) -> Floats:
         weights, n = self._weights, len(ids)
         x = weights["token_embedding"][ids[:, :length]] + weights["positional_embedding"][:length]
         if self._class is not None:
@@ -128,19 +109,6 @@ class TextTower:
         seen = _visible(ids, self.design.pad_id)
         seen = np.concatenate([seen[:, :length], seen[:, -1:]], axis=1)[:, None, None, :]
         return _as_addend(seen & np.tri(length + 1, dtype=np.bool_) if self.design.causal else seen)
-
-
-def _batches(lengths: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], int]]:
-    """(rows, their greatest length) of batches of similar length, so that little is computed for padding."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        # The longest of the next `n` is the last of them: take as many as fit.
-        fitting = np.flatnonzero(np.arange(1, len(order) - start + 1) * lengths[order[start:]] > _TOKENS_AT_ONCE)
-        past = start + max(1, int(fitting[0])) if len(fitting) else len(order)
-        rows = order[start:past]
-        yield rows, int(lengths[rows[-1]])
-        start = past
 
 
 def _visible(ids: NDArray[np.int64], pad_id: int) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Transformer blocks, forward, in numpy: what the towers of texts and of images have in common.
 
-Pre-norm residual blocks (Vaswani et al. 2017, Radford et al. 2021), in float32.
+Residual blocks, most with the norms first (Radford et al. 2021), in float32.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mmsearch.blas import product
 
-__all__ = ["ACTIVATIONS", "BlockDesign", "Floats", "Transformer", "attend", "block_weights", "feed", "linear", "norm"]
+__all__ = ["ACTIVATIONS", "BlockDesign", "Floats", "PostNormTransformer", "Transformer", "attend", "block_weights"]
+__all__ += ["feed", "linear", "norm"]
 
 Floats = NDArray[np.float32]
 
@@ -64,6 +65,16 @@ class Transformer:
         qkv = linear(x, block, "qkv").reshape(n, tokens, 3, self._heads, width // self._heads)
         q, k, v = qkv.transpose(2, 0, 3, 1, 4)
         return linear(attend(q, k, v, mask), block, "out")
+
+
+class PostNormTransformer(Transformer):
+    """The same with the norms behind each layer (Vaswani et al. 2017)."""
+
+    def __call__(self, x: Floats, mask: Floats | None = None) -> Floats:
+        for block in self._blocks:
+            x = norm(x + self._attend_to_itself(x, block, mask), block, "ln_1", self._eps)
+            x = norm(x + feed(x, block, self._activate), block, "ln_2", self._eps)
+        return x
 
 
 def linear(x: Floats, weights: Mapping[str, Floats], name: str) -> Floats:
@@ -142,8 +153,13 @@ def _quick_gelu(x: Floats) -> Floats:
     return x * sigmoid
 
 
+def _relu(x: Floats) -> Floats:
+    return np.maximum(x, np.float32(0))
+
+
 ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "quick_gelu": _quick_gelu,
+    "relu": _relu,
 }
