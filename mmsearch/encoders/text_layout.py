@@ -70,7 +70,8 @@ def _read_text(model: Any) -> tuple[AnyTextDesign, Arrays]:
     if isinstance(text, HFTextEncoder):
         return read_hub_text(text)
     parts, pool, eos_id = _text_parts(model)
-    return _design(parts, pool, eos_id), _outer_weights(parts) | open_clip_blocks(list(parts.transformer.resblocks))
+    blocks = open_clip_blocks(list(parts.transformer.resblocks))  # first: the design is read from blocks that are known
+    return _design(parts, pool, eos_id), _outer_weights(parts) | blocks
 
 
 def _text_parts(model: Any) -> tuple[Any, str, int]:
