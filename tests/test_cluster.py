@@ -20,7 +20,7 @@ from PIL import Image
 
 from mmsearch.cluster import dispatcher, ray
 from mmsearch.content_hashes import DEFAULT_HASH
-from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, pieces, worker
+from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed, parity, pieces, sample_budget, worker
 from mmsearch.embedding.parity import ParityCheck
 from mmsearch.embedding.pieces import Piece, PieceCutter, split_piece
 from mmsearch.embedding.stage_times import StageClock
@@ -432,7 +432,7 @@ def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
     assert kind.cosine_lowest > 0.999
     assert Gallery.open(tmp_path / "g").manifest.parity == (report.parity,)
     stages = {stage.name: stage.seconds for stage in report.stages.stages}
-    assert list(stages) == ["read", "decode", "resize", "transfer", "encode", "write", "commit"]
+    assert list(stages) == ["read", "decode", "resize", "transfer", "encode", "compare", "write", "commit"]
     assert min(stages[name] for name in ("read", "decode", "resize", "encode", "write", "commit")) > 0
     embed([tmp_path / "photos"], gallery=tmp_path / "local", encoder=model)
     assert_equal(tmp_path / "g", tmp_path / "local")
@@ -444,6 +444,21 @@ def test_agreement_is_measured_by_each_worker_and_recorded_for_all(
         spread(tmp_path, "wrong", encoder=model)
     assert find_gallery(tmp_path / "wrong") is None
     assert not list(tmp_path.glob("wrong/images/*"))
+
+
+def test_each_worker_of_a_long_run_limits_what_its_sample_costs(
+    tmp_path: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the files of the whole run, not of its piece: of a kind one at once, and no other that it cannot afford."""
+    (tmp_path / "photos").mkdir()
+    for seed in range(48):
+        (tmp_path / "photos" / f"{seed:02d}.jpg").write_bytes(photo(seed))
+    monkeypatch.setattr(parity, "_SMALL_RUN", 47)
+    monkeypatch.setattr(sample_budget, "SHARE", 0.0)
+    report = spread(tmp_path, encoder=f"local-dir:{write_tiny_model(tmp_path / 'model')}")
+    assert report.images.added == 48
+    assert report.parity is not None
+    assert 1 <= report.parity.images <= 3
 
 
 def test_a_kind_that_does_not_agree_goes_exactly_at_each_worker(
@@ -527,7 +542,7 @@ def test_an_archive_is_for_one_worker() -> None:
 
 
 def test_parts_keep_their_row_ids() -> None:
-    piece = Piece(1000, tuple(tasks(100)))
+    piece = Piece(1000, tuple(tasks(100)), 100)
     parts = split_piece(piece)
     assert len(parts) == 15
     assert [part.first_row_id for part in parts] == list(range(1000, 1100, 7))
@@ -541,7 +556,7 @@ def test_content_hashes_are_found_among_those_that_are_known() -> None:
 
     def holder(hashes: list[bytes]) -> worker._PieceBuffer:
         known = worker.sort_hashes(hashes)
-        return worker._PieceBuffer(Piece(0, ()), known, FakeEncoder(), ParityCheck(), StageClock(), DEFAULT_HASH)
+        return worker._PieceBuffer(Piece(0, (), 0), known, FakeEncoder(), ParityCheck(), StageClock(), DEFAULT_HASH)
 
     held = holder(known)
     assert all(held.knows(each) for each in known)

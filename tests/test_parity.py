@@ -14,14 +14,16 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from mmsearch import encoders
-from mmsearch.embedding import EmbedOptions, EmbedReport, embed, parity, recording
+from mmsearch.embedding import EmbedOptions, EmbedReport, embed, parity, recording, sample_budget
 from mmsearch.embedding.exact_encoding import encode_exactly
 from mmsearch.embedding.parity import ParityCheck, centred_cosines, psnr, top10_overlap
-from mmsearch.encoders import Encoder, open_clip_encoder, preprocessing
+from mmsearch.embedding.sample_budget import SHARE, SampleBudget
+from mmsearch.encoders import EncodedImages, Encoder, open_clip_encoder, preprocessing
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
-from mmsearch.loader import DecodeGroup
+from mmsearch.loader import DecodeGroup, LoadedFile, LoadSeconds
+from mmsearch.sources import SourceFile
 from mmsearch.upkeep.summary import info
 from tests.models import write_tiny_model
 
@@ -192,6 +194,33 @@ def test_a_fault_in_the_fast_route_stops_the_run(
     assert run(photos, tmp_path / "g", encoder, exact=True).images.added == 37
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_stops_a_run_that_can_afford_one_sample_of_a_kind(
+    fault: Callable[..., None], photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoders.open(model, device="cpu")
+    fault(monkeypatch, encoder)
+    monkeypatch.setattr(parity, "_SMALL_RUN", 0)
+    monkeypatch.setattr(sample_budget, "SHARE", 0.0)
+    with pytest.raises(ParityError, match="do not agree with the exact route"):
+        run(photos, tmp_path / "g", encoder)
+    assert not (tmp_path / "g" / "manifests").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_good_pictures_agree_where_one_of_a_kind_is_sampled(
+    precision: str, photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few samples are no reason to take what is right for wrong."""
+    monkeypatch.setattr(parity, "_SMALL_RUN", 0)
+    monkeypatch.setattr(sample_budget, "SHARE", 0.0)
+    report = run(photos, tmp_path / "g", encoders.open(model, device="cpu", precision=precision))
+    assert report.parity is not None
+    assert report.parity.disagreements == ()
+    assert [each.images for each in report.parity.agreements] == [1] * 10
+    assert min(each.cosine_lowest for each in report.parity.agreements) > parity.COSINE_GATES[precision]
+
+
 @pytest.mark.parametrize("fault", [swapped, nearest, other_mean])
 def test_a_fault_is_found_in_a_folder_of_one(
     fault: Callable[..., None], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -293,6 +322,103 @@ def test_which_pictures_are_compared() -> None:
     assert chosen == [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64]
     assert check.should_sample(DecodeGroup("JPEG", 6, "turbo"), b"1")
     assert all(check.should_sample(kind, b"%d" % number) for number in chosen)  # files that are read twice
+
+
+def loaded(group: DecodeGroup, fast: float, exact: float | None = None, error: float = 0.0) -> LoadedFile:
+    """A picture that took so many seconds by either way."""
+    reference = None if exact is None else np.zeros((3, 2, 2), np.float32)
+    seconds = LoadSeconds(decode=fast, exact=exact or 0.0)
+    return LoadedFile(
+        SourceFile("", "a.jpg", 1, 1), group=group, reference=reference, pixel_error=error, seconds=seconds
+    )
+
+
+def sampled(check: ParityCheck, kinds: Sequence[DecodeGroup], exact: float, error: float = 0.0) -> list[int]:
+    """The numbers of the pictures that are sampled in a run where each takes .01 s by the fast way and encoding .01."""
+    numbers = []
+    for number, kind in enumerate(kinds, start=1):
+        if chosen := check.should_sample(kind, b"%d" % number):
+            numbers.append(number)
+        check.count_loaded(loaded(kind, 0.01, exact if chosen else None, error))
+        check.count_encoded(EncodedImages(np.zeros((1, 2), np.float32), 0.0, 0.01))
+    return numbers
+
+
+def test_what_a_sample_costs_is_limited_in_a_run_over_a_hundred_pictures() -> None:
+    """Of a kind the first at once, and the rest of its eight and of those that follow as soon as they can be afforded:
+    the longer the run, the more, as many as without a limit, and at no time too many."""
+    kind = DecodeGroup("JPEG", 1, "turbo/4")
+    check = ParityCheck()
+    check.expect(100)
+    assert len(sampled(check, [kind] * 100, exact=0.05)) == 11  # soon done, whatever its sample costs
+    numbers = {}
+    for files in (101, 1010, 10_000):
+        check = ParityCheck()
+        check.expect(files)
+        numbers[files] = sampled(check, [kind] * files, exact=0.05)
+    assert [len(found) for found in numbers.values()] == [1, 8, 18]
+    # The n-th costs .06 s like those before it, and two anchors .01 each, of .02 s for each picture before it.
+    for count, number in enumerate(numbers[10_000][1:8], start=2):
+        assert number - 1 == pytest.approx((0.06 * count + 0.02) / (0.02 * SHARE), abs=2)
+    assert numbers[10_000][:8] == numbers[1010]
+
+
+def test_the_first_of_every_kind_is_sampled_whatever_it_costs() -> None:
+    """And a rare kind gets its eight as the run goes on: what it owes is not forgotten."""
+    common, rare = DecodeGroup("JPEG", 1, "turbo/8"), DecodeGroup("JPEG", 6, "turbo/8")
+    check = ParityCheck()
+    check.expect(5000)
+    kinds = [rare if number % 100 == 3 else common for number in range(1, 5001)]
+    numbers = sampled(check, kinds, exact=0.05)
+    assert numbers[:2] == [1, 3]
+    assert sum(kinds[number - 1] == rare for number in numbers) >= 8
+
+
+def test_a_kind_whose_pixels_look_wrong_gets_its_eight_at_once() -> None:
+    """So that one odd file, which comes first, does not send all others of its kind by the exact route."""
+    check, kind = ParityCheck(), DecodeGroup("JPEG", 1, "turbo")
+    check.expect(1000)
+    assert sampled(check, [kind] * 100, exact=0.05, error=100.0) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_budget_counts_what_is_chosen_and_not_loaded_yet() -> None:
+    """Many threads ask before the first sample is encoded; once it was, what encoding one costs is known."""
+    budget = SampleBudget(anchors=2)
+    budget.choose()
+    budget.add_loading(9.0)
+    assert not budget.admits_another()  # nobody knows what a sample costs
+    budget.add_sample_loading(0.06)
+    budget.add_encoding(100, 1.0)
+    assert budget.admits_another()  # 2 x .06 + 4 x .01, of .025 x 10
+    budget.choose()
+    assert budget.admits_another()  # 3 x .06 + 5 x .01 = .23
+    budget.choose()
+    assert not budget.admits_another()  # 4 x .06 + 6 x .01 = .3
+    budget.add_loading(4.0)
+    assert budget.admits_another()
+    budget.add_sample_encoding(3, 0.3)
+    assert not budget.admits_another()  # the exact route encodes ten times slower: 4 x .06 + 6 x .1
+
+
+def test_a_long_run_says_what_its_sample_cost(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: Any
+) -> None:
+    """By a real run of large pictures: the stage of the report, and the share that it may have."""
+    monkeypatch.setattr(parity, "_SMALL_RUN", 10)
+    (tmp_path / "photos").mkdir()
+    data = jpeg(1, (1600, 1200))
+    for number in range(150):
+        comment = b"%08d" % number
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(data[:2] + b"\xff\xfe\0\x0a" + comment + data[2:])
+    report = run(tmp_path / "photos", tmp_path / "g", encoders.open(model, device="cpu"))
+    assert report.parity is not None
+    assert 1 <= report.parity.images < 8
+    stages = {stage.name: stage for stage in report.stages.stages}
+    work = sum(stages[name].seconds for name in ("read", "decode", "resize", "transfer", "encode"))
+    one = stages["compare"].seconds / report.parity.images
+    assert 0 < stages["compare"].seconds < SHARE * work + 2 * one  # what it may, its first, and what estimates err
+    unlimited = run(tmp_path / "photos", tmp_path / "exact", encoders.open(model, device="cpu"), exact=True)
+    assert "compare" not in {stage.name for stage in unlimited.stages.stages}
 
 
 def test_a_picture_that_is_decoded_twice_takes_one_place_of_the_sample(model: str, tmp_path: Path) -> None:

@@ -84,9 +84,10 @@ class LocalExecutor:
             progress(Progress("embedding", done, len(tasks), skipped))
 
         clock = StageClock(threads=options.threads or os.cpu_count() or 1)
+        recorder.parity.expect(len(tasks))
         with recorder.settling():
             skipped = process_files(tasks, recorder, encoder, options, clock, report=report)
-        clock.write = recorder.write_seconds
+        clock.write, clock.compare = recorder.write_seconds, recorder.parity.take_seconds()
         clock.transfer, clock.encode = recorder.transfer_seconds, recorder.encode_seconds
         return TaskRun(skipped, clock)
 

@@ -76,6 +76,7 @@ def process_files(
                 )
                 try:
                     for loaded in loaded_files:
+                        sink.parity.count_loaded(loaded)
                         flow.add(tasks[done], loaded)
                         clock.add(loaded.seconds)
                         if loaded.pixels is not None:

@@ -5,6 +5,7 @@ The result is recorded. What does not agree is encoded by the exact way.
 
 import io
 import threading
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ import PIL.ExifTags
 import PIL.Image
 from numpy.typing import NDArray
 
-from mmsearch.encoders import Encoder, ImageSide
+from mmsearch.embedding.sample_budget import SampleBudget
+from mmsearch.encoders import EncodedImages, Encoder, ImageSide
 from mmsearch.errors import ParityError
-from mmsearch.loader import MARGIN, NVJPEG, DecodeGroup, load_fast_and_exact
+from mmsearch.loader import MARGIN, NVJPEG, DecodeGroup, LoadedFile, load_fast_and_exact
 from mmsearch.names import shown
 from mmsearch.versions import Agreement, Disagreement, Parity
 
@@ -31,7 +33,8 @@ __all__ = [
     "top10_overlap",
 ]
 
-SAMPLE = 8  # of each group, before anything of it is committed
+SAMPLE = 8  # of each group, as far as the run can afford them
+_SMALL_RUN = 100  # files: so few are soon done, whatever their sample costs
 
 # Found with scripts/parity_faults.py, which shows what is right and what is wrong on both sides of them.
 PSNR_GATES = {"pillow": 60.0, "turbo": 50.0, "turbo/2": 45.0, "turbo/4": 45.0, "turbo/8": 45.0, NVJPEG: 45.0}
@@ -42,7 +45,7 @@ COSINE_GATES = {"fp32": 0.999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
 """By precision: the mean of a group's cosines, the sample's mean subtracted. fp32 has .9998 and more."""
 
 # Generated pictures that join a sample in which there is too little to tell apart.
-_ANCHORS = 8
+_ANCHORS = 2
 _FEW = 8
 _MOST_SAMPLES = 32  # samples, whose pixels are held until they are measured
 _EXAMPLES = 5
@@ -91,6 +94,10 @@ class ParityCheck:
     def __init__(self) -> None:
         self._counting = threading.Lock()
         self._image_counts: Counter[DecodeGroup] = Counter()
+        self._sample_counts: Counter[DecodeGroup] = Counter()
+        self._suspected: set[DecodeGroup] = set()
+        self._budget, self._is_budgeted = SampleBudget(_ANCHORS), False
+        self._seconds = 0.0
         self._chosen: set[tuple[DecodeGroup, bytes]] = set()
         self._waiting: list[Sample] = []
         self._groups: list[DecodeGroup] = []
@@ -102,12 +109,19 @@ class ParityCheck:
         self._disagreements: dict[DecodeGroup, Disagreement] = {}
         self._joined_disagreements: dict[DecodeGroup, Disagreement] = {}
 
+    def expect(self, files: int) -> None:
+        """Say how many files the whole run has: more than a hundred, and what its sample costs is limited."""
+        self._is_budgeted = files > _SMALL_RUN
+
     def should_sample(self, group: DecodeGroup, content_hash: bytes) -> bool:
         """Whether the next picture of a group is encoded by the exact way too.
 
-        Of a group that agrees: the first eight pictures, the 16th, the 32nd, and so on. Of others: all. Content that
-        was chosen before is chosen again and not counted again: of a file that is read twice (the encoder was not
-        ready, or another file has the same content) one picture is kept, and only that one joins the sample.
+        Of a group that agrees: the first eight pictures, the 16th, the 32nd, and so on. Of others: all. Where what a
+        sample costs is limited (see `expect`), the first of a group is chosen at once, and each further one as soon as
+        the run can afford it; but a group whose pixels look wrong gets its eight at once, so that no odd file alone
+        decides about it. Content that was chosen before is chosen again and not counted again: of a file that is read
+        twice (the encoder was not ready, or another file has the same content) one picture is kept, and only that one
+        joins the sample.
         """
         if group in self._disagreements:
             return True
@@ -115,11 +129,41 @@ class ParityCheck:
             if (group, content_hash) in self._chosen:
                 return True
             self._image_counts[group] += 1
-            count = self._image_counts[group]
-            chosen = count <= SAMPLE or count & (count - 1) == 0
+            chosen = self._sample_counts[group] < _count_owed(self._image_counts[group]) and self._can_afford(group)
             if chosen:
                 self._chosen.add((group, content_hash))
+                self._sample_counts[group] += 1
+                self._budget.choose()
         return chosen
+
+    def _can_afford(self, group: DecodeGroup) -> bool:
+        sampled = self._sample_counts[group]
+        needed = not sampled or (group in self._suspected and sampled < SAMPLE)
+        return needed or not self._is_budgeted or self._budget.admits_another()
+
+    def count_loaded(self, loaded: LoadedFile) -> None:
+        """Count what loading a picture took, by the fast way and, where it is sampled, by the exact one."""
+        group, seconds = loaded.group, loaded.seconds
+        if group is None:
+            return
+        with self._counting:
+            self._budget.add_loading(seconds.read + seconds.decode + seconds.resize)
+            if loaded.reference is not None and self.agrees(group):
+                self._budget.add_sample_loading(seconds.exact)
+                self._seconds += seconds.exact
+                if psnr(np.array([loaded.pixel_error]))[0] < PSNR_GATES[group.route]:
+                    self._suspected.add(group)
+
+    def count_encoded(self, images: EncodedImages) -> None:
+        """Count what encoding pictures by the fast way took."""
+        with self._counting:
+            self._budget.add_encoding(len(images.vectors), images.transfer_seconds + images.encode_seconds)
+
+    def take_seconds(self) -> float:
+        """What the sample has cost since the last call, summed over all threads."""
+        with self._counting:
+            seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
     def agrees(self, group: DecodeGroup) -> bool:
         """Whether the fast way may be taken for a group, by all measurements so far."""
@@ -154,14 +198,18 @@ class ParityCheck:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
+        started, encoded_count = time.perf_counter(), len(waiting)
         self._references.extend(encoder.image.encode_reference(np.stack([sample.reference for sample in waiting])))
         self._vectors += [sample.vector for sample in waiting]
         self._errors += [sample.error for sample in waiting]
         self._groups += [sample.group for sample in waiting]
         if self._anchors is None and _are_too_alike(np.stack(self._references)):
-            self._anchors = encoder.image.encode_reference(
-                np.stack([encoder.image.prepare(image) for image in _generate_images()])
-            )
+            self._anchors = _encode_anchors(encoder.image)
+            encoded_count += len(self._anchors)
+        seconds = time.perf_counter() - started
+        with self._counting:
+            self._budget.add_sample_encoding(encoded_count, seconds)
+            self._seconds += seconds
         for group, agreement in self._agreements().items():
             if not _passes_gates(agreement, encoder.precision):
                 if not _controls_agree(encoder, group):
@@ -256,11 +304,23 @@ class ParityCheck:
 
     def _find_centre(self, references: NDArray[np.float32]) -> NDArray[np.float64]:
         """(dim,): the mean of the sample; where the sample alone would say little, of generated pictures too."""
-        parts = [references]
-        if self._anchors is not None and _are_too_alike(references):
-            parts.append(self._anchors)
-        centre: NDArray[np.float64] = np.concatenate(parts).mean(axis=0, dtype=np.float64)
-        return centre
+        return _find_middle(references, self._anchors if _are_too_alike(references) else None)
+
+
+def _count_owed(images: int) -> int:
+    """How many of so many pictures of a group the sample should have: the first eight, the 16th, the 32nd, and so on.
+
+    >>> [_count_owed(images) for images in (1, 8, 15, 16, 31, 32)]
+    [1, 8, 8, 9, 9, 10]
+    """
+    return min(images, SAMPLE + max(0, images.bit_length() - SAMPLE.bit_length()))
+
+
+def _find_middle(references: NDArray[np.float32], anchors: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    """(dim,): the mean of `references` (n, dim), or the point halfway from there to the mean of `anchors` (m, dim), as
+    far from the one as from the other however many there are of each."""
+    middle: NDArray[np.float64] = references.mean(axis=0, dtype=np.float64)
+    return middle if anchors is None else (middle + anchors.mean(axis=0, dtype=np.float64)) / 2
 
 
 def _are_too_alike(references: NDArray[np.float32]) -> bool:
@@ -360,7 +420,7 @@ def _controls_agree(encoder: Encoder, group: DecodeGroup) -> bool:
     references = images.encode_reference(np.stack([control.reference for control in plain_controls]))
     anchors = _encode_anchors(images)
     vectors = images.encode(np.stack([control.pixels for control in plain_controls]))
-    centre = np.concatenate([references, anchors]).mean(axis=0, dtype=np.float64)
+    centre = _find_middle(references, anchors)
     if centred_cosines(vectors, references, centre).mean() < COSINE_GATES[encoder.precision]:
         return False
     if group.route == NVJPEG:

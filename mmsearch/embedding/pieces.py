@@ -1,7 +1,7 @@
 """Cuts a plan into pieces. A worker does one piece at a time; each piece has row ids of its own."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmsearch.sources import Container, Member
 from mmsearch.sync import Task
@@ -19,10 +19,11 @@ _PARTS = 16  # of a piece that ended its workers
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Files to embed. If `tasks[i]` becomes a row, the row's id is first_row_id + i."""
+    """Files to embed. If `tasks[i]` becomes a row, the row's id is first_row_id + i. run_files: of the whole run."""
 
     first_row_id: int
     tasks: tuple[Task, ...]
+    run_files: int
 
 
 class PieceCutter:
@@ -46,7 +47,7 @@ class PieceCutter:
         files_wanted = round(self._files / self._seconds * _SECONDS) if self._seconds > 0 else _FIRST
         size = min(MOST, max(_LEAST, min(files_wanted, left // (2 * max(1, workers)))))
         self._next = self._choose_end(start, min(len(self._tasks), start + size))
-        return Piece(self._reserve(self._next - start), tuple(self._tasks[start : self._next]))
+        return Piece(self._reserve(self._next - start), tuple(self._tasks[start : self._next]), len(self._tasks))
 
     def _choose_end(self, start: int, end: int) -> int:
         """Move `end` so that an archive that fits into one piece is opened by one worker only."""
@@ -72,7 +73,7 @@ def split_piece(piece: Piece) -> list[Piece]:
     """A piece cut into sixteen, or as many as it has files; each keeps its row ids."""
     size = -(-len(piece.tasks) // _PARTS)
     return [
-        Piece(piece.first_row_id + start, piece.tasks[start : start + size])
+        replace(piece, first_row_id=piece.first_row_id + start, tasks=piece.tasks[start : start + size])
         for start in range(0, len(piece.tasks), size)
     ]
 

@@ -92,6 +92,7 @@ class RowRecorder:
         """Write rows with new vectors (n, dim)."""
         self.transfer_seconds += images.transfer_seconds
         self.encode_seconds += images.encode_seconds
+        self.parity.count_encoded(images)
         fast, exact = split_by_parity(entries, self.parity)
         if fast:
             vectors = images.vectors[fast]

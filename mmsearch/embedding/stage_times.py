@@ -27,7 +27,8 @@ class StageTimes:
 
     Attributes:
         stages: read, decode, resize, transfer, encode and write, in this order; `decode on the GPU` where a GPU
-            decoded; commit where workers of a cluster wrote the shards.
+            decoded; compare where a sample went by the exact route too; commit where workers of a cluster wrote the
+            shards.
         bottleneck: the stage that would have to be faster for the run to be faster; None where nothing was encoded.
         decoded_on_cpu, decoded_on_gpu: how many pictures were decoded where.
     """
@@ -46,6 +47,7 @@ class StageClock:
         threads: how many threads load.
         lanes: how many encode; 0 where the loading threads encode too (CPU).
         writers: how many write shards.
+        compare: loading and encoding the sample by the exact route, which other stages do not count.
         commit: seconds of the process that commits, where workers of a cluster write the shards.
         gpu_decoders, gpu_decode: how many threads decode on a GPU beside the others, and their seconds.
     """
@@ -59,6 +61,7 @@ class StageClock:
     transfer: float = 0.0
     encode: float = 0.0
     write: float = 0.0
+    compare: float = 0.0
     commit: float = 0.0
     gpu_decode: float = 0.0
     gpu_decoders: int = 0
@@ -67,7 +70,7 @@ class StageClock:
 
     def join(self, other: "StageClock") -> None:
         """Add another clock, of work done at the same time or before."""
-        for name in ("read", "decode", "resize", "transfer", "encode", "write", "commit", "gpu_decode"):
+        for name in ("read", "decode", "resize", "transfer", "encode", "write", "compare", "commit", "gpu_decode"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("threads", "lanes", "writers", "gpu_decoders"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
@@ -86,6 +89,7 @@ class StageClock:
         by_gpu = {"decode on the GPU": self.gpu_decode} if self.gpu_decoders else {}
         encoding = {"transfer": self.transfer, "encode": self.encode}
         writing = {"write": self.write}
+        comparing = {"compare": self.compare} if self.compare else {}
         committing = {"commit": self.commit} if self.commit else {}
         if self.encode <= 0:
             return StageTimes()
@@ -94,7 +98,7 @@ class StageClock:
         if not self.lanes:
             teams = [(loading | encoding, self.threads), (writing, self.writers), (committing, 1)]
         busiest, _ = max(teams, key=lambda team: sum(team[0].values()) / team[1])
-        all_stages = loading | by_gpu | encoding | writing | committing
+        all_stages = loading | by_gpu | encoding | comparing | writing | committing
         total = sum(all_stages.values())
         stages = tuple(StageTime(name, seconds, seconds / total) for name, seconds in all_stages.items())
         bottleneck = max(busiest, key=lambda name: busiest[name])

@@ -135,6 +135,7 @@ class Worker:
         """
         started = time.perf_counter()
         clock = StageClock(threads=self._threads)
+        self._parity.expect(piece.run_files)
         buffer = _PieceBuffer(piece, known, self._encoder, self._parity, clock, self._recipe.hash_name)
         process_files(piece.tasks, buffer, lambda: self._encoder, self._recipe.options, clock, sizes=self._sizes)
         self._parity.measure(self._encoder)
@@ -148,7 +149,7 @@ class Worker:
                 ids = task_indices + piece.first_row_id
                 shards += write_rows(recipe.gallery, recipe.kind.name, ids, rows, vectors, recipe.dtype, provenance)
         task_indices, rows, _ = buffer.rows_in_order()
-        clock.write = time.perf_counter() - writing
+        clock.write, clock.compare = time.perf_counter() - writing, self._parity.take_seconds()
         return PieceOutcome(
             shards,
             task_indices,
@@ -198,6 +199,7 @@ class _PieceBuffer:
     def add_encoded(self, entries: Sequence[LoadedTask], images: EncodedImages) -> None:
         self._clock.transfer += images.transfer_seconds
         self._clock.encode += images.encode_seconds
+        self.parity.count_encoded(images)
         fast, exact = split_by_parity(entries, self.parity)
         chosen, vectors = [entries[task_index] for task_index in fast], images.vectors[fast]
         for sample in select_samples(chosen, vectors):
