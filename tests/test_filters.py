@@ -185,19 +185,18 @@ def test_only_what_is_needed_is_read(opened: OpenGallery, monkeypatch: pytest.Mo
     """Of every row the columns of the expression, and the vectors of those that it admits."""
     scanned: list[Sequence[str]] = []
     fetched: list[int] = []
-    scan, read_rows = tables.scan, tables.read_rows
+    scan, read_vectors = tables.scan, tables.read_vectors
 
     def spy_scan(store: Any, table: Any, shard: Any, columns: Sequence[str], expected: Any) -> Any:
         scanned.append(columns)
         return scan(store, table, shard, columns, expected)
 
-    def spy_read(store: Any, table: Any, shard: Any, row_ids: Any, columns: Sequence[str], expected: Any) -> Any:
-        assert columns == ["embedding"]
+    def spy_read(store: Any, table: Any, shard: Any, row_ids: Any, expected: Any) -> Any:
         fetched.extend(row_ids.tolist())
-        return read_rows(store, table, shard, row_ids, columns, expected)
+        return read_vectors(store, table, shard, row_ids, expected)
 
     monkeypatch.setattr(tables, "scan", spy_scan)
-    monkeypatch.setattr(tables, "read_rows", spy_read)
+    monkeypatch.setattr(tables, "read_vectors", spy_read)
     query = FakeEncoder().encode_texts(["red"]).vectors
     opened.search(query, k=3, where="Row_ID in (17, 18, 200) and width > 0", options=EXACT)
     assert scanned

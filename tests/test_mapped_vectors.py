@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
@@ -112,6 +113,34 @@ def test_rows_with_gaps_between_their_ids_have_their_own_vectors(tmp_path: Path)
     ((row_ids, found),) = tables.scan_vectors(gallery.store, "images", shard, gallery.schema("images"))
     assert row_ids.tolist() == [*range(1, 50, 2)]
     np.testing.assert_array_equal(found, vectors[1::2].astype(np.float16))
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_some_vectors_are_read_alone(tmp_path: Path, gaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order asked; and none for an id that the shard does not hold."""
+    vectors = random_unit_vectors(np.random.default_rng(3), 5_000, 64)
+    gallery = gallery_of(tmp_path, vectors)
+    (shard,) = gallery.shards("images")
+    stored = vectors.astype(np.float16)
+    if gaps:
+        rows = pa.concat_tables(gallery.scan("images", gallery.schema("images").names))
+        (shard,) = tables.write_shards(gallery.store, "images", rows.filter(pc.not_equal(rows["row_id"], 7)), None)
+    else:
+        monkeypatch.setattr(pq.ParquetFile, "read_row_groups", lambda *_, **__: pytest.fail("vectors are decoded"))
+    asked = np.array([0, 7, 1_023, 1_024, 4_095, 4_096, 4_999, 5_000, 9_000])
+    held, found = tables.read_vectors(gallery.store, "images", shard, asked, gallery.schema("images"))
+    assert held.tolist() == [row_id for row_id in asked if row_id < 5_000 and not (gaps and row_id == 7)]
+    np.testing.assert_array_equal(found, stored[held])
+    none, empty = tables.read_vectors(gallery.store, "images", shard, np.array([6_000]), gallery.schema("images"))
+    assert (none.shape, empty.shape, str(empty.dtype)) == ((0,), (0, 64), "float16")
+    if not gaps:
+        order = np.array([4_999, 3, 4_096, 3])
+        np.testing.assert_array_equal(gallery.vectors("images", order), stored[order])
+        with pytest.raises(GalleryError, match=r"rows \[6000\] of images are in no shard"):
+            gallery.vectors("images", np.array([1, 6_000]))
+        assert gallery.vectors("images", np.empty(0, np.int64)).shape == (0, 64)
+        assert gallery.holds("images", np.array([5, 6_000]), stored[[5, 6]])
+        assert not gallery.holds("images", np.array([5]), stored[[6]])
 
 
 @pytest.mark.parametrize("damaged", range(40))

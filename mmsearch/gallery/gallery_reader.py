@@ -147,8 +147,7 @@ class Gallery:
         """
         for shard, wanted in self._in_shards(table, row_ids):
             for start in range(0, len(wanted), _ROWS_AT_ONCE):
-                rows = self._read_rows(table, shard, wanted[start : start + _ROWS_AT_ONCE], ["embedding"])
-                yield VectorBlock(tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding")))
+                yield VectorBlock(*self._read_vectors(table, shard, wanted[start : start + _ROWS_AT_ONCE]))
 
     def _in_shards(self, table: str, row_ids: NDArray[np.int64]) -> Iterator[tuple[Shard, NDArray[np.int64]]]:
         """The shards that may hold some of these rows (ascending ids), each with those."""
@@ -170,11 +169,17 @@ class Gallery:
             self._read_rows(table, shard, shard_ids, columns) for shard, shard_ids in self._in_shards(table, wanted)
         ]
         rows = pa.concat_tables(pieces) if pieces else self._no_rows(table, columns)
-        present = tables.row_ids_of(rows)
+        return tables.take_rows(rows, self._places(table, row_ids, wanted, tables.row_ids_of(rows)))
+
+    def _places(
+        self, table: str, row_ids: NDArray[np.int64], wanted: NDArray[np.int64], present: NDArray[np.int64]
+    ) -> NDArray[np.intp]:
+        """Where each of `row_ids` stands in `present`. wanted: the distinct of them, ascending."""
         if len(present) != len(wanted):
             missing_ids = np.setdiff1d(wanted, present)
             raise GalleryError(f"rows {missing_ids[:5].tolist()} of {table} are in no shard of {self.path}")
-        return tables.take_rows(rows, np.argsort(present)[np.searchsorted(wanted, row_ids)])
+        places: NDArray[np.intp] = np.argsort(present)[np.searchsorted(wanted, row_ids)]
+        return places
 
     def records(self, table: Table[_R], row_ids: NDArray[np.int64]) -> list[_R]:
         """These rows as records, in the order asked."""
@@ -327,13 +332,23 @@ class Gallery:
         """Those rows of a shard whose ids are among `row_ids` (ascending)."""
         return tables.read_rows(self.store, table, shard, row_ids, columns, self.schema(table))
 
+    def _read_vectors(self, table: str, shard: Shard, row_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Vectors]:
+        """Those of `row_ids` (ascending) that a shard holds, and their vectors."""
+        return tables.read_vectors(self.store, table, shard, row_ids, self.schema(table))
+
     def _no_rows(self, table: str, columns: Sequence[str]) -> pa.Table:
         fields = [self.schema(table).field(name) for name in dict.fromkeys(["row_id", *columns])]
         return pa.Table.from_batches([], pa.schema(fields))
 
     def vectors(self, table: str, row_ids: NDArray[np.int64]) -> Vectors:
         """The stored vectors (n, dim) of these rows, in the order asked."""
-        return tables.to_matrix(self.rows(table, row_ids, ["embedding"]).column("embedding"))
+        wanted = ascending(row_ids)
+        found = [self._read_vectors(table, shard, some) for shard, some in self._in_shards(table, wanted)]
+        nothing = tables.to_matrix(self._no_rows(table, ["embedding"]).column("embedding"))
+        present = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in found)])
+        places = self._places(table, row_ids, wanted, present)
+        vectors: Vectors = np.concatenate([nothing, *(vectors for _, vectors in found)])[places]
+        return vectors
 
     def root_path(self, root_id: int) -> Location | None:
         """The folder of a root, or None for a root that the gallery does not have."""
@@ -378,9 +393,8 @@ class Gallery:
         for shard in self.manifest.shards[table]:
             shard_ids = row_ids[(row_ids >= shard.min_row_id) & (row_ids <= shard.max_row_id)]
             if shard_ids.size:
-                stored = self._read_rows(table, shard, shard_ids, ["embedding"])
-                expected = vectors[np.searchsorted(row_ids, tables.row_ids_of(stored))]
-                if not np.array_equal(tables.to_matrix(stored.column("embedding")), expected):
+                held, stored = self._read_vectors(table, shard, shard_ids)
+                if not np.array_equal(stored, vectors[np.searchsorted(row_ids, held)]):
                     return False
         return True
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsearch.exact import VectorBlock
+from mmsearch.exact import VectorBlock, Vectors
 from mmsearch.gallery import tables
 from mmsearch.gallery.gallery_reader import Gallery
 from mmsearch.stores import Store
@@ -144,6 +144,12 @@ class InMemoryGallery(Gallery):
         indices = np.searchsorted(present, row_ids)
         indices = indices[(indices < len(present)) & (present[np.minimum(indices, len(present) - 1)] == row_ids)]
         return tables.take_rows(held, indices)
+
+    def _read_vectors(self, table: str, shard: Shard, row_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Vectors]:
+        if self._read_held(table, shard, ["embedding"]) is None:
+            return super()._read_vectors(table, shard, row_ids)
+        rows = self._read_rows(table, shard, row_ids, ["embedding"])
+        return tables.row_ids_of(rows), tables.to_matrix(rows.column("embedding"))
 
     def _read_held(self, table: str, shard: Shard, columns: Sequence[str]) -> pa.Table | None:
         """These columns of a shard, with `row_id`; None where they are not all in memory."""

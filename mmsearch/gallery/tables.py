@@ -41,6 +41,7 @@ __all__ = [
     "find_rows",
     "read_row_ids",
     "read_rows",
+    "read_vectors",
     "row_ids_of",
     "scan",
     "scan_vectors",
@@ -240,20 +241,57 @@ def scan_vectors(
 ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
     """(row ids, vectors) of all rows of a shard, in bounded pieces; mapped, where they lie on this machine as they are
     in memory. Raises as `scan`."""
-    kind = expected.field("embedding").type
     with _parquet(store, table, shard, whole=True) as (file, source):
-        mapped = None
-        if isinstance(source, Path):
-            mapped = map_vectors(source, file, kind.list_size, str(np.dtype(kind.value_type.to_pandas_dtype())))
-        row_ids = None if mapped is None else _all_row_ids(file, shard, expected)
-    if mapped is None or row_ids is None or len(row_ids) != sum(map(len, mapped)):
-        for rows in scan(store, table, shard, ["embedding"], expected):
-            yield row_ids_of(rows), to_matrix(rows.column("embedding"))
+        mapped = _map_shard(file, source, shard, expected)
+    if mapped is not None:
+        yield from mapped
         return
-    start = 0
-    for vectors in mapped:
-        yield row_ids[start : start + len(vectors)], vectors
-        start += len(vectors)
+    for rows in scan(store, table, shard, ["embedding"], expected):
+        yield row_ids_of(rows), to_matrix(rows.column("embedding"))
+
+
+def read_vectors(
+    store: Store, table: str, shard: Shard, row_ids: NDArray[np.int64], expected: pa.Schema
+) -> tuple[NDArray[np.int64], Vectors]:
+    """Those of `row_ids` (ascending) that a shard holds, and their vectors (n, dim): mapped, so that nothing else is
+    read, or by `read_rows`."""
+    with _parquet(store, table, shard) as (file, source):
+        mapped = _map_shard(file, source, shard, expected)
+    if mapped is None:
+        rows = read_rows(store, table, shard, row_ids, ["embedding"], expected)
+        return row_ids_of(rows), to_matrix(rows.column("embedding"))
+    found = [(ids[some], vectors[some]) for ids, vectors in mapped if len(some := _among(row_ids, ids))]
+    if not found:
+        dim, kind = expected.field("embedding").type.list_size, mapped[0][1].dtype
+        return np.empty(0, np.int64), np.empty((0, dim), kind)
+    return np.concatenate([ids for ids, _ in found]), np.concatenate([vectors for _, vectors in found])
+
+
+def _among(row_ids: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The indices of those of `ids` that are among `row_ids`, both ascending."""
+    if not len(ids):
+        return np.empty(0, np.intp)
+    wanted = row_ids[np.searchsorted(row_ids, ids[0]) : np.searchsorted(row_ids, ids[-1], "right")]
+    indices = np.searchsorted(ids, wanted)
+    found: NDArray[np.intp] = indices[ids[indices] == wanted]
+    return found
+
+
+def _map_shard(
+    file: pq.ParquetFile, source: ReadableFile, shard: Shard, expected: pa.Schema
+) -> list[tuple[NDArray[np.int64], Vectors]] | None:
+    """(row ids, vectors) of all rows of a shard, mapped, in pieces; None where they have to be read."""
+    kind = expected.field("embedding").type
+    mapped = None
+    if isinstance(source, Path):
+        mapped = map_vectors(source, file, kind.list_size, str(np.dtype(kind.value_type.to_pandas_dtype())))
+    if not mapped:
+        return None
+    row_ids = _all_row_ids(file, shard, expected)
+    ends = np.cumsum([len(vectors) for vectors in mapped]).tolist()
+    if len(row_ids) != ends[-1]:
+        return None
+    return [(row_ids[end - len(vectors) : end], vectors) for end, vectors in zip(ends, mapped, strict=True)]
 
 
 def _all_row_ids(file: pq.ParquetFile, shard: Shard, expected: pa.Schema) -> NDArray[np.int64]:
