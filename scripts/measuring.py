@@ -26,6 +26,8 @@ __all__ = [
 def keep_bytecode() -> None:
     """Let programs that are started find compiled bytecode."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    package = Path(__file__).parents[1] / "mmsearch"
+    subprocess.run([sys.executable, "-m", "compileall", "-q", package], check=True)
 
 
 def circumstances() -> dict[str, str | int]:
