@@ -197,7 +197,7 @@ def gemma_like(folder: Path) -> dict[str, Any]:
 
 def roberta_like(folder: Path) -> dict[str, Any]:
     """Byte-level byte-pair encoding."""
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -207,6 +207,7 @@ def roberta_like(folder: Path) -> dict[str, Any]:
         trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), True, False)
+    made.add_special_tokens([AddedToken("<mask>", lstrip=True)])
     made.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text('{"model_type": "roberta"}')
     return {}
@@ -227,7 +228,7 @@ def nllb_like(folder: Path) -> dict[str, Any]:
     )
     made.save(str(folder / "tokenizer.json"))
     (folder / "special_tokens_map.json").write_text(
-        json.dumps({"sep_token": "</s>", "extra_special_tokens": ["eng_Latn", "deu_Latn"]})
+        json.dumps({"sep_token": "</s>", "additional_special_tokens": ["eng_Latn", "deu_Latn"]})
     )
     return {"tokenizer_class": "NllbTokenizer"}
 
@@ -307,7 +308,7 @@ def test_ids_equal_those_of_open_clip(kind: Any, length: int, options: dict[str,
     assert 2 < found.truncated.sum() < len(texts)
 
 
-@pytest.mark.parametrize("kind", [gemma_like, nllb_like, t5_like])
+@pytest.mark.parametrize("kind", [gemma_like, t5_like])
 def test_the_tables_are_those_of_transformers(kind: Any, made: Any) -> None:
     """To the letter: they are in the fingerprint, and a gallery's model stays the one that it was."""
     folder = made(kind)

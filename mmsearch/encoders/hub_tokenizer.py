@@ -278,9 +278,9 @@ def _converted(name: str, folder: Path | None, asked: Mapping[str, Any]) -> _Rea
     made: Any = None
     reason = "the package transformers, which could convert it, is not installed"
     if importlib.util.find_spec("transformers") is not None:
-        from transformers import AutoTokenizer
-
         try:
+            from transformers import AutoTokenizer
+
             made = AutoTokenizer.from_pretrained(place, local_files_only=folder is not None, **asked)
             reason = "transformers has no fast tokenizer of its kind"
         except Exception as error:  # noqa: BLE001  transformers raises trees of its own
