@@ -97,7 +97,7 @@ def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.
 
 def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[np.float32]:
     """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
-
+    # Late: a text needs neither files nor Pillow.
     from mmsearch import images
     from mmsearch.loader import apply_transform, least_raw_side
     from mmsearch.sources import read_picture
