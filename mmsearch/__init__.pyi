@@ -35,6 +35,7 @@ from .indexing import index as index
 from .indexing import predict as predict
 from .progress import Progress as Progress
 from .render import contact_sheet as contact_sheet
+from .render import duplicates_page as duplicates_page
 from .render import html_page as html_page
 from .render.collecting import collect as collect
 from .reports import draw_curve as draw_curve
@@ -65,6 +66,10 @@ from .sources import ColumnNames as ColumnNames
 from .upkeep.cached import CacheKind as CacheKind
 from .upkeep.cached import cached as cached
 from .upkeep.cached import prune_cache as prune_cache
+from .upkeep.duplicates import DuplicateFile as DuplicateFile
+from .upkeep.duplicates import DuplicateGroup as DuplicateGroup
+from .upkeep.duplicates import DuplicatesReport as DuplicatesReport
+from .upkeep.duplicates import duplicates as duplicates
 from .upkeep.exporting import ExportReport as ExportReport
 from .upkeep.exporting import export as export
 from .upkeep.importing import ImportReport as ImportReport

@@ -27,6 +27,7 @@ from mmsearch.cli.options import location, path
 from mmsearch.errors import EncoderError
 from mmsearch.gallery.tables import _damage_error
 from mmsearch.items import askable, kinds
+from mmsearch.upkeep.duplicates import DUPLICATE_KINDS
 from scripts.s3_server import CREDENTIALS, s3_server
 from tests.conftest import Command
 from tests.galleries import contents
@@ -182,6 +183,7 @@ _TAKES_A_PLACE = ("DIR", "FILE", "FOLDER", "GALLERY", "MODEL", "NEW", "PATH", "P
 _TAKES_NO_PLACE = (
     "|".join(kind.name for kind in kinds()),
     "|".join(askable()),
+    "|".join(DUPLICATE_KINDS),
     *(
         "ADDRESS",
         "BENCHMARK",

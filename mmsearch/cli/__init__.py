@@ -32,6 +32,7 @@ COMMANDS = {
     "eval": ("evaluate", "app"),
     "serve": ("serve", "serve"),
     "info": ("info", "info"),
+    "duplicates": ("duplicates", "duplicates"),
     "export": ("export", "export"),
     "import": ("imports", "import_"),
     "forget": ("forget", "forget"),

@@ -1,7 +1,8 @@
 """Answers to look at: a contact sheet (a picture) or a page (HTML)."""
 
 from mmsearch.render.answer_page import html_page
+from mmsearch.render.duplicates_page import duplicates_page
 from mmsearch.render.output_files import require_outputs
 from mmsearch.render.sheet import contact_sheet
 
-__all__ = ["contact_sheet", "html_page", "require_outputs"]
+__all__ = ["contact_sheet", "duplicates_page", "html_page", "require_outputs"]

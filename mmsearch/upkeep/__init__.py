@@ -1,1 +1,2 @@
-"""What keeps a gallery and what it holds: `info`, `export`, `import`, `forget`, `relocate`, `compact`, `cache`."""
+"""What keeps a gallery and what it holds: `info`, `duplicates`, `export`, `import`, `forget`, `relocate`, `compact`,
+`cache`."""
