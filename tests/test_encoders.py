@@ -685,11 +685,17 @@ def test_a_siglip_kind_of_model(tmp_path: Path) -> None:
     encoder, (model, _, tokenizer) = load(folder), reference(folder)
     texts = ["red car", "car " * 7, "car " * 8, "Red, CAR!"]
     encoded = encoder.text.encode(texts)
-    with torch.no_grad():
-        expected = model.encode_text(tokenizer(texts), normalize=True).numpy()
-    assert np.abs(encoded.vectors - expected).max() <= 1e-6
     assert np.abs(encoded.vectors[0] - encoded.vectors[3]).max() <= 1e-6
     assert encoded.truncated.tolist() == [False, False, True, False]
+    try:
+        tokens = tokenizer(texts)
+    except AttributeError as error:
+        if "batch_encode_plus" not in str(error):
+            raise
+        pytest.skip("this release of open_clip asks transformers for what later ones no longer have")
+    with torch.no_grad():
+        expected = model.encode_text(tokens, normalize=True).numpy()
+    assert np.abs(encoded.vectors - expected).max() <= 1e-6
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------
