@@ -3,7 +3,6 @@
 The result is recorded. What does not agree is encoded by the exact way.
 """
 
-import io
 import threading
 import time
 from collections import Counter, defaultdict
@@ -11,14 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
-import PIL.ExifTags
-import PIL.Image
 from numpy.typing import NDArray
 
+from mmsearch.embedding.generated_pictures import ANCHORS, encode_anchors, make_control_file
 from mmsearch.embedding.sample_budget import SampleBudget
-from mmsearch.encoders import EncodedImages, Encoder, ImageSide
+from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ParityError
-from mmsearch.loader import MARGIN, NVJPEG, DecodeGroup, LoadedFile, load_fast_and_exact
+from mmsearch.loader import NVJPEG, DecodeGroup, LoadedFile, load_fast_and_exact
 from mmsearch.names import shown
 from mmsearch.versions import Agreement, Disagreement, Parity
 
@@ -44,8 +42,6 @@ that of scaled pictures and was not tried on one."""
 COSINE_GATES = {"fp32": 0.999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
 """By precision: the mean of a group's cosines, the sample's mean subtracted. fp32 has .9998 and more."""
 
-# Generated pictures that join a sample in which there is too little to tell apart.
-_ANCHORS = 2
 _FEW = 8
 _MOST_SAMPLES = 32  # samples, whose pixels are held until they are measured
 _EXAMPLES = 5
@@ -96,7 +92,7 @@ class ParityCheck:
         self._image_counts: Counter[DecodeGroup] = Counter()
         self._sample_counts: Counter[DecodeGroup] = Counter()
         self._suspected: set[DecodeGroup] = set()
-        self._budget, self._is_budgeted = SampleBudget(_ANCHORS), False
+        self._budget, self._is_budgeted = SampleBudget(ANCHORS), False
         self._seconds = 0.0
         self._chosen: set[tuple[DecodeGroup, bytes]] = set()
         self._waiting: list[Sample] = []
@@ -204,7 +200,7 @@ class ParityCheck:
         self._errors += [sample.error for sample in waiting]
         self._groups += [sample.group for sample in waiting]
         if self._anchors is None and _are_too_alike(np.stack(self._references)):
-            self._anchors = _encode_anchors(encoder.image)
+            self._anchors = encode_anchors(encoder.image)
             encoded_count += len(self._anchors)
         seconds = time.perf_counter() - started
         with self._counting:
@@ -414,11 +410,11 @@ def _controls_agree(encoder: Encoder, group: DecodeGroup) -> bool:
     if fast is None:
         return True
     plain_controls = [
-        load_fast_and_exact(_make_control_file(seed, "pillow", 1, fast.size), images, fast)
+        load_fast_and_exact(make_control_file(seed, "pillow", 1, fast.size), images, fast)
         for seed in range(_CONTROL_FILES)
     ]
     references = images.encode_reference(np.stack([control.reference for control in plain_controls]))
-    anchors = _encode_anchors(images)
+    anchors = encode_anchors(images)
     vectors = images.encode(np.stack([control.pixels for control in plain_controls]))
     centre = _find_middle(references, anchors)
     if centred_cosines(vectors, references, centre).mean() < COSINE_GATES[encoder.precision]:
@@ -426,42 +422,10 @@ def _controls_agree(encoder: Encoder, group: DecodeGroup) -> bool:
     if group.route == NVJPEG:
         return True  # somebody else's decoder: what it does not do alike goes by the exact route, and the run goes on
     group_controls = [
-        load_fast_and_exact(_make_control_file(seed, group.route, group.orientation, fast.size), images, fast)
+        load_fast_and_exact(make_control_file(seed, group.route, group.orientation, fast.size), images, fast)
         for seed in range(_CONTROL_FILES)
     ]
     decibels = psnr(np.array([control.pixel_error for control in group_controls]))
     return all(control.group.route == group.route for control in group_controls) and bool(
         np.median(decibels) >= PSNR_GATES[group.route]
     )
-
-
-def _make_control_file(seed: int, route: str, orientation: int, size: tuple[int, int]) -> bytes:
-    """A file with a generated picture that takes a route: structure at every scale, as in a photograph."""
-    random, side = np.random.default_rng(seed), MARGIN * max(size)
-    shape = (side + side // 3, side)
-    pixels = np.full((*shape[::-1], 3), 128, np.float32)
-    for cells in (3, 6, 12, 24, 48, 96):
-        grid = PIL.Image.fromarray(random.integers(0, 256, size=(cells, cells, 3), dtype=np.uint8))
-        pixels += (np.asarray(grid.resize(shape, PIL.Image.Resampling.BICUBIC), np.float32) - 128) / cells**0.5
-    picture, stream = PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), io.BytesIO()
-    if route == "pillow":
-        picture.save(stream, "PNG")
-        return stream.getvalue()
-    scale, exif = int(route.partition("/")[2] or 1), PIL.Image.Exif()
-    exif[PIL.ExifTags.Base.Orientation] = orientation
-    if scale > 1:
-        picture = picture.resize((shape[0] * scale, shape[1] * scale), PIL.Image.Resampling.BICUBIC)
-    picture.save(stream, "JPEG", quality=92, exif=exif)
-    return stream.getvalue()
-
-
-def _encode_anchors(images: ImageSide) -> NDArray[np.float32]:
-    """(m, dim): generated pictures by the exact route."""
-    return images.encode_reference(np.stack([images.prepare(image) for image in _generate_images()]))
-
-
-def _generate_images() -> list[PIL.Image.Image]:
-    """Pictures as different from each other as smooth noise can be."""
-    random = np.random.default_rng(0)
-    small = random.integers(0, 256, size=(_ANCHORS, 6, 8, 3), dtype=np.uint8)
-    return [PIL.Image.fromarray(pixels).resize((320, 240), PIL.Image.Resampling.BICUBIC) for pixels in small]
