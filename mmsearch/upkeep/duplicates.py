@@ -16,10 +16,11 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch import images
 from mmsearch.errors import ImageError
-from mmsearch.gallery import Gallery, sample_rows
+from mmsearch.gallery import Gallery, read_consistently, sample_rows
 from mmsearch.images.likeness import Likeness, alike_pairs, same_picture, sharpness
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.names import real_name
@@ -116,7 +117,7 @@ def duplicates(
     otherwise when it is turned or in other colours may be missed. Raises GalleryError, FilterError, StoreError.
     """
     opened = open_gallery(gallery)
-    pictures = _pictures(opened, where)
+    pictures = read_consistently(opened.gallery, lambda now: _pictures(opened, now, where))
     threshold = _near(opened.gallery) if len(pictures) > _FEW else -1.0
     reader = _Reader(pictures, progress)
     identical = _identical(pictures)
@@ -146,9 +147,8 @@ class _Picture:
         return self.file.row
 
 
-def _pictures(opened: OpenGallery, where: str | None) -> list[_Picture]:
+def _pictures(opened: OpenGallery, gallery: Gallery, where: str | None) -> list[_Picture]:
     """The pictures that are files, or members of archives, not parts of one; by row id."""
-    gallery = opened.gallery
     admitted = None if where is None else set(opened.retriever.admitted(gallery, IMAGES.name, where).tolist())
     folders = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
     found = []
@@ -192,7 +192,9 @@ def _same(
 
 def _near(gallery: Gallery) -> float:
     """The cosine from which on two pictures of a gallery are nearer than it is usual there: models differ."""
-    _, vectors = sample_rows(gallery, IMAGES.name, _SAMPLED, np.random.default_rng(0))
+    _, vectors = read_consistently(
+        gallery, lambda now: sample_rows(now, IMAGES.name, _SAMPLED, np.random.default_rng(0))
+    )
     half = len(vectors) // 2
     scores = np.einsum("ij,ij->i", vectors[:half], vectors[half : 2 * half])
     return float(min(0.95, scores.mean() + _NEAR * scores.std()))
@@ -212,9 +214,7 @@ def _near_pairs(
     pairs: set[tuple[int, int]] = set()
     for start in range(0, len(firsts), _QUERIES):
         some = firsts[start : start + _QUERIES]
-        row_ids = np.array([pictures[position].row_id for position in some], np.int64)
-        vectors = opened.gallery.vectors(IMAGES.name, row_ids).astype(np.float32)
-        found = opened.search(vectors, k=k, where=where)
+        found = opened.search(_vectors(opened.gallery, [pictures[position] for position in some]), k=k, where=where)
         for position, near_ids, scores in zip(some, found.row_ids.tolist(), found.scores.tolist(), strict=True):
             near = itertools.takewhile(lambda each: each[1] >= threshold, zip(near_ids, scores, strict=True))
             others = [position_of[row_id] for row_id, _ in near if row_id in position_of]
@@ -233,23 +233,32 @@ def _bursts(
         if (taken_at := pictures[position].row.taken_at) is not None
     ]
     taken.sort()
+    shortly_after = [
+        number
+        for number, (before, after) in enumerate(itertools.pairwise(taken), 1)
+        if before[:2] == after[:2] and after[2] - before[2] <= apart
+    ]
+    follows: set[int] = set()
+    for start in range(0, len(shortly_after), _QUERIES):
+        some = shortly_after[start : start + _QUERIES]
+        before, after = (_vectors(gallery, [pictures[taken[number - back][-1]] for number in some]) for back in (1, 0))
+        near = np.einsum("ij,ij->i", before, after) >= threshold
+        follows.update(itertools.compress(some, near))
     run: list[int] = []
-    for number, (*folder, taken_at, position) in enumerate(taken):
-        if number:
-            *folder_before, taken_before, before = taken[number - 1]
-            follows = folder == folder_before and taken_at - taken_before <= apart
-            if not (follows and _cosine(gallery, pictures[before], pictures[position]) >= threshold):
-                if len(run) > 1:
-                    yield run
-                run = []
+    for number, (*_, position) in enumerate(taken):
+        if number not in follows:
+            if len(run) > 1:
+                yield run
+            run = []
         run.append(position)
     if len(run) > 1:
         yield run
 
 
-def _cosine(gallery: Gallery, one: _Picture, other: _Picture) -> float:
-    vectors = gallery.vectors(IMAGES.name, np.array([one.row_id, other.row_id], np.int64)).astype(np.float32)
-    return float(vectors[0] @ vectors[1])
+def _vectors(gallery: Gallery, pictures: Sequence[_Picture]) -> NDArray[np.float32]:
+    """(n, dim), as stored."""
+    row_ids = np.array([picture.row_id for picture in pictures], np.int64)
+    return read_consistently(gallery, lambda now: now.vectors(IMAGES.name, row_ids)).astype(np.float32)
 
 
 class _Reader:
