@@ -25,6 +25,9 @@ from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
 from .evaluation import write_zeroshot as write_zeroshot
 from .gallery import Gallery as Gallery
+from .gallery import gallery_in_use as gallery_in_use
+from .gallery import use_gallery as use_gallery
+from .gallery import use_no_gallery as use_no_gallery
 from .guides import Guide as Guide
 from .guides import list_guides as list_guides
 from .guides import read_guide as read_guide

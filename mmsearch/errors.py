@@ -27,6 +27,7 @@ A message says what, where, and the next command. `mmsearch.cli` catches `Mmsear
 __all__ = [
     "MmsearchError",
     "MmsearchWarning",
+    "MmsearchNote",
     "GalleryError",
     "GalleryNotFound",
     "GalleryBusy",
@@ -54,6 +55,10 @@ class MmsearchError(Exception):
 
 class MmsearchWarning(UserWarning):
     """Something that the caller should know and that does not stop the work; `mmsearch.cli` prints it on stderr."""
+
+
+class MmsearchNote(MmsearchWarning):
+    """A warning of what is as it should be, for who watches: `mmsearch.cli` prints it where stderr is a terminal."""
 
 
 class GalleryError(MmsearchError):

@@ -24,6 +24,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the cache or the galleries of whoever runs it, or reaches for a network."""
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("MMSEARCH_CONFIG", str(tmp_path_factory.mktemp("config")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MMSEARCH_GALLERY", raising=False)
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))

@@ -1,4 +1,4 @@
-"""What a command prints where stdout is a terminal."""
+"""What a command prints where stdout, or stderr, is a terminal."""
 
 import os
 import pty
@@ -6,17 +6,31 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["in_a_terminal", "without_styles"]
+__all__ = ["errors_in_a_terminal", "in_a_terminal", "without_styles"]
 
 
 def in_a_terminal(folder: Path, *arguments: object, columns: int = 200) -> str:
     """What the command prints, colours and links and all."""
+    return _shown("stdout", folder, *arguments, columns=columns)
+
+
+def errors_in_a_terminal(folder: Path, *arguments: object) -> str:
+    """What the command says beside its results, where somebody watches; the results go nowhere."""
+    return _shown("stderr", folder, *arguments).replace("\r\n", "\n")
+
+
+def _shown(stream: Literal["stdout", "stderr"], folder: Path, *arguments: object, columns: int = 200) -> str:
     main, side = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     environment.pop("NO_COLOR", None)
     with subprocess.Popen(
-        [sys.executable, "-m", "mmsearch", *map(str, arguments)], stdout=side, cwd=folder, env=environment
+        [sys.executable, "-m", "mmsearch", *map(str, arguments)],
+        stdout=side if stream == "stdout" else subprocess.DEVNULL,
+        stderr=side if stream == "stderr" else None,
+        cwd=folder,
+        env=environment,
     ) as process:
         os.close(side)
         shown = b""
@@ -26,7 +40,7 @@ def in_a_terminal(folder: Path, *arguments: object, columns: int = 200) -> str:
         except OSError:  # how Linux says that the other side is closed
             pass
     os.close(main)
-    assert process.returncode == 0
+    assert process.returncode == 0, shown
     return shown.decode()
 
 

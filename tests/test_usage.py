@@ -18,6 +18,8 @@ def gallery(photos: Path, mmsearch: Command) -> Path:
     ("typed", "said"),
     [
         (["search", "dog"], "No such command 'search'; this is: mmsearch query"),
+        (["open", "3"], "No such command 'open'; this is: mmsearch show 3"),
+        (["switch", "g"], "this is: mmsearch use GALLERY"),
         (["rm", "x"], "this is: mmsearch forget FOLDER"),
         (["embd", "x"], "Did you mean 'embed'"),
         (["query", "a", "dog"], "A text of several words takes quotes: mmsearch query 'a dog'"),

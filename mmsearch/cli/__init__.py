@@ -18,7 +18,7 @@ import typer
 
 from mmsearch.cli.plain_values import PlainCommand
 from mmsearch.cli.usage import Program
-from mmsearch.errors import MmsearchError, MmsearchWarning
+from mmsearch.errors import MmsearchError, MmsearchNote, MmsearchWarning
 from mmsearch.names import printable
 from mmsearch.version import __version__
 
@@ -29,9 +29,11 @@ COMMANDS = {
     "index": ("index", "index"),
     "calibrate": ("calibrate", "calibrate"),
     "query": ("query", "query"),
+    "show": ("show", "show"),
     "eval": ("evaluate", "app"),
     "serve": ("serve", "serve"),
     "info": ("info", "info"),
+    "use": ("use", "use"),
     "duplicates": ("duplicates", "duplicates"),
     "export": ("export", "export"),
     "import": ("imports", "import_"),
@@ -196,5 +198,8 @@ def _require_current_folder() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, MmsearchWarning):
+    if issubclass(category, MmsearchNote):
+        if sys.stderr.isatty():
+            print(f"mmsearch: {printable(str(message))}", file=sys.stderr)
+    elif issubclass(category, MmsearchWarning):
         print(f"mmsearch: warning: {printable(str(message))}", file=sys.stderr)

@@ -123,8 +123,9 @@ def embed(
     """Bring a gallery in line with folders of pictures: encode what is new or changed, drop what is gone.
 
     Run it again at any time: unchanged files cost a look, an interrupted run continues. Without --gallery the gallery
-    is .mmsearch, here or in the nearest parent folder; it is made here if there is none. With --include, --exclude or
-    --limit, and of files that are named, pictures are added and updated but none is dropped.
+    is .mmsearch, here or in the nearest parent folder; it is made here if there is none, also where another one is in
+    use (mmsearch use): that one is only synced, by embed alone. With --include, --exclude or --limit, and of files that
+    are named, pictures are added and updated but none is dropped.
     """
     from mmsearch.embedding import EmbedOptions, Selection
     from mmsearch.embedding import embed as run

@@ -1,5 +1,7 @@
 """Showing files in the programs that the desktop has for them."""
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from mmsearch.locations import url_of
 if TYPE_CHECKING:
     from mmsearch.search.hits import Hit
 
-__all__ = ["MOST_WINDOWS", "open_address", "open_page", "open_pictures", "require_few"]
+__all__ = ["MOST_WINDOWS", "open_address", "open_files", "open_page", "open_pictures", "require_few", "why_no_windows"]
 
 MOST_WINDOWS = 20
 
@@ -52,3 +54,19 @@ def open_pictures(hits: Sequence["Hit"]) -> None:
             )
         if typer.launch(file) != 0:
             raise MmsearchError(f"no viewer was found to open {file}; --html FILE makes a page to look at elsewhere")
+
+
+def open_files(files: Sequence[Path]) -> None:
+    """Show files in the desktop's viewer. Raises MmsearchError where there is none."""
+    for file in files:
+        if typer.launch(str(file)) != 0:
+            raise MmsearchError(f"no viewer was found to open {file}; mmsearch show --print prints the path")
+
+
+def why_no_windows() -> str | None:
+    """Why a window of this machine would not be seen by who types here; None where it would."""
+    if sys.platform in ("win32", "darwin"):  # a window would open in front of the machine
+        return "this is a session over ssh" if os.environ.get("SSH_CONNECTION") else None
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):  # over ssh too, where it forwards them
+        return None
+    return "there is no display here"

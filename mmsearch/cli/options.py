@@ -46,7 +46,7 @@ GalleryOption = Annotated[
         metavar="DIR",
         parser=location,
         help="The gallery: a folder, or s3://BUCKET/FOLDER and the like. By default .mmsearch here or in the nearest "
-        "parent folder.",
+        "parent folder, else the one that mmsearch use has named.",
         show_default=False,
     ),
 ]

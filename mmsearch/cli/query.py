@@ -188,6 +188,7 @@ def query(
 
     With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
+    from mmsearch.search.last_answer import remember_answer
     from mmsearch.search.query import NEAR_DUPLICATE, Query
     from mmsearch.search.query_files import read_queries
     from mmsearch.search.retrieval import SearchOptions
@@ -249,6 +250,7 @@ def query(
         answered = answer.one(asked)
         for line in answer.plan(asked) if plan and answer.plan is not None else ():
             say(f"plan: {line}")
+    remember_answer(answered, server)
     FORMATS[output or "table"](answered)
     for keep, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
         if target is not None:

@@ -72,7 +72,7 @@ def embed(
     started = time.monotonic()
     options = options or EmbedOptions()
     caption_files = dict.fromkeys(real(located(file)) for file in captions)
-    gallery_path = gallery_to_write(gallery)
+    gallery_path = gallery_to_write(gallery, adds=bool(paths or captions))
     files = [(file, _read_captions(file, gallery_path, options.columns)) for file in caption_files]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
@@ -125,7 +125,7 @@ def preview(
     The model is loaded, and a sample is read and encoded. Raises as `embed` does before it writes.
     """
     options = options or EmbedOptions()
-    with open_writer(gallery_to_write(gallery), command="embed --dry-run") as writer:
+    with open_writer(gallery_to_write(gallery, adds=bool(paths)), command="embed --dry-run") as writer:
         _require_own_vectors(writer)
         plan = _plan(writer, paths, options, selection, progress, announce)
         source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side})

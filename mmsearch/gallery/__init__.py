@@ -19,6 +19,7 @@ from mmsearch.gallery.additions import (
     new_index_folder,
 )
 from mmsearch.gallery.compacting import RemovedFiles, remove_unused, rewrite_wasteful
+from mmsearch.gallery.gallery_in_use import gallery_in_use, use_gallery, use_no_gallery
 from mmsearch.gallery.gallery_paths import GALLERY_NAME, find_gallery, gallery_to_write
 from mmsearch.gallery.gallery_reader import FileRows, Gallery, read_consistently
 from mmsearch.gallery.gallery_writer import GalleryWriter, open_writer, write_rows
@@ -34,11 +35,14 @@ __all__ = [
     "RemovedFiles",
     "read_consistently",
     "find_gallery",
+    "gallery_in_use",
     "open_writer",
     "gallery_to_write",
     "remove_unused",
     "rewrite_wasteful",
     "sample_rows",
+    "use_gallery",
+    "use_no_gallery",
     "write_rows",
     "commit_index",
     "commit_scores",

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from mmsearch.gallery import manifests
+from mmsearch.gallery.gallery_in_use import store_in_use
 from mmsearch.locations import Location, Url, located
 from mmsearch.stores import open_store
 from mmsearch.versions import Root
@@ -33,10 +34,19 @@ def find_gallery(gallery: str | os.PathLike[str] | None = None) -> Location | No
     return next((path for path in candidate_paths(gallery) if manifests.list_versions(open_store(path))), None)
 
 
-def gallery_to_write(gallery: str | os.PathLike[str] | None = None) -> Location:
-    """The folder that `embed` writes: the named one, else that of `find_gallery`, else `.mmsearch` in this folder."""
-    named = gallery or os.environ.get("MMSEARCH_GALLERY")
-    return located(named) if named else find_gallery() or Path.cwd() / GALLERY_NAME
+def gallery_to_write(gallery: str | os.PathLike[str] | None = None, *, adds: bool = True) -> Location:
+    """The folder that `embed` writes: the named one, else that of `find_gallery`, else `.mmsearch` in this folder.
+
+    adds: whether what comes in was named. Where it was not, there is nothing to make a gallery of, and the one in use
+    is brought up to date; what was named never goes into a gallery that is neither named nor near.
+    Raises GalleryNotFound where the one in use is gone.
+    """
+    if named := gallery or os.environ.get("MMSEARCH_GALLERY"):
+        return located(named)
+    if (found := find_gallery()) is not None:
+        return found
+    in_use = None if adds else store_in_use()
+    return Path.cwd() / GALLERY_NAME if in_use is None else in_use.location
 
 
 def root_uri(gallery: Location, root: Location) -> str:

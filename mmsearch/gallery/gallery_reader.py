@@ -16,6 +16,7 @@ from mmsearch.content_hashes import content_hasher
 from mmsearch.errors import GalleryError, GalleryNotFound
 from mmsearch.exact import VectorBlock, Vectors, ascending
 from mmsearch.gallery import manifests, tables
+from mmsearch.gallery.gallery_in_use import store_in_use
 from mmsearch.gallery.gallery_paths import candidate_paths, root_path
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow, Table
 from mmsearch.locations import Location
@@ -62,16 +63,22 @@ class Gallery:
 
     @classmethod
     def open(cls, gallery: str | os.PathLike[str] | None = None) -> "Gallery":
-        """The newest version of the gallery that `find_gallery` finds. Raises GalleryError, StoreError."""
+        """The newest version of the gallery that `find_gallery` finds; where it finds none, of the one in use.
+
+        Raises GalleryError, StoreError."""
         for path in candidate_paths(gallery):
             store = open_store(path)
             if (manifest := manifests.read_newest(store)) is not None:
                 return cls(store, manifest)
             store.require_reachable()
         named = gallery or os.environ.get("MMSEARCH_GALLERY")
-        where = f"at {path}" if named else f"in {Path.cwd()} or any folder above it"
+        if named:
+            raise GalleryNotFound(f"no gallery at {path}. Make one with: mmsearch embed PICTURES --gallery {named}")
+        if (in_use := store_in_use()) is not None and (manifest := manifests.read_newest(in_use)) is not None:
+            return cls(in_use, manifest)
         raise GalleryNotFound(
-            f"no gallery {where}. Make one with: mmsearch embed PICTURES" + (f" --gallery {named}" if named else "")
+            f"no gallery in {Path.cwd()} or any folder above it, and none in use. Make one with: mmsearch embed "
+            "PICTURES; or name one that is elsewhere: mmsearch use GALLERY"
         )
 
     @property
