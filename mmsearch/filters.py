@@ -73,7 +73,7 @@ _BOUNDED_FUNCTIONS = frozenset(
         *("datepart", "date_trunc", "datetrunc", "date_diff", "datediff", "make_date", "make_timestamp"),
         *("now", "today", "current_date", "current_timestamp", "get_current_timestamp", "epoch", "epoch_ms"),
         *("strftime", "strptime", "to_years", "to_months", "to_weeks", "to_days", "to_hours", "to_minutes"),
-        *("to_seconds",),
+        *("to_seconds", "list_contains", "list_has", "array_contains", "array_has", "radians", "degrees"),
     }
 )
 """What a filter of a stranger may use: functions whose work and whose result are bounded by what they are given, and no
@@ -250,5 +250,5 @@ def _type(kind: pa.DataType) -> str:
     if pa.types.is_floating(kind):
         return "number"
     if pa.types.is_list(kind):
-        return "list of numbers"
+        return "list of texts" if pa.types.is_string(kind.value_type) else "list of numbers"
     return "blob" if pa.types.is_binary(kind) else "timestamp" if pa.types.is_timestamp(kind) else str(kind)

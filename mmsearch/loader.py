@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -63,7 +62,7 @@ class LoadOptions:
 
     max_pixels: larger images are skipped before they are decoded. exact: by Pillow and open_clip's own transform alone.
     benchmark: likewise, and opened as the published benchmarks do, without EXIF orientation.
-    seconds: how long one file may take. hash_name: see `content_hasher`.
+    seconds: how long one file may take. hash_name: see `content_hasher`. places: read where pictures were taken.
     """
 
     max_pixels: int = images.MAX_PIXELS
@@ -71,6 +70,7 @@ class LoadOptions:
     benchmark: bool = False
     seconds: float = DECODE_SECONDS
     hash_name: str = DEFAULT_HASH
+    places: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,7 +106,8 @@ class LoadedFile:
     Attributes:
         file: its state when it was read (size and mtime may be newer than the walk's).
         content_hash: 16 bytes, see `mmsearch.content_hashes`.
-        columns: those columns of its row that its content gives; of a picture width, height, taken_at and damaged.
+        columns: those columns of its row that its content gives; of a picture width, height, damaged and what
+            `PhotoFacts` says.
         pixels: preprocessed: (H, W, 3) uint8, or by the exact route (3, H, W) float32; None where the content is known
             already, and with an error.
         group: None where `pixels` is None, and by the exact route.
@@ -296,7 +297,7 @@ class _ImageLoader:
         self, gpu: GpuDecoding, file: SourceFile, data: bytes, content_hash: bytes, read_seconds: float
     ) -> LoadedFile | None:
         """Decode on the GPU; None where it does not take this picture."""
-        header = images.jpeg_header(data, max_pixels=self._options.max_pixels)
+        header = images.jpeg_header(data, max_pixels=self._options.max_pixels, places=self._options.places)
         if header is None:
             return None
         group = DecodeGroup(header.format, header.orientation, NVJPEG)
@@ -305,7 +306,7 @@ class _ImageLoader:
         pixels = gpu.decoder.fit(data, (header.width, header.height), header.orientation)
         if pixels is None:
             return None
-        columns = _image_columns(header.width, header.height, header.taken_at, False)
+        columns = _image_columns(header.width, header.height, header.facts, False)
         seconds = LoadSeconds(read_seconds)  # what the GPU needs it counts itself
         image_side = self._image_side()
         if not self._is_sampled(group, content_hash) or image_side.fast is None:
@@ -328,15 +329,16 @@ class _ImageLoader:
             seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
             return LoadedFile(file, content_hash, columns, pixels, seconds=seconds)
         decoded_image = images.decode_fast(
-            data, MARGIN * max(fast.size), max_pixels=limit, raw_side=least_raw_side(image_side)
+            *(data, MARGIN * max(fast.size)),
+            max_pixels=limit,
+            raw_side=least_raw_side(image_side),
+            places=self._options.places,
         )
         decoded_at = time.perf_counter()
         small = apply_transform(lambda: _resize(fast, decoded_image))
         seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
         group = _group_of(decoded_image)
-        columns = _image_columns(
-            decoded_image.width, decoded_image.height, decoded_image.taken_at, decoded_image.damaged
-        )
+        columns = _image_columns(decoded_image.width, decoded_image.height, decoded_image.facts, decoded_image.damaged)
         if not self._is_sampled(group, content_hash):
             return LoadedFile(file, content_hash, columns, small, group, seconds=seconds)
         started = time.perf_counter()
@@ -359,14 +361,14 @@ class _ImageLoader:
         limit, side = self._options.max_pixels, least_raw_side(image_side)
         if self._options.benchmark:
             image = images.decode_for_benchmark(data, max_pixels=limit, raw_side=side)
-            return image, _image_columns(*image.size, None, None)
-        picture = images.decode(data, max_pixels=limit, raw_side=side)
-        return picture.image, _image_columns(picture.width, picture.height, picture.taken_at, picture.damaged)
+            return image, _image_columns(*image.size, images.NOTHING_SAID, None)
+        picture = images.decode(data, max_pixels=limit, raw_side=side, places=self._options.places)
+        return picture.image, _image_columns(picture.width, picture.height, picture.facts, picture.damaged)
 
 
-def _image_columns(width: int, height: int, taken_at: datetime | None, damaged: bool | None) -> Mapping[str, Any]:
+def _image_columns(width: int, height: int, facts: images.PhotoFacts, damaged: bool | None) -> Mapping[str, Any]:
     """Those columns of a row that the picture gives."""
-    return {"width": width, "height": height, "taken_at": taken_at, "damaged": damaged}
+    return {"width": width, "height": height, "damaged": damaged, **facts.columns()}
 
 
 @dataclass(frozen=True, slots=True)

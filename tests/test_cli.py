@@ -116,7 +116,19 @@ def test_query_formats(gallery: Path, photos: Path, mmsearch: Command) -> None:
     assert [list(each) for each in objects] == [
         [
             *("rank", "score", "row_id", "path", "file", "width", "height", "taken_at", "gone", "damaged"),
-            *("path_bytes", "file_bytes"),
+            *(
+                "path_bytes",
+                "file_bytes",
+                "taken_from",
+                "utc_offset",
+                "camera",
+                "lens",
+                "lat",
+                "lon",
+                "city",
+                "country",
+            ),
+            *("title", "keywords", "rating", "files"),
         ]
     ] * 2
     assert [f"{each['score']:.4f}" for each in objects] == [line[1] for line in lines]

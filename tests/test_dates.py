@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from mmsearch.images import decode, decode_fast
-from mmsearch.images.xmp import xmp_dates
+from mmsearch.images.xmp import xmp_properties
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _SPACES = (
@@ -46,8 +46,8 @@ def saved(kind: str, **options: Any) -> bytes:
 
 def date_of(data: bytes) -> datetime | None:
     """By both ways in, which have to agree."""
-    taken = decode(data).taken_at
-    assert decode_fast(data, 8).taken_at == taken
+    taken = decode(data).facts.taken_at
+    assert decode_fast(data, 8).facts.taken_at == taken
     return taken
 
 
@@ -161,8 +161,8 @@ def test_xmp_of_other_pictures_does_not_count() -> None:
     """A packet tells of its history and of the pictures that went into this one."""
     other = '<rdf:Description xmp:CreateDate="1999-01-01"/>'
     other = f"<xmpMM:Pantry><rdf:Bag><rdf:li>{other}</rdf:li></rdf:Bag></xmpMM:Pantry>"
-    assert xmp_dates(packet(inside=other)) == {}
-    assert xmp_dates(packet('xmp:CreateDate="2011-07-19"', other)) == {"CreateDate": "2011-07-19"}
+    assert xmp_properties(packet(inside=other)) == {}
+    assert xmp_properties(packet('xmp:CreateDate="2011-07-19"', other)) == {"CreateDate": ["2011-07-19"]}
 
 
 def test_hostile_xmp_costs_nothing() -> None:
@@ -170,9 +170,11 @@ def test_hostile_xmp_costs_nothing() -> None:
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
     bomb = packet('xmp:CreateDate="&l11;"', before=f'<!DOCTYPE x [<!ENTITY l0 "ha">{laughs}]>')
     outside = packet('xmp:CreateDate="2011-07-19"', "&f;", '<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>')
-    assert xmp_dates(bomb) == xmp_dates(outside) == {}
-    assert xmp_dates(packet('xmp:CreateDate="2011-07-19"')[:-30]) == {"CreateDate": "2011-07-19"}
-    assert xmp_dates(packet('xmp:CreateDate="2011-07-19"', "<a>" * 400_000)) == {"CreateDate": "2011-07-19"}
+    assert xmp_properties(bomb) == xmp_properties(outside) == {}
+    assert xmp_properties(packet('xmp:CreateDate="2011-07-19"')[:-30]) == {"CreateDate": ["2011-07-19"]}
+    assert xmp_properties(packet('xmp:CreateDate="2011-07-19"', "<a>" * 400_000)) == {"CreateDate": ["2011-07-19"]}
     for junk in (b"", b"\0" * 100, b"\xff\xfe<", b"<?xml version='1.0' encoding='utf-99'?><a/>", b"no XML"):
-        assert xmp_dates(junk) == {}
-    assert xmp_dates(packet('xmp:CreateDate="2011-07-19"').decode().encode("utf-16")) == {"CreateDate": "2011-07-19"}
+        assert xmp_properties(junk) == {}
+    assert xmp_properties(packet('xmp:CreateDate="2011-07-19"').decode().encode("utf-16")) == {
+        "CreateDate": ["2011-07-19"]
+    }

@@ -262,7 +262,9 @@ def test_what_is_no_expression_over_a_row_is_refused(opened: OpenGallery, where:
         "Columns: row_id (integer), root_id (integer), path (text), path_bytes (blob), bytes (integer), "
         "mtime_ns (integer), etag (text), content_hash (blob), width (integer), height (integer), "
         "taken_at (timestamp), damaged (true or false), start_s (number), end_s (number), page (integer), "
-        "box (list of numbers)"
+        "box (list of numbers), taken_from (text), utc_offset (integer), camera (text), lens (text), lat (number), "
+        "lon (number), city (text), country (text), title (text), keywords (list of texts), rating (integer), "
+        "files (list of texts)"
     )
 
 

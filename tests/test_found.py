@@ -116,7 +116,7 @@ def test_dates_are_those_of_the_camera_and_not_of_editing(found: Path) -> None:
         "paris_icc_exif_xmp.png": datetime(2022, 8, 22, 20, 30, 46),
     }
     for name, taken in dates.items():
-        assert images.decode((found / name).read_bytes()).taken_at == taken
+        assert images.decode((found / name).read_bytes()).facts.taken_at == taken
 
 
 def test_the_clean_aperture_of_an_avif_is_applied(found: Path) -> None:

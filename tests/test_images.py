@@ -418,7 +418,7 @@ def exif_with(**dates: str) -> Image.Exif:
 )
 def test_when_it_was_taken(dates: dict[str, str], expected: datetime | None) -> None:
     """The first plausible of three dates; cameras with a dead battery and careless software write nonsense."""
-    assert decode(encoded(photo(), "JPEG", exif=exif_with(**dates))).taken_at == expected
+    assert decode(encoded(photo(), "JPEG", exif=exif_with(**dates))).facts.taken_at == expected
 
 
 def test_damaged_exif_does_not_spoil_a_good_picture() -> None:
@@ -573,7 +573,7 @@ def test_metadata_of_a_png_costs_no_picture(name: str, behind: bool) -> None:
     assert np.array_equal(pixels(picture.image), pixels(photo()))
     assert probe(io.BytesIO(data)) == Header("PNG", 60, 40)
     assert np.array_equal(pixels(decode_for_benchmark(data)), pixels(photo()))
-    assert picture.taken_at == datetime(2001, 2, 3, 4, 5, 6)
+    assert picture.facts.taken_at == datetime(2001, 2, 3, 4, 5, 6)
 
 
 def test_a_wrong_checksum_of_the_pixels_of_a_png_is_damage() -> None:
@@ -828,7 +828,7 @@ def test_raw_data_are_seen_by_the_picture_beside_them(orientation: int) -> None:
     assert picture.format == "RAW"
     assert np.abs(pixels(picture.image) - pixels(turned[orientation])).mean() < 6
     assert (picture.width, picture.height) == ((640, 480) if orientation < 5 else (480, 640))
-    assert picture.taken_at == datetime(2001, 2, 3, 4, 5, 6)
+    assert picture.facts.taken_at == datetime(2001, 2, 3, 4, 5, 6)
     assert probe(io.BytesIO(data)) == Header("RAW", 640, 480)
     assert decode_fast(data, 64) == dataclasses.replace(picture, image=picture.image)
 

@@ -22,6 +22,7 @@ from tests.conftest import Command
 
 OLD = Path(__file__).parent / "old_gallery"
 MODIFIED = 1_700_000_000  # seconds: when all its files were, which no version control keeps
+_MORE = "".join(f', "{name}": null' for name in IMAGES.told[-12:]) + "}"  # what hits of that time do not know
 _SCORE = re.compile(r"\b0\.\d{9,}\b")
 
 
@@ -51,11 +52,18 @@ def rounded(line: str) -> str:
 
 
 def test_it_answers_as_it_did(old: Path, command_line: Command) -> None:
-    """What is asked with a stored vector scores the same to the last digit; what is asked in words, to the sixth."""
+    """What is asked with a stored vector scores the same to the last digit; what is asked in words, to the sixth.
+
+    Programs are told more of a hit than then, behind what they were told; what that gallery does not hold is null."""
     for arguments, then, now in answers(old, command_line):
-        if "--like" in arguments:
-            assert now == then
-        assert list(map(rounded, now)) == list(map(rounded, then)), arguments
+        if "--like" not in arguments:
+            then, now = list(map(rounded, then)), list(map(rounded, now))
+        if {"jsonl", "csv"} & {*arguments} and "captions" not in arguments:
+            assert now[1:] == [
+                line.removesuffix("}") + (_MORE if "jsonl" in arguments else "," * 12) for line in then[1:]
+            ]
+            then, now = [then[0].removesuffix("}")], [now[0][: len(then[0].removesuffix("}"))]]
+        assert now == then, arguments
 
 
 def test_it_is_synced_without_encoding_anything(old: Path) -> None:

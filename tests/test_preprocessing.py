@@ -35,7 +35,7 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
 
 def decibels(preprocessing: Preprocessing, data: bytes, at_least: int) -> float:
     exact, fast = decode(data), decode_fast(data, at_least)
-    assert (exact.width, exact.height, exact.taken_at) == (fast.width, fast.height, fast.taken_at)
+    assert (exact.width, exact.height, exact.facts) == (fast.width, fast.height, fast.facts)
     assert (exact.format, exact.orientation) == (fast.format, fast.orientation)
     if isinstance(fast, DecodedImage):
         pixels = preprocessing.fit(fast.image)

@@ -116,7 +116,12 @@ def _cells(answer: "Answer") -> Iterator[list[object]]:
     yield [*(header or columns(DEFAULT_KIND if answer.query.table == BOTH else kind(answer.query.table)))]
     for each in records:
         values = [each.get(name) for name in header]
-        yield [str(value).lower() if isinstance(value, bool) else value for value in values]
+        yield [_cell(value) for value in values]
+
+
+def _cell(value: object) -> object:
+    """A value as it stands in CSV: a list, or true and false, as JSON has it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list) else value
 
 
 def _line(cells: list[object], quoting: Literal[0, 2]) -> str:

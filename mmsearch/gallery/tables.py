@@ -69,6 +69,7 @@ _TYPES: dict[object, pa.DataType] = {
     bool: pa.bool_(),
     datetime: pa.timestamp("us"),
     list[float]: pa.list_(pa.field("element", pa.float32())),  # not of a fixed size: old releases cannot read nulls
+    list[str]: pa.list_(pa.field("element", pa.string())),
     "int32": pa.int32(),
 }
 

@@ -5,9 +5,10 @@ extras for JPEG XL, RAW and unusual TIFFs).
 of the time, `decode_for_benchmark` what the published retrieval numbers were computed from; `make_thumbnail` gives a
 small one for a screen. Whatever a file contains, they return or raise `ImageError`.
 
-    image_files  which files are images, within limits   exif       orientation and dates
+    image_files  which files are images, within limits   exif       its tags
     decoding   the four ways in                          reasons    why a file gave no picture
-    dates, xmp, raw_profiles   when it was taken          showing    small, in the colours of its profile
+    photo_facts, file_facts    what is known of it beside its pixels
+    xmp, raw_profiles          where that stands          showing    small, in the colours of its profile
     file_signatures  what a file is that is none     mending    files that Pillow refuses, as it takes them
     raw, jxl   by other libraries (lazy)       truncated  of a JPEG what is there
     aperture   of an AVIF what is to be seen             tiff, directories   what Pillow does not know of TIFF
@@ -26,13 +27,18 @@ from mmsearch.images.decoding import (
     probe,
 )
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
+from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
 from mmsearch.images.raw import LEAST_RAW_SIDE
 from mmsearch.images.showing import make_thumbnail
 
 __all__ = [
+    "DATE_SOURCES",
     "FORMATS",
     "LEAST_RAW_SIDE",
     "MAX_PIXELS",
+    "NOTHING_SAID",
+    "PhotoFacts",
+    "merge_facts",
     "Header",
     "DecodedImage",
     "StoredImage",

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import BinaryIO
 
 import numpy as np
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from mmsearch.errors import ImageError
-from mmsearch.images import dates, exif, turbo
+from mmsearch.images import exif, turbo
 from mmsearch.images.colours import to_rgb
+from mmsearch.images.file_facts import read_facts
 from mmsearch.images.image_files import MAX_PIXELS, HeaderFile, open_image, reopen_mended, stated_size, visible_box
+from mmsearch.images.photo_facts import PhotoFacts
 from mmsearch.images.raw import LEAST_RAW_SIDE, require_side
 from mmsearch.images.reasons import reason
 from mmsearch.images.silence import quietly
@@ -67,7 +68,7 @@ class JpegHeader:
 
     width: int
     height: int
-    taken_at: datetime | None
+    facts: PhotoFacts
     format: str
     orientation: int
 
@@ -81,7 +82,7 @@ class DecodedImage:
             smaller picture beside them).
         width: Of the whole picture.
         height: Of the whole picture.
-        taken_at: When the camera says, without a time zone; None where it does not, or nonsense.
+        facts: What the file says beside the pixels: when it was taken, by what; where, if that was asked for.
         format: Pillow's name.
         orientation: The EXIF orientation, 1 to 8, that made it upright.
         damaged: Whether the file ends too early, and `image` is what is there.
@@ -91,7 +92,7 @@ class DecodedImage:
     image: Image.Image
     width: int
     height: int
-    taken_at: datetime | None
+    facts: PhotoFacts
     format: str
     orientation: int
     damaged: bool = False
@@ -112,7 +113,7 @@ class StoredImage:
     scale: int
     width: int
     height: int
-    taken_at: datetime | None
+    facts: PhotoFacts
     format: str
     orientation: int
     damaged: bool = False  # what libjpeg finds anything wrong with is a `DecodedImage`
@@ -134,10 +135,13 @@ def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
         return Header(str(image.format), *stated_size(image))
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> DecodedImage:
+def decode(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE, places: bool = False
+) -> DecodedImage:
     """Decode a file's bytes to an upright RGB picture; of an animation the first frame.
 
     raw_side: a camera's raw data are seen by the picture beside them, if each side of it has so many pixels.
+    places: read where it was taken.
     Raises ImageError: stage "identify" as `probe` does, stage "decode" where pixels are missing or damaged.
     A truncated file is an error, never a picture with a grey rest; of a JPEG what is there is a picture that says that
     it is damaged."""
@@ -145,13 +149,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_R
         image = open_image(io.BytesIO(data), max_pixels)
         require_side(image, raw_side)
         with _take_turn(image):
-            return _decode(image, data)
+            return _decode(image, data, places)
 
 
-def jpeg_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegHeader | None:
+def jpeg_header(data: bytes, *, max_pixels: int = MAX_PIXELS, places: bool = False) -> JpegHeader | None:
     """The header of a JPEG that any decoder takes: baseline, RGB as YCbCr, whole. None for all other pictures.
 
-    Raises ImageError("identify") as `probe` does."""
+    places: see `decode`. Raises ImageError("identify") as `probe` does."""
     with quietly():
         image = open_image(io.BytesIO(data), max_pixels)
         ordinary = image.format in turbo.FORMATS and image.mode == "RGB" and not image.info.get("progressive")
@@ -163,19 +167,24 @@ def jpeg_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> JpegHeader | No
             or not data.rstrip(b"\0").endswith(b"\xff\xd9")
         ):
             return None
-        return _read_jpeg_header(image, data)
+        return _read_jpeg_header(image, data, places)
 
 
-def _read_jpeg_header(image: ImageFile.ImageFile, data: bytes) -> JpegHeader:
-    tags = exif.read_exif(image)
+def _read_jpeg_header(image: ImageFile.ImageFile, data: bytes, places: bool) -> JpegHeader:
+    tags = exif.read_exif(image, places=places)
     orientation = exif.orientation(tags)
     width, height = (image.height, image.width) if orientation >= 5 else image.size
-    taken_at = dates.taken_at(image, tags, data)
-    return JpegHeader(width, height, taken_at, str(image.format), orientation)
+    facts = read_facts(image, tags, data, places=places)
+    return JpegHeader(width, height, facts, str(image.format), orientation)
 
 
 def decode_fast(
-    data: bytes, at_least: int, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE
+    data: bytes,
+    at_least: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    raw_side: int = LEAST_RAW_SIDE,
+    places: bool = False,
 ) -> DecodedImage | StoredImage:
     """As `decode`; ordinary JPEG is decoded by libjpeg-turbo, no larger than it has to be, and left as it is stored.
 
@@ -188,13 +197,13 @@ def decode_fast(
         if image.format in turbo.FORMATS and image.mode in turbo.MODES:
             pixels_and_scale = turbo.decode(data, image.width, image.height, at_least)
             if pixels_and_scale is not None:  # else Pillow decides whether there is a picture in it
-                header = _read_jpeg_header(image, data)
+                header = _read_jpeg_header(image, data, places)
                 return StoredImage(
-                    *pixels_and_scale, header.width, header.height, header.taken_at, header.format, header.orientation,
+                    *pixels_and_scale, header.width, header.height, header.facts, header.format, header.orientation,
                     icc_profile=_read_profile(image),
                 )  # fmt: skip
         with _take_turn(image):
-            return _decode(image, data)
+            return _decode(image, data, places)
 
 
 def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> Image.Image:
@@ -213,11 +222,11 @@ def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side:
                 raise ImageError("decode", reason(error, image.format)) from error
 
 
-def _decode(opened: ImageFile.ImageFile, data: bytes) -> DecodedImage:
+def _decode(opened: ImageFile.ImageFile, data: bytes, places: bool) -> DecodedImage:
     image, part = _load_all_or_part(opened, data)
     # Read before any conversion: a converted image has lost its tags. TIFF and HEIF have turned themselves by now, and
     # say so by having no orientation left.
-    tags = exif.read_exif(image)
+    tags = exif.read_exif(image, places=places)
     orientation = exif.orientation(tags)
     try:
         rgb = to_rgb(
@@ -233,8 +242,8 @@ def _decode(opened: ImageFile.ImageFile, data: bytes) -> DecodedImage:
         raise ImageError("decode", reason(error, image.format)) from error
     width, height = stated_size(image)
     size = (height, width) if orientation >= 5 else (width, height)
-    taken_at = dates.taken_at(image, tags, data)
-    return DecodedImage(rgb, *size, taken_at, str(image.format), orientation, part is not None, _read_profile(image))
+    facts = read_facts(image, tags, data, places=places)
+    return DecodedImage(rgb, *size, facts, str(image.format), orientation, part is not None, _read_profile(image))
 
 
 def _read_profile(image: Image.Image) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What a camera noted: which way is up, and when."""
+"""The tags of Exif that count: which way is up, when, by what and where it was taken, what people wrote."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,20 +27,37 @@ def orientation(tags: dict[int, Any]) -> int:
     return value if isinstance(value, int) and value in TURNS else 1
 
 
-_DATES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime)
+_BASE = ExifTags.Base
+_DATES = (_BASE.DateTimeOriginal, _BASE.DateTimeDigitized)
+_FIRST_TAGS = (
+    *(_BASE.Orientation, _BASE.DateTime, *_DATES),
+    *(_BASE.Make, _BASE.Model, _BASE.ImageDescription, _BASE.Rating, _BASE.XPTitle, _BASE.XPKeywords),
+)
+_PHOTO_TAGS = (
+    *(*_DATES, _BASE.OffsetTime, _BASE.OffsetTimeOriginal, _BASE.OffsetTimeDigitized),
+    *(_BASE.LensMake, _BASE.LensModel),
+)
 
 
-def read_exif(image: Image.Image) -> dict[int, Any]:
-    """The tags of orientation and dates; whatever of them can be read. Damaged EXIF does not spoil a good picture.
+def read_exif(image: Image.Image, *, places: bool = False) -> dict[int, Any]:
+    """The tags that count, of those that can be read. Damaged EXIF does not spoil a good picture.
 
-    Some programs write the dates of the Exif IFD beside the others: those count where that IFD has none."""
+    places: the GPS block too, a dict under `ExifTags.IFD.GPSInfo`. Some programs write the dates of the Exif IFD beside
+    the others: those count where that IFD has none."""
     exif = _load_exif(image)
-    tags = _read_tags(exif, (ExifTags.Base.Orientation, *_DATES))
+    tags = _read_tags(exif, _FIRST_TAGS)
+    photo = _read_block(exif, ExifTags.IFD.Exif)
+    tags |= {tag: value for tag in _PHOTO_TAGS if (value := photo.get(tag)) is not None}
+    if places:
+        tags[ExifTags.IFD.GPSInfo] = _read_block(exif, ExifTags.IFD.GPSInfo)
+    return tags
+
+
+def _read_block(exif: Image.Exif, block: ExifTags.IFD) -> dict[int, Any]:
     try:
-        photo = exif.get_ifd(ExifTags.IFD.Exif)
+        return exif.get_ifd(block)
     except Exception:  # noqa: BLE001  see _load_exif
-        return tags
-    return tags | {tag: value for tag in _DATES[:2] if (value := photo.get(tag)) is not None}
+        return {}
 
 
 def _load_exif(image: Image.Image) -> Image.Exif:

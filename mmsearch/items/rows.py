@@ -1,8 +1,8 @@
 """Rows: the records of which tables are made. The fields of a record are the columns of its table.
 
 A column's type follows from the field's: `int` is int64, `str` string, `bytes` binary, `bool` bool, `float` float64,
-`datetime` timestamp[us], `list[float]` list<float32>; `Annotated[int, "int32"]` names another. What may be None is
-nullable.
+`datetime` timestamp[us], `list[float]` list<float32>, `list[str]` list<string>; `Annotated[int, "int32"]` names
+another. What may be None is nullable.
 """
 
 from dataclasses import dataclass

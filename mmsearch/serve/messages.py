@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
-from mmsearch.items import DEFAULT_KIND, askable, kinds
+from mmsearch.items import DEFAULT_KIND, IMAGES, AnyKind, askable, kinds
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
@@ -157,23 +157,43 @@ class ErrorBody(BaseModel):
     picture: str | None = None
 
 
+_OF_HIT: dict[str, Any] = {
+    "rank": int,
+    "score": float,
+    "row_id": int,
+    "file": str | None,
+    "gone": bool,
+    "file_bytes": str | None,
+}
+
+
 def _told() -> Any:
     """What programs are told of hits, of each kind: null where a kind tells no such thing."""
-    of_hit = {"rank": int, "score": float, "row_id": int, "file": str | None, "gone": bool, "file_bytes": str | None}
-    fields: dict[str, Any] = {name: (of_hit[name], ...) for name in ("rank", "score", "row_id")}
+    fields: dict[str, Any] = {name: (_OF_HIT[name], ...) for name in ("rank", "score", "row_id")}
     for each in kinds():
-        hints = get_type_hints(each.row)
         for name in each.told:
             everywhere = all(name in other.told for other in kinds())
-            hint = of_hit[name] if name in of_hit else _in_json(hints[name]) | None
-            fields[name] = (hint, ... if everywhere else None)
+            hint = _told_as(each, name)
+            fields[name] = (hint if name in _OF_HIT else hint | None, ... if everywhere else None)
     return create_model("Told", **fields)
 
 
-def _in_json(hint: Any) -> Any:
-    """What stands in JSON for a column that is such a thing, or None."""
+def _told_of_image() -> Any:
+    """What programs are told of a picture, of those fields that a hit has too."""
+    fields: dict[str, Any] = {
+        name: (_told_as(IMAGES, name), ...) for name in ("row_id", *IMAGES.told) if name != "file_bytes"
+    }
+    return create_model("ToldOfImage", **fields)
+
+
+def _told_as(kind: AnyKind, name: str) -> Any:
+    """What stands in JSON for a field of a hit: for a date or bytes a text."""
+    if name in _OF_HIT:
+        return _OF_HIT[name]
+    hint = get_type_hints(kind.row)[name]
     plain = next((each for each in get_args(hint) if each is not type(None)), hint)
-    return str if plain in (bytes, datetime) else plain
+    told = str if plain in (bytes, datetime) else plain
+    return told | None if type(None) in get_args(hint) else told
 
 
 _Told: Any = _told()
@@ -306,23 +326,17 @@ class GalleryBody(BaseModel):
     mmsearch: str
 
 
-class ImageBody(BaseModel):
+_ToldOfImage: Any = _told_of_image()
+
+
+class ImageBody(_ToldOfImage):  # type: ignore[misc]
     """All that the gallery holds of a picture, but its vector. path_bytes: as of a hit."""
 
-    row_id: int
     root_id: int
-    path: str
-    path_bytes: str | None
-    file: str | None
     bytes: int | None
     mtime_ns: int | None
     etag: str | None
     content_hash: str | None
-    width: int | None
-    height: int | None
-    taken_at: str | None
-    gone: bool
-    damaged: bool | None
     captions: list[str]
 
 

@@ -94,6 +94,18 @@ export interface HitBody {
   damaged?: boolean | null;
   path_bytes: string | null;
   file_bytes: string | null;
+  taken_from?: string | null;
+  utc_offset?: number | null;
+  camera?: string | null;
+  lens?: string | null;
+  lat?: number | null;
+  lon?: number | null;
+  city?: string | null;
+  country?: string | null;
+  title?: string | null;
+  keywords?: Array<string> | null;
+  rating?: number | null;
+  files?: Array<string> | null;
   caption?: string | null;
   image?: number | null;
   corrected?: number | null;
@@ -105,19 +117,31 @@ export interface HitBody {
 /** All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. */
 export interface ImageBody {
   row_id: number;
-  root_id: number;
   path: string;
-  path_bytes: string | null;
   file: string | null;
-  bytes: number | null;
-  mtime_ns: number | null;
-  etag: string | null;
-  content_hash: string | null;
   width: number | null;
   height: number | null;
   taken_at: string | null;
   gone: boolean;
   damaged: boolean | null;
+  path_bytes: string | null;
+  taken_from: string | null;
+  utc_offset: number | null;
+  camera: string | null;
+  lens: string | null;
+  lat: number | null;
+  lon: number | null;
+  city: string | null;
+  country: string | null;
+  title: string | null;
+  keywords: Array<string> | null;
+  rating: number | null;
+  files: Array<string> | null;
+  root_id: number;
+  bytes: number | null;
+  mtime_ns: number | null;
+  etag: string | null;
+  content_hash: string | null;
   captions: Array<string>;
 }
 
@@ -225,6 +249,18 @@ export interface SampledBody {
   damaged?: boolean | null;
   path_bytes: string | null;
   file_bytes: string | null;
+  taken_from?: string | null;
+  utc_offset?: number | null;
+  camera?: string | null;
+  lens?: string | null;
+  lat?: number | null;
+  lon?: number | null;
+  city?: string | null;
+  country?: string | null;
+  title?: string | null;
+  keywords?: Array<string> | null;
+  rating?: number | null;
+  files?: Array<string> | null;
   caption?: string | null;
   image?: number | null;
   corrected?: number | null;
