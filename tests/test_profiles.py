@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from mmsearch import images
-from mmsearch.images import decode, make_thumbnail
+from mmsearch.images import decode, draw_jpeg, make_thumbnail
 from mmsearch.images.showing import to_srgb
 from mmsearch.reports.report_page import _thumbnail_uri
-from mmsearch.serve.thumbnails import drawn
 from tests.conftest import Command
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -99,7 +98,7 @@ def test_every_place_that_shows_pictures_shows_them_so(tmp_path: Path, mmsearch:
     photo = tmp_path / "photos" / "a.jpg"
     photo.parent.mkdir()
     photo.write_bytes(saved(RED, SWAPPED))
-    places: dict[str, Image.Image] = {"server": Image.open(io.BytesIO(drawn(photo.read_bytes(), 320)))}
+    places: dict[str, Image.Image] = {"server": Image.open(io.BytesIO(draw_jpeg(photo.read_bytes(), 320)))}
     assert mmsearch("embed", photo.parent, "-g", tmp_path / "g", "--model", "fake").code == 0
     html, sheet = tmp_path / "a.html", tmp_path / "a.png"
     asked = mmsearch("query", "red", "-g", tmp_path / "g", "--html", html, "--contact-sheet", sheet)

@@ -20,8 +20,8 @@ from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchError
 from mmsearch.gallery import Gallery
 from mmsearch.items import ImageRow
+from mmsearch.search.gallery_files import image_row
 from mmsearch.serve import connections, safety
-from mmsearch.serve.gallery_files import image_row
 from mmsearch.serve.running import ServeOptions, gallery_app
 from tests.fakes import FakeEncoder, write_picture
 from tests.servers import Running, running, talk
@@ -528,7 +528,7 @@ def test_threads_that_are_lost_make_the_server_unwell(gallery: Path, monkeypatch
     monkeypatch.setattr("mmsearch.serve.service._DRAW_SECONDS", 0.1)
     monkeypatch.setattr("mmsearch.serve.pools._MOST_LOST", 2)
     going_on = threading.Event()
-    monkeypatch.setattr("mmsearch.serve.thumbnails.drawn", lambda *_: going_on.wait(20) and b"")
+    monkeypatch.setattr("mmsearch.images.draw_jpeg", lambda *_: going_on.wait(20) and b"")
     with running(gallery) as server:
         assert server.get("/health").status_code == 200
         for row_id, _, _ in [*Gallery.open(gallery).image_names()][:2]:

@@ -3,7 +3,7 @@ extras for JPEG XL, RAW and unusual TIFFs).
 
 `probe` reads a header, `decode` gives the picture as a person sees it, `decode_fast` the same from JPEG in a fraction
 of the time, `decode_for_benchmark` what the published retrieval numbers were computed from; `make_thumbnail` gives a
-small one for a screen. Whatever a file contains, they return or raise `ImageError`.
+small one for a screen, `draw_jpeg` as a JPEG. Whatever a file contains, they return or raise `ImageError`.
 
     image_files  which files are images, within limits   exif       its tags
     decoding   the four ways in                          reasons    why a file gave no picture
@@ -29,7 +29,7 @@ from mmsearch.images.decoding import (
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
 from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
 from mmsearch.images.raw import LEAST_RAW_SIDE
-from mmsearch.images.showing import make_thumbnail
+from mmsearch.images.showing import draw_jpeg, make_thumbnail
 
 __all__ = [
     "DATE_SOURCES",
@@ -49,4 +49,5 @@ __all__ = [
     "jpeg_header",
     "probe",
     "make_thumbnail",
+    "draw_jpeg",
 ]

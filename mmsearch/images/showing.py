@@ -1,14 +1,20 @@
 """Pictures as they are shown: small, upright, and in the colours of their profile."""
 
 import io
+import threading
 
 import numpy as np
 from PIL import Image
 
-from mmsearch.images.decoding import DecodedImage, decode_fast
+from mmsearch.errors import ImageError
+from mmsearch.images.decoding import DecodedImage, decode_fast, probe
 from mmsearch.images.image_files import MAX_PIXELS
 
-__all__ = ["make_thumbnail", "to_srgb"]
+__all__ = ["draw_jpeg", "make_thumbnail", "to_srgb"]
+
+_QUALITY = 82
+# Decoding takes so much memory that one is done at a time: of pictures of so many pixels, or to be drawn so large.
+_LARGE_PIXELS, _LARGE_EDGE = 40_000_000, 1280
 
 _MOST_PROFILE_BYTES = 1 << 22  # that of a press is 2 MB
 _MODES = {"RGB ": "RGB", "GRAY": "L"}  # what of a decoded picture a profile of this colour space speaks of
@@ -22,6 +28,29 @@ def make_thumbnail(data: bytes, edge: int, *, max_pixels: int = MAX_PIXELS) -> I
     image = decoded.image if isinstance(decoded, DecodedImage) else decoded.upright()
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
     return to_srgb(image, decoded.icc_profile)
+
+
+_one_large = threading.Lock()
+
+
+def draw_jpeg(data: bytes, edge: int, quality: int = _QUALITY) -> bytes:
+    """A file's picture as a JPEG that fits into a square of `edge` pixels: upright, in sRGB and without EXIF. For any
+    number of threads. Raises ImageError."""
+    header = probe(io.BytesIO(data))
+    if edge > _LARGE_EDGE or header.width * header.height > _LARGE_PIXELS:
+        with _one_large:
+            return _draw_jpeg(data, edge, quality)
+    return _draw_jpeg(data, edge, quality)
+
+
+def _draw_jpeg(data: bytes, edge: int, quality: int) -> bytes:
+    image = make_thumbnail(data, edge)
+    file = io.BytesIO()
+    try:
+        image.save(file, "JPEG", quality=quality)
+    except (OSError, ValueError) as error:
+        raise ImageError("resize", f"no thumbnail can be drawn: {error}") from error
+    return file.getvalue()
 
 
 def to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:

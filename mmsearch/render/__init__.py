@@ -3,6 +3,6 @@
 from mmsearch.render.answer_page import html_page
 from mmsearch.render.duplicates_page import duplicates_page
 from mmsearch.render.output_files import require_outputs
-from mmsearch.render.sheet import contact_sheet
+from mmsearch.render.sheet import contact_sheet, draw_sheet
 
-__all__ = ["contact_sheet", "duplicates_page", "html_page", "require_outputs"]
+__all__ = ["contact_sheet", "draw_sheet", "duplicates_page", "html_page", "require_outputs"]

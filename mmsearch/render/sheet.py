@@ -3,7 +3,8 @@
 import math
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate, count
 from pathlib import Path, PurePosixPath
 
@@ -14,9 +15,10 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.names import printable
 from mmsearch.render.output_files import SHEET_SUFFIXES, resolve_output, save_output
 from mmsearch.search.answers import Answer
+from mmsearch.search.hits import Hit
 from mmsearch.sources import read_location
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "draw_sheet"]
 
 _TILE = 176
 _COLUMNS = 10
@@ -27,58 +29,85 @@ _BACKGROUND, _INK, _FAINT = (250, 249, 246), (32, 33, 36), (110, 112, 116)
 
 
 def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
-    """Draw the answers one below the other, best hit first, and save them in the format that the name of `file` says.
+    """Draw the answers as `draw_sheet` does, and save them in the format that the name of `file` says.
 
-    A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
     Raises QueryError (no answers, or too many hits for a picture), StoreError.
     """
     target = resolve_output(file, SHEET_SUFFIXES, answers)
-    if not answers:
-        raise QueryError("no answers to draw")
-    widest = max(min(_COLUMNS, len(answer.hits) + len(answer.pictures)) for answer in answers)
-    tops = [_GAP, *accumulate((_height(answer) for answer in answers), initial=_GAP)][1:]
-    if tops[-1] > _MOST_PIXELS:
-        raise QueryError("too many hits for a contact sheet; ask for fewer (-k), or for a page (--html)")
-    sheet = Image.new("RGB", (_GAP + max(2, widest) * (_TILE + _GAP), tops[-1]), _BACKGROUND)
-    for top, answer in zip(tops[:-1], answers, strict=True):
-        _draw_answer(sheet, top, answer)
+    sheet = draw_sheet(answers, read=lambda hit: read_location(hit.file or ""), label=_label)
     # The quality is of use to JPEG and WebP, ignored by the rest.
     return save_output(target, lambda temporary: sheet.save(temporary, quality=90))
 
 
-def _height(answer: Answer) -> int:
-    rows = math.ceil((len(answer.hits) + len(answer.pictures)) / _COLUMNS)
+def draw_sheet(
+    answers: Sequence[Answer],
+    *,
+    read: Callable[[Hit], bytes],
+    label: Callable[[Hit], str],
+    columns: int = _COLUMNS,
+) -> Image.Image:
+    """The answers one below the other, best hit first, as one picture.
+
+    A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
+    read: gives the bytes of a hit's picture, or raises OSError or ImageError. label: what stands below a hit.
+    columns: how many tiles stand in a row. Raises QueryError (no answers, or too many hits for a picture).
+    """
+    if not answers:
+        raise QueryError("no answers to draw")
+    widest = max(min(columns, len(answer.hits) + len(answer.pictures)) for answer in answers)
+    tops = [_GAP, *accumulate((_height(answer, columns) for answer in answers), initial=_GAP)][1:]
+    if tops[-1] > _MOST_PIXELS:
+        raise QueryError("too many hits for a contact sheet; ask for fewer (-k), or for a page (--html)")
+    sheet = Image.new("RGB", (_GAP + max(2, widest) * (_TILE + _GAP), tops[-1]), _BACKGROUND)
+    for top, answer in zip(tops[:-1], answers, strict=True):
+        _draw_answer(sheet, top, answer, read, label, columns)
+    return sheet
+
+
+def _label(hit: Hit) -> str:
+    return f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.path or '').name}"
+
+
+def _height(answer: Answer, columns: int) -> int:
+    rows = math.ceil((len(answer.hits) + len(answer.pictures)) / columns)
     return _LINE + _GAP + rows * (_TILE + _LINE + _GAP) + _GAP
 
 
-def _draw_answer(sheet: Image.Image, top: int, answer: Answer) -> None:
+def _draw_answer(
+    sheet: Image.Image,
+    top: int,
+    answer: Answer,
+    read: Callable[[Hit], bytes],
+    label: Callable[[Hit], str],
+    columns: int,
+) -> None:
     draw = ImageDraw.Draw(sheet)
     title = printable(answer.query.title if answer.hits else f"{answer.query.title}: no hits")
     draw.text((_GAP, top), title, fill=_INK, font=_font(15))
     corners = (
         (_GAP + column * (_TILE + _GAP), top + _LINE + _GAP + row * (_TILE + _LINE + _GAP))
         for row in count()
-        for column in range(_COLUMNS)
+        for column in range(columns)
     )
     for file, corner in zip(answer.pictures, corners, strict=False):
-        _draw_image(sheet, corner, file)
+        _draw_image(sheet, corner, partial(read_location, file))
         _draw_label(draw, corner, "asked with")
     for hit in answer.hits:
         corner = next(corners)
         if hit.text is not None:
             _draw_words(sheet, corner, hit.text)
         else:
-            _draw_image(sheet, corner, hit.file)
-        _draw_label(draw, corner, f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.path or '').name}")
+            _draw_image(sheet, corner, partial(read, hit))
+        _draw_label(draw, corner, label(hit))
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], label: str) -> None:
     draw.text((corner[0], corner[1] + _TILE + 3), _shorten_label(label), fill=_FAINT, font=_font(12))
 
 
-def _draw_image(sheet: Image.Image, corner: tuple[int, int], file: str | None) -> None:
+def _draw_image(sheet: Image.Image, corner: tuple[int, int], read: Callable[[], bytes]) -> None:
     try:
-        thumbnail = images.make_thumbnail(read_location(file or ""), _TILE)
+        thumbnail = images.make_thumbnail(read(), _TILE)
     except (OSError, ImageError):
         _draw_words(sheet, corner, "the picture is gone or cannot be read")
         return

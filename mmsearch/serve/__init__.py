@@ -6,14 +6,11 @@
     app, routes/ what can be asked
     messages     what goes over the wire         failures   what goes wrong, as answers
     service      all that the routes work with
-    followed_gallery  its newest version
     query_threads     queries that arrive together are answered together, by threads
     instruments       a clock beside them, and a memory for texts
     sent_images       pictures that are asked with
-    gallery_files     the files of the gallery, while they are what it holds
     thumbnails   made once, kept in a bounded cache
     pools        threads for all else, none of which may take for ever
-    wording      what is wrong with a request, in sentences
     metrics      for Prometheus
     client       asking a server as if its gallery were here
     page/        what a browser shows

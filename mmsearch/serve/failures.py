@@ -7,11 +7,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from mmsearch.errors import EncoderError, FilterError, GalleryError, MmsearchError
-from mmsearch.serve.gallery_files import FileGone, NoSuchImage
+from mmsearch.search.gallery_files import FileGone, NoSuchImage
 from mmsearch.serve.messages import ErrorBody, to_json
 from mmsearch.serve.pools import TooBusy, TooSlow
 from mmsearch.serve.sent_images import UnknownImage
-from mmsearch.serve.wording import problem
+from mmsearch.wording import problem
 
 __all__ = ["BAD_REQUEST", "GONE", "NOT_FOUND", "UNWELL", "answer_failures", "error_json"]
 
@@ -66,7 +66,7 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = dict.fromkeys(problem(each) for each in error.errors())
+    problems = dict.fromkeys(problem(each, listed="/api/openapi.json") for each in error.errors())
     return _error(422, "; ".join([*problems][:5]))
 
 

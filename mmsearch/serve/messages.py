@@ -13,9 +13,9 @@ from mmsearch.budget import REQUEST
 from mmsearch.gallery import Gallery
 from mmsearch.items import DEFAULT_KIND, IMAGES, AnyKind, askable, kinds
 from mmsearch.search.answers import Answer
+from mmsearch.search.gallery_files import images_of
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
-from mmsearch.serve.gallery_files import images_of
 
 __all__ = [
     "AnswerBody",

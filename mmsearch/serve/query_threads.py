@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from mmsearch.budget import REQUEST
 from mmsearch.errors import GalleryError, MmsearchError
 from mmsearch.search.chain import answer_queries
+from mmsearch.search.followed_gallery import FollowedGallery
 from mmsearch.search.query import Query
-from mmsearch.serve.followed_gallery import FollowedGallery
 from mmsearch.serve.instruments import RememberingEncoders, TextMemory, TimedRetriever
 from mmsearch.serve.messages import answer_json
 from mmsearch.serve.metrics import Metrics

@@ -15,7 +15,7 @@ from mmsearch.loader import apply_transform, least_raw_side
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool
-from mmsearch.serve.thumbnails import Edge, drawn
+from mmsearch.serve.thumbnails import Edge
 
 __all__ = ["SentImages", "SentImage", "UnknownImage"]
 
@@ -60,7 +60,7 @@ class SentImages:
             return SentImage(content_hash.hex(), width, height, in_gallery=True)
         side = (await self._encoding.run(opened.encoders.encoder, "image")).image
         width, height, pixels = await self._decoding.run(_pixels, data, side)
-        thumbnail = await self._decoding.run(drawn, data, Edge.SMALL)
+        thumbnail = await self._decoding.run(images.draw_jpeg, data, Edge.SMALL)
         vector = (await self._encoding.run(side.encode, pixels))[0]
         with self._keeping:
             self._vectors[opened.gallery.manifest.encoder.fingerprint, content_hash] = vector

@@ -10,9 +10,9 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import InMemoryGallery
 from mmsearch.items import kinds
+from mmsearch.search.followed_gallery import FollowedGallery
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query
-from mmsearch.serve.followed_gallery import FollowedGallery
 from mmsearch.serve.metrics import Metrics
 from mmsearch.serve.pools import Pool
 from mmsearch.serve.query_threads import QueryThreads

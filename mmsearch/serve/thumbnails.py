@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,11 +9,10 @@ from enum import IntEnum
 from pathlib import Path
 
 from mmsearch import images
-from mmsearch.errors import ImageError
 from mmsearch.serve.pools import Pool
 from mmsearch.whole_files import is_partial, whole_file
 
-__all__ = ["DRAWING", "Edge", "Thumbnails", "drawn"]
+__all__ = ["DRAWING", "Edge", "Thumbnails"]
 
 
 class Edge(IntEnum):
@@ -29,9 +27,6 @@ class Edge(IntEnum):
 
 DRAWING = 2
 """How pictures are drawn; another number where that changes, so that what caches keep of before is not shown."""
-
-_QUALITY = 82
-_LARGE_PIXELS = 40_000_000  # whose decoding takes so much memory that one is done at a time
 
 
 class Thumbnails:
@@ -76,7 +71,7 @@ class Thumbnails:
         if (kept := self._kept(name)) is not None:
             self._count("cached")
             return kept
-        data = drawn(read(), edge)
+        data = images.draw_jpeg(read(), edge)
         self._count("made")
         self._keep(name, data)
         return data
@@ -128,25 +123,3 @@ class Thumbnails:
             self._sizes[name] = size
             self._bytes += size
         self._shrink()
-
-
-_one_large = threading.Lock()
-
-
-def drawn(data: bytes, edge: int) -> bytes:
-    """A picture as a JPEG that fits into a square, upright, in sRGB and without EXIF. Raises ImageError."""
-    header = images.probe(io.BytesIO(data))
-    if edge > Edge.LARGE or header.width * header.height > _LARGE_PIXELS:
-        with _one_large:
-            return _drawn(data, edge)
-    return _drawn(data, edge)
-
-
-def _drawn(data: bytes, edge: int) -> bytes:
-    picture = images.make_thumbnail(data, edge)
-    file = io.BytesIO()
-    try:
-        picture.save(file, "JPEG", quality=_QUALITY)
-    except (OSError, ValueError) as error:
-        raise ImageError("resize", f"no thumbnail can be drawn: {error}") from error
-    return file.getvalue()

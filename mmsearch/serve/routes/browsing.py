@@ -8,10 +8,10 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, ImageRow
+from mmsearch.search.gallery_files import FileGone, image_row, read_content
 from mmsearch.search.hits import record
 from mmsearch.search.samples import sample, sample_captions
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
-from mmsearch.serve.gallery_files import FileGone, image_row, read_content
 from mmsearch.serve.messages import SampleBody, to_json
 from mmsearch.serve.sent_images import UnknownImage
 from mmsearch.serve.service import Service

@@ -13,9 +13,9 @@ from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
+from mmsearch.search.gallery_files import FileGone, file_of, image_row, read_content
 from mmsearch.search.hits import base64_text
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
-from mmsearch.serve.gallery_files import FileGone, file_of, image_row, read_content
 from mmsearch.serve.messages import ImageBody, to_json
 from mmsearch.serve.service import Service
 from mmsearch.serve.thumbnails import DRAWING, Edge

@@ -1,4 +1,4 @@
-"""The newest version of a gallery, for as long as it is served."""
+"""The newest version of a gallery, for as long as somebody asks it."""
 
 import threading
 

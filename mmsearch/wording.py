@@ -35,12 +35,15 @@ _LIMITS: dict[str, Callable[[_Context], str]] = {
 }
 
 
-def problem(error: Mapping[str, Any]) -> str:
-    """One entry of `RequestValidationError.errors()` as a sentence.
+def problem(error: Mapping[str, Any], *, listed: str) -> str:
+    """One entry of pydantic's `errors()` as a sentence. Its place begins with what holds the fields, as "body".
 
-    >>> problem({"type": "less_than_equal", "loc": ("body", "k"), "input": 20000, "ctx": {"le": 10000}})
+    listed: where it is said what is possible.
+
+    >>> too_large = {"type": "less_than_equal", "loc": ("body", "k"), "input": 20000, "ctx": {"le": 10000}}
+    >>> problem(too_large, listed="the guide")
     'k is 20000; it is at most 10,000'
-    >>> problem({"type": "missing", "loc": ("body", "parts"), "input": {}})
+    >>> problem({"type": "missing", "loc": ("body", "parts"), "input": {}}, listed="the guide")
     'parts is missing'
     """
     kind, context, where = error["type"], error.get("ctx") or {}, _field(error["loc"])
@@ -51,13 +54,13 @@ def problem(error: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{where} is missing"
     if kind == "extra_forbidden":
-        return f"{where} is not known here; /api/openapi.json lists what is"
+        return f"{where} is not known here; {listed} lists what is"
     if kind == "value_error":  # of our own validators
         return f"{where}: {context.get('error')}"
     if (limit := _LIMITS.get(kind)) is not None:
         return f"{where} is {_shown(error.get('input'))}; {limit(context)}"
     wanted = _KINDS.get(kind.rsplit("_", 1)[0])
-    possible = f"it is {wanted}" if wanted else "/api/openapi.json says what is possible"
+    possible = f"it is {wanted}" if wanted else f"{listed} says what is possible"
     return f"{where} is {_shown(error.get('input'))}; {possible}"
 
 
