@@ -213,7 +213,7 @@ def test_the_guide_to_python_names_all_that_the_package_exports() -> None:
 def test_the_guide_to_searching_names_the_columns_of_an_answer(photos: Path, mmsearch: Command) -> None:
     text = next(guide.text for guide in GUIDES if guide.topic == "searching")
     paragraph = text[text.index("The columns of `jsonl` and `csv` are") :].partition("\n\n")[0]
-    _, *parts = re.split(r"for pictures:|For captions:|For both:|of pictures:|\\(the guide", paragraph)
+    _, *parts = re.split(r"for pictures:|For captions:|For both:|of pictures:|\(the guide", paragraph)
     images, captions, both, more, *_ = (re.findall(r"`(\w+)`", part) for part in parts)
     (photos.parent / "captions.csv").write_text("image,caption\nred.png,all red\n")
     gallery = photos.parent / "g"
