@@ -91,13 +91,13 @@ class Visit:
     requests: list[Request] = field(default_factory=list)
 
     def go(self, query: str = "") -> Page:
-        """Open the page, at a question, and wait for what it shows."""
+        """Open the page, at a query, and wait for what it shows."""
         self.page.goto(self.address + query)
         self.settled()
         return self.page
 
     def settled(self) -> Page:
-        """The page, once no question is on its way."""
+        """The page, once no query is on its way."""
         self.page.wait_for_selector("main[aria-busy=false]")
         return self.page
 

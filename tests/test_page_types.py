@@ -26,7 +26,7 @@ def test_a_field_that_the_server_never_sends_is_an_error(tmp_path: Path) -> None
         "gallery-facts.js": ("gallery.mmsearch", "gallery.release"),  # GET /api/gallery
         "picture-search.js": ("error.body.picture", "error.body.hash"),
         "pictures.js": ("const { picture }", "const { picture, row_id }"),  # POST /api/pictures
-        "question.js": ("min_score: ", "least_score: "),
+        "query.js": ("min_score: ", "least_score: "),
         "search.js": ("answer.version", "answer.number"),  # GET /api/sample too
     }
     page = tmp_path / "page"

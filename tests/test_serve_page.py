@@ -361,7 +361,7 @@ def test_sql_and_its_mistakes(visit: Visit) -> None:
 
 
 def test_filters_and_addresses_mean_what_they_say(visit: Visit) -> None:
-    """The SQL that the page writes, run by the filters themselves; and addresses that reproduce every question."""
+    """The SQL that the page writes, run by the filters themselves; and addresses that reproduce every query."""
     page = visit.go()
     rows = pa.table(
         {
@@ -387,13 +387,13 @@ def test_filters_and_addresses_mean_what_they_say(visit: Visit) -> None:
     ]:
         where = page.evaluate(
             """async (filters) => {
-              const {NOTHING, whereOf} = await import("/static/question.js");
+              const {NOTHING, whereOf} = await import("/static/query.js");
               return whereOf({...NOTHING, filter: {...NOTHING.filter, ...filters}});
             }""",
             filters,
         )
         assert RowFilter(where, rows.schema).row_ids(rows).tolist() == admitted, where
-    for question in [
+    for query in [
         {"words": "x^2 & <b> #?", "weight": 1},
         {"words": "x^2", "weight": -0.5, "parts": [{"kind": "text", "value": "y^3", "weight": -2}]},
         {"parts": [{"kind": "like", "value": "17", "weight": 2}, {"kind": "picture", "value": "ab" * 16, "weight": 1}]},
@@ -406,11 +406,11 @@ def test_filters_and_addresses_mean_what_they_say(visit: Visit) -> None:
     ]:
         same = page.evaluate(
             """async (some) => {
-              const {NOTHING, fromAddress, toAddress} = await import("/static/question.js");
-              const question = {...NOTHING, ...some, filter: {...NOTHING.filter, ...some.filter}};
-              return [question, fromAddress("?" + toAddress(question))];
+              const {NOTHING, fromAddress, toAddress} = await import("/static/query.js");
+              const query = {...NOTHING, ...some, filter: {...NOTHING.filter, ...some.filter}};
+              return [query, fromAddress("?" + toAddress(query))];
             }""",
-            question,
+            query,
         )
         assert same[0] == same[1]
 
@@ -644,7 +644,7 @@ def shown(name: str) -> str:
 # --- addresses, failures, tokens
 
 
-def test_back_forward_and_reload_reproduce_the_question(visit: Visit) -> None:
+def test_back_forward_and_reload_reproduce_the_query(visit: Visit) -> None:
     page = visit.go()
     visit.ask("red")
     page.evaluate("scrollTo(0, 700)")

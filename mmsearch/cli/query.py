@@ -227,7 +227,7 @@ def query(
         )
         if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
-                "goes with -k, --in, --format jsonl or trec, and how to search; not with other questions or answers",
+                "goes with -k, --in, --format jsonl or trec, and how to search; not with other queries or answers",
                 param_hint="--from-file",
             )
         queries = read_queries(from_file, k=k, table=table, correct=corrections)

@@ -80,7 +80,7 @@ def serve(
     it as a cookie. There is no encryption: across networks that you do not
     trust, put it behind a proxy that speaks HTTPS, or use ssh -L.
     """
-    # Before numpy is loaded. Questions are answered beside each other, each on one thread: with BLAS's own threads,
+    # Before numpy is loaded. Queries are answered beside each other, each on one thread: with BLAS's own threads,
     # which wait for each other by spinning, a text took 460 ms of the processors on a busy machine instead of 55, and
     # limiting them later (see `mmsearch.blas`) was seen to fail in threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -186,7 +186,7 @@ def _make_text_queries(
 
 
 def expected_queries(gallery: Gallery, *, general: bool) -> int:
-    """How many `questions` will ask, where a text side can be loaded if one is needed."""
+    """How many queries `make_trial_queries` makes, where a text side can be loaded if one is needed."""
     rows, own = gallery.live_rows(IMAGES.name), gallery.live_rows(CAPTIONS.name)
     images = min(IMAGE_QUERIES, rows) if rows >= LEAST_QUERIES else 0
     if own < ENOUGH_CAPTIONS and general and not gallery.manifest.encoder.declared:

@@ -14,8 +14,8 @@ _LOOK_SECONDS = 2.0
 class FollowedGallery:
     """A gallery that is looked up anew for each batch of queries. Whoever has a version keeps it to the end.
 
-    Where nobody asks it is looked up every other second, so that what came is loaded before the next question. One in
-    an object store is only looked up so: no question waits for a request to it.
+    Where nobody asks it is looked up every other second, so that what came is loaded before the next query. One in
+    an object store is only looked up so: no query waits for a request to it.
     """
 
     def __init__(self, opened: OpenGallery) -> None:

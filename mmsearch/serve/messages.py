@@ -21,6 +21,8 @@ __all__ = [
     "AnswerBody",
     "AnswersBody",
     "ErrorBody",
+    "FacetBody",
+    "FoldersBody",
     "GalleryBody",
     "HealthBody",
     "ImageBody",
@@ -28,7 +30,10 @@ __all__ = [
     "PictureBody",
     "QueriesBody",
     "QueryBody",
+    "RowIdsBody",
     "SampleBody",
+    "TimelineBody",
+    "TimelinePicturesBody",
     "answer_json",
     "to_json",
 ]
@@ -76,7 +81,7 @@ class PartBody(_Message):
 
 
 class QueryBody(_Message):
-    """A question to the gallery."""
+    """A query to the gallery."""
 
     parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
     k: int = Field(60, ge=1, le=REQUEST.hits, description="How many hits.")
@@ -114,7 +119,7 @@ class QueryBody(_Message):
 
 
 class QueriesBody(_Message):
-    """Several questions, answered together."""
+    """Several queries, answered together."""
 
     queries: list[QueryBody] = Field(min_length=1, max_length=REQUEST.queries)
 
@@ -241,6 +246,65 @@ class SampleBody(BaseModel):
 
     hits: list[SampledBody]
     captions: list[str]
+    version: int
+
+
+class MonthBody(BaseModel):
+    """How many pictures were taken in a month, as "2024-05"; null: those whose date is not known."""
+
+    month: str | None
+    count: int
+
+
+class TimelineBody(BaseModel):
+    """How many pictures there are of each month, newest first, those without a date last."""
+
+    months: list[MonthBody]
+    version: int
+
+
+class TimelinePicturesBody(BaseModel):
+    """Some pictures of the timeline, in its order; the rank of the first of all is 1."""
+
+    hits: list[SampledBody]
+    version: int
+
+
+class RowIdsBody(BaseModel):
+    """Row ids of pictures."""
+
+    row_ids: list[int]
+    version: int
+
+
+class FacetValueBody(BaseModel):
+    """A value, as text, and how many pictures have it."""
+
+    value: str
+    count: int
+
+
+class FacetBody(BaseModel):
+    """The values of a facet, the most frequent first. others: how many values are left out."""
+
+    values: list[FacetValueBody]
+    others: int
+    version: int
+
+
+class FolderBody(BaseModel):
+    """A folder below a root, and how many pictures lie in it and below it."""
+
+    root: int
+    path: str
+    count: int
+
+
+class FoldersBody(BaseModel):
+    """Folders in the order of their names. others: how many are left out."""
+
+    folders: list[FolderBody]
+    others: int
     version: int
 
 

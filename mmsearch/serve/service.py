@@ -18,6 +18,7 @@ from mmsearch.serve.pools import Pool
 from mmsearch.serve.query_threads import QueryThreads
 from mmsearch.serve.sent_images import SentImages
 from mmsearch.serve.thumbnails import Thumbnails
+from mmsearch.serve.timelines import Timelines
 
 __all__ = ["Service"]
 
@@ -39,6 +40,7 @@ class Service:
         self.reading = Pool(8, "reading", seconds=_READ_SECONDS)
         self.filtering = Pool(2, "filters", seconds=REQUEST.seconds)
         self.sent_images = SentImages()
+        self.timelines = Timelines()
         self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
         self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
         self.receiving = asyncio.Semaphore(_RECEIVED_AT_ONCE)

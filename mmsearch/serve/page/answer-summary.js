@@ -5,7 +5,7 @@
  * @typedef {import("./search.js").Shown} Shown
  */
 import { byId, element, say } from "./elements.js";
-import { filtersSet, isAsked, titleOf } from "./question.js";
+import { filtersSet, isAsked, isTimeline, titleOf } from "./query.js";
 import { count, counted, sentence, shown } from "./text.js";
 
 const EXAMPLES = 5;
@@ -27,21 +27,22 @@ export class AnswerSummary {
    * @param {number} deepest the most hits that the server gives
    */
   describe(answer, gallery, deepest) {
-    const asked = isAsked(answer.question);
-    const filtered = filtersSet(answer.question) > 0;
+    const asked = isAsked(answer.query);
+    const filtered = filtersSet(answer.query) > 0;
     const what = itemsOf(answer);
     const all = searched(answer, gallery);
-    byId("start", HTMLElement).hidden = asked || filtered;
-    byId("asked-title", HTMLElement).textContent = asked ? titleOf(answer.question) : filtered ? "Filtered pictures" : "";
+    const timeline = isTimeline(answer.query);
+    byId("start", HTMLElement).hidden = asked || filtered || timeline;
+    byId("asked-title", HTMLElement).textContent = asked ? titleOf(answer.query) : filtered ? "Filtered pictures" : "";
     const strip = byId("grid-title", HTMLElement);
-    strip.textContent = asked ? "Answers, best first" : filtered ? "Some of what the filters admit" : "From all over the gallery";
+    strip.textContent = timeline ? timelineTitle(answer) : asked ? "Answers, best first" : filtered ? "Some of what the filters admit" : "From all over the gallery";
     strip.classList.toggle("unseen", asked);
     const among = filtered ? "of what the filters admit" : `of ${counted(all, what)}`;
     const doubtful = answer.worth && typeof answer.probability === "number";
     const note = answer.worth && !doubtful ? ` · ${answer.worth}` : "";
     const summary = `Best ${among} · ${Math.max(1, Math.round(answer.took))} ms${note}`;
     say(byId("summary", HTMLElement), asked && answer.hits.length ? summary : "");
-    if (!asked && !filtered) this.#offer(gallery?.answers_text === false ? [] : answer.captions);
+    if (!asked && !filtered && !timeline) this.#offer(gallery?.answers_text === false ? [] : answer.captions);
     const doubts = doubtful && answer.worth ? [answer.worth] : [];
     warn(asked && answer.hits.length ? [...doubts, ...answer.warnings] : []);
     this.#explainNothing(answer, gallery);
@@ -53,7 +54,8 @@ export class AnswerSummary {
    * @param {Shown} answer
    */
   spoken(answer) {
-    if (!isAsked(answer.question)) return "";
+    if (isTimeline(answer.query)) return timelineTitle(answer);
+    if (!isAsked(answer.query)) return "";
     if (!answer.hits.length) return `Nothing was found. ${answer.warnings.join(" ")}`;
     return `${counted(answer.hits.length, itemsOf(answer))}${answer.more ? ", more below" : ""}`;
   }
@@ -79,13 +81,13 @@ export class AnswerSummary {
    * @param {Gallery | null} gallery
    */
   #explainNothing(answer, gallery) {
-    this.#nothing.hidden = answer.hits.length > 0;
+    this.#nothing.hidden = answer.hits.length > 0 || Boolean(answer.months?.length);
     if (!this.#nothing.hidden) {
       const what = itemsOf(answer);
       if (gallery && !searched(answer, gallery)) {
         return this.sayNothing(`This gallery holds no ${what}s yet`, "Add some: mmsearch embed FOLDER", null);
       }
-      const filtered = filtersSet(answer.question);
+      const filtered = filtersSet(answer.query);
       const why = answer.warnings.map((one) => shown(one.charAt(0).toUpperCase() + one.slice(1))).join(". ");
       const way = /** @type {[string, () => void]} */ (["Take the filters away", this.on.unfilter]);
       this.sayNothing("Nothing was found", why || (filtered ? "The filters admit nothing." : ""), filtered ? way : null);
@@ -116,12 +118,17 @@ export class AnswerSummary {
  */
 function searched(answer, gallery) {
   const { images, captions } = gallery ?? { images: 0, captions: 0 };
-  return { images, captions, both: images + captions }[answer.question.table];
+  return { images, captions, both: images + captions }[answer.query.table];
+}
+
+/** @param {Shown} answer */
+function timelineTitle({ months = [] }) {
+  return `${counted(months.reduce((all, { count }) => all + count, 0), "picture")} by month, newest first`;
 }
 
 /** @param {Shown} answer */
 function itemsOf(answer) {
-  return { images: "picture", captions: "caption", both: "item" }[answer.question.table];
+  return { images: "picture", captions: "caption", both: "item" }[answer.query.table];
 }
 
 /**
@@ -131,7 +138,7 @@ function itemsOf(answer) {
  */
 function endOf(answer, deepest) {
   const last = answer.hits.at(-1);
-  if (answer.more || !isAsked(answer.question) || !last) return "";
+  if (answer.more || !isAsked(answer.query) || !last) return "";
   if (last.rank >= deepest) return `These are the best ${count(deepest)}. To see others, ask for something closer.`;
   return `That is all: ${counted(answer.hits.length, itemsOf(answer))}.`;
 }

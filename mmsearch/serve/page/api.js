@@ -2,18 +2,21 @@
  * The server: one function a request. Every failure is an ApiError. The types of what goes over the wire are made from
  * the server's own description of its API.
  *
- * @typedef {import("./question.js").Question} Question
+ * @typedef {import("./query.js").Query} Query
  * @typedef {import("./messages.js").Answers} Answers
  * @typedef {import("./messages.js").AnswerBody} Answer
  * @typedef {import("./messages.js").ColumnBody} Column
  * @typedef {import("./messages.js").Edge} Edge
  * @typedef {import("./messages.js").ErrorBody} ErrorBody
+ * @typedef {import("./messages.js").FacetValueBody} FacetValue
+ * @typedef {import("./messages.js").FolderBody} Folder
  * @typedef {import("./messages.js").GalleryBody} Gallery
  * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
  *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "gone" | "corrected" | "probability" | "z" | "table">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
+ * @typedef {import("./messages.js").MonthBody} Month
  */
-import { toQuery } from "./question.js";
+import { bodyOf } from "./query.js";
 
 export class ApiError extends Error {
   /** @param {number} status 0 where no answer came @param {string} words @param {Partial<ErrorBody>} [body] */
@@ -68,13 +71,15 @@ async function request(path, init) {
  * What a route answers.
  * @template {keyof Answers} Route
  * @param {Route} route
- * @param {RequestInit & {row_id?: number, parameters?: URLSearchParams}} [asked] row_id: where the route names one.
+ * @param {RequestInit & {named?: Record<string, string | number>, parameters?: URLSearchParams}} [asked] named: what stands in
+ *   the route in braces.
  * @returns {Promise<Answers[Route]>}
  */
 async function json(route, asked = {}) {
-  const { row_id, parameters, ...init } = asked;
+  const { named = {}, parameters, ...init } = asked;
   const [method, path = ""] = route.split(" ");
-  const address = path.slice(1).replace("{row_id}", String(row_id)); // the page may stand below another path
+  // Without its "/": the page may stand below another path.
+  const address = path.slice(1).replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(String(named[name])));
   const response = await request(parameters ? `${address}?${parameters}` : address, { method, ...init });
   try {
     return await response.json();
@@ -92,15 +97,49 @@ export const gallery = () => json("GET /api/gallery");
  * @param {AbortSignal} signal
  */
 export async function sample(n, where, signal) {
-  const parameters = new URLSearchParams({ n: String(n) });
-  if (where) parameters.set("where", where);
+  const parameters = filtered(where, { n });
   return { more: false, warnings: [], probability: null, worth: null, ...(await json("GET /api/sample", { parameters, signal })) };
 }
 
-/** @param {Question} question @param {{k: number, offset: number, signal: AbortSignal}} page */
-export function ask(question, { k, offset, signal }) {
+/**
+ * @param {string | null} where
+ * @param {Record<string, string | number>} more
+ */
+function filtered(where, more = {}) {
+  const parameters = new URLSearchParams(where ? { where } : {});
+  for (const [name, value] of Object.entries(more)) parameters.set(name, String(value));
+  return parameters;
+}
+
+/** How many pictures there are of each month.
+ * @param {string | null} where
+ * @param {AbortSignal} signal
+ */
+export const timeline = (where, signal) => json("GET /api/timeline", { parameters: filtered(where), signal });
+
+/** Pictures of the timeline.
+ * @param {string | null} where @param {number} offset @param {number} n @param {AbortSignal} signal
+ */
+export function timelinePictures(where, offset, n, signal) {
+  return json("GET /api/timeline/pictures", { parameters: filtered(where, { offset, n }), signal });
+}
+
+/** The values of a facet, with their counts.
+ * @param {string} facet @param {string | null} where @param {AbortSignal} signal
+ */
+export function facet(facet, where, signal) {
+  return json("GET /api/facets/{facet}", { named: { facet }, parameters: filtered(where), signal });
+}
+
+/** The folders below one, with their counts; without a root, the roots.
+ * @param {{root?: number, path?: string}} below @param {string | null} where @param {AbortSignal} signal
+ */
+export const folders = (below, where, signal) => json("GET /api/folders", { parameters: filtered(where, below), signal });
+
+/** @param {Query} query @param {{k: number, offset: number, signal: AbortSignal}} page */
+export function ask(query, { k, offset, signal }) {
   const headers = { "Content-Type": "application/json" };
-  return json("POST /api/query", { body: JSON.stringify(toQuery(question, k, offset)), headers, signal });
+  return json("POST /api/query", { body: JSON.stringify(bodyOf(query, k, offset)), headers, signal });
 }
 
 /** @param {Blob} file */
@@ -110,7 +149,7 @@ export function upload(file) {
 }
 
 /** @param {number} row @param {AbortSignal} [signal] */
-export const item = (row, signal) => json("GET /api/images/{row_id}", { row_id: row, signal });
+export const item = (row, signal) => json("GET /api/images/{row_id}", { named: { row_id: row }, signal });
 
 /** Whether the server answers at all. */
 export async function alive() {

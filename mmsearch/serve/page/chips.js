@@ -1,14 +1,15 @@
 /**
- * The parts of the question and the filters as chips: each can be taken away, and weighed where there are several.
+ * The parts of the query and the filters as chips: each can be taken away, and weighed where there are several.
  *
- * @typedef {import("./question.js").Question} Question
- * @typedef {import("./question.js").Part} Part
- * @typedef {import("./question.js").Filter} Filter
+ * @typedef {import("./query.js").Query} Query
+ * @typedef {import("./query.js").Part} Part
+ * @typedef {import("./query.js").Filter} Filter
  */
 import * as api from "./api.js";
 import { byId, element, icon } from "./elements.js";
 import { previews } from "./pictures.js";
-import { NO_FILTER, changedPart, partsOf, withPart, withoutPart } from "./question.js";
+import { FACETS } from "./facets.js";
+import { NO_FILTER, changedPart, folderOf, partsOf, withPart, withoutPart } from "./query.js";
 import { count, split, shown } from "./text.js";
 
 const WEIGHTS = [0.5, 1, 2, 3, -0.5, -1, -2];
@@ -39,7 +40,7 @@ export class Chips {
   #list = element("div", { class: "chips-list" });
   #avoid = element("input", { type: "text", placeholder: "Avoid…", "aria-label": "Avoid: words to keep away from", enterkeyhint: "done", autocapitalize: "none" });
 
-  /** @param {{changed: (question: Question) => void, choose: () => void, lost: () => void}} on
+  /** @param {{changed: (query: Query) => void, choose: () => void, lost: () => void}} on
    * choose: a file for a picture that the server does not know. lost: the chip that had the focus is gone. */
   constructor(on) {
     this.on = on;
@@ -49,12 +50,12 @@ export class Chips {
       event.preventDefault();
       const words = this.#avoid.value.trim();
       this.#avoid.value = "";
-      if (words && this.question) on.changed(withPart(this.question, { kind: "text", value: words, weight: -1 }));
+      if (words && this.query) on.changed(withPart(this.query, { kind: "text", value: words, weight: -1 }));
     });
     this.#avoid.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#avoid.value = "";
     });
-    // Leaving a field changes the question and so draws the chips anew, which must not happen between press and click.
+    // Leaving a field changes the query and so draws the chips anew, which must not happen between press and click.
     this.#list.addEventListener("mousedown", (event) => {
       if (event.target instanceof Element && event.target.closest("button")) event.preventDefault();
     });
@@ -64,18 +65,18 @@ export class Chips {
     });
   }
 
-  /** @type {Question | null} */
-  question = null;
+  /** @type {Query | null} */
+  query = null;
 
-  /** @param {Question} question */
-  show(question) {
-    this.question = question;
-    const several = partsOf(question).length > 1;
+  /** @param {Query} query */
+  show(query) {
+    this.query = query;
+    const several = partsOf(query).length > 1;
     const chips = [];
-    if (several && question.words.trim()) chips.push(this.#words(question));
-    question.parts.forEach((part, place) => chips.push(this.#part(question, part, place, several)));
+    if (several && query.words.trim()) chips.push(this.#words(query));
+    query.parts.forEach((part, place) => chips.push(this.#part(query, part, place, several)));
     for (const { preview, name } of this.#sending) chips.push(sending(preview, name));
-    chips.push(...this.#filters(question));
+    chips.push(...this.#filters(query));
     const focused = this.#list.contains(document.activeElement) && document.activeElement?.getAttribute("data-key");
     this.#list.replaceChildren(...chips);
     if (!focused) return;
@@ -91,7 +92,7 @@ export class Chips {
   sending(file) {
     const one = { preview: URL.createObjectURL(file), name: file.name };
     this.#sending.push(one);
-    if (this.question) this.show(this.question);
+    if (this.query) this.show(this.query);
     return () => {
       this.#sending = this.#sending.filter((other) => other !== one);
       URL.revokeObjectURL(one.preview);
@@ -106,20 +107,20 @@ export class Chips {
   mark(hash, unknown) {
     if (unknown) this.#unknown.add(hash);
     else this.#unknown.delete(hash);
-    if (this.question) this.show(this.question);
+    if (this.query) this.show(this.query);
   }
 
-  /** @param {Question} question */
-  #words(question) {
-    const words = question.words.trim();
+  /** @param {Query} query */
+  #words(query) {
+    const words = query.words.trim();
     const chip = element("span", { class: "chip" }, element("span", { class: "chip-words", dir: "auto" }, shown(words)));
-    chip.append(this.#weight("words", words, question.weight, (weight) => ({ ...question, weight })));
-    chip.append(this.#remove("words", words, { ...question, words: "", weight: 1 }));
+    chip.append(this.#weight("words", words, query.weight, (weight) => ({ ...query, weight })));
+    chip.append(this.#remove("words", words, { ...query, words: "", weight: 1 }));
     return chip;
   }
 
-  /** @param {Question} question @param {Part} part @param {number} place @param {boolean} several */
-  #part(question, part, place, several) {
+  /** @param {Query} query @param {Part} part @param {number} place @param {boolean} several */
+  #part(query, part, place, several) {
     const key = `${part.kind}:${part.value}`;
     const chip = element("span", { class: part.weight < 0 ? "chip away" : "chip" });
     let name = `“${shown(part.value)}”`;
@@ -146,16 +147,16 @@ export class Chips {
       });
     }
     if (several || part.weight !== 1) {
-      chip.append(this.#weight(key, name, part.weight, (weight) => changedPart(question, place, { weight })));
+      chip.append(this.#weight(key, name, part.weight, (weight) => changedPart(query, place, { weight })));
     }
-    chip.append(this.#remove(key, name, withoutPart(question, place)));
+    chip.append(this.#remove(key, name, withoutPart(query, place)));
     return chip;
   }
 
-  /** @param {Question} question */
-  #filters(question) {
-    const { filter } = question;
-    const image = question.table === "images";
+  /** @param {Query} query */
+  #filters(query) {
+    const { filter } = query;
+    const image = query.table === "images";
     /** @type {[string, string, Partial<Filter>][]} */
     const set = [];
     const shape = { landscape: "Wide", portrait: "Tall", square: "Square" }[filter.shape];
@@ -165,6 +166,12 @@ export class Chips {
       const words = filter.from && filter.to ? `${filter.from} to ${filter.to}` : filter.from ? `Since ${filter.from}` : `Until ${filter.to}`;
       set.push(["dates", words, { from: "", to: "" }]);
     }
+    for (const { name } of image ? FACETS : []) {
+      const values = filter.facets[name] ?? [];
+      const { [name]: _, ...others } = filter.facets;
+      if (values.length) set.push([name, values.map(shown).join(" or "), { facets: others }]);
+    }
+    if (filter.folder) set.push(["folder", `In ${shown(folderOf(filter.folder).path || "one of the folders")}`, { folder: "" }]);
     if (filter.path.trim()) set.push(["path", `Path: ${shown(filter.path.trim())}`, { path: "" }]);
     if (filter.score) set.push(["score", `Score ≥ ${filter.score}`, { score: "" }]);
     if (filter.distinct) set.push(["distinct", "No near-duplicates", { distinct: false }]);
@@ -173,20 +180,20 @@ export class Chips {
     const chips = set.map(([key, words, without]) => {
       const chip = element("span", { class: key === "where" ? "chip filter sql" : "chip filter" });
       chip.append(element("span", { class: "chip-words", title: words }, words));
-      chip.append(this.#remove(`filter:${key}`, words, { ...question, filter: { ...filter, ...without } }));
+      chip.append(this.#remove(`filter:${key}`, words, { ...query, filter: { ...filter, ...without } }));
       return chip;
     });
-    if (question.table !== "images") {
-      const words = question.table === "captions" ? "Among captions" : "Among pictures and captions";
+    if (query.table !== "images") {
+      const words = query.table === "captions" ? "Among captions" : "Among pictures and captions";
       const chip = element("span", { class: "chip filter" }, element("span", { class: "chip-words" }, words));
-      const pictures = /** @type {Question} */ ({ ...question, table: "images", filter: { ...NO_FILTER, ...filter } });
+      const pictures = /** @type {Query} */ ({ ...query, table: "images", filter: { ...NO_FILTER, ...filter } });
       chip.append(this.#remove("filter:table", words, pictures));
       chips.unshift(chip);
     }
     return chips;
   }
 
-  /** @param {string} key @param {string} name @param {number} weight @param {(weight: number) => Question} change */
+  /** @param {string} key @param {string} name @param {number} weight @param {(weight: number) => Query} change */
   #weight(key, name, weight, change) {
     const all = WEIGHTS.includes(weight) ? WEIGHTS : [weight, ...WEIGHTS];
     const select = element("select", { class: "chip-weight", "aria-label": `Weight of ${name}`, "data-key": `weight:${key}`, title: "How much this counts" });
@@ -195,7 +202,7 @@ export class Chips {
     return select;
   }
 
-  /** @param {string} key @param {string} name @param {Question} without */
+  /** @param {string} key @param {string} name @param {Query} without */
   #remove(key, name, without) {
     const button = element("button", { type: "button", class: "chip-remove", "aria-label": `Remove ${name}`, "data-key": `remove:${key}` }, icon("close"));
     button.addEventListener("click", () => this.on.changed(without));

@@ -1,11 +1,12 @@
 /**
  * The panel of filters: what a person may want of pictures, without SQL and with it.
  *
- * @typedef {import("./question.js").Question} Question
+ * @typedef {import("./query.js").Query} Query
  * @typedef {import("./api.js").Gallery} Gallery
  */
 import { byId, element, say } from "./elements.js";
-import { NO_FILTER, filtersSet, tableNamed, toAddress } from "./question.js";
+import { FacetPanel } from "./facet-panel.js";
+import { NO_FILTER, filtersSet, tableNamed, toAddress } from "./query.js";
 import { shown } from "./text.js";
 
 const PAUSE = 450; // milliseconds after the last letter
@@ -18,15 +19,17 @@ export class Filters {
   #error = byId("where-error", HTMLElement);
   #where = byId("where", HTMLTextAreaElement);
   #columns = byId("columns", HTMLElement);
+  #facets;
   #timer = 0;
-  /** @type {Question | null} */
-  #question = null;
+  /** @type {Query | null} */
+  #query = null;
   /** @type {Gallery | null} */
   #gallery = null;
 
-  /** @param {{changed: (question: Question) => void}} on */
+  /** @param {{changed: (query: Query) => void, failed: (error: import("./api.js").ApiError) => void}} on */
   constructor(on) {
     this.on = on;
+    this.#facets = new FacetPanel(on);
     this.#button.addEventListener("click", () => this.toggle());
     byId("filters-close", HTMLButtonElement).addEventListener("click", () => this.close());
     byId("filters-reset", HTMLButtonElement).addEventListener("click", () => this.#reset());
@@ -64,6 +67,7 @@ export class Filters {
     this.#panel.hidden = false;
     document.body.classList.add("filtering");
     this.#button.setAttribute("aria-expanded", "true");
+    if (this.#query) void this.#facets.show(this.#query);
     const first = this.#form.querySelector("fieldset:not([hidden]):not([disabled]) input:checked");
     if (first instanceof HTMLElement) first.focus({ preventScroll: true });
   }
@@ -82,21 +86,22 @@ export class Filters {
    * @param {Gallery} gallery
    */
   describe(gallery) {
-    this.#gallery = gallery;
+    this.#gallery = this.#facets.gallery = gallery;
     byId("table-field", HTMLElement).hidden = !gallery.captions;
-    if (this.#question) this.show(this.#question);
+    if (this.#query) this.show(this.#query);
   }
 
-  /** @param {Question} question */
-  show(question) {
-    const { filter, table } = question;
-    this.#question = question;
+  /** @param {Query} query */
+  show(query) {
+    const { filter, table } = query;
+    this.#query = query;
     for (const [name, value] of Object.entries({ ...filter, table })) this.#set(name, value);
     for (const field of this.#form.querySelectorAll("[data-images]")) {
       field.toggleAttribute("inert", table !== "images");
     }
     if (filter.where) byId("sql", HTMLDetailsElement).open = true;
-    const set = filtersSet(question);
+    if (this.isOpen) void this.#facets.show(query);
+    const set = filtersSet(query);
     say(this.#count, set ? String(set) : "");
     this.#button.setAttribute("aria-label", set ? `Filters, ${set} set` : "Filters");
     this.#columns.replaceChildren(...(this.#gallery?.columns[table] ?? []).map((column) => this.#column(column)));
@@ -125,7 +130,7 @@ export class Filters {
     return button;
   }
 
-  /** @param {string} name @param {string | boolean} value */
+  /** @param {string} name @param {Query["filter"][keyof Query["filter"]]} value */
   #set(name, value) {
     for (const field of this.#form.querySelectorAll(`[name="${name}"]`)) {
       if (field instanceof HTMLSelectElement) choose(field, String(value));
@@ -139,10 +144,11 @@ export class Filters {
 
   #read() {
     clearTimeout(this.#timer);
-    if (!this.#question) return;
+    if (!this.#query) return;
     const data = new FormData(this.#form);
     const text = (/** @type {string} */ name) => String(data.get(name) ?? "");
     const filter = {
+      ...this.#query.filter,
       shape: text("shape"),
       edge: text("edge"),
       from: text("from"),
@@ -154,15 +160,15 @@ export class Filters {
       where: text("where"),
     };
     const table = tableNamed(text("table"));
-    const question = /** @type {Question} */ ({ ...this.#question, table, filter });
-    if (toAddress(question) !== toAddress(this.#question)) this.on.changed(question); // leaving a field tells of it again
+    const query = /** @type {Query} */ ({ ...this.#query, table, filter });
+    if (toAddress(query) !== toAddress(this.#query)) this.on.changed(query); // leaving a field tells of it again
   }
 
   #reset() {
-    if (!this.#question) return;
+    if (!this.#query) return;
     this.#form.reset();
     this.complain("");
-    this.on.changed({ ...this.#question, table: "images", filter: NO_FILTER });
+    this.on.changed({ ...this.#query, table: "images", filter: NO_FILTER });
   }
 }
 

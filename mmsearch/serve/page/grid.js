@@ -1,34 +1,15 @@
 /**
- * The pictures (or captions) on the page. Each has its place before it has loaded, so that nothing jumps; only those
- * near the screen hold their image, so that memory stays bounded however far one scrolls.
+ * The pictures (or captions) that answer a query. Each has its place before it has loaded, so that nothing jumps; only
+ * those near the screen hold their image.
  *
  * @typedef {import("./api.js").Hit} Hit
- * @typedef {{hit: Hit, item: HTMLLIElement, button: HTMLButtonElement, image: HTMLImageElement | null, edge: number,
- *   near: boolean, stuck: boolean}} Tile  near: to the screen. stuck: its image did not come because the server was gone.
+ * @typedef {import("./tile.js").TileEvents} TileEvents
  */
-import * as api from "./api.js";
-import { element, icon } from "./elements.js";
 import { inRows, rowHeight } from "./layout.js";
-import { absence, sentence, shown, split, standing } from "./text.js";
+import { Tile, pictureOf } from "./tile.js";
 
+const NEAR = 8; // hits before the last one
 const AROUND = "1200px 0px"; // how far from the screen images are held
-
-/**
- * The picture that a hit shows: its own row, or that of the caption's picture.
- * @param {Hit} hit
- * @returns {number | null}
- */
-export function pictureOf(hit) {
-  return typeof hit.caption === "string" ? (hit.image ?? null) : hit.row_id;
-}
-
-/**
- * What a hit is called.
- * @param {Hit} hit
- */
-export function nameOf(hit) {
-  return hit.caption ? sentence(hit.caption) : split(hit.path)[0] || `picture ${hit.row_id}`;
-}
 
 export class Grid {
   /** @type {Tile[]} */
@@ -41,8 +22,8 @@ export class Grid {
 
   /**
    * @param {HTMLElement} list
-   * @param {{open: (place: number) => void, like: (hit: Hit) => void, leave: () => void, failed: (error: api.ApiError) => void}} on
-   *   leave: upwards, out of the first row. failed: the server did not answer for an image.
+   * @param {TileEvents & {leave: () => void, further: () => void}} on
+   *   leave: upwards, out of the first row. further: its last hit is near.
    */
   constructor(list, on) {
     this.list = list;
@@ -52,13 +33,8 @@ export class Grid {
     list.addEventListener("focusin", (event) => {
       const item = event.target instanceof Element ? event.target.closest("li") : null;
       const tile = item && this.#tileOf.get(item);
-      if (tile) this.#makeCurrent(this.#tiles.indexOf(tile));
+      if (tile) this.#makeCurrent(tile.place);
     });
-  }
-
-  /** @returns {Hit[]} */
-  get hits() {
-    return this.#tiles.map((tile) => tile.hit);
   }
 
   get length() {
@@ -68,6 +44,22 @@ export class Grid {
   /** @param {number} place */
   hitAt(place) {
     return this.#tiles[place]?.hit ?? null;
+  }
+
+  /**
+   * Where a picture stands; -1 where it does not.
+   * @param {number} row
+   */
+  placeOf(row) {
+    return this.#tiles.findIndex((tile) => pictureOf(tile.hit) === row);
+  }
+
+  /**
+   * A hit is looked at: those after it are wanted soon.
+   * @param {number} place
+   */
+  approach(place) {
+    if (place > this.length - NEAR) this.on.further();
   }
 
   /** The hit that has the focus, or null. */
@@ -92,7 +84,13 @@ export class Grid {
 
   /** @param {readonly Hit[]} hits */
   append(hits) {
-    const tiles = hits.map((hit, place) => this.#tile(hit, this.#tiles.length + place));
+    const tiles = hits.map((hit, place) => new Tile(hit, this.#tiles.length + place, this.on));
+    for (const tile of tiles) {
+      this.#tileOf.set(tile.item, tile);
+      tile.item.setAttribute("aria-posinset", String(tile.place + 1));
+      tile.item.setAttribute("aria-setsize", "-1");
+      tile.reachable = tile.place === 0;
+    }
     this.#tiles.push(...tiles);
     this.#arrange(true);
     this.list.append(...tiles.map((tile) => tile.item));
@@ -106,88 +104,21 @@ export class Grid {
   focus(place) {
     const tile = this.#tiles[place];
     if (!tile) return false;
-    tile.button.focus({ preventScroll: true });
+    tile.focus();
     tile.item.scrollIntoView({ block: "nearest" });
     return true;
   }
 
   /** Asks again for the images that did not come while the server was gone. */
   retry() {
-    for (const tile of this.#tiles.filter((one) => one.stuck)) {
-      tile.stuck = false;
-      if (tile.near) this.#load(tile);
-    }
-  }
-
-  /** @param {Hit} hit @param {number} place @returns {Tile} */
-  #tile(hit, place) {
-    const row = pictureOf(hit);
-    const name = nameOf(hit);
-    const image = row === null ? null : element("img", { alt: hit.caption ? "" : name, draggable: false });
-    const facts = element("span", { class: "tile-facts" });
-    if (hit.caption) facts.append(element("span", { class: "tile-words", dir: "auto" }, name));
-    else facts.append(element("span", { class: "tile-name", dir: "auto", "aria-hidden": "true" }, name));
-    if (hit.caption && hit.path) facts.append(element("span", { class: "tile-path", dir: "auto" }, split(hit.path)[0]));
-    if (hit.score !== null) facts.append(element("span", { class: "tile-score" }, standing(hit)));
-    const button = element("button", { type: "button", class: "tile-open", tabindex: -1 });
-    if (image) button.append(element("span", { class: "well" }, image));
-    button.append(facts);
-    const like = element("button", { type: "button", class: "tile-like", tabindex: -1, title: "More like this (m)" });
-    like.append(icon("like"), element("span", { class: "unseen" }, `More like ${name}`));
-    const item = element("li", { class: "tile", title: shown(hit.path ?? "") }, button, like);
-    item.setAttribute("aria-posinset", String(place + 1));
-    item.setAttribute("aria-setsize", "-1");
-    /** @type {Tile} */
-    const tile = { hit, item, button, image, edge: 320, near: false, stuck: false };
-    this.#tileOf.set(item, tile);
-    button.addEventListener("click", () => this.on.open(this.#tiles.indexOf(tile)));
-    like.addEventListener("click", () => this.on.like(hit));
-    image?.addEventListener("load", () => item.classList.add("loaded"));
-    image?.addEventListener("error", () => this.#failed(tile));
-    if (place === 0) button.tabIndex = like.tabIndex = 0;
-    return tile;
+    for (const tile of this.#tiles) tile.retry();
   }
 
   /** @param {IntersectionObserverEntry} entry */
   #moved(entry) {
     const tile = this.#tileOf.get(entry.target);
-    if (!tile) return;
-    tile.near = entry.isIntersecting;
-    if (tile.near) this.#load(tile);
-    else if (tile.image?.hasAttribute("src")) {
-      tile.image.removeAttribute("src");
-      tile.item.classList.remove("loaded");
-    }
-  }
-
-  /** @param {Tile} tile */
-  #load(tile) {
-    const row = pictureOf(tile.hit);
-    if (row === null || !tile.image || tile.item.classList.contains("absent")) return;
-    if (tile.hit.gone) this.#absent(tile, "The file is gone");
-    else tile.image.src = api.thumbnail(row, tile.edge);
-  }
-
-  /** @param {Tile} tile */
-  async #failed(tile) {
-    const source = tile.image?.getAttribute("src");
-    if (!source) return;
-    const why = await api.whyNot(source);
-    if (why === null) return this.#absent(tile, "It cannot be shown");
-    if (why.passes || why.status === 401) {
-      tile.stuck = true;
-      return this.on.failed(why);
-    }
-    this.#absent(tile, absence(why));
-  }
-
-  /** @param {Tile} tile @param {string} words */
-  #absent(tile, words) {
-    tile.item.classList.add("absent");
-    tile.image?.replaceWith(element("span", { class: "absent-words" }, icon("gone"), element("span", {}, words)));
-    tile.image = null;
-    const name = tile.item.querySelector(".tile-name");
-    name?.removeAttribute("aria-hidden"); // the image spoke it
+    if (entry.isIntersecting) tile?.load();
+    else tile?.unload();
   }
 
   /**
@@ -222,8 +153,9 @@ export class Grid {
 
   /** @param {number} place */
   #makeCurrent(place) {
-    for (const [one, index] of /** @type {const} */ ([[this.#current, -1], [place, 0]])) {
-      for (const button of this.#tiles[one]?.item.querySelectorAll("button") ?? []) button.tabIndex = index;
+    for (const one of [this.#current, place]) {
+      const tile = this.#tiles[one];
+      if (tile) tile.reachable = one === place;
     }
     this.#current = place;
   }

@@ -10,7 +10,8 @@ const KEYS = /** @type {[string[], string][]} */ ([
   [["c"], "copy the path (large view)"],
   [["z"], "the picture's own pixels (large view)"],
   [["o"], "open the original (large view)"],
-  [["f"], "filters"],
+  [["t"], "all pictures by month"],
+  [["f"], "filters, folders, years, places"],
   [["Esc"], "close; empty the box"],
   [["?"], "these keys"],
 ]);

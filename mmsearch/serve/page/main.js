@@ -1,5 +1,5 @@
 /**
- * The page put together: a question goes into the address and to the server, its answer into the grid.
+ * The page put together: a query goes into the address and to the server, its answer into the grid.
  *
  * @typedef {import("./api.js").Gallery} Gallery
  * @typedef {import("./api.js").Hit} Hit
@@ -8,20 +8,22 @@ import { AnswerSummary } from "./answer-summary.js";
 import * as api from "./api.js";
 import { offerThemes } from "./appearance.js";
 import { Chips } from "./chips.js";
-import { CurrentQuestion } from "./current-question.js";
+import { CurrentQuery } from "./current-query.js";
 import { byId } from "./elements.js";
 import { Filters } from "./filters.js";
 import { factsOf, introduce } from "./gallery-facts.js";
-import { Grid, pictureOf } from "./grid.js";
+import { Grid } from "./grid.js";
 import { Help, listen } from "./keys.js";
 import { ListEnd } from "./list-end.js";
 import { Connection, announce, complain, settle } from "./notices.js";
 import { PictureSearch } from "./picture-search.js";
 import { awaitPictures, choosePictures } from "./pictures.js";
-import { NOTHING, fromAddress, toAddress, withPart } from "./question.js";
+import { NOTHING, fromAddress, isTimeline, toAddress, whereOf, withPart } from "./query.js";
 import { SearchBox } from "./search-box.js";
 import { Search } from "./search.js";
 import { count, counted, shown } from "./text.js";
+import { pictureOf } from "./tile.js";
+import { Timeline } from "./timeline.js";
 import { TokenDialog } from "./token-dialog.js";
 import { ViewerHistory } from "./viewer-history.js";
 
@@ -34,6 +36,7 @@ let slow = 0;
 
 // --- what the page is made of
 
+/** @type {Search} */
 const search = new Search({
   asking(asked) {
     clearTimeout(slow);
@@ -47,6 +50,8 @@ const search = new Search({
     filters.complain("");
     if (gallery && gallery.version < answer.version) refreshGallery();
     grid.show(answer.hits);
+    if (answer.months) timeline.show(answer.months, whereOf(answer.query), answer.version);
+    else timeline.hide();
     scrollTo(0, answer.scroll);
     view.viewer.refresh();
     summary.describe(answer, gallery, search.deepest);
@@ -73,53 +78,71 @@ const search = new Search({
 });
 
 const box = new SearchBox({
-  ask: (words, how) => void question.ask({ ...question.value, words }, how),
+  ask: (words, how) => void query.ask({ ...query.value, words }, how),
   leave: focusFirst,
 });
 const chips = new Chips({
-  changed: (asked) => void question.ask(asked),
+  changed: (asked) => void query.ask(asked),
   choose: () => choosePictures(),
   lost: () => box.focus(),
 });
-const filters = new Filters({ changed: (asked) => void question.ask(asked) });
-/** @type {CurrentQuestion} */
-const question = new CurrentQuestion({ box, chips, filters, search });
+const filters = new Filters({ changed: (asked) => void query.ask(asked), failed });
+/** @type {CurrentQuery} */
+const query = new CurrentQuery({ box, chips, filters, search });
 
+/** @type {Grid} */
 const grid = new Grid(byId("grid", HTMLElement), {
   open: (place) => view.open(place),
   like: askForMoreLike,
   leave: () => box.focus(),
+  further: () => void search.further(),
   failed,
 });
+/** @type {Timeline} */
+const timeline = new Timeline({
+  open: (place) => view.open(place),
+  like: askForMoreLike,
+  leave: () => box.focus(),
+  came: () => view.viewer.refresh(),
+  changed: () => void query.ask(query.value, "stay"),
+  failed,
+});
+const list = () => (timeline.isShown ? timeline : grid);
 /** @type {ViewerHistory} */
-const view = new ViewerHistory({ grid, question }, {
-  further: () => void search.further(),
+const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
   help: () => help.open(),
   failed,
 });
 const summary = new AnswerSummary({
-  example: (words) => void question.ask({ ...NOTHING, words }),
-  unfilter: () => void question.ask({ ...question.value, filter: NOTHING.filter }),
+  example: (words) => void query.ask({ ...NOTHING, words }),
+  unfilter: () => void query.ask({ ...query.value, filter: NOTHING.filter }),
 });
 const end = new ListEnd(() => search.further());
-const pictures = new PictureSearch({ question, chips, grid, summary, view }, failed);
+/** @type {PictureSearch} */
+const pictures = new PictureSearch({ query, chips, grid, summary, view }, failed);
 const help = new Help();
 const token = new TokenDialog(start);
 const connection = new Connection(() => void tryAgain());
 
 /** @returns {boolean} whether there is a picture to be given the focus */
 function focusFirst() {
-  return grid.focus(0);
+  return timeline.isShown ? timeline.focus() : grid.focus(0);
+}
+
+/** Between all pictures by month and the start. */
+function toggleTimeline() {
+  const { filter } = query.value;
+  void query.ask({ ...NOTHING, filter, timeline: !isTimeline(query.value) });
 }
 
 /** @param {Hit} hit */
 function askForMoreLike(hit) {
   const row = pictureOf(hit);
   focusPictures = true;
-  const asked = { ...NOTHING, table: question.value.table, filter: question.value.filter };
+  const asked = { ...NOTHING, table: query.value.table, filter: query.value.filter };
   view.leave();
-  void question.ask(row === null ? { ...asked, words: hit.caption ?? "" } : withPart(asked, { kind: "like", value: String(row), weight: 1 }));
+  void query.ask(row === null ? { ...asked, words: hit.caption ?? "" } : withPart(asked, { kind: "like", value: String(row), weight: 1 }));
 }
 
 // --- what goes wrong
@@ -142,6 +165,7 @@ async function tryAgain() {
   settle();
   if (!gallery) return start();
   grid.retry();
+  timeline.retry();
   view.viewer.again();
   await search.again();
 }
@@ -150,11 +174,12 @@ async function tryAgain() {
 
 awaitPictures((files) => void pictures.searchWith(files));
 byId("choose", HTMLButtonElement).addEventListener("click", () => choosePictures());
+byId("timeline-button", HTMLButtonElement).addEventListener("click", toggleTimeline);
 byId("home", HTMLAnchorElement).addEventListener("click", (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   filters.close();
-  void question.ask(NOTHING);
+  void query.ask(NOTHING);
   box.focus();
 });
 document.querySelector(".skip")?.addEventListener("click", (event) => {
@@ -167,8 +192,10 @@ listen(
     "/": () => box.select(),
     "?": () => help.open(),
     f: () => filters.toggle(),
+    t: toggleTimeline,
     m: () => {
-      if (grid.focused) askForMoreLike(grid.focused);
+      const { focused } = list();
+      if (focused) askForMoreLike(focused);
     },
     Escape: () => filters.close(),
   },
@@ -177,9 +204,9 @@ listen(
 
 addEventListener("popstate", async () => {
   const asked = fromAddress(location.search);
-  if (toAddress(asked) !== toAddress(question.value)) {
+  if (toAddress(asked) !== toAddress(query.value)) {
     view.leave();
-    await question.ask(asked, "stay", true);
+    await query.ask(asked, "stay", true);
   }
   view.follow();
 });
@@ -199,7 +226,7 @@ function showGallery(known) {
   help.about(factsOf(known));
   box.describe(known);
   filters.describe(known);
-  question.nameGallery(shown(known.name));
+  query.nameGallery(shown(known.name));
 }
 
 /** The gallery has changed: what is said of it, too. */
@@ -208,9 +235,9 @@ function refreshGallery() {
 }
 
 async function start() {
-  question.show(fromAddress(location.search));
+  query.show(fromAddress(location.search));
   try {
-    await Promise.all([api.gallery().then(showGallery), search.ask(question.value)]);
+    await Promise.all([api.gallery().then(showGallery), search.ask(query.value)]);
     if (search.shown) summary.describe(search.shown, gallery, search.deepest);
     view.follow();
   } catch (error) {

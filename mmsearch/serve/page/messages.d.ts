@@ -47,6 +47,33 @@ export interface ErrorBody {
   picture?: string | null;
 }
 
+/** The values of a facet, the most frequent first. others: how many values are left out. */
+export interface FacetBody {
+  values: Array<FacetValueBody>;
+  others: number;
+  version: number;
+}
+
+/** A value, as text, and how many pictures have it. */
+export interface FacetValueBody {
+  value: string;
+  count: number;
+}
+
+/** A folder below a root, and how many pictures lie in it and below it. */
+export interface FolderBody {
+  root: number;
+  path: string;
+  count: number;
+}
+
+/** Folders in the order of their names. others: how many are left out. */
+export interface FoldersBody {
+  folders: Array<FolderBody>;
+  others: number;
+  version: number;
+}
+
 /**
  * What is served. columns: by table. answers_text: false where the model of its queries could not be loaded;
  * text_problem: why.
@@ -170,6 +197,12 @@ export interface LimitsBody {
   seconds: number;
 }
 
+/** How many pictures were taken in a month, as "2024-05"; null: those whose date is not known. */
+export interface MonthBody {
+  month: string | null;
+  count: number;
+}
+
 /** One thing to ask with: exactly one of text, picture and like. */
 export interface PartBody {
   /** Words. */
@@ -190,12 +223,12 @@ export interface PictureBody {
   in_gallery: boolean;
 }
 
-/** Several questions, answered together. */
+/** Several queries, answered together. */
 export interface QueriesBody {
   queries: Array<QueryBody>;
 }
 
-/** A question to the gallery. */
+/** A query to the gallery. */
 export interface QueryBody {
   parts: Array<PartBody>;
   /** How many hits. */
@@ -226,6 +259,12 @@ export interface QueryBody {
 export interface RootBody {
   id: number;
   path: string;
+}
+
+/** Row ids of pictures. */
+export interface RowIdsBody {
+  row_ids: Array<number>;
+  version: number;
 }
 
 /** Pictures from all over the gallery, and some of its captions: examples of what can be asked. */
@@ -269,13 +308,30 @@ export interface SampledBody {
   table?: string | null;
 }
 
+/** How many pictures there are of each month, newest first, those without a date last. */
+export interface TimelineBody {
+  months: Array<MonthBody>;
+  version: number;
+}
+
+/** Some pictures of the timeline, in its order; the rank of the first of all is 1. */
+export interface TimelinePicturesBody {
+  hits: Array<SampledBody>;
+  version: number;
+}
+
 /** What each route answers, where that is JSON. */
 export interface Answers {
+  "GET /api/facets/{facet}": FacetBody;
+  "GET /api/folders": FoldersBody;
   "GET /api/gallery": GalleryBody;
   "GET /api/images/{row_id}": ImageBody;
   "POST /api/pictures": PictureBody;
   "POST /api/queries": AnswersBody;
   "POST /api/query": AnswerBody;
   "GET /api/sample": SampleBody;
+  "GET /api/timeline": TimelineBody;
+  "GET /api/timeline/pictures": TimelinePicturesBody;
+  "GET /api/timeline/rows": RowIdsBody;
   "GET /health": HealthBody;
 }

@@ -1,18 +1,18 @@
 /**
- * Searching with pictures: files become parts of the question, and what the server forgot is sent again.
+ * Searching with pictures: files become parts of the query, and what the server forgot is sent again.
  *
  * @typedef {import("./answer-summary.js").AnswerSummary} AnswerSummary
  * @typedef {import("./api.js").ApiError} ApiError
  * @typedef {import("./chips.js").Chips} Chips
- * @typedef {import("./current-question.js").CurrentQuestion} CurrentQuestion
+ * @typedef {import("./current-query.js").CurrentQuery} CurrentQuery
  * @typedef {import("./grid.js").Grid} Grid
- * @typedef {import("./question.js").Question} Question
+ * @typedef {import("./query.js").Query} Query
  * @typedef {import("./viewer-history.js").ViewerHistory} ViewerHistory
  */
 import { byId } from "./elements.js";
 import { complain } from "./notices.js";
 import { choosePictures, send, sendAgain } from "./pictures.js";
-import { withPart } from "./question.js";
+import { withPart } from "./query.js";
 import { count, shown } from "./text.js";
 
 const TOGETHER = 4; // pictures that one drop may bring
@@ -24,11 +24,11 @@ export class PictureSearch {
   #unknown = null;
 
   /**
-   * @param {{question: CurrentQuestion, chips: Chips, grid: Grid, summary: AnswerSummary, view: ViewerHistory}} parts of the page
+   * @param {{query: CurrentQuery, chips: Chips, grid: Grid, summary: AnswerSummary, view: ViewerHistory}} parts of the page
    * @param {(error: unknown, before?: string) => void} failed says what went wrong; before: what with
    */
-  constructor({ question, chips, grid, summary, view }, failed) {
-    this.question = question;
+  constructor({ query, chips, grid, summary, view }, failed) {
+    this.query = query;
     this.chips = chips;
     this.grid = grid;
     this.summary = summary;
@@ -46,13 +46,13 @@ export class PictureSearch {
     this.view.close();
     byId("asked", HTMLElement).hidden = false;
     const sent = await Promise.all(images.slice(0, TOGETHER).map((file) => this.#send(file)));
-    const question = this.question.value;
+    const query = this.query.value;
     const unknown = this.#unknown;
-    let asked = unknown === null ? question : { ...question, parts: question.parts.filter((part) => part.value !== unknown) };
+    let asked = unknown === null ? query : { ...query, parts: query.parts.filter((part) => part.value !== unknown) };
     for (const hash of sent) if (hash) asked = withPart(asked, { kind: "picture", value: hash, weight: 1 });
-    if (asked === question) return this.question.show(question);
+    if (asked === query) return this.query.show(query);
     this.#unknown = null;
-    await this.question.ask(asked);
+    await this.query.ask(asked);
   }
 
   /**
@@ -78,12 +78,12 @@ export class PictureSearch {
   /**
    * The server does not know a picture any more: it is sent again, or asked for.
    * @param {ApiError} error
-   * @param {Question} asked
+   * @param {Query} asked
    */
   async resend(error, asked) {
     const hash = error.body.picture ?? asked.parts.find((part) => part.kind === "picture")?.value ?? "";
     try {
-      if (await sendAgain(hash)) return await this.question.ask(asked, "stay");
+      if (await sendAgain(hash)) return await this.query.ask(asked, "stay");
     } catch (again) {
       return this.failed(again);
     }
@@ -91,6 +91,6 @@ export class PictureSearch {
     this.chips.mark(hash, true);
     const words = "The server no longer knows the picture that was asked with.";
     if (this.grid.length) return complain(`${words} Choose the file again, or drop it here.`, "Choose the picture", choosePictures);
-    this.summary.sayNothing("The picture is needed again", `${words} Choose the file, drop it here, or take it out of the question.`, ["Choose the picture", choosePictures]);
+    this.summary.sayNothing("The picture is needed again", `${words} Choose the file, drop it here, or take it out of the query.`, ["Choose the picture", choosePictures]);
   }
 }

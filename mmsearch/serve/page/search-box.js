@@ -11,7 +11,7 @@ const PAUSE = 320; // milliseconds after the last letter
 export class SearchBox {
   #field = byId("words", HTMLInputElement);
   #clear = byId("clear", HTMLButtonElement);
-  #asked = ""; // the words of the question that the page shows
+  #asked = ""; // the words of the query that the page shows
   #typing = false; // the address of what is being typed is one, not one a letter
   #timer = 0;
 
@@ -44,7 +44,7 @@ export class SearchBox {
   }
 
   /**
-   * Shows the words of a question.
+   * Shows the words of a query.
    * @param {string} words
    */
   show(words) {
@@ -53,7 +53,7 @@ export class SearchBox {
     this.#clear.hidden = !this.#field.value;
   }
 
-  /** A question is being asked: what was typed so far is not asked again, and typing starts a new address. */
+  /** A query is being asked: what was typed so far is not asked again, and typing starts a new address. */
   stopTyping() {
     clearTimeout(this.#timer);
     this.#typing = false;

@@ -1,15 +1,16 @@
 /**
- * Questions asked and answers held: what is on the screen, what comes after it, and what stood there before, so that
+ * Queries asked and answers held: what is on the screen, what comes after it, and what stood there before, so that
  * "back" is immediate.
  *
- * @typedef {import("./question.js").Question} Question
+ * @typedef {import("./query.js").Query} Query
  * @typedef {import("./api.js").Hit} Hit
- * @typedef {{question: Question, hits: Hit[], more: boolean, warnings: string[], captions: string[], version: number,
- *   probability?: number | null, worth?: string | null, took: number, scroll: number}} Shown  took: milliseconds, as the
- *   page saw them. worth: what to know before one looks at the hits.
+ * @typedef {{query: Query, hits: Hit[], more: boolean, warnings: string[], captions: string[], version: number,
+ *   probability?: number | null, worth?: string | null, months?: api.Month[], took: number, scroll: number}} Shown  took:
+ *   milliseconds, as the page saw them. worth: what to know before one looks at the hits. months: of the timeline, where
+ *   that is shown instead of hits.
  */
 import * as api from "./api.js";
-import { isAsked, toAddress, whereOf } from "./question.js";
+import { isAsked, isTimeline, toAddress, whereOf } from "./query.js";
 
 const FIRST = 60;
 const FURTHER = 120;
@@ -19,7 +20,7 @@ const REMEMBERED = 12;
 export class Search {
   /** @type {Shown | null} */
   shown = null;
-  /** The most hits that the server gives for a question. */
+  /** The most hits that the server gives for a query. */
   deepest = 10_000;
   /** @type {Map<string, Shown>} */
   #remembered = new Map();
@@ -32,9 +33,9 @@ export class Search {
   #again = null;
 
   /**
-   * @param {{asking: (question: Question | null) => void, answered: (shown: Shown) => void,
-   *   continued: (shown: Shown, hits: Hit[]) => void, failed: (error: api.ApiError, question: Question) => void}} on
-   *   asking: a question that is on its way; null once it no longer is. continued: further hits of what is shown.
+   * @param {{asking: (query: Query | null) => void, answered: (shown: Shown) => void,
+   *   continued: (shown: Shown, hits: Hit[]) => void, failed: (error: api.ApiError, query: Query) => void}} on
+   *   asking: a query that is on its way; null once it no longer is. continued: further hits of what is shown.
    */
   constructor(on) {
     this.on = on;
@@ -42,35 +43,40 @@ export class Search {
 
   /**
    * Asks, and forgets what was on its way.
-   * @param {Question} question
+   * @param {Query} query
    * @param {boolean} [remembered] an answer that was shown before will do
    */
-  async ask(question, remembered = false) {
+  async ask(query, remembered = false) {
     this.#waiting.abort();
     this.#further = false;
     this.#again = null;
-    const key = toAddress(question);
+    const key = toAddress(query);
     const known = remembered ? this.#remembered.get(key) : undefined;
     if (known) {
       this.on.asking(null);
       return this.#answered(key, known);
     }
     const waiting = (this.#waiting = new AbortController());
-    this.on.asking(question);
+    this.on.asking(query);
     const began = performance.now();
     try {
-      const answer = isAsked(question)
-        ? await api.ask(question, { k: FIRST, offset: 0, signal: waiting.signal })
-        : await api.sample(SAMPLE, whereOf(question), waiting.signal);
+      const answer = await this.#answer(query, waiting.signal);
       const took = performance.now() - began;
-      this.#answered(key, { captions: [], ...answer, question, hits: unique(answer.hits, []), took, scroll: 0 });
+      this.#answered(key, { captions: [], ...answer, query, hits: unique(answer.hits, []), took, scroll: 0 });
     } catch (error) {
       if (!(error instanceof api.ApiError)) return unlessAbort(error);
-      if (error.passes) this.#again = () => this.ask(question);
-      this.on.failed(error, question);
+      if (error.passes) this.#again = () => this.ask(query);
+      this.on.failed(error, query);
     } finally {
       if (waiting === this.#waiting) this.on.asking(null);
     }
+  }
+
+  /** @param {Query} query @param {AbortSignal} signal */
+  async #answer(query, signal) {
+    if (isAsked(query)) return api.ask(query, { k: FIRST, offset: 0, signal });
+    if (!isTimeline(query)) return api.sample(SAMPLE, whereOf(query), signal);
+    return { hits: [], more: false, warnings: [], ...(await api.timeline(whereOf(query), signal)) };
   }
 
   /** Asks for the hits after those that are shown, if there are any and nobody does so already. */
@@ -82,7 +88,7 @@ export class Search {
     const offset = shown.hits.at(-1)?.rank ?? 0; // not their number: one that moved may have been left out
     try {
       const k = Math.min(FURTHER, this.deepest - offset);
-      const answer = await api.ask(shown.question, { k, offset, signal });
+      const answer = await api.ask(shown.query, { k, offset, signal });
       const hits = unique(answer.hits, shown.hits);
       shown.hits.push(...hits);
       shown.more = answer.more && hits.length > 0;
@@ -92,7 +98,7 @@ export class Search {
       if (!(error instanceof api.ApiError)) return unlessAbort(error);
       if (error.passes) this.#again = () => this.further();
       else shown.more = false;
-      this.on.failed(error, shown.question);
+      this.on.failed(error, shown.query);
     } finally {
       if (shown === this.shown) this.#further = false;
     }

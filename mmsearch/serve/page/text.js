@@ -62,10 +62,25 @@ export function size(bytes) {
  * A time of the gallery, which has no zone: as it stands in the file.
  * @param {string} time ISO 8601
  */
-export function when(time) {
-  const at = new Date(/[zZ]|[+-]\d\d:?\d\d$/.test(time) ? time : `${time}Z`);
+export const when = (time) => dated(time, { dateStyle: "long", timeStyle: "short" });
+
+/**
+ * The day of such a time.
+ * @param {string} time
+ */
+export const day = (time) => dated(time, { dateStyle: "medium" });
+
+/**
+ * A month of the timeline.
+ * @param {string | null} month as 2024-05; null where it is not known
+ */
+export const monthName = (month) => (month ? dated(`${month}-01T00:00`, { month: "long", year: "numeric" }) : "No date");
+
+/** @param {string} time @param {Intl.DateTimeFormatOptions} how */
+function dated(time, how) {
+  const at = new Date(/[zZ]|T.*[+-]\d\d:?\d\d$/.test(time) ? time : `${time}Z`);
   if (Number.isNaN(at.getTime())) return shown(time);
-  return at.toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
+  return at.toLocaleString("en-GB", { ...how, timeZone: "UTC" });
 }
 
 /** @param {number} score */

@@ -3,28 +3,28 @@
  *
  * @typedef {import("./api.js").ApiError} ApiError
  * @typedef {import("./api.js").Hit} Hit
- * @typedef {import("./current-question.js").CurrentQuestion} CurrentQuestion
- * @typedef {import("./grid.js").Grid} Grid
+ * @typedef {import("./current-query.js").CurrentQuery} CurrentQuery
+ * @typedef {{length: number, hitAt: (place: number) => Hit | null, placeOf: (row: number) => number,
+ *   approach: (place: number) => void, focus: (place: number) => boolean}} PictureList  The pictures that are shown.
+ *   approach: a hit is looked at, and those around it are wanted soon.
  */
-import { pictureOf } from "./grid.js";
+import { pictureOf } from "./tile.js";
 import { Viewer } from "./viewer.js";
-
-const NEAR = 8; // hits before the last one of the grid
 
 export class ViewerHistory {
   /**
-   * @param {{grid: Grid, question: CurrentQuestion}} parts of the page
-   * @param {{further: () => void, like: (hit: Hit) => void, help: () => void, failed: (error: ApiError) => void}} on
-   *   further: the last hit of the grid is near. help: show the keys.
+   * @param {{list: () => PictureList, query: CurrentQuery}} parts of the page
+   * @param {{like: (hit: Hit) => void, help: () => void, failed: (error: ApiError) => void}} on
+   *   help: show the keys.
    */
-  constructor({ grid, question }, on) {
-    this.grid = grid;
-    this.question = question;
+  constructor({ list, query }, on) {
+    this.list = list;
+    this.query = query;
     this.viewer = new Viewer({
-      at: (place) => grid.hitAt(place),
+      at: (place) => list().hitAt(place),
       moved: (hit, place) => {
-        history.replaceState(history.state, "", question.addressWith(pictureOf(hit)));
-        if (place > grid.length - NEAR) on.further();
+        history.replaceState(history.state, "", query.addressWith(pictureOf(hit)));
+        list().approach(place);
       },
       closed: () => this.close(),
       like: on.like,
@@ -34,13 +34,14 @@ export class ViewerHistory {
   }
 
   /**
-   * Opens a picture of the grid.
+   * Opens a picture of the list.
    * @param {number} place
    */
   open(place) {
-    const hit = this.grid.hitAt(place);
+    const hit = this.list().hitAt(place);
     if (!hit) return;
-    history.pushState({ opened: true }, "", this.question.addressWith(pictureOf(hit)));
+    this.list().approach(place);
+    history.pushState({ opened: true }, "", this.query.addressWith(pictureOf(hit)));
     this.viewer.show(hit, place);
   }
 
@@ -48,7 +49,7 @@ export class ViewerHistory {
   close() {
     if (!this.viewer.isOpen) return;
     if (history.state?.opened) return history.back(); // which closes it, so that "back" on a phone does the same
-    history.replaceState({}, "", this.question.addressWith(null));
+    history.replaceState({}, "", this.query.addressWith(null));
     this.#hide();
   }
 
@@ -62,8 +63,8 @@ export class ViewerHistory {
     const named = new URLSearchParams(location.search).get("view");
     const row = named && /^\d{1,18}$/.test(named) ? Number(named) : null;
     if (row === null) return this.viewer.isOpen ? this.#hide() : undefined;
-    const place = this.grid.hits.findIndex((hit) => pictureOf(hit) === row);
-    const hit = this.grid.hitAt(place);
+    const place = this.list().placeOf(row);
+    const hit = this.list().hitAt(place);
     if (hit) this.viewer.show(hit, place);
     else void this.viewer.showRow(row);
   }
@@ -71,6 +72,6 @@ export class ViewerHistory {
   #hide() {
     const { place } = this.viewer;
     this.viewer.hide();
-    if (place >= 0) this.grid.focus(place);
+    if (place >= 0) this.list().focus(place);
   }
 }

@@ -7,7 +7,7 @@
 import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
 import { byId, element, say } from "./elements.js";
-import { nameOf, pictureOf } from "./grid.js";
+import { nameOf, pictureOf } from "./tile.js";
 import { toast } from "./notices.js";
 import { absence, count, score, sentence, shown, size, split, when, worth } from "./text.js";
 
@@ -29,14 +29,14 @@ export class Viewer {
   #waiting = new AbortController();
   /** @type {Hit | null} */
   hit = null;
-  /** In the grid; -1 where it is not there. */
+  /** In the list; -1 where it is not there. */
   place = -1;
   #path = "";
 
   /**
    * @param {{at: (place: number) => Hit | null, moved: (hit: Hit, place: number) => void, closed: () => void,
    *   like: (hit: Hit) => void, help: () => void, failed: (error: api.ApiError) => void}} on
-   *   at: a hit of the grid. moved: to another one. closed: by the person, who sees nothing happen until `hide`. help: show the keys.
+   *   at: a hit of the list. moved: to another one. closed: by the person, who sees nothing happen until `hide`. help: show the keys.
    */
   constructor(on) {
     this.on = on;
@@ -64,7 +64,7 @@ export class Viewer {
   /**
    * Shows a hit.
    * @param {Hit} hit
-   * @param {number} place in the grid, or -1
+   * @param {number} place in the list, or -1
    */
   show(hit, place) {
     this.hit = hit;
@@ -119,7 +119,7 @@ export class Viewer {
     this.on.moved(hit, place);
   }
 
-  /** The grid has further hits, or others. */
+  /** The list has further hits, or others. */
   refresh() {
     if (!this.isOpen || this.place < 0) return;
     if (this.on.at(this.place)?.row_id !== this.hit?.row_id) this.place = -1;

@@ -1,18 +1,18 @@
 /**
- * The question that the page shows: written into the address, shown in the box, as chips and in the filters, and asked.
+ * The query that the page shows: written into the address, shown in the box, as chips and in the filters, and asked.
  *
- * @typedef {import("./question.js").Question} Question
+ * @typedef {import("./query.js").Query} Query
  * @typedef {import("./chips.js").Chips} Chips
  * @typedef {import("./filters.js").Filters} Filters
  * @typedef {import("./search.js").Search} Search
  * @typedef {import("./search-box.js").SearchBox} SearchBox
  */
 import { byId } from "./elements.js";
-import { NOTHING, filtersSet, isAsked, titleOf, toAddress } from "./question.js";
+import { NOTHING, filtersSet, isAsked, isTimeline, titleOf, toAddress } from "./query.js";
 
-export class CurrentQuestion {
-  /** @type {Question} */
-  #question = NOTHING;
+export class CurrentQuery {
+  /** @type {Query} */
+  #query = NOTHING;
   #galleryName = "mmsearch";
 
   /** @param {{box: SearchBox, chips: Chips, filters: Filters, search: Search}} parts of the page that show it, or its answer */
@@ -24,18 +24,18 @@ export class CurrentQuestion {
   }
 
   get value() {
-    return this.#question;
+    return this.#query;
   }
 
   /**
-   * Asks a question and writes it into the address.
-   * @param {Question} asked
+   * Asks a query and writes it into the address.
+   * @param {Query} asked
    * @param {"push" | "replace" | "stay"} [how] the address is written
    * @param {boolean} [remembered] an answer that was shown before will do
    */
   async ask(asked, how = "push", remembered = false) {
     this.box.stopTyping();
-    const changed = toAddress(asked) !== toAddress(this.#question);
+    const changed = toAddress(asked) !== toAddress(this.#query);
     if (how !== "stay") {
       const address = `${location.pathname}${toAddress(asked) ? `?${toAddress(asked)}` : ""}`;
       if (how === "push" && changed) history.pushState({}, "", address);
@@ -46,25 +46,27 @@ export class CurrentQuestion {
   }
 
   /**
-   * Shows a question and asks nothing.
-   * @param {Question} asked
+   * Shows a query and asks nothing.
+   * @param {Query} asked
    */
   show(asked) {
-    this.#question = asked;
+    this.#query = asked;
     this.box.show(asked.words);
     this.chips.show(asked);
     this.filters.show(asked);
     byId("asked", HTMLElement).hidden = !isAsked(asked) && !filtersSet(asked);
-    document.title = isAsked(asked) ? `${titleOf(asked)} · ${this.#galleryName}` : this.#galleryName;
+    byId("timeline-button", HTMLElement).setAttribute("aria-pressed", String(isTimeline(asked)));
+    const name = isAsked(asked) ? titleOf(asked) : isTimeline(asked) ? "Timeline" : "";
+    document.title = name ? `${name} · ${this.#galleryName}` : this.#galleryName;
   }
 
   /**
-   * Names the gallery in the title, and shows the question anew.
+   * Names the gallery in the title, and shows the query anew.
    * @param {string} name
    */
   nameGallery(name) {
     this.#galleryName = name;
-    this.show(this.#question);
+    this.show(this.#query);
   }
 
   /**
@@ -72,9 +74,8 @@ export class CurrentQuestion {
    * @param {number | null} row of the picture; null without one
    */
   addressWith(row) {
-    const address = new URLSearchParams(toAddress(this.#question));
+    const address = new URLSearchParams(toAddress(this.#query));
     if (row !== null) address.set("view", String(row));
-    const named = row !== null || isAsked(this.#question) || filtersSet(this.#question);
-    return `${location.pathname}${named ? `?${address}` : ""}`;
+    return `${location.pathname}${String(address) ? `?${address}` : ""}`;
   }
 }

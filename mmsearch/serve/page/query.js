@@ -1,5 +1,5 @@
 /**
- * What is asked, and how it is written into the address and sent to the server. Questions are never changed, only
+ * What is asked, and how it is written into the address and sent to the server. Queries are never changed, only
  * replaced.
  *
  * @typedef {"images" | "captions" | "both"} Table
@@ -7,10 +7,14 @@
  *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures.
  *   A negative weight leads away from it.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
- *   newest: boolean, where: string}} Filter  As the form holds them; "" where nothing is wanted.
- * @typedef {{words: string, weight: number, parts: readonly Part[], table: Table,
- *   filter: Readonly<Filter>}} Question  words: what stands in the search box; weight: theirs.
+ *   newest: boolean, where: string, folder: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
+ *   form holds them; "" where nothing is wanted. folder: "1/holiday/2024", the id of a root and a path below it. facets:
+ *   by name, the values of which a picture has one.
+ * @typedef {{words: string, weight: number, parts: readonly Part[], table: Table, timeline: boolean,
+ *   filter: Readonly<Filter>}} Query  words: what stands in the search box; weight: theirs. timeline: where nothing is
+ *   asked, whether all pictures are shown by month.
  */
+import { FACETS, quoted } from "./facets.js";
 import { shown } from "./text.js";
 
 /** @type {Readonly<Filter>} */
@@ -24,10 +28,12 @@ export const NO_FILTER = Object.freeze({
   distinct: false,
   newest: false,
   where: "",
+  folder: "",
+  facets: Object.freeze({}),
 });
 
-/** @type {Readonly<Question>} */
-export const NOTHING = Object.freeze({ words: "", weight: 1, parts: [], table: "images", filter: NO_FILTER });
+/** @type {Readonly<Query>} */
+export const NOTHING = Object.freeze({ words: "", weight: 1, parts: [], table: "images", timeline: false, filter: NO_FILTER });
 
 const SHAPES = /** @type {Record<string, string>} */ ({
   landscape: "width > height",
@@ -46,50 +52,50 @@ export function tableNamed(name) {
 
 /**
  * Whether there is anything to look for.
- * @param {Question} question
+ * @param {Query} query
  */
-export function isAsked(question) {
-  return Boolean(question.words.trim()) || question.parts.length > 0;
+export function isAsked(query) {
+  return Boolean(query.words.trim()) || query.parts.length > 0;
 }
 
 /**
  * Every part, the words of the box first.
- * @param {Question} question
+ * @param {Query} query
  * @returns {Part[]}
  */
-export function partsOf(question) {
-  const words = question.words.trim();
+export function partsOf(query) {
+  const words = query.words.trim();
   /** @type {Part[]} */
-  const first = words ? [{ kind: "text", value: words, weight: question.weight }] : [];
-  return [...first, ...question.parts];
+  const first = words ? [{ kind: "text", value: words, weight: query.weight }] : [];
+  return [...first, ...query.parts];
 }
 
 /**
- * The question with another part, or as it is where it has that already.
- * @param {Question} question
+ * The query with another part, or as it is where it has that already.
+ * @param {Query} query
  * @param {Part} part
  */
-export function withPart(question, part) {
-  const there = question.parts.some((other) => other.kind === part.kind && other.value === part.value);
-  return there ? question : { ...question, parts: [...question.parts, part] };
+export function withPart(query, part) {
+  const there = query.parts.some((other) => other.kind === part.kind && other.value === part.value);
+  return there ? query : { ...query, parts: [...query.parts, part] };
 }
 
-/** @param {Question} question @param {number} place @returns {Question} */
-export function withoutPart(question, place) {
-  return { ...question, parts: question.parts.filter((_, other) => other !== place) };
+/** @param {Query} query @param {number} place @returns {Query} */
+export function withoutPart(query, place) {
+  return { ...query, parts: query.parts.filter((_, other) => other !== place) };
 }
 
-/** @param {Question} question @param {number} place @param {Partial<Part>} change @returns {Question} */
-export function changedPart(question, place, change) {
-  return { ...question, parts: question.parts.map((part, other) => (other === place ? { ...part, ...change } : part)) };
+/** @param {Query} query @param {number} place @param {Partial<Part>} change @returns {Query} */
+export function changedPart(query, place, change) {
+  return { ...query, parts: query.parts.map((part, other) => (other === place ? { ...part, ...change } : part)) };
 }
 
 /**
- * The question in a line, for titles.
- * @param {Question} question
+ * The query in a line, for titles.
+ * @param {Query} query
  */
-export function titleOf(question) {
-  const names = partsOf(question).map((part) => {
+export function titleOf(query) {
+  const names = partsOf(query).map((part) => {
     const name = part.kind === "text" ? shown(part.value) : part.kind === "like" ? "like a picture" : "a picture";
     return part.weight < 0 ? `− ${name}` : name;
   });
@@ -97,13 +103,22 @@ export function titleOf(question) {
 }
 
 /**
- * How many filters are set.
- * @param {Question} question
+ * Whether the timeline is what answers a query.
+ * @param {Query} query
  */
-export function filtersSet(question) {
-  const { filter } = question;
-  const parts = question.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to, filter.newest] : [];
-  return [...parts, filter.path, filter.score, filter.distinct, filter.where.trim()].filter(Boolean).length;
+export function isTimeline(query) {
+  return query.timeline && !isAsked(query) && query.table === "images";
+}
+
+/**
+ * How many filters are set.
+ * @param {Query} query
+ */
+export function filtersSet(query) {
+  const { filter } = query;
+  const facets = FACETS.map(({ name }) => filter.facets[name]?.length);
+  const parts = query.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to, filter.newest, ...facets] : [];
+  return [...parts, filter.folder, filter.path, filter.score, filter.distinct, filter.where.trim()].filter(Boolean).length;
 }
 
 // --- the address
@@ -127,21 +142,23 @@ function read(text) {
 }
 
 /**
- * The question as the part of an address after "?".
- * @param {Question} question
+ * The query as the part of an address after "?".
+ * @param {Query} query
  */
-export function toAddress(question) {
-  const { filter } = question;
+export function toAddress(query) {
+  const { filter } = query;
   const address = new URLSearchParams();
-  const words = question.words.trim();
-  if (words) address.append("q", written(words, question.weight));
-  for (const part of question.parts) {
+  const words = query.words.trim();
+  if (words) address.append("q", written(words, query.weight));
+  for (const part of query.parts) {
     if (part.kind !== "text") address.append(part.kind, written(part.value, part.weight));
     else if (part.weight < 0) address.append("not", written(part.value, -part.weight));
     else address.append("and", written(part.value, part.weight));
   }
-  if (question.table !== "images") address.append("in", question.table);
-  for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "path", "score", "where"])) {
+  if (query.table !== "images") address.append("in", query.table);
+  if (isTimeline(query)) address.append("timeline", "1");
+  for (const { name } of FACETS) for (const value of filter.facets[name] ?? []) address.append(name, value);
+  for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "folder", "path", "score", "where"])) {
     if (filter[name].trim()) address.append(name, filter[name].trim());
   }
   for (const name of /** @type {const} */ (["distinct", "newest"])) if (filter[name]) address.append(name, "1");
@@ -151,7 +168,7 @@ export function toAddress(question) {
 /**
  * What an address asks. What it should not hold is left out.
  * @param {string} search
- * @returns {Question}
+ * @returns {Query}
  */
 export function fromAddress(search) {
   const address = new URLSearchParams(search);
@@ -174,6 +191,7 @@ export function fromAddress(search) {
     weight,
     parts,
     table: tableNamed(address.get("in")),
+    timeline: address.has("timeline"),
     filter: {
       shape: one("shape", /^(landscape|portrait|square)$/),
       edge: one("edge", /^\d{1,6}$/),
@@ -184,6 +202,10 @@ export function fromAddress(search) {
       distinct: address.has("distinct"),
       newest: address.has("newest"),
       where: address.get("where") ?? "",
+      folder: one("folder", /^\d{1,9}(\/.*)?$/s),
+      facets: Object.fromEntries(
+        FACETS.map(({ name }) => [name, address.getAll(name).filter((value) => value)]).filter(([, values]) => values?.length),
+      ),
     },
   };
 }
@@ -192,18 +214,24 @@ export function fromAddress(search) {
 
 /**
  * The SQL expression that the filters make, or null.
- * @param {Question} question
+ * @param {Query} query
+ * @param {string} [but] the facet that is left out
  * @returns {string | null}
  */
-export function whereOf(question) {
-  const { filter } = question;
+export function whereOf(query, but = "") {
+  const { filter } = query;
   const all = [];
-  if (question.table === "images") {
+  if (query.table === "images") {
     if (filter.shape) all.push(SHAPES[filter.shape]);
     if (filter.edge) all.push(`greatest(width, height) >= ${Number(filter.edge)}`);
     if (filter.from) all.push(`taken_at >= '${filter.from}'`);
     if (filter.to) all.push(`taken_at < '${dayAfter(filter.to)}'`);
+    for (const { name, sql } of FACETS) {
+      const values = name === but ? [] : (filter.facets[name] ?? []);
+      if (values.length) all.push(`(${values.map(sql).join(" or ")})`);
+    }
   }
+  if (filter.folder && but !== "folder") all.push(inFolder(filter.folder));
   if (filter.path.trim()) all.push(pathContains(filter.path.trim()));
   if (filter.where.trim()) all.push(all.length ? bracketed(filter.where.trim()) : filter.where.trim());
   return all.length ? all.join(" and ") : null;
@@ -216,9 +244,23 @@ function bracketed(sql) {
 
 /** @param {string} text */
 function pathContains(text) {
-  const quoted = text.replaceAll("'", "''");
-  if (!/[%_\\]/.test(quoted)) return `path ilike '%${quoted}%'`;
-  return `path ilike '%${quoted.replace(/[%_\\]/g, "\\$&")}%' escape '\\'`;
+  if (!/[%_\\]/.test(text)) return `path ilike ${quoted(`%${text}%`)}`;
+  return `path ilike ${quoted(`%${text.replace(/[%_\\]/g, "\\$&")}%`)} escape '\\'`;
+}
+
+/** @param {string} folder */
+function inFolder(folder) {
+  const { root, path } = folderOf(folder);
+  return path ? `root_id = ${root} and starts_with(path, ${quoted(`${path}/`)})` : `root_id = ${root}`;
+}
+
+/**
+ * The root and the path of a folder, as "1/holiday/2024".
+ * @param {string} folder
+ */
+export function folderOf(folder) {
+  const cut = folder.indexOf("/");
+  return { root: Number.parseInt(folder, 10), path: cut < 0 ? "" : folder.slice(cut + 1) };
 }
 
 /** @param {string} day as 2024-02-29 */
@@ -231,22 +273,22 @@ function dayAfter(day) {
 
 /**
  * The body of a query to the server.
- * @param {Question} question
+ * @param {Query} query
  * @param {number} k
  * @param {number} offset
  * @returns {import("./messages.js").QueryBody}
  */
-export function toQuery(question, k, offset) {
-  const score = Number.parseFloat(question.filter.score);
+export function bodyOf(query, k, offset) {
+  const score = Number.parseFloat(query.filter.score);
   return {
-    parts: partsOf(question).map(partBody),
+    parts: partsOf(query).map(partBody),
     k,
     offset,
-    table: question.table,
-    where: whereOf(question),
+    table: query.table,
+    where: whereOf(query),
     min_score: Number.isNaN(score) ? null : score,
-    distinct: question.filter.distinct || null,
-    sort: question.table === "images" && question.filter.newest ? "date" : "rank",
+    distinct: query.filter.distinct || null,
+    sort: query.table === "images" && query.filter.newest ? "date" : "rank",
   };
 }
 

@@ -1,0 +1,126 @@
+/**
+ * A picture (or caption) among others: it opens, it leads to others like it, and it holds its image only where it is
+ * told to, so that memory stays bounded however many there are.
+ *
+ * @typedef {import("./api.js").Hit} Hit
+ * @typedef {{open: (place: number) => void, like: (hit: Hit) => void, failed: (error: api.ApiError) => void}} TileEvents
+ *   failed: the server did not answer for an image.
+ */
+import * as api from "./api.js";
+import { element, icon } from "./elements.js";
+import { absence, day, sentence, shown, split, standing } from "./text.js";
+
+/**
+ * The picture that a hit shows: its own row, or that of the caption's picture.
+ * @param {Hit} hit
+ * @returns {number | null}
+ */
+export function pictureOf(hit) {
+  return typeof hit.caption === "string" ? (hit.image ?? null) : hit.row_id;
+}
+
+/**
+ * What a hit is called.
+ * @param {Hit} hit
+ */
+export function nameOf(hit) {
+  return hit.caption ? sentence(hit.caption) : split(hit.path)[0] || `picture ${hit.row_id}`;
+}
+
+export class Tile {
+  /** Pixels of its longer side on the screen. */
+  edge = 320;
+  /** Whether it is near to the screen, and so holds its image. */
+  #near = false;
+  /** Whether its image did not come because the server was gone. */
+  #stuck = false;
+  #button = element("button", { type: "button", class: "tile-open", tabindex: -1 });
+  #like = element("button", { type: "button", class: "tile-like", tabindex: -1, title: "More like this (m)" });
+  /** @type {HTMLImageElement | null} */
+  #image = null;
+
+  /** @param {Hit} hit @param {number} place among the others @param {TileEvents} on */
+  constructor(hit, place, on) {
+    this.hit = hit;
+    this.place = place;
+    this.on = on;
+    const name = nameOf(hit);
+    if (pictureOf(hit) !== null) this.#image = element("img", { alt: hit.caption ? "" : name, draggable: false });
+    if (this.#image) this.#button.append(element("span", { class: "well" }, this.#image));
+    this.#button.append(facts(hit, name));
+    this.#like.append(icon("like"), element("span", { class: "unseen" }, `More like ${name}`));
+    this.item = element("li", { class: "tile", title: shown(hit.path ?? "") }, this.#button, this.#like);
+    this.#button.addEventListener("click", () => on.open(place));
+    this.#like.addEventListener("click", () => on.like(hit));
+    this.#image?.addEventListener("load", () => this.item.classList.add("loaded"));
+    this.#image?.addEventListener("error", () => this.#failed());
+  }
+
+  /**
+   * Whether the keys that go through the page stop at it.
+   * @param {boolean} reached
+   */
+  set reachable(reached) {
+    this.#button.tabIndex = this.#like.tabIndex = reached ? 0 : -1;
+  }
+
+  focus() {
+    this.#button.focus({ preventScroll: true });
+  }
+
+  /** It is near to the screen: shows its image. */
+  load() {
+    this.#near = true;
+    const row = pictureOf(this.hit);
+    if (row === null || !this.#image || this.item.classList.contains("absent")) return;
+    if (this.hit.gone) this.#absent("The file is gone");
+    else this.#image.src = api.thumbnail(row, this.edge);
+  }
+
+  /** It is far from the screen: lets its image go. */
+  unload() {
+    this.#near = false;
+    if (!this.#image?.hasAttribute("src")) return;
+    this.#image.removeAttribute("src");
+    this.item.classList.remove("loaded");
+  }
+
+  /** Asks again for an image that did not come while the server was gone. */
+  retry() {
+    if (!this.#stuck) return;
+    this.#stuck = false;
+    if (this.#near) this.load();
+  }
+
+  async #failed() {
+    const source = this.#image?.getAttribute("src");
+    if (!source) return;
+    const why = await api.whyNot(source);
+    if (why === null) return this.#absent("It cannot be shown");
+    if (why.passes || why.status === 401) {
+      this.#stuck = true;
+      return this.on.failed(why);
+    }
+    this.#absent(absence(why));
+  }
+
+  /** @param {string} words */
+  #absent(words) {
+    this.item.classList.add("absent");
+    this.#image?.replaceWith(element("span", { class: "absent-words" }, icon("gone"), element("span", {}, words)));
+    this.#image = null;
+    const name = this.item.querySelector(".tile-name");
+    name?.removeAttribute("aria-hidden"); // the image spoke it
+  }
+}
+
+/** @param {Hit} hit @param {string} name */
+function facts(hit, name) {
+  const words = element("span", { class: "tile-facts" });
+  if (hit.caption) words.append(element("span", { class: "tile-words", dir: "auto" }, name));
+  else words.append(element("span", { class: "tile-name", dir: "auto", "aria-hidden": "true" }, name));
+  if (hit.caption && hit.path) words.append(element("span", { class: "tile-path", dir: "auto" }, split(hit.path)[0]));
+  if (!hit.caption && hit.taken_at) words.append(element("span", { class: "tile-date" }, day(hit.taken_at)));
+  if (hit.score !== null) words.append(element("span", { class: "tile-score" }, standing(hit)));
+  return words;
+}
