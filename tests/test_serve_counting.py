@@ -1,4 +1,4 @@
-"""What the server counts where nothing is asked: months, facets and folders, of all pictures or of what a filter admits."""
+"""What the server counts where nothing is asked: months, facets and folders, of all pictures or of some."""
 
 from collections import Counter
 from collections.abc import Iterator

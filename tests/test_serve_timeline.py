@@ -1,6 +1,5 @@
 """The timeline, the folders and the facets of the page, used as a person would."""
 
-import os
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -116,7 +115,8 @@ def test_facets_count_what_each_would_leave_and_go_together(visit: Visit) -> Non
     chips = page.locator(".chips-list .chip-words")
     expect(chips).to_have_text(["2024 or 2023", "JPEG"])
     visit.ask("yellow")
-    assert visit.bodies()[-1]["where"].startswith("(year(taken_at) = 2024 or year(taken_at) = 2023) and (regexp_matches(")
+    either = "(year(taken_at) = 2024 or year(taken_at) = 2023) and (regexp_matches("
+    assert visit.bodies()[-1]["where"].startswith(either)
     assert page.locator(".tile").count() == 3
     page.keyboard.press("Escape")
     page.click("#timeline-button")
@@ -198,4 +198,3 @@ def test_a_hundred_thousand_pictures_are_scrolled_through(browser: Browser, tmp_
         assert heap < 30e6, heap
         asked = [each.url for each in visit.requests if "/api/timeline" in each.url]
         assert sum(each.endswith("/api/timeline") for each in asked) == 1
-        assert os.path.basename(asked[0]) == "timeline"

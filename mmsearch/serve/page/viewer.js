@@ -220,17 +220,20 @@ export class Viewer {
     const taken = item?.taken_at ?? hit.taken_at;
     const facts = /** @type {[string, string][]} */ ([
       ["Folder", folder],
-      ["Taken", taken ? when(taken) : ""],
+      ["Taken", taken ? `${when(taken)}${(item ?? hit).taken_from === "edited" ? " (when it was edited)" : ""}` : ""],
+      ["Place", [item?.city ?? hit.city, item?.country ?? hit.country].filter(Boolean).join(", ")],
+      ["Camera", [item?.camera ?? hit.camera, item?.lens ?? hit.lens].filter(Boolean).join(", ")],
+      ["Title", item?.title ?? hit.title ?? ""],
       ["Dimensions", width && height ? `${count(width)} × ${count(height)} pixels` : ""],
       ["Size", item?.bytes ? size(item.bytes) : ""],
       ["Score", hit.score === null ? "" : `${score(hit.score)}, rank ${count(hit.rank)}`],
       ["Corrected", typeof hit.corrected === "number" ? score(hit.corrected) : ""],
       ["Standard score", typeof hit.z === "number" ? `${hit.z.toFixed(1)} σ above the others of its kind` : ""],
       ["Relevant", worth(hit) ?? ""],
-      ["Path", shown(this.#path)],
+      ["Path", this.#path],
     ]).filter(([, value]) => value);
     this.#facts.replaceChildren(
-      ...facts.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", { dir: "auto" }, value))),
+      ...facts.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", { dir: "auto" }, shown(value)))),
     );
     const captions = (item?.captions ?? []).filter((one) => one !== hit.caption);
     this.#captions.hidden = !captions.length;
