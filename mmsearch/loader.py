@@ -17,6 +17,7 @@ from mmsearch.content_hashes import DEFAULT_HASH, content_hasher
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
+from mmsearch.places import name_place
 from mmsearch.sources import MAX_FILE_BYTES, SourceFile, open_source_file, read_ahead
 from mmsearch.workers import Overdue, Workers
 
@@ -368,7 +369,10 @@ class _ImageLoader:
 
 def _image_columns(width: int, height: int, facts: images.PhotoFacts, damaged: bool | None) -> Mapping[str, Any]:
     """Those columns of a row that the picture gives."""
-    return {"width": width, "height": height, "damaged": damaged, **facts.columns()}
+    position = facts.position
+    city, country = (None, None) if position is None else name_place(position.lat, position.lon)
+    named = {"city": city, "country": country}
+    return {"width": width, "height": height, "damaged": damaged, **facts.columns(), **named}
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,14 @@ def embed(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail, once all others are embedded, if files could not be.")
     ] = False,
+    places: Annotated[
+        bool,
+        typer.Option(
+            "--places",
+            help="Keep where pictures were taken, which else is not read: latitude, longitude, and the city near by. "
+            "Whoever has the gallery then knows it.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done to the pictures, and time a sample.")
     ] = False,
@@ -145,6 +153,7 @@ def embed(
         ray=ray,
         columns=ColumnNames(image_column, tuple(caption_column or ())),
         decode=decode,
+        places=places,
     )
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped)
     if dry_run:

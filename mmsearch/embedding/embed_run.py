@@ -25,6 +25,7 @@ from mmsearch.errors import (
 from mmsearch.gallery import GalleryWriter, gallery_to_write, open_writer
 from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
+from mmsearch.places import INSTALL, has_names
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.sources import (
     EVERYTHING,
@@ -76,6 +77,8 @@ def embed(
     files = [(file, _read_captions(file, gallery_path, options.columns)) for file in caption_files]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
+    if options.places and not has_names():
+        announce(f"cities and countries are not named: {INSTALL}; latitudes and longitudes are kept")
     with open_writer(gallery_path, command="embed") as writer:
         _require_own_vectors(writer)
         file_run, caption_counts = FileRun(ImageCounts(), {}, StageTimes()), CaptionCounts()

@@ -40,7 +40,9 @@ def process_files(
     """
     if tasks and tasks[0].kind.side == "text":
         return embed_texts(tasks, sink, encoder, options, clock, report=report)
-    load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds, sink.hash_name)
+    load_options = LoadOptions(
+        options.max_pixels, options.exact, options.benchmark, options.seconds, sink.hash_name, options.places
+    )
     if sizes is None and options.batch_size:
         sizes = BatchSize(options.batch_size)
     done = skipped = 0

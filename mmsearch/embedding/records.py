@@ -35,6 +35,7 @@ class EmbedOptions:
     columns: what those of tables of captions are called.
     decode: where JPEG is decoded: "cpu"; "gpu", as far as it takes it; or "auto": by the cores, and by the GPU, where
     there is one, what they cannot keep up with.
+    places: keep where pictures were taken, which else is not even read.
     """
 
     device: str = "auto"
@@ -51,6 +52,7 @@ class EmbedOptions:
     ray: str | None = None
     columns: ColumnNames = USUAL_NAMES
     decode: str = "auto"
+    places: bool = False
 
 
 @dataclass(frozen=True, slots=True)

