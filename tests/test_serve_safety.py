@@ -74,6 +74,12 @@ EVERYTHING = [
     "/api/images/1/original",
     "/api/openapi.json",
     "/api/sample",
+    "/api/timeline",
+    "/api/timeline/pictures",
+    "/api/timeline/rows",
+    "/api/facets/year",
+    "/api/folders",
+    "/api/zips/0123456789abcdef0123456789abcdef",
     "/api/pictures/0123456789abcdef0123456789abcdef/thumbnail",
     "/metrics",
 ]

@@ -9,6 +9,8 @@
     query_threads     queries that arrive together are answered together, by threads
     instruments       a clock beside them, and a memory for texts
     sent_images       pictures that are asked with
+    timelines    those that were asked for lately
+    zips         several pictures, sent while they are read
     thumbnails   made once, kept in a bounded cache
     pools        threads for all else, none of which may take for ever
     metrics      for Prometheus

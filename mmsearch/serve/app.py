@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from mmsearch.budget import REQUEST
 from mmsearch.serve.failures import answer_failures
 from mmsearch.serve.routes.browsing import browsing_routes
+from mmsearch.serve.routes.chosen import chosen_routes
 from mmsearch.serve.routes.counting import counting_routes
 from mmsearch.serve.routes.gallery import gallery_routes
 from mmsearch.serve.routes.images import image_routes
@@ -37,6 +38,6 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     answer_failures(app)
-    for routes in (gallery_routes, query_routes, image_routes, browsing_routes, counting_routes):
+    for routes in (gallery_routes, query_routes, image_routes, browsing_routes, counting_routes, chosen_routes):
         app.include_router(routes(service))
     return app

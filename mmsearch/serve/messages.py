@@ -16,12 +16,15 @@ from mmsearch.search.answers import Answer
 from mmsearch.search.gallery_files import images_of
 from mmsearch.search.hits import record
 from mmsearch.search.query import NEAR_DUPLICATE, SLOT, filled_characters
+from mmsearch.serve.zips import MOST_CHOSEN
 
 __all__ = [
     "AnswerBody",
     "AnswersBody",
+    "ChosenBody",
     "ErrorBody",
     "FacetBody",
+    "FilesBody",
     "FoldersBody",
     "GalleryBody",
     "HealthBody",
@@ -34,6 +37,7 @@ __all__ = [
     "SampleBody",
     "TimelineBody",
     "TimelinePicturesBody",
+    "ZipBody",
     "answer_json",
     "to_json",
 ]
@@ -151,6 +155,26 @@ def _require_within(queries: Sequence[QueryBody]) -> None:
     ):
         if count > most:
             raise ValueError(f"{count:,} {name}; one request has at most {most:,}: send some of it apart")
+
+
+class ChosenBody(_Message):
+    """Pictures that were chosen, by their row ids."""
+
+    row_ids: list[RowId] = Field(min_length=1, max_length=MOST_CHOSEN)
+
+
+class FilesBody(BaseModel):
+    """Where the file of each picture is; null for one that is no longer in the gallery."""
+
+    files: list[str | None]
+
+
+class ZipBody(BaseModel):
+    """A zip that can be asked for. pictures: that it will hold; bytes: of these, as far as they are known."""
+
+    zip: str
+    pictures: int
+    bytes: int
 
 
 class ErrorBody(BaseModel):

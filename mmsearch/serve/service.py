@@ -19,6 +19,7 @@ from mmsearch.serve.query_threads import QueryThreads
 from mmsearch.serve.sent_images import SentImages
 from mmsearch.serve.thumbnails import Thumbnails
 from mmsearch.serve.timelines import Timelines
+from mmsearch.serve.zips import ChosenLists
 
 __all__ = ["Service"]
 
@@ -41,6 +42,8 @@ class Service:
         self.filtering = Pool(2, "filters", seconds=REQUEST.seconds)
         self.sent_images = SentImages()
         self.timelines = Timelines()
+        self.chosen = ChosenLists()
+        self.zipping = Pool(2, "zips", seconds=_READ_SECONDS)
         self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
         self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
         self.receiving = asyncio.Semaphore(_RECEIVED_AT_ONCE)
@@ -62,14 +65,14 @@ class Service:
         self.followed.close()
         self.query_threads.close()
         self.sent_images.close()
-        for pool in (self.reading, self.filtering, self._drawing):
+        for pool in (self.reading, self.filtering, self.zipping, self._drawing):
             pool.close()
         self.followed.last.close()
 
     @property
     def problem(self) -> str | None:
         """Why the server does not answer as it should; None where it does."""
-        workers = self.query_threads, self.reading, self.filtering, self._drawing, *self.sent_images.pools
+        workers = self.query_threads, self.reading, self.filtering, self.zipping, self._drawing, *self.sent_images.pools
         return self.followed.problem or next((problem for each in workers if (problem := each.problem)), None)
 
     def _watch(self) -> None:

@@ -137,6 +137,29 @@ export function facet(facet, where, signal) {
  */
 export const folders = (below, where, signal) => json("GET /api/folders", { parameters: filtered(where, below), signal });
 
+/** Row ids of pictures of the timeline.
+ * @param {string | null} where @param {number} offset @param {number} n
+ */
+export const timelineRows = (where, offset, n) => json("GET /api/timeline/rows", { parameters: filtered(where, { offset, n }) });
+
+/** @param {number[]} row_ids */
+const chosen = (row_ids) => ({ body: JSON.stringify({ row_ids }), headers: { "Content-Type": "application/json" } });
+
+/** Where the files of pictures are.
+ * @param {number[]} rows
+ */
+export const files = (rows) => json("POST /api/files", chosen(rows));
+
+/** Chooses the pictures of a zip.
+ * @param {number[]} rows
+ */
+export const chooseZip = (rows) => json("POST /api/zips", chosen(rows));
+
+/** The address of a zip whose pictures were chosen.
+ * @param {string} name
+ */
+export const zip = (name) => `api/zips/${name}`;
+
 /** @param {Query} query @param {{k: number, offset: number, signal: AbortSignal}} page */
 export function ask(query, { k, offset, signal }) {
   const headers = { "Content-Type": "application/json" };

@@ -3,6 +3,7 @@
  * those near the screen hold their image.
  *
  * @typedef {import("./api.js").Hit} Hit
+ * @typedef {import("./selection-rectangle.js").Box} Box
  * @typedef {import("./tile.js").TileEvents} TileEvents
  */
 import { inRows, rowHeight } from "./layout.js";
@@ -62,9 +63,35 @@ export class Grid {
     if (place > this.length - NEAR) this.on.further();
   }
 
-  /** The hit that has the focus, or null. */
+  /** The tile that has the focus, or null. */
   get focused() {
-    return this.list.contains(document.activeElement) ? this.hitAt(this.#current) : null;
+    return this.list.contains(document.activeElement) ? (this.#tiles[this.#current] ?? null) : null;
+  }
+
+  tiles() {
+    return this.#tiles;
+  }
+
+  /**
+   * The rows from one place up to another.
+   * @param {number} from @param {number} to
+   */
+  async rowsBetween(from, to) {
+    return this.#tiles.slice(from, to).flatMap((tile) => pictureOf(tile.hit) ?? []);
+  }
+
+  /**
+   * The rows of the pictures that a rectangle touches.
+   * @param {Box} box
+   */
+  rowsIn(box) {
+    const { left, top } = this.list.getBoundingClientRect();
+    const [x, y] = [left + scrollX, top + scrollY];
+    const touched = this.#tiles.filter(({ item }) => {
+      const [across, down] = [x + item.offsetLeft, y + item.offsetTop];
+      return across < box.right && across + item.offsetWidth > box.left && down < box.bottom && down + item.offsetHeight > box.top;
+    });
+    return touched.flatMap((tile) => pictureOf(tile.hit) ?? []);
   }
 
   /**

@@ -7,6 +7,8 @@ const KEYS = /** @type {[string[], string][]} */ ([
   [["↑", "↓", "←", "→"], "from picture to picture; ↓ goes from the box to them"],
   [["Enter"], "search; open a picture"],
   [["m"], "more like this"],
+  [["x"], "choose the picture, to do something with several; Shift and a press: all up to it"],
+  [["Ctrl", "A"], "choose all"],
   [["c"], "copy the path (large view)"],
   [["z"], "the picture's own pixels (large view)"],
   [["o"], "open the original (large view)"],
@@ -24,11 +26,17 @@ function isTyping(target) {
 /**
  * @param {Record<string, () => void>} does what each key does
  * @param {() => void} arrow a down arrow outside of everything
+ * @param {() => void} all Ctrl or Cmd with A
  */
-export function listen(does, arrow) {
+export function listen(does, arrow, all) {
   addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.defaultPrevented || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]") || isTyping(event.target)) return;
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key.toLowerCase() !== "a" || event.shiftKey) return;
+      event.preventDefault();
+      return all();
+    }
     const nowhere = document.activeElement === document.body || document.activeElement === null;
     const act = event.key === "ArrowDown" && nowhere ? arrow : does[event.key];
     if (!act) return;

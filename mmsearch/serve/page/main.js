@@ -8,6 +8,7 @@ import { AnswerSummary } from "./answer-summary.js";
 import * as api from "./api.js";
 import { offerThemes } from "./appearance.js";
 import { Chips } from "./chips.js";
+import { offerActions } from "./chosen-actions.js";
 import { CurrentQuery } from "./current-query.js";
 import { byId } from "./elements.js";
 import { Filters } from "./filters.js";
@@ -21,6 +22,8 @@ import { awaitPictures, choosePictures } from "./pictures.js";
 import { NOTHING, fromAddress, isTimeline, toAddress, whereOf, withPart } from "./query.js";
 import { SearchBox } from "./search-box.js";
 import { Search } from "./search.js";
+import { drawRectangles } from "./selection-rectangle.js";
+import { Selection } from "./selection.js";
 import { count, counted, shown } from "./text.js";
 import { pictureOf } from "./tile.js";
 import { Timeline } from "./timeline.js";
@@ -50,6 +53,7 @@ const search = new Search({
     filters.complain("");
     if (gallery && gallery.version < answer.version) refreshGallery();
     grid.show(answer.hits);
+    selection.clear();
     if (answer.months) timeline.show(answer.months, whereOf(answer.query), answer.version);
     else timeline.hide();
     scrollTo(0, answer.scroll);
@@ -90,24 +94,31 @@ const filters = new Filters({ changed: (asked) => void query.ask(asked), failed 
 /** @type {CurrentQuery} */
 const query = new CurrentQuery({ box, chips, filters, search });
 
-/** @type {Grid} */
-const grid = new Grid(byId("grid", HTMLElement), {
+/** @type {import("./tile.js").TileEvents} */
+const tiles = {
   open: (place) => view.open(place),
   like: askForMoreLike,
+  isChosen: (row) => selection.has(row),
+  choose: (tile, through) => selection.toggle(tile, through),
+  choosing: () => selection.isActive,
+  failed,
+};
+/** @type {Grid} */
+const grid = new Grid(byId("grid", HTMLElement), {
+  ...tiles,
   leave: () => box.focus(),
   further: () => void search.further(),
-  failed,
 });
 /** @type {Timeline} */
 const timeline = new Timeline({
-  open: (place) => view.open(place),
-  like: askForMoreLike,
+  ...tiles,
   leave: () => box.focus(),
   came: () => view.viewer.refresh(),
   changed: () => void query.ask(query.value, "stay"),
-  failed,
 });
 const list = () => (timeline.isShown ? timeline : grid);
+/** @type {Selection} */
+const selection = new Selection(list, failed);
 /** @type {ViewerHistory} */
 const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
@@ -170,6 +181,16 @@ async function tryAgain() {
   await search.again();
 }
 
+// --- several at once
+
+offerActions(() => selection.rows, failed);
+/** @type {ReadonlySet<number>} */
+let chosenBefore = new Set(); // the rectangle that is drawn
+drawRectangles(byId("main", HTMLElement), {
+  begin: () => (chosenBefore = selection.rows),
+  draw: (box) => selection.replace(new Set([...chosenBefore, ...list().rowsIn(box)])),
+});
+
 // --- moving about
 
 awaitPictures((files) => void pictures.searchWith(files));
@@ -195,11 +216,19 @@ listen(
     t: toggleTimeline,
     m: () => {
       const { focused } = list();
-      if (focused) askForMoreLike(focused);
+      if (focused) askForMoreLike(focused.hit);
     },
-    Escape: () => filters.close(),
+    x: () => {
+      const { focused } = list();
+      if (focused) selection.toggle(focused, false);
+    },
+    Escape: () => {
+      if (selection.isActive) selection.clear();
+      else filters.close();
+    },
   },
   focusFirst,
+  () => selection.all(),
 );
 
 addEventListener("popstate", async () => {

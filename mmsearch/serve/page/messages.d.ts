@@ -21,6 +21,11 @@ export interface AnswersBody {
   answers: Array<AnswerBody | ErrorBody>;
 }
 
+/** Pictures that were chosen, by their row ids. */
+export interface ChosenBody {
+  row_ids: Array<number>;
+}
+
 /** A column that a filter may use. */
 export interface ColumnBody {
   name: string;
@@ -58,6 +63,11 @@ export interface FacetBody {
 export interface FacetValueBody {
   value: string;
   count: number;
+}
+
+/** Where the file of each picture is; null for one that is no longer in the gallery. */
+export interface FilesBody {
+  files: Array<string | null>;
 }
 
 /** A folder below a root, and how many pictures lie in it and below it. */
@@ -320,9 +330,17 @@ export interface TimelinePicturesBody {
   version: number;
 }
 
+/** A zip that can be asked for. pictures: that it will hold; bytes: of these, as far as they are known. */
+export interface ZipBody {
+  zip: string;
+  pictures: number;
+  bytes: number;
+}
+
 /** What each route answers, where that is JSON. */
 export interface Answers {
   "GET /api/facets/{facet}": FacetBody;
+  "POST /api/files": FilesBody;
   "GET /api/folders": FoldersBody;
   "GET /api/gallery": GalleryBody;
   "GET /api/images/{row_id}": ImageBody;
@@ -333,5 +351,6 @@ export interface Answers {
   "GET /api/timeline": TimelineBody;
   "GET /api/timeline/pictures": TimelinePicturesBody;
   "GET /api/timeline/rows": RowIdsBody;
+  "POST /api/zips": ZipBody;
   "GET /health": HealthBody;
 }

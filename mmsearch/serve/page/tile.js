@@ -3,8 +3,9 @@
  * told to, so that memory stays bounded however many there are.
  *
  * @typedef {import("./api.js").Hit} Hit
- * @typedef {{open: (place: number) => void, like: (hit: Hit) => void, failed: (error: api.ApiError) => void}} TileEvents
- *   failed: the server did not answer for an image.
+ * @typedef {{open: (place: number) => void, like: (hit: Hit) => void, failed: (error: api.ApiError) => void,
+ *   isChosen: (row: number | null) => boolean, choose: (tile: Tile, through: boolean) => void, choosing: () => boolean}} TileEvents
+ *   failed: the server did not answer for an image. choose: this one, or with all up to it; choosing: whether a press does so.
  */
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
@@ -36,6 +37,7 @@ export class Tile {
   #stuck = false;
   #button = element("button", { type: "button", class: "tile-open", tabindex: -1 });
   #like = element("button", { type: "button", class: "tile-like", tabindex: -1, title: "More like this (m)" });
+  #box = element("button", { type: "button", class: "tile-choose", role: "checkbox", tabindex: -1, title: "Choose (x)" }, icon("check"));
   /** @type {HTMLImageElement | null} */
   #image = null;
 
@@ -45,12 +47,20 @@ export class Tile {
     this.place = place;
     this.on = on;
     const name = nameOf(hit);
-    if (pictureOf(hit) !== null) this.#image = element("img", { alt: hit.caption ? "" : name, draggable: false });
+    if (pictureOf(hit) !== null) this.#image = element("img", { alt: hit.caption ? "" : name, draggable: "false" });
     if (this.#image) this.#button.append(element("span", { class: "well" }, this.#image));
     this.#button.append(facts(hit, name));
     this.#like.append(icon("like"), element("span", { class: "unseen" }, `More like ${name}`));
     this.item = element("li", { class: "tile", title: shown(hit.path ?? "") }, this.#button, this.#like);
-    this.#button.addEventListener("click", () => on.open(place));
+    if (pictureOf(hit) !== null) this.item.append(this.#box);
+    this.#box.setAttribute("aria-label", `Choose ${name}`);
+    this.chosen = on.isChosen(pictureOf(hit));
+    this.#box.addEventListener("click", (event) => on.choose(this, event.shiftKey));
+    this.#button.addEventListener("click", (event) => {
+      const choosing = event.ctrlKey || event.metaKey || event.shiftKey || on.choosing();
+      if (choosing && pictureOf(hit) !== null) on.choose(this, event.shiftKey);
+      else on.open(place);
+    });
     this.#like.addEventListener("click", () => on.like(hit));
     this.#image?.addEventListener("load", () => this.item.classList.add("loaded"));
     this.#image?.addEventListener("error", () => this.#failed());
@@ -61,7 +71,16 @@ export class Tile {
    * @param {boolean} reached
    */
   set reachable(reached) {
-    this.#button.tabIndex = this.#like.tabIndex = reached ? 0 : -1;
+    this.#button.tabIndex = this.#like.tabIndex = this.#box.tabIndex = reached ? 0 : -1;
+  }
+
+  /**
+   * Whether it is one of several that were chosen.
+   * @param {boolean} chosen
+   */
+  set chosen(chosen) {
+    this.item.classList.toggle("chosen", chosen);
+    this.#box.setAttribute("aria-checked", String(chosen));
   }
 
   focus() {

@@ -71,6 +71,26 @@ export class TimelineLayout {
   }
 
   /**
+   * The places of the pictures that a rectangle touches.
+   * @param {number} left @param {number} top @param {number} right @param {number} bottom
+   */
+  placesIn(left, top, right, bottom) {
+    const first = Math.max(0, Math.floor((left + GAP) / this.step));
+    const last = Math.min(this.columns - 1, Math.floor(right / this.step));
+    /** @type {number[]} */
+    const places = [];
+    for (let index = this.sectionAt(Math.max(0, top)); (this.sections[index]?.top ?? Infinity) < bottom; index += 1) {
+      const section = /** @type {Section} */ (this.sections[index]);
+      const [from, to] = this.between(section, top, bottom);
+      for (let place = from; place < to; place += 1) {
+        const column = (place - section.first) % this.columns;
+        if (column >= first && column <= last) places.push(place);
+      }
+    }
+    return places;
+  }
+
+  /**
    * The place in the row above (-1) or below (1) a picture, in the same column as far as there is one; null above the first.
    * @param {number} place @param {1 | -1} step
    */

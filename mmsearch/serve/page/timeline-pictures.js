@@ -8,6 +8,7 @@ import * as api from "./api.js";
 
 const PIECE = 120; // pictures of a request
 const KEPT = 50; // pieces
+const MOST_ROWS = 100_000; // of a request
 const TOGETHER = 2; // requests at a time
 
 export class TimelinePictures {
@@ -70,6 +71,17 @@ export class TimelinePictures {
   want(from, to) {
     this.#wanted = [Math.max(0, from), to];
     this.#fetch();
+  }
+
+  /**
+   * The rows from one place up to another, whether they are known or not.
+   * @param {number} from @param {number} to
+   */
+  async rowsBetween(from, to) {
+    const known = Array.from({ length: to - from }, (_, index) => this.at(from + index)?.row_id ?? -1);
+    if (!known.includes(-1)) return known;
+    const { row_ids } = await api.timelineRows(this.where ?? null, from, Math.max(1, Math.min(to - from, MOST_ROWS)));
+    return row_ids;
   }
 
   #fetch() {

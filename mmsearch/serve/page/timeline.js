@@ -3,6 +3,7 @@
  * are part of the page.
  *
  * @typedef {import("./api.js").Month} Month
+ * @typedef {import("./selection-rectangle.js").Box} Box
  * @typedef {import("./timeline-layout.js").Section} Section
  * @typedef {import("./tile.js").TileEvents} TileEvents
  * @typedef {{element: HTMLElement, list: HTMLOListElement}} Drawn  A month on the page, and the list of its pictures.
@@ -67,9 +68,33 @@ export class Timeline {
     return this.#layout.length;
   }
 
-  /** The hit that has the focus, or null. */
+  /** The tile that has the focus, or null. */
   get focused() {
-    return this.#months.contains(document.activeElement) ? this.hitAt(this.#current) : null;
+    const tile = this.#months.contains(document.activeElement) ? this.#tiles.get(this.#current) : null;
+    return tile instanceof Tile ? tile : null;
+  }
+
+  /** Those on the page. */
+  tiles() {
+    return [...this.#tiles.values()].flatMap((tile) => (tile instanceof Tile ? [tile] : []));
+  }
+
+  /**
+   * The rows from one place up to another.
+   * @param {number} from @param {number} to
+   */
+  rowsBetween(from, to) {
+    return this.pictures.rowsBetween(from, to);
+  }
+
+  /**
+   * The rows of the pictures that a rectangle touches, as far as they are known.
+   * @param {Box} box
+   */
+  rowsIn(box) {
+    const { left } = this.#months.getBoundingClientRect();
+    const places = this.#layout.placesIn(box.left - left - scrollX, box.top - this.#start, box.right - left - scrollX, box.bottom - this.#start);
+    return places.flatMap((place) => this.hitAt(place)?.row_id ?? []);
   }
 
   /**
