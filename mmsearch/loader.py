@@ -18,7 +18,7 @@ from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
 from mmsearch.places import name_place
-from mmsearch.sources import MAX_FILE_BYTES, SourceFile, open_source_file, read_ahead
+from mmsearch.sources import MAX_FILE_BYTES, SourceFile, merge_beside, open_source_file, read_ahead
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ _RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and
 _SMALL_BYTES = 1 << 20
 """Files of so many bytes are read at once, and their headers only where they are decoded: reading one alone takes a
 tenth of a millisecond in which no other thread works, and thousands of small files come a second where GPUs encode."""
+_PLACE = ("lat", "lon", "city", "country")
 _FILES_PER_THREAD = 4  # in flight: enough that no thread waits, few enough that pixels stay a few megabytes
 
 _Array = TypeVar("_Array", NDArray[np.float32], NDArray[np.uint8])
@@ -271,13 +272,25 @@ class _ImageLoader:
         content_hash = self._hashed(data)
         read_seconds = time.perf_counter() - started
         if self._is_known(content_hash):
-            return LoadedFile(file, content_hash, seconds=LoadSeconds(read_seconds))
+            columns = self._columns_of_known(file, data)
+            return LoadedFile(file, content_hash, columns, seconds=LoadSeconds(read_seconds))
         try:
             return self._decode(file, data, content_hash, read_seconds)
         except ImageError as error:
             return LoadedFile(file, content_hash, error=error)
         except MemoryError:
             return LoadedFile(file, content_hash, error=ImageError("decode", "out of memory"))
+
+    def _columns_of_known(self, file: SourceFile, data: bytes) -> Mapping[str, Any]:
+        """Those columns of the row of a picture with a known vector that another file of its content may not share."""
+        if self._options.benchmark:
+            return {}
+        try:
+            facts = images.read_header_facts(data, max_pixels=self._options.max_pixels, places=self._options.places)
+        except (ImageError, MemoryError):
+            return {}
+        columns = self._columns_of_facts(file, facts)
+        return columns if self._options.places else {name: columns[name] for name in columns if name not in _PLACE}
 
     def _decode(self, file: SourceFile, data: bytes, content_hash: bytes, read_seconds: float) -> LoadedFile:
         gpu = self._gpu
@@ -307,7 +320,7 @@ class _ImageLoader:
         pixels = gpu.decoder.fit(data, (header.width, header.height), header.orientation)
         if pixels is None:
             return None
-        columns = _image_columns(header.width, header.height, header.facts, False)
+        columns = self._columns(file, header.width, header.height, header.facts, damaged=False)
         seconds = LoadSeconds(read_seconds)  # what the GPU needs it counts itself
         image_side = self._image_side()
         if not self._is_sampled(group, content_hash) or image_side.fast is None:
@@ -324,7 +337,7 @@ class _ImageLoader:
         fast = None if self._options.exact or self._options.benchmark else image_side.fast
         started = time.perf_counter()
         if fast is None:
-            image, columns = self._decode_exactly(data, image_side)
+            image, columns = self._decode_exactly(file, data, image_side)
             decoded_at = time.perf_counter()
             pixels = apply_transform(lambda: image_side.prepare(image))
             seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
@@ -339,7 +352,8 @@ class _ImageLoader:
         small = apply_transform(lambda: _resize(fast, decoded_image))
         seconds = LoadSeconds(read_seconds, decoded_at - started, time.perf_counter() - decoded_at)
         group = _group_of(decoded_image)
-        columns = _image_columns(decoded_image.width, decoded_image.height, decoded_image.facts, decoded_image.damaged)
+        width, height, damaged = decoded_image.width, decoded_image.height, decoded_image.damaged
+        columns = self._columns(file, width, height, decoded_image.facts, damaged=damaged)
         if not self._is_sampled(group, content_hash):
             return LoadedFile(file, content_hash, columns, small, group, seconds=seconds)
         started = time.perf_counter()
@@ -357,22 +371,29 @@ class _ImageLoader:
             images.probe(io.BytesIO(data), max_pixels=self._options.max_pixels)
             raise
 
-    def _decode_exactly(self, data: bytes, image_side: ImageSide) -> tuple["Image", Mapping[str, Any]]:
+    def _decode_exactly(
+        self, file: SourceFile, data: bytes, image_side: ImageSide
+    ) -> tuple["Image", Mapping[str, Any]]:
         """The picture, and those columns of its row that it gives."""
         limit, side = self._options.max_pixels, least_raw_side(image_side)
         if self._options.benchmark:
             image = images.decode_for_benchmark(data, max_pixels=limit, raw_side=side)
-            return image, _image_columns(*image.size, images.NOTHING_SAID, None)
+            return image, self._columns(file, *image.size, images.NOTHING_SAID, damaged=None)
         picture = images.decode(data, max_pixels=limit, raw_side=side, places=self._options.places)
-        return picture.image, _image_columns(picture.width, picture.height, picture.facts, picture.damaged)
+        columns = self._columns(file, picture.width, picture.height, picture.facts, damaged=picture.damaged)
+        return picture.image, columns
 
+    def _columns(
+        self, file: SourceFile, width: int, height: int, facts: images.PhotoFacts, *, damaged: bool | None
+    ) -> Mapping[str, Any]:
+        """Those columns of a row that the picture gives, and what stands beside it."""
+        return {"width": width, "height": height, "damaged": damaged, **self._columns_of_facts(file, facts)}
 
-def _image_columns(width: int, height: int, facts: images.PhotoFacts, damaged: bool | None) -> Mapping[str, Any]:
-    """Those columns of a row that the picture gives."""
-    position = facts.position
-    city, country = (None, None) if position is None else name_place(position.lat, position.lon)
-    named = {"city": city, "country": country}
-    return {"width": width, "height": height, "damaged": damaged, **facts.columns(), **named}
+    def _columns_of_facts(self, file: SourceFile, own: images.PhotoFacts) -> dict[str, Any]:
+        facts = merge_beside(file, own, places=self._options.places)
+        position = facts.position
+        city, country = (None, None) if position is None else name_place(position.lat, position.lon)
+        return {**facts.columns(), "city": city, "country": country}
 
 
 @dataclass(frozen=True, slots=True)

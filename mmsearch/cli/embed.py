@@ -71,6 +71,13 @@ def embed(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many new or changed files in this run.")] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files too: those with a leading dot.")] = False,
+    each_file: Annotated[
+        bool,
+        typer.Option(
+            "--each-file",
+            help="Every picture file by itself: raw data beside what was made of them, originals beside edited copies.",
+        ),
+    ] = False,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try again what an earlier run could not embed.")
     ] = False,
@@ -155,7 +162,7 @@ def embed(
         decode=decode,
         places=places,
     )
-    selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped)
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file)
     if dry_run:
         if ray:
             raise typer.BadParameter("it times a sample on this machine; leave --ray out", param_hint="--dry-run")
@@ -200,6 +207,11 @@ def _print(report: "EmbedReport") -> None:
         f"{images.deleted:,} deleted, {images.unchanged:,} unchanged"
         + (f"; {images.reused:,} had known content" if images.reused else "")
     )
+    if images.joined:
+        ended = f"; {images.merged:,} of them were pictures of their own before" if images.merged else ""
+        print(f"files     {images.joined:,} joined with another file of the same picture{ended}")
+    if images.passed_over:
+        print(f"passed    {images.passed_over:,} files and folders over, hidden or none of your pictures (--hidden)")
     if report.total_captions:
         print(
             f"captions  {report.total_captions:,} in the gallery: {captions.added:,} added, "

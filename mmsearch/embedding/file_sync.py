@@ -115,9 +115,12 @@ def embed_files(
     for name, recorder in recorders.items():
         if tasks := [task for task in plan.tasks if task.kind.name == name]:
             recorder.known = writer.gallery.content_hashes(name)
+        while tasks:
             run = executor.run_tasks(tasks, recorder, encoder, options, progress)
             skipped += run.skipped
             clock.join(run.clock)
+            tasks = recorder.take_instead()
+            plan.joined -= len(tasks)
     deleted = _delete_vanished(recorders, plan, options)
     counts = {
         name: ItemCounts(recorder.added, recorder.updated, recorder.copied, plan.unchanged[name], deleted[name])
@@ -157,7 +160,7 @@ def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: 
     for recorder in recorders.values():
         recorder.delete_broken()
     for root in plan.roots:
-        for table, rows in root.vanished.items():
+        for table, rows in (*root.vanished.items(), *root.clutter.items()):
             writer.delete(table, rows)
             deleted[table] += len(rows)
     writer.delete(SKIPPED.name, plan.vanished_skipped)
@@ -166,7 +169,7 @@ def _delete_vanished(recorders: Mapping[str, RowRecorder], plan: Plan, options: 
 
 def _count_images(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int, images: ItemCounts) -> ImageCounts:
     unknown = [file_and_reason for recorder in recorders.values() for file_and_reason in recorder.unknown]
-    written = sum(recorder.added + recorder.updated for recorder in recorders.values())
+    written = sum(recorder.added + recorder.updated + recorder.kept for recorder in recorders.values())
     return ImageCounts(
         added=images.added,
         updated=images.updated,
@@ -175,6 +178,9 @@ def _count_images(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int
         deleted=images.deleted,
         skipped=skipped - len(unknown) + sum(recorder.withdrawn for recorder in recorders.values()),
         still_skipped=plan.still_skipped,
+        merged=sum(recorder.merged for recorder in recorders.values()),
+        joined=plan.joined,
+        passed_over=plan.passed_over,
         in_gallery=written + plan.unchanged.total() + len(unknown),
         skipped_reasons=tuple(sum((recorder.reasons for recorder in recorders.values()), Counter[str]()).most_common()),
         unreadable=(*plan.unreadable, *unknown),

@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class RowRecorder:
             that cannot be listed.
         uncommitted: (row id, task, content hash, group) of pictures encoded by the fast way since the last commit.
         withdrawn: how many files changed before they could be encoded again; the next run takes them.
+        merged: how many items ended, since their files are of the same picture as another.
+        kept: how many did not, since that other holds no picture.
     """
 
     writer: GalleryWriter
@@ -73,6 +75,9 @@ class RowRecorder:
     reasons: Counter[str] = field(default_factory=Counter)
     uncommitted: list[tuple[int, Task, bytes, DecodeGroup]] = field(default_factory=list)
     withdrawn: int = 0
+    merged: int = 0
+    kept: int = 0
+    _instead: list[Task] = field(default_factory=list)
     _groups: dict[bytes, DecodeGroup] = field(default_factory=dict)
 
     @property
@@ -147,6 +152,9 @@ class RowRecorder:
                 self.unknown.append((task.file.location, error.reason))
                 continue
             self.reasons[error.reason] += 1
+            self.kept += len(task.joins)
+            if task.instead is not None and error.stage != "read":
+                self._instead.append(task.instead)
             file = task.file
             state: tuple[int | None, int | None, str | None] = loaded.file.size, loaded.file.mtime_ns, file.etag
             if error.stage == "read":
@@ -163,10 +171,15 @@ class RowRecorder:
             self.writer.append(SKIPPED.name, rows, replaces={SKIPPED.name: replaced})
         self._commit_if_due()
 
+    def take_instead(self) -> list[Task]:
+        """The tasks to be done instead of those that were skipped since the last call, see `Task.instead`."""
+        tasks, self._instead = self._instead, []
+        return tasks
+
     def delete_broken(self) -> None:
         """Replace the pictures that no longer decode by skipped rows."""
         if self.broken:
-            replaces = self._replaced([task for task, _ in self.broken])
+            replaces = self._replaced([replace(task, joins=()) for task, _ in self.broken])
             self.writer.append(SKIPPED.name, [row for _, row in self.broken], replaces=replaces)
 
     @contextlib.contextmanager
@@ -258,6 +271,7 @@ class RowRecorder:
 
     def _count(self, task: Task, content_hash: bytes) -> None:
         self.written.add(content_hash)
+        self.merged += len(task.joins)
         if task.replaces is None:
             self.added += 1
         else:
@@ -289,6 +303,9 @@ class RowRecorder:
     def _replaced(self, tasks: Sequence[Task]) -> dict[str, list[int]]:
         """The rows, by table, that the rows of these tasks replace."""
         return {
-            self.kind.name: [task.replaces for task in tasks if task.replaces is not None],
+            self.kind.name: [
+                *(task.replaces for task in tasks if task.replaces is not None),
+                *(row_id for task in tasks for row_id in task.joins),
+            ],
             SKIPPED.name: [task.replaces_skipped for task in tasks if task.replaces_skipped is not None],
         }

@@ -74,6 +74,8 @@ class ImageCounts:
     same content (moved, copied, touched). deleted: pictures whose files are gone. skipped: files that could not be
     embedded in this run; still_skipped: in an earlier run, and unchanged since. in_gallery: items of any kind that were
     found and are held. unreadable: (folder, reason) whose content is unknown. linked_folders: not followed.
+    joined: files that stand beside another of the same picture, see `mmsearch.sources.companions`. merged: pictures
+    that ended with that, since they were items before. passed_over: files and folders that are hidden, or clutter.
     """
 
     added: int = 0
@@ -87,6 +89,9 @@ class ImageCounts:
     skipped_reasons: tuple[tuple[str, int], ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     linked_folders: tuple[str, ...] = ()
+    joined: int = 0
+    merged: int = 0
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from mmsearch.embedding.parity import ParityCheck, Sample
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.items import NUMBERS
 from mmsearch.loader import DecodeGroup, LoadedFile
-from mmsearch.sources import Member
+from mmsearch.sources import Member, SourceFile
 from mmsearch.sync import Task
 
 __all__ = [
@@ -109,15 +109,23 @@ def decode_group_of(entry: LoadedTask) -> DecodeGroup:
     return entry.loaded.group
 
 
+_BESIDE = ("files", "files_state")
+"""Columns that say what stands beside a file, of kinds that have them."""
+
+
+def _describe_beside(file: SourceFile) -> tuple[list[str], bytes | None]:
+    return [other.file.path for other in file.beside], file.beside_state
+
+
 def make_row(entry: LoadedTask) -> Any:
     """Make the row of an item: a record of its kind."""
-    return entry.task.kind.row(**_file_columns(entry), **entry.loaded.columns)
+    return entry.task.kind.row(**{**entry.loaded.columns, **_file_columns(entry)})
 
 
 def copy_row(entry: LoadedTask, row: Any) -> Any:
     """Make the row of an item that has the content of `row`: the columns that depend on the content are copied."""
-    no_numbers = dict.fromkeys(name for name in NUMBERS if name in entry.task.kind.columns)
-    return replace(row, **(no_numbers | _file_columns(entry)))
+    of_file = dict.fromkeys(name for name in (*NUMBERS, *_BESIDE) if name in entry.task.kind.columns)
+    return replace(row, **{**of_file, **entry.loaded.columns, **_file_columns(entry)})
 
 
 def _file_columns(entry: LoadedTask) -> dict[str, Any]:
@@ -132,4 +140,5 @@ def _file_columns(entry: LoadedTask) -> dict[str, Any]:
         "etag": file.etag,
         "content_hash": entry.loaded.content_hash,
         **(file.numbers if isinstance(file, Member) else {}),
+        **(dict(zip(_BESIDE, _describe_beside(entry.task.file), strict=True)) if entry.task.file.beside else {}),
     }

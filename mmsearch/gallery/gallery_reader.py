@@ -41,6 +41,8 @@ class FileRows:
         names: file system strings relative to the root.
         sizes, times: bytes and mtime_ns, (n,); -1 where unknown.
         etags: of members of archives, see `sources.Container.etag`; None for most files on a disk.
+        beside_states: see `items.ImageRow.files_state`; None where nothing stands beside a file.
+        beside: the paths of the files that stand beside each.
     """
 
     row_ids: NDArray[np.int64]
@@ -48,6 +50,8 @@ class FileRows:
     sizes: NDArray[np.int64]
     times: NDArray[np.int64]
     etags: list[str | None]
+    beside_states: list[bytes | None]
+    beside: pa.ChunkedArray
 
 
 class Gallery:
@@ -217,10 +221,12 @@ class Gallery:
         import pyarrow.compute as pc
 
         columns = ["root_id", "path", "path_bytes", "bytes", "mtime_ns", "etag"]
+        has_beside = "files_state" in self.schema(table).names
+        columns += ["files_state", "files"] if has_beside else []
         pieces = [rows.filter(pc.equal(rows.column("root_id"), root_id)) for rows in self.scan(table, columns)]
         if not pieces:
             empty = np.empty(0, np.int64)
-            return FileRows(empty, [], empty, empty, [])
+            return FileRows(empty, [], empty, empty, [], [], pa.chunked_array([], pa.list_(pa.string())))
         rows = pa.concat_tables(pieces)
         return FileRows(
             tables.row_ids_of(rows),
@@ -228,6 +234,8 @@ class Gallery:
             rows.column("bytes").fill_null(-1).to_numpy(),
             rows.column("mtime_ns").fill_null(-1).to_numpy(),
             rows.column("etag").to_pylist(),
+            rows.column("files_state").to_pylist() if has_beside else [None] * rows.num_rows,
+            rows.column("files") if has_beside else pa.chunked_array([pa.nulls(rows.num_rows, pa.list_(pa.string()))]),
         )
 
     def rows_per_root(self, table: str) -> dict[int, int]:
@@ -308,6 +316,22 @@ class Gallery:
                     tables.row_ids_of(matching).tolist(), matching.column("root_id").to_pylist(), strict=True
                 )
         return same or alike
+
+    def rows_beside(self, path: str) -> list[tuple[int, int]]:
+        """(row id, root id) of the live images that this file, as `rows_at` names it, stands beside."""
+        import pyarrow.compute as pc
+
+        rows_found: list[tuple[int, int]] = []
+        wanted = composed(path)
+        for rows in self.scan(IMAGES.name, ["root_id", "files"]):
+            files = rows.column("files").combine_chunks()
+            if files.null_count == len(files):
+                continue
+            places = pc.list_parent_indices(files)
+            paths = composed_column(pa.chunked_array([pc.list_flatten(files)]))
+            matching = rows.take(pc.unique(places.filter(pc.equal(paths, wanted).combine_chunks())))
+            rows_found += zip(tables.row_ids_of(matching).tolist(), matching.column("root_id").to_pylist(), strict=True)
+        return rows_found
 
     def images_at(self, paths: Sequence[str]) -> list[tuple[int, int, str, int | None, int | None]]:
         """(row id, root id, path, width, height) of the live images under these paths, below any root; in one pass."""

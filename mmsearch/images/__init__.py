@@ -8,7 +8,7 @@ small one for a screen, `draw_jpeg` as a JPEG. Whatever a file contains, they re
     image_files  which files are images, within limits   exif       its tags
     decoding   the four ways in                          reasons    why a file gave no picture
     photo_facts, file_facts    what is known of it beside its pixels
-    xmp, raw_profiles          where that stands          showing    small, in the colours of its profile
+    xmp, takeout, raw_profiles where that stands          showing    small, in the colours of its profile
     file_signatures  what a file is that is none     mending    files that Pillow refuses, as it takes them
     raw, jxl   by other libraries (lazy)       truncated  of a JPEG what is there
     aperture   of an AVIF what is to be seen             tiff, directories   what Pillow does not know of TIFF
@@ -25,11 +25,14 @@ from mmsearch.images.decoding import (
     decode_for_benchmark,
     jpeg_header,
     probe,
+    read_header_facts,
 )
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
 from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
 from mmsearch.images.raw import LEAST_RAW_SIDE
 from mmsearch.images.showing import draw_jpeg, make_thumbnail
+from mmsearch.images.takeout import takeout_facts
+from mmsearch.images.xmp import xmp_facts
 
 __all__ = [
     "DATE_SOURCES",
@@ -48,6 +51,9 @@ __all__ = [
     "decode_for_benchmark",
     "jpeg_header",
     "probe",
+    "read_header_facts",
+    "takeout_facts",
+    "xmp_facts",
     "make_thumbnail",
     "draw_jpeg",
 ]

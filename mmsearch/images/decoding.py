@@ -24,7 +24,7 @@ from mmsearch.images.truncated import read_truncated
 
 __all__ = [
     *("Header", "JpegHeader", "DecodedImage", "StoredImage"),
-    *("decode", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe"),
+    *("decode", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe", "read_header_facts"),
 ]
 
 
@@ -204,6 +204,13 @@ def decode_fast(
                 )  # fmt: skip
         with _take_turn(image):
             return _decode(image, data, places)
+
+
+def read_header_facts(data: bytes, *, max_pixels: int = MAX_PIXELS, places: bool = False) -> PhotoFacts:
+    """What a file says of its picture beside the pixels, which are not decoded. Raises ImageError as `probe` does."""
+    with quietly():
+        image = open_image(io.BytesIO(data), max_pixels)
+        return read_facts(image, exif.read_exif(image, places=places), data, places=places)
 
 
 def decode_for_benchmark(data: bytes, *, max_pixels: int = MAX_PIXELS, raw_side: int = LEAST_RAW_SIDE) -> Image.Image:

@@ -30,7 +30,8 @@ class ImageRow(ItemRow):
         title: or the description, where there is none.
         keywords: what people have put on it.
         rating: 1 to 5, -1 for rejected.
-        files: the names of the other files that make up the same picture.
+        files: the paths of the other files that make up the same picture.
+        files_state: what tells whether these changed, see `sources.SourceFile.beside_state`.
     """
 
     width: Annotated[int | None, "int32"]
@@ -53,6 +54,7 @@ class ImageRow(ItemRow):
     keywords: list[str] | None = None
     rating: Annotated[int | None, "int32"] = None
     files: list[str] | None = None
+    files_state: bytes | None = None
 
 
 IMAGES = Kind(

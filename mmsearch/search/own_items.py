@@ -18,6 +18,7 @@ __all__ = ["row_named", "vector_at", "vector_of"]
 def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
     """The live picture of a row id, of a file, or of a path as the gallery says it. Raises QueryError unless it is one.
 
+    A file that stands beside another one, as raw data beside what was made of them, is that picture.
     A path that stands below several roots is told apart by naming its file.
     """
     if isinstance(named, int):
@@ -76,7 +77,7 @@ def _live(gallery: Gallery, row_id: int) -> int:
 
 
 def _rows_at(gallery: Gallery, path: str) -> list[tuple[int, int]]:
-    return read_consistently(gallery, lambda now: now.rows_at(IMAGES.name, shown(path)))
+    return read_consistently(gallery, lambda now: now.rows_at(IMAGES.name, shown(path)) or now.rows_beside(shown(path)))
 
 
 def _vector(gallery: Gallery, row_id: int) -> NDArray[np.float32]:

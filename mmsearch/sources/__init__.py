@@ -1,11 +1,20 @@
 """What can be embedded, on disks and in object stores: folders, single files, archives, lists of files, captions."""
 
-from mmsearch.sources.archives import ArchiveListing, container_form, cutting_of, list_container, refused_archive
+from mmsearch.sources.archives import (
+    ArchiveListing,
+    container_form,
+    cutting_of,
+    has_joined,
+    list_container,
+    refused_archive,
+)
 from mmsearch.sources.caption_files import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.caption_sidecars import read_sidecar_captions
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
+from mmsearch.sources.facts_beside import merge_beside
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
+from mmsearch.sources.named_files import join_named
 from mmsearch.sources.open_files import (
     MAX_FILE_BYTES,
     OpenFile,
@@ -17,12 +26,15 @@ from mmsearch.sources.open_files import (
 from mmsearch.sources.read_ahead import read_ahead
 from mmsearch.sources.selection import EVERYTHING, Selection
 from mmsearch.sources.source_files import (
+    JOINED,
     MEMBER,
+    Companion,
     Container,
     ContainerState,
     Member,
     SourceFile,
     file_in,
+    is_clutter,
     is_hidden,
     shown,
 )
@@ -30,8 +42,10 @@ from mmsearch.sources.source_files import (
 __all__ = [
     "MAX_FILE_BYTES",
     "EVERYTHING",
+    "JOINED",
     "MEMBER",
     "USUAL_NAMES",
+    "Companion",
     "Container",
     "ContainerState",
     "CaptionFile",
@@ -48,7 +62,11 @@ __all__ = [
     "container_of",
     "cutting_of",
     "file_in",
+    "has_joined",
+    "is_clutter",
     "is_hidden",
+    "join_named",
+    "merge_beside",
     "is_list",
     "list_container",
     "open_source_file",

@@ -9,7 +9,7 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,29 @@ from mmsearch.errors import SourceError
 from mmsearch.items import MEMBER, Span, kind_of_file
 from mmsearch.locations import url_of
 from mmsearch.sources import parquet
-from mmsearch.sources.source_files import Container, ContainerForm, Member, SourceFile, is_hidden, shown, sidecars
+from mmsearch.sources.companions import NOTHING_JOINED, Beside, Joined, join_names
+from mmsearch.sources.source_files import (
+    JOINED,
+    Container,
+    ContainerForm,
+    Member,
+    SourceFile,
+    is_clutter,
+    is_hidden,
+    join_files,
+    shown,
+)
 from mmsearch.stores import local_copy, require_file
 
-__all__ = ["ArchiveListing", "container_form", "cutting_of", "list_container", "member_names", "refused_archive"]
+__all__ = [
+    "ArchiveListing",
+    "container_form",
+    "cutting_of",
+    "has_joined",
+    "list_container",
+    "member_names",
+    "refused_archive",
+]
 
 _FORMS: dict[str, ContainerForm] = {".tar": "tar", ".zip": "zip", ".parquet": "parquet"}
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
@@ -37,7 +56,8 @@ class ArchiveListing:
     """What an archive holds. members: of equal names the last, which is what unpacking would leave.
 
     damaged: why it could not be read to its end, or at all; then what else it may have held is unknown.
-    repeated: how many names stood in it more than once. hidden: how many members were passed over as hidden.
+    repeated: how many names stood in it more than once. hidden, clutter, captions: how many members were passed over,
+    see `FolderWalk`.
     backslashed: how many were written as Windows writes paths, with backslashes; they are addressed with slashes.
     """
 
@@ -46,6 +66,8 @@ class ArchiveListing:
     damaged: str | None
     repeated: int
     hidden: int
+    clutter: int
+    captions: int
     backslashed: int
 
 
@@ -85,15 +107,16 @@ def refused_archive(name: str) -> str | None:
     return None
 
 
-def list_container(file: SourceFile, *, hidden: bool = False) -> ArchiveListing:
-    """The items in a container.
+def list_container(file: SourceFile, *, hidden: bool = False, apart: bool = False) -> ArchiveListing:
+    """The items in a container; of the files of one picture that to look at, see `SourceFile.beside`.
 
-    Passed over: folders, links, what accompanies a picture (`sidecars`), and hidden members unless `hidden`.
+    apart: pictures and films are never joined. Passed over: folders, links, captions beside a picture, and hidden
+    members and clutter unless `hidden`.
     Raises OSError where the archive cannot be read at all (permissions, a failing disk): what is in it is unknown.
     """
     list_entries = _lister(file)
     entries_by_name: dict[str, _ArchiveEntry] = {}
-    repeated = passed_over = 0
+    repeated = passed_over = clutter = 0
     damaged = None
     local_path = _local_path(file)
     try:
@@ -101,17 +124,57 @@ def list_container(file: SourceFile, *, hidden: bool = False) -> ArchiveListing:
             if is_hidden(entry.name) and not hidden:
                 passed_over += 1
                 continue
+            if not hidden and is_clutter(entry.name):
+                clutter += 1
+                continue
             repeated += entry.name in entries_by_name
             entries_by_name[entry.name] = entry
     except Damaged as error:
         damaged = str(error)
-    sidecar_names = sidecars(entries_by_name)
-    entries = [entry for name, entry in entries_by_name.items() if name not in sidecar_names]
-    container = _container(file, local_path, len(entries), complete=damaged is None)
-    members = tuple(_make_member(file, container, entry) for entry in entries)
-    return ArchiveListing(
-        container, members, damaged, repeated, passed_over, sum(entry.backslashed for entry in entries)
+    joined = (
+        _join_names(entries_by_name, apart=apart) if container_form(file.name) in ("tar", "zip") else NOTHING_JOINED
     )
+    left_out = joined.captions.union(other.name for beside in joined.beside.values() for other in beside)
+    entries = [entry for name, entry in entries_by_name.items() if name not in left_out]
+    container = _container(file, local_path, len(entries), complete=damaged is None, joined=_joins_pictures(joined))
+
+    def find(name: str) -> Member:
+        return _make_member(file, container, entries_by_name[name])
+
+    members = tuple(
+        join_files(find(entry.name), joined.beside[entry.name], find)
+        if entry.name in joined.beside
+        else _make_member(file, container, entry)
+        for entry in entries
+    )
+    backslashed = sum(entry.backslashed for entry in entries)
+    captions = len(joined.captions)
+    return ArchiveListing(container, members, damaged, repeated, passed_over, clutter, captions, backslashed)
+
+
+def _join_names(names: Iterable[str], *, apart: bool) -> Joined:
+    """`join_names` of the members of an archive, folder by folder."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, last = name.rpartition("/")
+        folders.setdefault(f"{folder}{slash}", []).append(last)
+    beside: dict[str, tuple[Beside, ...]] = {}
+    captions: set[str] = set()
+    for folder, inner in folders.items():
+        joined = join_names(inner, apart=apart)
+        captions.update(f"{folder}{name}" for name in joined.captions)
+        for best, others in joined.beside.items():
+            beside[f"{folder}{best}"] = tuple(replace(other, name=f"{folder}{other.name}") for other in others)
+    return Joined(beside, frozenset(captions))
+
+
+def has_joined(names: Iterable[str]) -> bool:
+    """Whether pictures among these members of an archive are to be joined with others."""
+    return _joins_pictures(_join_names(names, apart=False))
+
+
+def _joins_pictures(joined: Joined) -> bool:
+    return any(other.role in ("original", "raw", "film") for others in joined.beside.values() for other in others)
 
 
 def member_names(file: SourceFile) -> dict[str, Member]:
@@ -143,11 +206,11 @@ def _lister(file: SourceFile) -> "Callable[[str], Iterator[_ArchiveEntry]]":
     return _LISTERS[form] if cut is None else partial(_spans, cut)
 
 
-def _container(file: SourceFile, local_path: str, members: int, *, complete: bool) -> Container:
+def _container(file: SourceFile, local_path: str, members: int, *, complete: bool, joined: bool = False) -> Container:
     form = container_form(file.name) or "spans"
     copy = None if local_path == file.location else local_path
     state = file.size or 0, file.mtime_ns or 0
-    return Container(file.location, form, *state, members, complete, copy, cutting_of(file.name))
+    return Container(file.location, form, *state, members, complete, copy, JOINED if joined else cutting_of(file.name))
 
 
 class Damaged(Exception):

@@ -74,11 +74,6 @@ class Beside:
     name: str
     role: Role
 
-    @property
-    def is_picture(self) -> bool:
-        """Whether it can stand for the picture itself, where the better one cannot be read."""
-        return self.role in ("original", "raw")
-
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -96,8 +91,10 @@ class Joined:
 NOTHING_JOINED = Joined({}, frozenset())
 
 
-def join_names(names: Iterable[str]) -> Joined:
+def join_names(names: Iterable[str], *, apart: bool = False) -> Joined:
     """Join the names of the files in one folder.
+
+    apart: leave pictures and films by themselves; only what is said of a picture joins it.
 
     >>> joined = join_names(["IMG_1.JPG", "IMG_1.CR2", "IMG_1.CR2.xmp", "IMG_2.JPG"])
     >>> [(best, [each.name for each in others]) for best, others in joined.beside.items()]
@@ -107,7 +104,7 @@ def join_names(names: Iterable[str]) -> Joined:
     if not _maybe_joined(names):
         return NOTHING_JOINED
     suffixes = [_suffix(name) for name in names]
-    joiner = _Joiner()
+    joiner = _Joiner(apart=apart)
     by_role: dict[str, list[tuple[str, str]]] = {}
     for name, suffix in zip(names, suffixes, strict=True):
         by_role.setdefault(_ROLE.get(suffix, ""), []).append((name, suffix))
@@ -146,7 +143,8 @@ _ROLE = {
 class _Joiner:
     """Joins the files of a folder, those first that can be looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool) -> None:
+        self._apart = apart
         self._best_of: dict[str, str] = {}  # the name of any file of a picture -> the one to look at
         self._by_stem: dict[str, str] = {}  # the stem of any file that can be looked at -> the one to look at
         self._raw_takers: dict[str, str] = {}  # of those that raw data may join
@@ -165,7 +163,7 @@ class _Joiner:
     def add_rendered(self, files: Sequence[tuple[str, str]]) -> None:
         """Add what can be looked at, the usual formats first."""
         stems = {name: composed(_stem(name)) for name, _ in files}
-        originals = self._originals(files, stems)
+        originals = {} if self._apart else self._originals(files, stems)
         copies = set(originals.values())
         for name, suffix in sorted(files, key=lambda file: file[0] not in copies):
             stem = stems[name]
@@ -199,6 +197,7 @@ class _Joiner:
             stem = composed(_stem(name))
             shot = _PIXEL.match(stem)
             best = self._raw_takers.get(stem) or (shot and self._raw_takers.get(shot[1]))
+            best = None if self._apart else best
             self._keys.add(_key(composed(name)))
             if best:
                 self._join(best, name, "raw")
@@ -206,7 +205,7 @@ class _Joiner:
 
     def add_films(self, files: Sequence[tuple[str, str]]) -> None:
         """Add films, which join the still of a live photo. Others are none of ours."""
-        for name, _ in files:
+        for name, _ in () if self._apart else files:
             whole, stem = composed(name), composed(_stem(name))
             best = self._by_stem.get(stem) or self._by_stem.get(stem.removesuffix("_HEVC"))
             best = best or self._best_of.get(stem) or self._by_stem.get(whole)  # a.jpg.mp4; a.MP beside a.MP.jpg

@@ -16,7 +16,8 @@ class Selection:
     include, exclude: patterns as in a .gitignore file, held against the path relative to the root: `*.jpg` at any
     depth, `/2019` at the top, `raw/` a folder and all in it, `a/**/b`. A file has to match one of `include`, if there
     are any, and none of `exclude`. limit: at most so many new or changed files. hidden: those with a leading dot too.
-    retry_skipped: try again what an earlier run could not embed.
+    retry_skipped: try again what an earlier run could not embed. apart: every picture file is an item of its own, also
+    where several are of one shot.
 
     A run that looks at a part (include, exclude, limit) adds and updates; it never deletes.
     """
@@ -26,6 +27,7 @@ class Selection:
     limit: int | None = None
     hidden: bool = False
     retry_skipped: bool = False
+    apart: bool = False
 
     @property
     def partial(self) -> bool:

@@ -1,43 +1,58 @@
 """One file to embed: in a folder, or a member of an archive."""
 
+import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from mmsearch.cache import file_identity
 from mmsearch.items import MEMBER
 from mmsearch.locations import Location, Url
 from mmsearch.names import shown, stored_name
+from mmsearch.sources.companions import Beside, Role
 from mmsearch.stores import file_state, special_file
 
 __all__ = [
+    "JOINED",
     "MEMBER",
     "READ_WHOLE",
     "BytesAhead",
+    "Companion",
     "Container",
     "ContainerForm",
     "ContainerState",
     "Member",
     "SourceFile",
     "file_in",
+    "is_clutter",
     "is_hidden",
+    "join_files",
     "shown",
-    "sidecars",
+    "stem",
 ]
 
 ContainerForm: TypeAlias = Literal["tar", "zip", "parquet", "spans"]
 """How a container holds its items. spans: as the kind of the file cuts it."""
 
 _HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/)")
-_PICTURES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".heic", ".heif", ".avif", ".jxl", ".jp2"),
+# Folders of network drives, systems and programs: what was thrown away, and small copies of what is there.
+_CLUTTER_FOLDERS = re.compile(
+    r"(^|/)(?:@eaDir|#recycle|#snapshot|@Recycle|@Recently-Snapshot|\$RECYCLE\.BIN|RECYCLER|System Volume Information"
+    r"|lost\+found|__MACOSX|[^/]*\.lrdata|[^/]*\.cocatalog|[^/]*\.(?:photoslibrary|aplibrary)/(?!originals/|Masters/)[^/]+)/",
+    re.IGNORECASE,
 )
-_SIDECARS = (".txt", ".caption", ".json", ".cls", ".xmp", ".aae")
+# What systems and programs leave among the pictures.
+_CLUTTER_FILES = frozenset(
+    {
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "zbthumbnail.info"),
+        *("pspbrwse.jbf", "icon\r"),
+    }
+)
+_STATE_BYTES = 8
 
 
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
@@ -65,6 +80,7 @@ class SourceFile:
     version: what an object store says of its content, its ETag, or a file system where size and mtime are not to be
     trusted (`mmsearch.cache.file_identity`); that alone then tells whether it changed.
     ahead: its bytes, where they were read before they were asked for.
+    beside: the other files of the same picture, see `mmsearch.sources.companions`.
     """
 
     root: str
@@ -74,6 +90,7 @@ class SourceFile:
     refused: str | None = None
     version: str | None = None
     ahead: "BytesAhead | None" = field(default=None, compare=False, repr=False)
+    beside: "tuple[Companion, ...]" = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mtime_ns is not None and not _LEAST <= self.mtime_ns <= _MOST:
@@ -101,9 +118,37 @@ class SourceFile:
         """What tells, beside size and time, whether the file is unchanged."""
         return self.version
 
+    @property
+    def beside_state(self) -> bytes | None:
+        """What tells whether the files beside it are the same, and unchanged; None where there is none."""
+        if not self.beside:
+            return None
+        state = hashlib.blake2b(digest_size=_STATE_BYTES)
+        for other in sorted(self.beside, key=lambda each: each.file.name):
+            file = other.file
+            state.update(repr((file.name, file.size, file.version or file.mtime_ns, other.role)).encode())
+        return state.digest()
+
+    def instead(self, other: "Companion") -> "SourceFile":
+        """One of the files beside it in its place, with the rest beside that; this one is left out."""
+        return replace(other.file, beside=tuple(each for each in self.beside if each is not other))
+
     def without_bytes(self) -> "SourceFile":
         """A copy without the bytes read ahead: only the decoder needs them, and they would fill the memory."""
         return self if self.ahead is None else replace(self, ahead=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A file beside a picture: one more of the same. role: what it is to it."""
+
+    file: SourceFile
+    role: Role
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it can stand for the picture where the better file cannot be read."""
+        return self.role in ("original", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +179,8 @@ class Container:
 
 
 _CUT_SHORT = "cut"
+JOINED = "joined"
+"""`Container.cutting` of archives in which files of one picture were joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +198,9 @@ class ContainerState:
         size, members, *parts = [*(etag or "").split(":"), "", ""]
         return cls(size, members, next((part for part in parts if part != _CUT_SHORT), ""), _CUT_SHORT not in parts)
 
-    def is_of(self, size: int | None, cutting: str) -> bool:
-        """Whether the container had this size, and was cut in this way."""
-        return (self.size, self.cutting) == (str(size), cutting)
+    def is_of(self, size: int | None, cuttings: Collection[str]) -> bool:
+        """Whether the container had this size, and was cut in one of these ways."""
+        return self.size == str(size) and self.cutting in cuttings
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +218,9 @@ class Member(SourceFile):
     @property
     def etag(self) -> str | None:
         return self.container.etag if self.container else None
+
+
+_File = TypeVar("_File", bound=SourceFile)
 
 
 def file_in(root: Location, file: Location, *, identified: bool = False) -> SourceFile:
@@ -193,29 +243,19 @@ def is_hidden(name: str) -> bool:
     return _HIDDEN.search(name) is not None
 
 
-def sidecars(names: Iterable[str]) -> frozenset[str]:
-    """Find the names (of one folder, or with their folders) of files that accompany a picture and are none themselves.
+def is_clutter(name: str) -> bool:
+    """Whether a file, or a folder with a "/" at its end, is none of its owner's pictures: small copies and notes of
+    programs, and what was thrown away. Those with a leading dot are hidden, see `is_hidden`."""
+    folder, slash, last = name.rpartition("/")
+    return last.lower() in _CLUTTER_FILES or (slash != "" and _CLUTTER_FOLDERS.search(f"{folder}/") is not None)
 
-    `a.txt`, `a.json` and the like beside `a.jpg`; `a.jpg.xmp` too; and in the manner of webdataset `a.json` beside
-    `a.left.jpg`.
-    """
-    names = list(names)
-    candidates = [name for name in names if name.lower().endswith(_SIDECARS)]
-    if not candidates:
-        return frozenset()
-    known: set[str] = set()
-    for name in names:
-        if name.lower().endswith(_PICTURES):
-            known.update((name, stem(name), key(name)))
-    return frozenset(name for name in candidates if stem(name) in known or key(name) in known)
+
+def join_files(best: _File, others: Iterable[Beside], find: Callable[[str], SourceFile | None]) -> _File:
+    """A picture with the files beside it. find: the file of a name, None where there is none that can be opened."""
+    found = ((find(other.name), other.role) for other in others)
+    return replace(best, beside=tuple(Companion(file, role) for file, role in found if file is not None))
 
 
 def stem(name: str) -> str:
     """A name without its last suffix."""
     return os.path.splitext(name)[0]  # noqa: PTH122 - a string in, a string out, a million times
-
-
-def key(name: str) -> str:
-    """The key of a webdataset sample: a name up to the first dot of its last part."""
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{last.split('.', 1)[0]}"

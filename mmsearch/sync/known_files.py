@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.gallery import FileRows
-from mmsearch.sources import MEMBER, ContainerState, SourceFile, cutting_of, is_hidden
+from mmsearch.sources import JOINED, MEMBER, ContainerState, SourceFile, cutting_of, is_clutter, is_hidden
 
 __all__ = ["KnownFiles"]
 
@@ -14,30 +15,68 @@ __all__ = ["KnownFiles"]
 class KnownFiles:
     """The live rows of one table below one root, by name. Remembers which of them the run has seen again."""
 
-    def __init__(self, rows: FileRows) -> None:
+    def __init__(self, rows: FileRows, *, apart: bool = False) -> None:
+        """apart: whether the files of one picture are items of their own in this run."""
         self._rows = rows
+        self._joined = () if apart else (JOINED,)
         self._index_of = {name: index for index, name in enumerate(rows.names)}
         self._seen = np.zeros(len(rows.row_ids), bool)
         self._members: dict[str, list[int]] | None = None
+        self._beside_counts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self._seen)
 
     def find(self, file: SourceFile) -> tuple[int | None, bool]:
-        """The row id of a file, or None, and whether the file is unchanged since then. Marks the row as seen."""
+        """The row id of a file, or None, and whether the file, with those beside it, is unchanged since then. Marks the
+        row as seen."""
         index = self._index_of.get(file.name)
         if index is None:
             return None, False
         self._seen[index] = True
+        return int(self._rows.row_ids[index]), self._is_same(file, index)
+
+    def holds_unchanged(self, file: SourceFile) -> bool:
+        """Whether there is a row of a file as it is now."""
+        index = self._index_of.get(file.name)
+        return index is not None and self._is_same(file, index, alone=True)
+
+    def _is_same(self, file: SourceFile, index: int, *, alone: bool = False) -> bool:
+        if not alone and self._rows.beside_states[index] != file.beside_state:
+            return False
         if file.version is not None:
-            return int(self._rows.row_ids[index]), self._rows.etags[index] == file.version
+            return self._rows.etags[index] == file.version
         same = self._rows.sizes[index] == _or_minus_one(file.size) and self._rows.times[index] == _or_minus_one(
             file.mtime_ns
         )
         if same and file.etag is not None:
             stored_state, state = ContainerState.of(self._rows.etags[index]), ContainerState.of(file.etag)
             same = (stored_state.size, stored_state.cutting) == (state.size, state.cutting)
-        return int(self._rows.row_ids[index]), bool(same)
+        return bool(same)
+
+    def beside_names(self) -> list[str]:
+        """The paths of all files that stand beside others."""
+        return [path for paths in self._rows.beside.to_pylist() if paths for path in paths]
+
+    def count_beside(self, container: SourceFile) -> int:
+        """How many members of a container stand beside others."""
+        if self._beside_counts is None:
+            import pyarrow.compute as pc
+
+            counts = pc.fill_null(pc.list_value_length(self._rows.beside), 0).to_numpy()
+            self._beside_counts = np.asarray(counts, np.int64)
+        return sum(int(self._beside_counts[index]) for index in self._member_indices(container))
+
+    def member_names(self, container: SourceFile) -> list[str]:
+        """The names of the members of a container, as within it."""
+        mark = len(container.name) + len(MEMBER)
+        return [self._rows.names[index][mark:] for index in self._member_indices(container)]
+
+    def find_clutter(self) -> list[int]:
+        """Row ids of what was not seen since nothing of its kind is looked at any more, see `is_clutter`."""
+        indices = [int(index) for index in np.flatnonzero(~self._seen) if is_clutter(self._rows.names[index])]
+        self._seen[indices] = True
+        return [int(self._rows.row_ids[index]) for index in indices]
 
     def file_names(self) -> list[str]:
         """The names of all files, each once; of items in a container, the name of the container."""
@@ -89,7 +128,9 @@ class KnownFiles:
     def _is_current(self, container: SourceFile, index: int) -> bool:
         return bool(
             self._rows.times[index] == _or_minus_one(container.mtime_ns)
-            and ContainerState.of(self._rows.etags[index]).is_of(container.size, cutting_of(container.name))
+            and ContainerState.of(self._rows.etags[index]).is_of(
+                container.size, (cutting_of(container.name), *self._joined)
+            )
         )
 
 

@@ -1,7 +1,7 @@
 """Compares the files below a root with the gallery's rows: which are to be embedded, and which rows have vanished."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from mmsearch.errors import SourceError
@@ -18,6 +18,8 @@ from mmsearch.sources import (
     SourceFile,
     container_form,
     file_in,
+    has_joined,
+    join_named,
     list_container,
     refused_archive,
 )
@@ -32,12 +34,20 @@ _FILES_PER_REPORT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An item to embed. replaces, replaces_skipped: ids of the live rows that its new row replaces."""
+    """An item to embed.
+
+    Attributes:
+        replaces, replaces_skipped: ids of the live rows that its new row replaces.
+        joins: ids of the live rows of other files of the same picture, which end with that.
+        instead: what is to be embedded where this file holds no picture: another file of the same one.
+    """
 
     file: SourceFile
     root_id: int
     replaces: int | None
     replaces_skipped: int | None
+    joins: tuple[int, ...] = ()
+    instead: "Task | None" = None
 
     @property
     def kind(self) -> AnyKind:
@@ -52,6 +62,7 @@ class RootState:
     Attributes:
         live: how many live items it had.
         vanished: by table, the row ids of items that have no file any more.
+        clutter: by table, the row ids of items that are looked at no more, see `mmsearch.sources.is_clutter`.
         named: whether single files of it were named.
     """
 
@@ -59,6 +70,7 @@ class RootState:
     folder: Location
     live: int
     vanished: dict[str, list[int]]
+    clutter: dict[str, list[int]]
     named: bool
 
     @property
@@ -75,6 +87,9 @@ class Plan:
         candidates: how many items were found.
         unchanged: how many of them are unchanged, by kind.
         still_skipped: how many of them were skipped before and are unchanged.
+        joined: how many files stand beside others of the same picture.
+        passed_over: how many files and folders were passed over: hidden, or clutter.
+        captions: how many files beside pictures are none of theirs, but may be read as captions.
         vanished_skipped: row ids of skipped rows that have no file any more.
         unreadable: (folder or file, reason).
         linked_folders: links to folders, which are not followed.
@@ -86,6 +101,9 @@ class Plan:
     unchanged: Counter[str] = field(default_factory=Counter)
     still_skipped: int = 0
     candidates: int = 0
+    joined: int = 0
+    passed_over: int = 0
+    captions: int = 0
     vanished_skipped: list[int] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
@@ -115,15 +133,19 @@ def plan_root(
     planner.plan_everything()
     plan.unreadable += [(str(root.folder / name), reason) for name, reason in planner.unknown]
     plan.linked_folders += [str(root.folder / folder) for folder in planner.walk.linked_folders]
+    plan.passed_over += planner.walk.hidden + planner.walk.clutter
+    plan.captions += planner.walk.captions
+    clutter = planner.find_clutter()
     vanished = planner.find_vanished()
-    plan.vanished_skipped += vanished.pop(SKIPPED.name)
-    plan.roots.append(RootState(root.root.id, root.folder, planner.live, vanished, named=root.files is not None))
+    plan.vanished_skipped += [*clutter.pop(SKIPPED.name), *vanished.pop(SKIPPED.name)]
+    named = root.files is not None
+    plan.roots.append(RootState(root.root.id, root.folder, planner.live, vanished, clutter, named=named))
     if not prune:
         found_nothing = plan.candidates == candidates_before and not planner.unknown
         if found_nothing and (root.files is None or selection.partial):
             _refuse_empty(root.folder, planner.walk, planner.live, selection)
         # A vanished file may be a new one, moved. Only vanished rows beyond the number of new files are sure deletes.
-        new_files = sum(task.replaces is None for task in plan.tasks[first_task:])
+        new_files = sum(task.replaces is None and not task.joins for task in plan.tasks[first_task:])
         if needs_prune(sum(map(len, vanished.values())) - new_files, planner.live):
             lost = sum(count_lost(gallery, table, rows) for table, rows in vanished.items())
             check_prune(root.folder, lost - new_files, planner.live)
@@ -137,16 +159,19 @@ class _RootPlanner:
     ) -> None:
         self._root, self._plan, self._selection, self._progress = root, plan, selection, progress
         self.items = {
-            kind.name: KnownFiles(gallery.files(kind.name, root.root.id)) for kind in kinds() if kind.files is not None
+            kind.name: KnownFiles(gallery.files(kind.name, root.root.id), apart=selection.apart)
+            for kind in kinds()
+            if kind.files is not None
         }
         self.live = sum(map(len, self.items.values()))
-        self.skipped = KnownFiles(gallery.files(SKIPPED.name, root.root.id))
+        self.skipped = KnownFiles(gallery.files(SKIPPED.name, root.root.id), apart=selection.apart)
         self._tables = {**self.items, SKIPPED.name: self.skipped}
         self._wants, self._excludes = selection.wants(), selection.excludes()
         self.walk = FolderWalk(
             root.folder,
             avoid=gallery.path,
             hidden=selection.hidden,
+            apart=selection.apart,
             enters=lambda folder: not self._excludes(f"{folder}/"),
         )
         self.walked = root.files is None and root.root.whole
@@ -162,9 +187,9 @@ class _RootPlanner:
             if container_form(file.name) and file.size is not None:
                 if not self._excludes(file.name):
                     self._plan_container(file)
-            elif self._wants(file.name):
+            elif (chosen := self._choose(file)) is not None:
                 reason = refused_archive(file.name)
-                self._plan_file(file if reason is None else replace(file, refused=reason))
+                self._plan_file(chosen if reason is None else replace(chosen, refused=reason))
         self.unknown += self.walk.unreadable
 
     def find_vanished(self) -> dict[str, list[int]]:
@@ -176,6 +201,12 @@ class _RootPlanner:
         unknown, hidden = [name for name, _ in self.unknown], self._selection.hidden or not self.walked
         return {name: known.find_unseen(unknown, hidden=hidden) for name, known in self._tables.items()}
 
+    def find_clutter(self) -> dict[str, list[int]]:
+        """By table, the row ids of items that are looked at no more. To be called before `find_vanished`."""
+        if self._selection.partial or self._selection.hidden or not self.walked:
+            return {name: [] for name in self._tables}
+        return {name: known.find_clutter() for name, known in self._tables.items()}
+
     @property
     def _has_enough(self) -> bool:
         limit = self._selection.limit
@@ -185,11 +216,44 @@ class _RootPlanner:
         folder = self._root.folder
         if self.walked:
             yield from self.walk
+        elif self._root.identified:  # the pictures of a benchmark are what its annotations name, and no other
+            yield from (file_in(folder, file, identified=True) for file in self._root.files or ())
         elif self._root.files is not None:
-            yield from (file_in(folder, file, identified=self._root.identified) for file in self._root.files)
+            named = [file_in(folder, file) for file in self._root.files]
+            held = {name for known in self.items.values() for name in (*known.file_names(), *known.beside_names())}
+            yield from self._join({file.name: file for file in named}, held)
         else:  # a root of named files: those that are still there
-            names = dict.fromkeys(name for known in self._tables.values() for name in known.file_names())
-            yield from (file for name in names if (file := file_in(folder, folder / name)).size is not None)
+            tables = self._tables.values()
+            names = dict.fromkeys(name for known in tables for name in (*known.file_names(), *known.beside_names()))
+            there = {name: file for name in names if (file := file_in(folder, folder / name)).size is not None}
+            yield from self._join(there, ())
+
+    def _join(self, files: Mapping[str, SourceFile], held: Collection[str]) -> Iterator[SourceFile]:
+        """Named files, those of one picture as one."""
+        folder = self._root.folder
+
+        def find(name: str) -> SourceFile:
+            return files.get(name) or file_in(folder, folder / name)
+
+        return join_named(folder, files, held, find, apart=self._selection.apart)
+
+    def _choose(self, file: SourceFile) -> SourceFile | None:
+        """Of the files of one picture the best that is selected and can be read, as far as that is known; the best that
+        is selected where none can; None where none is selected."""
+        if not file.beside:
+            return file if self._wants(file.name) else None
+        candidates = [file, *(file.instead(other) for other in file.beside if other.is_picture)]
+        selected = [candidate for candidate in candidates if self._wants(candidate.name)]
+        if len(selected) < 2:
+            return next(iter(selected), None)
+        known_unreadable = [] if self._selection.retry_skipped else [*map(self.skipped.holds_unchanged, selected)]
+        if not any(known_unreadable) or all(known_unreadable):
+            return selected[0]
+        first = known_unreadable.index(False)
+        chosen, unreadable = selected[first], {candidate.name for candidate in selected[:first]}
+        for candidate in selected[:first]:
+            self._plan_file(replace(candidate, beside=()))
+        return replace(chosen, beside=tuple(each for each in chosen.beside if each.file.name not in unreadable))
 
     def _plan_file(self, file: SourceFile) -> None:
         plan = self._plan
@@ -199,12 +263,24 @@ class _RootPlanner:
         kind = kind_of_file(file.name).name
         item_row, is_unchanged = self.items[kind].find(file)
         skipped_row, is_still_skipped = self.skipped.find(file)
-        if item_row is not None and is_unchanged:
+        joined_rows = (self.items[kind].find(other.file)[0] for other in file.beside)
+        joins = tuple(row for row in joined_rows if row is not None)
+        plan.joined += len(file.beside)
+        if item_row is not None and is_unchanged and not joins:
             plan.unchanged[kind] += 1
         elif skipped_row is not None and is_still_skipped and not self._selection.retry_skipped:
             plan.still_skipped += 1
         elif not self._has_enough:
-            plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row))
+            instead = None if joins else self._instead(file)
+            plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row, joins, instead))
+
+    def _instead(self, file: SourceFile) -> Task | None:
+        """The task of the next file that could stand for a picture."""
+        others = (file.instead(other) for other in file.beside if other.is_picture)
+        other = next((other for other in others if self._wants(other.name)), None)
+        if other is None:
+            return None
+        return Task(other, self._root.root.id, None, self.skipped.find(other)[0], (), self._instead(other))
 
     def _plan_container(self, file: SourceFile) -> None:
         plan, former = self._plan, self._state_of_container(file)
@@ -214,9 +290,10 @@ class _RootPlanner:
             plan.unchanged.update(unchanged)
             plan.still_skipped += skipped
             plan.candidates += sum(unchanged.values()) + skipped
+            plan.joined += sum(known.count_beside(file) for known in self.items.values())
         else:
             try:
-                listing = list_container(file, hidden=self._selection.hidden)
+                listing = list_container(file, hidden=self._selection.hidden, apart=self._selection.apart)
             except OSError as error:
                 self._add_unknown(file, error.strerror or str(error))
                 return
@@ -232,10 +309,15 @@ class _RootPlanner:
                 f"{file.location} holds {listing.backslashed} names with backslashes; they stand here with slashes"
             )
         self.walk.hidden += listing.hidden
+        self.walk.clutter += listing.clutter
+        self.walk.captions += listing.captions
         for member in listing.members:
             # Of an archive members are chosen by their own names; of a file that is cut, none or all.
-            if self._wants(file.name if listing.container.form == "spans" else member.name):
-                self._plan_file(member)
+            if listing.container.form == "spans":
+                if self._wants(file.name):
+                    self._plan_file(member)
+            elif (chosen := self._choose(member)) is not None:
+                self._plan_file(chosen)
         if listing.damaged is not None:
             # Items that it held before and that cannot be read now are unknown, not vanished.
             self._mark_members_seen(file)
@@ -252,6 +334,8 @@ class _RootPlanner:
         whole = next((state for state, count in states if state.members == str(count)), None)
         if whole is None:
             return None
+        if not self._selection.apart and whole.cutting == "" and self._holds_joined(file):
+            return None  # listed before files of one picture were joined
         if whole.complete:
             return False
         skipped_row, is_still_skipped = self.skipped.find(file)
@@ -260,6 +344,11 @@ class _RootPlanner:
         self._plan.still_skipped += 1
         self._plan.candidates += 1
         return True
+
+    def _holds_joined(self, file: SourceFile) -> bool:
+        if container_form(file.name) not in ("tar", "zip"):
+            return False
+        return has_joined(name for known in self._tables.values() for name in known.member_names(file))
 
     def _mark_members_seen(self, file: SourceFile) -> None:
         for known in self._tables.values():
@@ -281,8 +370,8 @@ def _refuse_empty(folder: Location, walk: FolderWalk, live: int, selection: Sele
         )
     if live:
         hints.append(f"its {live:,} pictures stay in the gallery; if they are meant to leave it, add --prune")
-    if walk.hidden:
-        hints.append(f"{walk.hidden} hidden files or folders were passed over; --hidden takes them in")
+    if passed_over := walk.hidden + walk.clutter:
+        hints.append(f"{passed_over} hidden files or folders were passed over; --hidden takes them in")
     if walk.linked_folders:
         hints.append(f"{len(walk.linked_folders)} links to folders are not followed; name the folders themselves")
     raise SourceError(f"no files in {folder}" + (f" ({'; '.join(hints)})" if hints else ""))
