@@ -348,6 +348,12 @@ def test_positions_only_where_they_are_asked_for(tmp_path: Path, fake: FakeEncod
     folder = write(tmp_path / "photos", {"a.jpg": picture(1), "a.jpg.json": json.dumps(place).encode()})
     sync(folder, fake)
     assert rows(folder)["a.jpg"]["lat"] is None
+    (folder / "a.jpg.json").write_bytes(json.dumps({**place, "description": "Lisbon"}).encode())
+    embed([folder], gallery=tmp_path / "g", encoder=fake, options=EmbedOptions(places=True))
+    assert (rows(folder)["a.jpg"]["lat"], rows(folder)["a.jpg"]["title"]) == (38.7, "Lisbon")
+    (folder / "a.jpg.json").write_bytes(json.dumps({**place, "description": "Lisbon again"}).encode())
+    sync(folder, fake)
+    assert (rows(folder)["a.jpg"]["lat"], rows(folder)["a.jpg"]["title"]) == (38.7, "Lisbon again")  # it stays
 
 
 def test_a_camera_says_when_before_takeout_does(tmp_path: Path, fake: FakeEncoder) -> None:
