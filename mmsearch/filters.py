@@ -74,6 +74,7 @@ _BOUNDED_FUNCTIONS = frozenset(
         *("now", "today", "current_date", "current_timestamp", "get_current_timestamp", "epoch", "epoch_ms"),
         *("strftime", "strptime", "to_years", "to_months", "to_weeks", "to_days", "to_hours", "to_minutes"),
         *("to_seconds", "list_contains", "list_has", "array_contains", "array_has", "radians", "degrees"),
+        *("sin", "cos", "asin"),
     }
 )
 """What a filter of a stranger may use: functions whose work and whose result are bounded by what they are given, and no

@@ -107,6 +107,13 @@ def ask(world: World, mmsearch: Command, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 NO_BYTES = {"path_bytes": None, "file_bytes": None}  # of names that are text
+NO_FACTS = dict.fromkeys(
+    [
+        *("taken_from", "utc_offset", "camera", "lens", "lat", "lon", "city", "country", "title", "keywords", "rating"),
+        "files",
+    ]
+)
+"""What drawn postcards do not say of themselves."""
 
 
 def unit(vector: Vector) -> Vector:
@@ -130,7 +137,16 @@ def as_jsonl(world: World, hits: Sequence[tuple[int, float]]) -> list[dict[str, 
         path = str(file.relative_to(file.parents[1]))
         found = {"rank": rank, "score": pytest.approx(score, abs=2e-6), "row_id": row, "path": path, "file": str(file)}
         records.append(
-            {**found, "width": width, "height": height, "taken_at": None, "gone": False, "damaged": False, **NO_BYTES}
+            {
+                **found,
+                "width": width,
+                "height": height,
+                "taken_at": None,
+                "gone": False,
+                "damaged": False,
+                **NO_BYTES,
+                **NO_FACTS,
+            }
         )
     return records
 
@@ -264,12 +280,11 @@ def test_each_format_whole(world: World, ask: Callable[..., str]) -> None:
     assert whole("trec") == "".join(lines)
     lines = [
         f"{record['rank']},{score},{record['row_id']},{record['path']},{record['file']},"
-        f"{record['width']},{record['height']},,false,false,,\n"
+        f"{record['width']},{record['height']},,false,false,,{',' * len(NO_FACTS)}\n"
         for record, score in zip(records, scores, strict=True)
     ]
-    assert whole(
-        "csv"
-    ) == "rank,score,row_id,path,file,width,height,taken_at,gone,damaged,path_bytes,file_bytes\n" + "".join(lines)
+    header = ["rank,score,row_id,path,file,width,height,taken_at,gone,damaged,path_bytes,file_bytes", *NO_FACTS]
+    assert whole("csv") == ",".join(header) + "\n" + "".join(lines)
     lines = [json.dumps(record | {"score": score}) + "\n" for record, score in zip(records, scores, strict=True)]
     assert whole("jsonl") == "".join(lines)
 

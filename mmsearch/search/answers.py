@@ -78,7 +78,8 @@ def why_nothing(query: Query, best: float | None, *, chance: float | None, left_
     if chance is not None and query.min_probability is not None:
         least = f"{query.min_probability:g}"
         return f"no hit is relevant with a chance of {least} or more; the best has {chance:.2g}"
-    if query.where is not None:
+    if query.where is not None or query.near is not None:
         other = "other " if left_out else ""
-        return f"the filter admits none of the {items:,} {other}{query.nouns}: {query.where}"
+        asked = " and ".join(filter(None, [query.where, query.near and f"near {query.near}"]))
+        return f"the filter admits none of the {items:,} {other}{query.nouns}: {asked}"
     return f"the gallery holds no other {query.nouns}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours
-from mmsearch.gallery import Gallery
+from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import BOTH, IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
@@ -37,6 +37,7 @@ from mmsearch.search.encoding import (
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
 from mmsearch.search.mixed import by_table, merge_answers
+from mmsearch.search.near import NO_PLACES, knows_places, remark_on
 from mmsearch.search.own_items import row_named, vector_at, vector_of
 from mmsearch.search.probable import add_probabilities, chances_for
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart, VectorPart
@@ -198,6 +199,8 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -
     require_items(gallery, query.table)
     if query.where is not None:
         retriever.check_filter(query.table, query.where)
+    if query.near is not None and (remark := remark_on(query.near)) is not None:
+        asked.remarks.append(remark)
     scores = retriever.scores(query.table)
     asked.alpha = alpha_for(query, scores)
     asked.chances = chances_for(query, scores, asked.alpha)
@@ -260,7 +263,7 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
     while looking:
         alike: dict[tuple[str, str | None, int, float], list[_PendingQuery]] = {}
         for one, look in looking.items():
-            alike.setdefault((one.query.table, one.query.where, look, one.alpha), []).append(one)
+            alike.setdefault((one.query.table, one.query.filter, look, one.alpha), []).append(one)
         looking = {}
         for (table, where, look, alpha), group in alike.items():
             asked_vectors = np.stack([vectors[one] for one in group])
@@ -340,12 +343,14 @@ class _Chain:
             return Worth(probability=float(asked.chances.of_any(best, others.searched)[0]))
         general = self._table_scores.record.general if self._table_scores is not None else ()
         (part, *more) = asked.query.parts
-        if not general or more or asked.alpha or asked.query.where is not None or not isinstance(part, TextPart):
+        if not general or more or asked.alpha or asked.query.filter is not None or not isinstance(part, TextPart):
             return NOTHING_KNOWN
         return Worth(above_general=float(np.searchsorted(general, best[0])) / len(general))
 
     def _why_nothing(self, retrieved: Candidates) -> str:
         own_rows, query = self._asked.own_rows, self._asked.query
+        if query.near is not None and not read_consistently(self._gallery, knows_places):
+            return NO_PLACES
         others = retrieved.kept(~np.isin(retrieved.row_ids, own_rows))
         best = chance = None
         if len(others):

@@ -125,7 +125,8 @@ class OpenGallery:
         lines = []
         for each in by_table(query, self.gallery):
             alpha = alpha_for(each, self.retriever.scores(each.table))
-            lines.append(self.retriever.plan(each.table, k=each.wanted, where=each.where, options=options, alpha=alpha))
+            searched = self.retriever.plan(each.table, k=each.wanted, where=each.filter, options=options, alpha=alpha)
+            lines.append(searched)
         return lines
 
     def search(

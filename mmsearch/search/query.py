@@ -18,6 +18,7 @@ from mmsearch.budget import TEXT_CHARACTERS
 from mmsearch.errors import QueryError
 from mmsearch.items import BOTH, DEFAULT_KIND, askable, kind
 from mmsearch.names import is_unicode, shown
+from mmsearch.search.near import filter_near, require_positions
 
 __all__ = [
     "CORRECTIONS",
@@ -107,6 +108,8 @@ class Query:
         table: among what: a kind of item by its name, or `BOTH`.
         templates: each text is put into each of these in the place of {}, and the mean of the unit vectors counts.
         where: an SQL expression over the columns of the table; only rows for which it is true are looked at.
+        near: only pictures that were taken near a place are looked at: "Lisbon 20km", "38.72,-9.14 20km", "Paris, US 5
+            miles". Of several places of a name the largest.
         min_score: hits that score less are left out.
         min_probability: hits that are relevant with less of a chance are left out; the gallery has to be calibrated.
         distinct: hits with at least this cosine to a better hit (or to an item that is asked with) are left out.
@@ -125,6 +128,7 @@ class Query:
     table: str = DEFAULT_KIND.name
     templates: Sequence[str] = ()
     where: str | None = None
+    near: str | None = None
     min_score: float | None = None
     min_probability: float | None = None
     distinct: float | None = None
@@ -160,6 +164,8 @@ class Query:
         for name, value, words in (("correct", self.correct, CORRECTIONS), ("sort", self.sort, SORTS)):
             if value not in words:
                 raise QueryError(f"{name} of a query is {value!r}; it is one of {', '.join(words)}")
+        if self.near is not None:
+            require_positions(self.table)
         if self.table == BOTH and self.sort != "rank":
             raise QueryError(f"items of several kinds are not sorted by {self.sort}; look among one kind: --in images")
         if not self.title:
@@ -169,6 +175,11 @@ class Query:
     def of(cls, text: str, k: int = 10) -> "Query":
         """The k best images for a text."""
         return cls([TextPart(text)], k=k)
+
+    @property
+    def filter(self) -> str | None:
+        """What admits rows, as one SQL expression: `where` and `near`. Raises QueryError where that is no place."""
+        return filter_near(self.where, self.near)
 
     @property
     def wanted(self) -> int:
@@ -191,6 +202,7 @@ class Query:
             *(["by how far each stands out among its kind"] if self.table == BOTH else []),
             *(f'in "{template}"' for template in self.templates),
             *([f"where {self.where}"] if self.where else []),
+            *([f"near {self.near}"] if self.near else []),
             *([f"score at least {self.min_score:g}"] if self.min_score is not None else []),
             *([f"probability at least {self.min_probability:g}"] if self.min_probability is not None else []),
             *(["newest first, of what is likely relevant"] if self.sort == "date" else []),
@@ -248,6 +260,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "table": (str,),
     "templates": (list,),
     "where": (str, type(None)),
+    "near": (str, type(None)),
     "min_score": (float, int, type(None)),
     "min_probability": (float, int, type(None)),
     "distinct": (float, int, type(None)),

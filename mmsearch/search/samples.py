@@ -7,6 +7,7 @@ from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.hits import Hit
+from mmsearch.search.near import filter_near
 from mmsearch.search.open_gallery import OpenGallery
 
 __all__ = ["sample", "sample_captions"]
@@ -14,16 +15,20 @@ __all__ = ["sample", "sample_captions"]
 _LOOKED_AT = 48  # captions, of which the shortest are taken
 
 
-def sample(opened: OpenGallery, n: int, *, where: str | None = None) -> list[Hit]:
+def sample(opened: OpenGallery, n: int, *, where: str | None = None, near: str | None = None) -> list[Hit]:
     """At most n pictures, spread evenly over the gallery or over what a filter admits; the same for the same version.
 
-    Their score is 0: nothing was asked. Raises FilterError.
+    Their score is 0: nothing was asked. near: see `Query`.
+    Raises FilterError, QueryError.
     """
+    if where is not None:
+        opened.retriever.check_filter(IMAGES.name, where)
+    admitted_by = filter_near(where, near)
 
     def spread(now: Gallery) -> NDArray[np.int64]:
-        if where is None:
+        if admitted_by is None:
             return _spread(_all(now, IMAGES.name), n)
-        return _spread(opened.retriever.admitted(now, IMAGES.name, where), n)
+        return _spread(opened.retriever.admitted(now, IMAGES.name, admitted_by), n)
 
     some = read_consistently(opened.gallery, spread)
     return opened.hits(Neighbours(some[None], np.zeros((1, len(some)))), IMAGES.name)[0] if some.size else []

@@ -94,6 +94,9 @@ class QueryBody(_Message):
     where: str | None = Field(
         None, max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the table."
     )
+    near: str | None = Field(
+        None, max_length=200, description='Only pictures that were taken near a place, as "Lisbon 20km".'
+    )
     min_score: float | None = Field(None, ge=-1, le=1)
     min_probability: float | None = Field(None, ge=0, le=1, description="The gallery has to be calibrated.")
     distinct: bool | float | None = Field(

@@ -63,7 +63,8 @@ class QueryThreads:
         loop = asyncio.get_running_loop()
         waiting = [_WaitingQuery(query, loop.create_future()) for query in queries]
         for each in waiting:
-            may_take_long = each.query.where is not None or each.query.distinct is not None
+            query = each.query
+            may_take_long = any(value is not None for value in (query.where, query.near, query.distinct))
             (self._slow if may_take_long else self._quick).put(each)
         answers: list[bytes | MmsearchError] = []
         try:

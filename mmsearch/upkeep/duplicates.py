@@ -8,6 +8,7 @@ within seconds and are near to each other.
 
 import itertools
 import os
+import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
@@ -19,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
-from mmsearch.errors import ImageError
+from mmsearch.errors import ImageError, MmsearchWarning, QueryError
 from mmsearch.gallery import Gallery, read_consistently, sample_rows
 from mmsearch.images.likeness import Likeness, alike_pairs, same_picture, sharpness
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.names import real_name
 from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.search.near import NO_PLACES, filter_near, knows_places, remark_on
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.sources import read_location
 from mmsearch.workers import Overdue, Workers
@@ -106,23 +108,34 @@ def duplicates(
     gallery: _Path | None = None,
     *,
     where: str | None = None,
+    near: str | None = None,
     burst_seconds: float = 3.0,
     quick: bool = False,
     progress: ProgressCallback = quiet,
 ) -> DuplicatesReport:
     """Group the pictures of a gallery that show the same. Files are read, and none is touched.
 
-    where: an SQL expression; then only pictures that it admits. burst_seconds: at most between two pictures of a burst;
-    0 for no bursts. quick: read only pictures whose vectors are near to those of others; what the model sees
-    otherwise when it is turned or in other colours may be missed. Raises GalleryError, FilterError, StoreError.
+    where: an SQL expression; then only pictures that it admits. near: only those taken near a place, as "Lisbon 20km".
+    burst_seconds: at most between two pictures of a burst; 0 for no bursts. quick: read only pictures whose vectors are
+    near to those of others; what the model sees otherwise when it is turned or in other colours may be missed.
+
+    Raises GalleryError, QueryError, StoreError.
     """
     opened = open_gallery(gallery)
+    if near is not None:
+        if not read_consistently(opened.gallery, knows_places):
+            raise QueryError(NO_PLACES)
+        if (remark := remark_on(near)) is not None:
+            warnings.warn(remark, MmsearchWarning, stacklevel=2)
+        if where is not None:
+            opened.retriever.check_filter(IMAGES.name, where)
+        where = filter_near(where, near)
     pictures = read_consistently(opened.gallery, lambda now: _pictures(opened, now, where))
     threshold = _near(opened.gallery) if len(pictures) > _FEW else -1.0
     reader = _Reader(pictures, progress)
     identical = _identical(pictures)
-    near = _near_pairs(opened, where, pictures, identical.firsts(), threshold, progress)
-    same = _same(reader, identical, near, progress, quick=quick)
+    pairs = _near_pairs(opened, where, pictures, identical.firsts(), threshold, progress)
+    same = _same(reader, identical, pairs, progress, quick=quick)
     groups = []
     for members in same.groups():
         is_one_file = len({identical.first(member) for member in members}) == 1

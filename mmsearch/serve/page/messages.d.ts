@@ -248,6 +248,8 @@ export interface QueryBody {
   table?: "images" | "captions" | "both";
   /** An SQL expression over the columns of the table. */
   where?: string | null;
+  /** Only pictures that were taken near a place, as "Lisbon 20km". */
+  near?: string | null;
   min_score?: number | null;
   /** The gallery has to be calibrated. */
   min_probability?: number | null;

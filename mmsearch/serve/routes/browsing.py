@@ -28,6 +28,11 @@ _Where = Annotated[
 ]
 
 
+_Near = Annotated[
+    str | None, Query(max_length=200, description='Only pictures that were taken near a place, as "Lisbon 20km".')
+]
+
+
 def browsing_routes(service: Service) -> APIRouter:
     """GET /api/sample, /api/pictures/{picture}/thumbnail."""
     router = APIRouter(prefix="/api", tags=["looking"])
@@ -35,9 +40,9 @@ def browsing_routes(service: Service) -> APIRouter:
     @router.get(
         "/sample", response_model=SampleBody, responses=BAD_REQUEST, summary="Pictures from all over the gallery"
     )
-    async def some(n: Annotated[int, Query(ge=1, le=200)] = 60, where: _Where = None) -> Response:
-        pool = service.reading if where is None else service.filtering  # reading waits for no filter
-        return Response(to_json(await pool.run(_sample, service, n, where)), media_type="application/json")
+    async def some(n: Annotated[int, Query(ge=1, le=200)] = 60, where: _Where = None, near: _Near = None) -> Response:
+        pool = service.reading if where is None and near is None else service.filtering  # reading waits for no filter
+        return Response(to_json(await pool.run(_sample, service, n, where, near)), media_type="application/json")
 
     @router.get(
         "/pictures/{picture}/thumbnail",
@@ -60,12 +65,12 @@ def browsing_routes(service: Service) -> APIRouter:
     return router
 
 
-def _sample(service: Service, n: int, where: str | None) -> dict[str, Any]:
-    """The `SampleBody` of a gallery. Raises FilterError."""
+def _sample(service: Service, n: int, where: str | None, near: str | None) -> dict[str, Any]:
+    """The `SampleBody` of a gallery. Raises FilterError, QueryError."""
     opened = service.followed.newest()
     return {
-        "hits": [record(hit) | {"score": None} for hit in sample(opened, n, where=where)],
-        CAPTIONS.name: sample_captions(opened, _CAPTIONS) if where is None else [],
+        "hits": [record(hit) | {"score": None} for hit in sample(opened, n, where=where, near=near)],
+        CAPTIONS.name: sample_captions(opened, _CAPTIONS) if where is None and near is None else [],
         "version": opened.gallery.manifest.version,
     }
 
