@@ -32,6 +32,7 @@ COMMANDS = {
     "show": ("show", "show"),
     "eval": ("evaluate", "app"),
     "serve": ("serve", "serve"),
+    "mcp": ("mcp", "mcp"),
     "info": ("info", "info"),
     "use": ("use", "use"),
     "duplicates": ("duplicates", "duplicates"),

@@ -72,8 +72,8 @@ def serve(
     """Serve the gallery: a page to search with in the browser, and a JSON API for programs.
 
     It prints the address of the page. The API is described at /api/openapi.json, and answered by it:
-    mmsearch query "beach" --server http://127.0.0.1:8765. A gallery that is embedded, indexed or compacted meanwhile is
-    followed. Ctrl-C ends it, when what is being answered is answered.
+    mmsearch query "beach" --server http://127.0.0.1:8765. Agents ask at /mcp (mmsearch guide agents). A gallery that is
+    embedded, indexed or compacted meanwhile is followed. Ctrl-C ends it, when what is being answered is answered.
 
     Only this machine is let in, unless --host says otherwise; then every request needs the token. One that
     is made stands in the address that is printed; one that was given does not: the page asks for it. The browser keeps
@@ -84,6 +84,7 @@ def serve(
     # which wait for each other by spinning, a text took 460 ms of the processors on a busy machine instead of 55, and
     # limiting them later (see `mmsearch.blas`) was seen to fail in threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from mmsearch.agents.http import HttpDoor
     from mmsearch.serve.running import ServeOptions, read_token, serve_gallery
 
     if token is not None and token_file is not None:
@@ -107,4 +108,5 @@ def serve(
         hold_bytes=int(hold * (1 << 30)),
         access_log=access_log,
     )
-    serve_gallery(gallery, options=options, encoder=model, device=device, announce=say, ready=ready)
+    doors = {"/mcp": HttpDoor}
+    serve_gallery(gallery, options=options, encoder=model, device=device, doors=doors, announce=say, ready=ready)

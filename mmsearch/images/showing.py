@@ -22,32 +22,33 @@ _ALIKE = 2  # of 255: profiles of sRGB differ by so much from each other
 _CUBE = (np.indices((6, 6, 6)) * 51).astype(np.uint8).reshape(3, 36, 6).transpose(1, 2, 0)  # colours of all kinds
 
 
+_one_large = threading.Lock()
+
+
 def make_thumbnail(data: bytes, edge: int, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A file's picture for a screen: RGB in sRGB, no side longer than `edge`. Raises ImageError as `decode`."""
+    """A file's picture for a screen: RGB in sRGB, no side longer than `edge`. For any number of threads. Raises
+    ImageError as `decode`."""
+    header = probe(io.BytesIO(data))
+    if edge > _LARGE_EDGE or header.width * header.height > _LARGE_PIXELS:
+        with _one_large:
+            return _make_thumbnail(data, edge, max_pixels)
+    return _make_thumbnail(data, edge, max_pixels)
+
+
+def _make_thumbnail(data: bytes, edge: int, max_pixels: int) -> Image.Image:
     decoded = decode_fast(data, edge, max_pixels=max_pixels, raw_side=1)
     image = decoded.image if isinstance(decoded, DecodedImage) else decoded.upright()
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3)
     return to_srgb(image, decoded.icc_profile)
 
 
-_one_large = threading.Lock()
-
-
-def draw_jpeg(data: bytes, edge: int, quality: int = _QUALITY) -> bytes:
-    """A file's picture as a JPEG that fits into a square of `edge` pixels: upright, in sRGB and without EXIF. For any
-    number of threads. Raises ImageError."""
-    header = probe(io.BytesIO(data))
-    if edge > _LARGE_EDGE or header.width * header.height > _LARGE_PIXELS:
-        with _one_large:
-            return _draw_jpeg(data, edge, quality)
-    return _draw_jpeg(data, edge, quality)
-
-
-def _draw_jpeg(data: bytes, edge: int, quality: int) -> bytes:
+def draw_jpeg(data: bytes, edge: int) -> bytes:
+    """A file's picture as a JPEG that fits into a square of `edge` pixels: upright, in sRGB and without EXIF. Raises
+    ImageError."""
     image = make_thumbnail(data, edge)
     file = io.BytesIO()
     try:
-        image.save(file, "JPEG", quality=quality)
+        image.save(file, "JPEG", quality=_QUALITY)
     except (OSError, ValueError) as error:
         raise ImageError("resize", f"no thumbnail can be drawn: {error}") from error
     return file.getvalue()

@@ -9,7 +9,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,7 @@ from mmsearch.cache import writable_cache
 from mmsearch.errors import MmsearchError
 from mmsearch.locations import expanded
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.serve.app import make_app
+from mmsearch.serve.app import MakeDoor, make_app
 from mmsearch.serve.connections import BoundedProtocol
 from mmsearch.serve.safety import Access, Guard
 from mmsearch.serve.service import Service
@@ -61,10 +61,18 @@ class ServeOptions:
     access_log: bool = False
 
 
-def gallery_app(gallery: _Path | None = None, *, options: ServeOptions = ServeOptions(), **opening: Any) -> ASGIApp:
+def gallery_app(
+    gallery: _Path | None = None,
+    *,
+    options: ServeOptions = ServeOptions(),
+    doors: Mapping[str, MakeDoor] | None = None,
+    **opening: Any,
+) -> ASGIApp:
     """The page and the API as an ASGI application, for a server of your own. options: host, port are those it will be
-    reached by. opening: as `open_gallery` takes it. Raises GalleryNotFound, GalleryError."""
-    return _app(_opened(gallery, options, **opening), options, options.port)[0]
+    reached by. doors: other ways to the gallery, by their path, behind the same checks:
+    `{"/mcp": mmsearch.agents.http.HttpDoor}`. opening: as `open_gallery` takes it. Raises GalleryNotFound,
+    GalleryError."""
+    return _app(_opened(gallery, options, **opening), options, options.port, doors)[0]
 
 
 def serve_gallery(
@@ -73,13 +81,15 @@ def serve_gallery(
     options: ServeOptions = ServeOptions(),
     encoder: str | None = None,
     device: str = "cpu",
+    doors: Mapping[str, MakeDoor] | None = None,
     announce: Callable[[str], None] = lambda _: None,
     ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve a gallery until Ctrl-C or SIGTERM; requests in flight are finished.
 
-    encoder, device: of queries, as for `open_gallery`. ready: gets the address when requests are taken: with the token
-    where one was made, which is said nowhere else, and without one that was given, which whoever gave it has.
+    encoder, device: of queries, as for `open_gallery`. doors: as for `gallery_app`. ready: gets the address when
+    requests are taken: with the token where one was made, which is said nowhere else, and without one that was given,
+    which whoever gave it has.
     Raises GalleryNotFound, GalleryError, MmsearchError (the port is taken).
     """
     made = options.token is None and options.host not in LOOPBACK
@@ -87,7 +97,7 @@ def serve_gallery(
         options = replace(options, token=secrets.token_urlsafe(24))
     opened = _opened(gallery, options, encoder=encoder, device=device, announce=announce)
     with _listening(options.host, options.port) as (listener, port):
-        app, service = _app(opened, options, port)
+        app, service = _app(opened, options, port, doors)
         service.warm_up()
         if service.text_problem is not None:
             announce(f"warning: texts cannot be asked, pictures of the gallery can: {service.text_problem}")
@@ -129,7 +139,9 @@ def _opened(gallery: _Path | None, options: ServeOptions, **opening: Any) -> Ope
     return open_gallery(gallery, hold=options.hold_bytes, filter_seconds=REQUEST.filter_seconds, **opening)
 
 
-def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp, Service]:
+def _app(
+    opened: OpenGallery, options: ServeOptions, port: int, doors: Mapping[str, MakeDoor] | None
+) -> tuple[ASGIApp, Service]:
     if options.token is None and options.host not in LOOPBACK:
         raise MmsearchError(
             f"{options.host} is an address that others reach: they would see every picture. Give a token, which each "
@@ -151,7 +163,9 @@ def _app(opened: OpenGallery, options: ServeOptions, port: int) -> tuple[ASGIApp
         service.metrics.requests.labels(method, str(status)).inc()
 
     access = Access.of(options.token, [*options.allow_hosts, options.host], port)
-    guard = Guard(make_app(service), access, upload_bytes=options.upload_bytes, count=count, log=options.access_log)
+    guard = Guard(
+        make_app(service, doors), access, upload_bytes=options.upload_bytes, count=count, log=options.access_log
+    )
     return guard, service
 
 

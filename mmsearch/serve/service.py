@@ -1,20 +1,22 @@
 """All that the routes work with."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from mmsearch.budget import REQUEST
-from mmsearch.errors import EncoderError
+from mmsearch.errors import EncoderError, MmsearchError
 from mmsearch.gallery import InMemoryGallery
 from mmsearch.items import kinds
 from mmsearch.search.followed_gallery import FollowedGallery
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query
 from mmsearch.serve.metrics import Metrics
-from mmsearch.serve.pools import Pool
+from mmsearch.serve.pools import Pool, TooBusy, TooSlow
 from mmsearch.serve.query_threads import QueryThreads
 from mmsearch.serve.sent_images import SentImages
 from mmsearch.serve.thumbnails import Thumbnails
@@ -22,6 +24,8 @@ from mmsearch.serve.timelines import Timelines
 from mmsearch.serve.zips import ChosenLists
 
 __all__ = ["Service"]
+
+_T = TypeVar("_T")
 
 _RECEIVED_AT_ONCE = 8  # pictures, each up to the bound on a body
 _DRAW_SECONDS = 60.0
@@ -40,6 +44,7 @@ class Service:
         self.query_threads = QueryThreads(self.followed, self.metrics, threads)
         self.reading = Pool(8, "reading", seconds=_READ_SECONDS)
         self.filtering = Pool(2, "filters", seconds=REQUEST.seconds)
+        self._doors = Pool(2, "agents", seconds=REQUEST.seconds, most_waiting=32)
         self.sent_images = SentImages()
         self.timelines = Timelines()
         self.chosen = ChosenLists()
@@ -65,14 +70,25 @@ class Service:
         self.followed.close()
         self.query_threads.close()
         self.sent_images.close()
-        for pool in (self.reading, self.filtering, self.zipping, self._drawing):
+        for pool in (self.reading, self.filtering, self.zipping, self._doors, self._drawing):
             pool.close()
         self.followed.last.close()
+
+    async def run_for_a_door(self, work: Callable[[], _T]) -> _T:
+        """What `work()` returns or raises, by threads that wait for nothing else. Raises MmsearchError where it takes
+        too long, or too much is waiting."""
+        try:
+            return await self._doors.run(work)
+        except TooBusy:
+            raise MmsearchError("too much is waiting here; ask again in a moment") from None
+        except TooSlow as error:
+            raise MmsearchError(f"this was given up: {error}") from None
 
     @property
     def problem(self) -> str | None:
         """Why the server does not answer as it should; None where it does."""
-        workers = self.query_threads, self.reading, self.filtering, self.zipping, self._drawing, *self.sent_images.pools
+        pools = self.reading, self.filtering, self.zipping, self._doors, self._drawing, *self.sent_images.pools
+        workers = self.query_threads, *pools
         return self.followed.problem or next((problem for each in workers if (problem := each.problem)), None)
 
     def _watch(self) -> None:
