@@ -504,10 +504,10 @@ needs_demo = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def postcards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Thirty drawn postcards and the bundled model."""
+    """Twenty drawn postcards and the bundled model."""
     folder = tmp_path_factory.mktemp("postcards")
     (folder / "p").mkdir()
-    for number in range(30):
+    for number in range(20):
         name = f"postcard_{number:04}.jpg"
         (folder / "p" / name).write_bytes((POSTCARDS / "images" / name).read_bytes())
     with pytest.MonkeyPatch.context() as patch:
@@ -520,7 +520,7 @@ def postcards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @needs_demo
 def test_every_tool_over_stdio(postcards: Path) -> None:
     async def work(agent: Agent) -> None:
-        assert (await agent.call("describe_gallery")).fields["pictures"] == 30
+        assert (await agent.call("describe_gallery")).fields["pictures"] == 20
         answer = await agent.call("search", text="a lighthouse", k=3, sheet=True)
         assert len(answer.pictures) == 1
         looked = await agent.call("look", row_ids=answer.row_ids)

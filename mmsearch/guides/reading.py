@@ -19,6 +19,7 @@ _ORDER = (
     "index",
     "evaluating",
     "serving",
+    "agents",
     "python",
     "format",
     "object-stores",
