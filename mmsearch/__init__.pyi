@@ -1,5 +1,10 @@
 # The public Python surface, once: type checkers read it as it is, `mmsearch/__init__.py` brings each name on first use.
 
+from .albums.clustering import album_hits as album_hits
+from .albums.clustering import clusters as clusters
+from .albums.records import Album as Album
+from .albums.records import AlbumWord as AlbumWord
+from .albums.records import ClustersReport as ClustersReport
 from .calibration import CalibrateOptions as CalibrateOptions
 from .calibration import CalibrationReport as CalibrationReport
 from .calibration import calibrate as calibrate

@@ -129,3 +129,56 @@ def test_the_readme_shows_what_the_demo_prints(postcards: Path) -> None:
             (rank, score, hit), (its_rank, its_score, its_hit) = line.split("\t"), expected.split("\t")
             assert (rank, hit) == (its_rank, its_hit)
             assert float(score) == pytest.approx(float(its_score), abs=1e-3)
+
+
+NAMES = {
+    "noon": "noon",
+    "sunset": "sunset",
+    "moonlit night": "moon",
+    "starry night": "stars",
+    "storm": "storm",
+    "fog": "fog",
+    "mountains": "mountains",
+    "sea": "sea",
+    "desert": "desert",
+    "forest": "forest",
+    "fields": "fields",
+    "city": "city",
+    "snow": "snow",
+    "sheep": "sheep",
+    "lighthouse": "lighthouse",
+}
+"""What albums of postcards could be called, and the time, the land or the thing that is meant."""
+
+
+def shows(scene: Scene, fact: str) -> bool:
+    return fact in (scene.time, scene.land, *(thing.kind for thing in scene.things))
+
+
+@pytest.mark.parametrize("k", [None, 14])
+def test_albums_are_what_was_drawn_and_are_called_so(
+    postcards: Path, scenes: dict[str, Scene], tmp_path: Path, k: int | None
+) -> None:
+    """Left alone, the albums are the six times or the seven lands; more of them, and each has mostly what its name
+    says, by far more than the rest."""
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(NAMES))
+    report = mmsearch.clusters(postcards, words=words, k=k)
+    gallery = mmsearch.open_gallery(postcards)
+    drawn = {
+        hit.path: scenes[hit.path or ""] for album in report.all_albums for hit in mmsearch.album_hits(gallery, album)
+    }
+    assert len(drawn) == report.pictures == 1000
+    right = 0
+    for album in report.albums:
+        meant = NAMES[album.name.partition(", ")[0]]
+        members = [scenes[hit.path or ""] for hit in mmsearch.album_hits(gallery, album)]
+        share = sum(shows(scene, meant) for scene in members) / len(members)
+        usual = sum(shows(scene, meant) for scene in drawn.values()) / len(drawn)
+        assert share > 2 * usual, album.name
+        right += sum(shows(scene, meant) for scene in members)
+    if k is None:
+        assert len(report.albums) in (6, 7)
+        assert right >= 0.98 * (1000 - (report.other.pictures if report.other else 0))
+    assert right > 800
+    assert len({album.name for album in report.albums}) == len(report.albums)

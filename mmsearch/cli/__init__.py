@@ -36,6 +36,7 @@ COMMANDS = {
     "info": ("info", "info"),
     "use": ("use", "use"),
     "duplicates": ("duplicates", "duplicates"),
+    "clusters": ("clusters", "clusters"),
     "export": ("export", "export"),
     "import": ("imports", "import_"),
     "forget": ("forget", "forget"),

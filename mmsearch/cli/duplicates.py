@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mmsearch.cli.hits import from_here
 from mmsearch.cli.options import GalleryOption, NearOption, path, say
 from mmsearch.cli.progress import display
 from mmsearch.names import is_unicode, printable
 
 if TYPE_CHECKING:
-    from mmsearch.upkeep.duplicates import DuplicateFile, DuplicateGroup, DuplicateKind, DuplicatesReport
+    from mmsearch.upkeep.duplicates import DuplicateGroup, DuplicateKind, DuplicatesReport
 
 
 _WORDS: "dict[DuplicateKind, str]" = {
@@ -102,14 +103,9 @@ def _table(report: "DuplicatesReport") -> None:
         print(f"{_WORDS[group.kind]}, {len(group.files)} times:")
         for file in group.files:
             facts = "  ".join((*file.facts, *([f"best: {group.why}"] if file is group.best else [])))
-            print(f"  {'*' if file is group.best else ' '} {printable(_from_here(file))}  {facts}")
+            print(f"  {'*' if file is group.best else ' '} {printable(from_here(file.path))}  {facts}")
     spare = f"; {report.spare_bytes / 1e6:,.1f} MB in all but the best" if report.spare_bytes else ""
     say(f"{len(report.groups):,} groups among {report.pictures:,} pictures{spare}. Nothing was deleted")
-
-
-def _from_here(file: "DuplicateFile") -> str:
-    """Its path, by the shortest that opens it from here."""
-    return file.path.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def _jsonl(report: "DuplicatesReport") -> None:

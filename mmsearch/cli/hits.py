@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     from mmsearch.search.answers import Answer
     from mmsearch.search.hits import Hit
 
-__all__ = ["FORMATS", "keep_files", "keep_page", "keep_sheet", "print_run"]
+__all__ = ["FORMATS", "csv_line", "from_here", "keep_files", "keep_page", "keep_sheet", "print_run"]
 
 
 def _shown(hit: "Hit") -> str:
     """Its words, or the file by the shortest path that opens it from here."""
     if hit.text is not None:
         return hit.text
-    if hit.file is not None and url_of(hit.file) is not None:
-        return hit.file
-    file = Path(hit.file or hit.path or "")
-    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+    return from_here(hit.file or hit.path or "")
+
+
+def from_here(file: str) -> str:
+    """The shortest path that opens a file from here; a URL as it is."""
+    if url_of(file) is not None:
+        return file
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _table(answer: "Answer") -> None:
@@ -92,7 +97,7 @@ def _jsonl(answer: "Answer") -> None:
 
 def _csv(answer: "Answer") -> None:
     for cells in _cells(answer):
-        print(_line(cells, csv.QUOTE_MINIMAL))
+        print(csv_line(cells))
 
 
 def _csv_safe(answer: "Answer") -> None:
@@ -102,7 +107,7 @@ def _csv_safe(answer: "Answer") -> None:
         print("\ufeff", end="")
     for cells in _cells(answer):
         safe = [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
-        print(_line(safe, csv.QUOTE_NONNUMERIC))
+        print(csv_line(safe, csv.QUOTE_NONNUMERIC))
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -124,7 +129,7 @@ def _cell(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list) else value
 
 
-def _line(cells: list[object], quoting: Literal[0, 2]) -> str:
+def csv_line(cells: list[object], quoting: Literal[0, 2] = csv.QUOTE_MINIMAL) -> str:
     """A line of CSV without its end. Python quotes a carriage return only where it is part of what ends a line."""
     line = io.StringIO(newline="")
     csv.writer(line, lineterminator="\r\n", quoting=quoting).writerow(cells)

@@ -29,6 +29,7 @@ _MEANT = {
     **dict.fromkeys(("rm", "remove", "delete", "drop"), "mmsearch forget FOLDER"),
     **dict.fromkeys(("mv", "move"), "mmsearch relocate OLD NEW"),
     **dict.fromkeys(("dedupe", "dedup", "dups", "doubles"), "mmsearch duplicates"),
+    **dict.fromkeys(("albums", "album", "cluster", "group", "groups", "topics", "organize"), "mmsearch clusters"),
     **dict.fromkeys(("clean", "gc", "vacuum", "optimize", "optimise"), "mmsearch compact"),
     **dict.fromkeys(("evaluate", "bench", "benchmark", "recall"), "mmsearch eval --help"),
     **dict.fromkeys(("dump", "save"), "mmsearch export FILE"),

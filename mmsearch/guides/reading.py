@@ -14,6 +14,7 @@ _ORDER = (
     "searching",
     "scores",
     "duplicates",
+    "albums",
     "embedding",
     "sources",
     "index",

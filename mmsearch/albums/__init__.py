@@ -1,0 +1,1 @@
+"""Albums: the pictures of a gallery in groups, each with a name."""

@@ -1,0 +1,118 @@
+"""`mmsearch clusters`"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mmsearch.cli.hits import csv_line, from_here
+from mmsearch.cli.options import GalleryOption, path, say
+from mmsearch.cli.progress import display
+from mmsearch.names import is_unicode, printable, shown
+
+if TYPE_CHECKING:
+    from mmsearch.albums.records import Album, ClustersReport
+    from mmsearch.search.hits import Hit
+
+
+def clusters(
+    gallery: GalleryOption = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Only pictures that a filter admits: an expression over the columns."),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, metavar="N", help="How many albums. Default: as many as suit best.")
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path, help="Names to choose from, one a line, instead of some 1,100 everyday words."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the sample and the starts.")] = 0,
+    output: Annotated[
+        Literal["table", "jsonl", "csv"] | None,
+        typer.Option(
+            "--format",
+            help="How to print: albums for people (default), an album a line as JSON with all of its pictures, or a "
+            "picture a row as CSV.",
+        ),
+    ] = None,
+) -> None:
+    """Group the pictures of a gallery into albums, and name each by the words that fit it best. Nothing is changed.
+
+    How many albums suit best is measured and said. Pictures that fit nowhere are left in an album called other.
+    """
+    from mmsearch.albums.clustering import clusters as run
+
+    with display(interrupted="nothing was written") as shown:
+        report = run(gallery, where=where, k=k, words=words, seed=seed, progress=shown.progress)
+    if report.nameless is not None:
+        say(report.nameless)
+    _FORMATS[output or "table"](report)
+    say(report.why)
+
+
+def _table(report: "ClustersReport") -> None:
+    albums = report.all_albums
+    width = max(len(album.name) for album in albums)
+    years = max(len(album.years) for album in albums)
+    digits = len(f"{max(album.pictures for album in albums):,}")
+    for album in albums:
+        fit = "" if album.fit is None else f"fit {album.fit:.2f}"
+        more = ", ".join(word.word for word in album.words[1:])
+        count = f"{album.pictures:{digits},} picture{'s' if album.pictures > 1 else ' '}"
+        cells = [f"{album.number:3}", printable(album.name).ljust(width), count, album.years.ljust(years), f"{fit:8}"]
+        print("  ".join([*cells, f"also: {more}" if more else ""]).rstrip())
+        print(f"     {'  '.join(printable(from_here(_path(hit))) for hit in album.typical[:_SHOWN])}")
+
+
+_SHOWN = 3  # typical pictures
+
+
+def _jsonl(report: "ClustersReport") -> None:
+    for album, pieces in _with_pictures(report):
+        document = {
+            "number": album.number,
+            "name": album.name,
+            "fit": album.fit,
+            "words": [{"word": word.word, "fit": word.fit} for word in album.words],
+            "other": album is report.other,
+            "pictures": album.pictures,
+            "first_taken": album.first_taken and album.first_taken.isoformat(),
+            "last_taken": album.last_taken and album.last_taken.isoformat(),
+        }
+        paths = [_path(hit) for hits in pieces for hit in hits]
+        print(json.dumps(document | {"paths": paths}, ensure_ascii=not all(map(is_unicode, paths))))
+
+
+def _csv(report: "ClustersReport") -> None:
+    print(csv_line(["album", "name", "rank", "score", "row_id", "file"]))
+    for album, pieces in _with_pictures(report):
+        for hits in pieces:
+            for hit in hits:
+                print(csv_line([album.number, album.name, hit.rank, hit.score, hit.row_id, shown(_path(hit))]))
+
+
+def _path(hit: "Hit") -> str:
+    return hit.file or hit.path or ""
+
+
+def _with_pictures(report: "ClustersReport") -> "Iterator[tuple[Album, Iterator[list[Hit]]]]":
+    """Each album with all of its pictures, the most typical first, in pieces."""
+    from mmsearch.albums.clustering import album_hits
+    from mmsearch.search.open_gallery import open_gallery
+
+    opened = open_gallery(report.gallery)
+    for album in report.all_albums:
+        starts = range(0, album.pictures, _AT_A_TIME)
+        yield album, (album_hits(opened, album, start, start + _AT_A_TIME) for start in starts)
+
+
+_AT_A_TIME = 10_000  # pictures of which all is known together
+
+
+_FORMATS: "dict[str, Callable[[ClustersReport], None]]" = {"table": _table, "jsonl": _jsonl, "csv": _csv}
