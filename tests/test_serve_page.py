@@ -24,6 +24,7 @@ from tests.browsing import (
     RED,
     SHAPES,
     WHITE,
+    YELLOW,
     Visit,
     photo,
     png,
@@ -198,7 +199,7 @@ def test_a_picture_is_pasted_or_chosen_and_goes_together_with_words(visit: Visit
     assert [sorted(part) for part in parts] == [["text", "weight"], ["picture", "weight"]]
     assert chips(page) == ["red", "picture"]
     with page.expect_file_chooser() as chooser:
-        page.click("#choose")
+        page.click("text=Add a picture")
     chooser.value.set_files(blue_file())
     expect(page).to_have_url(re.compile("picture=.*picture="))
     visit.settled()
@@ -211,6 +212,28 @@ def test_a_picture_is_pasted_or_chosen_and_goes_together_with_words(visit: Visit
     visit.settled()
     assert page.input_value("#words") == ""
     assert chips(page) == ["picture", "picture"]
+
+
+def test_a_second_picture_replaces_the_first_unless_it_is_added(visit: Visit, tmp_path: Path) -> None:
+    page = visit.go("?q=red&like=3")
+    page.set_input_files("#file", {"name": "g.png", "mimeType": "image/png", "buffer": png(GREEN)})
+    expect(page).to_have_url(re.compile(r"\?q=red&picture=[0-9a-f]{32}$"))
+    visit.settled()
+    first = page.url
+    page.set_input_files("#file", blue_file())
+    expect(page).not_to_have_url(first)
+    expect(page.locator("#toast")).to_contain_text("It replaced the picture before")
+    visit.settled()
+    assert chips(page) == ["red", "picture"]
+    file = tmp_path / "mine.png"
+    file.write_bytes(png(YELLOW))
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    devtools = visit.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 500, "y": 600, "data": data, "modifiers": 8})
+    expect(page).to_have_url(re.compile("picture=.*picture="))
+    visit.settled()
+    assert chips(page) == ["red", "picture", "picture"]
 
 
 def test_what_is_no_picture_is_said_and_nothing_is_lost(visit: Visit) -> None:

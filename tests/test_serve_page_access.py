@@ -16,7 +16,7 @@ def test_everything_goes_by_keys(visit: Visit) -> None:
     names = visit.names()
     page.keyboard.press("ArrowDown")
     assert page.evaluate(focused) == names[0]
-    assert page.locator(".grid [tabindex='0']").count() == 2  # a picture, and "more like" it
+    assert page.locator(".grid [tabindex='0']").count() == 3  # a picture, "more like" it, and its box
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")

@@ -40,8 +40,8 @@ export class Chips {
   #list = element("div", { class: "chips-list" });
   #avoid = element("input", { type: "text", placeholder: "Avoid…", "aria-label": "Avoid: words to keep away from", enterkeyhint: "done", autocapitalize: "none" });
 
-  /** @param {{changed: (query: Query) => void, choose: () => void, lost: () => void}} on
-   * choose: a file for a picture that the server does not know. lost: the chip that had the focus is gone. */
+  /** @param {{changed: (query: Query) => void, choose: () => void, add: () => void, lost: () => void}} on
+   * choose: a file for a picture that the server does not know. add: another picture. lost: the chip that had the focus is gone. */
   constructor(on) {
     this.on = on;
     const form = element("form", { class: "chip avoid" }, icon("minus"), this.#avoid);
@@ -76,6 +76,11 @@ export class Chips {
     if (several && query.words.trim()) chips.push(this.#words(query));
     query.parts.forEach((part, place) => chips.push(this.#part(query, part, place, several)));
     for (const { preview, name } of this.#sending) chips.push(sending(preview, name));
+    if (query.parts.some((part) => part.kind !== "text")) {
+      const add = element("button", { type: "button", class: "chip-add", "data-key": "add" }, icon("plus"), "Add a picture");
+      add.addEventListener("click", () => this.on.add());
+      chips.push(add);
+    }
     chips.push(...this.#filters(query));
     const focused = this.#list.contains(document.activeElement) && document.activeElement?.getAttribute("data-key");
     this.#list.replaceChildren(...chips);

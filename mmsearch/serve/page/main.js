@@ -21,9 +21,11 @@ import { PictureSearch } from "./picture-search.js";
 import { awaitPictures, choosePictures } from "./pictures.js";
 import { NOTHING, fromAddress, isTimeline, toAddress, whereOf, withPart } from "./query.js";
 import { SearchBox } from "./search-box.js";
+import { offerScores } from "./scores.js";
 import { Search } from "./search.js";
 import { drawRectangles } from "./selection-rectangle.js";
 import { Selection } from "./selection.js";
+import { SlideShow } from "./slide-show.js";
 import { count, counted, shown } from "./text.js";
 import { pictureOf } from "./tile.js";
 import { Timeline } from "./timeline.js";
@@ -88,6 +90,7 @@ const box = new SearchBox({
 const chips = new Chips({
   changed: (asked) => void query.ask(asked),
   choose: () => choosePictures(),
+  add: () => choosePictures(true),
   lost: () => box.focus(),
 });
 const filters = new Filters({ changed: (asked) => void query.ask(asked), failed });
@@ -122,6 +125,7 @@ const selection = new Selection(list, failed);
 /** @type {ViewerHistory} */
 const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
+  slides: () => slides.start(Math.max(0, view.viewer.place)),
   help: () => help.open(),
   failed,
 });
@@ -133,12 +137,26 @@ const end = new ListEnd(() => search.further());
 /** @type {PictureSearch} */
 const pictures = new PictureSearch({ query, chips, grid, summary, view }, failed);
 const help = new Help();
+/** @type {SlideShow} */
+const slides = new SlideShow({
+  list,
+  help: () => help.open(),
+  closed: (place) => {
+    if (!view.viewer.isOpen) list().focus(place);
+  },
+});
+const toggleScores = offerScores();
 const token = new TokenDialog(start);
 const connection = new Connection(() => void tryAgain());
 
 /** @returns {boolean} whether there is a picture to be given the focus */
 function focusFirst() {
   return timeline.isShown ? timeline.focus() : grid.focus(0);
+}
+
+/** From the picture that has the focus on, or from the first that is seen. */
+function startSlides() {
+  slides.start(list().focused?.place ?? (timeline.isShown ? Math.max(0, timeline.firstVisible()) : 0));
 }
 
 /** Between all pictures by month and the start. */
@@ -193,7 +211,8 @@ drawRectangles(byId("main", HTMLElement), {
 
 // --- moving about
 
-awaitPictures((files) => void pictures.searchWith(files));
+awaitPictures((files, added) => void pictures.searchWith(files, added));
+byId("slides-button", HTMLButtonElement).addEventListener("click", startSlides);
 byId("choose", HTMLButtonElement).addEventListener("click", () => choosePictures());
 byId("timeline-button", HTMLButtonElement).addEventListener("click", toggleTimeline);
 byId("home", HTMLAnchorElement).addEventListener("click", (event) => {
@@ -214,6 +233,8 @@ listen(
     "?": () => help.open(),
     f: () => filters.toggle(),
     t: toggleTimeline,
+    s: startSlides,
+    d: toggleScores,
     m: () => {
       const { focused } = list();
       if (focused) askForMoreLike(focused.hit);

@@ -10,9 +10,9 @@
  * @typedef {import("./viewer-history.js").ViewerHistory} ViewerHistory
  */
 import { byId } from "./elements.js";
-import { complain } from "./notices.js";
+import { complain, toast } from "./notices.js";
 import { choosePictures, send, sendAgain } from "./pictures.js";
-import { withPart } from "./query.js";
+import { toAddress, withPart } from "./query.js";
 import { count, shown } from "./text.js";
 
 const TOGETHER = 4; // pictures that one drop may bring
@@ -37,10 +37,12 @@ export class PictureSearch {
   }
 
   /**
-   * Searches with pictures that were dropped, pasted or chosen, beside the words that are there.
+   * Searches with pictures that were dropped, pasted or chosen, beside the words that are there. They replace those that
+   * were asked with; where one of these is needed again, that one alone.
    * @param {File[]} files
+   * @param {boolean} added they replace none
    */
-  async searchWith(files) {
+  async searchWith(files, added) {
     const images = files.filter((file) => !file.type || file.type.startsWith("image/"));
     if (!images.length) return complain("That is no picture. Drop one of any common format: JPEG, PNG, WebP, HEIC, TIFF …");
     this.view.close();
@@ -48,9 +50,13 @@ export class PictureSearch {
     const sent = await Promise.all(images.slice(0, TOGETHER).map((file) => this.#send(file)));
     const query = this.query.value;
     const unknown = this.#unknown;
-    let asked = unknown === null ? query : { ...query, parts: query.parts.filter((part) => part.value !== unknown) };
+    if (!sent.some(Boolean)) return this.query.show(query);
+    const parts = query.parts.filter((part) => (unknown !== null ? part.value !== unknown : added || part.kind === "text" || part.weight < 0));
+    /** @type {Query} */
+    let asked = { ...query, parts };
     for (const hash of sent) if (hash) asked = withPart(asked, { kind: "picture", value: hash, weight: 1 });
-    if (asked === query) return this.query.show(query);
+    if (toAddress(asked) === toAddress(query)) return this.query.show(query);
+    if (unknown === null && parts.length < query.parts.length) toast("It replaced the picture before; drop one with Shift to add it");
     this.#unknown = null;
     await this.query.ask(asked);
   }

@@ -40,9 +40,11 @@ export function previews(hash) {
   return known ? [known.preview, api.uploaded(hash)] : [api.uploaded(hash)];
 }
 
+let adding = false; // of the file dialog that is open
+
 /**
  * Waits for pictures, from wherever they come.
- * @param {(files: File[]) => void} take
+ * @param {(files: File[], added: boolean) => void} take added: to those that are asked with, which else they replace
  */
 export function awaitPictures(take) {
   const veil = byId("drop", HTMLElement);
@@ -63,7 +65,7 @@ export function awaitPictures(take) {
     if (!brings(event)) return;
     event.preventDefault();
     veil.hidden = true;
-    give(event.dataTransfer?.files);
+    give(event.dataTransfer?.files, event.shiftKey);
   });
   document.addEventListener("paste", (event) => {
     const files = event.clipboardData?.files;
@@ -72,15 +74,19 @@ export function awaitPictures(take) {
     give(files);
   });
   choose.addEventListener("change", () => {
-    give(choose.files);
+    give(choose.files, adding);
     choose.value = "";
   });
-  const give = (/** @type {FileList | null | undefined} */ files) => {
-    if (files?.length) take([...files]);
+  const give = (/** @type {FileList | null | undefined} */ files, /** @type {boolean} */ added = false) => {
+    if (files?.length) take([...files], added);
   };
 }
 
-/** Opens the file dialog. */
-export function choosePictures() {
+/**
+ * Opens the file dialog.
+ * @param {boolean} [added] what is chosen is added to the pictures that are asked with
+ */
+export function choosePictures(added = false) {
+  adding = added;
   byId("file", HTMLInputElement).click();
 }

@@ -135,7 +135,7 @@ export class Timeline {
    * Gives the focus to a picture. False where there is none in that place.
    * @param {number} place by default the first on the screen
    */
-  focus(place = this.#firstVisible()) {
+  focus(place = this.firstVisible()) {
     if (!this.isShown || place < 0 || place >= this.length) return false;
     const { index, y } = this.#layout.position(place);
     const top = this.#start + (this.#layout.sections[index]?.top ?? 0) + y;
@@ -162,7 +162,8 @@ export class Timeline {
     return this.#months.getBoundingClientRect().top + scrollY;
   }
 
-  #firstVisible() {
+  /** The place of the first picture on the screen; -1 where there is none. */
+  firstVisible() {
     const y = scrollY + barHeight() - this.#start;
     const section = this.#layout.sections[this.#layout.sectionAt(Math.max(0, y))];
     if (!section) return -1;
@@ -227,7 +228,7 @@ export class Timeline {
       drawn.remove();
       this.#sections.delete(index);
     }
-    this.#makeCurrent(this.#tiles.has(this.#current) ? this.#current : Math.max(0, this.#firstVisible()));
+    this.#makeCurrent(this.#tiles.has(this.#current) ? this.#current : Math.max(0, this.firstVisible()));
     this.#rail.moveTo(Math.max(0, top + barHeight()), innerHeight - barHeight());
   }
 

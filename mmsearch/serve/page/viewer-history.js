@@ -14,7 +14,7 @@ import { Viewer } from "./viewer.js";
 export class ViewerHistory {
   /**
    * @param {{list: () => PictureList, query: CurrentQuery}} parts of the page
-   * @param {{like: (hit: Hit) => void, help: () => void, failed: (error: ApiError) => void}} on
+   * @param {{like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: ApiError) => void}} on
    *   help: show the keys.
    */
   constructor({ list, query }, on) {
@@ -28,6 +28,7 @@ export class ViewerHistory {
       },
       closed: () => this.close(),
       like: on.like,
+      slides: on.slides,
       help: on.help,
       failed: on.failed,
     });

@@ -35,8 +35,9 @@ export class Viewer {
 
   /**
    * @param {{at: (place: number) => Hit | null, moved: (hit: Hit, place: number) => void, closed: () => void,
-   *   like: (hit: Hit) => void, help: () => void, failed: (error: api.ApiError) => void}} on
-   *   at: a hit of the list. moved: to another one. closed: by the person, who sees nothing happen until `hide`. help: show the keys.
+   *   like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: api.ApiError) => void}} on
+   *   at: a hit of the list. moved: to another one. closed: by the person, who sees nothing happen until `hide`. slides: begin a slide show here. help: show
+   *   the keys.
    */
   constructor(on) {
     this.on = on;
@@ -257,6 +258,7 @@ export class Viewer {
       c: () => void this.copy(),
       z: () => this.zoom(),
       o: () => this.#original.click(),
+      s: () => this.on.slides(),
       "?": () => this.on.help(),
     }[event.key];
     if (!does) return;
