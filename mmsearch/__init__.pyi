@@ -90,6 +90,7 @@ from .upkeep.maintenance import forget as forget
 from .upkeep.maintenance import relocate as relocate
 from .upkeep.summary import GalleryInfo as GalleryInfo
 from .upkeep.summary import info as info
+from .upkeep.watching import watch as watch
 from .version import __version__ as __version__
 
 __all__: list[str]

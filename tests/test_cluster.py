@@ -107,7 +107,7 @@ def test_it_is_the_gallery_of_a_local_run(folder: Path, worker_pool: type[Preten
     ours, theirs = spread(folder), local(folder)
     assert_equal(folder / "g", folder / "local")
     assert ours.images == theirs.images
-    assert (ours.images.reused, ours.images.deleted) == (2, 3)
+    assert (ours.images.moved, ours.images.reused, ours.images.deleted) == (1, 1, 2)
     done = worker_pool.last
     assert spread(folder).images.unchanged == len(contents(folder / "g"))
     assert worker_pool.last is done  # nobody was asked

@@ -19,6 +19,7 @@ from mmsearch.loader import load
 from mmsearch.progress import Progress
 from mmsearch.sources import SourceFile
 from mmsearch.workers import Workers
+from tests.conftest import Command
 from tests.fakes import FakeEncoder, provide, when_opened, write_picture
 
 
@@ -46,7 +47,8 @@ def test_the_life_of_a_photo_folder(photos: Path, fake: FakeEncoder) -> None:
     (photos / "blue.png").rename(photos / "moved blue.png")
     shutil.copy(photos / "green.png", photos / "more" / "green copy.png")
     third = run(photos, fake)
-    assert (third.images.added, third.images.updated, third.images.reused, third.images.deleted) == (2, 1, 3, 1)
+    counts = third.images
+    assert (counts.added, counts.updated, counts.moved, counts.reused, counts.deleted) == (1, 1, 1, 2, 0)
     assert fake.images_encoded == 12
     gallery = Gallery.open(photos.parent / "g")
     assert {"moved blue.png", "more/green copy.png"} <= set(names(gallery))
@@ -186,6 +188,25 @@ def test_a_run_that_would_delete_much_is_refused_without_prune(tmp_path: Path, f
     assert run(folder, fake, prune=True).images.deleted == 110
 
 
+def test_a_moved_file_is_counted_once_and_apart(photos: Path, fake: FakeEncoder, mmsearch: Command) -> None:
+    """Of two copies one may be gone and one new: as many are moved as are gone, and the rest is added or deleted."""
+    (photos / "red.png").rename(photos / "a.png")
+    shutil.copy(photos / "a.png", photos / "b.png")
+    run(photos, fake)
+    (photos / "a.png").rename(photos / "more" / "a.png")
+    (photos / "b.png").unlink()
+    counts = run(photos, fake).images
+    assert (counts.moved, counts.added, counts.deleted, counts.reused) == (1, 0, 1, 0)
+    shutil.copy(photos / "more" / "a.png", photos / "c.png")
+    (photos / "more" / "a.png").rename(photos / "d.png")
+    counts = run(photos, fake).images
+    assert (counts.moved, counts.added, counts.deleted, counts.reused) == (1, 1, 0, 1)
+    (photos / "more").rename(photos / "other")
+    done = mmsearch("embed", photos, "--model", "fake", "-g", photos.parent / "g")
+    assert "0 added, 0 updated, 0 deleted, 7 unchanged, 6 moved\n" in done.out
+    assert fake.images_encoded == 12
+
+
 def test_a_renamed_folder_is_no_mass_delete(tmp_path: Path, fake: FakeEncoder) -> None:
     """The files reappear under other names with the same content, so nothing is lost and nothing is refused."""
     folder = tmp_path / "photos"
@@ -194,7 +215,8 @@ def test_a_renamed_folder_is_no_mass_delete(tmp_path: Path, fake: FakeEncoder) -
     run(folder, fake)
     (folder / "old").rename(folder / "new")
     report = run(folder, fake)
-    assert (report.images.reused, report.images.deleted, report.total_images) == (150, 150, 150)
+    assert (report.images.moved, report.total_images) == (150, 150)
+    assert (report.images.added, report.images.reused, report.images.deleted) == (0, 0, 0)
     assert fake.images_encoded == 150
 
 

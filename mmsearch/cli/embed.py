@@ -1,5 +1,6 @@
 """`mmsearch embed`"""
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,7 +9,7 @@ import typer
 from mmsearch.cli.agreement import agreement, disagreements
 from mmsearch.cli.options import CaptionColumns, Device, GalleryOption, ImageColumn, Precision, location, say
 from mmsearch.cli.plain_values import PlainCommand
-from mmsearch.cli.progress import RESUMABLE, display, duration
+from mmsearch.cli.progress import RESUMABLE, Display, display, duration, interruptible
 from mmsearch.names import printable
 from mmsearch.strict_json import json_text, without_empty
 
@@ -130,6 +131,13 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on: sync again whenever files change, until Ctrl-C. Needs pip install 'mmsearch[watch]'.",
+        ),
+    ] = False,
     output: Annotated[
         Literal["text", "jsonl"],
         typer.Option("--format", help="For people, or for programs: progress and report as JSON lines on stdout."),
@@ -164,6 +172,8 @@ def embed(
     )
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file)
     if dry_run:
+        if watch:
+            raise typer.BadParameter("it embeds nothing; leave --watch out", param_hint="--dry-run")
         if ray:
             raise typer.BadParameter("it times a sample on this machine; leave --ray out", param_hint="--dry-run")
         if captions:
@@ -180,6 +190,13 @@ def embed(
             )
         _print_estimate(estimate) if output == "text" else _print_json("estimate", asdict(estimate))
         return
+    if watch:
+        given = {"--ray": ray, "--captions": captions, "--limit": limit, "--prune": prune, "--strict": strict}
+        for name, value in given.items():
+            if value:
+                raise typer.BadParameter(f"leave {name} out, and run it beside", param_hint="--watch")
+        _watch(paths or [], gallery=gallery, encoder=model, options=options, selection=selection, output=output)
+        return
     with display(interrupted=RESUMABLE, output=output) as shown:
         report = run(
             paths or [],
@@ -191,6 +208,48 @@ def embed(
             progress=shown.progress,
             announce=shown.announce,
         )
+    _show(report, output)
+
+
+def _watch(paths: list[str], *, output: Literal["text", "jsonl"], **how: Any) -> None:
+    """Show each sync: the first as that of a plain `embed`, later ones in a line. Ends by Ctrl-C, and by SIGTERM so."""
+    import signal
+    import time
+
+    from mmsearch.upkeep.watching import watch
+
+    shown = Display()
+    reports = watch(
+        paths, progress=lambda state: shown.progress(state), announce=lambda line: shown.announce(line), **how
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with interruptible(RESUMABLE):
+        with display(interrupted=RESUMABLE, output=output) as shown:
+            first = next(reports)
+        _show(first, output)
+        shown = Display()  # no bar for days on end
+        sys.stdout.flush()
+        for report in reports:
+            if output == "text":
+                print(f"{time.strftime('%H:%M:%S')}  {_outcome(report)}")
+            else:
+                _show(report, output)
+            sys.stdout.flush()
+
+
+def _outcome(report: "EmbedReport") -> str:
+    """What a sync did, in a line."""
+    images = report.images
+    counts = {"added": images.added, "updated": images.updated, "moved": images.moved, "deleted": images.deleted}
+    counts["skipped"] = images.skipped
+    done = [f"{count:,} {what}" for what, count in counts.items() if count]
+    for kind, each in report.others.items():
+        of_kind = {"added": each.added, "updated": each.updated, "moved": each.moved, "deleted": each.deleted}
+        done += [f"{count:,} {kind} {what}" for what, count in of_kind.items() if count]
+    return f"{', '.join(done)}; {report.total_images:,} pictures in the gallery"
+
+
+def _show(report: "EmbedReport", output: str) -> None:
     _print(report) if output == "text" else _print_json("report", without_empty(asdict(report), "others"))
     _warn(report)
 
@@ -205,6 +264,7 @@ def _print(report: "EmbedReport") -> None:
     print(
         f"pictures  {report.total_images:,} in the gallery: {images.added:,} added, {images.updated:,} updated, "
         f"{images.deleted:,} deleted, {images.unchanged:,} unchanged"
+        + (f", {images.moved:,} moved" if images.moved else "")
         + (f"; {images.reused:,} had known content" if images.reused else "")
     )
     if images.joined:
@@ -220,7 +280,9 @@ def _print(report: "EmbedReport") -> None:
     for kind, counts in report.others.items():
         print(
             f"{kind:<9} {counts.added:,} added, {counts.updated:,} updated, {counts.deleted:,} deleted, "
-            f"{counts.unchanged:,} unchanged" + (f"; {counts.reused:,} had known content" if counts.reused else "")
+            f"{counts.unchanged:,} unchanged"
+            + (f", {counts.moved:,} moved" if counts.moved else "")
+            + (f"; {counts.reused:,} had known content" if counts.reused else "")
         )
     if images.skipped or images.still_skipped:
         print(

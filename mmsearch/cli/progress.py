@@ -17,7 +17,7 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["RESUMABLE", "Display", "display", "duration"]
+__all__ = ["RESUMABLE", "Display", "display", "duration", "interruptible"]
 
 RESUMABLE = "what was encoded is kept, and the same command continues from there"
 _EVERY = 0.5  # seconds between two JSON lines: often enough for a bar, rarely enough to cost nothing
@@ -38,9 +38,15 @@ def display(*, interrupted: str, output: Literal["text", "jsonl"] = "text") -> I
     interrupted: what Ctrl-C means here; it is said, and the command exits with 130. output: "jsonl" for a line of JSON
     on stdout twice a second, {"event": "progress", "task", "done", "total", "skipped", "per_second", "seconds_left"}.
     """
+    with interruptible(interrupted), _shown(output) as shown:
+        yield shown
+
+
+@contextmanager
+def interruptible(interrupted: str) -> Iterator[None]:
+    """Where Ctrl-C ends the block, say what that means and exit with 130."""
     try:
-        with _shown(output) as shown:
-            yield shown
+        yield
     except KeyboardInterrupt:
         say(f"interrupted; {interrupted}")
         raise typer.Exit(130) from None

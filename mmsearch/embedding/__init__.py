@@ -1,6 +1,7 @@
 """`embed`: bring a gallery in line with folders of pictures and files of captions."""
 
-from mmsearch.embedding.embed_run import embed, preview
+from mmsearch.embedding.embed_run import embed, embed_again, preview
+from mmsearch.embedding.encoder_source import KeptEncoder
 from mmsearch.embedding.estimate import Estimate, Timing
 from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
 from mmsearch.sources import Selection
@@ -12,8 +13,10 @@ __all__ = [
     "Estimate",
     "ImageCounts",
     "ItemCounts",
+    "KeptEncoder",
     "Selection",
     "Timing",
     "embed",
+    "embed_again",
     "preview",
 ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.embedding.caption_sync import embed_captions
-from mmsearch.embedding.encoder_source import EncoderSource
+from mmsearch.embedding.encoder_source import EncoderSource, KeptEncoder
 from mmsearch.embedding.estimate import Estimate, estimate
 from mmsearch.embedding.file_sync import FileRun, embed_files
 from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
@@ -37,9 +37,9 @@ from mmsearch.sources import (
     read_sidecar_captions,
 )
 from mmsearch.stores import is_folder, real
-from mmsearch.sync import Plan, choose_roots, plan_root
+from mmsearch.sync import IsSettled, Plan, choose_roots, plan_root
 
-__all__ = ["embed", "preview"]
+__all__ = ["embed", "embed_again", "preview"]
 
 _Path = str | os.PathLike[str]
 _FILES_CHECKED = 8  # files of a root: where none of them is there, the root is not
@@ -70,8 +70,37 @@ def embed(
     Raises SourceError (nothing there, nothing embedded, PruneRefused, FilesSkipped), EncoderError, EncoderMismatch,
     GalleryBusy, StoreError.
     """
+    return embed_again(
+        paths,
+        captions=captions,
+        gallery=gallery,
+        encoder=encoder,
+        options=options or EmbedOptions(),
+        selection=selection,
+        progress=progress,
+        announce=announce,
+    )
+
+
+def embed_again(
+    paths: Sequence[_Path],
+    *,
+    captions: Sequence[_Path] = (),
+    gallery: _Path | None,
+    encoder: str | Encoder | None,
+    options: EmbedOptions,
+    selection: Selection,
+    progress: ProgressCallback,
+    announce: Callable[[str], None],
+    kept: KeptEncoder | None = None,
+    is_settled: IsSettled = lambda _: True,
+) -> EmbedReport:
+    """As `embed`, for who calls it again and again.
+
+    kept: holds the encoder from one call to the next. is_settled: told each file that is new or has changed; one that
+    is still being written is left for a later call.
+    """
     started = time.monotonic()
-    options = options or EmbedOptions()
     caption_files = dict.fromkeys(real(located(file)) for file in captions)
     gallery_path = gallery_to_write(gallery, adds=bool(paths or captions))
     files = [(file, _read_captions(file, gallery_path, options.columns)) for file in caption_files]
@@ -85,9 +114,9 @@ def embed(
         measured = writer.manifest.parity
         plan = None
         if paths or not captions:
-            plan = _plan(writer, paths, options, selection, progress, announce)
+            plan = _plan(writer, paths, options, selection, progress, announce, is_settled)
         sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions else [])}
-        source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side})
+        source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side}, kept)
         source.check_model()
         try:
             if plan is not None:
@@ -158,10 +187,19 @@ def _plan(
     selection: Selection,
     progress: ProgressCallback,
     announce: Callable[[str], None],
+    is_settled: IsSettled = lambda _: True,
 ) -> Plan:
     plan = Plan()
     for root in choose_roots(writer, paths, announce=announce):
-        plan_root(writer.gallery, root, plan, prune=options.prune, progress=progress, selection=selection)
+        plan_root(
+            writer.gallery,
+            root,
+            plan,
+            prune=options.prune,
+            progress=progress,
+            selection=selection,
+            is_settled=is_settled,
+        )
     _require_not_moved(writer, plan)
     for note in plan.notes:
         warnings.warn(note, MmsearchWarning, stacklevel=3)
@@ -225,7 +263,7 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
             f"no files in what was named below {', '.join(str(root.folder) for root in plan.roots)}: an empty archive, "
             "or one that holds only captions and the like"
         )
-    if counts.in_gallery or counts.deleted or not plan.candidates:
+    if counts.in_gallery or counts.deleted or plan.unsettled or not plan.candidates:
         return
     reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.skipped_reasons[:5])
     raise SourceError(

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mmsearch import encoders
 from mmsearch.embedding.cluster_run import ClusterExecutor
@@ -16,11 +16,19 @@ from mmsearch.gallery import GalleryWriter
 from mmsearch.identity import EncoderIdentity, require_same_encoder
 from mmsearch.items import AnyKind
 
-__all__ = ["EncoderSource"]
+__all__ = ["EncoderSource", "KeptEncoder"]
 
 _DEMO_WARNING = (
     "the demo model knows drawn postcards (data/postcards) and nothing else; on other pictures its answers mean nothing"
 )
+
+
+@dataclass(slots=True)
+class KeptEncoder:
+    """An encoder that stays loaded from one run to the next. sides: those that it was opened for."""
+
+    encoder: Encoder | None = None
+    sides: frozenset[str] = frozenset()
 
 
 class EncoderSource:
@@ -33,9 +41,11 @@ class EncoderSource:
         options: EmbedOptions,
         announce: Callable[[str], None],
         sides: Collection[str],
+        kept: KeptEncoder | None = None,
     ) -> None:
         self._writer, self._options, self._announce = writer, options, announce
         self._sides = sides
+        self._kept = kept or KeptEncoder()
         self._own = writer.manifest.encoder if writer.manifest.version else None
         self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
         self._loading = threading.Lock()
@@ -64,6 +74,9 @@ class EncoderSource:
             return self.loaded
 
     def _open_encoder(self) -> Encoder:
+        if self._kept.encoder is not None and self._kept.sides.issuperset(self._sides):
+            self._writer.set_encoder(self._kept.encoder.identity, self._options.dtype)
+            return self._kept.encoder
         if isinstance(self._wanted, str):
             self._announce(f"loading {self._wanted}")
         encoder = encoders.open(
@@ -76,6 +89,7 @@ class EncoderSource:
         )
         self._writer.set_encoder(encoder.identity, self._options.dtype)
         self._announce_encoder(encoder.identity, encoder.device, encoder.precision)
+        self._kept.encoder, self._kept.sides = encoder, frozenset(self._sides)
         return encoder
 
     def _precision(self) -> str:

@@ -15,7 +15,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, kinds
 from mmsearch.progress import Progress, ProgressCallback
-from mmsearch.sync import Plan, Task, check_prune, count_lost, needs_prune
+from mmsearch.sync import Plan, Task, check_prune, count_leaving, count_lost, needs_prune
 
 __all__ = ["Executor", "FileRun", "LocalExecutor", "TaskRun", "embed_files", "route_of"]
 
@@ -115,6 +115,7 @@ def embed_files(
     for name, recorder in recorders.items():
         if tasks := [task for task in plan.tasks if task.kind.name == name]:
             recorder.known = writer.gallery.content_hashes(name)
+            recorder.leaving = count_leaving(writer.gallery, name, [root.vanished[name] for root in plan.roots])
         while tasks:
             run = executor.run_tasks(tasks, recorder, encoder, options, progress)
             skipped += run.skipped
@@ -123,7 +124,14 @@ def embed_files(
             plan.joined -= len(tasks)
     deleted = _delete_vanished(recorders, plan, options)
     counts = {
-        name: ItemCounts(recorder.added, recorder.updated, recorder.copied, plan.unchanged[name], deleted[name])
+        name: ItemCounts(
+            recorder.added - recorder.moved,
+            recorder.updated,
+            max(0, recorder.copied - recorder.moved),
+            plan.unchanged[name],
+            deleted[name] - recorder.moved,
+            recorder.moved,
+        )
         for name, recorder in recorders.items()
     }
     images = _count_images(plan, recorders, skipped, counts.pop(DEFAULT_KIND.name))
@@ -176,6 +184,7 @@ def _count_images(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int
         reused=images.reused,
         unchanged=images.unchanged,
         deleted=images.deleted,
+        moved=images.moved,
         skipped=skipped - len(unknown) + sum(recorder.withdrawn for recorder in recorders.values()),
         still_skipped=plan.still_skipped,
         merged=sum(recorder.merged for recorder in recorders.values()),

@@ -44,6 +44,8 @@ class RowRecorder:
     Attributes:
         checks: what workers of a cluster have compared, by their provenance.
         known: content hash -> row id of every vector that can be reused.
+        leaving: content hash -> how many rows of files that are gone have it.
+        moved: how many new rows are of such files, which have only another name.
         written: content hashes of this run's rows.
         broken: files that no longer decode and whose pictures the gallery holds; these are deleted at the end of the
             run, if that is allowed.
@@ -63,6 +65,8 @@ class RowRecorder:
     checks: dict[Provenance, ParityCheck] = field(default_factory=dict)
     encoder: Encoder | None = None
     known: dict[bytes, int] = field(default_factory=dict)
+    leaving: Counter[bytes] = field(default_factory=Counter)
+    moved: int = 0
     written: set[bytes] = field(default_factory=set)
     added: int = 0
     updated: int = 0
@@ -272,10 +276,13 @@ class RowRecorder:
     def _count(self, task: Task, content_hash: bytes) -> None:
         self.written.add(content_hash)
         self.merged += len(task.joins)
-        if task.replaces is None:
-            self.added += 1
-        else:
+        if task.replaces is not None:
             self.updated += 1
+            return
+        self.added += 1
+        if self.leaving.get(content_hash):
+            self.leaving[content_hash] -= 1
+            self.moved += 1
 
     def _fast_provenance(self) -> Provenance | None:
         return Provenance(self.encoder.device, self.encoder.precision, self.route) if self.encoder else None

@@ -64,6 +64,7 @@ class ItemCounts:
     reused: int = 0
     unchanged: int = 0
     deleted: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class ImageCounts:
     """What happened to the pictures of this run, and to its files.
 
     added: new pictures. updated: changed ones. reused: of those two, how many took the vector of a known file with the
-    same content (moved, copied, touched). deleted: pictures whose files are gone. skipped: files that could not be
+    same content (copied, touched). deleted: pictures whose files are gone. moved: pictures whose files have another
+    name or place, and are counted nowhere else. skipped: files that could not be
     embedded in this run; still_skipped: in an earlier run, and unchanged since. in_gallery: items of any kind that were
     found and are held. unreadable: (folder, reason) whose content is unknown. linked_folders: not followed.
     joined: files that stand beside another of the same picture, see `mmsearch.sources.companions`. merged: pictures
@@ -92,6 +94,7 @@ class ImageCounts:
     joined: int = 0
     merged: int = 0
     passed_over: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,19 @@ plan          the files found there -> tasks
 prune_guard   how many rows may be deleted without --prune
 """
 
-from mmsearch.sync.plan import Plan, RootState, Task, plan_root
-from mmsearch.sync.prune_guard import check_prune, count_lost, needs_prune
+from mmsearch.sync.plan import IsSettled, Plan, RootState, Task, plan_root
+from mmsearch.sync.prune_guard import check_prune, count_leaving, count_lost, needs_prune
 from mmsearch.sync.roots import RootPlan, choose_roots, require_apart
 
 __all__ = [
+    "IsSettled",
     "Plan",
     "RootPlan",
     "RootState",
     "Task",
     "check_prune",
     "choose_roots",
+    "count_leaving",
     "count_lost",
     "plan_root",
     "require_apart",

@@ -1,8 +1,9 @@
 """Compares the files below a root with the gallery's rows: which are to be embedded, and which rows have vanished."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
@@ -27,7 +28,10 @@ from mmsearch.sync.known_files import KnownFiles
 from mmsearch.sync.prune_guard import check_prune, count_lost, needs_prune
 from mmsearch.sync.roots import RootPlan
 
-__all__ = ["Plan", "RootState", "Task", "plan_root"]
+__all__ = ["IsSettled", "Plan", "RootState", "Task", "plan_root"]
+
+IsSettled: TypeAlias = Callable[[SourceFile], bool]
+"""Whether a file that is new or has changed may be read by now; one that may not stays as the gallery has it."""
 
 _FILES_PER_REPORT = 1_000
 
@@ -91,6 +95,7 @@ class Plan:
         passed_over: how many files and folders were passed over: hidden, or clutter.
         captions: how many files beside pictures are none of theirs, but may be read as captions.
         vanished_skipped: row ids of skipped rows that have no file any more.
+        unsettled: how many files are new or changed, and left for later since they are still being written.
         unreadable: (folder or file, reason).
         linked_folders: links to folders, which are not followed.
         notes: lines for the user.
@@ -105,6 +110,7 @@ class Plan:
     passed_over: int = 0
     captions: int = 0
     vanished_skipped: list[int] = field(default_factory=list)
+    unsettled: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -123,12 +129,13 @@ def plan_root(
     prune: bool,
     progress: ProgressCallback,
     selection: Selection = EVERYTHING,
+    is_settled: IsSettled = lambda _: True,
 ) -> None:
     """Compare a root with the gallery and add to `plan` what has to be done.
 
     Raises SourceError for an empty root, and PruneRefused where too much would be deleted; neither with `prune`.
     """
-    planner = _RootPlanner(gallery, root, plan, selection, progress)
+    planner = _RootPlanner(gallery, root, plan, selection, progress, is_settled)
     candidates_before, first_task = plan.candidates, len(plan.tasks)
     planner.plan_everything()
     plan.unreadable += [(str(root.folder / name), reason) for name, reason in planner.unknown]
@@ -155,9 +162,16 @@ class _RootPlanner:
     """Plans one root. items: the known files by kind. unknown: (name, reason) of what could not be read."""
 
     def __init__(
-        self, gallery: Gallery, root: RootPlan, plan: Plan, selection: Selection, progress: ProgressCallback
+        self,
+        gallery: Gallery,
+        root: RootPlan,
+        plan: Plan,
+        selection: Selection,
+        progress: ProgressCallback,
+        is_settled: IsSettled,
     ) -> None:
         self._root, self._plan, self._selection, self._progress = root, plan, selection, progress
+        self._is_settled = is_settled
         self.items = {
             kind.name: KnownFiles(gallery.files(kind.name, root.root.id), apart=selection.apart)
             for kind in kinds()
@@ -270,6 +284,8 @@ class _RootPlanner:
             plan.unchanged[kind] += 1
         elif skipped_row is not None and is_still_skipped and not self._selection.retry_skipped:
             plan.still_skipped += 1
+        elif not all(self._is_settled(each) for each in (file, *(other.file for other in file.beside))):
+            plan.unsettled += 1
         elif not self._has_enough:
             instead = None if joins else self._instead(file)
             plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row, joins, instead))
@@ -291,6 +307,10 @@ class _RootPlanner:
             plan.still_skipped += skipped
             plan.candidates += sum(unchanged.values()) + skipped
             plan.joined += sum(known.count_beside(file) for known in self.items.values())
+        elif not self._is_settled(file):
+            plan.candidates += 1
+            plan.unsettled += 1
+            self._mark_members_seen(file)
         else:
             try:
                 listing = list_container(file, hidden=self._selection.hidden, apart=self._selection.apart)
