@@ -641,8 +641,6 @@ _OTHER_FILES = {
     b"7z\xbc\xaf\x27\x1c\0\4": "archive (7-Zip)",
     b"\x1f\x8b\x08\0": "archive (gzip)",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "document (Microsoft Office, before 2007)",
-    b"<svg xmlns='http://www.w3.org/2000/svg'/>": "drawing (SVG)",
-    b"<?xml version='1.0'?>\n<!-- drawn -->\n<!DOCTYPE svg>\n<svg >": "drawing (SVG)",
     b"<!DOCTYPE html><html>": "web page",
     b"%!PS-Adobe-3.0 EPSF-3.0": "PostScript",
     b"8BPS\0\1\0\0\0\0\0\0\0\3\0\0\0\x10\0\0\0\x10\0\x10\0\3": "16 bits per sample is not supported",

@@ -10,7 +10,7 @@ small one for a screen, `draw_jpeg` as a JPEG. Whatever a file contains, they re
     photo_facts, file_facts    what is known of it beside its pixels
     xmp, takeout, raw_profiles where that stands          showing    small, in the colours of its profile
     file_signatures  what a file is that is none     mending    files that Pillow refuses, as it takes them
-    raw, jxl   by other libraries (lazy)       truncated  of a JPEG what is there
+    raw, jxl, svg  by other libraries (lazy)   truncated  of a JPEG what is there
     aperture   of an AVIF what is to be seen             tiff, directories   what Pillow does not know of TIFF
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """

@@ -79,7 +79,6 @@ _ZIPPED = (
     (b"[Content_Types].xml", _DOCUMENT.format("Microsoft Office")),
 )
 
-_SVG = re.compile(rb"^\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*(\[.*?\]\s*)?>|\s)*<(\w+:)?svg[\s>]", re.DOTALL)
 _HTML = re.compile(rb"^\s*(<!--.*?-->|\s)*<(!doctype\s+html|html)[\s>]", re.DOTALL | re.IGNORECASE)
 
 
@@ -116,8 +115,6 @@ def describe_file(head: bytes) -> str | None:
     if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08 and head[2] >> 4 != 15:
         return _SOUND.format("MP3")
     text = head.removeprefix(b"\xef\xbb\xbf")
-    if _SVG.match(text):
-        return "not an image of pixels: a drawing (SVG)"
     return "not an image: a web page" if _HTML.match(text) else None
 
 

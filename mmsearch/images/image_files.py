@@ -16,6 +16,7 @@ from mmsearch.images.mending import MENDERS
 from mmsearch.images.raw import RawImage, open_raw, raw_tiff
 from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
+from mmsearch.images.svg import is_svg, open_svg
 
 __all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopen_mended", "visible_box", "stated_size"]
 
@@ -26,7 +27,23 @@ that size takes up to 2.3 GB while it is decoded; such pictures are decoded one 
 FORMATS = frozenset(
     {
         *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "GIF", "HEIF", "ICNS", "ICO", "IM"),
-        *("JPEG", "JPEG2000", "JXL", "MPO", "MSP", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "RAW", "SGI", "SUN"),
+        *(
+            "JPEG",
+            "JPEG2000",
+            "JXL",
+            "MPO",
+            "MSP",
+            "PCX",
+            "PIXAR",
+            "PNG",
+            "PPM",
+            "PSD",
+            "QOI",
+            "RAW",
+            "SGI",
+            "SUN",
+            "SVG",
+        ),
         *("TGA", "TIFF", "WEBP", "XBM", "XPM"),
     }
 )
@@ -65,6 +82,8 @@ def open_image(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         _register_heif()
     if head.startswith(SIGNATURES):
         image: ImageFile.ImageFile = open_jxl(file)
+    elif is_svg(head):
+        image = open_svg(file)
     elif kind := raw_kind(head) or raw_tiff(file):
         image = raw = open_raw(file, kind)
         _check_size(*raw.sensor_size, max_pixels)
