@@ -602,8 +602,22 @@ def test_what_browsers_do_not_show_is_zoomed_to_its_own_pixels(kind: str, browse
         page.locator(".tile-open").first.click()
         page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth === 1280")
         page.keyboard.press("z")
-        page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth === 2400")
+        page.wait_for_function("() => document.querySelectorAll('#viewer-parts img.there').length >= 4")
+        parts = page.locator("#viewer-parts img")
+        seen = page.locator("#viewer-parts img.there")
+        assert seen.evaluate_all("all => all.every((one) => one.naturalWidth === one.offsetWidth)")  # no pixel between
+        assert parts.count() < 15  # of the 20 that there are: those that are seen
+        page.evaluate("document.querySelector('#stage').scrollTo(9_999, 9_999)")
+        corner = page.locator("#viewer-parts img[src*='left=2048&top=1536&']")
+        expect(corner).to_have_class("there")
+        assert corner.evaluate("(one) => [one.naturalWidth, one.naturalHeight]") == [352, 64]
+        box, whole = corner.bounding_box(), page.locator("#viewer-picture").bounding_box()
+        assert box is not None
+        assert whole is not None
+        assert box["x"] + box["width"] == pytest.approx(whole["x"] + whole["width"], abs=1)
+        assert box["y"] + box["height"] == pytest.approx(whole["y"] + whole["height"], abs=1)
         page.keyboard.press("z")
+        assert parts.count() == 0
         page.keyboard.press("?")
         expect(page.locator("#help")).to_be_visible()
         page.keyboard.press("z")  # which is not for the picture behind the keys

@@ -71,6 +71,7 @@ def row_of(gallery: Path, name: str) -> int:
 EVERYTHING = [
     "/api/gallery",
     "/api/images/1",
+    "/api/images/1/crop",
     "/api/images/1/original",
     "/api/openapi.json",
     "/api/sample",

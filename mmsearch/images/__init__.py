@@ -30,7 +30,7 @@ from mmsearch.images.decoding import (
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
 from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
 from mmsearch.images.raw import LEAST_RAW_SIDE
-from mmsearch.images.showing import draw_jpeg, make_thumbnail
+from mmsearch.images.showing import draw_jpeg, make_thumbnail, to_srgb
 from mmsearch.images.takeout import takeout_facts
 from mmsearch.images.xmp import xmp_facts
 
@@ -55,5 +55,6 @@ __all__ = [
     "takeout_facts",
     "xmp_facts",
     "make_thumbnail",
+    "to_srgb",
     "draw_jpeg",
 ]

@@ -11,6 +11,7 @@
     sent_images       pictures that are asked with
     timelines    those that were asked for lately
     zips         several pictures, sent while they are read
+    crops        parts of pictures at their own pixels
     thumbnails   made once, kept in a bounded cache
     pools        threads for all else, none of which may take for ever
     metrics      for Prometheus

@@ -15,6 +15,7 @@ from mmsearch.items import kinds
 from mmsearch.search.followed_gallery import FollowedGallery
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query
+from mmsearch.serve.crops import Crops
 from mmsearch.serve.metrics import Metrics
 from mmsearch.serve.pools import Pool, TooBusy, TooSlow
 from mmsearch.serve.query_threads import QueryThreads
@@ -48,6 +49,8 @@ class Service:
         self.sent_images = SentImages()
         self.timelines = Timelines()
         self.chosen = ChosenLists()
+        self.crops = Crops()
+        self.cropping = Pool(2, "crops", seconds=_DRAW_SECONDS)
         self.zipping = Pool(2, "zips", seconds=_READ_SECONDS)
         self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
         self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
@@ -70,7 +73,8 @@ class Service:
         self.followed.close()
         self.query_threads.close()
         self.sent_images.close()
-        for pool in (self.reading, self.filtering, self.zipping, self._doors, self._drawing):
+        self.crops.close()
+        for pool in (self.reading, self.filtering, self.zipping, self.cropping, self._doors, self._drawing):
             pool.close()
         self.followed.last.close()
 
@@ -87,7 +91,15 @@ class Service:
     @property
     def problem(self) -> str | None:
         """Why the server does not answer as it should; None where it does."""
-        pools = self.reading, self.filtering, self.zipping, self._doors, self._drawing, *self.sent_images.pools
+        pools = (
+            self.reading,
+            self.filtering,
+            self.zipping,
+            self.cropping,
+            self._doors,
+            self._drawing,
+            *self.sent_images.pools,
+        )
         workers = self.query_threads, *pools
         return self.followed.problem or next((problem for each in workers if (problem := each.problem)), None)
 
@@ -99,9 +111,10 @@ class Service:
         def live(table: str) -> float:
             return self.followed.last.gallery.live_rows(table)
 
-        watch, following, thumbnails = self.metrics.watch, self.followed, self.thumbnails
+        watch, following, thumbnails, crops = self.metrics.watch, self.followed, self.thumbnails, self.crops
         watch("mmsearch_gallery_version", "The version that answers.", lambda: following.last.gallery.manifest.version)
         for table in (kind.name for kind in kinds()):
             watch(f"mmsearch_gallery_{table}", f"Live {table}.", partial(live, table))
         watch("mmsearch_gallery_held_bytes", "Of the gallery in memory.", held)
+        watch("mmsearch_crops_kept_pixels", "Of pictures that are decoded.", lambda: crops.kept_pixels)
         watch("mmsearch_thumbnails_kept_bytes", "Of thumbnails in the cache.", lambda: thumbnails.kept_bytes)

@@ -228,5 +228,12 @@ export const original = (row) => `api/images/${row}/original`;
  */
 export const converted = (row) => thumbnailOf(row, 8192);
 
+/**
+ * The address of a part of a picture, at its own pixels.
+ * @param {number} row
+ * @param {{left: number, top: number, width: number, height: number}} box
+ */
+export const crop = (row, box) => `api/images/${row}/crop?${filtered(null, box)}`;
+
 /** @param {string} hash */
 export const uploaded = (hash) => `api/pictures/${hash}/thumbnail?edge=320`;

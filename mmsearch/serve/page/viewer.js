@@ -6,6 +6,7 @@
  */
 import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
+import { CloseLook } from "./close-look.js";
 import { byId, element, say } from "./elements.js";
 import { nameOf, pictureOf } from "./tile.js";
 import { toast } from "./notices.js";
@@ -26,6 +27,7 @@ export class Viewer {
   #original = byId("viewer-original", HTMLAnchorElement);
   #previous = byId("previous", HTMLButtonElement);
   #next = byId("next", HTMLButtonElement);
+  #closeLook = new CloseLook(this.#picture);
   #waiting = new AbortController();
   /** @type {Hit | null} */
   hit = null;
@@ -104,6 +106,7 @@ export class Viewer {
   hide() {
     this.#waiting.abort();
     this.#dialog.close();
+    this.#closeLook.end();
     this.#picture.removeAttribute("src");
     this.hit = null;
   }
@@ -152,9 +155,22 @@ export class Viewer {
     if (!this.hit || this.#picture.hidden) return;
     const zoomed = this.#stage.classList.toggle("zoomed");
     const row = pictureOf(this.hit);
+    this.#closeLook.end();
     if (!zoomed || row === null) return;
     this.#stage.scrollTo((this.#stage.scrollWidth - this.#stage.clientWidth) / 2, (this.#stage.scrollHeight - this.#stage.clientHeight) / 2);
-    void this.#swap([api.original(row), api.converted(row), this.#picture.src], this.#waiting.signal);
+    void this.#lookClosely(row, this.hit, this.#waiting.signal);
+  }
+
+  /**
+   * Shows a picture's own pixels: of the file itself, or of the parts that the server draws of it.
+   * @param {number} row @param {Hit} hit @param {AbortSignal} signal
+   */
+  async #lookClosely(row, { width, height }, signal) {
+    const shows = await loads(api.original(row));
+    if (signal.aborted || !this.#stage.classList.contains("zoomed")) return;
+    if (shows) this.#picture.src = api.original(row);
+    else if (width && height) this.#closeLook.begin(row, width, height);
+    else void this.#swap([api.converted(row), this.#picture.src], signal);
   }
 
   #edge() {
@@ -164,6 +180,7 @@ export class Viewer {
   /** @param {Hit} hit @param {number | null} row */
   #draw(hit, row) {
     this.#stage.classList.remove("zoomed");
+    this.#closeLook.end();
     say(this.#absent, row === null ? "This caption has no picture in the gallery" : hit.gone ? "The file is gone" : "");
     this.#picture.hidden = row === null || hit.gone;
     if (row === null || hit.gone) return this.#picture.removeAttribute("src");
@@ -181,9 +198,7 @@ export class Viewer {
    */
   async #swap(sources, signal) {
     for (const source of sources) {
-      const sharp = new Image();
-      sharp.src = source;
-      const came = await sharp.decode().then(() => true, () => false);
+      const came = await loads(source);
       if (signal.aborted) return;
       if (came) {
         this.#picture.src = source;
@@ -281,4 +296,14 @@ export class Viewer {
       if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * down) this.step(across > 0 ? -1 : 1);
     });
   }
+}
+
+/**
+ * Whether the browser shows an image.
+ * @param {string} source
+ */
+function loads(source) {
+  const image = new Image();
+  image.src = source;
+  return image.decode().then(() => true, () => false);
 }

@@ -15,6 +15,7 @@ from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
 from mmsearch.search.gallery_files import FileGone, file_of, image_row, read_content
 from mmsearch.search.hits import base64_text
+from mmsearch.serve.crops import LARGEST_SIDE, Box
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import ImageBody, to_json
 from mmsearch.serve.service import Service
@@ -23,13 +24,15 @@ from mmsearch.serve.thumbnails import DRAWING, Edge
 __all__ = ["image_routes"]
 
 _RowId = Annotated[int, Path(ge=0, le=2**63 - 1)]
+_Pixels = Annotated[int, Query(ge=0, le=2**24, description="Of the upright picture.")]
+_Side = Annotated[int, Query(ge=1, le=LARGEST_SIDE)]
 # A row id is never reused and its content never changes; but a row may go.
 _KEPT_BY_BROWSERS = "private, max-age=86400, immutable"
 _SHOWN = {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/bmp"}
 
 
 def image_routes(service: Service) -> APIRouter:
-    """GET /api/images/{row_id}, …/thumbnail, …/original."""
+    """GET /api/images/{row_id}, …/thumbnail, …/crop, …/original."""
     router = APIRouter(prefix=f"/api/{IMAGES.name}", tags=[IMAGES.name], responses=BAD_REQUEST | NOT_FOUND)
 
     def newest() -> Gallery:
@@ -60,6 +63,30 @@ def image_routes(service: Service) -> APIRouter:
         except ImageError as error:
             raise FileGone(f"the file cannot be shown: {error.reason}") from error
         return Response(data, media_type="image/jpeg", headers=headers)
+
+    @router.get(
+        "/{row_id}/crop",
+        response_class=Response,
+        responses=GONE | {200: {"content": {"image/jpeg": {}}}},
+        summary="A part of a picture at its own pixels, as a JPEG",
+    )
+    async def crop(
+        row_id: _RowId,
+        left: _Pixels = 0,
+        top: _Pixels = 0,
+        width: _Side = LARGEST_SIDE,
+        height: _Side = LARGEST_SIDE,
+    ) -> Response:
+        gallery, row = await service.reading.run(lambda: _row(newest(), row_id))
+        content_hash = row.content_hash or f"row {row_id} of {gallery.manifest.version}".encode()
+        box = Box(left, top, width, height)
+        try:
+            data = await service.cropping.run(
+                lambda: service.crops.draw(content_hash, box, lambda: read_content(gallery, row).data)
+            )
+        except ImageError as error:
+            raise FileGone(f"the file cannot be shown: {error.reason}") from error
+        return Response(data, media_type="image/jpeg", headers={"cache-control": _KEPT_BY_BROWSERS})
 
     @router.get(
         "/{row_id}/original",
