@@ -17,7 +17,7 @@ from mmsearch.content_hashes import DEFAULT_HASH, content_hasher
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
-from mmsearch.places import name_place
+from mmsearch.places import has_names, name_place
 from mmsearch.sources import MAX_FILE_BYTES, SourceFile, merge_beside, open_source_file, read_ahead
 from mmsearch.workers import Overdue, Workers
 
@@ -39,6 +39,7 @@ __all__ = [
     "load_texts",
     "apply_transform",
     "least_raw_side",
+    "read_header_columns",
 ]
 
 # Pictures under the pixel limit take seconds, on a busy machine some more; a decoder that needs minutes hangs.
@@ -52,7 +53,8 @@ _RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and
 _SMALL_BYTES = 1 << 20
 """Files of so many bytes are read at once, and their headers only where they are decoded: reading one alone takes a
 tenth of a millisecond in which no other thread works, and thousands of small files come a second where GPUs encode."""
-_PLACE = ("lat", "lon", "city", "country")
+_PLACE_NAMES = ("city", "country")
+_PLACE = ("lat", "lon", *_PLACE_NAMES)
 _FILES_PER_THREAD = 4  # in flight: enough that no thread waits, few enough that pixels stay a few megabytes
 
 _Array = TypeVar("_Array", NDArray[np.float32], NDArray[np.uint8])
@@ -285,12 +287,11 @@ class _ImageLoader:
         """Those columns of the row of a picture with a known vector that another file of its content may not share."""
         if self._options.benchmark:
             return {}
+        max_pixels, places = self._options.max_pixels, self._options.places
         try:
-            facts = images.read_header_facts(data, max_pixels=self._options.max_pixels, places=self._options.places)
+            return read_header_columns(file, io.BytesIO(data), max_pixels=max_pixels, places=places)
         except (ImageError, MemoryError):
             return {}
-        columns = self._columns_of_facts(file, facts)
-        return columns if self._options.places else {name: columns[name] for name in columns if name not in _PLACE}
 
     def _decode(self, file: SourceFile, data: bytes, content_hash: bytes, read_seconds: float) -> LoadedFile:
         gpu = self._gpu
@@ -387,13 +388,31 @@ class _ImageLoader:
         self, file: SourceFile, width: int, height: int, facts: images.PhotoFacts, *, damaged: bool | None
     ) -> Mapping[str, Any]:
         """Those columns of a row that the picture gives, and what stands beside it."""
-        return {"width": width, "height": height, "damaged": damaged, **self._columns_of_facts(file, facts)}
+        return {
+            "width": width,
+            "height": height,
+            "damaged": damaged,
+            **_columns_of_facts(file, facts, places=self._options.places),
+        }
 
-    def _columns_of_facts(self, file: SourceFile, own: images.PhotoFacts) -> dict[str, Any]:
-        facts = merge_beside(file, own, places=self._options.places)
-        position = facts.position
-        city, country = (None, None) if position is None else name_place(position.lat, position.lon)
-        return {**facts.columns(), "city": city, "country": country}
+
+def read_header_columns(file: SourceFile, stream: BinaryIO, *, max_pixels: int, places: bool) -> dict[str, Any]:
+    """Those columns of the row of a picture that its header and what stands beside it give; nothing is encoded.
+
+    file: with what stands beside it. stream: its bytes, seekable. places: where it was taken, too; else there are no
+    such columns, and none of names where these are not installed. Raises ImageError.
+    """
+    facts = images.read_header_facts(stream, max_pixels=max_pixels, places=places)
+    columns = _columns_of_facts(file, facts, places=places)
+    left_out = () if places and has_names() else _PLACE_NAMES if places else _PLACE
+    return {name: value for name, value in columns.items() if name not in left_out}
+
+
+def _columns_of_facts(file: SourceFile, own: images.PhotoFacts, *, places: bool) -> dict[str, Any]:
+    facts = merge_beside(file, own, places=places)
+    position = facts.position
+    city, country = (None, None) if position is None else name_place(position.lat, position.lon)
+    return {**facts.columns(), "city": city, "country": country}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from mmsearch.names import printable
 from mmsearch.strict_json import json_text, without_empty
 
 if TYPE_CHECKING:
-    from mmsearch.embedding import EmbedReport, Estimate
+    from mmsearch.embedding import EmbedOptions, EmbedReport, Estimate
 
 
 class Command(PlainCommand):
@@ -91,6 +91,14 @@ def embed(
             "--places",
             help="Keep where pictures were taken, which else is not read: latitude, longitude, and the city near by. "
             "Whoever has the gallery then knows it.",
+        ),
+    ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Read dates, cameras, titles and (with --places) places again of pictures that the gallery holds; "
+            "encode nothing.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -170,6 +178,10 @@ def embed(
         decode=decode,
         places=places,
     )
+    if refresh:
+        _require_alone(captions, model, include, exclude, limit, dry_run, ray)
+        _refresh(paths or [], gallery, options, output)
+        return
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file)
     if dry_run:
         if watch:
@@ -252,6 +264,50 @@ def _outcome(report: "EmbedReport") -> str:
 def _show(report: "EmbedReport", output: str) -> None:
     _print(report) if output == "text" else _print_json("report", without_empty(asdict(report), "others"))
     _warn(report)
+
+
+def _require_alone(*others: object) -> None:
+    """Raise BadParameter where --refresh is given with what it has no use for."""
+    if any(others):
+        raise typer.BadParameter(
+            "it reads headers alone, of what the gallery holds; leave out what chooses files, models and captions",
+            param_hint="--refresh",
+        )
+
+
+def _refresh(paths: list[str], gallery: str | None, options: "EmbedOptions", output: Literal["text", "jsonl"]) -> None:
+    from mmsearch.embedding import refresh
+
+    with display(interrupted="what was read is kept, and the same command reads the rest", output=output) as shown:
+        report = refresh(
+            paths,
+            gallery=gallery,
+            places=options.places,
+            threads=options.threads,
+            max_pixels=options.max_pixels,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    if output == "jsonl":
+        _print_json("report", asdict(report))
+        return
+    print(f"gallery   {printable(report.gallery)} (version {report.version})")
+    done = report.changed + report.unchanged
+    print(f"pictures  {done:,} read: {report.changed:,} changed, {report.unchanged:,} unchanged")
+    if report.columns:
+        print(f"columns   {', '.join(f'{name} {count:,}' for name, count in report.columns.items())}")
+    for count, what in (
+        (report.missing, "are not there"),
+        (report.stale, "were changed since they were embedded"),
+    ):
+        if count:
+            print(f"passed by {count:,} whose files {what} (mmsearch embed)")
+    rate = f" ({done / report.seconds:,.0f} a second)" if report.seconds > 0 and done else ""
+    print(f"took      {report.seconds:.1f} s{rate}")
+    for file, reason in report.unread_files:
+        say(f"warning: {printable(file)} cannot be read ({reason}); its row stays as it was")
+    if report.unread > len(report.unread_files):
+        say(f"warning: nor can {report.unread - len(report.unread_files):,} more")
 
 
 def _print_json(event: str, fields: dict[str, object]) -> None:

@@ -53,6 +53,11 @@ def _print(summary: "GalleryInfo") -> None:
     print(f"holds     {held}; {summary.skipped:,} files skipped")
     if summary.damaged:
         print(f"damaged   {summary.damaged:,} of the images: their files end too early (query … --where damaged)")
+    if summary.before_facts:
+        print(
+            f"headers   {summary.before_facts:,} images were embedded before cameras, titles and keywords were kept: "
+            "mmsearch embed --refresh reads them"
+        )
     print(f"size      {summary.bytes / 1e6:,.1f} MB in {summary.shards:,} shards and {len(summary.indexes)} indexes")
     for parity in summary.parity:
         print(f"agrees    on {parity.device} in {parity.precision}, {agreement(parity)}")

@@ -25,6 +25,7 @@ from mmsearch.gallery.gallery_reader import FileRows, Gallery, read_consistently
 from mmsearch.gallery.gallery_writer import GalleryWriter, open_writer, write_rows
 from mmsearch.gallery.in_memory import InMemoryGallery
 from mmsearch.gallery.sampling import sample_rows
+from mmsearch.gallery.updating import update_rows
 
 __all__ = [
     "GALLERY_NAME",
@@ -41,6 +42,7 @@ __all__ = [
     "remove_unused",
     "rewrite_wasteful",
     "sample_rows",
+    "update_rows",
     "use_gallery",
     "use_no_gallery",
     "write_rows",

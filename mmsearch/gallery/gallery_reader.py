@@ -199,8 +199,13 @@ class Gallery:
 
     def all_records(self, table: Table[_R]) -> Iterator[tuple[int, _R]]:
         """Every live row as a record, with its id."""
+        for shard in self.manifest.shards[table.name]:
+            yield from self.records_in(table, shard)
+
+    def records_in(self, table: Table[_R], shard: Shard) -> Iterator[tuple[int, _R]]:
+        """Every live row of a shard as a record, with its id."""
         columns = table.columns
-        for rows in self.scan(table.name, columns):
+        for rows in self._live(table.name, shard, columns):
             records = rows.select(columns).to_pylist()
             yield from zip(tables.row_ids_of(rows).tolist(), (table.row(**row) for row in records), strict=True)
 
@@ -253,6 +258,16 @@ class Gallery:
         import pyarrow.compute as pc
 
         return sum(pc.sum(rows.column("damaged")).as_py() or 0 for rows in self.scan(IMAGES.name, ["damaged"]))
+
+    def images_without_source(self) -> int:
+        """How many live images have a date of which nothing says where it comes from: those of earlier releases, which
+        kept neither that nor camera, lens, title, keywords and rating."""
+        import pyarrow.compute as pc
+
+        return sum(
+            pc.sum(pc.and_(pc.is_valid(rows.column("taken_at")), pc.is_null(rows.column("taken_from")))).as_py() or 0
+            for rows in self.scan(IMAGES.name, ["taken_at", "taken_from"])
+        )
 
     def image_names(self) -> Iterator[tuple[int, int, str]]:
         """(row id, root id, name) of every live image; the name is a file system string relative to its root."""

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from mmsearch.errors import ImageError
 from mmsearch.images import exif, turbo
 from mmsearch.images.colours import to_rgb
-from mmsearch.images.file_facts import read_facts
+from mmsearch.images.file_facts import read_facts, says_more_behind_pixels
 from mmsearch.images.image_files import MAX_PIXELS, HeaderFile, open_image, reopen_mended, stated_size, visible_box
 from mmsearch.images.photo_facts import PhotoFacts
 from mmsearch.images.raw import LEAST_RAW_SIDE, require_side
@@ -206,10 +206,18 @@ def decode_fast(
             return _decode(image, data, places)
 
 
-def read_header_facts(data: bytes, *, max_pixels: int = MAX_PIXELS, places: bool = False) -> PhotoFacts:
-    """What a file says of its picture beside the pixels, which are not decoded. Raises ImageError as `probe` does."""
+def read_header_facts(file: BinaryIO, *, max_pixels: int = MAX_PIXELS, places: bool = False) -> PhotoFacts:
+    """What a file says of its picture beside the pixels, as `decode` does; pixels are decoded only where that is hidden
+    behind them. file: seekable, read from its start. Raises ImageError."""
     with quietly():
-        image = open_image(io.BytesIO(data), max_pixels)
+        image, data = open_image(HeaderFile(file), max_pixels), b""
+        if image.format == "PNG":
+            file.seek(0)
+            data = file.read()
+            image = open_image(io.BytesIO(data), max_pixels)
+        if image.format == "JXL" or says_more_behind_pixels(data):
+            with _take_turn(image):
+                image = _load(image, data)
         return read_facts(image, exif.read_exif(image, places=places), data, places=places)
 
 

@@ -23,12 +23,13 @@ from mmsearch.images.photo_facts import (
 from mmsearch.images.raw_profiles import raw_profile
 from mmsearch.images.xmp import xmp_facts
 
-__all__ = ["read_facts"]
+__all__ = ["read_facts", "says_more_behind_pixels"]
 
 _IPTC_RESOURCE, _XMP_RESOURCE = 1028, 1060  # of Photoshop
 _IPTC_TAG, _PHOTOSHOP_TAG, _XMP_TAG = 33723, 34377, 700  # of TIFF
 _TITLE, _KEYWORDS, _TAKEN, _DIGITISED, _CAPTION = (2, 5), (2, 25), (55, 60), (62, 63), (2, 120)  # of IPTC
 _IPTC_WANTED = {_TITLE, _KEYWORDS, _CAPTION, *((2, number) for number in (*_TAKEN, *_DIGITISED))}
+_PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"eXIf"})
 _MOST_RECORDS, _MOST_CHUNKS = 4096, 4096
 _CAMERAS_OWN = ("digital camera", "sony dsc", "dcim", "exif_jpeg", "samsung", "minolta", "<", "jpeg", "created with")
 """How descriptions begin or end, in small letters, that nobody wrote: by cameras and programs."""
@@ -213,6 +214,12 @@ def _read_png_time(data: bytes) -> str | None:
             year, *rest = struct.unpack_from(">H5B", data, start)
             return "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(year, *rest)
     return None
+
+
+def says_more_behind_pixels(data: bytes) -> bool:
+    """Whether texts of a PNG stand behind its pixels, so that they are known only when these are decoded."""
+    names = [name for name, _, _ in _png_chunks(data)]
+    return b"IDAT" in names and not _PNG_TEXTS.isdisjoint(names[names.index(b"IDAT") :])
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

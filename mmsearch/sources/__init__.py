@@ -11,6 +11,7 @@ from mmsearch.sources.archives import (
 from mmsearch.sources.caption_files import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.caption_sidecars import read_sidecar_captions
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
+from mmsearch.sources.companions import join_names
 from mmsearch.sources.facts_beside import merge_beside
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
@@ -66,6 +67,7 @@ __all__ = [
     "is_clutter",
     "is_hidden",
     "join_named",
+    "join_names",
     "merge_beside",
     "is_list",
     "list_container",

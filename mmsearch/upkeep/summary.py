@@ -64,6 +64,7 @@ class GalleryInfo:
 
     Attributes:
         damaged: The number of images of which a part is missing in the file.
+        before_facts: The number of dated images of earlier releases, of which camera, lens and keywords were not kept.
         shards: The number of shards of images and captions.
         bytes: The size of all files of this version.
         others: The number of live rows of each further kind that the gallery holds some of.
@@ -80,6 +81,7 @@ class GalleryInfo:
     captions: int
     skipped: int
     damaged: int
+    before_facts: int
     shards: int
     bytes: int
     roots: tuple[RootInfo, ...]
@@ -107,6 +109,7 @@ def _describe_gallery(opened: Gallery) -> GalleryInfo:
         captions=opened.live_rows(CAPTIONS.name),
         skipped=opened.live_rows(SKIPPED.name),
         damaged=opened.damaged_images(),
+        before_facts=opened.images_without_source(),
         shards=sum(len(manifest.shards[kind.name]) for kind in kinds()),
         bytes=opened.data_bytes(),
         roots=tuple(_describe_roots(opened)),
