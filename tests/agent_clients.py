@@ -91,14 +91,15 @@ def over_stdio(gallery: Path, work: Work, *options: str) -> None:
 
 
 def over_http(address: str, work: Work, *, token: str | None = None) -> None:
-    """Have an agent work with what is served at an address."""
+    """Have an agent work with what is served at an address, by both eras of the protocol's handshake."""
 
     async def main() -> None:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        async with (
-            httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
-            Client(streamable_http_client(address, http_client=http)) as client,
-        ):
-            await work(Agent(client))
+        for mode in ("legacy", "auto"):
+            async with (
+                httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
+                Client(streamable_http_client(address, http_client=http), mode=mode) as client,
+            ):
+                await work(Agent(client))
 
     asyncio.run(main())

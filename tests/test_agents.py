@@ -121,13 +121,35 @@ def test_the_gallery_is_described(opened: OpenGallery) -> None:
         said = (await agent.call("describe_gallery")).fields
         assert (said["pictures"], said["captions"], said["calibrated"]) == (12, 0, False)
         assert (said["from_year"], said["to_year"], said["undated"]) == ("2019", "2021", 9)
-        assert {"taken_from", "camera", "shape"} <= {*said["conditions"]}
-        assert "folder" not in said["conditions"]
+        sizes = ["shape", "min_width", "min_height"]
+        assert said["conditions"] == ["taken_from", "taken_to", *sizes, "camera"]
         assert said["facets"] == ["year", "camera"]
         assert said["untrusted_folders"] is None
         assert said["limits"]["bytes"] == ANSWER_BYTES
 
     in_memory(opened, work)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("ViT-B-32/laion2b_s34b_b79k", "ViT-B-32/laion2b_s34b_b79k"),
+        ("hf-hub:org/name", "hf-hub:org/name"),
+        ("RN50/openai", "RN50/openai"),
+        ("local-dir:/home/me/a model/", "local-dir:a model"),
+        ("ViT-B-32//home/me/weights.pt", "ViT-B-32/weights.pt"),
+        ("other:C:\\Users\\me\\model", "other:model"),
+    ],
+)
+def test_a_model_is_named_without_its_folder(spec: str, told: str, tmp_path: Path, photos: Path) -> None:
+    fake = FakeEncoder(spec)
+    embed([photos], gallery=tmp_path / "g", encoder=fake)
+    opened = open_gallery(tmp_path / "g", encoder=fake)
+    describe = TOOLS[0]
+    answers = [
+        GalleryTools(opened.newest, paths=paths).answer(describe, describe.arguments()) for paths in (False, True)
+    ]
+    assert [answer.body.model_dump()["model"] for answer in answers] == [told, spec]
 
 
 def test_words_pictures_and_both_are_searched_with(opened: OpenGallery, gallery: Path) -> None:
@@ -192,9 +214,8 @@ def test_conditions_limit_a_search(opened: OpenGallery, gallery: Path) -> None:
         {"taken_from": "2024", "taken_to": "2024-12"},
         {"shape": "square", "min_width": 10, "min_height": 10, "min_rating": 3},
         {"camera": "o'Neil\"; DROP", "lens": "50%_", "city": "Zürich", "country": "日本"},
-        {"near": {"lat": 59.9, "lon": 10.7, "km": 5}},
-        {"near": {"lat": -17, "lon": 179.9, "km": 50}},
-        {"near": {"lat": 89.9, "lon": 0, "km": 100}},
+        {"near": "59.9,10.7 5km", "shape": "portrait"},
+        {"near": "-17,179.9 50km"},
         {"folder": "trips/2019's"},
     ],
 )
@@ -203,15 +224,6 @@ def test_every_condition_is_a_filter_that_strangers_may_use(where: dict[str, obj
     columns = [field for field in opened.gallery.schema(IMAGES.name) if field.name != "embedding"]
     filtering = RowFilter(conditions.to_sql() or "", columns, bounded=True)
     assert {*filtering.columns} <= conditions.columns()
-
-
-def test_a_square_around_a_place() -> None:
-    """A degree of longitude is half as wide at 60° as at the equator; squares cross the line of the date."""
-    sql = Conditions.model_validate({"near": {"lat": 60, "lon": 10, "km": 111.32}}).to_sql()
-    assert sql == "lat BETWEEN 59.000000 AND 61.000000 AND lon BETWEEN 7.937335 AND 12.062665"
-    over = Conditions.model_validate({"near": {"lat": 0, "lon": 179.5, "km": 111.32}}).to_sql() or ""
-    assert "lon >= 178.4" in over
-    assert "OR lon <= -179.4" in over
 
 
 def test_looking_gives_small_pictures_in_true_colours_and_no_exif(tmp_path: Path, fake: FakeEncoder) -> None:
@@ -592,6 +604,15 @@ def test_without_the_extra_the_install_is_named(
     with running(gallery, doors={"/mcp": HttpDoor}) as server:
         refused = server.post("/mcp", {})
         assert (refused.status_code, "pip install 'mmsearch[mcp]'" in refused.json()["error"]) == (501, True)
+
+
+def test_what_is_loaded_before_anybody_asks() -> None:
+    """A server that has no agents does without the SDK, and an agent's search without torch."""
+    loads = (
+        "import sys, mmsearch.serve.running, mmsearch.agents.http; assert 'mcp' not in sys.modules;"
+        "import mmsearch.agents.stdio, mmsearch.agents.protocol; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", loads], check=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
 
 
 # --- over HTTP ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ SQL would say more, and a model writes that of some other database half of the t
 whose work is bounded by the row, so that there is nothing else to bound, and its description says all that it takes.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -12,10 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["Conditions", "Near"]
+from mmsearch.search.near import filter_near
+
+__all__ = ["Conditions"]
 
 _LONGEST = 200  # characters of a text to compare with
-_KM_PER_DEGREE = 111.32
 _DATE = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
 
 
@@ -34,20 +34,10 @@ _Date = Annotated[str, Field(max_length=10), AfterValidator(_checked_date)]
 _Text = Annotated[str, Field(max_length=_LONGEST), AfterValidator(_checked_text)]
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class Near(_Closed):
-    """A square around a place."""
-
-    lat: float = Field(ge=-90, le=90, description="Degrees, north is positive.")
-    lon: float = Field(ge=-180, le=180, description="Degrees, east is positive.")
-    km: float = Field(gt=0, le=20_000, description="From its middle to its sides.")
-
-
-class Conditions(_Closed):
+class Conditions(BaseModel):
     """Look only among pictures that meet all of these. What a picture does not tell, it does not meet."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     taken_from: _Date | None = Field(None, description="Taken then or later: YYYY, YYYY-MM or YYYY-MM-DD.")
     taken_to: _Date | None = Field(None, description="Taken then or before, all of that year, month or day included.")
@@ -58,7 +48,7 @@ class Conditions(_Closed):
     lens: _Text | None = Field(None, description="Likewise of the lens.")
     city: _Text | None = Field(None, description="Likewise of the city.")
     country: _Text | None = Field(None, description="Likewise of the country.")
-    near: Near | None = Field(None, description="Taken in a square around a place.")
+    near: _Text | None = Field(None, description='Taken near a place: "Lisbon 20km", or "38.72,-9.14 20km".')
     min_rating: int | None = Field(None, ge=1, le=5, description="Rated so by its owner, 1 to 5.")
     folder: _Text | None = Field(
         None, description="In this folder or below it, as facets names it. Only where paths are shown."
@@ -76,8 +66,9 @@ class Conditions(_Closed):
         }
 
     def to_sql(self) -> str | None:
-        """The conditions as an expression over the columns of the pictures; None where there are none."""
-        return " AND ".join(self._terms()) or None
+        """The conditions as an expression over the columns of the pictures; None where there are none. Raises
+        QueryError where `near` names no place."""
+        return filter_near(" AND ".join(self._terms()) or None, self.near)
 
     def _terms(self) -> Iterator[str]:
         if self.taken_from is not None:
@@ -92,8 +83,6 @@ class Conditions(_Closed):
         for column in ("camera", "lens", "city", "country"):
             if (text := getattr(self, column)) is not None:
                 yield f"contains(lower({column}), lower({_quoted(text)}))"
-        if self.near is not None:
-            yield from _inside(self.near)
         if self.folder is not None:
             yield f"starts_with(path, {_quoted(self.folder.strip('/') + '/')})"
 
@@ -138,18 +127,3 @@ def _days(text: str) -> tuple[date, date]:
     if month is None or month == 12:
         return first, date(year + 1, 1, 1)
     return first, date(year, month + 1, 1)
-
-
-def _inside(near: Near) -> Iterator[str]:
-    high = near.km / _KM_PER_DEGREE
-    yield f"lat BETWEEN {near.lat - high:.6f} AND {near.lat + high:.6f}"
-    narrowing = math.cos(math.radians(min(90.0, abs(near.lat) + high)))
-    wide = high / narrowing if narrowing > 1e-6 else 180.0
-    if wide >= 180:
-        return
-    west, east = near.lon - wide, near.lon + wide
-    if west < -180 or east > 180:  # over the line of the date
-        west, east = (west + 540) % 360 - 180, (east + 540) % 360 - 180
-        yield f"(lon >= {west:.6f} OR lon <= {east:.6f})"
-    else:
-        yield f"lon BETWEEN {west:.6f} AND {east:.6f}"

@@ -4,6 +4,7 @@ Each is answered by the newest version of the gallery. What goes wrong is told i
 machine, unless paths are shown.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from mmsearch.items import CAPTIONS, IMAGES, ImageRow, kinds
 from mmsearch.names import printable
 from mmsearch.search.counting import FACETS, count_facet, count_folders
 from mmsearch.search.gallery_files import FileGone, NoSuchImage, image_row, read_content
+from mmsearch.search.near import knows_places, remark_on
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import ItemPart, Part, Query, TextPart
 
@@ -133,8 +135,8 @@ class GalleryTools:
         pictures = gallery.live_rows(IMAGES.name)
         scores = opened.retriever.scores(IMAGES.name)
         calibrated = scores is not None and scores.record.chances is not None
-        facets = [name for name in self._facets() if name == "folder" or count_facet(opened, name)]
-        known = {*gallery.schema(IMAGES.name).names} if self._paths else {*gallery.schema(IMAGES.name).names} - {"path"}
+        facets = [name for name in self._facets() if self._counts(opened, name, None)]
+        known = _known_columns(gallery, facets)
         body = GalleryBody(
             pictures=pictures,
             captions=gallery.live_rows(CAPTIONS.name),
@@ -237,7 +239,8 @@ class GalleryTools:
             if isinstance(answer, MmsearchError):
                 raise answer
             body = describe_answer(answer, gallery.manifest.version, paths=self._paths)
-            body.about = [self._without_places(line) for line in body.about]
+            place = remark_on(where.near) if where is not None and where.near is not None else None
+            body.about = [self._without_places(line) for line in (*([place] if place else []), *body.about)]
             drawn = sheet and answer.hits
             return ToolAnswer(body, [("all hits, by rank", draw_answer(answer, gallery))] if drawn else [])
         raise AssertionError("the last try returns or raises")
@@ -250,6 +253,8 @@ class GalleryTools:
             raise QueryError(_NO_PATHS)
         if missing := sorted(where.columns() - {*gallery.schema(IMAGES.name).names}):
             raise QueryError(f"the pictures of this gallery have no {', '.join(missing)}; leave these conditions out")
+        if where.near is not None and not read_consistently(gallery, knows_places):
+            raise QueryError("where these pictures were taken is not known; leave near out")
         return where.to_sql()
 
     def _facets(self) -> list[str]:
@@ -274,11 +279,10 @@ class GalleryTools:
     def _model(self, gallery: Gallery) -> str:
         """The model, without the folder that it may have come from."""
         spec = gallery.manifest.encoder.spec
-        kind, colon, place = spec.partition(":")
-        named = (
-            spec if self._paths or not colon or "-dir" not in kind else f"{kind}:{place.rstrip('/').rpartition('/')[2]}"
-        )
-        return clipped(named, _VALUE_CHARACTERS)
+        named = _PLACED.match(spec)
+        if named is not None and not self._paths and named["kind"] != "hf-hub:":
+            spec = named["kind"] + named["name"]
+        return clipped(spec, _VALUE_CHARACTERS)
 
     def _without_places(self, message: str) -> str:
         """A message that names neither the gallery's folder nor those of its pictures, unless paths are shown."""
@@ -292,6 +296,16 @@ _NOT_CALIBRATED = (
     "Not calibrated: whether hits fit is not known, and there is always a best one. Look at them before you answer."
 )
 _NO_PATHS = "Paths and folders are not shown here; whoever runs this shows them with --paths."
+
+
+_PLACED = re.compile(r"(?P<kind>[\w.-]+[:/]).*[/\\](?P<name>[^/\\]+)[/\\]*", re.DOTALL)
+"""A model in a folder: `local-dir:/home/me/model`, `ViT-B-32//home/me/weights.pt`."""
+
+
+def _known_columns(gallery: Gallery, facets: Sequence[str]) -> set[str]:
+    """The columns that conditions may go by: those in which something is known of any picture."""
+    columns = {"width", "height", *({"year": "taken_at", "folder": "path"}.get(name, name) for name in facets)}
+    return columns | ({"lat", "lon"} if knows_places(gallery) else set())
 
 
 def _complain(error: BaseException) -> None:
