@@ -42,6 +42,8 @@ from .indexing import Plan as Plan
 from .indexing import index as index
 from .indexing import predict as predict
 from .progress import Progress as Progress
+from .render import albums_page as albums_page
+from .render import albums_sheet as albums_sheet
 from .render import contact_sheet as contact_sheet
 from .render import duplicates_page as duplicates_page
 from .render import html_page as html_page

@@ -1,8 +1,10 @@
 """Albums: pictures that are like each other stand together, have names that say so, and the same ones each time."""
 
 import csv
+import importlib
 import io
 import json
+import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -369,3 +371,81 @@ def test_formats(colourful: Path, mmsearch: Command) -> None:
     assert [row["file"] for row in rows[:10]] == albums[0]["paths"]
     assert mmsearch("clusters", "-g", colourful, "-k", "0").code == 2
     assert mmsearch("clusters", "-g", colourful, "--where", "width > 9999").code == 1
+
+
+# --- pages and the sheet --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("varied")
+def test_a_page_shows_the_most_typical_of_each_album(colourful: Path, mmsearch: Command, tmp_path: Path) -> None:
+    page, sheet = tmp_path / "albums.html", tmp_path / "sheet.png"
+    words = written(colourful, [*COLOURS])
+    done = mmsearch("clusters", "-g", colourful, "--words", words, "--html", page, "--sheet", sheet)
+    assert done.code == 0
+    assert f"wrote {page}" in done.err
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") == 60
+    assert all(f">{name} <span>10</span></a>" in text for name in COLOURS)
+    assert "10 pictures · 2010-2012 · " in text
+    assert (colourful.parent / "p" / "red-1.jpg").as_uri() in text
+    assert "<script" not in text
+    with Image.open(sheet) as image:
+        assert image.width == 10 + 10 * 186
+
+
+@pytest.mark.usefixtures("varied")
+def test_a_folder_has_pages_of_all_pictures(
+    colourful: Path, mmsearch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("mmsearch.render.albums_page"), "_A_PAGE", 4)
+    (colourful.parent / "p" / "blue-3.png").unlink()
+    folder = tmp_path / "pages"
+    assert mmsearch("clusters", "-g", colourful, "--words", written(colourful, [*COLOURS]), "--html", folder).code == 0
+    pages = {file.name: file.read_text() for file in folder.iterdir()}
+    assert len(pages) == 1 + 6 * 3
+    linked = [link for text in pages.values() for link in re.findall(r'href="([a-z0-9-]+\.html)', text)]
+    assert set(linked) == set(pages)
+    shown = [
+        link for name, text in pages.items() if name != "index.html" for link in re.findall(r'alt="([^"]+)"', text)
+    ]
+    assert sorted(shown) == sorted(file.name for file in (colourful.parent / "p").iterdir())
+    assert sum(text.count("gone since it was embedded") for text in pages.values()) == 2  # on its page and the first
+    assert "Page 2 of 3" in pages["album-01-2.html"]
+    again = mmsearch("clusters", "-g", colourful, "-k", "3", "--html", folder)
+    assert again.code == 0
+    assert {file.name[:8] for file in folder.iterdir()} == {"index.ht", "album-01", "album-02", "album-03"}
+
+
+@pytest.mark.usefixtures("varied")
+def test_pages_take_no_place_of_anything_else(colourful: Path, mmsearch: Command, tmp_path: Path) -> None:
+    """Said before anything is grouped; and pictures beside a page of that name stay."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "album-01.html").write_text("mine")
+    for arguments in (
+        ("--html", tmp_path / "full"),
+        ("--html", colourful.parent / "p"),
+        ("--html", tmp_path / "absent" / "pages"),
+        ("--html", colourful.parent / "p" / "red-1.jpg"),
+        ("--sheet", tmp_path / "sheet.txt"),
+    ):
+        done = mmsearch("clusters", "-g", colourful, "--format", "csv", *arguments)
+        assert (done.code, done.out) == (1, ""), arguments
+        assert len(done.err.splitlines()) == 1
+    assert (tmp_path / "full" / "album-01.html").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("varied")
+def test_names_on_pages_are_text(colourful: Path, mmsearch: Command, tmp_path: Path) -> None:
+    hostile = "<script>document.title='run'</script>"
+    odd = colourful.parent / "p" / "<b>\" onload='x' .png"
+    (colourful.parent / "p" / "green-1.png").rename(odd)
+    embed([colourful.parent / "p"], gallery=colourful, encoder=FakeEncoder())
+    folder = tmp_path / "pages"
+    done = mmsearch(
+        "clusters", "-g", colourful, "-k", "2", "--words", written(colourful, [hostile, "red"]), "--html", folder
+    )
+    assert done.code == 0
+    for file in folder.iterdir():
+        text = file.read_text()
+        assert "<script" not in text
+        assert "<b>" not in text

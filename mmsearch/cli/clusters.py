@@ -14,6 +14,7 @@ from mmsearch.names import is_unicode, printable, shown
 
 if TYPE_CHECKING:
     from mmsearch.albums.records import Album, ClustersReport
+    from mmsearch.progress import ProgressCallback
     from mmsearch.search.hits import Hit
 
 
@@ -41,6 +42,19 @@ def clusters(
             "picture a row as CSV.",
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=path,
+            help="Write pages: into a folder, with all pictures of each album, or as one file that ends in .html, with "
+            "the most typical ones.",
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=path, help="Draw the most typical pictures of each album as one picture."),
+    ] = None,
 ) -> None:
     """Group the pictures of a gallery into albums, and name each by the words that fit it best. Nothing is changed.
 
@@ -48,12 +62,34 @@ def clusters(
     """
     from mmsearch.albums.clustering import clusters as run
 
-    with display(interrupted="nothing was written") as shown:
-        report = run(gallery, where=where, k=k, words=words, seed=seed, progress=shown.progress)
+    if html is not None or sheet is not None:
+        from mmsearch.render import require_albums_page, require_outputs
+
+        if html is not None:
+            require_albums_page(html)
+        require_outputs(page=None, sheet=sheet)
+    with display(interrupted="no picture was touched") as progress:
+        report = run(gallery, where=where, k=k, words=words, seed=seed, progress=progress.progress)
+        for line in _write(report, html, sheet, progress.progress):
+            progress.announce(line)
     if report.nameless is not None:
         say(report.nameless)
     _FORMATS[output or "table"](report)
     say(report.why)
+
+
+def _write(
+    report: "ClustersReport", html: Path | None, sheet: Path | None, progress: "ProgressCallback"
+) -> Iterator[str]:
+    """Write what was asked for; yields a line about each."""
+    if html is not None:
+        from mmsearch.render import albums_page
+
+        yield f"wrote {albums_page(report, html, progress=progress)}"
+    if sheet is not None:
+        from mmsearch.render import albums_sheet
+
+        yield f"wrote {albums_sheet(report, sheet)}"
 
 
 def _table(report: "ClustersReport") -> None:

@@ -4,10 +4,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mmsearch.locations import url_of
 from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
-from mmsearch.render.pictures import DRAWN_AT_ONCE, render_page, thumbnail_uri
-from mmsearch.upkeep.duplicates import DuplicateFile, DuplicatesReport
+from mmsearch.render.pictures import DRAWN_AT_ONCE, file_link, render_page, thumbnail_uri
+from mmsearch.upkeep.duplicates import DuplicatesReport
 
 __all__ = ["duplicates_page"]
 
@@ -19,13 +18,9 @@ def duplicates_page(report: DuplicatesReport, file: str | os.PathLike[str]) -> P
     target = resolve_output(file, PAGE_SUFFIXES)
     with ThreadPoolExecutor(DRAWN_AT_ONCE) as drawers:
         groups = [
-            (group, [*zip(group.files, map(_link, group.files), drawn, strict=True)])
+            (group, [*zip(group.files, map(file_link, [each.path for each in group.files]), drawn, strict=True)])
             for group in report.groups
             for drawn in [drawers.map(thumbnail_uri, [each.path for each in group.files])]
         ]
     page = render_page("duplicates.html.jinja", report=report, groups=groups, headings=_HEADINGS)
     return save_output(target, lambda temporary: temporary.write_text(page, "utf-8"))
-
-
-def _link(file: DuplicateFile) -> str | None:
-    return Path(file.path).as_uri() if url_of(file.path) is None and Path(file.path).is_file() else None

@@ -9,7 +9,7 @@ from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
 from mmsearch.whole_files import whole_file
 
-__all__ = ["PAGE_SUFFIXES", "SHEET_SUFFIXES", "require_outputs", "resolve_output", "save_output"]
+__all__ = ["PAGE_SUFFIXES", "SHEET_SUFFIXES", "require_outputs", "resolve_folder", "resolve_output", "save_output"]
 
 PAGE_SUFFIXES = (".html", ".htm")
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -42,6 +42,27 @@ def resolve_output(file: str | os.PathLike[str], suffixes: Sequence[str], answer
     )
     if any(target == Path(name) for name in files_shown):
         raise QueryError(f"{target} is one of the pictures themselves; name another file")
+    return target
+
+
+def resolve_folder(folder: str | os.PathLike[str], own: str) -> Path:
+    """Where a folder of pages can be written, as an absolute path: one that is not there yet, is empty, or holds such
+    pages, so that nothing else is ever replaced.
+
+    own: what the text of its `index.html` holds where it was written by us. Raises StoreError.
+    """
+    target = expanded(folder).absolute()
+    if not target.parent.is_dir():
+        raise StoreError(f"cannot write {target}: there is no folder {target.parent}")
+    if target.exists() and not target.is_dir():
+        raise StoreError(f"cannot write {target}: it is a file; name a folder, or a file that ends in .html")
+    try:
+        if target.exists() and any(target.iterdir()):
+            index = target / "index.html"
+            if not index.is_file() or own not in index.read_text("utf-8", errors="replace"):
+                raise StoreError(f"cannot write {target}: it holds other files; name a new folder")
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {(error.strerror or str(error)).lower()}") from error
     return target
 
 

@@ -4,15 +4,17 @@ import base64
 import io
 import re
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from mmsearch import images
 from mmsearch.errors import ImageError
+from mmsearch.locations import url_of
 from mmsearch.names import shown
 from mmsearch.sources import read_location
 from mmsearch.version import __version__
 
-__all__ = ["make_printable", "render_page", "thumbnail_uri"]
+__all__ = ["file_link", "make_printable", "render_page", "thumbnail_uri"]
 
 DRAWN_AT_ONCE = 4
 _THUMBNAIL = 512  # pixels of the longer side: sharp at 240 on a screen with two pixels to the point
@@ -35,12 +37,12 @@ def render_page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(now=datetime.now().astimezone(), version=__version__, **values)
 
 
-def thumbnail_uri(file: str | None) -> tuple[str | None, str]:
-    """A picture as a data URI; or None and the reason."""
+def thumbnail_uri(file: str | None, edge: int = _THUMBNAIL) -> tuple[str | None, str]:
+    """A picture, its longer side `edge` pixels, as a data URI; or None and the reason."""
     if file is None:
         return None, "no picture"
     try:
-        image = images.make_thumbnail(read_location(file), _THUMBNAIL)
+        image = images.make_thumbnail(read_location(file), edge)
     except FileNotFoundError:
         return None, "gone since it was embedded"
     except OSError as error:
@@ -50,6 +52,11 @@ def thumbnail_uri(file: str | None) -> tuple[str | None, str]:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", ""
+
+
+def file_link(file: str | None) -> str | None:
+    """The address by which a page opens a file of this machine; None of what is no file here, or is gone."""
+    return Path(file).as_uri() if file and url_of(file) is None and Path(file).is_file() else None
 
 
 def make_printable(text: str) -> str:
