@@ -57,10 +57,15 @@ from .search.candidates import Stage as Stage
 from .search.candidates import StageContext as StageContext
 from .search.chain import STAGES as STAGES
 from .search.hits import Hit as Hit
+from .search.kept_queries import KeptQuery as KeptQuery
+from .search.kept_queries import keep_query as keep_query
+from .search.kept_queries import kept_queries as kept_queries
+from .search.kept_queries import kept_query as kept_query
 from .search.open_gallery import OpenGallery as OpenGallery
 from .search.open_gallery import open_gallery as open_gallery
 from .search.query import ImagePart as ImagePart
 from .search.query import ItemPart as ItemPart
+from .search.query import MarkPart as MarkPart
 from .search.query import Part as Part
 from .search.query import Query as Query
 from .search.query import TextPart as TextPart

@@ -15,6 +15,7 @@ class Budget:
         texts: that are encoded, each text in each template counted.
         characters: of all these texts together.
         parts: of one query.
+        marks: of all queries together; each has its vector read.
         templates: of one query; 80 is what CLIP was evaluated with.
         queries: of one request.
         hits: how far down a ranking one query may look, k + offset.
@@ -29,7 +30,8 @@ class Budget:
     text_characters: int = 10_000
     texts: int = 2_000
     characters: int = 400_000
-    parts: int = 16
+    parts: int = 64
+    marks: int = 512
     templates: int = 100
     queries: int = 256
     hits: int = 10_000

@@ -193,6 +193,7 @@ _TAKES_NO_PLACE = (
         "KIND",
         "NAME",
         "PATTERN",
+        "RANKS|PATH",
         "RANK",
         "SHARE",
         "SIZE",

@@ -137,8 +137,8 @@ def test_several_queries_have_each_their_answer_or_their_error(still: Running) -
     ("body", "message"),
     [
         ({"parts": []}, "parts is a list of 0; it has at least 1 entry"),
-        ({"parts": [{"text": "a", "like": 1}]}, "exactly one of text, picture and like"),
-        ({"parts": [{}]}, "exactly one of text, picture and like"),
+        ({"parts": [{"text": "a", "like": 1}]}, "exactly one of text, picture, like and mark"),
+        ({"parts": [{}]}, "exactly one of text, picture, like and mark"),
         ({"parts": [{"text": "a", "weight": 0}]}, "a weight of 0"),
         ({"parts": [{"text": "\ud800"}]}, "parts[0].text is '\\ud800'; it is text in valid Unicode"),
         (

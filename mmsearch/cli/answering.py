@@ -22,12 +22,13 @@ __all__ = ["Answering", "answering", "require_nothing_else"]
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """one: answers a query. many: answers some, in their order. plan: lines that say how a query is searched for; None
-    where a server decides that."""
+    """one: answers a query. many: answers some, in their order. plan: lines that say how a query is searched for.
+    gallery: that answers. Both are None where a server decides."""
 
     one: "Callable[[Query], Answer]"
     many: "Callable[[Sequence[Query]], Iterator[Answer]]"
     plan: "Callable[[Query], Sequence[str]] | None" = None
+    gallery: "Gallery | None" = None
 
 
 @contextmanager
@@ -51,6 +52,7 @@ def answering(
         partial(opened.ask, options=options),
         partial(answer_in_batches, opened, options=options),
         partial(opened.plan, options=options),
+        opened.gallery,
     )
 
 

@@ -8,6 +8,7 @@ import typer
 from mmsearch.cli.answering import answering, require_nothing_else
 from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
+from mmsearch.cli.marks import kept_name, marked_files
 from mmsearch.cli.opening import open_page, open_pictures, require_few
 from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say
 from mmsearch.items import DEFAULT_KIND
@@ -35,6 +36,29 @@ def query(
         typer.Option(
             metavar="PATH",
             help="Look for more like this picture of the gallery, without itself; needs no model. Repeatable.",
+            rich_help_panel=_ASK,
+        ),
+    ] = None,
+    yes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RANKS|PATH",
+            help="What is right: hits of the last answer by their ranks, as in 1,4 or 2-5, or a picture of the "
+            "gallery. The query learns from it. Repeatable.",
+            rich_help_panel=_ASK,
+        ),
+    ] = None,
+    no: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RANKS|PATH", help="What is wrong, likewise; it is left out. Repeatable.", rich_help_panel=_ASK
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Keep what is asked and marked, to be asked again: mmsearch query @NAME",
             rich_help_panel=_ASK,
         ),
     ] = None,
@@ -187,8 +211,12 @@ def query(
     A filter takes an SQL expression over the columns of the gallery; one that is not understood lists them. The hits
     are the best of what it admits, all of which is scored where that is quicker than the index; --exact always does.
 
+    Marks teach it: mmsearch query "red door", then mmsearch query "red door" --yes 1,4 --no 2-3 --keep red-doors, and
+    from then on mmsearch query @red-doors, which takes more marks.
+
     With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
+    from mmsearch.search.kept_queries import keep_query, kept_query
     from mmsearch.search.last_answer import remember_answer
     from mmsearch.search.query import NEAR_DUPLICATE, Query
     from mmsearch.search.query_files import read_queries
@@ -201,6 +229,10 @@ def query(
         require_nothing_else(ctx, model, device, options)
         if plan:
             raise typer.BadParameter("the server decides how it searches, and does not say it", param_hint="--plan")
+        if keep is not None:
+            raise typer.BadParameter(
+                "a query is kept with the gallery's vectors, and those are the server's", param_hint="--keep"
+            )
     if sort != "rank" and output == "trec":
         raise typer.BadParameter("a TREC run is in the order of its scores", param_hint="--sort")
     if show and html is None:
@@ -211,7 +243,7 @@ def query(
         require_outputs(page=html, sheet=sheet)
     opening = answering(server, gallery, model=model, device=device, options=options)
     if from_file is not None:
-        parts = text, also, away, image, like
+        parts = text, also, away, image, like, yes, no, keep
         sorted_by = None if sort == "rank" else sort
         others = (
             template,
@@ -236,11 +268,21 @@ def query(
         with opening as answer:
             BATCH_FORMATS[output or "jsonl"](answer.many(queries))
         return
+    kept = None if (name := kept_name(text)) is None else kept_query(name)
+    parts_now = typed_parts(
+        text if kept is None else None,
+        also=also or (),
+        away=away or (),
+        pictures=image or (),
+        like=like or (),
+        right=marked_files(yes or (), "--yes"),
+        wrong=marked_files(no or (), "--no"),
+    )
     asked = Query(
-        typed_parts(text, also=also or (), away=away or (), pictures=image or (), like=like or ()),
+        parts_now if kept is None else kept.parts_and(parts_now),
         k=k,
         table=table,
-        templates=template or (),
+        templates=template or (() if kept is None else kept.templates),
         where=where,
         near=near,
         min_score=min_score,
@@ -250,13 +292,18 @@ def query(
         sort=sort,
     )
     with opening as answer:
+        if kept is not None and answer.gallery is not None:
+            kept.require_encoder_of(answer.gallery)
         answered = answer.one(asked)
+        if keep is not None and answer.gallery is not None:
+            keep_query(keep, asked, answer.gallery)
+            say(f"kept; to ask it again: mmsearch query @{keep}")
         for line in answer.plan(asked) if plan and answer.plan is not None else ():
             say(f"plan: {line}")
     remember_answer(answered, server)
     FORMATS[output or "table"](answered)
-    for keep, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
+    for write, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
         if target is not None:
-            keep(answered, target)
+            write(answered, target)
     if show:
         open_page(html) if html is not None else open_pictures(answered.hits)

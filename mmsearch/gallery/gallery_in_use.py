@@ -6,6 +6,7 @@ import os
 import warnings
 from pathlib import Path
 
+from mmsearch.config import config_dir
 from mmsearch.errors import GalleryNotFound, MmsearchNote, StoreError
 from mmsearch.gallery import manifests
 from mmsearch.locations import Location, located
@@ -82,8 +83,4 @@ def use_no_gallery() -> Location | None:
 
 
 def _file() -> Path:
-    if override := os.environ.get("MMSEARCH_CONFIG"):
-        return Path(os.path.expanduser(override)) / "gallery"  # noqa: PTH111 - that of Path raises for nobody's home
-    import platformdirs  # late: only where no gallery is named or near
-
-    return Path(platformdirs.user_config_dir("mmsearch")) / "gallery"
+    return config_dir() / "gallery"

@@ -7,6 +7,7 @@ is always a best one.
     probability   the chance that a score of so much is that of something relevant
     presence      what it is fitted to: queries whose answer is there, and the same where it is not
     moments       what makes scores with items of several kinds comparable
+    teaching      what marks of right and wrong make of a query
     stored        all of these as files beside the shards, and as searches use them
 """
 
@@ -26,6 +27,7 @@ from mmsearch.scoring.presence import HITS, Chances, Samples, fit_chances, sampl
 from mmsearch.scoring.probability import Form, Probability, fit_probability, keep_threshold, pool_adjacent_violators
 from mmsearch.scoring.records import KEPT, CorrectedEffort, CorrectionRecord, ScoresRecord
 from mmsearch.scoring.stored import Bank, TableScores, open_scores, read_scores_record, rewrite_scores, write_scores
+from mmsearch.scoring.teaching import Examples, Taught, teach
 
 __all__ = [
     "ALPHAS",
@@ -39,6 +41,7 @@ __all__ = [
     "CorrectedEffort",
     "CorrectionRecord",
     "CorrectionTrial",
+    "Examples",
     "Form",
     "Moments",
     "MomentsSum",
@@ -47,6 +50,7 @@ __all__ = [
     "ScoresRecord",
     "Setting",
     "TableScores",
+    "Taught",
     "average_trials",
     "bank_means",
     "fit_chances",
@@ -57,6 +61,7 @@ __all__ = [
     "read_scores_record",
     "rewrite_scores",
     "sample_presence",
+    "teach",
     "try_settings",
     "write_scores",
 ]

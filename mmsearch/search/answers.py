@@ -59,6 +59,7 @@ class Answer:
         remarks: what whoever asked should know: why there is no hit, which files are gone, that a text was cut.
         truncated: whether a text was longer than the model reads, so that its end did not count.
         worth: how likely there is anything among the hits, as far as that is known.
+        notes: what is as it should be and worth knowing: how well marks agree.
     """
 
     query: Query
@@ -68,6 +69,7 @@ class Answer:
     remarks: Sequence[str] = ()
     truncated: bool = False
     worth: Worth = NOTHING_KNOWN
+    notes: Sequence[str] = ()
 
 
 def why_nothing(query: Query, best: float | None, *, chance: float | None, left_out: int, items: int) -> str:

@@ -1,6 +1,6 @@
 """The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-    encode -> retrieve, corrected -> leave out -> probabilities -> distinct -> sort -> describe
+    encode, taught -> retrieve, corrected -> leave out -> probabilities -> distinct -> sort -> describe
 
 Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
 encoded in one call, and queries that look for the same number of the same rows are searched in one.
@@ -36,11 +36,12 @@ from mmsearch.search.encoding import (
 )
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
+from mmsearch.search.marks import find_marked, teach_by_marks
 from mmsearch.search.mixed import by_table, merge_answers
 from mmsearch.search.near import NO_PLACES, knows_places, remark_on
 from mmsearch.search.own_items import row_named, vector_at, vector_of
 from mmsearch.search.probable import add_probabilities, chances_for
-from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart, VectorPart
+from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, TextPart, VectorPart
 from mmsearch.search.retrieval import SearchOptions
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ def answer_queries(
         with one.may_fail():
             _check_query(one, gallery, retriever)
     _encode(_without_error(asked), gallery, encoders)
+    for one in _without_error(asked):
+        with one.may_fail():
+            _teach(one, retriever)
     ready = _without_error(asked)
     chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table)) for one in ready}
     _find(chains, retriever, options)
@@ -132,31 +136,37 @@ class _PendingQuery:
     """A query to one table on its way to its answer.
 
     Attributes:
-        own: the row that each `ItemPart` names.
+        own: the row that each `ItemPart` names, and each `MarkPart` whose image the gallery holds.
         alpha: of the correction; 0 for none.
         chances: what its hits are worth, where that is known.
         vectors: of the parts.
+        taught: the vector that the marks made of them; None where there are no marks.
         candidates: the candidates that there is use for, those that are passed over among them.
     """
 
     query: Query
-    own: Mapping[ItemPart, int] = field(default_factory=dict)
+    own: dict[ItemPart | MarkPart, int] = field(default_factory=dict)
     alpha: float = 0.0
     chances: "Chances | None" = None
     worth: Worth = NOTHING_KNOWN
     vectors: dict[Part, NDArray[np.float32]] = field(default_factory=dict)
+    taught: NDArray[np.float32] | None = None
     candidates: Candidates | None = None
     more: bool = False
     truncated: bool = False
     hits: Sequence[Hit] = ()
     pictures: Sequence[str] = ()
     remarks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: QueryError | EncoderError | None = None
 
     @property
     def own_rows(self) -> NDArray[np.int64]:
-        """Those of `own` that stand in the searched table, ascending."""
-        return np.array(sorted(set(self.own.values())) if self.query.table == IMAGES.name else [], np.int64)
+        """Those of `own` that are no answer and stand in the searched table, ascending."""
+        if self.query.table != IMAGES.name:
+            return np.zeros(0, np.int64)
+        rows = {row for part, row in self.own.items() if isinstance(part, ItemPart) or part.weight < 0}
+        return np.array(sorted(rows), np.int64)
 
     @contextmanager
     def may_fail(self) -> Iterator[None]:
@@ -167,11 +177,18 @@ class _PendingQuery:
 
     def vector(self) -> NDArray[np.float32]:
         """All parts together. Raises QueryError."""
-        parts = self.query.parts
+        if self.taught is not None:
+            return self.taught
+        return self.untaught()
+
+    def untaught(self) -> NDArray[np.float32]:
+        """All parts that are no marks together. Raises QueryError."""
+        parts = [part for part in self.query.parts if not isinstance(part, MarkPart)]
         return combined([self.vectors[part] for part in parts], [part.weight for part in parts])
 
     def answer(self) -> Answer:
-        return Answer(self.query, self.hits, self.pictures, self.more, tuple(self.remarks), self.truncated, self.worth)
+        remarks, notes = tuple(self.remarks), tuple(self.notes)
+        return Answer(self.query, self.hits, self.pictures, self.more, remarks, self.truncated, self.worth, notes)
 
 
 def _pending(query: Query, gallery: Gallery) -> list[_PendingQuery]:
@@ -204,7 +221,9 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -
     scores = retriever.scores(query.table)
     asked.alpha = alpha_for(query, scores)
     asked.chances = chances_for(query, scores, asked.alpha)
-    asked.own = {part: row_named(gallery, part.item) for part in query.parts if isinstance(part, ItemPart)}
+    like = [part for part in query.parts if isinstance(part, ItemPart)]
+    asked.own.update((part, row_named(gallery, part.item)) for part in like)
+    asked.own.update(find_marked(query, gallery).items())
 
 
 def _encode(asked: Sequence[_PendingQuery], gallery: Gallery, encoders: EncodesQueries) -> None:
@@ -236,18 +255,32 @@ def _encode(asked: Sequence[_PendingQuery], gallery: Gallery, encoders: EncodesQ
 
 
 def _part_vector(
-    part: ImagePart | ItemPart | VectorPart, asked: _PendingQuery, gallery: Gallery, encoders: EncodesQueries
+    part: ImagePart | ItemPart | VectorPart | MarkPart, asked: _PendingQuery, gallery: Gallery, encoders: EncodesQueries
 ) -> NDArray[np.float32]:
-    if isinstance(part, ItemPart):
+    if isinstance(part, MarkPart) and part.vector is not None:
+        return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
+    if isinstance(part, ItemPart | MarkPart):
         return vector_at(gallery, asked.own[part])
     if isinstance(part, VectorPart):
-        return vector_of_length(part, gallery.manifest.encoder.dim)
+        return vector_of_length(part.vector, gallery.manifest.encoder.dim, part.name)
     if not isinstance(part.image, bytes):
         return image_vector(part.image, gallery, encoders)
     held = vector_of(gallery, part.image)
     if held is None:
         raise QueryError(f"the gallery {gallery.path} holds no picture with the content hash {part.image.hex()}")
     return held
+
+
+def _teach(asked: _PendingQuery, retriever: Retrieves) -> None:
+    """Have the marks of a query move its vector, and say how well they agree."""
+    marks = [part for part in asked.query.parts if isinstance(part, MarkPart)]
+    if not marks:
+        return
+    untaught = None if len(marks) == len(asked.query.parts) else asked.untaught()
+    taught = teach_by_marks(untaught, {mark: asked.vectors[mark] for mark in marks}, retriever.moments(IMAGES.name))
+    asked.taught = taught.vector
+    if (said := taught.in_words()) is not None:
+        asked.notes.append(said)
 
 
 def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, options: SearchOptions) -> None:
@@ -408,5 +441,6 @@ def _name_pictures(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
         }
         if one.own:
             shown = own_hits[with_items.index(one)]
-            files |= {part: hit.file or "" for part, hit in zip(one.own, shown, strict=True)}
+            named = zip(one.own, shown, strict=True)
+            files |= {part: hit.file or "" for part, hit in named if isinstance(part, ItemPart)}
         one.pictures = [files[part] for part in one.query.parts if part in files and part.weight > 0]

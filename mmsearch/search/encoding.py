@@ -14,7 +14,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.search.own_items import vector_of
-from mmsearch.search.query import SLOT, Query, TextPart, VectorPart
+from mmsearch.search.query import SLOT, Query, TextPart
 
 __all__ = [
     "EncodesQueries",
@@ -124,13 +124,11 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
     return vector
 
 
-def vector_of_length(part: VectorPart, dim: int) -> NDArray[np.float32]:
-    """The vector of a part. Raises QueryError unless it has `dim` values."""
-    if part.vector.shape != (dim,):
-        raise QueryError(
-            f"{part.name} has a vector of shape {part.vector.shape}; those of the gallery have {dim} values"
-        )
-    return part.vector
+def vector_of_length(vector: NDArray[np.float32], dim: int, name: str) -> NDArray[np.float32]:
+    """A vector that a query brings. name: what it is of. Raises QueryError unless it has `dim` values."""
+    if vector.shape != (dim,):
+        raise QueryError(f"{name} has a vector of shape {vector.shape}; those of the gallery have {dim} values")
+    return vector
 
 
 def combined(vectors: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:

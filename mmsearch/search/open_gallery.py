@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import Encoder
-from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning, QueryError
+from mmsearch.errors import EncoderError, MmsearchError, MmsearchNote, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery, InMemoryGallery
 from mmsearch.items import DEFAULT_KIND
@@ -98,7 +98,7 @@ class OpenGallery:
         return list(self.ask(Query(parts, k=k, table=table), options=options).hits)
 
     def ask(self, query: Query, *, options: SearchOptions = DEFAULT) -> Answer:
-        """The best items for a query: as many as it wants, or as there are. What the answer remarks is warned of.
+        """The best items for a query: as many as it wants, or as there are. Of its remarks and notes is warned.
 
         With `where`, the hits are the best of what it admits: exactly, where all of that is scored; else as far as the
         index finds them, through which at least as large a share is found as without a filter.
@@ -111,6 +111,8 @@ class OpenGallery:
             raise answer
         for remark in answer.remarks:
             warnings.warn(remark, MmsearchWarning, stacklevel=2)
+        for note in answer.notes:
+            warnings.warn(note, MmsearchNote, stacklevel=2)
         return answer
 
     def ask_all(

@@ -7,7 +7,7 @@ normalised again. The ranking is then that of the weighted sum of the parts' own
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.budget import TEXT_CHARACTERS
 from mmsearch.errors import QueryError
-from mmsearch.items import BOTH, DEFAULT_KIND, askable, kind
+from mmsearch.items import BOTH, DEFAULT_KIND, IMAGES, askable, kind
 from mmsearch.names import is_unicode, shown
 from mmsearch.search.near import filter_near, require_positions
 
@@ -27,6 +27,7 @@ __all__ = [
     "SORTS",
     "ImagePart",
     "ItemPart",
+    "MarkPart",
     "Part",
     "Query",
     "TextPart",
@@ -94,7 +95,22 @@ class VectorPart:
     weight: float = 1.0
 
 
-Part: TypeAlias = TextPart | ImagePart | ItemPart | VectorPart
+@dataclass(frozen=True, slots=True, eq=False)
+class MarkPart:
+    """Teach the query with an image of the gallery that is marked as right or wrong (`mmsearch.scoring.teaching`). One
+    that is wrong is left out of the answer.
+
+    item: its file, or its path as the gallery says it, relative to its root; or its row id.
+    weight: above 0 for right, below for wrong; how much the mark counts.
+    vector: float32 (dim,), L2-normalised, where it is kept with the mark: then the image need not be there any more.
+    """
+
+    item: _Path | int
+    weight: float = 1.0
+    vector: NDArray[np.float32] | None = None
+
+
+Part: TypeAlias = TextPart | ImagePart | ItemPart | VectorPart | MarkPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +159,8 @@ class Query:
                 'nothing is asked: give a text, as in mmsearch query "sunset over mountains", '
                 "a picture (--image FILE) or an item of the gallery (--like PATH)"
             )
+        if all(isinstance(part, MarkPart) and part.weight < 0 for part in self.parts):
+            raise QueryError("nothing is asked but what is wrong: say what to look for, or mark what is right (--yes)")
         if self.k < 1:
             raise QueryError(f"k is {self.k}; ask for at least one hit")
         if self.offset < 0:
@@ -166,6 +184,8 @@ class Query:
                 raise QueryError(f"{name} of a query is {value!r}; it is one of {', '.join(words)}")
         if self.near is not None:
             require_positions(self.table)
+        if self.table != IMAGES.name and any(isinstance(part, MarkPart) for part in self.parts):
+            raise QueryError(f"marks teach which pictures are right, not which {self.nouns}: ask with --in images")
         if self.table == BOTH and self.sort != "rank":
             raise QueryError(f"items of several kinds are not sorted by {self.sort}; look among one kind: --in images")
         if not self.title:
@@ -214,7 +234,8 @@ class Query:
         is left out, but for k.
 
         A part is an object of its weight and one of "text", "file" (an image), "picture" (the content hash of one, in
-        hexadecimal digits), "like" (an item: its path or row id) and "vector" (numbers, with a "name").
+        hexadecimal digits), "like" (an item: its path or row id), "mark" (likewise; a negative weight says that it is
+        wrong; with its "vector", where that is kept) and "vector" (numbers, with a "name").
 
         >>> Query([TextPart("beach"), ItemPart(7, weight=-1.0)], k=3).to_json()
         {'parts': [{'text': 'beach'}, {'like': 7, 'weight': -1.0}], 'k': 3}
@@ -277,8 +298,11 @@ def _part_to_json(part: Part) -> dict[str, Any]:
         return {"text": part.text, **weight}
     if isinstance(part, VectorPart):
         return {"vector": part.vector.tolist(), "name": part.name, **weight}
-    if isinstance(part, ItemPart):
-        return {"like": part.item if isinstance(part.item, int) else os.fspath(part.item), **weight}
+    if isinstance(part, ItemPart | MarkPart):
+        item = part.item if isinstance(part.item, int) else os.fspath(part.item)
+        if isinstance(part, ItemPart):
+            return {"like": item, **weight}
+        return {"mark": item, **weight, **({} if part.vector is None else {"vector": part.vector.tolist()})}
     if isinstance(part.image, bytes):
         return {"picture": part.image.hex(), **weight}
     return {"file": os.fspath(part.image), **weight}
@@ -288,20 +312,21 @@ def _part_from_json(value: object) -> Part:
     given = dict(_object(value, "a part of a query"))
     weight = given.pop("weight", 1.0)
     _require(weight, (float, int), "the weight of a part")
+    if "mark" in given:
+        vector = _read_vector(given.pop("vector")) if "vector" in given else None
     name = given.pop("name", "a vector") if "vector" in given else ""
-    if len(given) != 1 or next(iter(given)) not in ("text", "file", "picture", "like", "vector"):
+    if len(given) != 1 or next(iter(given)) not in ("text", "file", "picture", "like", "mark", "vector"):
         raise QueryError(
-            "a part of a query is an object of one of text, file, picture, like and vector, and a weight; "
+            "a part of a query is an object of one of text, file, picture, like, mark and vector, and a weight; "
             f"not of {', '.join(map(repr, given)) or 'none of them'}"
         )
     ((key, what),) = given.items()
     if key == "vector":
-        _require(what, (list,), "the vector of a part")
         _require(name, (str,), "the name of a vector")
-        for number in what:
-            _require(number, (float, int), "a number of a vector")
-        return VectorPart(np.array(what, np.float32), name, weight)
-    _require(what, (str, int) if key == "like" else (str,), f"the {key} of a part")
+        return VectorPart(_read_vector(what), name, weight)
+    _require(what, (str, int) if key in ("like", "mark") else (str,), f"the {key} of a part")
+    if key == "mark":
+        return MarkPart(what, weight, vector)
     if key == "like":
         return ItemPart(what, weight)
     if key == "text":
@@ -311,6 +336,14 @@ def _part_from_json(value: object) -> Part:
     if not _CONTENT_HASH.fullmatch(what):
         raise QueryError(f"the picture {what!r} is no content hash: 32 hexadecimal digits")
     return ImagePart(bytes.fromhex(what), weight)
+
+
+def _read_vector(value: object) -> NDArray[np.float32]:
+    _require(value, (list,), "the vector of a part")
+    assert isinstance(value, list)
+    for number in value:
+        _require(number, (float, int), "a number of a vector")
+    return np.array(value, np.float32)
 
 
 def _object(value: object, name: str) -> Mapping[str, Any]:
@@ -364,14 +397,22 @@ def _check(part: Part) -> None:
 def _title(parts: Sequence[Part]) -> str:
     """The parts as people would write them: "2 × beach + dog.jpg − people"."""
     words = []
-    for position, part in enumerate(parts):
+    for position, part in enumerate(part for part in parts if not isinstance(part, MarkPart)):
         sign = "" if position == 0 and part.weight > 0 else "− " if part.weight < 0 else "+ "
         times = "" if abs(part.weight) == 1 else f"{abs(part.weight):g} × "
         words.append(f"{sign}{times}{_name(part)}")
-    return " ".join(words)
+    return " ".join([*words, *_title_of_marks([part for part in parts if isinstance(part, MarkPart)], first=not words)])
 
 
-def _name(part: Part) -> str:
+def _title_of_marks(marks: Sequence[MarkPart], *, first: bool) -> Iterator[str]:
+    """How many were marked as right and as wrong: "+ 5 right − 3 wrong"."""
+    right = sum(part.weight > 0 for part in marks)
+    for count, word, sign in ((right, "right", "" if first else "+ "), (len(marks) - right, "wrong", "− ")):
+        if count:
+            yield f"{sign}{count} {word}"
+
+
+def _name(part: TextPart | ImagePart | ItemPart | VectorPart) -> str:
     if isinstance(part, TextPart):
         return part.text
     if isinstance(part, VectorPart):
@@ -382,7 +423,7 @@ def _name(part: Part) -> str:
     return f"like {os.path.basename(file)}"  # noqa: PTH119 - a name, not a place
 
 
-def _file(part: ImagePart | ItemPart | VectorPart) -> str | None:
+def _file(part: ImagePart | ItemPart | VectorPart | MarkPart) -> str | None:
     """The path that a part names; None where it names none."""
-    named = part.image if isinstance(part, ImagePart) else part.item if isinstance(part, ItemPart) else None
+    named = part.image if isinstance(part, ImagePart) else None if isinstance(part, VectorPart) else part.item
     return None if named is None or isinstance(named, int | bytes) else os.fspath(named)

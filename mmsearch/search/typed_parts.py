@@ -8,7 +8,7 @@ from pathlib import Path
 from mmsearch.errors import MmsearchWarning
 from mmsearch.locations import expanded
 from mmsearch.names import on_disk
-from mmsearch.search.query import ImagePart, ItemPart, Part, TextPart
+from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, TextPart
 
 __all__ = ["typed_parts", "weighted"]
 
@@ -24,10 +24,13 @@ def typed_parts(
     away: Sequence[str] = (),
     pictures: Sequence[str] = (),
     like: Sequence[str] = (),
+    right: Sequence[str] = (),
+    wrong: Sequence[str] = (),
 ) -> list[Part]:
     """The parts of a query as they are typed.
 
     text, also: words. away: words to keep away from, whose weight counts against. pictures: files. like: items.
+    right, wrong: items that are marked so.
     """
     words = [*([] if text is None else [text]), *also]
     for word in words:
@@ -39,6 +42,8 @@ def typed_parts(
         *(ImagePart(*(file, 1.0) if _is_file(file) else weighted(file)) for file in pictures),
         *(ItemPart(*(path, 1.0) if _is_file(path) else weighted(path)) for path in like),
         *(TextPart(words, -weight) for words, weight in map(weighted, away)),
+        *(MarkPart(path) for path in right),
+        *(MarkPart(path, -1.0) for path in wrong),
     ]
 
 

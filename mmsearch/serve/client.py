@@ -20,7 +20,7 @@ from mmsearch.items import kind
 from mmsearch.locations import located
 from mmsearch.search.answers import Answer, Worth
 from mmsearch.search.hits import Hit
-from mmsearch.search.query import ImagePart, ItemPart, Part, Query, VectorPart
+from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
 from mmsearch.search.query_files import batches_of
 from mmsearch.sources import read_picture
 
@@ -84,9 +84,9 @@ class Server:
     def _known_part(self, part: Part) -> Part:
         if isinstance(part, ImagePart) and not isinstance(part.image, bytes):
             return replace(part, image=bytes.fromhex(self._send(part.image)))
-        if isinstance(part, ItemPart) and not isinstance(part.item, int):
-            return replace(part, item=_named(part.item))
-        if isinstance(part, VectorPart):
+        if isinstance(part, ItemPart | MarkPart) and not isinstance(part.item, int):
+            part = replace(part, item=_named(part.item))
+        if isinstance(part, VectorPart) or (isinstance(part, MarkPart) and part.vector is not None):
             raise QueryError("a server cannot be asked with a vector")
         return part
 

@@ -64,7 +64,7 @@ class _Message(BaseModel):
 
 
 class PartBody(_Message):
-    """One thing to ask with: exactly one of text, picture and like."""
+    """One thing to ask with: exactly one of text, picture, like and mark."""
 
     text: str | None = Field(None, min_length=1, max_length=REQUEST.text_characters, description="Words.")
     picture: str | None = Field(
@@ -75,12 +75,17 @@ class PartBody(_Message):
     like: RowId | Annotated[str, Field(min_length=1, max_length=_LONGEST_PATH)] | None = Field(
         None, description="A picture of the gallery, left out of the answer: its row id, or its path."
     )
+    mark: RowId | Annotated[str, Field(min_length=1, max_length=_LONGEST_PATH)] | None = Field(
+        None,
+        description="A picture of the gallery that is right, or wrong where its weight is negative: what the query "
+        "looks for is learnt from such marks. One that is wrong is left out of the answer.",
+    )
     weight: float = Field(1.0, ge=-1e6, le=1e6, description="A negative one leads away from it.")
 
     @model_validator(mode="after")
     def _one(self) -> "PartBody":
-        if sum(each is not None for each in (self.text, self.picture, self.like)) != 1:
-            raise ValueError("give exactly one of text, picture and like")
+        if sum(each is not None for each in (self.text, self.picture, self.like, self.mark)) != 1:
+            raise ValueError("give exactly one of text, picture, like and mark")
         return self
 
 
@@ -154,6 +159,7 @@ def _require_within(queries: Sequence[QueryBody]) -> None:
     for count, most, name in (
         (len(lengths), REQUEST.texts, "texts (each in each template)"),
         (sum(lengths), REQUEST.characters, "characters to encode"),
+        (sum(part.mark is not None for each in queries for part in each.parts), REQUEST.marks, "marks"),
         (sum(each.k + each.offset for each in queries), REQUEST.hits_together, "hits (k + offset of all queries)"),
     ):
         if count > most:
@@ -389,6 +395,7 @@ class LimitsBody(BaseModel):
     texts: int
     characters: int
     parts: int
+    marks: int
     templates: int
     queries: int
     hits: int
@@ -451,7 +458,7 @@ def answer_json(answer: Answer, gallery: Gallery) -> bytes:
             "title": answer.query.title,
             "hits": hits,
             "more": answer.more,
-            "warnings": list(answer.remarks),
+            "warnings": [*answer.remarks, *answer.notes],
             "version": gallery.manifest.version,
             **asdict(answer.worth),
             "worth": answer.worth.in_words(),

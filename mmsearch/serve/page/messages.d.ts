@@ -197,6 +197,7 @@ export interface LimitsBody {
   texts: number;
   characters: number;
   parts: number;
+  marks: number;
   templates: number;
   queries: number;
   hits: number;
@@ -213,7 +214,7 @@ export interface MonthBody {
   count: number;
 }
 
-/** One thing to ask with: exactly one of text, picture and like. */
+/** One thing to ask with: exactly one of text, picture, like and mark. */
 export interface PartBody {
   /** Words. */
   text?: string | null;
@@ -221,6 +222,8 @@ export interface PartBody {
   picture?: string | null;
   /** A picture of the gallery, left out of the answer: its row id, or its path. */
   like?: number | string | null;
+  /** A picture of the gallery that is right, or wrong where its weight is negative: what the query looks for is learnt from such marks. One that is wrong is left out of the answer. */
+  mark?: number | string | null;
   /** A negative one leads away from it. */
   weight?: number;
 }
