@@ -49,6 +49,8 @@ def _join_folder(
     # All that is there is joined, so that what is said of a picture finds that one, be it named or not.
     joined = join_names(dict.fromkeys((*named, *listed)), apart=apart)
     best_of = {other.name: best for best, others in joined.beside.items() for other in others}
+    # A text that was named without the picture that it stands beside was meant as a picture, and is told what it is.
+    captions = join_names(named, apart=apart).captions
     done: set[str] = set()
     for name in named:
         best = best_of.get(name, name)
@@ -56,7 +58,7 @@ def _join_folder(
         picture = best
         if best not in chosen and best not in held:
             picture = name
-        if picture in done or name in joined.captions:
+        if picture in done or name in captions:
             continue
         done.add(picture)
         beside = [
