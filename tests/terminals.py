@@ -11,9 +11,9 @@ from typing import Literal
 __all__ = ["errors_in_a_terminal", "in_a_terminal", "without_styles"]
 
 
-def in_a_terminal(folder: Path, *arguments: object, columns: int = 200) -> str:
-    """What the command prints, colours and links and all."""
-    return _shown("stdout", folder, *arguments, columns=columns)
+def in_a_terminal(folder: Path, *arguments: object, columns: int = 200, **variables: str) -> str:
+    """What the command prints, colours and links and all. variables: of the environment, as the terminal sets them."""
+    return _shown("stdout", folder, *arguments, columns=columns, **variables)
 
 
 def errors_in_a_terminal(folder: Path, *arguments: object) -> str:
@@ -21,10 +21,13 @@ def errors_in_a_terminal(folder: Path, *arguments: object) -> str:
     return _shown("stderr", folder, *arguments).replace("\r\n", "\n")
 
 
-def _shown(stream: Literal["stdout", "stderr"], folder: Path, *arguments: object, columns: int = 200) -> str:
+def _shown(
+    stream: Literal["stdout", "stderr"], folder: Path, *arguments: object, columns: int = 200, **variables: str
+) -> str:
     main, side = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
-    environment.pop("NO_COLOR", None)
+    own = ("NO_COLOR", "TMUX", "STY", "TERM_PROGRAM", "LC_TERMINAL", "COLORTERM")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": str(columns), **variables}
     with subprocess.Popen(
         [sys.executable, "-m", "mmsearch", *map(str, arguments)],
         stdout=side if stream == "stdout" else subprocess.DEVNULL,

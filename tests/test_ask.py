@@ -494,9 +494,16 @@ def test_a_terminal_gets_a_table_of_links(photos: Path, fake: FakeEncoder) -> No
     plain = without_styles(shown)
     rows = [line.split() for line in plain.splitlines()]
     assert rows == [
-        ["rank", "score", "picture"],
-        ["1", f"{score[0].score:.4f}", "photos/more/red.png", "gone"],
-        ["2", f"{score[1].score:.4f}", str((photos / (score[1].path or "")).relative_to(photos.parent))],
+        ["rank", "score", "size", "picture"],
+        ["1", f"{score[0].score:.4f}", "16", "×", "12", "photos/more/red.png", "gone"],
+        [
+            "2",
+            f"{score[1].score:.4f}",
+            "16",
+            "×",
+            "12",
+            str((photos / (score[1].path or "")).relative_to(photos.parent)),
+        ],
     ]
     assert shown.count(link) == 2  # one link, opened and closed: nothing to click on where the file is gone
     assert (photos / (score[1].path or "")).as_uri() in shown

@@ -527,12 +527,12 @@ def test_a_long_life_with_everything_that_happens_to_a_folder(tmp_path: Path) ->
             assert time.monotonic() < end
             time.sleep(0.1)
 
-    for life in range(4):
+    for life in range(3):
         with program(photos) as process:
             line_with(process, "took")
             drain = threading.Thread(target=lambda process=process: [*(process.stdout or ())], daemon=True)
             drain.start()
-            for step in range(25):
+            for step in range(12):
                 files = sorted(photos.rglob("*.png"))
                 for file in rng.choice(np.array(files, object), 4, replace=False):
                     seed += 1
@@ -549,7 +549,7 @@ def test_a_long_life_with_everything_that_happens_to_a_folder(tmp_path: Path) ->
                 for _ in range(2):
                     seed += 1
                     write_picture(photos / f"{seed}.png", "white", seed=seed)
-                if step % 10 == 9:
+                if step % 6 == 5:
                     photos.rename(tmp_path / "away")
                     time.sleep(3)
                     (tmp_path / "away").rename(photos)
@@ -568,5 +568,5 @@ def test_a_long_life_with_everything_that_happens_to_a_folder(tmp_path: Path) ->
     assert {n for *_, n in Gallery.open(tmp_path / "fresh").image_names()} == {
         n for *_, n in Gallery.open(tmp_path / "g").image_names()
     }
-    per_life = [memory[start : start + 25] for start in range(0, 100, 25)]
-    assert max(life[-1] - life[5] for life in per_life) < 40_000, per_life  # kibibytes
+    per_life = [memory[start : start + 12] for start in range(0, 36, 12)]
+    assert max(life[-1] - life[3] for life in per_life) < 40_000, per_life  # kibibytes

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmsearch.cli.options import say
+from mmsearch.cli.table import from_here, print_table
 from mmsearch.items import BOTH, DEFAULT_KIND, kind
-from mmsearch.locations import url_of
 from mmsearch.names import printable
 from mmsearch.search.hits import columns, hit_records, shown_file
 
@@ -22,72 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "csv_line", "from_here", "keep_files", "keep_page", "keep_sheet", "print_run"]
 
 
-def _shown(hit: "Hit") -> str:
-    """Its words, or the file by the shortest path that opens it from here."""
-    if hit.text is not None:
-        return hit.text
-    return from_here(hit.file or hit.path or "")
-
-
-def from_here(file: str) -> str:
-    """The shortest path that opens a file from here; a URL as it is."""
-    if url_of(file) is not None:
-        return file
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def _table(answer: "Answer") -> None:
-    if not sys.stdout.isatty():
-        if (words := answer.worth.in_words()) is not None:
-            say(words)
-        for hit in answer.hits:
-            what = printable(hit.text or hit.file or hit.path or "")
-            print(hit.rank, f"{hit.score:.4f}", what, *(["gone"] if hit.gone else []), sep="\t")
+    """For people; where stdout is no terminal, for programs that take lines of fields."""
+    if sys.stdout.isatty():
+        print_table(answer)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     if (words := answer.worth.in_words()) is not None:
-        Console().print(Text(words, style="dim" if answer.worth.probability is None else "yellow"))
-    in_words = any(hit.text is not None for hit in answer.hits)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    more = _more_columns(answer.hits)
-    for name in more:
-        table.add_column(name, justify="right")
-    table.add_column(answer.query.noun, overflow="fold")
-    if in_words:
-        table.add_column("of", overflow="fold", style="dim")
+        say(words)
     for hit in answer.hits:
-        # A terminal that knows links opens the picture on a click.
-        cell = Text(printable(_shown(hit)), style=_link(hit))
-        of = Text("" if hit.text is None else printable(hit.path or ""))
-        if hit.gone:
-            (cell if hit.text is None else of).append("  gone", style="bold red")
-        cells = [show(hit) for show in more.values()]
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", *cells, *([cell, of] if in_words else [cell]))
-    if answer.hits:
-        Console().print(table)
-
-
-def _more_columns(hits: "Sequence[Hit]") -> dict[str, Callable[["Hit"], str]]:
-    """What is known beyond the scores of the hits of an answer: name -> how it is shown."""
-    columns: dict[str, Callable[[Hit], str]] = {}
-    if any(hit.corrected is not None for hit in hits):
-        columns["corrected"] = lambda hit: "" if hit.corrected is None else f"{hit.corrected:.4f}"
-    if any(hit.probability is not None for hit in hits):
-        columns["probability"] = lambda hit: "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
-    if any(hit.z is not None for hit in hits):
-        columns["z"] = lambda hit: "" if hit.z is None else f"{hit.z:.2f}"
-    return columns
-
-
-def _link(hit: "Hit") -> str:
-    openable = hit.file is not None and not hit.gone and url_of(hit.file) is None
-    return f"link {Path(str(hit.file)).as_uri()}" if openable else ""
+        what = printable(hit.text or hit.file or hit.path or "")
+        print(hit.rank, f"{hit.score:.4f}", what, *(["gone"] if hit.gone else []), sep="\t")
 
 
 def _jsonl(answer: "Answer") -> None:

@@ -1,5 +1,6 @@
 """`mmsearch query`"""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.marks import kept_name, marked_files
 from mmsearch.cli.opening import open_page, open_pictures, require_few
 from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say
+from mmsearch.cli.table import print_table
 from mmsearch.items import DEFAULT_KIND
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
@@ -154,6 +156,16 @@ def query(
     show: Annotated[
         bool, typer.Option("--open", help="Open the page of --html, or else the pictures.", rich_help_panel=_ANSWER)
     ] = False,
+    preview: Annotated[
+        bool | None,
+        typer.Option(
+            "--preview/--no-preview",
+            help="Show the pictures in the table on a terminal, or not. Default: where it shows real ones (kitty, "
+            "Ghostty, iTerm2, WezTerm, mintty); elsewhere they are made of half blocks.",
+            show_default=False,
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
     gallery: GalleryOption = None,
     server: Annotated[
         str | None,
@@ -256,6 +268,7 @@ def query(
             sheet,
             copy_to,
             distinct or None,
+            preview,
             show or None,
             plan or None,
         )
@@ -301,7 +314,10 @@ def query(
         for line in answer.plan(asked) if plan and answer.plan is not None else ():
             say(f"plan: {line}")
     remember_answer(answered, server)
-    FORMATS[output or "table"](answered)
+    if preview is not None and output in (None, "table") and sys.stdout.isatty():
+        print_table(answered, preview=preview)
+    else:
+        FORMATS[output or "table"](answered)
     for write, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
         if target is not None:
             write(answered, target)
