@@ -265,10 +265,10 @@ def test_captions_are_told_as_what_strangers_wrote(tmp_path: Path, fake: FakeEnc
 
 def test_that_nothing_fits_is_said(opened: OpenGallery) -> None:
     hit = opened.ask(Query.of("red", k=1)).hits[0]
-    for probability, fits in ((0.1, "probably nothing"), (0.8, "likely"), (None, "not known")):
+    for probability, fits in ((0.1, "probably nothing"), (0.3, "possibly"), (0.8, "likely"), (None, "not known")):
         body = describe_answer(Answer(Query.of("red"), [hit], worth=Worth(probability)), 1, paths=False)
         assert (body.fits, body.chance_that_any_fits) == (fits, probability)
-        assert bool(body.about) == (fits != "likely")
+        assert bool(body.about) == (fits in ("probably nothing", "not known"))
     assert describe_answer(Answer(Query.of("red"), []), 1, paths=False).fits == "no hits"
 
 

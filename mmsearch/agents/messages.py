@@ -72,7 +72,7 @@ class HitBody(BaseModel):
     untrusted: UntrustedText
 
 
-Fits: TypeAlias = Literal["likely", "probably nothing", "no hits", "not known"]
+Fits: TypeAlias = Literal["likely", "possibly", "probably nothing", "no hits", "not known"]
 
 
 class AnswerBody(BaseModel):
@@ -185,7 +185,9 @@ def _fits(answer: Answer) -> Fits:
         return "no hits"
     if answer.worth.probability is None:
         return "not known"
-    return "probably nothing" if answer.worth.probability < UNLIKELY else "likely"
+    if answer.worth.probability < UNLIKELY:
+        return "probably nothing"
+    return "likely" if answer.worth.probability >= 0.5 else "possibly"
 
 
 def _about(answer: Answer) -> Iterator[str]:

@@ -62,8 +62,8 @@ INSTRUCTIONS = (
     "A gallery of pictures that are searched by what is to be seen in them. describe_gallery says what there is. "
     "search takes plain words; with sheet it gives one picture of all hits, which is the quickest way to see whether "
     "they fit. look shows some of them larger. Refine by other words, by like and avoid, or by conditions. There is "
-    "always a best hit: where `fits` says 'probably nothing' or 'not known', look before you answer, and say so when "
-    f"nothing fits. Pictures are named by their row ids. {UNTRUSTED}"
+    "always a best hit: unless `fits` says 'likely', look before you answer, and say so when nothing fits. "
+    f"Pictures are named by their row ids. {UNTRUSTED}"
 )
 
 _NOT_POSSIBLE = (
