@@ -17,7 +17,19 @@ from mmsearch.search.open_gallery import OpenGallery
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FACETS", "Facet", "FolderCount", "MonthCount", "Timeline", "count_facet", "count_folders", "make_timeline"]
+__all__ = [
+    "FACETS",
+    "Facet",
+    "FolderCount",
+    "MonthCount",
+    "Place",
+    "Timeline",
+    "WorldBox",
+    "count_facet",
+    "count_folders",
+    "count_places",
+    "make_timeline",
+]
 
 _DATE = "taken_at"
 _SUFFIX = r"\.(?P<suffix>[a-z0-9]{1,5})(?:!/[a-z_]+=[^/]*)?$"
@@ -161,6 +173,67 @@ def count_folders(
 
     found = read_consistently(opened.gallery, count)
     return [FolderCount(*key, found[key]) for key in sorted(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldBox:
+    """A part of the world, in degrees."""
+
+    south: float
+    west: float
+    north: float
+    east: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Pictures that were taken near to each other.
+
+    Attributes:
+        lat, lon: the middle of where they were taken, in degrees.
+        count: how many they are.
+        row_id: of one of them.
+        box: that all of them lie in.
+    """
+
+    lat: float
+    lon: float
+    count: int
+    row_id: int
+    box: WorldBox
+
+
+def count_places(opened: OpenGallery, box: WorldBox, across: int, down: int, where: str | None = None) -> list[Place]:
+    """Where pictures of a part of the world were taken: those of one cell are a place, the largest first. across, down:
+    cells. Raises FilterError."""
+
+    def read(now: Gallery) -> list[NDArray[np.float64]]:
+        found = []
+        for rows in _admitted(opened, now, ["lat", "lon"], where):
+            table = rows.drop_null()
+            found.append(np.stack([table.column(name).to_numpy() for name in ("row_id", "lat", "lon")]).astype(float))
+        return found
+
+    row_ids, lat, lon = np.concatenate([np.empty((3, 0)), *read_consistently(opened.gallery, read)], axis=1)
+    inside = (lat >= box.south) & (lat <= box.north) & (lon >= box.west) & (lon <= box.east)
+    row_ids, lat, lon = row_ids[inside], lat[inside], lon[inside]
+    column = np.floor((lon - box.west) / max(box.east - box.west, 1e-9) * across).clip(0, across - 1)
+    line = np.floor((lat - box.south) / max(box.north - box.south, 1e-9) * down).clip(0, down - 1)
+    cells, members, counts = np.unique(line * across + column, return_inverse=True, return_counts=True)
+    if not len(cells):
+        return []
+    order = np.argsort(members, kind="stable")
+    starts = np.r_[0, np.cumsum(counts)[:-1]]
+    row_ids, lat, lon = row_ids[order], lat[order], lon[order]
+    lowest, highest, total = np.minimum.reduceat, np.maximum.reduceat, np.add.reduceat
+    middles = np.stack([total(lat, starts) / counts, total(lon, starts) / counts], axis=1).tolist()
+    sides = np.stack([lowest(lat, starts), lowest(lon, starts), highest(lat, starts), highest(lon, starts)], axis=1)
+    first = lowest(row_ids, starts).astype(int).tolist()
+    places = [
+        Place(middle[0], middle[1], count, row_id, WorldBox(*box))
+        for middle, count, row_id, box in zip(middles, counts.tolist(), first, sides.tolist(), strict=True)
+    ]
+    return sorted(places, key=lambda place: -place.count)
 
 
 def _admitted(opened: OpenGallery, now: Gallery, columns: Sequence[str], where: str | None) -> "Iterator[pa.Table]":

@@ -31,6 +31,7 @@ __all__ = [
     "ImageBody",
     "PartBody",
     "PictureBody",
+    "PlacesBody",
     "QueriesBody",
     "QueryBody",
     "RowIdsBody",
@@ -338,6 +339,27 @@ class FoldersBody(BaseModel):
 
     folders: list[FolderBody]
     others: int
+    version: int
+
+
+class PlaceBody(BaseModel):
+    """Pictures that were taken near to each other: the middle of where, in degrees, how many, the row id of one of
+    them, and the part of the world that all of them lie in."""
+
+    lat: float
+    lon: float
+    count: int
+    row_id: int
+    south: float
+    west: float
+    north: float
+    east: float
+
+
+class PlacesBody(BaseModel):
+    """Places, the one with most pictures first."""
+
+    places: list[PlaceBody]
     version: int
 
 

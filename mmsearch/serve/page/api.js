@@ -16,6 +16,7 @@
  *   | "city" | "country" | "title" | "gone" | "corrected" | "probability" | "z" | "table">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
  * @typedef {import("./messages.js").MonthBody} Month
+ * @typedef {import("./messages.js").PlaceBody} Place
  */
 import { bodyOf } from "./query.js";
 
@@ -136,6 +137,12 @@ export function facet(facet, where, signal) {
  * @param {{root?: number, path?: string}} below @param {string | null} where @param {AbortSignal} signal
  */
 export const folders = (below, where, signal) => json("GET /api/folders", { parameters: filtered(where, below), signal });
+
+/** Where pictures were taken, in a part of the world that is cut into so many cells.
+ * @param {{south: number, west: number, north: number, east: number, across: number, down: number}} part
+ * @param {string | null} where @param {AbortSignal} signal
+ */
+export const places = (part, where, signal) => json("GET /api/places", { parameters: filtered(where, part), signal });
 
 /** Row ids of pictures of the timeline.
  * @param {string | null} where @param {number} offset @param {number} n

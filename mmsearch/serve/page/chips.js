@@ -176,6 +176,7 @@ export class Chips {
       const { [name]: _, ...others } = filter.facets;
       if (values.length) set.push([name, values.map(shown).join(" or "), { facets: others }]);
     }
+    if (image && filter.box) set.push(["box", "A part of the map", { box: "" }]);
     if (filter.folder) set.push(["folder", `In ${shown(folderOf(filter.folder).path || "one of the folders")}`, { folder: "" }]);
     if (filter.path.trim()) set.push(["path", `Path: ${shown(filter.path.trim())}`, { path: "" }]);
     if (filter.score) set.push(["score", `Score ≥ ${filter.score}`, { score: "" }]);

@@ -12,12 +12,14 @@ import { byId, element, icon } from "./elements.js";
 import { FACETS, offered } from "./facets.js";
 import { folderOf, whereOf } from "./query.js";
 import { count, counted, shown } from "./text.js";
+import { countPlaces } from "./world-map.js";
 
 const AT_FIRST = 6; // values of a facet, until more are asked for
 
 export class FacetPanel {
   #folders = byId("folders", HTMLElement);
   #facets = byId("facets", HTMLElement);
+  #map = byId("map-button", HTMLButtonElement);
   /** @type {Map<string, HTMLElement>} */
   #drawn = new Map();
   /** @type {Set<string>} of which all values are shown */
@@ -44,14 +46,22 @@ export class FacetPanel {
     const { signal } = (this.#ends = new AbortController());
     const none = query.table !== "images";
     this.#facets.hidden = this.#folders.hidden = none;
+    this.#map.hidden ||= none;
     if (none) return;
     try {
-      await Promise.all([this.#showFolders(query, signal), ...FACETS.map((facet) => this.#showFacet(facet, query, signal))]);
+      await Promise.all([this.#showFolders(query, signal), this.#offerMap(query, signal), ...FACETS.map((facet) => this.#showFacet(facet, query, signal))]);
     } catch (error) {
       this.#counted = "";
       if (error instanceof api.ApiError) this.on.failed(error);
       else if (!api.isAbort(error)) throw error;
     }
+  }
+
+  /** @param {Query} query @param {AbortSignal} signal */
+  async #offerMap(query, signal) {
+    const many = await countPlaces(query, signal);
+    this.#map.hidden = !many && !query.filter.box;
+    byId("map-count", HTMLElement).textContent = count(many);
   }
 
   /** @param {Facet} facet @param {Query} query @param {AbortSignal} signal */

@@ -15,6 +15,7 @@ const KEYS = /** @type {[string[], string][]} */ ([
   [["s"], "slide show; there: Space stops it, + and − change its pace"],
   [["d"], "scores on the pictures, or not"],
   [["t"], "all pictures by month"],
+  [["p"], "the map, where places are known; there + and −, and arrows"],
   [["f"], "filters, folders, years, places"],
   [["Esc"], "close; empty the box"],
   [["?"], "these keys"],

@@ -16,7 +16,7 @@ import { factsOf, introduce } from "./gallery-facts.js";
 import { Grid } from "./grid.js";
 import { Help, listen } from "./keys.js";
 import { ListEnd } from "./list-end.js";
-import { Connection, announce, complain, settle } from "./notices.js";
+import { Connection, announce, complain, settle, toast } from "./notices.js";
 import { PictureSearch } from "./picture-search.js";
 import { awaitPictures, choosePictures } from "./pictures.js";
 import { NOTHING, fromAddress, isTimeline, toAddress, whereOf, withPart } from "./query.js";
@@ -31,6 +31,7 @@ import { pictureOf } from "./tile.js";
 import { Timeline } from "./timeline.js";
 import { TokenDialog } from "./token-dialog.js";
 import { ViewerHistory } from "./viewer-history.js";
+import { WorldMap, countPlaces } from "./world-map.js";
 
 const SLOW = 180; // milliseconds after which a search shows that it is on its way
 
@@ -146,6 +147,11 @@ const slides = new SlideShow({
   },
 });
 const toggleScores = offerScores();
+const map = new WorldMap({
+  chosen: (part) => void query.ask({ ...query.value, table: "images", filter: { ...query.value.filter, box: part } }),
+  help: () => help.open(),
+  failed,
+});
 const token = new TokenDialog(start);
 const connection = new Connection(() => void tryAgain());
 
@@ -157,6 +163,16 @@ function focusFirst() {
 /** From the picture that has the focus on, or from the first that is seen. */
 function startSlides() {
   slides.start(list().focused?.place ?? (timeline.isShown ? Math.max(0, timeline.firstVisible()) : 0));
+}
+
+/** The map, if there is anything on it. */
+async function openMap() {
+  try {
+    if (await countPlaces(query.value, new AbortController().signal)) return void map.open(query.value);
+    toast("No place is known of these pictures: mmsearch embed --places reads it");
+  } catch (error) {
+    failed(error);
+  }
 }
 
 /** Between all pictures by month and the start. */
@@ -212,6 +228,7 @@ drawRectangles(byId("main", HTMLElement), {
 // --- moving about
 
 awaitPictures((files, added) => void pictures.searchWith(files, added));
+byId("map-button", HTMLButtonElement).addEventListener("click", () => void openMap());
 byId("slides-button", HTMLButtonElement).addEventListener("click", startSlides);
 byId("choose", HTMLButtonElement).addEventListener("click", () => choosePictures());
 byId("timeline-button", HTMLButtonElement).addEventListener("click", toggleTimeline);
@@ -235,6 +252,7 @@ listen(
     t: toggleTimeline,
     s: startSlides,
     d: toggleScores,
+    p: () => void openMap(),
     m: () => {
       const { focused } = list();
       if (focused) askForMoreLike(focused.hit);

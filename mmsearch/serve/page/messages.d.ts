@@ -236,6 +236,27 @@ export interface PictureBody {
   in_gallery: boolean;
 }
 
+/**
+ * Pictures that were taken near to each other: the middle of where, in degrees, how many, the row id of one of
+ * them, and the part of the world that all of them lie in.
+ */
+export interface PlaceBody {
+  lat: number;
+  lon: number;
+  count: number;
+  row_id: number;
+  south: number;
+  west: number;
+  north: number;
+  east: number;
+}
+
+/** Places, the one with most pictures first. */
+export interface PlacesBody {
+  places: Array<PlaceBody>;
+  version: number;
+}
+
 /** Several queries, answered together. */
 export interface QueriesBody {
   queries: Array<QueryBody>;
@@ -350,6 +371,7 @@ export interface Answers {
   "GET /api/gallery": GalleryBody;
   "GET /api/images/{row_id}": ImageBody;
   "POST /api/pictures": PictureBody;
+  "GET /api/places": PlacesBody;
   "POST /api/queries": AnswersBody;
   "POST /api/query": AnswerBody;
   "GET /api/sample": SampleBody;

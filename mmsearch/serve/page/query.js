@@ -7,8 +7,9 @@
  *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures.
  *   A negative weight leads away from it.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
- *   newest: boolean, where: string, folder: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
- *   form holds them; "" where nothing is wanted. folder: "1/holiday/2024", the id of a root and a path below it. facets:
+ *   newest: boolean, where: string, folder: string, box: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
+ *   form holds them; "" where nothing is wanted. folder: "1/holiday/2024", the id of a root and a path below it.
+ *   box: "38.1,-9.5,39.2,-8.7", a part of the world: south, west, north, east. facets:
  *   by name, the values of which a picture has one.
  * @typedef {{words: string, weight: number, parts: readonly Part[], table: Table, timeline: boolean,
  *   filter: Readonly<Filter>}} Query  words: what stands in the search box; weight: theirs. timeline: where nothing is
@@ -29,6 +30,7 @@ export const NO_FILTER = Object.freeze({
   newest: false,
   where: "",
   folder: "",
+  box: "",
   facets: Object.freeze({}),
 });
 
@@ -117,7 +119,7 @@ export function isTimeline(query) {
 export function filtersSet(query) {
   const { filter } = query;
   const facets = FACETS.map(({ name }) => filter.facets[name]?.length);
-  const parts = query.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to, filter.newest, ...facets] : [];
+  const parts = query.table === "images" ? [filter.shape, filter.edge, filter.from || filter.to, filter.newest, filter.box, ...facets] : [];
   return [...parts, filter.folder, filter.path, filter.score, filter.distinct, filter.where.trim()].filter(Boolean).length;
 }
 
@@ -158,7 +160,7 @@ export function toAddress(query) {
   if (query.table !== "images") address.append("in", query.table);
   if (isTimeline(query)) address.append("timeline", "1");
   for (const { name } of FACETS) for (const value of filter.facets[name] ?? []) address.append(name, value);
-  for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "folder", "path", "score", "where"])) {
+  for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "folder", "box", "path", "score", "where"])) {
     if (filter[name].trim()) address.append(name, filter[name].trim());
   }
   for (const name of /** @type {const} */ (["distinct", "newest"])) if (filter[name]) address.append(name, "1");
@@ -203,6 +205,7 @@ export function fromAddress(search) {
       newest: address.has("newest"),
       where: address.get("where") ?? "",
       folder: one("folder", /^\d{1,9}(\/.*)?$/s),
+      box: one("box", /^(-?\d{1,3}(\.\d+)?)(,-?\d{1,3}(\.\d+)?){3}$/),
       facets: Object.fromEntries(
         FACETS.map(({ name }) => [name, address.getAll(name).filter((value) => value)]).filter(([, values]) => values?.length),
       ),
@@ -226,6 +229,7 @@ export function whereOf(query, but = "") {
     if (filter.edge) all.push(`greatest(width, height) >= ${Number(filter.edge)}`);
     if (filter.from) all.push(`taken_at >= '${filter.from}'`);
     if (filter.to) all.push(`taken_at < '${dayAfter(filter.to)}'`);
+    if (filter.box && but !== "box") all.push(inBox(filter.box));
     for (const { name, sql } of FACETS) {
       const values = name === but ? [] : (filter.facets[name] ?? []);
       if (values.length) all.push(`(${values.map(sql).join(" or ")})`);
@@ -252,6 +256,12 @@ function pathContains(text) {
 function inFolder(folder) {
   const { root, path } = folderOf(folder);
   return path ? `root_id = ${root} and starts_with(path, ${quoted(`${path}/`)})` : `root_id = ${root}`;
+}
+
+/** @param {string} box */
+function inBox(box) {
+  const [south, west, north, east] = box.split(",").map(Number);
+  return `lat between ${south} and ${north} and lon between ${west} and ${east}`;
 }
 
 /**

@@ -10,12 +10,13 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from mmsearch.budget import REQUEST
 from mmsearch.exact import Neighbours
 from mmsearch.items import IMAGES
-from mmsearch.search.counting import FACETS, Timeline, count_facet, count_folders
+from mmsearch.search.counting import FACETS, Timeline, WorldBox, count_facet, count_folders, count_places
 from mmsearch.search.hits import record
 from mmsearch.serve.failures import BAD_REQUEST
 from mmsearch.serve.messages import (
     FacetBody,
     FoldersBody,
+    PlacesBody,
     RowIdsBody,
     TimelineBody,
     TimelinePicturesBody,
@@ -34,11 +35,15 @@ _Where = Annotated[
     Query(max_length=REQUEST.filter_characters, description="An SQL expression over the columns of the pictures."),
 ]
 _Offset = Annotated[int, Query(ge=0, le=2**53, description="Pass over so many of the newest.")]
+_Latitude = Annotated[float, Query(ge=-90, le=90)]
+_Longitude = Annotated[float, Query(ge=-180, le=180)]
+_Cells = Annotated[int, Query(ge=1, le=64, description="Into which that part of the world is cut; each is a place.")]
 _FacetName = Annotated[str, Path(description=f"One of {', '.join(FACETS)}.")]
 
 
 def counting_routes(service: Service) -> APIRouter:
-    """GET /api/timeline, /api/timeline/pictures, /api/timeline/rows, /api/facets/{facet}, /api/folders."""
+    """GET /api/timeline, /api/timeline/pictures, /api/timeline/rows, /api/facets/{facet}, /api/folders,
+    /api/places."""
     router = APIRouter(prefix="/api", tags=["browsing"], responses=BAD_REQUEST)
 
     async def run(work: Callable[..., dict[str, Any]], where: str | None, *arguments: Any) -> Response:
@@ -74,6 +79,18 @@ def counting_routes(service: Service) -> APIRouter:
         where: _Where = None,
     ) -> Response:
         return await run(_folders, where, root, path)
+
+    @router.get("/places", response_model=PlacesBody, summary="Where pictures were taken, near ones together")
+    async def places(
+        south: _Latitude = -90,
+        west: _Longitude = -180,
+        north: _Latitude = 90,
+        east: _Longitude = 180,
+        across: _Cells = 16,
+        down: _Cells = 8,
+        where: _Where = None,
+    ) -> Response:
+        return await run(_places, where, WorldBox(south, west, north, east), across, down)
 
     return router
 
@@ -127,3 +144,10 @@ def _folders(service: Service, where: str | None, root: int | None, path: str) -
         "others": max(0, len(folders) - _MOST_VALUES),
         "version": opened.gallery.manifest.version,
     }
+
+
+def _places(service: Service, where: str | None, box: WorldBox, across: int, down: int) -> dict[str, Any]:
+    """A `PlacesBody`. Raises FilterError."""
+    opened = service.followed.newest()
+    places = [asdict(place) for place in count_places(opened, box, across, down, where)]
+    return {"places": [place | place.pop("box") for place in places], "version": opened.gallery.manifest.version}
