@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsearch.errors import FilterError
-from mmsearch.names import composed, composed_column, is_unicode
+from mmsearch.names import composed, composed_column, composed_lists, is_unicode
 
 __all__ = ["RowFilter"]
 
@@ -232,6 +232,8 @@ def _composed(rows: pa.Table) -> pa.Table:
     for column, field in enumerate(rows.schema):
         if pa.types.is_string(field.type):
             rows = rows.set_column(column, field.name, composed_column(rows.column(column)))
+        elif pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
+            rows = rows.set_column(column, field.name, composed_lists(rows.column(column)))
     return rows
 
 

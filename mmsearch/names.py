@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "composed",
     "composed_column",
+    "composed_lists",
     "is_unicode",
     "on_disk",
     "printable",
@@ -87,6 +88,24 @@ def composed_column(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
     import pyarrow.compute as pc  # late: it takes a tenth of a second, and pandas too where there is one
 
     return _spelled(texts, pc.invert(pc.fill_null(pc.string_is_ascii(texts), True)), composed)
+
+
+def composed_lists(lists: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """`composed` of every text in the lists of an Arrow column; the column itself where all of it is ASCII."""
+    import pyarrow as pa
+
+    chunks = []
+    for chunk in lists.chunks:
+        texts = pa.chunked_array([chunk.values])
+        spelled = composed_column(texts)
+        chunks.append(
+            chunk
+            if spelled is texts
+            else pa.ListArray.from_buffers(
+                chunk.type, len(chunk), chunk.buffers()[:2], chunk.null_count, chunk.offset, [_in_one(spelled)]
+            )
+        )
+    return pa.chunked_array(chunks, lists.type)
 
 
 def _is_ascii(texts: "pa.ChunkedArray") -> bool:

@@ -13,6 +13,8 @@ from mmsearch.benchmarks.model import DraftImage
 from mmsearch.gallery import Gallery
 from mmsearch.locations import located
 from mmsearch.names import on_disk
+from mmsearch.search.counting import count_folders
+from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.own_items import row_named
 from tests.conftest import Command
 from tests.fakes import write_picture
@@ -86,6 +88,31 @@ def test_pictures_that_are_named(gallery: Path, photos: Path, form: Form, mmsear
         asked = mmsearch("query", *options, "-k", 3, "-g", gallery, "--format", "jsonl")
         assert asked.code == 0, asked.err
         assert len(paths(asked.out)) == 3 - ("--like" in options)
+
+
+def test_files_beside_a_picture(tmp_path: Path, stored: Form, form: Form, mmsearch: Command) -> None:
+    folder = tmp_path / "p"
+    write_picture(folder / typed("été/Ångström.jpg", stored), "red")
+    (folder / typed("été/Ångström.jpg.json", stored)).write_text("{}")
+    write_picture(folder / "plain.jpg", "blue")
+    (folder / "plain.jpg.json").write_text("{}")
+    assert mmsearch("embed", folder, "-g", tmp_path / "g", "--model", "fake").code == 0
+    where = typed("list_contains(files, 'été/Ångström.jpg.json')", form)
+    asked = mmsearch("query", "red", "-g", tmp_path / "g", "--where", where, "--format", "jsonl")
+    assert paths(asked.out) == ["été/Ångström.jpg"], asked.err
+    gallery = Gallery.open(tmp_path / "g")
+    named = row_named(gallery, typed("été/Ångström.jpg.json", form))
+    assert named == row_named(gallery, typed("été/Ångström.jpg", form))
+
+
+def test_folders_are_counted(tmp_path: Path, stored: Form, form: Form, mmsearch: Command) -> None:
+    """As the page lists them: below a folder that is typed in the other form, and by its composed name."""
+    write_picture(tmp_path / "p" / typed("été/Käfer/a.png", stored), "red")
+    assert mmsearch("embed", tmp_path / "p", "-g", tmp_path / "g", "--model", "fake").code == 0
+    opened = open_gallery(tmp_path / "g")
+    root = opened.gallery.manifest.roots[0].id
+    assert [(folder.path, folder.count) for folder in count_folders(opened, root)] == [("été", 1)]
+    assert [folder.path for folder in count_folders(opened, root, typed("été", form))] == ["été/Käfer"]
 
 
 def test_a_folder_that_is_gone_is_found_too(gallery: Path, photos: Path, form: Form, mmsearch: Command) -> None:

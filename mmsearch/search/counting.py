@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import IMAGES
+from mmsearch.names import composed, composed_column
 from mmsearch.search.open_gallery import OpenGallery
 
 if TYPE_CHECKING:
@@ -163,9 +164,10 @@ def count_folders(
                 for each in pc.value_counts(rows.column("root_id")).to_pylist():
                     counts[each["values"], ""] += each["counts"]
                 continue
-            inside = f"{path}/" if path else ""
-            below = pc.and_(pc.equal(rows.column("root_id"), root), pc.starts_with(rows.column("path"), inside))
-            rest = pc.utf8_slice_codeunits(rows.filter(below).column("path"), start=len(inside))
+            # As filters see them: a folder that a Mac spells otherwise is the same to a person.
+            paths, inside = composed_column(rows.column("path")), f"{composed(path)}/" if path else ""
+            below = pc.and_(pc.equal(rows.column("root_id"), root), pc.starts_with(paths, inside))
+            rest = pc.utf8_slice_codeunits(paths.filter(below), start=len(inside))
             names = pc.struct_field(pc.extract_regex(rest, _FIRST_FOLDER), "folder")
             for each in pc.value_counts(names.drop_null()).to_pylist():
                 counts[root, inside + each["values"]] += each["counts"]
