@@ -233,6 +233,32 @@ def test_a_day_is_completed_but_not_by_what_is_in_utc_or_edited() -> None:
     assert (in_utc["taken_at"], in_utc["utc_offset"]) == (moment, 0)
 
 
+def test_real_photos_say_it(shared_data: Path) -> None:
+    """Of phones, cameras and programs of twenty years; wherever it stands: Exif, XMP, IPTC; in JPEG, WebP, PNG, MPO."""
+    known: dict[str, dict[str, Any]] = {
+        "awkward_images/iptc.jpg": {
+            "camera": "Nokia N70-1",
+            "keywords": ["HvK", "2006", "summer", "July", "holiday", "Hungary", "Budapest"],
+        },
+        "awkward_images/frozenpond.mpo": {"camera": "Nintendo 3DS", "taken_from": "exif"},
+        "awkward_images/invalid-exif-without-x-resolution.jpg": {"lens": "E 10-18mm F4 OSS", "utc_offset": 0},
+        "found/paris_icc_exif_xmp.png": {
+            "camera": "Google Pixel 4a",
+            "lens": "Google Pixel 4a back camera 4.38mm f/1.73",
+            "utc_offset": 120,
+        },
+        "found/phone_glasses_13mp.jpg": {"camera": "SAMSUNG GT-I9505", "lat": None},
+        "found/pp_image-2011.jpg": {"camera": "SAMSUNG GT-I9000", "taken_from": "xmp"},
+        "found/pillow_exif_gps_typeerror.jpg": {"lens": "70.0-300.0 mm f/4.5-5.6", "lat": None, "taken_from": "xmp"},
+    }
+    for name, said in known.items():
+        columns = facts_of((shared_data / name).read_bytes()).columns()
+        assert {column: columns[column] for column in said} == said, name
+    (tree,) = (shared_data / "awkward_images").rglob("tree.webp")
+    columns = facts_of(tree.read_bytes()).columns()
+    assert (columns["lat"], columns["lon"], columns["camera"]) == (44.0710833, 40.0139308, "SONY ILCE-7M3")
+
+
 def test_hits_and_filters_know_it(tmp_path: Path, mmsearch: Command) -> None:
     """As JSON lines, as CSV, in a filter; of a copy of the file too; without a position that nobody asked for."""
     base = ExifTags.Base

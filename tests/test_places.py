@@ -85,6 +85,15 @@ def test_without_names_latitudes_are_kept_and_the_install_is_named(
         parse_near("Lissabon 7km")
 
 
+def test_who_asks_for_places_too_late_is_told_of_refresh(travelled: Path, tmp_path: Path, mmsearch: Command) -> None:
+    gallery = tmp_path / "gallery"
+    assert mmsearch("embed", travelled, "-g", gallery, "--model", "fake").code == 0
+    late = mmsearch("embed", travelled, "--places", "-g", gallery)
+    assert "4 pictures are held already; to read their places: mmsearch embed --places --refresh" in late.err
+    assert "3 changed" in mmsearch("embed", "--places", "--refresh", "-g", gallery).out
+    assert "--refresh" not in mmsearch("embed", travelled, "--places", "-g", gallery).err
+
+
 def _hits(mmsearch: Command, gallery: Path, *options: object) -> list[str]:
     done = mmsearch("query", "red", "-g", gallery, "--format", "jsonl", *options)
     assert done.code == 0, done.err

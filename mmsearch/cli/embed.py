@@ -179,7 +179,7 @@ def embed(
         places=places,
     )
     if refresh:
-        _require_alone(captions, model, include, exclude, limit, dry_run, ray)
+        _require_alone(captions, model, include, exclude, limit, dry_run, watch, ray)
         _refresh(paths or [], gallery, options, output)
         return
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file)

@@ -27,6 +27,7 @@ from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
 from mmsearch.places import INSTALL, has_names
 from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.search.near import knows_places
 from mmsearch.sources import (
     EVERYTHING,
     CaptionFile,
@@ -115,6 +116,8 @@ def embed_again(
         plan = None
         if paths or not captions:
             plan = _plan(writer, paths, options, selection, progress, announce, is_settled)
+            if options.places and (held := plan.unchanged[DEFAULT_KIND.name]) and not knows_places(writer.gallery):
+                announce(f"{held:,} pictures are held already; to read their places: mmsearch embed --places --refresh")
         sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions else [])}
         source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side}, kept)
         source.check_model()
