@@ -1,15 +1,18 @@
 """Galleries of seeded synthetic vectors with a modality gap, for measuring indexes without a model or pictures.
 
-    python -m scripts.synthetic_gallery FOLDER --rows 1000000 [--dim 512] [--captions 0] [--linked] [--seed 0]
+    python -m scripts.synthetic_gallery FOLDER --rows 1000000 [--dim 512] [--captions 0] [--linked] [--dated] [--seed 0]
 
 What is imitated are means measured on CLIP's own vectors: cosine .50 between images, .57 between texts, .09 between an
 image and a text; and that near neighbours of a text lie in more places than those of an image. With --linked each
-caption says what an image of the gallery shows and names it.
+caption says what an image of the gallery shows and names it. With --dated images have dates of a quarter of a century,
+more of the later years, and places.
 """
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from mmsearch.items import CaptionRow, ImageRow
 __all__ = ["BLOCK", "Synthetic", "write_gallery"]
 
 BLOCK = 65_536
+_FIRST_DAY = datetime(2000, 1, 1)
 _TOPICS = 100_000
 _IMAGE_IMAGE, _TEXT_TEXT, _BETWEEN_MEANS = 0.50, 0.57, 0.17
 _SPREAD = 0.35  # of images within their topic
@@ -90,12 +94,13 @@ def write_gallery(
     dim: int = 512,
     captions: int = 0,
     linked: bool = False,
+    dated: bool = False,
     seed: int = 0,
 ) -> None:
     """Write a gallery of `rows` images, and captions of their world.
 
     linked: each caption says what an image of its own shows, and names it, so that there are at most as many as images;
-    else none is that of an image.
+    else none is that of an image. dated: images have a date and a place.
     """
     world = Synthetic(dim, seed)
     described = np.linspace(0, rows - 1, min(captions, rows) if linked else 0).astype(np.int64)
@@ -108,6 +113,8 @@ def write_gallery(
                 ImageRow(1, _path(n), None, None, None, None, None, None, None, None)
                 for n in range(first, first + size)
             ]
+            if dated:
+                made = _dated(made, np.random.default_rng([seed, 6, block]))
             vectors = world.images(block)[:size]
             writer.append("images", made, vectors)
             writer.commit()
@@ -119,6 +126,18 @@ def write_gallery(
             texts = [CaptionRow(f"caption {n}", *image, None, "synthetic", n) for n, image in enumerate(images)]
             writer.append("captions", texts, np.concatenate(said))
             writer.commit()
+
+
+def _dated(rows: Sequence[ImageRow], rng: np.random.Generator) -> list[ImageRow]:
+    """Rows with a date, but for one in a hundred, and a place for every other."""
+    days = 25 * 365 * rng.beta(3, 1.5, len(rows))
+    places = rng.uniform((-60, -180), (70, 180), (len(rows), 2)).tolist()
+    return [
+        replace(row, taken_at=None if n % 100 == 1 else _FIRST_DAY + timedelta(day), lat=lat, lon=lon)
+        if n % 2
+        else replace(row, taken_at=_FIRST_DAY + timedelta(day))
+        for n, (row, day, (lat, lon)) in enumerate(zip(rows, days.tolist(), places, strict=True))
+    ]
 
 
 def _path(number: int) -> str:
@@ -137,6 +156,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--captions", type=int, default=0)
     parser.add_argument("--linked", action="store_true", help="captions of its images")
+    parser.add_argument("--dated", action="store_true", help="images with dates and places")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     write_gallery(**vars(options))

@@ -74,6 +74,9 @@ def test_a_place_of_the_map_filters(browser: Browser, server: Running) -> None:
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("p")
         expect(page.locator(".place")).to_have_count(2)
+        for _ in range(4):
+            page.keyboard.press("-")  # however far away, no place hides another
+        expect(page.locator(".place")).to_have_text(["3", "1"])
         page.locator(".place", has_text="3").click()
         expect(page.locator("#map")).to_be_hidden()
         visit.settled()

@@ -13,6 +13,7 @@ import { whereOf } from "./query.js";
 import { count, counted } from "./text.js";
 
 const APART = 84; // pixels between two places
+const TOUCHING = 56; // pixels between the middles of two that lie upon each other
 const PAUSE = 140; // milliseconds after the last move until places are asked for
 const CLOSEST = 4000; // pixels a degree: about thirty metres a pixel
 const STEPS = [30, 10, 5, 1, 0.5, 0.1, 0.05, 0.01]; // degrees between two lines
@@ -156,9 +157,26 @@ export class WorldMap {
 
   #drawPlaces() {
     const focused = this.#places.contains(document.activeElement) && document.activeElement?.getAttribute("data-row");
-    const buttons = this.#shown.map((place) => this.#place(place));
+    const buttons = this.#together().map((place) => this.#place(place));
     this.#places.replaceChildren(...buttons);
     for (const button of buttons) if (focused && button.dataset.row === focused) button.focus();
+  }
+
+  /** The places that are known; those that would lie upon each other are one. */
+  #together() {
+    /** @type {Place[]} */
+    const apart = [];
+    for (const place of this.#shown) {
+      const [x, y] = this.#at(place.lat, place.lon);
+      const near = apart.findIndex((other) => {
+        const [otherX, otherY] = this.#at(other.lat, other.lon);
+        return Math.hypot(x - otherX, y - otherY) < TOUCHING;
+      });
+      const other = apart[near];
+      if (other) apart[near] = joined(other, place);
+      else apart.push(place);
+    }
+    return apart;
   }
 
   /** @param {Place} place */
@@ -166,6 +184,7 @@ export class WorldMap {
     const [x, y] = this.#at(place.lat, place.lon);
     const image = element("img", { alt: "", src: api.thumbnail(place.row_id, 320), draggable: "false" });
     const button = element("button", { type: "button", class: "place", "data-row": place.row_id }, image, element("span", {}, count(place.count)));
+    image.addEventListener("error", () => image.remove());
     button.setAttribute("aria-label", `${counted(place.count, "picture")} at ${degrees(place.lat, "N", "S")}, ${degrees(place.lon, "E", "W")}: show them`);
     button.style.translate = `${Math.round(x)}px ${Math.round(y)}px`;
     button.addEventListener("click", () => this.#choose(place));
@@ -210,6 +229,21 @@ export class WorldMap {
     event.preventDefault();
     does();
   }
+}
+
+/**
+ * Two places as one, which stands where the larger one does.
+ * @param {Place} larger @param {Place} other @returns {Place}
+ */
+function joined(larger, other) {
+  return {
+    ...larger,
+    count: larger.count + other.count,
+    south: Math.min(larger.south, other.south),
+    west: Math.min(larger.west, other.west),
+    north: Math.max(larger.north, other.north),
+    east: Math.max(larger.east, other.east),
+  };
 }
 
 const WORLD = { south: -90, west: -180, north: 90, east: 180 };
