@@ -20,7 +20,7 @@ from mmsearch.serve.running import gallery_app
 from scripts.synthetic_gallery import write_gallery
 
 FILTER = "month(taken_at) = 5"
-REQUESTS = (
+REQUESTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("months", "/api/timeline", {}),
     ("months of what a filter admits", "/api/timeline", {"where": FILTER}),
     ("120 pictures from the middle", "/api/timeline/pictures", {"offset": "{middle}", "n": "120"}),

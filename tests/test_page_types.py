@@ -21,7 +21,9 @@ def test_a_field_that_the_server_never_sends_is_an_error(tmp_path: Path) -> None
         pytest.skip("tsc is not installed")
     wrong = {
         "answer-summary.js": ("last.rank", "last.position"),  # POST /api/query
-        "chips.js": ("item.path", "item.title"),  # GET /api/images/{row_id}
+        "chips.js": ("item.path", "item.heading"),  # GET /api/images/{row_id}
+        "chosen-actions.js": ("const { files }", "const { files, folder }"),  # POST /api/files
+        "timeline-pictures.js": ("const { hits, version }", "const { hits, version, total }"),  # GET /api/timeline/…
         "filters.js": ("{ name, type }", "{ name, type, unit }"),
         "gallery-facts.js": ("gallery.mmsearch", "gallery.release"),  # GET /api/gallery
         "picture-search.js": ("error.body.picture", "error.body.hash"),

@@ -82,7 +82,7 @@ async function json(route, asked = {}) {
   const [method, path = ""] = route.split(" ");
   // Without its "/": the page may stand below another path.
   const address = path.slice(1).replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(String(named[name])));
-  const response = await request(parameters ? `${address}?${parameters}` : address, { method, ...init });
+  const response = await request(String(parameters ?? "") ? `${address}?${parameters}` : address, { method, ...init });
   try {
     return await response.json();
   } catch (error) {
