@@ -22,8 +22,8 @@ from typing import Any
 
 from mcp import Client
 
+from mmsearch.agents.gallery_tools import GalleryTools, ToolAnswer
 from mmsearch.agents.protocol import make_server
-from mmsearch.agents.tools import GalleryTools, ToolAnswer
 from mmsearch.embedding import embed
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import Query

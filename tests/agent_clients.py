@@ -19,8 +19,8 @@ pytest.importorskip("mcp", reason="the SDK of agents is not installed: pip insta
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from mmsearch.agents.gallery_tools import GalleryTools, ToolAnswer
 from mmsearch.agents.protocol import make_server
-from mmsearch.agents.tools import GalleryTools, ToolAnswer
 from mmsearch.search.open_gallery import OpenGallery
 
 PROJECT = Path(__file__).resolve().parents[1]

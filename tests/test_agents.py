@@ -24,11 +24,12 @@ pytest.importorskip("mcp", reason="the SDK of agents is not installed: pip insta
 from mcp_types import CallToolRequestParams
 
 from mmsearch.agents.conditions import Conditions
+from mmsearch.agents.gallery_tools import ANSWER_BYTES, GalleryTools, ToolAnswer
 from mmsearch.agents.http import HttpDoor
 from mmsearch.agents.messages import describe_answer, describe_details
 from mmsearch.agents.pictures import PICTURE_BYTES, draw_within
 from mmsearch.agents.protocol import make_server
-from mmsearch.agents.tools import ANSWER_BYTES, TOOLS, GalleryTools, ToolAnswer
+from mmsearch.agents.tools import TOOLS
 from mmsearch.embedding import embed
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import EncoderError, MmsearchWarning
@@ -44,6 +45,7 @@ from tests.agent_clients import PROJECT, Agent, in_memory, over_http, over_stdio
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.servers import Running, running
+from tests.test_serve_command import started
 
 SNAPSHOT = Path(__file__).parent / "agent_tools.json"
 POSTCARDS = PROJECT / "data" / "postcards"
@@ -673,6 +675,21 @@ def test_the_checks_of_the_server_hold_for_agents_too(gallery: Path) -> None:
             assert answer.status_code < 500, (body, answer.text)
             assert "Traceback" not in answer.text
         assert server.get("/health").json()["status"] == "ok"
+
+
+def test_the_command_serves_agents_and_ends_well(gallery: Path) -> None:
+    """The model of its gallery cannot be loaded, which is told; pictures are asked with all the same."""
+    with started("-g", gallery) as (process, address):
+
+        async def work(agent: Agent) -> None:
+            assert len((await agent.call("more_like", row_id=0, k=3, sheet=True)).pictures) == 1
+            assert "the model of this gallery cannot be loaded" in (await agent.call("search", text="red")).text
+
+        over_http(f"{address}mcp", work)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in err
 
 
 # --- an agent at work -----------------------------------------------------------------------------------------------

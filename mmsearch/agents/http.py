@@ -75,8 +75,8 @@ class HttpDoor:
     def _load(self) -> Any:
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+        from mmsearch.agents.gallery_tools import GalleryTools
         from mmsearch.agents.protocol import make_server
-        from mmsearch.agents.tools import GalleryTools
 
         server = make_server(GalleryTools(self._newest), self._run)
         return StreamableHTTPSessionManager(

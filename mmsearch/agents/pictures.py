@@ -6,7 +6,7 @@ import math
 from PIL import Image
 
 from mmsearch import images
-from mmsearch.errors import ImageError
+from mmsearch.errors import ImageError, StoreError
 from mmsearch.gallery import Gallery
 from mmsearch.render import draw_sheet
 from mmsearch.search.answers import Answer
@@ -37,7 +37,7 @@ def draw_answer(answer: Answer, gallery: Gallery) -> bytes:
     def read(hit: Hit) -> bytes:
         try:
             return read_content(gallery, image_row(gallery, hit.row_id)).data
-        except (FileGone, NoSuchImage) as error:
+        except (FileGone, NoSuchImage, StoreError) as error:
             raise ImageError("read", str(error)) from error
 
     columns = math.ceil(math.sqrt(len(answer.hits)))

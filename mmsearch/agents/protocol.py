@@ -20,7 +20,8 @@ from mcp_types import (
 from mcp_types import Tool as ListedTool
 from pydantic import ValidationError
 
-from mmsearch.agents.tools import INSTRUCTIONS, TOOLS, GalleryTools, Tool, ToolAnswer
+from mmsearch.agents.gallery_tools import GalleryTools, Tool, ToolAnswer
+from mmsearch.agents.tools import INSTRUCTIONS, TOOLS
 from mmsearch.errors import MmsearchError
 from mmsearch.version import __version__
 from mmsearch.wording import problem

@@ -47,8 +47,8 @@ async def _serve(followed: FollowedGallery, paths: bool, announce: Callable[[str
     import anyio.to_thread
     from mcp.server.stdio import stdio_server
 
+    from mmsearch.agents.gallery_tools import GalleryTools, ToolAnswer
     from mmsearch.agents.protocol import make_server
-    from mmsearch.agents.tools import GalleryTools, ToolAnswer
 
     limit = anyio.CapacityLimiter(_AT_ONCE)
 
