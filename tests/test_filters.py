@@ -264,7 +264,7 @@ def test_what_is_no_expression_over_a_row_is_refused(opened: OpenGallery, where:
         "taken_at (timestamp), damaged (true or false), start_s (number), end_s (number), page (integer), "
         "box (list of numbers), taken_from (text), utc_offset (integer), camera (text), lens (text), lat (number), "
         "lon (number), city (text), country (text), title (text), keywords (list of texts), rating (integer), "
-        "files (list of texts)"
+        "files (list of texts), files_state (blob)"
     )
 
 

@@ -71,7 +71,9 @@ def embed(
         list[str] | None, typer.Option(metavar="PATTERN", help="Not the files and folders that match. Repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many new or changed files in this run.")] = None,
-    hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files too: those with a leading dot.")] = False,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Hidden files too, and what programs leave among pictures.")
+    ] = False,
     each_file: Annotated[
         bool,
         typer.Option(
