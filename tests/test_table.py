@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch.cli.table import protocol_of, shortened
@@ -89,6 +91,8 @@ def test_a_long_path_takes_one_line_and_stays_a_link(photos: Path, fake: FakeEnc
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm2"),
         ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2", "SSH_TTY": "/dev/pts/1"}, "iterm2"),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm2"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "mlterm-256color"}, "sixel"),
         ({"TERM": "xterm-256color"}, None),
         ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1", "TERM_PROGRAM": "vscode"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "vscode", "LC_TERMINAL": "iTerm2"}, None),
@@ -129,6 +133,38 @@ def test_iterm2_is_given_them_in_its_own_way(folder: Path) -> None:
     for picture in pictures:
         with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
             assert image.format == "JPEG"
+
+
+def pixels_of_sixel(sequence: str) -> NDArray[np.int64]:
+    """The pixels (height, width, 3) of a picture as a terminal reads it, by the manual of the VT340."""
+    found = re.fullmatch(r'\x1bP[0-9;]*q"1;1;(\d+);(\d+)((?:#\d+;2;\d+;\d+;\d+)+)([^\x1b]*)\x1b\\', sequence)
+    assert found
+    image = np.full((int(found[2]) + 6, int(found[1]), 3), -1)
+    colours = {number: rgb for number, *rgb in re.findall(r"#(\d+);2;(\d+);(\d+);(\d+)", found[3])}
+    x, top, colour = 0, 0, np.zeros(3)
+    for number, repeat, character, move in re.findall(r"#(\d+)|!(\d+)([?-~])|([?-~$-])", found[4]):
+        if number:
+            colour = np.array(colours[number], float) * 255 / 100
+        elif move in ("$", "-"):
+            x, top = 0, top + (6 if move == "-" else 0)
+        else:
+            count = int(repeat or 1)
+            for row in range(6):
+                if (ord(character or move) - 0x3F) >> row & 1:
+                    image[top + row, x : x + count] = np.round(colour)
+            x += count
+    assert (image[int(found[2]) :] == -1).all()
+    return image[: int(found[2])]
+
+
+def test_a_sixel_is_the_picture() -> None:
+    picture = Image.new("RGB", (30, 20), (255, 0, 0))
+    picture.paste((0, 0, 255), (10, 3, 25, 17))
+    picture.putpixel((29, 19), (0, 255, 0))
+    gradient = Image.linear_gradient("L").resize((140, 100)).convert("RGB")
+    for image, most in ((picture, 0), (gradient, 8)):  # of 64 colours
+        sequence = drawn(image, "sixel", Box(14, 5)).partition("\x1b7")[2].removesuffix("\x1b8")
+        assert np.abs(pixels_of_sixel(sequence) - np.asarray(image, int)).max() <= most
 
 
 def test_room_is_made_before_a_picture_and_the_cursor_comes_back() -> None:

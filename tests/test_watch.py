@@ -474,6 +474,32 @@ def test_the_real_limit_of_the_system_is_met(photos: Path) -> None:
         assert "does not report changes in so many folders" in process.stderr.read()
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts of one's own are Linux's")
+def test_a_real_disk_that_is_unmounted_empties_nothing(tmp_path: Path) -> None:
+    """What lies below the mount point is a folder that is there, with a file in it."""
+    disk, keeper = tmp_path / "disk", tmp_path / "keeper"
+    disk.mkdir()
+    mounted = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs none {disk} && cp -a {keeper}/. {disk} && exec "$@"', "sh")
+    write_picture(keeper / "a.png", "red")
+    write_picture(keeper / "b.png", "blue")
+    age(keeper)
+    if not shutil.which("unshare") or subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mounts of one's own here")
+    write_picture(disk / "below.png", "green")
+    with program(disk, before=mounted) as process:
+        line_with(process, "took")
+        time.sleep(3)
+        subprocess.run(["nsenter", "-t", str(process.pid), "-m", "umount", "-l", str(disk)], check=True)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "is not mounted any more" in line:
+                break
+        assert {name for _, _, name in Gallery.open(tmp_path / "g").image_names()} == {"a.png", "b.png"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SOON) == 130
+
+
 def test_the_units_of_the_guide_are_understood_by_what_reads_them(tmp_path: Path) -> None:
     text = read_guide("embedding").text
     blocks = re.findall(r"^```(ini|xml)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)

@@ -161,7 +161,7 @@ def query(
         typer.Option(
             "--preview/--no-preview",
             help="Show the pictures in the table on a terminal, or not. Default: where it shows real ones (kitty, "
-            "Ghostty, iTerm2, WezTerm, mintty); elsewhere they are made of half blocks.",
+            "Ghostty, iTerm2, WezTerm, mintty, foot, mlterm, Contour); elsewhere they are made of half blocks.",
             show_default=False,
             rich_help_panel=_ANSWER,
         ),

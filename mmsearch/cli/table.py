@@ -37,6 +37,7 @@ _MARK = "\ue000"
 
 _KITTY = ("xterm-kitty", "xterm-ghostty")
 _ITERM2 = ("iTerm.app", "WezTerm", "mintty")
+_SIXEL = ("foot", "mlterm", "contour")  # by the beginning of TERM
 _WITHIN = ("screen", "tmux")  # multiplexers, by the beginning of TERM
 
 
@@ -59,6 +60,8 @@ def protocol_of(environment: Mapping[str, str]) -> "Protocol | None":
         return None
     if term in _KITTY:
         return "kitty"
+    if term.startswith(_SIXEL):
+        return "sixel"
     # The first is set by the terminal itself; the second comes along over ssh.
     program = environment.get("TERM_PROGRAM") or environment.get("LC_TERMINAL", "").replace("iTerm2", "iTerm.app")
     return "iterm2" if program in _ITERM2 else None

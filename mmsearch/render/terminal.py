@@ -2,11 +2,13 @@
 
 kitty      the graphics protocol of kitty and Ghostty; PNG, inline, so that it works over ssh
 iterm2     the inline images of iTerm2, WezTerm and mintty; JPEG, inline
+sixel      of foot, mlterm and Contour: stripes of six lines of pixels, a character a column, colour by colour
 halves     half blocks in two colours, which every terminal shows; a line is two rows of pixels
 """
 
 import base64
 import io
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from mmsearch.workers import Workers
 
 __all__ = ["Box", "Protocol", "Rows", "cell_pixels", "drawn", "half_blocks", "thumbnails"]
 
-Protocol: TypeAlias = Literal["kitty", "iterm2"]
+Protocol: TypeAlias = Literal["kitty", "iterm2", "sixel"]
 Rgb: TypeAlias = Sequence[int]
 """Red, green and blue, up to 255."""
 Rows: TypeAlias = Sequence[Sequence[tuple[Rgb, Rgb | None]]]
@@ -32,6 +34,8 @@ Rows: TypeAlias = Sequence[Sequence[tuple[Rgb, Rgb | None]]]
 _AT_ONCE = 4
 _CELL = (10, 20)  # pixels of a cell where the terminal does not say them
 _MOST_PIXELS = 320  # of a side
+_SIXEL_COLOURS = 64
+_RUN = re.compile(r"(.)\1{3,}")
 _CHUNK = 4096  # characters of a piece of kitty's protocol
 
 
@@ -89,7 +93,10 @@ def _make(file: str, size: tuple[int, int]) -> Image.Image:
 
 def drawn(image: Image.Image, protocol: Protocol, box: Box) -> str:
     """What has a terminal show a picture in a box that begins where the cursor is, and leave the cursor there."""
-    sequence = _kitty(image, box) if protocol == "kitty" else _iterm2(image, box)
+    if protocol == "sixel":
+        sequence = _sixel(image)
+    else:
+        sequence = _kitty(image, box) if protocol == "kitty" else _iterm2(image, box)
     # At the end of the screen a picture would have the text move up: the room for it is made before.
     room = "\n" * (box.rows - 1) + (f"\x1b[{box.rows - 1}A" if box.rows > 1 else "")
     return f"{room}\x1b7{sequence}\x1b8"
@@ -110,6 +117,31 @@ def _kitty(image: Image.Image, box: Box) -> str:
 def _iterm2(image: Image.Image, box: Box) -> str:
     size = f"width={box.columns};height={box.rows};preserveAspectRatio=1;doNotMoveCursor=1"
     return f"\x1b]1337;File=inline=1;{size}:{_encoded(image, 'JPEG')}\x07"
+
+
+def _sixel(image: Image.Image) -> str:
+    indexed = image.quantize(_SIXEL_COLOURS)
+    pixels, palette = np.asarray(indexed), indexed.getpalette() or []
+    parts = [f'\x1bP0;1q"1;1;{image.width};{image.height}']
+    for colour in np.unique(pixels).tolist():
+        red, green, blue = (round(value * 100 / 255) for value in palette[3 * colour : 3 * colour + 3])
+        parts.append(f"#{colour};2;{red};{green};{blue}")
+    for top in range(0, image.height, 6):
+        stripe = pixels[top : top + 6]
+        colours = np.unique(stripe)
+        bits = (1 << np.arange(len(stripe), dtype=np.uint8))[:, None]
+        # (colours, width): which of its six pixels have a colour, from 0x3F on
+        columns = 0x3F + np.where(stripe == colours[:, None, None], bits, 0).sum(1, dtype=np.uint8)
+        lines = [
+            f"#{colour}{_RUN.sub(_counted, column.tobytes().decode('ascii'))}"
+            for colour, column in zip(colours.tolist(), columns, strict=True)
+        ]
+        parts.append(f"{'$'.join(lines)}-")
+    return "".join([*parts, "\x1b\\"])
+
+
+def _counted(run: re.Match[str]) -> str:
+    return f"!{len(run[0])}{run[1]}"
 
 
 def _encoded(image: Image.Image, file_format: str) -> str:
