@@ -212,8 +212,18 @@ def test_only_what_was_taken_near_a_place_is_found(placed: Path, mmsearch: Comma
     refused = mmsearch("query", "red", "-g", placed, *both, "true) or (true")
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert paths(_hits(mmsearch, placed, "--near", "0,0 20000km", "--exact")) == ["lisbon.jpg", "paris.jpg", "pole.jpg"]
-    listed = mmsearch("duplicates", "-g", placed, "--near", "0,0 20000km", "--format", "paths")
-    assert listed.code == 0, listed.err
+
+
+def test_duplicates_and_albums_are_of_what_was_taken_there(travelled: Path, tmp_path: Path, mmsearch: Command) -> None:
+    for name in ("lisbon", "paris"):
+        (travelled / f"{name} again.jpg").write_bytes((travelled / f"{name}.jpg").read_bytes())
+    gallery = tmp_path / "gallery"
+    assert mmsearch("embed", travelled, "--places", "-g", gallery, "--model", "fake").code == 0
+    listed = mmsearch("duplicates", "-g", gallery, "--near", "Lisbon 20km", "--format", "jsonl")
+    (group,) = map(json.loads, listed.out.splitlines())
+    assert sorted(Path(path).name for path in group["paths"]) == ["lisbon again.jpg", "lisbon.jpg"]
+    few = mmsearch("clusters", "-g", gallery, "--near", "Lisbon 20km")
+    assert (few.code, few.err.count("\n")) == (1, 1), few.err
 
 
 def test_what_a_filter_admits_is_what_lies_so_near(placed: Path) -> None:

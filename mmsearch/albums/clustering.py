@@ -36,6 +36,7 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.chain import require_items
 from mmsearch.search.hits import Hit
 from mmsearch.search.kept_texts import kept_text_vectors
+from mmsearch.search.near import filter_pictures
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import NEAR_DUPLICATE
 
@@ -60,6 +61,7 @@ def clusters(
     gallery: _Path | None = None,
     *,
     where: str | None = None,
+    near: str | None = None,
     k: int | None = None,
     words: _Path | None = None,
     encoder: str | Encoder | None = None,
@@ -68,17 +70,20 @@ def clusters(
 ) -> ClustersReport:
     """Group the pictures of a gallery into albums, and name these. The same gallery and seed give the same albums.
 
-    where: an SQL expression; then only pictures that it admits. k: how many albums; None for as many as suit best, see
-    `mmsearch.albums.grouping`. words: a file of names to choose from, one a line; None for some 1,100 everyday words.
-    encoder: for the words; by default the one that the gallery names. Where that is not there, albums have numbers,
-    unless words were given. Raises GalleryError, QueryError (fewer than ten different pictures, more albums than
-    pictures), FilterError, EncoderError, StoreError.
+    where: an SQL expression; then only pictures that it admits. near: only those taken near a place, as "Lisbon 20km".
+    k: how many albums; None for as many as suit best, see `mmsearch.albums.grouping`. words: a file of names to choose
+    from, one a line; None for some 1,100 everyday words. encoder: for the words; by default the one that the gallery
+    names. Where that is not there, albums have numbers, unless words were given.
+
+    Raises GalleryError, QueryError (fewer than ten different pictures, more albums than pictures), FilterError,
+    EncoderError, StoreError.
     """
     own_words = None if words is None else read_words(words)
     if k is not None and k < 1:
         raise QueryError(f"{k} albums: ask for one or more (-k), or leave it out to have the number chosen")
     opened = open_gallery(gallery)
     require_items(opened.gallery, IMAGES.name)
+    where = filter_pictures(opened, where, near)
     return read_consistently(
         opened.gallery, lambda now: _clusters(opened, now, _Wish(where, k, own_words, encoder, seed, progress))
     )

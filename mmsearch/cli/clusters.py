@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mmsearch.cli.hits import csv_line, from_here
-from mmsearch.cli.options import GalleryOption, path, say
+from mmsearch.cli.options import GalleryOption, NearOption, path, say
 from mmsearch.cli.progress import display
 from mmsearch.names import is_unicode, printable, shown
 
@@ -24,6 +24,7 @@ def clusters(
         str | None,
         typer.Option(metavar="SQL", help="Only pictures that a filter admits: an expression over the columns."),
     ] = None,
+    near: NearOption = None,
     k: Annotated[
         int | None, typer.Option("-k", min=1, metavar="N", help="How many albums. Default: as many as suit best.")
     ] = None,
@@ -69,7 +70,7 @@ def clusters(
             require_albums_page(html)
         require_outputs(page=None, sheet=sheet)
     with display(interrupted="no picture was touched") as progress:
-        report = run(gallery, where=where, k=k, words=words, seed=seed, progress=progress.progress)
+        report = run(gallery, where=where, near=near, k=k, words=words, seed=seed, progress=progress.progress)
         for line in _write(report, html, sheet, progress.progress):
             progress.announce(line)
     if report.nameless is not None:

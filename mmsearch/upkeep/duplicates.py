@@ -8,7 +8,6 @@ within seconds and are near to each other.
 
 import itertools
 import os
-import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
@@ -20,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
-from mmsearch.errors import ImageError, MmsearchWarning, QueryError
+from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, read_consistently, sample_rows
 from mmsearch.images.likeness import Likeness, alike_pairs, same_picture, sharpness
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.names import real_name
 from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.search.near import NO_PLACES, filter_near, knows_places, remark_on
+from mmsearch.search.near import filter_pictures
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.sources import read_location
 from mmsearch.workers import Overdue, Workers
@@ -122,14 +121,7 @@ def duplicates(
     Raises GalleryError, QueryError, StoreError.
     """
     opened = open_gallery(gallery)
-    if near is not None:
-        if not read_consistently(opened.gallery, knows_places):
-            raise QueryError(NO_PLACES)
-        if (remark := remark_on(near)) is not None:
-            warnings.warn(remark, MmsearchWarning, stacklevel=2)
-        if where is not None:
-            opened.retriever.check_filter(IMAGES.name, where)
-        where = filter_near(where, near)
+    where = filter_pictures(opened, where, near)
     pictures = read_consistently(opened.gallery, lambda now: _pictures(opened, now, where))
     threshold = _near(opened.gallery) if len(pictures) > _FEW else -1.0
     reader = _Reader(pictures, progress)
