@@ -332,6 +332,26 @@ def test_where_the_system_reports_nothing_it_looks_now_and_then(
         assert re.search(r"so many folders: files are looked at every 1 seconds .*max_user_watches=", line)
 
 
+def test_an_object_store_is_listed_now_and_then(
+    photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(watching, "_UNPROMPTED", 0.5)
+    store, name = fsspec.filesystem("memory"), os.urandom(4).hex()
+    store.pipe_file(f"/{name}/red.png", (photos / "red.png").read_bytes())
+    seen = Watched(photos.parent / "g")
+    ended = threading.Event()
+    reports = watch([f"memory://{name}"], gallery=seen.gallery, encoder=fake, announce=seen.said.append, ended=ended)
+    # Written a moment ago, by its own account: it is taken once that is past.
+    while not seen.reports or not seen.reports[-1].total_images:
+        seen.reports.append(next(reports))
+    store.pipe_file(f"/{name}/blue.png", (photos / "blue.png").read_bytes())
+    assert next(reports).images.added == 1
+    assert [line for line in seen.said if line.startswith("object stores report no changes")]
+    ended.set()
+    assert [*reports] == []
+
+
 def test_it_is_reached_by_another_name_too(photos: Path, fake: FakeEncoder) -> None:
     link = photos.with_name("link")
     link.symlink_to(photos)

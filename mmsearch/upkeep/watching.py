@@ -224,9 +224,9 @@ class _Watching:
             if until is not None and now >= until:
                 return changes
             if not stuck:
-                is_reported = changes is not None and len(folders) == len(watched)
+                is_polling = changes is None and bool(folders)  # an object store would be asked for money
                 earliest = self._synced_at + _SHARE * self._look_seconds
-                if now >= max(earliest, self._synced_at + (_UNPROMPTED if is_reported else _POLLING)):
+                if now >= max(earliest, self._synced_at + (_POLLING if is_polling else _UNPROMPTED)):
                     return changes
                 if is_due and now >= earliest and not self._restless.must_wait():
                     return changes
@@ -253,6 +253,8 @@ class _Watching:
                 return None
             self._unreported = _identities(folders)
             instead = f"files are looked at every {_POLLING:.0f} seconds instead"
+            if not folders:
+                self._announce(f"{error}: they are looked at every {_UNPROMPTED / 60:.0f} minutes")
             if "limit" in str(error).lower():
                 self._announce(
                     f"this system does not report changes in so many folders: {instead}. More by: sudo sysctl "
@@ -370,7 +372,7 @@ class _Changes:
     def __init__(self, folders: Sequence[Path], ended: threading.Event) -> None:
         self.folders = _identities(folders)
         if not folders:
-            raise OSError("object stores report none")
+            raise OSError("object stores report no changes")
         try:
             self._begin(folders, ended, ignores_denied=False)
         except PermissionError:  # not at once: it ignores the limit of the system too
