@@ -2,6 +2,8 @@
 
 from .albums.clustering import album_hits as album_hits
 from .albums.clustering import clusters as clusters
+from .albums.mapping import AlbumMap as AlbumMap
+from .albums.mapping import album_map as album_map
 from .albums.records import Album as Album
 from .albums.records import AlbumWord as AlbumWord
 from .albums.records import ClustersReport as ClustersReport
@@ -47,6 +49,7 @@ from .render import albums_sheet as albums_sheet
 from .render import contact_sheet as contact_sheet
 from .render import duplicates_page as duplicates_page
 from .render import html_page as html_page
+from .render import map_page as map_page
 from .render.collecting import collect as collect
 from .reports import draw_curve as draw_curve
 from .reports import write_budget as write_budget

@@ -56,6 +56,15 @@ def clusters(
         Path | None,
         typer.Option(metavar="FILE", parser=path, help="Draw the most typical pictures of each album as one picture."),
     ] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            parser=path,
+            help="Write a page with a map of the pictures, on which those that are like each other stand together.",
+        ),
+    ] = None,
 ) -> None:
     """Group the pictures of a gallery into albums, and name each by the words that fit it best. Nothing is changed.
 
@@ -63,15 +72,15 @@ def clusters(
     """
     from mmsearch.albums.clustering import clusters as run
 
-    if html is not None or sheet is not None:
+    if html is not None or sheet is not None or map_file is not None:
         from mmsearch.render import require_albums_page, require_outputs
 
         if html is not None:
             require_albums_page(html)
-        require_outputs(page=None, sheet=sheet)
+        require_outputs(page=map_file, sheet=sheet)
     with display(interrupted="no picture was touched") as progress:
         report = run(gallery, where=where, near=near, k=k, words=words, seed=seed, progress=progress.progress)
-        for line in _write(report, html, sheet, progress.progress):
+        for line in _write(report, html, sheet, map_file, seed, progress.progress):
             progress.announce(line)
     if report.nameless is not None:
         say(report.nameless)
@@ -80,7 +89,12 @@ def clusters(
 
 
 def _write(
-    report: "ClustersReport", html: Path | None, sheet: Path | None, progress: "ProgressCallback"
+    report: "ClustersReport",
+    html: Path | None,
+    sheet: Path | None,
+    map_file: Path | None,
+    seed: int,
+    progress: "ProgressCallback",
 ) -> Iterator[str]:
     """Write what was asked for; yields a line about each."""
     if html is not None:
@@ -91,6 +105,14 @@ def _write(
         from mmsearch.render import albums_sheet
 
         yield f"wrote {albums_sheet(report, sheet)}"
+    if map_file is not None:
+        from mmsearch.albums.mapping import NEIGHBOURS, album_map
+        from mmsearch.render import map_page
+
+        laid_out = album_map(report, seed=seed, progress=progress)
+        file = map_page(report, laid_out, map_file, progress=progress)
+        kept = f"of {NEIGHBOURS} neighbours on it, trustworthiness {laid_out.trustworthiness:.3f} (1 is best)"
+        yield f"wrote {file}: {len(laid_out.hits):,} pictures; {kept}"
 
 
 def _table(report: "ClustersReport") -> None:
