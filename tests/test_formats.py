@@ -20,6 +20,7 @@ from tests.conftest import SHARED_DATA
 from tests.test_images import dng
 
 _EXTRAS = {"tiff": "tifffile", "jxl": "pillow_jxl.JpegXLImagePlugin", "raw": "rawpy", "svg": "resvg_py"}
+_EXTRAS |= {"psd": "psd_tools.compression"}
 _FOUND, _AWKWARD = SHARED_DATA / "found", SHARED_DATA / "awkward_images"
 
 
@@ -47,11 +48,18 @@ def tiff(array: NDArray[Any], **options: Any) -> bytes:
     return out.getvalue()
 
 
-def psd(bits: int) -> bytes:
-    """A flat picture as Photoshop writes it: header, three empty sections, and raw channels."""
+def psd(bits: int, *, packed: bool = False, value: float = 0.5) -> bytes:
+    """A picture of one grey as Photoshop writes it: header, three empty sections, and its channels."""
     width, height = 96, 64
     header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, height, width, bits, 3)
-    return header + bytes(12) + struct.pack(">H", 0) + bytes(3 * width * height * bits // 8)
+    sample = struct.pack(">f", value) if bits == 32 else int(value * (2**bits - 1)).to_bytes(bits // 8, "big")
+    row = sample * width
+    if not packed:
+        return header + bytes(12) + struct.pack(">H", 0) + row * height * 3
+    runs = [row[place : place + 128] for place in range(0, len(row), 128)]
+    stored = b"".join(bytes([len(run) - 1]) + run for run in runs)  # as it stands: PackBits allows that
+    counts = struct.pack(">H", len(stored)) * height * 3
+    return header + bytes(12) + struct.pack(">H", 1) + counts + stored * height * 3
 
 
 def heif(kind: str) -> bytes:
@@ -127,7 +135,7 @@ FILES: Mapping[str, Callable[[], Iterator[bytes]]] = {
         [b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M1 1h5"/></svg>']
     ),
     "PSD of 8": lambda: iter([psd(8)]),
-    "PSD of 16": lambda: iter([psd(16)]),
+    "PSD of 16": lambda: iter([psd(16), psd(32), psd(16, packed=True)]),
     "BLP, CUR": rarer,
     "a film": lambda: iter([b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(100)]),
     "PDF, EPS": lambda: iter([b"%PDF-1.7\n" + bytes(100)]),
@@ -177,3 +185,20 @@ def reasons(files: list[bytes]) -> list[str]:
 
 def test_every_row_of_the_table_has_files() -> None:
     assert len(rows()) == len(FILES)
+
+
+@pytest.mark.parametrize(("data", "grey"), [(psd(8), 127), (psd(16), 127), (psd(16, packed=True), 127), (psd(32), 188)])
+def test_photoshops_wide_samples_become_eight_bits(data: bytes, grey: int) -> None:
+    """Half of the light is 188 of 255 in sRGB."""
+    pytest.importorskip("psd_tools")
+    low, high = decode(data).image.convert("L").getextrema()
+    assert low == high == pytest.approx(grey, abs=1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_photoshops_wide_samples_that_end_too_early(packed: bool) -> None:
+    pytest.importorskip("psd_tools")
+    data = psd(16, packed=packed)
+    for size in (27, 40, len(data) // 2, len(data) - 1):
+        with pytest.raises(ImageError):
+            decode(data[:size])

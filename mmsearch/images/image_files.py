@@ -64,7 +64,7 @@ _SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
 
 # A program without logging set up would see the error lines of Pillow's TIFF reader on stderr, through
 # logging's last resort; a null handler stops only that. What is wrong with a file is in the ImageError.
-for _name in ("PIL", "tifffile"):
+for _name in ("PIL", "tifffile", "psd_tools"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.images.psd import mend_psd
 from mmsearch.images.tiff import mend_tiff
 
 __all__ = ["MENDERS"]
@@ -112,5 +113,10 @@ def _eight_bits(values: NDArray[np.uint32], mask: int) -> NDArray[np.uint8]:
     return np.rint(levels * (255 / most)).clip(0, 255).astype(np.uint8)
 
 
-MENDERS: dict[str, Callable[[bytes], bytes | None]] = {"PNG": mend_png, "BMP": mend_bmp, "TIFF": mend_tiff}
+MENDERS: dict[str, Callable[[bytes], bytes | None]] = {
+    "PNG": mend_png,
+    "BMP": mend_bmp,
+    "TIFF": mend_tiff,
+    "PSD": mend_psd,
+}
 """Format, in Pillow's words -> what makes its files readable."""
