@@ -1,6 +1,8 @@
 """Parts of pictures at their own pixels: the same as those of the whole picture, of one that is decoded once."""
 
 import io
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +128,33 @@ def test_a_picture_is_let_go_after_a_while(monkeypatch: pytest.MonkeyPatch) -> N
     while drawer.kept_pixels and time.monotonic() < until:
         time.sleep(0.02)
     assert drawer.kept_pixels == 0
+
+
+MEASURED = """
+import resource
+import sys
+from pathlib import Path
+from PIL import Image
+from mmsearch.serve.crops import Box, Crops
+
+def held():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+
+file, drawer, before = Path(sys.argv[1]), Crops(), held()
+for place in range(12):
+    drawer.draw(b"a", Box(1_000 * place, 900 * place, 512, 512), file.read_bytes)
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+drawer.close()
+print(most - before, held() - before)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_the_largest_picture_takes_four_bytes_a_pixel_and_gives_them_back(tmp_path: Path) -> None:
+    tiny = Image.fromarray(np.indices((125, 160)).sum(0).astype(np.uint8)).convert("RGB")
+    tiny.resize((16_000, 12_500)).save(tmp_path / "large.jpg", quality=70)
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "large.jpg")]
+    most, after = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert most < 1.1 * 4 * images.MAX_PIXELS + (64 << 20), most
+    assert after < 100 << 20, after

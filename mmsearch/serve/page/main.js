@@ -118,7 +118,11 @@ const timeline = new Timeline({
   ...tiles,
   leave: () => box.focus(),
   came: () => view.viewer.refresh(),
-  changed: () => void query.ask(query.value, "stay"),
+  changed: async () => {
+    const at = scrollY;
+    await query.ask(query.value, "stay");
+    scrollTo(0, at); // others were added or taken away; who reads on stays about where they were
+  },
 });
 const list = () => (timeline.isShown ? timeline : grid);
 /** @type {Selection} */
