@@ -643,7 +643,7 @@ _OTHER_FILES = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "document (Microsoft Office, before 2007)",
     b"<!DOCTYPE html><html>": "web page",
     b"%!PS-Adobe-3.0 EPSF-3.0": "PostScript",
-    b"8BPS\0\1\0\0\0\0\0\0\0\3\0\0\0\x10\0\0\0\x10\0\x10\0\3": "PSD of 16 bits per sample",
+    b"8BPS\0\1\0\0\0\0\0\0\0\3\0\0\0\x10\0\0\0\x10\0\x18\0\3": "PSD of 24 bits per sample is not supported",
     b"\0\0\0\x18ftypmif1\0\0\0\0mif1heif\0\0\0\x10meta....unci": "without compression (unci) is not supported",
 }
 
