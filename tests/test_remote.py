@@ -13,6 +13,7 @@ import time
 import traceback
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ from mmsearch.errors import (
     PruneRefused,
     StoreError,
 )
-from mmsearch.gallery import Gallery, open_writer
+from mmsearch.gallery import Gallery, open_writer, update_rows
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import ImageRow
+from mmsearch.items import IMAGES, ImageRow
 from mmsearch.loader import load
 from mmsearch.locations import Location, Url, joined, located, redacted
 from mmsearch.search.open_gallery import open_gallery
@@ -104,6 +105,25 @@ def begun(place: Url) -> bool:
 
 def remote_contents(place: Url) -> dict[str, Any]:
     return {path: row["content_hash"] for (_, path), (row, _) in contents(place).items()}
+
+
+def test_headers_in_a_bucket_are_read_again(mmsearch: Command, remote: Url, bucket: Url, tmp_path: Path) -> None:
+    """An object that was replaced is left to the next sync."""
+    place = bucket / "g"
+    assert mmsearch("embed", remote, "-g", place, "--model", "fake").code == 0
+    before = Gallery.open(place).manifest.version
+    assert "12 read: 0 changed, 12 unchanged" in mmsearch("embed", "--refresh", "-g", place).out
+    assert Gallery.open(place).manifest.version == before
+    with open_writer(place, command="test") as writer:
+        (shard,) = writer.gallery.shards("images")
+        updates = {row_id: {"camera": "another"} for row_id, _ in writer.gallery.records_in(IMAGES, shard)}
+        writer.rewrite(partial(update_rows, table="images", shard=shard, updates=updates))
+    put(remote / "c.png", picture("green", 7, tmp_path))
+    done = mmsearch("embed", "--refresh", "-g", place)
+    assert (done.code, "11 read: 11 changed, 0 unchanged" in done.out) == (0, True), (done.out, done.err)
+    assert "passed by 1 whose files were changed since they were embedded" in done.out
+    cameras = [row.camera for _, row in Gallery.open(place).all_records(IMAGES)]
+    assert sorted(map(str, cameras)) == [*["None"] * 11, "another"]
 
 
 def test_every_command(mmsearch: Command, remote: Url, bucket: Url, photos: Path, tmp_path: Path) -> None:
