@@ -13,9 +13,11 @@ from .calibration import calibrate as calibrate
 from .embedding import EmbedOptions as EmbedOptions
 from .embedding import EmbedReport as EmbedReport
 from .embedding import Estimate as Estimate
+from .embedding import RefreshReport as RefreshReport
 from .embedding import Selection as Selection
 from .embedding import embed as embed
 from .embedding import preview as preview
+from .embedding import refresh as refresh
 from .errors import MmsearchError as MmsearchError
 from .errors import MmsearchWarning as MmsearchWarning
 from .evaluation import BudgetOptions as BudgetOptions
