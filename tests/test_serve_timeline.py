@@ -134,12 +134,12 @@ def test_folders_lead_down_and_up(browser: Browser, tmp_path: Path) -> None:
     with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
         page = visit.go()
         page.click("#filters-button")
-        expect(page.locator(".folder")).to_have_text(["2023 1", "2024 3"])
-        page.locator(".folder", has_text="2024").click()
-        expect(page.locator(".folder")).to_have_text(["it's% 2"])
+        expect(page.locator("#folders .folder")).to_have_text(["2023 1", "2024 3"])
+        page.locator("#folders .folder", has_text="2024").click()
+        expect(page.locator("#folders .folder")).to_have_text(["it's% 2"])
         visit.settled()
         assert sorted(visit.names()) == ["a.png", "b.png", "c.png"]
-        page.locator(".folder").click()
+        page.locator("#folders .folder").click()
         expect(page.locator(".way button")).to_have_text(["All", "2024", "it's%"])
         visit.settled()
         assert sorted(visit.names()) == ["a.png", "b.png"]
@@ -149,7 +149,7 @@ def test_folders_lead_down_and_up(browser: Browser, tmp_path: Path) -> None:
         assert sorted(visit.names()) == ["a.png", "b.png"]
         page.click("#filters-button")
         page.click(".way button >> text=2024")
-        expect(page.locator(".folder")).to_have_text(["it's% 2"])
+        expect(page.locator("#folders .folder")).to_have_text(["it's% 2"])
         page.click(".way button >> text=All")
         visit.settled()
         assert page.url == address

@@ -38,7 +38,7 @@ _Offset = Annotated[int, Query(ge=0, le=2**53, description="Pass over so many of
 _Latitude = Annotated[float, Query(ge=-90, le=90)]
 _Longitude = Annotated[float, Query(ge=-180, le=180)]
 _Cells = Annotated[int, Query(ge=1, le=64, description="Into which that part of the world is cut; each is a place.")]
-_FacetName = Annotated[str, Path(description=f"One of {', '.join(FACETS)}.")]
+_FacetName = Annotated[str, Path(json_schema_extra={"enum": [*FACETS]})]
 
 
 def counting_routes(service: Service) -> APIRouter:
