@@ -47,21 +47,8 @@ _MEANS_NOTHING = frozenset(
 )
 _COMPANY = frozenset(
     {
-        *(
-            "corporation",
-            "corp",
-            "company",
-            "co",
-            "ltd",
-            "limited",
-            "inc",
-            "ag",
-            "gmbh",
-            "imaging",
-            "optical",
-            "electric",
-        ),
-        *("electronics", "technologies", "digital", "camera", "cameras", "computer"),
+        *("ag", "camera", "cameras", "co", "company", "computer", "corp", "corporation", "digital", "electric"),
+        *("electronics", "gmbh", "imaging", "inc", "limited", "ltd", "optical", "technologies"),
     }
 )
 """Words behind the name of a maker, in small letters."""
