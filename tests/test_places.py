@@ -20,6 +20,7 @@ from mmsearch.places import kilometres, name_place, parse_near
 from mmsearch.search.query import Query, TextPart
 from tests.conftest import Command
 from tests.fakes import FakeEncoder
+from tests.servers import running
 from tests.test_dates import saved
 from tests.test_photo_facts import GPS, LISBON, with_exif
 
@@ -270,3 +271,18 @@ def test_files_of_queries_and_python_ask_the_same(placed: Path, tmp_path: Path, 
     assert [json.loads(line)["path"] for line in lines if json.loads(line)["query"] == "1"] == ["lisbon.jpg"]
     assert len(lines) == 5
     assert Query.from_json(query.to_json()) == Query([TextPart("red")], near="Lisbon 20km")
+
+
+def test_a_server_finds_what_was_taken_near_a_place(placed: Path) -> None:
+    """By a query, in the sample of the page, and of a picture what it says of itself."""
+    body = {"parts": [{"text": "red"}], "near": "Lisbon 20km"}
+    with running(placed) as server:
+        (hit,) = server.post("/api/query", body).json()["hits"]
+        assert (hit["path"], hit["city"], hit["keywords"]) == ("lisbon.jpg", "Lisbon", None)
+        both = server.post("/api/query", body | {"near": "0,0 20000km", "where": "lat > 40"}).json()["hits"]
+        assert sorted(hit["path"] for hit in both) == ["paris.jpg", "pole.jpg"]
+        sampled = server.get("/api/sample", params={"near": "Paris, FR 5km"}).json()["hits"]
+        assert [hit["path"] for hit in sampled] == ["paris.jpg"]
+        assert "is it Lisbon" in server.error(body | {"near": "Lisbno 20km"})
+        picture = server.get(f"/api/images/{hit['row_id']}").json()
+        assert (picture["lat"], picture["country"], picture["files"]) == (38.7083333, "Portugal", None)
