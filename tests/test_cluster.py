@@ -57,9 +57,15 @@ __all__ = ["bucket", "server", "worker_pool"]
 FILES = 40
 
 
+SIDECAR = (
+    '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:d="http://purl.org/dc/elements/1.1/">'
+    "<r:Description><d:title>{title}</d:title></r:Description></r:RDF>"
+)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of six colours, copies far from their originals, an archive, and what is no picture."""
+    """Pictures of six colours, copies far from their originals, an archive, files of one picture, and what is none."""
     photos = tmp_path / "photos"
     for place in range(FILES):
         write_picture(photos / f"{place:02d}.png", list(COLOURS)[place % 6], seed=place)
@@ -67,6 +73,10 @@ def folder(tmp_path: Path) -> Path:
         shutil.copy(photos / f"{place:02d}.png", photos / f"z{place:02d}.png")
         shutil.copy(photos / f"{place:02d}.png", photos / f"{place:02d}copy.png")
     make_tar(photos / "m.tar", [(f"{n}.png", (photos / f"{n:02d}.png").read_bytes() + b"%d" % n) for n in range(9)])
+    for name in ("05.CR2", "06.CR2", "raw.CR2"):
+        shutil.copy(photos / f"{FILES - 1:02d}.png", photos / name)
+        (photos / name).write_bytes((photos / name).read_bytes() + name.encode())
+    (photos / "06.xmp").write_text(SIDECAR.format(title="Of a sidecar"))
     (photos / "broken.jpg").write_text("no picture")
     (photos / "link.png").symlink_to(tmp_path / "nowhere.png")
     return tmp_path
@@ -93,6 +103,8 @@ def changed(photos: Path) -> None:
     (photos / "02.png").rename(photos / "moved.png")
     (photos / "03.png").unlink()
     (photos / "04.png").write_text("no longer a picture")
+    (photos / "06.xmp").write_text(SIDECAR.format(title="Changed"))
+    shutil.copy(photos / "07.png", photos / "raw.JPG")
 
 
 def test_it_is_the_gallery_of_a_local_run(folder: Path, worker_pool: type[PretendedWorkerPool]) -> None:
@@ -107,13 +119,21 @@ def test_it_is_the_gallery_of_a_local_run(folder: Path, worker_pool: type[Preten
     ours, theirs = spread(folder), local(folder)
     assert_equal(folder / "g", folder / "local")
     assert ours.images == theirs.images
-    assert (ours.images.moved, ours.images.reused, ours.images.deleted) == (1, 1, 2)
+    assert (ours.images.moved, ours.images.reused, ours.images.deleted) == (1, 3, 2)
     done = worker_pool.last
     assert spread(folder).images.unchanged == len(contents(folder / "g"))
     assert worker_pool.last is done  # nobody was asked
     manifest = Gallery.open(folder / "g").manifest
     assert manifest.promised == {}
     assert {shard.provenance.route for shard in manifest.shards["images"] if shard.provenance} == {"fast"}
+
+
+def test_raw_data_stand_for_a_jpeg_that_is_none(folder: Path, worker_pool: type[PretendedWorkerPool]) -> None:
+    (folder / "photos" / "raw.JPG").write_text("no picture")
+    ours, theirs = spread(folder), local(folder)
+    assert_equal(folder / "g", folder / "local")
+    assert replace(ours.images, reused=0) == replace(theirs.images, reused=0)
+    assert (1, "raw.CR2") in contents(folder / "g")
 
 
 def test_known_content_is_encoded_nowhere(
