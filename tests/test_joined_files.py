@@ -391,3 +391,26 @@ def test_in_an_object_store(library: Path, fake: FakeEncoder, tmp_path: Path) ->
     counts = embed([place], gallery=tmp_path / "g", encoder=fake).images
     assert (counts.unchanged, counts.updated, fake.images_encoded) == (3, 1, encoded)
     assert rows(library)["a/IMG_1.JPG"]["title"] == "Another"
+
+
+@pytest.mark.parametrize("beside", ["a.xmp", "a.MOV"])
+def test_what_holds_no_picture_is_looked_at_once_whatever_stands_beside_it(
+    beside: str, tmp_path: Path, fake: FakeEncoder
+) -> None:
+    folder = write(tmp_path / "photos", {"a.jpg": b"no picture", beside: xmp("Of nothing"), "b.jpg": picture(1)})
+    first = sync(folder, fake)
+    again = sync(folder, fake)
+    assert (first.images.skipped, again.images.skipped, again.images.still_skipped) == (1, 0, 1)
+    assert (first.images.joined, again.images.joined) == (1, 1)
+    assert again.version == first.version
+
+
+def test_where_no_file_of_a_picture_holds_one_each_is_named_by_every_run(tmp_path: Path, fake: FakeEncoder) -> None:
+    files = {"a.JPG": b"no picture", "a.CR2": b"none either", "a.xmp": xmp("Of nothing"), "b.jpg": picture(1)}
+    folder = write(tmp_path / "photos", files)
+    first = sync(folder, fake)
+    for _ in range(2):
+        again = sync(folder, fake)
+        assert {path for path, *_ in skipped(tmp_path / "g")} == {"a.JPG", "a.CR2"}
+        assert (again.images.skipped, again.images.still_skipped, again.images.joined) == (0, 2, first.images.joined)
+        assert again.version == first.version

@@ -27,14 +27,14 @@ class KnownFiles:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def find(self, file: SourceFile) -> tuple[int | None, bool]:
-        """The row id of a file, or None, and whether the file, with those beside it, is unchanged since then. Marks the
-        row as seen."""
+    def find(self, file: SourceFile, *, alone: bool = False) -> tuple[int | None, bool]:
+        """The row id of a file, or None, and whether the file, with those beside it unless `alone`, is unchanged since
+        then. Marks the row as seen."""
         index = self._index_of.get(file.name)
         if index is None:
             return None, False
         self._seen[index] = True
-        return int(self._rows.row_ids[index]), self._is_same(file, index)
+        return int(self._rows.row_ids[index]), self._is_same(file, index, alone=alone)
 
     def holds_unchanged(self, file: SourceFile) -> bool:
         """Whether there is a row of a file as it is now."""

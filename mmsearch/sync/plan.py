@@ -261,9 +261,9 @@ class _RootPlanner:
         if len(selected) < 2:
             return next(iter(selected), None)
         known_unreadable = [] if self._selection.retry_skipped else [*map(self.skipped.holds_unchanged, selected)]
-        if not any(known_unreadable) or all(known_unreadable):
+        if not any(known_unreadable):
             return selected[0]
-        first = known_unreadable.index(False)
+        first = len(selected) - 1 if all(known_unreadable) else known_unreadable.index(False)
         chosen, unreadable = selected[first], {candidate.name for candidate in selected[:first]}
         for candidate in selected[:first]:
             self._plan_file(replace(candidate, beside=()))
@@ -276,7 +276,7 @@ class _RootPlanner:
             self._progress(Progress("looking", plan.candidates, None))
         kind = kind_of_file(file.name).name
         item_row, is_unchanged = self.items[kind].find(file)
-        skipped_row, is_still_skipped = self.skipped.find(file)
+        skipped_row, is_still_skipped = self.skipped.find(file, alone=True)  # what is beside it makes it no picture
         joined_rows = (self.items[kind].find(other.file)[0] for other in file.beside)
         joins = tuple(row for row in joined_rows if row is not None)
         plan.joined += len(file.beside)
