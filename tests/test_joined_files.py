@@ -414,3 +414,38 @@ def test_where_no_file_of_a_picture_holds_one_each_is_named_by_every_run(tmp_pat
         assert {path for path, *_ in skipped(tmp_path / "g")} == {"a.JPG", "a.CR2"}
         assert (again.images.skipped, again.images.still_skipped, again.images.joined) == (0, 2, first.images.joined)
         assert again.version == first.version
+
+
+def test_a_skipped_file_that_stands_beside_a_picture_now_is_forgotten_at_once(
+    tmp_path: Path, fake: FakeEncoder
+) -> None:
+    folder = write(tmp_path / "photos", {"a.JPG": picture(1), "a.CR2": b"no picture", "b.jpg": picture(2)})
+    sync(folder, fake, apart=True)
+    assert {path for path, *_ in skipped(tmp_path / "g")} == {"a.CR2"}
+    first = sync(folder, fake)
+    assert skipped(tmp_path / "g") == set()
+    assert sync(folder, fake).version == first.version
+
+
+def test_a_file_that_stays_an_item_is_not_counted_as_joined(tmp_path: Path, fake: FakeEncoder) -> None:
+    folder = write(tmp_path / "photos", {"a.CR2": picture(1), "b.jpg": picture(2)})
+    sync(folder, fake)
+    write(folder, {"a.JPG": b"no picture"})
+    for _ in range(2):
+        counts = sync(folder, fake).images
+        assert (counts.joined, counts.in_gallery) == (0, 2)
+
+
+def test_what_stays_an_item_beside_a_damaged_file_is_renewed_by_the_same_run(tmp_path: Path, fake: FakeEncoder) -> None:
+    folder = write(tmp_path / "photos", {"a.CR2": picture(1), "a.dng": picture(2), "b.jpg": picture(3)})
+    sync(folder, fake)
+    write(folder, {"a.JPG": b"no picture", "a.xmp": xmp("Of both")})
+    encoded = fake.images_encoded
+    first = sync(folder, fake)
+    assert files_of(folder) == {"a.CR2": ["a.dng", "a.xmp"], "b.jpg": None}
+    assert rows(folder)["a.CR2"]["title"] == "Of both"
+    assert fake.images_encoded == encoded
+    counts = first.images
+    assert (counts.updated, counts.merged, counts.skipped, counts.joined, counts.in_gallery) == (1, 1, 1, 2, 2)
+    again = sync(folder, fake)
+    assert (again.version, again.images.unchanged, again.images.joined) == (first.version, 2, 2)

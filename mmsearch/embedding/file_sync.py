@@ -188,7 +188,7 @@ def _count_images(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int
         skipped=skipped - len(unknown) + sum(recorder.withdrawn for recorder in recorders.values()),
         still_skipped=plan.still_skipped,
         merged=sum(recorder.merged for recorder in recorders.values()),
-        joined=plan.joined,
+        joined=plan.joined - sum(recorder.kept for recorder in recorders.values()),
         passed_over=plan.passed_over,
         in_gallery=written + plan.unchanged.total() + len(unknown),
         skipped_reasons=tuple(sum((recorder.reasons for recorder in recorders.values()), Counter[str]()).most_common()),

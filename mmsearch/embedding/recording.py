@@ -156,9 +156,10 @@ class RowRecorder:
                 self.unknown.append((task.file.location, error.reason))
                 continue
             self.reasons[error.reason] += 1
-            self.kept += len(task.joins)
             if task.instead is not None and error.stage != "read":
                 self._instead.append(task.instead)
+            else:
+                self.kept += len(task.joins)
             file = task.file
             state: tuple[int | None, int | None, str | None] = loaded.file.size, loaded.file.mtime_ns, file.etag
             if error.stage == "read":

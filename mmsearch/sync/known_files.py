@@ -36,6 +36,11 @@ class KnownFiles:
         self._seen[index] = True
         return int(self._rows.row_ids[index]), self._is_same(file, index, alone=alone)
 
+    def row_of(self, file: SourceFile) -> int | None:
+        """The row id of a file, or None."""
+        index = self._index_of.get(file.name)
+        return None if index is None else int(self._rows.row_ids[index])
+
     def holds_unchanged(self, file: SourceFile) -> bool:
         """Whether there is a row of a file as it is now."""
         index = self._index_of.get(file.name)

@@ -277,8 +277,7 @@ class _RootPlanner:
         kind = kind_of_file(file.name).name
         item_row, is_unchanged = self.items[kind].find(file)
         skipped_row, is_still_skipped = self.skipped.find(file, alone=True)  # what is beside it makes it no picture
-        joined_rows = (self.items[kind].find(other.file)[0] for other in file.beside)
-        joins = tuple(row for row in joined_rows if row is not None)
+        joins = self._rows_beside(file)
         plan.joined += len(file.beside)
         if item_row is not None and is_unchanged and not joins:
             plan.unchanged[kind] += 1
@@ -287,16 +286,28 @@ class _RootPlanner:
         elif not all(self._is_settled(each) for each in (file, *(other.file for other in file.beside))):
             plan.unsettled += 1
         elif not self._has_enough:
-            instead = None if joins else self._instead(file)
-            plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row, joins, instead))
+            plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row, joins, self._instead(file)))
 
     def _instead(self, file: SourceFile) -> Task | None:
-        """The task of the next file that could stand for a picture."""
+        """The task of the next file that could stand for a picture; None where there is none, or where it does already,
+        as it is."""
         others = (file.instead(other) for other in file.beside if other.is_picture)
         other = next((other for other in others if self._wants(other.name)), None)
         if other is None:
             return None
-        return Task(other, self._root.root.id, None, self.skipped.find(other)[0], (), self._instead(other))
+        row, is_unchanged = self.items[kind_of_file(other.name).name].find(other)
+        joins = self._rows_beside(other)
+        if row is not None and is_unchanged and not joins:
+            return None
+        # Its skipped row is not seen by that: it goes if this file holds a picture, which the other then stands beside.
+        skipped_row = self.skipped.row_of(other)
+        return Task(other, self._root.root.id, row, skipped_row, joins, self._instead(other))
+
+    def _rows_beside(self, file: SourceFile) -> tuple[int, ...]:
+        """The ids of the live rows of the files beside a picture."""
+        known = self.items[kind_of_file(file.name).name]
+        rows = (known.find(other.file)[0] for other in file.beside)
+        return tuple(row for row in rows if row is not None)
 
     def _plan_container(self, file: SourceFile) -> None:
         plan, former = self._plan, self._state_of_container(file)
