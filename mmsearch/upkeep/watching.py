@@ -208,7 +208,7 @@ class _Watching:
     def _wait(self, changes: "_Changes | None", *, stuck: bool) -> "_Changes | None":
         """Wait until it is time for the next sync. changes, and what is returned: what reports them."""
         until = self._synced_at + _RETRY if stuck else None
-        is_due = False
+        is_due = has_begun = False
         watched = self._folders()
         folders = [folder for folder in watched if isinstance(folder, Path)]
         while not self._ended.is_set():
@@ -219,7 +219,7 @@ class _Watching:
                 changes = None
             if changes is None and not stuck and _identities(folders) != self._unreported:
                 changes = self._report_changes(folders)
-                is_due = True  # what changed since the last sync was not reported
+                has_begun = True
             now = time.monotonic()
             if until is not None and now >= until:
                 return changes
@@ -232,7 +232,7 @@ class _Watching:
                     return changes
             if changes is None or stuck:
                 self._ended.wait(_TICK)
-                is_due |= self._restless.look()
+                is_due |= self._restless.look() or has_begun
                 continue
             try:
                 touched = changes.next()
@@ -241,7 +241,8 @@ class _Watching:
                 changes = None
                 continue
             is_due |= self._restless.add(self._relevant(touched, folders))
-            is_due |= self._restless.look()
+            # What changed before was not reported; what is being written is known only now.
+            is_due |= self._restless.look() or has_begun
         return changes
 
     def _report_changes(self, folders: Sequence[Path]) -> "_Changes | None":
