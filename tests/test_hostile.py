@@ -422,6 +422,7 @@ _ENDLESS = [
     ("embed X.csv -g new --model fake", "not"),
     ("embed --captions X -g g", "cannot read"),
     ("query -g g --from-file X", "the queries"),
+    ("clusters -g g --words X", "the words"),
 ]
 """Every file that is read as text, at X, and how its error calls it."""
 

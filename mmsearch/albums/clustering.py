@@ -49,7 +49,7 @@ _Path = str | os.PathLike[str]
 
 LEAST_PICTURES = 10
 OTHER = "other"
-_SAMPLED = 8_192
+_SAMPLED = 4_096
 _TYPICAL = 12
 _LOOKED_AT = 60  # of which the typical ones are taken, near-duplicates left out
 _TEMPLATE = "a photo of {}"
