@@ -449,3 +449,17 @@ def test_what_stays_an_item_beside_a_damaged_file_is_renewed_by_the_same_run(tmp
     assert (counts.updated, counts.merged, counts.skipped, counts.joined, counts.in_gallery) == (1, 1, 1, 2, 2)
     again = sync(folder, fake)
     assert (again.version, again.images.unchanged, again.images.joined) == (first.version, 2, 2)
+
+
+def test_files_of_one_content_keep_each_its_own_place(tmp_path: Path, fake: FakeEncoder) -> None:
+    places = {"a.jpg": (38.7, -9.14), "b.jpg": (10.0, 20.0), "c.jpg": None}
+    folder = write(tmp_path / "photos", dict.fromkeys(places, picture(1)))
+    for name, place in places.items():
+        if place is not None:
+            said = {"geoData": {"latitude": place[0], "longitude": place[1]}}
+            write(folder, {f"{name}.json": json.dumps(said).encode()})
+    embed([folder], gallery=tmp_path / "g", encoder=fake, options=EmbedOptions(places=True))
+    for name in places:
+        os.utime(folder / name, ns=(1, 10**18))
+    assert sync(folder, fake).images.reused == 3
+    assert {name: row["lat"] and (row["lat"], row["lon"]) for name, row in rows(folder).items()} == places

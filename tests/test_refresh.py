@@ -194,6 +194,24 @@ def test_what_stands_beside_a_picture_is_read_again(tmp_path: Path, fake: FakeEn
     assert refresh(gallery=gallery).changed == 0
 
 
+@pytest.mark.parametrize("sidecar", ["a.jpg.xmp", "a.xmp"])
+def test_what_is_said_of_a_damaged_file_stays_with_what_stands_for_it(
+    sidecar: str, tmp_path: Path, fake: FakeEncoder
+) -> None:
+    from tests.test_dates import packet
+
+    folder, gallery = tmp_path / "photos", tmp_path / "gallery"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"no picture")
+    (folder / "a.cr2").write_bytes(with_exif(CANON))
+    (folder / sidecar).write_bytes(packet('xmp:Rating="5" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'))
+    embed([folder], gallery=gallery, encoder=fake)
+    for _ in range(2):
+        (row,) = [row for _, row in Gallery.open(gallery).all_records(IMAGES)]
+        assert (row.path, row.rating, row.files) == ("a.cr2", 5, [sidecar])
+        assert refresh(gallery=gallery).changed == 0
+
+
 _KILLED = """
 import sys
 from mmsearch.embedding import refresh

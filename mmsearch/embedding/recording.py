@@ -26,6 +26,7 @@ from mmsearch.embedding.sink import (
 from mmsearch.embedding.worker import PieceOutcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
+from mmsearch.exact import Vectors
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import SKIPPED, AnyKind, SkippedRow
 from mmsearch.loader import DecodeGroup
@@ -140,12 +141,24 @@ class RowRecorder:
 
     def add_reused(self, entries: Sequence[LoadedTask]) -> None:
         """Write rows whose content is known, with the stored vectors of that content."""
-        ids = np.array([self.known[entry.loaded.content_hash] for entry in entries])
-        old, vectors = self.writer.read_items(self.kind, ids)
+        old, vectors = self._known_items(entries)
         rows = [copy_row(entry, row) for entry, row in zip(entries, old, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
         self._commit_if_due()
+
+    def _known_items(self, entries: Sequence[LoadedTask]) -> tuple[list[Any], Vectors]:
+        """Rows of this content, and their vectors (n, dim): a file's own, if it had this content before. What such rows
+        say beside that, as where a picture was taken, may differ between files of the same content."""
+        ids = np.array([self.known[entry.loaded.content_hash] for entry in entries], np.int64)
+        own = [number for number, entry in enumerate(entries) if entry.task.replaces is not None]
+        if own:
+            own_ids = np.array([entries[number].task.replaces for number in own], np.int64)
+            rows, _ = self.writer.read_items(self.kind, own_ids)
+            for number, row_id, row in zip(own, own_ids.tolist(), rows, strict=True):
+                if row.content_hash == entries[number].loaded.content_hash:
+                    ids[number] = row_id
+        return self.writer.read_items(self.kind, ids)
 
     def add_skipped(self, entries: Sequence[LoadedTask]) -> None:
         """Write skipped rows, except for files whose pictures the gallery holds: see `broken` and `unknown`."""

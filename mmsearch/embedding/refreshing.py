@@ -22,10 +22,12 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.sources import (
     MAX_FILE_BYTES,
     Companion,
+    Role,
     SourceFile,
     container_of,
     file_in,
     join_names,
+    list_names,
     open_source_file,
     read_location,
 )
@@ -250,6 +252,15 @@ class _HeaderReader:
 def _beside(root: Location, name: str, files: Sequence[str]) -> tuple[Companion, ...]:
     """What stands beside a file, of those that its row names."""
     folder, slash, own = name.rpartition("/")
-    joined = join_names([own, *(file.rpartition("/")[2] for file in files if file.rpartition("/")[0] == folder)])
-    found = ((file_in(root, root / f"{folder}{slash}{other.name}"), other.role) for other in joined.beside.get(own, ()))
+    names = [file.rpartition("/")[2] for file in files if file.rpartition("/")[0] == folder]
+    roles = _roles([own, *names])
+    if not roles.keys() >= set(names):  # what is said of a file for which this one stands, since that holds no picture
+        roles = _roles([own, *names, *list_names(root, folder)])
+    found = ((file_in(root, root / f"{folder}{slash}{other}"), roles[other]) for other in names if other in roles)
     return tuple(Companion(file, role) for file, role in found if file.size is not None)
+
+
+def _roles(names: Sequence[str]) -> dict[str, Role]:
+    """What each file is to the picture that it stands beside."""
+    beside = join_names(dict.fromkeys(names)).beside
+    return {other.name: other.role for others in beside.values() for other in others}

@@ -11,11 +11,11 @@ from mmsearch.sources.archives import (
 from mmsearch.sources.caption_files import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.caption_sidecars import read_sidecar_captions
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
-from mmsearch.sources.companions import join_names
+from mmsearch.sources.companions import Role, join_names
 from mmsearch.sources.facts_beside import merge_beside
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
-from mmsearch.sources.named_files import join_named
+from mmsearch.sources.named_files import join_named, list_names
 from mmsearch.sources.open_files import (
     MAX_FILE_BYTES,
     OpenFile,
@@ -57,6 +57,7 @@ __all__ = [
     "ArchiveListing",
     "Member",
     "OpenFile",
+    "Role",
     "Selection",
     "SourceFile",
     "container_form",
@@ -68,6 +69,7 @@ __all__ = [
     "is_hidden",
     "join_named",
     "join_names",
+    "list_names",
     "merge_beside",
     "is_list",
     "list_container",

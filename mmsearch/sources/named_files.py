@@ -9,7 +9,7 @@ from mmsearch.sources.companions import join_names
 from mmsearch.sources.source_files import SourceFile, join_files
 from mmsearch.stores import list_folder
 
-__all__ = ["join_named"]
+__all__ = ["join_named", "list_names"]
 
 
 def join_named(
@@ -31,7 +31,7 @@ def join_named(
     for inner, named in by_folder.items():
         prefix = f"{inner}/" if inner else ""
         yield from _join_folder(
-            prefix, named, held_by_folder.get(inner, set()), _listed(folder, inner), find, apart=apart
+            prefix, named, held_by_folder.get(inner, set()), list_names(folder, inner), find, apart=apart
         )
 
 
@@ -71,7 +71,7 @@ def _join_folder(
         yield join_files(file, beside, lambda other: find(f"{prefix}{other}")) if beside else file
 
 
-def _listed(folder: Location, inner: str) -> list[str]:
+def list_names(folder: Location, inner: str) -> list[str]:
     """The names of the files in a folder; none where it cannot be listed."""
     try:
         if isinstance(folder, Url):
