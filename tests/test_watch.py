@@ -23,7 +23,7 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.errors import GalleryBusy, MmsearchError, SourceError
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.guides import read_guide
-from mmsearch.sources import Selection
+from mmsearch.sources import Selection, SourceFile
 from mmsearch.upkeep import watching
 from mmsearch.upkeep.watching import watch
 from tests.conftest import Command
@@ -162,6 +162,17 @@ def test_a_file_that_is_being_written_is_not_read_before_it_is_whole(
         seen.until(lambda: "slow.png" in seen.names())
         seen.until(lambda: set(seen.totals()) == {"added"})
         assert list(Gallery.open(seen.gallery).skipped_rows()) == []
+
+
+def test_what_has_just_changed_is_not_settled_whatever_its_time_says(photos: Path) -> None:
+    restless, status = watching._RestlessFiles(), (photos / "red.png").stat()
+    file = SourceFile(str(photos), "red.png", status.st_size, status.st_mtime_ns)
+    assert restless.is_settled(file)
+    restless.add([file.location])
+    assert not restless.is_settled(file)
+    time.sleep(0.35)
+    assert restless.look()
+    assert restless.is_settled(file)
 
 
 def test_what_was_written_a_moment_before_it_begins_is_not_forgotten(photos: Path, fake: FakeEncoder) -> None:
