@@ -37,6 +37,13 @@ def test_the_gallery_in_use_answers_from_anywhere(gallery: Path, mmsearch: Comma
     assert mmsearch("use", "--none").code == 0
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "ends\n", "g\u00e4l", " g "])
+def test_a_gallery_of_any_name_is_in_use(name: str, gallery: Path) -> None:
+    place = gallery.rename(gallery.parent / name)
+    assert use_gallery(place) == gallery_in_use() == place
+    assert Gallery.open().path == place
+
+
 def test_what_is_named_and_what_is_nearer_come_first(
     gallery: Path, photos: Path, fake: FakeEncoder, mmsearch: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

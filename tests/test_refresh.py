@@ -242,6 +242,13 @@ def test_what_was_read_before_ctrl_c_is_kept(forgetful: Path) -> None:
     assert 0 < refresh(gallery=forgetful).changed < 3
 
 
+@pytest.mark.parametrize("option", ["--prune", "--each-file", "--hidden", "--retry-skipped", "--strict", "--watch"])
+def test_what_it_has_no_use_for_is_not_passed_over(option: str, forgetful: Path, mmsearch: Command) -> None:
+    refused = mmsearch("embed", "--refresh", option, "-g", forgetful)
+    assert refused.code == 2
+    assert "leave out" in " ".join(refused.err.replace("\u2502", " ").split())
+
+
 def test_the_command_says_what_it_did(forgetful: Path, mmsearch: Command) -> None:
     said = mmsearch("info", "-g", forgetful).out
     assert "2 images were embedded before cameras, titles and keywords were kept" in said

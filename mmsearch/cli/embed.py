@@ -181,7 +181,10 @@ def embed(
         places=places,
     )
     if refresh:
-        _require_alone(captions, model, include, exclude, limit, dry_run, watch, ray)
+        chooses = (include, exclude, limit, hidden, each_file, retry_skipped)
+        _require_alone(
+            captions, image_column, caption_column, model, *chooses, dry_run, watch, ray, prune, strict, exact
+        )
         _refresh(paths or [], gallery, options, output)
         return
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file)
@@ -272,7 +275,8 @@ def _require_alone(*others: object) -> None:
     """Raise BadParameter where --refresh is given with what it has no use for."""
     if any(others):
         raise typer.BadParameter(
-            "it reads headers alone, of what the gallery holds; leave out what chooses files, models and captions",
+            "it reads headers alone, of what the gallery holds; leave out what chooses files, models and captions, and "
+            "what deletes, fails or decodes",
             param_hint="--refresh",
         )
 

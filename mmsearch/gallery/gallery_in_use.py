@@ -1,6 +1,6 @@
 """The gallery in use: the one that answers where no other is named or nearer.
 
-A line in the user's configuration folder."""
+Its path and an end of line, in a file of the user's configuration folder."""
 
 import os
 import warnings
@@ -25,7 +25,7 @@ def gallery_in_use() -> Location | None:
     """
     try:
         with _file().open("rb") as stream:
-            line = os.fsdecode(stream.read(_LONGEST).partition(b"\n")[0])
+            line = os.fsdecode(stream.read(_LONGEST).removesuffix(b"\n"))
     except OSError:
         return None
     return located(line) if line and "\0" not in line else None
