@@ -164,6 +164,20 @@ def test_a_file_that_is_being_written_is_not_read_before_it_is_whole(
         assert list(Gallery.open(seen.gallery).skipped_rows()) == []
 
 
+def test_a_gallery_that_is_still_to_be_made_is_no_version_of_one(
+    photos: Path, fake: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mmsearch.cli.embed import _print
+
+    for file in photos.rglob("*"):
+        os.utime(file)
+    with watched(photos, fake) as seen:
+        first = seen.reports[0]
+    assert first.version == 0
+    _print(first)
+    assert capsys.readouterr().out.startswith(f"gallery   {photos.parent / 'g'} (nothing in it yet)\n")
+
+
 def test_what_has_just_changed_is_not_settled_whatever_its_time_says(photos: Path) -> None:
     restless, status = watching._RestlessFiles(), (photos / "red.png").stat()
     file = SourceFile(str(photos), "red.png", status.st_size, status.st_mtime_ns)

@@ -322,7 +322,9 @@ def _print_json(event: str, fields: dict[str, object]) -> None:
 
 def _print(report: "EmbedReport") -> None:
     images, captions = report.images, report.captions
-    print(f"gallery   {printable(report.gallery)} (version {report.version}, {report.encoder.spec})")
+    # A watch may find nothing but files that are still being written.
+    state = f"version {report.version}, {report.encoder.spec}" if report.version else "nothing in it yet"
+    print(f"gallery   {printable(report.gallery)} ({state})")
     print(
         f"pictures  {report.total_images:,} in the gallery: {images.added:,} added, {images.updated:,} updated, "
         f"{images.deleted:,} deleted, {images.unchanged:,} unchanged"
