@@ -463,3 +463,19 @@ def test_files_of_one_content_keep_each_its_own_place(tmp_path: Path, fake: Fake
         os.utime(folder / name, ns=(1, 10**18))
     assert sync(folder, fake).images.reused == 3
     assert {name: row["lat"] and (row["lat"], row["lon"]) for name, row in rows(folder).items()} == places
+
+
+def test_raw_data_beside_a_link_to_nothing_are_the_picture_at_once(tmp_path: Path, fake: FakeEncoder) -> None:
+    folder = write(tmp_path / "photos", {"a.CR2": picture(1), "b.jpg": picture(2)})
+    (folder / "a.JPG").symlink_to(tmp_path / "disk.jpg")
+    first = sync(folder, fake)
+    for _ in range(2):
+        assert files_of(folder) == {"a.CR2": None, "b.jpg": None}
+        assert sync(folder, fake).version == first.version
+    (tmp_path / "disk.jpg").write_bytes(picture(3))
+    sync(folder, fake)
+    assert files_of(folder) == {"a.JPG": ["a.CR2"], "b.jpg": None}
+    (tmp_path / "disk.jpg").unlink()
+    for _ in range(2):  # nothing is said of what is away
+        sync(folder, fake)
+        assert files_of(folder) == {"a.JPG": ["a.CR2"], "b.jpg": None}

@@ -260,7 +260,7 @@ class _RootPlanner:
         selected = [candidate for candidate in candidates if self._wants(candidate.name)]
         if len(selected) < 2:
             return next(iter(selected), None)
-        known_unreadable = [] if self._selection.retry_skipped else [*map(self.skipped.holds_unchanged, selected)]
+        known_unreadable = [] if self._selection.retry_skipped else [*map(self._is_unreadable, selected)]
         if not any(known_unreadable):
             return selected[0]
         first = len(selected) - 1 if all(known_unreadable) else known_unreadable.index(False)
@@ -268,6 +268,12 @@ class _RootPlanner:
         for candidate in selected[:first]:
             self._plan_file(replace(candidate, beside=()))
         return replace(chosen, beside=tuple(each for each in chosen.beside if each.file.name not in unreadable))
+
+    def _is_unreadable(self, file: SourceFile) -> bool:
+        """Whether a file was read and holds no picture, or is a link to nothing that never held one."""
+        if file.size is None and file.refused is None:
+            return self.items[kind_of_file(file.name).name].row_of(file) is None
+        return self.skipped.holds_unchanged(file)
 
     def _plan_file(self, file: SourceFile) -> None:
         plan = self._plan
