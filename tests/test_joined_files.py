@@ -479,3 +479,22 @@ def test_raw_data_beside_a_link_to_nothing_are_the_picture_at_once(tmp_path: Pat
     for _ in range(2):  # nothing is said of what is away
         sync(folder, fake)
         assert files_of(folder) == {"a.JPG": ["a.CR2"], "b.jpg": None}
+
+
+def test_pictures_of_one_content_move_with_their_places_and_a_new_copy_has_none(
+    tmp_path: Path, fake: FakeEncoder
+) -> None:
+    """What stands beside each of two equal files says where it was taken, and later runs do not ask for places."""
+    folder = write(tmp_path / "photos", dict.fromkeys(("a.jpg", "b.jpg"), picture(1)))
+    for name, lat in (("a.jpg", 10.0), ("b.jpg", 20.0)):
+        write(folder, {f"{name}.json": json.dumps({"geoData": {"latitude": lat, "longitude": 5.0}}).encode()})
+    embed([folder], gallery=tmp_path / "g", encoder=fake, options=EmbedOptions(places=True))
+    (folder / "trip").mkdir()
+    for file in [file for file in folder.iterdir() if file.is_file()]:
+        file.rename(folder / "trip" / file.name)
+    assert sync(folder, fake).images.moved == 2
+    places = {"trip/a.jpg": 10.0, "trip/b.jpg": 20.0}
+    assert {name: row["lat"] for name, row in rows(folder).items()} == places
+    write(folder, {"copy.jpg": picture(1)})
+    assert sync(folder, fake).images.moved == 0
+    assert {name: row["lat"] for name, row in rows(folder).items()} == places | {"copy.jpg": None}

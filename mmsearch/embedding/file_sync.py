@@ -15,7 +15,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, kinds
 from mmsearch.progress import Progress, ProgressCallback
-from mmsearch.sync import Plan, Task, check_prune, count_leaving, count_lost, needs_prune
+from mmsearch.sync import Plan, Task, check_prune, count_lost, find_leaving, needs_prune
 
 __all__ = ["Executor", "FileRun", "LocalExecutor", "TaskRun", "embed_files", "route_of"]
 
@@ -115,7 +115,7 @@ def embed_files(
     for name, recorder in recorders.items():
         if tasks := [task for task in plan.tasks if task.kind.name == name]:
             recorder.known = writer.gallery.content_hashes(name)
-            recorder.leaving = count_leaving(writer.gallery, name, [root.vanished[name] for root in plan.roots])
+            recorder.leaving = find_leaving(writer.gallery, name, [root.vanished[name] for root in plan.roots])
         while tasks:
             run = executor.run_tasks(tasks, recorder, encoder, options, progress)
             skipped += run.skipped

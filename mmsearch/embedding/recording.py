@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from mmsearch.embedding.sink import (
 from mmsearch.embedding.worker import PieceOutcome
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
-from mmsearch.exact import Vectors
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import SKIPPED, AnyKind, SkippedRow
 from mmsearch.loader import DecodeGroup
@@ -45,7 +45,7 @@ class RowRecorder:
     Attributes:
         checks: what workers of a cluster have compared, by their provenance.
         known: content hash -> row id of every vector that can be reused.
-        leaving: content hash -> how many rows of files that are gone have it.
+        leaving: content hash -> the rows of files that are gone that have it; those of files that moved are taken away.
         moved: how many new rows are of such files, which have only another name.
         written: content hashes of this run's rows.
         broken: files that no longer decode and whose pictures the gallery holds; these are deleted at the end of the
@@ -66,7 +66,7 @@ class RowRecorder:
     checks: dict[Provenance, ParityCheck] = field(default_factory=dict)
     encoder: Encoder | None = None
     known: dict[bytes, int] = field(default_factory=dict)
-    leaving: Counter[bytes] = field(default_factory=Counter)
+    leaving: dict[bytes, list[int]] = field(default_factory=dict)
     moved: int = 0
     written: set[bytes] = field(default_factory=set)
     added: int = 0
@@ -141,24 +141,43 @@ class RowRecorder:
 
     def add_reused(self, entries: Sequence[LoadedTask]) -> None:
         """Write rows whose content is known, with the stored vectors of that content."""
-        old, vectors = self._known_items(entries)
-        rows = [copy_row(entry, row) for entry, row in zip(entries, old, strict=True)]
+        ids, same = self._find_rows(entries)
+        old, vectors = self.writer.read_items(self.kind, np.array(ids, np.int64))
+        rows = [copy_row(entry, row, same=each) for entry, row, each in zip(entries, old, same, strict=True)]
         self._write(entries, rows, vectors, self._copied_provenance())
         self.copied += len(entries)
         self._commit_if_due()
 
-    def _known_items(self, entries: Sequence[LoadedTask]) -> tuple[list[Any], Vectors]:
-        """Rows of this content, and their vectors (n, dim): a file's own, if it had this content before. What such rows
-        say beside that, as where a picture was taken, may differ between files of the same content."""
-        ids = np.array([self.known[entry.loaded.content_hash] for entry in entries], np.int64)
-        own = [number for number, entry in enumerate(entries) if entry.task.replaces is not None]
-        if own:
-            own_ids = np.array([entries[number].task.replaces for number in own], np.int64)
-            rows, _ = self.writer.read_items(self.kind, own_ids)
-            for number, row_id, row in zip(own, own_ids.tolist(), rows, strict=True):
-                if row.content_hash == entries[number].loaded.content_hash:
-                    ids[number] = row_id
-        return self.writer.read_items(self.kind, ids)
+    def _find_rows(self, entries: Sequence[LoadedTask]) -> tuple[list[int], list[bool]]:
+        """For each entry a row of its content, and whether it is that of the same picture: what such rows say beside
+        the content, as where a picture was taken, may differ. A file's own row, if it had this content before; else one
+        of those that leave, which has moved, if it can be by its name."""
+        own_ids = np.array([entry.task.replaces for entry in entries if entry.task.replaces is not None], np.int64)
+        own_rows = self.writer.read_items(self.kind, own_ids)[0] if own_ids.size else []
+        own = dict(zip(own_ids.tolist(), own_rows, strict=True))
+        ids, same = [], []
+        for entry in entries:
+            content_hash, replaced = entry.loaded.content_hash, entry.task.replaces
+            if replaced is not None and own[replaced].content_hash == content_hash:
+                row_id: int | None = replaced
+            else:
+                row_id = self._take_leaving(entry) if replaced is None else None
+            ids.append(self.known[content_hash] if row_id is None else row_id)
+            same.append(row_id is not None)
+        return ids, same
+
+    def _take_leaving(self, entry: LoadedTask) -> int | None:
+        """The row of this content that moved to the file of a task; None where none leaves."""
+        leaving = self.leaving.get(entry.loaded.content_hash)
+        if not leaving:
+            return None
+        chosen = 0
+        if len(leaving) > 1:
+            rows, _ = self.writer.read_items(self.kind, np.array(leaving, np.int64))
+            name = PurePosixPath(entry.task.file.path).name
+            chosen = next((number for number, row in enumerate(rows) if PurePosixPath(row.path).name == name), 0)
+        self.moved += 1
+        return leaving.pop(chosen)
 
     def add_skipped(self, entries: Sequence[LoadedTask]) -> None:
         """Write skipped rows, except for files whose pictures the gallery holds: see `broken` and `unknown`."""
@@ -294,9 +313,6 @@ class RowRecorder:
             self.updated += 1
             return
         self.added += 1
-        if self.leaving.get(content_hash):
-            self.leaving[content_hash] -= 1
-            self.moved += 1
 
     def _fast_provenance(self) -> Provenance | None:
         return Provenance(self.encoder.device, self.encoder.precision, self.route) if self.encoder else None

@@ -110,6 +110,7 @@ def decode_group_of(entry: LoadedTask) -> DecodeGroup:
 
 
 _BESIDE = ("files", "files_state")
+_PLACE = ("lat", "lon", "city", "country")
 """Columns that say what stands beside a file, of kinds that have them."""
 
 
@@ -122,9 +123,14 @@ def make_row(entry: LoadedTask) -> Any:
     return entry.task.kind.row(**{**entry.loaded.columns, **_file_columns(entry)})
 
 
-def copy_row(entry: LoadedTask, row: Any) -> Any:
-    """Make the row of an item that has the content of `row`: the columns that depend on the content are copied."""
-    of_file = dict.fromkeys(name for name in (*NUMBERS, *_BESIDE) if name in entry.task.kind.columns)
+def copy_row(entry: LoadedTask, row: Any, *, same: bool) -> Any:
+    """Make the row of an item that has the content of `row`: the columns that depend on the content are copied.
+
+    same: whether it is the same picture, whose place is kept where places are not read; that of another one may have
+    been said beside it.
+    """
+    names = (*NUMBERS, *_BESIDE) if same else (*NUMBERS, *_BESIDE, *_PLACE)
+    of_file = dict.fromkeys(name for name in names if name in entry.task.kind.columns)
     return replace(row, **{**of_file, **entry.loaded.columns, **_file_columns(entry)})
 
 

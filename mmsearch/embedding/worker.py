@@ -253,7 +253,7 @@ class _PieceBuffer:
                 self.known.append((task_index, entry.loaded))
                 continue
             row, vector = self._rows[original]
-            self._rows[task_index] = copy_row(entry, row), vector
+            self._rows[task_index] = copy_row(entry, row, same=False), vector
             if original in self._groups:
                 self._groups[task_index] = self._groups[original]
             if original in self._exact:

@@ -7,7 +7,7 @@ prune_guard   how many rows may be deleted without --prune
 """
 
 from mmsearch.sync.plan import IsSettled, Plan, RootState, Task, plan_root
-from mmsearch.sync.prune_guard import check_prune, count_leaving, count_lost, needs_prune
+from mmsearch.sync.prune_guard import check_prune, count_lost, find_leaving, needs_prune
 from mmsearch.sync.roots import RootPlan, choose_roots, require_apart
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Task",
     "check_prune",
     "choose_roots",
-    "count_leaving",
+    "find_leaving",
     "count_lost",
     "plan_root",
     "require_apart",

@@ -1,13 +1,12 @@
 """Guards against large deletes: an unmounted disk must not erase a gallery, so these need --prune."""
 
-from collections import Counter
 from collections.abc import Container, Sequence
 
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import Gallery
 from mmsearch.locations import Location
 
-__all__ = ["check_prune", "count_leaving", "count_lost", "needs_prune"]
+__all__ = ["check_prune", "find_leaving", "count_lost", "needs_prune"]
 
 # More deletes than both of these need --prune.
 PRUNE_ITEMS = 100
@@ -36,20 +35,20 @@ def count_lost(gallery: Gallery, table: str, vanished: Sequence[int], written: C
     return sum(content_hash not in live_hashes and content_hash not in written for content_hash in vanished_hashes)
 
 
-def count_leaving(gallery: Gallery, table: str, vanished: Sequence[Sequence[int]]) -> Counter[bytes]:
-    """Count the vanished rows of a table by their content: a new file of the same content is one of them, moved.
+def find_leaving(gallery: Gallery, table: str, vanished: Sequence[Sequence[int]]) -> dict[bytes, list[int]]:
+    """The vanished rows of a table by their content: a new file of the same content is one of them, moved.
 
     vanished: row ids, a list a root.
     """
     vanished_ids = frozenset(row_id for row_ids in vanished for row_id in row_ids)
     if not vanished_ids:
-        return Counter()
-    return Counter(
-        content_hash
-        for row_ids, hashes in gallery.hashes(table)
-        for row_id, content_hash in zip(row_ids.tolist(), hashes, strict=True)
-        if row_id in vanished_ids
-    )
+        return {}
+    leaving: dict[bytes, list[int]] = {}
+    for row_ids, hashes in gallery.hashes(table):
+        for row_id, content_hash in zip(row_ids.tolist(), hashes, strict=True):
+            if row_id in vanished_ids:
+                leaving.setdefault(content_hash, []).append(row_id)
+    return leaving
 
 
 def check_prune(folder: Location, deletes: int, live: int) -> None:
