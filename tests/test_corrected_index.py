@@ -25,6 +25,8 @@ from tests import hubby
 from tests.conftest import Command
 from tests.hubby import World
 
+pytestmark = pytest.mark.soak
+
 PICTURES, CAPTIONS = 2000, 1000
 TARGET = 0.9
 FACTORY = "IVF64,PQ8x4fsr"

@@ -52,6 +52,7 @@ def main_job(folder: Path, data: Path, model: Path) -> None:
     assert (info["images"], info["skipped"]) == (PHOTOS, 0)
 
 
+@pytest.mark.soak
 def test_the_main_job_on_real_photos(tmp_path: Path, shared_data: Path) -> None:
     main_job(tmp_path, shared_data, write_tiny_model(tmp_path / "model"))
 

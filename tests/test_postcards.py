@@ -194,6 +194,7 @@ needs_model = pytest.mark.skipif(
 )
 
 
+@pytest.mark.soak
 @needs_model
 def test_plain_open_clip_loads_the_model_and_it_knows_postcards() -> None:
     """On 200 postcards with all their captions; ceilings are those of the same 200."""

@@ -162,7 +162,7 @@ def test_a_vector_goes_along() -> None:
         ({}, 'a query has "parts"'),
         ({"parts": []}, "nothing is asked"),
         ({"parts": ["red"]}, "a part of a query is an object of JSON, not str"),
-        ({"parts": [{}]}, "one of text, file, picture, like and vector, and a weight; not of none of them"),
+        ({"parts": [{}]}, "one of text, file, picture, like, mark and vector, and a weight; not of none of them"),
         ({"parts": [{"text": "a", "like": 3}]}, "not of 'text', 'like'"),
         ({"parts": [{"words": "a"}]}, "not of 'words'"),
         ({"parts": [{"text": 3}]}, "the text of a part is 3; it is a text"),
