@@ -412,6 +412,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenGaller
         yield open_gallery(folder / "g", encoder=fake), folder
 
 
+@pytest.mark.soak
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from([tool.name for tool in TOOLS]) | st.text(max_size=8),
@@ -531,6 +532,7 @@ def postcards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "g"
 
 
+@pytest.mark.soak
 @needs_demo
 def test_every_tool_over_stdio(postcards: Path) -> None:
     async def work(agent: Agent) -> None:
@@ -545,6 +547,7 @@ def test_every_tool_over_stdio(postcards: Path) -> None:
     over_stdio(postcards, work)
 
 
+@pytest.mark.soak
 @needs_demo
 @pytest.mark.parametrize("end", ["stdin", "SIGTERM"])
 def test_stdout_carries_the_protocol_alone_and_the_end_is_clean(end: str, postcards: Path) -> None:
@@ -608,6 +611,7 @@ def test_without_the_extra_the_install_is_named(
         assert (refused.status_code, "pip install 'mmsearch[mcp]'" in refused.json()["error"]) == (501, True)
 
 
+@pytest.mark.soak
 def test_what_is_loaded_before_anybody_asks() -> None:
     """A server that has no agents does without the SDK, and an agent's search without torch."""
     loads = (
@@ -677,6 +681,7 @@ def test_the_checks_of_the_server_hold_for_agents_too(gallery: Path) -> None:
         assert server.get("/health").json()["status"] == "ok"
 
 
+@pytest.mark.soak
 def test_the_command_serves_agents_and_ends_well(gallery: Path) -> None:
     """The model of its gallery cannot be loaded, which is told; pictures are asked with all the same."""
     with started("-g", gallery) as (process, address):
@@ -695,6 +700,7 @@ def test_the_command_serves_agents_and_ends_well(gallery: Path) -> None:
 # --- an agent at work -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 @needs_demo
 def test_a_vague_description_finds_a_postcard_in_three_calls(postcards: Path) -> None:
     """Find, refine, look. The agent's eyes are what each postcard was drawn from: it sees what the best hits lack."""

@@ -175,6 +175,7 @@ def painted(visit: "Visit") -> str:
     return str(visit.page.evaluate("document.getElementById('map').toDataURL()"))
 
 
+@pytest.mark.soak
 def test_the_map_is_moved_and_opened_by_mouse_and_by_keys(visit: "Visit") -> None:
     page = visit.page
     assert page.title() == "map · mmsearch"
@@ -206,6 +207,7 @@ def test_the_map_is_moved_and_opened_by_mouse_and_by_keys(visit: "Visit") -> Non
     assert len(page.context.pages) == 1  # a drag opens nothing
 
 
+@pytest.mark.soak
 def test_an_album_is_shown_alone(visit: "Visit") -> None:
     page = visit.page
     assert sorted(page.locator("#legend button span:first-of-type").all_inner_texts()) == sorted(COLOURS)
@@ -217,6 +219,7 @@ def test_an_album_is_shown_alone(visit: "Visit") -> None:
     assert page.get_attribute("#legend li:nth-child(2) button", "aria-pressed") == "false"
 
 
+@pytest.mark.soak
 def test_the_map_fits_a_phone(browser: "Browser", page: Path) -> None:
     from tests.browsing import visiting
 

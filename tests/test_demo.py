@@ -102,6 +102,7 @@ def test_a_picture_that_is_not_in_the_gallery_finds_its_like(
     assert name in {hit.path for hit in hits}
 
 
+@pytest.mark.soak
 def test_recall_on_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the same protocol as Flickr30k; the floors are the ceiling's R@1 and R@10 times .9 and .95."""
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path))
@@ -155,6 +156,7 @@ def shows(scene: Scene, fact: str) -> bool:
     return fact in (scene.time, scene.land, *(thing.kind for thing in scene.things))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("k", [None, 14])
 def test_albums_are_what_was_drawn_and_are_called_so(
     postcards: Path, scenes: dict[str, Scene], tmp_path: Path, k: int | None

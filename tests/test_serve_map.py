@@ -55,6 +55,7 @@ def test_near_pictures_are_one_place(server: Running) -> None:
         assert server.get("/api/places", params=asked).status_code == 422
 
 
+@pytest.mark.soak
 def test_a_place_of_the_map_filters(browser: Browser, server: Running) -> None:
     with visiting(browser, f"{server.url}/") as visit:
         page = visit.go()

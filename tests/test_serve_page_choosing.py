@@ -17,6 +17,7 @@ def chosen(page: Page) -> list[str]:
     return list(page.eval_on_selector_all(".tile.chosen img", "all => all.map((one) => one.alt)"))
 
 
+@pytest.mark.soak
 def test_pictures_are_chosen_one_by_one_in_rows_all_and_none(visit: Visit) -> None:
     page = visit.go("?q=red")
     names = visit.names()
@@ -49,6 +50,7 @@ def test_pictures_are_chosen_one_by_one_in_rows_all_and_none(visit: Visit) -> No
     expect(page.locator("#selection")).to_be_hidden()
 
 
+@pytest.mark.soak
 def test_a_rectangle_chooses_what_it_touches(visit: Visit) -> None:
     page = visit.go("?q=red")
     first, other = (page.locator(".tile").nth(place).bounding_box() for place in (0, 1))
@@ -84,6 +86,7 @@ def test_the_chosen_are_downloaded_as_a_zip_and_their_paths_copied(visit: Visit)
     assert all(Path(path).is_file() for path in paths)
 
 
+@pytest.mark.soak
 def test_all_of_the_timeline_is_chosen_though_little_of_it_is_on_the_page(visit: Visit) -> None:
     page = visit.go("?timeline=1")
     expect(page.locator(".months .tile.loaded").first).to_be_visible()

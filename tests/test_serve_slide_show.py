@@ -16,6 +16,7 @@ def shown(page: Page, name: str) -> None:
     assert page.locator(SHOWN).evaluate("(image) => image.complete && image.naturalWidth") > 0
 
 
+@pytest.mark.soak
 def test_pictures_follow_each_other_and_stop(visit: Visit) -> None:
     page = visit.go("?q=red")
     names = visit.names()
@@ -46,6 +47,7 @@ def test_pictures_follow_each_other_and_stop(visit: Visit) -> None:
     assert page.evaluate("document.activeElement.querySelector('img')?.alt") == names[names.index(stopped or "") - 1]
 
 
+@pytest.mark.soak
 def test_the_timeline_is_shown_to_its_end_and_begins_again(visit: Visit) -> None:
     page = visit.go("?timeline=1")
     expect(page.locator(".months .tile.loaded").first).to_be_visible()

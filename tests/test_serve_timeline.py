@@ -60,6 +60,7 @@ def test_all_pictures_by_month(visit: Visit) -> None:
     expect(page.locator("#start")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_the_timeline_goes_by_keys(visit: Visit) -> None:
     page = visit.go("?timeline=1")
     name = "document.activeElement.querySelector('img')?.alt"
@@ -89,6 +90,7 @@ def test_the_timeline_goes_by_keys(visit: Visit) -> None:
     expect(page.locator("#rail")).to_have_attribute("aria-valuetext", f"No date, {UNDATED} pictures")
 
 
+@pytest.mark.soak
 def test_facets_count_what_each_would_leave_and_go_together(visit: Visit) -> None:
     page = visit.go()
     page.click("#filters-button")
@@ -122,6 +124,7 @@ def test_facets_count_what_each_would_leave_and_go_together(visit: Visit) -> Non
     months_of(page, "December 2024 1", "May 2024 1", "June 2023 1", f"No date {UNDATED}")
 
 
+@pytest.mark.soak
 def test_folders_lead_down_and_up(browser: Browser, tmp_path: Path) -> None:
     photos = tmp_path / "Photos"
     for number, name in enumerate(("2024/it's%/a.png", "2024/it's%/b.png", "2024/c.png", "2023/d.png", "e.png")):

@@ -126,6 +126,7 @@ def test_what_comes_changes_moves_and_goes_is_followed(photos: Path, fake: FakeE
         assert not [line for line in seen.said if "Waiting" in line]
 
 
+@pytest.mark.soak
 def test_nothing_is_said_and_nothing_is_written_while_nothing_happens(photos: Path, fake: FakeEncoder) -> None:
     """Also where the gallery lies in the folder that is watched, and what changes is hidden or of no concern."""
     with watched(photos, fake, gallery=photos / ".mmsearch") as seen:
@@ -311,6 +312,7 @@ def test_a_gallery_that_goes_away_is_waited_for_and_not_made_anew(photos: Path, 
         seen.until(lambda: "new.png" in seen.names())
 
 
+@pytest.mark.soak
 def test_many_deletes_at_once_are_refused_until_they_are_meant(
     tmp_path: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +340,7 @@ def embedded_with_prune(photos: Path, gallery: Path, encoder: FakeEncoder) -> bo
     return True
 
 
+@pytest.mark.soak
 def test_after_the_machine_slept_it_looks_at_once(
     photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +363,7 @@ def test_after_the_machine_slept_it_looks_at_once(
         seen.until(lambda: "new.png" in seen.names())
 
 
+@pytest.mark.soak
 def test_where_the_system_reports_nothing_it_looks_now_and_then(
     photos: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
