@@ -129,8 +129,10 @@ FILES: Mapping[str, Callable[[], Iterator[bytes]]] = {
     "BMP": lambda: iter([saved(photo(), "BMP"), saved(photo(), "DIB"), *found(_FOUND / "rgb32bf.bmp")]),
     "JPEG 2000": lambda: iter([saved(photo(), "JPEG2000")]),
     "JPEG XL": lambda: found(_FOUND / "exiv2_Reagan.jxl"),
-    "a camera's raw": lambda: iter([dng(photo(size=(600, 450)), 1, "2001:02:03 04:05:06")]),
-    "raw data with": lambda: iter([dng(photo(size=(160, 120)), 1, "2001:02:03 04:05:06")]),
+    "a camera's raw": lambda: iter(
+        [dng(photo(size=(side, side * 3 // 4)), 1, "2001:02:03 04:05:06") for side in (600, 160)]
+    ),
+    "raw data whose": lambda: iter([dng(None, 1, "2001:02:03 04:05:06")[:300_000]]),
     "a drawing": lambda: iter(
         [b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M1 1h5"/></svg>']
     ),

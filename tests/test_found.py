@@ -28,7 +28,7 @@ def reason(file: Path) -> str:
     with pytest.raises(ImageError) as caught:
         images.decode(file.read_bytes())
     with file.open("rb") as opened:
-        if "beside its data; " in caught.value.reason:  # which may be enough for another model
+        if caught.value.stage == "decode":  # the header may be whole
             assert images.probe(opened).format == "RAW"
             return caught.value.reason
         with pytest.raises(ImageError) as probed:
@@ -130,11 +130,10 @@ def test_the_clean_aperture_of_an_avif_is_applied(found: Path) -> None:
 
 
 def test_raw_data_are_never_a_stamp(found: Path) -> None:
-    """What stands beside the data in these is 8 or 160 pixels wide: not what was photographed, to a model."""
+    """What stands beside the data in these is 8 or 160 pixels wide, and most of the data was taken out of them."""
     pytest.importorskip("rawpy")
-    assert reason(found / "exiftool_DNG.dng").startswith("RAW (DNG, 3516 x 2328) with no picture")
-    assert reason(found / "exiftool_FujiFilm.raf").startswith("RAW (Fujifilm RAF, 3552 x 3551) with 160 x 120")
-    assert reason(found / "exiftool_Panasonic.rw2").startswith("RAW (Panasonic RW2, 3724 x 2754) with 8 x 8")
+    for name in ("exiftool_DNG.dng", "exiftool_FujiFilm.raf", "exiftool_Panasonic.rw2"):
+        assert reason(found / name) == "truncated RAW"
 
 
 def test_jpeg_xl_is_read(found: Path) -> None:

@@ -776,9 +776,16 @@ def test_an_aperture_that_makes_no_sense_hides_nothing(clap: tuple[int, ...]) ->
     assert decode(with_aperture(encoded(photo(64, 48), "AVIF"), *clap)).image.size == (64, 48)
 
 
-def dng(preview: Image.Image | None, orientation: int, date: str) -> bytes:
-    """A camera's raw data of 640 x 480 and beside them a picture in a directory of its own, as DNG holds them."""
+def dng(preview: Image.Image | None, orientation: int, date: str, seen: Image.Image | None = None) -> bytes:
+    """A camera's raw data of 640 x 480 and beside them a picture in a directory of its own, as DNG holds them.
+
+    seen: what the sensor saw, through its red, green and blue filters; by default nothing but noise."""
     sensor = np.random.default_rng(0).integers(0, 4096, (480, 640), dtype=np.uint16).tobytes()
+    if seen is not None:
+        linear = (np.asarray(seen, np.float64) / 255) ** 2.2
+        mosaic = linear[:, :, 1].copy()
+        mosaic[::2, ::2], mosaic[1::2, 1::2] = linear[::2, ::2, 0], linear[1::2, 1::2, 2]
+        sensor = (4000 * mosaic + 20).astype(np.uint16).tobytes()
     beside = b"" if preview is None else encoded(preview, "JPEG", quality=95)
     text = date.encode() + b"\0"
     size = preview.size if preview else (0, 0)
@@ -836,17 +843,18 @@ def test_how_large_the_picture_beside_raw_data_must_be_is_for_the_model_to_say()
     pytest.importorskip("rawpy")
     data = dng(photo(600, 450), 1, "2001:02:03 04:05:06")
     for read in (decode, partial(decode_fast, at_least=8), decode_for_benchmark):
-        read(data, raw_side=450)
-        with pytest.raises(ImageError, match=r"with 600 x 450 beside its data; 451 pixels a side"):
-            read(data, raw_side=451)
+        for side, size in ((450, (600, 450)), (451, (640, 480))):
+            picture = read(data, raw_side=side)
+            assert not isinstance(picture, StoredImage)
+            assert (picture if isinstance(picture, Image.Image) else picture.image).size == size
     small = dng(photo(160, 120), 1, "2001:02:03 04:05:06")
     assert make_thumbnail(small, 64).size == (64, 48)
     assert probe(io.BytesIO(small)) == Header("RAW", 640, 480)
 
 
-@pytest.mark.parametrize(("side", "taken"), [(225, True), (226, False)])
+@pytest.mark.parametrize(("side", "size"), [(225, (600, 450)), (226, (640, 480))])
 def test_raw_data_are_embedded_by_a_picture_of_twice_the_pixels_that_the_model_takes(
-    side: int, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    side: int, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("rawpy")
     monkeypatch.setattr(FakeImages, "fast", SimpleNamespace(size=(side, side), fit=np.asarray))
@@ -855,16 +863,46 @@ def test_raw_data_are_embedded_by_a_picture_of_twice_the_pixels_that_the_model_t
     for exact in (False, True):
         with Workers(1, "test") as workers:
             (loaded,) = load([file], lambda: FakeEncoder().image, workers, 1, options=LoadOptions(exact=exact))
-        assert (loaded.pixels is not None, loaded.error is None) == (taken, taken), loaded.error
+        assert loaded.error is None
+        if not exact:
+            assert loaded.pixels is not None
+            assert loaded.pixels.shape == (*size[::-1], 3)
 
 
-def test_raw_data_beside_a_stamp_are_skipped_as_raw(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never a row of 160 x 120; and without the library the reason says how to get it."""
+@pytest.mark.parametrize("preview", [photo(160, 120), None], ids=["beside a stamp", "alone"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_raw_data_beside_a_stamp_are_developed(preview: Image.Image | None, orientation: int) -> None:
+    """Never a row of 160 x 120: what the sensor saw, in its colours, upright, half as large where that is enough."""
     pytest.importorskip("rawpy")
-    for preview, text in ((photo(160, 120), "160 x 120 beside"), (None, "no picture beside")):
-        with pytest.raises(ImageError, match=rf"^RAW \(DNG, 640 x 480\) with {text}") as caught:
-            decode(dng(preview, 1, "2001:02:03 04:05:06"))
-        assert caught.value.stage == "identify"
+    seen = photo(640, 480)
+    data = dng(preview, orientation, "2001:02:03 04:05:06", seen)
+    upright = seen.rotate(-90, expand=True) if orientation == 6 else seen
+    for side, factor in ((448, 1), (240, 2)):
+        picture = decode(data, raw_side=side)
+        assert (picture.width, picture.height) == upright.size
+        assert picture.image.size == (upright.width // factor, upright.height // factor)
+        assert picture.facts.taken_at == datetime(2001, 2, 3, 4, 5, 6)
+        developed = pixels(picture.image.resize((upright.width // 8, upright.height // 8), Image.Resampling.BOX))
+        expected = pixels(upright.resize((upright.width // 8, upright.height // 8), Image.Resampling.BOX))
+        for channel in range(3):
+            assert np.corrcoef(developed[..., channel].ravel(), expected[..., channel].ravel())[0, 1] > 0.9
+    fast = decode_fast(data, 64)
+    assert not isinstance(fast, StoredImage)
+    assert np.array_equal(pixels(fast.image), pixels(decode(data).image))
+
+
+def test_raw_data_that_are_cut_short_are_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LibRaw makes a dark one of them, and says nothing; and without the library the reason says how to get it."""
+    pytest.importorskip("rawpy")
+    whole = dng(None, 1, "2001:02:03 04:05:06", photo(640, 480))
+    noise = dng(None, 1, "2001:02:03 04:05:06")
+    begin = noise.index(np.random.default_rng(0).integers(0, 4096, (480, 640), dtype=np.uint16).tobytes()[:64])
+    for data in (
+        whole[: len(whole) * 2 // 3],
+        noise[: begin + 300 * 1280] + bytes(180 * 1280) + noise[begin + 480 * 1280 :],
+    ):
+        with pytest.raises(ImageError, match=r"^truncated RAW$"):
+            decode(data)
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(ImageError, match=r"^RAW \(DNG\), read through: pip install 'mmsearch\[raw\]'$"):
         decode(dng(photo(600, 450), 1, "2001:02:03 04:05:06"))

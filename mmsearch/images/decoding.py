@@ -140,7 +140,8 @@ def decode(
 ) -> DecodedImage:
     """Decode a file's bytes to an upright RGB picture; of an animation the first frame.
 
-    raw_side: a camera's raw data are seen by the picture beside them, if each side of it has so many pixels.
+    raw_side: a camera's raw data are seen by the picture beside them, if each side of it has so many pixels, else
+    developed.
     places: read where it was taken.
     Raises ImageError: stage "identify" as `probe` does, stage "decode" where pixels are missing or damaged.
     A truncated file is an error, never a picture with a grey rest; of a JPEG what is there is a picture that says that

@@ -1,9 +1,9 @@
-"""A camera's raw data, seen by the picture that the camera has put beside them (rawpy and LibRaw, the extra `raw`)."""
+"""A camera's raw data, seen by the picture that the camera has put beside them, or developed where that is too small
+(rawpy and LibRaw, the extra `raw`)."""
 
 import io
-import math
 import struct
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import ExifTags, Image, JpegImagePlugin
 
@@ -11,12 +11,15 @@ from mmsearch.errors import ImageError
 from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.lazy import LazyImage
 
+if TYPE_CHECKING:
+    from rawpy import RawPy
+
 __all__ = ["LEAST_RAW_SIDE", "RawImage", "open_raw", "raw_tiff", "require_side"]
 
 LEAST_RAW_SIDE = 448
-"""Pixels that the shorter side of the picture beside the data has at least: twice what the usual models take; whoever
-knows the model knows better. The small ones that cameras put there for their own screens (160 x 120) are not what was
-photographed, to a model."""
+"""Pixels that the shorter side of the picture beside the data has at least, or the data are developed: twice what the
+usual models take; whoever knows the model knows better. The small ones that cameras put there for their own screens
+(160 x 120) are not what was photographed, to a model."""
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's way to say it
 _MOST_DIRECTORIES = 32
@@ -55,26 +58,63 @@ def raw_tiff(file: BinaryIO) -> str | None:
 
 
 class RawImage(LazyImage):
-    """The picture beside raw data.
+    """Raw data, seen by the picture beside them.
 
     Attributes:
         sensor_size: Width and height of the photograph that the data hold.
-        description: "RAW (DNG, 4000 x 3000)".
     """
 
-    sensor_size: tuple[int, int]
-    description: str
+    def __init__(
+        self, data: bytes, preview: Image.Image | None, sensor_size: tuple[int, int], exif: Image.Exif
+    ) -> None:
+        """preview: the picture beside them; None where there is none, so that the data have to be developed."""
+        size = sensor_size if preview is None else preview.size
+        super().__init__("RAW", *size, self._develop if preview is None else lambda: preview, exif)
+        self.sensor_size = sensor_size
+        self._data, self._preview, self._least_side = data, preview, 1
+
+    def require_side(self, least: int) -> None:
+        """Have `load` develop the data where the picture beside them has fewer pixels a side. It then raises EOFError
+        where they are cut short, and OSError where LibRaw cannot develop them."""
+        self._least_side = least
+        if self._preview is not None and min(self._preview.size) < least:
+            self._read, self._size = self._develop, self.sensor_size
+
+    def _develop(self) -> Image.Image:
+        """As large as the sensor, or half as large where that is enough, and four times as fast."""
+        import rawpy
+
+        try:
+            with rawpy.imread(io.BytesIO(self._data)) as raw:
+                if _is_cut(raw):
+                    raise EOFError
+                half = min(raw.sizes.width, raw.sizes.height) >= 2 * self._least_side
+                pixels = raw.postprocess(use_camera_wb=True, user_flip=0, half_size=half, output_bps=8)
+        except rawpy.LibRawIOError as error:
+            raise EOFError from error
+        except rawpy.LibRawError as error:
+            raise OSError(f"LibRaw cannot develop it: {type(error).__name__}") from error
+        return Image.fromarray(pixels)
+
+
+def _is_cut(raw: "RawPy") -> bool:
+    """Whether the end of the data is missing, which LibRaw takes for zeros: the rows of a sensor have noise."""
+    if raw.raw_type.name != "Flat":
+        return False
+    rows = raw.raw_image_visible
+    last = rows[-max(8, len(rows) // 100) :]
+    are_empty = (last == last[:, :1]).all(axis=1) & (last[:, 0] <= min(raw.black_level_per_channel))
+    return bool(are_empty.mean() >= 0.5)  # what is packed leaves some values in others
 
 
 def require_side(image: Image.Image, least: int) -> None:
-    """Raise ImageError for raw data beside which there is a picture of which a side is below `least` pixels."""
-    if isinstance(image, RawImage) and min(image.size) < least:
-        has = f"{image.width} x {image.height} beside its data"
-        raise ImageError("identify", f"{image.description} with {has}; {least} pixels a side are needed")
+    """Have raw data developed where the picture beside them has a side below `least` pixels."""
+    if isinstance(image, RawImage):
+        image.require_side(least)
 
 
 def open_raw(file: BinaryIO, kind: str) -> RawImage:
-    """The picture beside the raw data. Raises ImageError."""
+    """Raw data, not yet looked at. Raises ImageError."""
     try:
         import rawpy
     except ImportError as error:
@@ -92,13 +132,7 @@ def open_raw(file: BinaryIO, kind: str) -> RawImage:
         raise ImageError("identify", f"RAW ({kind}) that LibRaw cannot read: {type(error).__name__}") from error
     across, down = sizes.width or sizes.raw_width, sizes.height or sizes.raw_height
     preview = None if thumb is None else _open_preview(thumb.data, thumb.format == rawpy.ThumbFormat.JPEG)
-    sensor = "{} x {}".format(*max((across, down), (sizes.raw_width, sizes.raw_height), key=math.prod))
-    description = f"RAW ({kind}, {sensor})"
-    if preview is None:
-        raise ImageError("identify", f"{description} with no picture beside its data")
-    image = RawImage("RAW", *preview.size, lambda: preview, _choose_tags(data, preview, sizes.flip))
-    image.sensor_size, image.description = (across, down), description
-    return image
+    return RawImage(data, preview, (across, down), _choose_tags(data, preview, sizes.flip))
 
 
 def _open_preview(thumb: object, is_jpeg: bool) -> Image.Image | None:
@@ -110,9 +144,9 @@ def _open_preview(thumb: object, is_jpeg: bool) -> Image.Image | None:
         return None
 
 
-def _choose_tags(data: bytes, preview: Image.Image, flip: int) -> Image.Exif:
+def _choose_tags(data: bytes, preview: Image.Image | None, flip: int) -> Image.Exif:
     """The tags of the container where it is a TIFF of sorts, else of the picture beside; turned as the data are."""
-    tags = preview.getexif()
+    tags = beside = Image.Exif() if preview is None else preview.getexif()
     if data[:2] in (b"II", b"MM") and not data.startswith(b"II\x1a\0"):
         container_tags = Image.Exif()
         mark = b"II*\0" if data[:2] == b"II" else b"MM\0*"  # Panasonic and Olympus write marks of their own
@@ -120,6 +154,6 @@ def _choose_tags(data: bytes, preview: Image.Image, flip: int) -> Image.Exif:
             container_tags.load(mark + data[4:])
             tags = container_tags if len(container_tags) else tags
         except Exception:  # noqa: BLE001  tags are not the picture
-            tags = preview.getexif()
+            tags = beside
     tags[ExifTags.Base.Orientation] = _ORIENTATIONS.get(flip, 1)
     return tags
