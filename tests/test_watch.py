@@ -21,7 +21,7 @@ import pytest
 from mmsearch import encoders
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.errors import GalleryBusy, MmsearchError, SourceError
-from mmsearch.gallery import Gallery, open_writer
+from mmsearch.gallery import Gallery, find_gallery, open_writer
 from mmsearch.guides import read_guide
 from mmsearch.sources import Selection, SourceFile
 from mmsearch.upkeep import watching
@@ -608,6 +608,8 @@ def test_a_long_life_with_everything_that_happens_to_a_folder(tmp_path: Path) ->
         return int(re.findall(r"VmRSS:\s+(\d+)", fields)[0])
 
     def in_step() -> bool:
+        if find_gallery(tmp_path / "g") is None:  # nothing was quiet yet
+            return False
         held = {name for _, _, name in Gallery.open(tmp_path / "g").image_names()}
         there = {str(file.relative_to(photos)) for file in photos.rglob("*.png")}
         return held == there
