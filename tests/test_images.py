@@ -901,7 +901,8 @@ def test_raw_data_that_are_cut_short_are_no_picture(monkeypatch: pytest.MonkeyPa
         whole[: len(whole) * 2 // 3],
         noise[: begin + 300 * 1280] + bytes(180 * 1280) + noise[begin + 480 * 1280 :],
     ):
-        with pytest.raises(ImageError, match=r"^truncated RAW$"):
+        # Older releases of rawpy read all of it to tell its size.
+        with pytest.raises(ImageError, match=r"^(truncated RAW|RAW \(DNG\) that LibRaw cannot read: LibRawIOError)$"):
             decode(data)
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(ImageError, match=r"^RAW \(DNG\), read through: pip install 'mmsearch\[raw\]'$"):
