@@ -41,6 +41,7 @@ def main() -> None:
     run("eval", "custom", *benchmark, "--model", "demo", "--report", str(out / "report.json"))
     print(f"\nThe answers as a picture: {draw(out, card)}")
     print(f"All of them by month, in the browser (t): mmsearch serve --gallery {out / 'gallery'} --open")
+    print(f"Copies, other sizes and bursts among them: mmsearch duplicates --gallery {out / 'gallery'}")
     print(f"All of it took {time.monotonic() - started:.0f} s. Now your own: mmsearch embed ~/Pictures")
 
 
