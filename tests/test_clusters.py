@@ -277,6 +277,11 @@ def test_near_duplicates_are_no_subject_of_their_own(tmp_path: Path) -> None:
     assert len(copies & {hit.row_id for hit in copied.albums[0].typical}) <= 1
 
 
+def test_why_is_said_in_words_where_there_was_no_choice(tmp_path: Path) -> None:
+    report = clusters(imported(tmp_path, blobs([6, 6], spread=0.2)))
+    assert report.why == "2 albums: 12 different pictures are too few to tell more apart"
+
+
 def test_too_few_too_many_and_nothing(colourful: Path, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match=r"6 pictures that are not near-duplicates \(of 60\): that is too few"):
         clusters(colourful, encoder=FakeEncoder())

@@ -324,6 +324,8 @@ def _why(grouping: Grouping, sampled: int, asked: int | None) -> str:
     ks = [each.k for each in grouping.tried]
     if ks == [1]:
         return f"1 album: {sampled:,} different pictures are too few to tell several apart"
+    if len(ks) == 1:
+        return f"{k} albums: {sampled:,} different pictures are too few to tell more apart"
     chosen = next(each for each in grouping.tried if each.k == k)
     top = max(grouping.tried, key=lambda each: each.silhouette)
     found = f"{k} albums: their silhouette, {chosen.silhouette:.3f}, "
