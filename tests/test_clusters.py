@@ -278,8 +278,8 @@ def test_near_duplicates_are_no_subject_of_their_own(tmp_path: Path) -> None:
 
 
 def test_why_is_said_in_words_where_there_was_no_choice(tmp_path: Path) -> None:
-    report = clusters(imported(tmp_path, blobs([6, 6], spread=0.2)))
-    assert report.why == "2 albums: 12 different pictures are too few to tell more apart"
+    report = clusters(imported(tmp_path, blobs([7, 7], spread=0.3)))
+    assert report.why == "2 albums: 14 different pictures are too few to tell more apart"
 
 
 def test_too_few_too_many_and_nothing(colourful: Path, tmp_path: Path) -> None:
