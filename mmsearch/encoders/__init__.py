@@ -9,6 +9,7 @@
     declared            the encoder of imported vectors
     prompts             sets of templates for texts
     hub                 files of the Hugging Face hub and its cache
+    model_folders       models of transformers as folders: what of them is loaded, and what is refused
     sources             a spec -> config, preprocessing, weights file, tokenizer
     text_side           texts -> vectors by what is laid out in the cache
     image_side          images -> vectors likewise
