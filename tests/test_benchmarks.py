@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch.benchmarks import Benchmark, ProblemKind, find_published, image_names, load_benchmark
+from mmsearch.benchmarks import Benchmark, ProblemKind, image_names, load_benchmark
 from mmsearch.errors import BenchmarkError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -229,18 +229,6 @@ def test_the_kept_splits_are_those_of_the_published_runs(real: Real) -> None:
         assert len(set(kept)) == len(kept) == count
     test = {entry["image_name"] for entry in json.loads(real("coco_karpathy/mscoco_test.json").read_text())}
     assert set((KEPT / "coco_karpathy_test.txt").read_text().split()) == test
-
-
-def test_published_rows_have_a_source() -> None:
-    row = find_published("coco", "ViT-B-32/laion2b_s34b_b79k")
-    assert row is not None
-    assert row.text_to_image == {1: 0.3934, 5: 0.6543, 10: 0.7561}
-    assert "open_clip docs/openclip_retrieval_results.csv" in row.source
-    only_one = find_published("coco", "PE-Core-B-16/meta")
-    assert only_one is not None
-    assert (only_one.text_to_image, only_one.image_to_text) == ({1: 0.509}, {})
-    assert find_published("flickr30k", "PE-Core-B-16/meta") is None
-    assert find_published("flickr8k", "ViT-B-32/openai") is None
 
 
 def test_parquet_a_row_a_caption_and_a_row_an_image(photos: Photos, write: Write, tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ What a file is gets decided by looking into it, never by its name. Read are:
 
 from mmsearch.benchmarks.load import load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
-from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, PublishedRow, find_published
+from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST
+from mmsearch.benchmarks.published import (
+    PublishedAccuracy,
+    PublishedRow,
+    PublishedSource,
+    find_published,
+    find_published_accuracy,
+    require_published,
+)
 
 __all__ = [
     "Benchmark",
@@ -25,7 +33,11 @@ __all__ = [
     "OFFICIAL_TEST",
     "Problem",
     "ProblemKind",
+    "PublishedAccuracy",
     "PublishedRow",
-    "load_benchmark",
+    "PublishedSource",
     "find_published",
+    "find_published_accuracy",
+    "load_benchmark",
+    "require_published",
 ]

@@ -88,6 +88,14 @@ def benchmark(
     compare: Annotated[
         bool, typer.Option("--compare", help="Set the figures beside the published ones of the model.")
     ] = False,
+    compare_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Set them beside those of this published model, as ARCH/TAG: for weights under another name. With "
+            "several --model once for each.",
+        ),
+    ] = None,
     allow_missing: AllowMissing = False,
     via_index: Annotated[
         bool, typer.Option("--via-index", help="Ask through the ANN index too, and print what that costs.")
@@ -117,6 +125,7 @@ def benchmark(
         templates=tuple(template or ()),
         product_preprocessing=product_preprocessing,
         compare=compare,
+        compare_as=tuple(compare_as or ()),
         device=device,
         precision=precision,
         via_index=via_index,
@@ -136,7 +145,7 @@ def benchmark(
             progress=shown.progress,
             announce=shown.announce,
         )
-    print_evaluation(evaluation, compare=compare)
+    print_evaluation(evaluation, compare=compare or bool(compare_as))
     _write(evaluation, report, per_query)
 
 

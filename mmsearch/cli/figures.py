@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.options import say
@@ -52,8 +53,9 @@ def _print_system(system: "SystemResult") -> None:
         _print_via_index(part)
     around = system.mean_recall_interval
     low, high = 100 * around.low, 100 * around.high
+    whose = "Wilson's " if system.mean_recall in (0, 1) else ""
     print(
-        f"mean recall    {100 * system.mean_recall:8.2f}   95 % interval {low:.2f} to {high:.2f}; of R@1, "
+        f"mean recall    {100 * system.mean_recall:8.2f}   {whose}95 % interval {low:.2f} to {high:.2f}; of R@1, "
         "R@5 and R@10 of both directions"
     )
     health, hubs = system.health, system.hubness["text_to_image"]
@@ -159,14 +161,17 @@ def _print_published(system: "SystemResult", report: "EvaluationReport") -> None
     if not system.published:
         print(f"published      nothing that the project knows of for {_spec(system)} on {report.benchmark}")
         return
-    for figure in system.published:
-        where = "inside" if figure.inside else "OUTSIDE"
-        print(
-            f"published      {figure.direction} R@{figure.k:<3}{100 * figure.published:7.2f}, here "
-            f"{100 * figure.ours:.2f}: {where} the interval"
-        )
-    for source in dict.fromkeys(figure.source for figure in system.published):
-        print(f"{'':15}{source}")
+    for (model, source, differing), figures in groupby(
+        system.published, key=lambda figure: (figure.model, figure.source, figure.differing)
+    ):
+        for figure in figures:
+            where = "inside" if figure.inside else "OUTSIDE"
+            print(
+                f"published      {figure.direction} R@{figure.k:<3}{100 * figure.published:7.2f}, here "
+                f"{100 * figure.ours:.2f}: {where} the interval"
+            )
+        print(f"{'':15}{model}: {source}")
+        print(f"{'':15}differs in: {'; '.join(differing) or 'nothing known'}")
 
 
 def _spec(system: "SystemResult") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, find_published, load_benchmark
+from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, load_benchmark, require_published
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
@@ -17,11 +17,11 @@ from mmsearch.evaluation.benchmark_encoding import (
     require_same_images,
 )
 from mmsearch.evaluation.budget_records import BudgetOptions
-from mmsearch.evaluation.measuring import Measurements, build_report, build_system_result, measure
+from mmsearch.evaluation.measuring import build_report, build_system_result, measure
+from mmsearch.evaluation.published import published_figures
 from mmsearch.evaluation.records import (
     EvaluateOptions,
     EvaluationReport,
-    PublishedFigure,
     SystemResult,
 )
 from mmsearch.evaluation.via_index import measure_through_index
@@ -56,9 +56,10 @@ def evaluate(
         raise BenchmarkError("--via-index asks with captions as they are: leave out the templates")
     templates = templates_named(options.templates)
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
+    _require_names_to_compare(options, len(models))
     systems: list[SystemResult] = []
     first: EncodedBenchmark | None = None
-    for model in models:
+    for number, model in enumerate(models):
         opened = open_encoder(model, options.device, options.precision, announce)
         encoded: EncodedBenchmark | None = None
         for product in (False, True) if options.product_preprocessing else (False,):
@@ -96,8 +97,9 @@ def evaluate(
             )
             if options.via_index:
                 system = replace(system, via_index=measure_through_index(encoded, options, progress))
-            if options.compare:
-                system = replace(system, published=_published_figures(benchmark, opened.identity.spec, measurements))
+            if options.compare or options.compare_as:
+                known_as = _names_to_compare(opened, encoded, options, number)
+                system = replace(system, published=published_figures(benchmark, system, known_as))
             systems.append(system)
     assert first is not None
     return build_report(
@@ -112,6 +114,24 @@ def evaluate(
         unreadable=first.unreadable,
         problems=[str(problem) for problem in loaded.problems],
     )
+
+
+def _require_names_to_compare(options: EvaluateOptions, models: int) -> None:
+    """Raises BenchmarkError where what is to be compared with is not known, before anything is encoded."""
+    if options.compare_as and len(options.compare_as) != models:
+        raise BenchmarkError(f"--compare-as names {len(options.compare_as)} models for {models}: give one for each")
+    for spec in options.compare_as:
+        require_published(spec)
+
+
+def _names_to_compare(
+    encoder: Encoder, encoded: EncodedBenchmark, options: EvaluateOptions, number: int
+) -> tuple[str, ...]:
+    """The specs under which the encoder may have been published: as it was said for the encoder of this number, else
+    its own, else that under which the same weights (by fingerprint) encoded this benchmark before."""
+    if options.compare_as:
+        return (options.compare_as[number],)
+    return encoder.identity.spec, encoded.gallery.manifest.encoder.spec
 
 
 def _require_distinct(encoded: EncodedBenchmark, encoder: Encoder, systems: Sequence[SystemResult]) -> None:
@@ -175,20 +195,3 @@ def _departures(benchmark: Benchmark, encoded: EncodedBenchmark, options: Evalua
     if options.precision != "fp32":
         departures.append(f"computed in {options.precision}")
     return tuple(departures)
-
-
-def _published_figures(benchmark: str, spec: str, measurements: Measurements) -> tuple[PublishedFigure, ...]:
-    row = find_published(benchmark, spec)
-    if row is None:
-        return ()
-    figures = []
-    for ours, theirs in (
-        (measurements.text_to_image, row.text_to_image),
-        (measurements.image_to_text, row.image_to_text),
-    ):
-        for k, value in theirs.items():
-            if k in ours.recall:
-                interval = ours.intervals[f"R@{k}"]
-                inside = value in interval
-                figures.append(PublishedFigure(ours.direction, k, value, ours.recall[k], interval, inside, row.source))
-    return tuple(figures)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as version_of
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.evaluation.calibrating import calibrate_presence
 from mmsearch.evaluation.correcting import Banks, Side, correct_direction, own_banks, split_images
@@ -41,6 +42,7 @@ from mmsearch.metrics import (
     resampled_means,
     space_health,
     summarize,
+    wilson_interval,
 )
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.version import __version__
@@ -112,13 +114,14 @@ def measure(
     image_to_text = summarize(
         "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.query_images)
     )
+    asking = min(len(np.unique(image_of_caption)), len(items.query_images))
     corrected, calibration = _correct_and_calibrate(images, captions, items, ks, banks, forward, backward, progress)
     shares = [recall_at_k(side.bounds.ranks, k) for side in (forward, backward) for k in MEAN_RECALL_KS]
     return Measurements(
         text_to_image=text_to_image,
         image_to_text=image_to_text,
         mean_recall=float(np.mean(shares)),
-        mean_recall_interval=Interval.of(recalls),
+        mean_recall_interval=_interval_of_mean(float(np.mean(shares)), recalls, asking),
         health=space_health(images, captions, items.query_captions, image_of_caption),
         hubness={
             "text_to_image": hubness(forward.top, len(images)),
@@ -129,6 +132,11 @@ def measure(
         calibration=calibration,
         seconds=time.monotonic() - started,
     )
+
+
+def _interval_of_mean(value: float, resampled: NDArray[np.float64], asking: int) -> Interval:
+    """The bootstrap's interval; Wilson's of as many draws as images ask where all shares are 0 or all are 1."""
+    return wilson_interval(value, asking) if value in (0, 1) else Interval.of(resampled)
 
 
 def _correct_and_calibrate(

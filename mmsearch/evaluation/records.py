@@ -45,11 +45,14 @@ DEFINITION = (
     "Scores are cosines, ranks are exact, equal scores rank in the order of the annotation file. "
     "Intervals are the middle 95 % of 2,000 bootstrap samples of images, each with all its captions (seed 0). Where "
     "all queries agree (0 or 100 %) they collapse, and Wilson's interval, of as many independent draws as there are "
-    "asking images, is given. Mean recall is the mean of R@1, R@5 and R@10 of both directions, whatever k is asked "
-    "for. MRR looks at whole rankings: from a run file, which holds the best hits only, tools compute less. "
+    "asking images, is given. Differences come with p of a paired randomisation test, which swaps all answers for an "
+    "image at once 10,000 times (seed 0; not corrected for the number of tests). Mean recall is the mean of R@1, R@5 "
+    "and R@10 of both directions, whatever k is asked for. MRR looks at whole rankings: from a run file, which holds "
+    "the best hits only, tools compute less. "
     "Corrected: a score minus alpha times the mean of the k best scores of its item with a bank of other queries; the "
-    "queries of each half of the images are corrected by what those of the other half chose, the setting that is named "
-    "is the choice of all, and where the interval of the gain in MRR does not lie above zero nothing is corrected. "
+    "queries of each half of the images (by lot, seed 0) are corrected by what those of the other half chose, the "
+    "setting that is named is the choice of all, and where the interval of the gain in MRR does not lie above zero "
+    "nothing is corrected. "
     "Calibration: every caption asks twice, with its images among all that captions ask for and with them taken away; "
     "the chance that they are there is fitted on one half of the images and judged on the other."
 )
@@ -69,6 +72,8 @@ class EvaluateOptions:
             (`mmsearch.encoders.prompts`); none for captions as they are.
         product_preprocessing: Measure each encoder once more, on images as `embed` prepares them.
         compare: Set the figures beside published ones.
+        compare_as: The spec whose published figures these are, where the encoder has another name; one for each
+            encoder, or none.
         via_index: Measure also through an index.
         factory: The kind of that index; None: chosen by size.
         fresh: Encode all anew, whatever the cache holds.
@@ -83,6 +88,7 @@ class EvaluateOptions:
     templates: tuple[str, ...] = ()
     product_preprocessing: bool = False
     compare: bool = False
+    compare_as: tuple[str, ...] = ()
     device: str = "auto"
     precision: str = "fp32"
     via_index: bool = False
@@ -114,7 +120,10 @@ class PublishedFigure:
     """A published figure beside ours.
 
     Attributes:
-        inside: Whether it lies in our interval.
+        inside: Whether it lies in our interval, but for the places that it was rounded to.
+        model: The spec that it was published under.
+        source: Repository, file and commit.
+        differing: What the source did otherwise, or does not say, in words.
     """
 
     direction: Direction
@@ -123,7 +132,9 @@ class PublishedFigure:
     ours: float
     interval: Interval
     inside: bool
+    model: str
     source: str
+    differing: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

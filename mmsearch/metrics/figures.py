@@ -60,6 +60,17 @@ class DirectionResult:
     intervals: dict[str, Interval] = field(default_factory=dict)
     wilson: dict[int, Interval] = field(default_factory=dict)
 
+    def interval(self, name: str) -> Interval:
+        """The interval to show of a figure, named as in `per_query`: the bootstrap's; or Wilson's where all queries
+        agree (at 0 or 1), which leaves the bootstrap nothing to resample. Of a mean of values between 0 and 1 that
+        are no yes or no, such as MRR, Wilson's is then the wider one. Raises KeyError where none was computed."""
+        bootstrap = self.intervals[name]
+        if bootstrap.low == bootstrap.high and name != "mean_rank":
+            for k, share in self.recall.items():
+                if share == bootstrap.low and share in (0, 1):
+                    return self.wilson.get(k, bootstrap)
+        return bootstrap
+
 
 def per_query(ranking: Ranking, ks: Sequence[int] = (1, 5, 10)) -> dict[str, Figures]:
     """Every figure that is a mean over queries, as float64 (n_queries,) under its name in reports: "R@1", …,

@@ -5,6 +5,7 @@ from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Difference, DirectionResult, Estimate, Interval
 
 __all__ = [
+    "MEAN_RECALL",
     "Table",
     "calibration_rows",
     "corrected_rows",
@@ -16,13 +17,23 @@ __all__ = [
     "recall_rows",
 ]
 
+MEAN_RECALL = "mean recall (R@1, R@5, R@10)"
+"""What mean recall is the mean of, wherever it stands in a table: of both directions, whatever k is asked for."""
+
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
 
 
 def markdown(report: EvaluationReport) -> str:
     """The whole report, as it can go into a paper's appendix or a README."""
-    parts = [f"# {report.title}", "", *_list_systems(report), "", "Intervals in brackets: 95 %.", ""]
+    parts = [
+        f"# {report.title}",
+        "",
+        *_list_systems(report),
+        "",
+        "In percent; 95 % intervals in brackets, Wilson's where all queries agree.",
+        "",
+    ]
     parts += format_table(recall_rows(report))
     parts += ["", *format_table(other_rows(report))]
     for heading, table in (
@@ -46,15 +57,12 @@ def markdown(report: EvaluationReport) -> str:
 def recall_rows(report: EvaluationReport) -> Table:
     """A row a system: R@k of both directions with intervals, and mean recall."""
     ks = list(report.text_to_image.recall)
-    header = ["model", *(f"{side} R@{k}" for side in ("text_to_image", "image_to_text") for k in ks), "mean recall"]
+    header = ["model", *(f"{side} R@{k}" for side in ("text_to_image", "image_to_text") for k in ks)]
+    header.append(MEAN_RECALL)
     rows = [
         [
             system.name,
-            *(
-                _format_share(direction, direction.recall[k], f"R@{k}", interval=_recall_interval(direction, k))
-                for direction in system.directions
-                for k in ks
-            ),
+            *(_format_share(direction, direction.recall[k], f"R@{k}") for direction in system.directions for k in ks),
             _format_interval(system.mean_recall, system.mean_recall_interval),
         ]
         for system in report.systems
@@ -97,14 +105,8 @@ def _relevant_recall_differs(report: EvaluationReport, k: int) -> bool:
     )
 
 
-def _recall_interval(direction: DirectionResult, k: int) -> Interval | None:
-    """The interval of R@k; Wilson's where the bootstrap's has collapsed."""
-    interval = direction.intervals.get(f"R@{k}")
-    return direction.wilson.get(k, interval) if interval is not None and interval.low == interval.high else interval
-
-
-def _format_share(direction: DirectionResult, value: float, name: str, *, interval: Interval | None = None) -> str:
-    return _format_interval(value, interval or direction.intervals.get(name))
+def _format_share(direction: DirectionResult, value: float, name: str) -> str:
+    return _format_interval(value, direction.interval(name) if name in direction.intervals else None)
 
 
 def _format_interval(value: float, interval: Interval | None) -> str:
@@ -184,7 +186,8 @@ def _format_difference(name: str, difference: Difference) -> str:
 
 def published_rows(report: EvaluationReport) -> Table:
     """A row a published figure."""
-    header = ["model", "figure", "here", "published", "difference", "inside the interval", "source"]
+    header = ["model", "figure", "here", "published", "difference", "inside the interval", "published as", "differs in"]
+    header += ["source"]
     rows = [
         [
             system.name,
@@ -193,6 +196,8 @@ def published_rows(report: EvaluationReport) -> Table:
             f"{100 * figure.published:.2f}",
             f"{100 * (figure.ours - figure.published):+.2f}",
             "yes" if figure.inside else "NO",
+            figure.model,
+            "; ".join(figure.differing) or "nothing known",
             figure.source,
         ]
         for system in report.systems

@@ -37,7 +37,11 @@ def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> st
     """The whole report as HTML. drawn: its `plots`, where they are drawn already."""
     first = report.systems[0]
     parts = [f"<h1>{escape(report.title)}</h1>", *_notes_html(report)]
-    parts += ["<h2>Retrieval</h2>", "<p class=faint>Shares in percent; below them their 95 % intervals.</p>"]
+    parts += [
+        "<h2>Retrieval</h2>",
+        "<p class=faint>Shares in percent; below them their 95 % intervals, Wilson's where all ",
+    ]
+    parts[-1] += "queries agree. R@k is the share of queries with at least one relevant item among the k best.</p>"
     parts += [table_html(recall_rows(report)), table_html(other_rows(report))]
     for heading, table in (
         ("Corrected for hubs", corrected_rows(report)),

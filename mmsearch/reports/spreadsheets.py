@@ -42,7 +42,9 @@ def _csv_row(report: EvaluationReport, system: SystemResult, direction: Directio
         if name.startswith("R@") and direction.wilson:
             wilson = direction.wilson[int(name.removeprefix("R@"))]
             row[f"{name}_wilson_low"], row[f"{name}_wilson_high"] = wilson.low, wilson.high
-    row["mean_recall"] = system.mean_recall
+    around = system.mean_recall_interval
+    row["mean_recall"], row["mean_recall_low"], row["mean_recall_high"] = system.mean_recall, around.low, around.high
+    row["mean_recall_of"] = "R@1 R@5 R@10, both directions"
     return row
 
 
