@@ -9,7 +9,7 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.names import shown
 from mmsearch.sources.caption_tables import ColumnNames
 
-__all__ = ["FOLDER_COLUMNS", "read_json", "read_records"]
+__all__ = ["FOLDER_COLUMNS", "find_caption_key", "read_json", "read_records"]
 
 FOLDER_COLUMNS = ("file_path", "filepath")
 
@@ -41,7 +41,7 @@ def _read_object(data: dict[str, Any], file: str, names: ColumnNames) -> Draft:
         return _read_coco(images, annotations, file)
     if isinstance(images, list) and any(isinstance(i, dict) and "sentences" in i for i in images):
         return _read_karpathy(images)
-    if _find_image_key(data, names.image_names()) and _find_caption_key(data, names.caption_names()):
+    if _find_image_key(data, names.image_names()) and find_caption_key(data, names.caption_names()):
         return read_records(iter([("line 1", data)]), "JSON lines", file, names)
     keys = ", ".join(map(repr, list(data)[:8])) or "none"
     raise BenchmarkError(
@@ -61,7 +61,8 @@ def _read_karpathy(images: list[Any]) -> Draft:
         image = _add_image(draft, where, name, _text_value(entry, "filepath"), _text_value(entry, "split") or None)
         for caption_where, sentence in _number_entries(sentences, f"{where}.sentences"):
             raw = sentence.get("raw") if isinstance(sentence, dict) else None
-            _add_caption(draft, image, raw, caption_where)
+            key = sentence.get("sentid") if isinstance(sentence, dict) else None
+            _add_caption(draft, image, raw, caption_where, key)
     return draft
 
 
@@ -87,7 +88,7 @@ def _read_coco(images: list[Any], annotations: list[Any], file: str) -> Draft:
         elif number not in positions:
             draft.report("unknown_image", f"{where}: image_id {number}")
         else:
-            _add_caption(draft, positions[number], entry.get("caption"), where)
+            _add_caption(draft, positions[number], entry.get("caption"), where, entry.get("id"))
     return draft
 
 
@@ -121,7 +122,7 @@ def read_records(records: Iterator[tuple[str, Any]], source: str, file: str, nam
     for where, record in records:
         first = record if first is None else first
         name_key = _find_image_key(record, names.image_names()) if isinstance(record, dict) else None
-        caption_key = _find_caption_key(record, names.caption_names()) if isinstance(record, dict) else None
+        caption_key = find_caption_key(record, names.caption_names()) if isinstance(record, dict) else None
         if name_key is None or caption_key is None:
             draft.report("malformed_row", f"{where}: without image or captions")
             continue
@@ -152,9 +153,9 @@ def _add_image(
     return draft.add_image(name, folder, split)
 
 
-def _add_caption(draft: Draft, image: int, caption: Any, where: str) -> None:
+def _add_caption(draft: Draft, image: int, caption: Any, where: str, key: Any = None) -> None:
     if isinstance(caption, str):
-        draft.add_caption(image, caption, where)
+        draft.add_caption(image, caption, where, str(key) if isinstance(key, int | str) else "")
     else:
         draft.report("malformed_row", f"{where}: the caption is {caption!r:.60}, not a text")
 
@@ -164,7 +165,7 @@ def _find_image_key(record: Record, names: tuple[str, ...]) -> str | None:
     return next((key for name in names for key in record if key.lower() == name and _text_value(record, key)), None)
 
 
-def _find_caption_key(record: Record, names: tuple[str, ...]) -> str | None:
+def find_caption_key(record: Record, names: tuple[str, ...]) -> str | None:
     """The first key of these, in any case, that holds a caption, which may be empty, or a list of them."""
     return next(
         (key for name in names for key in record if key.lower() == name and isinstance(record[key], str | list)), None

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.locations import Location
 from mmsearch.names import shown
 
 __all__ = ["Benchmark", "Draft", "DraftImage", "Problem", "ProblemKind"]
@@ -30,6 +31,7 @@ ProblemKind: TypeAlias = Literal[
     "without_split",
     "no_split",
     "unlike_official",
+    "own_names",
 ]
 
 MEANINGS: dict[ProblemKind, str] = {
@@ -52,6 +54,7 @@ MEANINGS: dict[ProblemKind, str] = {
     "without_split": "images for which the file names no split, as it does for others, left out",
     "no_split": "the annotation file names no splits and no split list was found: it was used whole",
     "unlike_official": "the split in the annotation file is not the official one",
+    "own_names": "the data set has names of its own for the images: whether they are the official ones cannot be seen",
 }
 
 
@@ -78,7 +81,7 @@ class Problem:
         return MEANINGS[self.kind]
 
     def __str__(self) -> str:
-        if self.kind in ("no_split", "unlike_official"):
+        if self.kind in ("no_split", "unlike_official", "own_names"):
             return f"{self.meaning}: {self.items[0]}"
         shown = ", ".join(self.items[:3])
         return f"{self.count:,} {self.meaning}: {shown}{', …' if self.count > 3 else ''}"
@@ -89,21 +92,26 @@ class Benchmark:
     """Images, captions, and which caption belongs to which image.
 
     Attributes:
-        name: "flickr8k", "flickr30k", "coco" or "custom".
+        name: Of the data set, as `load_benchmark` was asked for it.
         split: The split that was chosen; None where the file was used whole.
         source: The kind of annotation file, in words.
-        images: POSIX paths relative to the images folder, unique, in the file's order; each has at least one caption.
+        root: Where the images are: a folder, on a disk or in an object store.
+        images: POSIX paths relative to the root, unique, in the file's order; each has at least one caption. Images in
+            archives and tables as "a.tar!/x.jpg", "a.parquet!/17".
         captions: Texts as in the file, without surrounding whitespace, in the file's order, none empty.
         caption_image: int64 (n_captions,), each caption's position in images.
+        caption_keys: The file's own id of each caption; "" where it has none.
         problems: In a fixed order, one of a kind; empty where nothing was wrong.
     """
 
     name: str
     split: str | None
     source: str
+    root: Location
     images: tuple[str, ...]
     captions: tuple[str, ...]
     caption_image: NDArray[np.int64]
+    caption_keys: tuple[str, ...]
     problems: tuple[Problem, ...]
 
     def problem(self, kind: ProblemKind) -> Problem:
@@ -118,11 +126,13 @@ class DraftImage:
     Attributes:
         folder: "" or what the file says besides the name, e.g. "val2014".
         splits: Those that it is listed in; none where the file does not say.
+        place: Where it is, relative to the root, where that is known: in the shard that holds its captions too.
     """
 
     name: str
     folder: str
     splits: tuple[str, ...]
+    place: str = ""
 
 
 @dataclass(slots=True)
@@ -133,24 +143,27 @@ class Draft:
 
     Attributes:
         captions: (position in images, text), in the file's order.
+        caption_keys: Position in captions -> the file's own id of it.
         problems: Kind -> the items that have it.
     """
 
     source: str
     images: list[DraftImage] = field(default_factory=list)
     captions: list[tuple[int, str]] = field(default_factory=list)
+    caption_keys: dict[int, str] = field(default_factory=dict)
     problems: dict[ProblemKind, list[str]] = field(default_factory=dict)
-    _positions: dict[tuple[str, str], int] = field(default_factory=dict)
+    _positions: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def report(self, kind: ProblemKind, item: str) -> None:
         """Note a problem. Names on disk can be any bytes and JSON can hold half characters; what is printed can not."""
         self.problems.setdefault(kind, []).append(shown(item))
 
-    def add_image(self, name: str, folder: str = "", split: str | None = None) -> int:
-        """The position of an image, new or known by the same folder and name; `split` is added to those it is in."""
-        position = self._positions.setdefault((folder, name), len(self.images))
+    def add_image(self, name: str, folder: str = "", split: str | None = None, place: str = "") -> int:
+        """The position of an image, new or known by the same folder, name and place; `split` is added to those it is
+        in."""
+        position = self._positions.setdefault((folder, name, place), len(self.images))
         if position == len(self.images):
-            self.images.append(DraftImage(name, folder, (split,) if split else ()))
+            self.images.append(DraftImage(name, folder, (split,) if split else (), place))
         elif split and split not in self.images[position].splits:
             earlier = self.images[position]
             if earlier.splits:
@@ -160,10 +173,10 @@ class Draft:
 
     def has_image(self, name: str, folder: str = "") -> bool:
         """Whether an image of this folder and name was added before."""
-        return (folder, name) in self._positions
+        return (folder, name, "") in self._positions
 
-    def add_caption(self, image: int, text: str, where: str) -> None:
-        """Add a caption, unless it is none. where: for the problem, e.g. "line 12"."""
+    def add_caption(self, image: int, text: str, where: str, key: str = "") -> None:
+        """Add a caption, unless it is none. where: for the problem, e.g. "line 12". key: the file's own id of it."""
         text = text.strip()
         if not text:
             self.report("empty_caption", f"{where} ({self.images[image].name})")
@@ -171,4 +184,6 @@ class Draft:
             # JSON can escape half a character, which neither Parquet nor a terminal can hold.
             self.report("malformed_row", f"{where}: half a surrogate pair in {text!r}")
         else:
+            if key:
+                self.caption_keys[len(self.captions)] = key
             self.captions.append((image, text))

@@ -5,16 +5,17 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmsearch.benchmarks.annotation_files import decode_lines, read_bytes
+from mmsearch.benchmarks.annotation_files import read_bytes
 from mmsearch.benchmarks.image_names import last_part, without_ending
 from mmsearch.benchmarks.model import Draft, DraftImage
 from mmsearch.benchmarks.official import OFFICIAL_TEST, official_split
+from mmsearch.benchmarks.samples import names_of_split
+from mmsearch.benchmarks.text_lines import decode_lines
 from mmsearch.errors import BenchmarkError
+from mmsearch.locations import Location
+from mmsearch.stores import exists
 
 __all__ = ["SplitChoice", "choose_split"]
-
-SAME = (("val", "dev", "valid", "validation"), ("train", "training"), ("test", "testing"))
-"""Names of one split: Flickr8k's list says dev where everybody else says val. Karpathy's restval stays apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class SplitChoice:
         not_annotated: Names in the split list that the file does not have.
         file: The split list that decided, if one did.
         whole: The file that was taken whole unasked, or "".
+        own_names: The images have names of their own, so that they cannot be compared with the official split.
         unlike: How the split in the file differs from the official one, or "".
         without_split: Names of images that the file gives no split.
     """
@@ -34,13 +36,16 @@ class SplitChoice:
     positions: tuple[int, ...]
     split: str | None
     not_annotated: tuple[str, ...] = ()
-    file: Path | None = None
+    file: Location | None = None
     whole: str = ""
     unlike: str = ""
     without_split: tuple[str, ...] = ()
+    own_names: bool = False
 
 
-def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, split_file: Path | None) -> SplitChoice:
+def choose_split(
+    draft: Draft, name: str, annotations: Location, split: str | None, split_file: Path | None
+) -> SplitChoice:
     """The images of the split.
 
     A split list that is given decides; else the splits in the file; else the official list beside the file; else,
@@ -64,7 +69,8 @@ def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, 
         return _compare_with_official(_choose_by_file(draft, annotations, split, counts), draft, name, split)
     if by_list_beside := _choose_by_list_beside(draft, annotations, name, split):
         return by_list_beside
-    if kept_list := official_split(name, _aliases(split)[0]):
+    kept_list = official_split(name, names_of_split(split)[0])
+    if kept_list and not _has_own_names(draft, kept_list, split):
         return _choose_by_kept_list(draft, kept_list, annotations, name, split)
     official = OFFICIAL_TEST.get(name)
     if split == "test" and (official is None or len(everything) <= official):
@@ -72,7 +78,7 @@ def choose_split(draft: Draft, name: str, annotations: Path, split: str | None, 
     raise BenchmarkError(_explain_no_split(annotations, name, split, len(everything)))
 
 
-def _choose_by_kept_list(draft: Draft, kept_list: Path, annotations: Path, name: str, split: str) -> SplitChoice:
+def _choose_by_kept_list(draft: Draft, kept_list: Path, annotations: Location, name: str, split: str) -> SplitChoice:
     chosen = _choose_by_list(draft, kept_list, split)
     if not chosen.positions:
         raise BenchmarkError(
@@ -86,9 +92,11 @@ def _choose_by_kept_list(draft: Draft, kept_list: Path, annotations: Path, name:
 
 def _compare_with_official(chosen: SplitChoice, draft: Draft, name: str, split: str) -> SplitChoice:
     """With a word on how the split that the file names differs from the official one."""
-    kept_list = official_split(name, _aliases(split)[0])
+    kept_list = official_split(name, names_of_split(split)[0])
     if kept_list is None:
         return chosen
+    if _has_own_names(draft, kept_list, split):
+        return replace(chosen, own_names=True)
     official = _choose_by_list(draft, kept_list, split)
     extra = len(set(chosen.positions) - set(official.positions))
     lacking = len(set(official.positions) - set(chosen.positions)) + len(official.not_annotated)
@@ -99,7 +107,12 @@ def _compare_with_official(chosen: SplitChoice, draft: Draft, name: str, split: 
     )
 
 
-def _explain_no_split(annotations: Path, name: str, split: str, images: int) -> str:
+def _has_own_names(draft: Draft, kept_list: Path, split: str) -> bool:
+    """Whether the images come in shards that name them otherwise than the official split, as s0000017.webp."""
+    return all(image.place for image in draft.images) and not _choose_by_list(draft, kept_list, split).positions
+
+
+def _explain_no_split(annotations: Location, name: str, split: str, images: int) -> str:
     official = OFFICIAL_TEST.get(name)
     larger = f", and the official test split has {official:,} of them" if official and split == "test" else ""
     wanted = f" (e.g. {_official_names(name, split)[0]} beside it)" if name != "custom" else ""
@@ -109,8 +122,8 @@ def _explain_no_split(annotations: Path, name: str, split: str, images: int) -> 
     )
 
 
-def _choose_by_file(draft: Draft, annotations: Path, split: str, counts: Counter[str]) -> SplitChoice:
-    wanted = {alias for part in split.split("+") for alias in _aliases(part)}
+def _choose_by_file(draft: Draft, annotations: Location, split: str, counts: Counter[str]) -> SplitChoice:
+    wanted = {alias for part in split.split("+") for alias in names_of_split(part)}
     positions = tuple(n for n, image in enumerate(draft.images) if any(part.lower() in wanted for part in image.splits))
     if not positions:
         present = ", ".join(f"{name} ({count:,} images)" for name, count in counts.most_common())
@@ -120,20 +133,17 @@ def _choose_by_file(draft: Draft, annotations: Path, split: str, counts: Counter
     return SplitChoice(positions, split, without_split=tuple(image.name for image in draft.images if not image.splits))
 
 
-def _aliases(split: str) -> tuple[str, ...]:
-    split = split.strip().lower()
-    return next((names for names in SAME if split in names), (split,))
-
-
 def _official_names(name: str, split: str) -> list[str]:
-    names = [f"Flickr_8k.{alias}Images.txt" for alias in _aliases(split)] if name == "flickr8k" else []
-    return names + [f"{stem}{alias}.txt" for stem in (f"{name}_karpathy_", f"{name}_", "") for alias in _aliases(split)]
+    names = [f"Flickr_8k.{alias}Images.txt" for alias in names_of_split(split)] if name == "flickr8k" else []
+    return names + [
+        f"{stem}{alias}.txt" for stem in (f"{name}_karpathy_", f"{name}_", "") for alias in names_of_split(split)
+    ]
 
 
-def _choose_by_list_beside(draft: Draft, annotations: Path, name: str, split: str) -> SplitChoice | None:
+def _choose_by_list_beside(draft: Draft, annotations: Location, name: str, split: str) -> SplitChoice | None:
     """What the official list in the annotation file's folder chooses; None without one that fits the file."""
     for file in (annotations.parent / official for official in _official_names(name, split)):
-        if not file.is_file() or file.samefile(annotations):
+        if file == annotations or not _is_other_file(file, annotations):
             continue
         try:
             chosen = _choose_by_list(draft, file, split)
@@ -144,7 +154,13 @@ def _choose_by_list_beside(draft: Draft, annotations: Path, name: str, split: st
     return None
 
 
-def _choose_by_list(draft: Draft, file: Path, split: str | None) -> SplitChoice:
+def _is_other_file(file: Location, annotations: Location) -> bool:
+    if isinstance(file, Path) and isinstance(annotations, Path):
+        return file.is_file() and not file.samefile(annotations)
+    return exists(file)
+
+
+def _choose_by_list(draft: Draft, file: Location, split: str | None) -> SplitChoice:
     """The images that a list names: with or without folder and, as in Flickr30k Entities, with or without ending."""
     lines = decode_lines(read_bytes(file, "split list"))
     if not lines:

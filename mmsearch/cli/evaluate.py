@@ -45,9 +45,23 @@ PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of eac
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on without images that are missing or unreadable, and say so.")
 ]
-ImageFolder = Annotated[Path, typer.Option(metavar="DIR", parser=path, help="The folder of its images.")]
+ImageFolder = Annotated[
+    str,
+    typer.Option(
+        metavar="PLACE",
+        parser=location,
+        help="Its images: a folder or an archive, here or in an object store; or webdataset and Parquet shards, which "
+        "hold its captions too.",
+    ),
+]
 Annotations = Annotated[
-    Path, typer.Option(metavar="FILE", parser=path, help="Its captions, in any of the formats in use.")
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        parser=location,
+        help="Its captions, in any of the formats in use. Default: those in the shards of its images.",
+        show_default=False,
+    ),
 ]
 Split = Annotated[str, typer.Option(help="Which split of the annotation file; all for everything.")]
 SplitFile = Annotated[
@@ -63,7 +77,7 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Encode everything anew, wh
 def benchmark(
     context: typer.Context,
     images: ImageFolder,
-    annotations: Annotations,
+    annotations: Annotations = None,
     image_column: ImageColumn = None,
     caption_column: CaptionColumns = None,
     split: Split = "test",
@@ -302,7 +316,7 @@ def budget(
     ] = "custom",
     *,
     images: ImageFolder,
-    annotations: Annotations,
+    annotations: Annotations = None,
     image_column: ImageColumn = None,
     caption_column: CaptionColumns = None,
     split: Split = "test",

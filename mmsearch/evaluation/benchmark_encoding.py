@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmsearch import encoders
 from mmsearch.benchmarks import Benchmark
-from mmsearch.cache import cache_dir, writable_cache
+from mmsearch.cache import cache_dir, file_identity, writable_cache
 from mmsearch.embedding import EmbedOptions
 from mmsearch.embedding.caption_sync import embed_captions
 from mmsearch.embedding.file_sync import embed_files
@@ -24,9 +24,11 @@ from mmsearch.errors import BenchmarkError, MmsearchWarning
 from mmsearch.evaluation.records import Items
 from mmsearch.gallery import Gallery, open_writer
 from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.locations import Location
 from mmsearch.metrics import Relevance
 from mmsearch.progress import ProgressCallback
-from mmsearch.sources import CaptionFile, CaptionLine
+from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, Selection, container_form
+from mmsearch.stores import file_state, is_folder
 from mmsearch.sync import Plan, RootPlan, plan_root
 from mmsearch.versions import Provenance
 
@@ -74,7 +76,6 @@ def open_encoder(model: str | Encoder | None, device: str, precision: str, annou
 
 def encode_benchmark(
     benchmark: Benchmark,
-    folder: Path,
     encoder: Encoder,
     *,
     templates: Sequence[str],
@@ -90,6 +91,7 @@ def encode_benchmark(
     as the published runs did. texts: the same captions, encoded before. fresh: nothing from the cache. Raises
     BenchmarkError where an image cannot be read, unless that is allowed.
     """
+    folder = benchmark.root
     caption_file = CaptionFile(
         tuple(
             CaptionLine(ordinal, caption, str(folder / benchmark.images[image]))
@@ -139,7 +141,7 @@ def require_same_images(first: EncodedBenchmark, second: EncodedBenchmark) -> No
         raise BenchmarkError(f"only some of the systems can read {', '.join(unshared[:5])}: leave out these images")
 
 
-def store_as_product(images: EncodedBenchmark, captions: EncodedBenchmark, folder: Path, *, fresh: bool) -> Gallery:
+def store_as_product(images: EncodedBenchmark, captions: EncodedBenchmark, folder: Location, *, fresh: bool) -> Gallery:
     """A gallery of these images and captions as `embed` stores them, in float16; kept in the cache.
 
     A row's id is its position in the benchmark. images, captions: of the same benchmark; captions must have rows.
@@ -165,7 +167,7 @@ def store_as_product(images: EncodedBenchmark, captions: EncodedBenchmark, folde
 
 
 def encode_images(
-    folder: Path,
+    folder: Location,
     names: Sequence[str],
     encoder: Encoder,
     *,
@@ -223,7 +225,7 @@ def _encode_plain_texts(
 
 
 def _embed_into_cache(
-    folder: Path,
+    folder: Location,
     names: Sequence[str],
     encoder: Encoder,
     progress: ProgressCallback,
@@ -237,16 +239,19 @@ def _embed_into_cache(
     Changed images are noticed by the sync, changed captions too; whatever else decides about vectors is in its name.
     """
     route = "product" if product else "benchmark"
+    files, only = _files_of(folder, names)
     parts = [encoder.identity.fingerprint, encoder.precision, route, str(folder), json.dumps(list(names))]
+    parts += [_identity(file) for file in files if only and container_form(file.name)]
     path = _cache_path("benchmarks", parts, fresh=fresh)
     options = EmbedOptions(dtype="float32", benchmark=not product)
     with open_writer(path, command="eval") as writer:
         writer.set_encoder(encoder.identity, "float32")
         root = writer.roots[0] if writer.roots else writer.add_root(folder)
         plan = Plan()
-        files = tuple(folder / name for name in names)
         # Measured is what the files hold now: one may have been replaced by another of its size and mtime.
-        plan_root(writer.gallery, RootPlan(root, folder, files, identified=True), plan, prune=True, progress=progress)
+        chosen = RootPlan(root, folder, files, identified=True, only=only)
+        selection = Selection(apart=True)
+        plan_root(writer.gallery, chosen, plan, prune=True, progress=progress, selection=selection)
         try:
             embed_files(writer, lambda: encoder, plan, options, progress)
             writer.commit()
@@ -256,6 +261,26 @@ def _embed_into_cache(
         finally:
             writer.commit()
         return writer.gallery
+
+
+def _files_of(folder: Location, names: Sequence[str]) -> tuple[tuple[Location, ...], frozenset[str] | None]:
+    """The files that hold the named images, each once, and which of the items of archives are meant; None where there
+    are no archives."""
+    archives: dict[str, bool] = {}
+    files: dict[str, None] = {}
+    for name in names:
+        archive, mark, _ = name.partition(MEMBER)
+        if mark and archive not in archives:
+            archives[archive] = container_form(archive) is not None and not is_folder(folder / archive)
+        files[archive if mark and archives[archive] else name] = None
+    return tuple(folder / file for file in files), frozenset(names) if any(archives.values()) else None
+
+
+def _identity(file: Location) -> str:
+    """What tells whether an archive is the one that was read before, other than that its items do."""
+    if isinstance(file, Path):
+        return file_identity(file.stat()) if file.exists() else ""
+    return file_state(file).etag or ""
 
 
 def _cache_path(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
@@ -296,7 +321,7 @@ def _split_readable(
 
 def _make_items(
     benchmark: Benchmark,
-    folder: Path,
+    folder: Location,
     readable: Sequence[int],
     kept_captions: NDArray[np.intp],
     new_index: NDArray[np.int64],

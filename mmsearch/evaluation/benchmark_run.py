@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mmsearch.benchmarks import OFFICIAL_CAPTIONS, OFFICIAL_TEST, Benchmark, load_benchmark, require_published
 from mmsearch.encoders import Encoder
@@ -25,7 +24,7 @@ from mmsearch.evaluation.records import (
     SystemResult,
 )
 from mmsearch.evaluation.via_index import measure_through_index
-from mmsearch.locations import expanded
+from mmsearch.locations import located
 from mmsearch.progress import ProgressCallback, quiet
 
 __all__ = ["evaluate", "load_chosen", "make_title"]
@@ -37,7 +36,7 @@ def evaluate(
     benchmark: str,
     *,
     images: _Path,
-    annotations: _Path,
+    annotations: _Path | None = None,
     encoder: str | Encoder | Sequence[str | Encoder] | None = None,
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
@@ -45,13 +44,14 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure retrieval, both directions, by the protocol that published zero-shot results follow.
 
-    benchmark: "flickr8k", "flickr30k", "coco" or "custom". images: the folder. annotations: the file, in any of the
-    formats of `mmsearch.benchmarks`. encoder: a spec or an encoder, by default `DEFAULT_MODEL`; several are compared
-    with the first. Images are opened without EXIF rotation and go through the checkpoint's own transform; captions go
-    in as they are, unless there are templates. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
+    benchmark: "flickr8k", "flickr30k", "coco" or "custom". images: a folder or an archive, a path or a URL.
+    annotations: the file, in any of the formats of `mmsearch.benchmarks`; None where images are shards with captions.
+    encoder: a spec or an encoder, by default `DEFAULT_MODEL`; several are compared with the first. Images are opened
+    without EXIF rotation and go through the checkpoint's own transform; captions go in as they are, unless there are
+    templates. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
     """
     options = options or EvaluateOptions()
-    folder, loaded = load_chosen(benchmark, images, annotations, options)
+    loaded = load_chosen(benchmark, images, annotations, options)
     if options.templates and options.via_index:
         raise BenchmarkError("--via-index asks with captions as they are: leave out the templates")
     templates = templates_named(options.templates)
@@ -66,7 +66,6 @@ def evaluate(
             started = time.monotonic()
             encoded = encode_benchmark(
                 loaded,
-                folder,
                 opened,
                 templates=templates,
                 product=product,
@@ -141,21 +140,19 @@ def _require_distinct(encoded: EncodedBenchmark, encoder: Encoder, systems: Sequ
 
 
 def load_chosen(
-    benchmark: str, images: _Path, annotations: _Path, options: EvaluateOptions | BudgetOptions
-) -> tuple[Path, Benchmark]:
-    """The folder of images, and what the options choose of a benchmark. Raises BenchmarkError."""
-    folder = Path(os.path.abspath(expanded(images)))  # noqa: PTH100 - resolve() would follow links
-    loaded = load_benchmark(
+    benchmark: str, images: _Path, annotations: _Path | None, options: EvaluateOptions | BudgetOptions
+) -> Benchmark:
+    """What the options choose of a benchmark. Raises BenchmarkError."""
+    return load_benchmark(
         benchmark,
-        images=folder,
-        annotations=expanded(annotations),
+        images=located(images),
+        annotations=None if annotations is None else located(annotations),
         split=options.split,
         split_file=options.split_file,
         captions_per_image=options.captions_per_image,
         allow_missing=options.allow_missing,
         columns=options.columns,
     )
-    return folder, loaded
 
 
 def make_title(benchmark: Benchmark, encoded: EncodedBenchmark, templates: Sequence[str] = ()) -> str:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +44,7 @@ def evaluate_budget(
     benchmark: str = "custom",
     *,
     images: _Path,
-    annotations: _Path,
+    annotations: _Path | None = None,
     encoder: str | Encoder | None = None,
     options: BudgetOptions | None = None,
     progress: ProgressCallback = quiet,
@@ -58,26 +57,24 @@ def evaluate_budget(
     AnnIndexError, FilterError, GalleryBusy, StoreError.
     """
     options = options or BudgetOptions()
-    folder, loaded = load_chosen(benchmark, images, annotations, options)
+    loaded = load_chosen(benchmark, images, annotations, options)
     opened = open_encoder(encoder, options.device, options.precision, announce)
-    run = _BudgetRun(loaded, folder, opened, options, progress)
+    run = _BudgetRun(loaded, opened, options, progress)
     return run.make_report()
 
 
 class _BudgetRun:
     """One benchmark, encoded in both ways, stored and indexed as the product does it."""
 
-    def __init__(
-        self, loaded: Benchmark, folder: Path, encoder: Encoder, options: BudgetOptions, progress: ProgressCallback
-    ) -> None:
+    def __init__(self, loaded: Benchmark, encoder: Encoder, options: BudgetOptions, progress: ProgressCallback) -> None:
         self.loaded, self.encoder, self.options, self.progress = loaded, encoder, options, progress
         self.filters, self.filter_problems = _open_filters(options.where, encoder.identity.dim)
         _require_enough(loaded, options.factory, encoder.identity.dim)
-        self.reference = self._encode(folder, product=False)
-        product = self._encode(folder, product=True)
+        self.reference = self._encode(product=False)
+        product = self._encode(product=True)
         require_same_images(self.reference, product)
         self.depth = max(*options.ks, *MEAN_RECALL_KS)
-        gallery = store_as_product(product, self.reference, folder, fresh=options.fresh)
+        gallery = store_as_product(product, self.reference, loaded.root, fresh=options.fresh)
         self.indexes = {direction: self._index(gallery, table) for direction, table in _TABLES.items()}
         self.admitted = {
             direction: _find_admitted(gallery, _TABLES[direction], row_filter)
@@ -125,10 +122,9 @@ class _BudgetRun:
             hardware=describe_hardware(),
         )
 
-    def _encode(self, folder: Path, *, product: bool) -> EncodedBenchmark:
+    def _encode(self, *, product: bool) -> EncodedBenchmark:
         return encode_benchmark(
             self.loaded,
-            folder,
             self.encoder,
             templates=(),
             product=product,

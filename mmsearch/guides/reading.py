@@ -19,6 +19,7 @@ _ORDER = (
     "sources",
     "index",
     "evaluating",
+    "benchmarks",
     "serving",
     "agents",
     "python",

@@ -4,13 +4,12 @@ file."""
 import base64
 import io
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 from PIL import ImageOps
 
 from mmsearch import images
-from mmsearch.errors import ImageError
+from mmsearch.errors import ImageError, StoreError
 from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.exact import scores_of_record
 from mmsearch.metrics import Ids
@@ -25,6 +24,7 @@ from mmsearch.reports.markdown import (
 )
 from mmsearch.reports.page_parts import document, escape, table_html
 from mmsearch.reports.plots import plots
+from mmsearch.sources import read_picture
 
 __all__ = ["page"]
 
@@ -164,8 +164,8 @@ def _thumbnail_uri(file: str | None) -> str | None:
     if file is None:
         return None
     try:
-        image = images.make_thumbnail(Path(file).read_bytes(), 2 * _SIDE)
-    except (OSError, ImageError):
+        image = images.make_thumbnail(read_picture(file), 2 * _SIDE)
+    except (OSError, ImageError, StoreError):
         return None
     buffer = io.BytesIO()
     ImageOps.contain(image, (2 * _SIDE, 2 * _SIDE)).save(buffer, "JPEG", quality=80)

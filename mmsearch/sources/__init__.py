@@ -6,16 +6,17 @@ from mmsearch.sources.archives import (
     cutting_of,
     has_joined,
     list_container,
+    member_names,
     refused_archive,
 )
 from mmsearch.sources.caption_files import CaptionFile, CaptionLine, read_captions
 from mmsearch.sources.caption_sidecars import read_sidecar_captions
-from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
+from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames, numbered_captions
 from mmsearch.sources.companions import Role, join_names
 from mmsearch.sources.facts_beside import merge_beside
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
-from mmsearch.sources.named_files import join_named, list_names
+from mmsearch.sources.named_files import find_files, join_named, list_names
 from mmsearch.sources.open_files import (
     MAX_FILE_BYTES,
     OpenFile,
@@ -64,6 +65,7 @@ __all__ = [
     "container_of",
     "cutting_of",
     "file_in",
+    "find_files",
     "has_joined",
     "is_clutter",
     "is_hidden",
@@ -73,6 +75,8 @@ __all__ = [
     "merge_beside",
     "is_list",
     "list_container",
+    "member_names",
+    "numbered_captions",
     "open_source_file",
     "read_captions",
     "read_list",

@@ -4,7 +4,7 @@ import ast
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "captions_in_cell",
     "find_bare_rows",
     "find_layout",
+    "numbered_captions",
     "unquote",
 ]
 
@@ -103,6 +104,15 @@ class UnknownColumns(Exception):
             "--image-column and --caption-column"
         )
         self.columns = tuple(columns)
+
+
+def numbered_captions(columns: Iterable[str]) -> list[str]:
+    """The columns of a wide table that hold a caption each, as they are called.
+
+    >>> numbered_captions(["image", "caption_0", "caption_1"])
+    ['caption_0', 'caption_1']
+    """
+    return [column for column in columns if _NUMBERED_CAPTION.fullmatch(column.lower())]
 
 
 def find_layout(lines: Sequence[str], names: ColumnNames, *, table: bool = False) -> Layout | None:

@@ -6,10 +6,31 @@ from pathlib import Path
 
 from mmsearch.locations import Location, Url
 from mmsearch.sources.companions import join_names
-from mmsearch.sources.source_files import SourceFile, join_files
-from mmsearch.stores import list_folder
+from mmsearch.sources.source_files import SourceFile, file_in, join_files
+from mmsearch.stores import StoredObject, list_folder
 
-__all__ = ["join_named", "list_names"]
+__all__ = ["find_files", "join_named", "list_names"]
+
+
+def find_files(folder: Location, files: Iterable[Location]) -> Iterator[SourceFile]:
+    """The records of files below a folder, told apart by `mmsearch.cache.file_identity`, or by their ETags; without
+    size and time where there is no such file. Of an object store each folder is listed once."""
+    listed: dict[Url, dict[str, StoredObject]] = {}
+    for file in files:
+        if not isinstance(file, Url):
+            yield file_in(folder, file, identified=True)
+            continue
+        if file.parent not in listed:
+            try:
+                listed[file.parent] = {stored.name: stored for stored in list_folder(file.parent).files}
+            except OSError:
+                listed[file.parent] = {}
+        stored = listed[file.parent].get(file.name)
+        name = str(file.relative_to(folder))
+        if stored is None:
+            yield SourceFile(str(folder), name, None, None)
+        else:
+            yield SourceFile(str(folder), name, stored.size, stored.modified_ns, version=stored.etag)
 
 
 def join_named(

@@ -7,7 +7,17 @@ from typing import Any
 
 from mmsearch.stores import utf8_name
 
-__all__ = ["PATH_COLUMNS", "ImageRows", "Unreadable", "column_names", "columns", "image_rows", "is_image_table"]
+__all__ = [
+    "IMAGE_PATH",
+    "PATH_COLUMNS",
+    "ImageRows",
+    "Unreadable",
+    "column_names",
+    "columns",
+    "image_rows",
+    "is_image_table",
+    "rows_beside_images",
+]
 
 IMAGE_COLUMNS = (
     "image",
@@ -33,6 +43,8 @@ PATH_COLUMNS = (
     "file_path",
     "image_name",
 )
+IMAGE_PATH = "image path"
+"""What `rows_beside_images` calls the path that stands beside the bytes of a picture, as in Hugging Face datasets."""
 _BATCH = 16  # rows read at a time: pictures of some megabytes each
 _KEPT = 16  # batches that stay, since readers come a little out of order
 _MOST_BYTES = 1 << 31  # in one row group, of which a hostile one would make memory
@@ -190,3 +202,44 @@ def columns(location: str, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[
                     row += 1
         except (pa.ArrowException, OSError) as error:
             raise Unreadable(f"damaged Parquet: {' '.join(str(error).split())[:100]}") from error
+
+
+def rows_beside_images(location: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Row number and values, by names in lower case, of the columns beside the pictures of a table: all that hold
+    neither bytes nor vectors. Raises Unreadable, OSError."""
+    import pyarrow as pa
+
+    with _open(location) as file:
+        schema = file.schema_arrow
+        image = (_image_column(schema) or ("",))[0]
+        names = [field.name for field in schema if not _holds_bytes_or_numbers(field.type)]
+        path = f"{image}.path"
+        has_path = bool(image) and pa.types.is_struct(schema.field(image).type) and "path" in _names(schema, image)
+        row = 0
+        try:
+            for piece in file.iter_batches(4_096, columns=[*names, *([path] if has_path else [])], use_threads=False):
+                for values in piece.to_pylist():
+                    fields = {name.lower(): values[name] for name in names}
+                    if has_path:
+                        fields[IMAGE_PATH] = (values[image] or {}).get("path")
+                    yield row, fields
+                    row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise Unreadable(f"damaged Parquet: {' '.join(str(error).split())[:100]}") from error
+
+
+def _names(schema: Any, column: str) -> list[str]:
+    return [field.name for field in schema.field(column).type]
+
+
+def _holds_bytes_or_numbers(arrow_type: Any) -> bool:
+    """Whether values of a type hold bytes somewhere, or are lists of floating-point numbers."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(arrow_type):
+        return _holds_bytes_or_numbers(arrow_type.value_type)
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+        return types.is_floating(arrow_type.value_type) or _holds_bytes_or_numbers(arrow_type.value_type)
+    if types.is_struct(arrow_type):
+        return any(_holds_bytes_or_numbers(field.type) for field in arrow_type)
+    return bool(types.is_binary(arrow_type) or types.is_large_binary(arrow_type) or types.is_binary_view(arrow_type))

@@ -19,6 +19,7 @@ from mmsearch.sources import (
     SourceFile,
     container_form,
     file_in,
+    find_files,
     has_joined,
     join_named,
     list_container,
@@ -231,7 +232,7 @@ class _RootPlanner:
         if self.walked:
             yield from self.walk
         elif self._root.identified:  # the pictures of a benchmark are what its annotations name, and no other
-            yield from (file_in(folder, file, identified=True) for file in self._root.files or ())
+            yield from find_files(folder, self._root.files or ())
         elif self._root.files is not None:
             named = [file_in(folder, file) for file in self._root.files]
             held = {name for known in self.items.values() for name in (*known.file_names(), *known.beside_names())}
@@ -348,7 +349,10 @@ class _RootPlanner:
         self.walk.hidden += listing.hidden
         self.walk.clutter += listing.clutter
         self.walk.captions += listing.captions
+        only = self._root.only
         for member in listing.members:
+            if only is not None and member.name not in only:
+                continue
             # Of an archive members are chosen by their own names; of a file that is cut, none or all.
             if listing.container.form == "spans":
                 if self._wants(file.name):

@@ -19,12 +19,14 @@ __all__ = ["RootPlan", "choose_roots", "require_apart"]
 class RootPlan:
     """A root that this run looks at: all of it (`files` is None), or the files that were named.
 
-    identified: whether named files are told apart by `mmsearch.cache.file_identity`, not by size and mtime alone."""
+    identified: whether named files are told apart by `mmsearch.cache.file_identity`, not by size and mtime alone.
+    only: the names of the items to take of named archives; None for all of them."""
 
     root: Root
     folder: Location
     files: tuple[Location, ...] | None
     identified: bool = False
+    only: frozenset[str] | None = None
 
 
 def choose_roots(
