@@ -10,6 +10,8 @@ budget_report  where recall is lost: JSON, Markdown, a page
 waterfall      the same as plots
 spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
+zeroshot_report  classification, in all of these forms
+zeroshot_plots   the same as plots
 """
 
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
@@ -21,9 +23,18 @@ from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.reports.waterfall import waterfalls
+from mmsearch.reports.zeroshot_plots import zeroshot_plots
+from mmsearch.reports.zeroshot_report import (
+    ZEROSHOT_KINDS,
+    prediction_rows,
+    write_zeroshot,
+    zeroshot_markdown,
+    zeroshot_page,
+)
 
 __all__ = [
     "BUDGET_KINDS",
+    "ZEROSHOT_KINDS",
     "budget_markdown",
     "budget_page",
     "budget_tables",
@@ -33,9 +44,14 @@ __all__ = [
     "markdown",
     "page",
     "plots",
+    "prediction_rows",
     "query_rows",
     "require_target",
     "waterfalls",
     "write_budget",
     "write_report",
+    "write_zeroshot",
+    "zeroshot_markdown",
+    "zeroshot_page",
+    "zeroshot_plots",
 ]
