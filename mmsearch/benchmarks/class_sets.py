@@ -1,7 +1,7 @@
 """What the usual data sets of classification call their classes, and the texts that ask for them.
 
-A file a data set in `class_names/`, each with its source: facts that were published, none of them made here. Names stand
-in the order of the data set's own labels, with the folder of each class where it is called otherwise.
+A file a data set in `class_names/`, each with its source: facts that were published, none of them made here. Names
+stand in the order of the data set's own labels, with the folder of each class where it is called otherwise.
 """
 
 import difflib
