@@ -32,6 +32,10 @@ from .evaluation import evaluate_galleries as evaluate_galleries
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
+from .evaluation import write_zeroshot as write_zeroshot
+from .evaluation.probes import ProbeOptions as ProbeOptions
+from .evaluation.probes import ProbeReport as ProbeReport
+from .evaluation.probes import evaluate_probe as evaluate_probe
 from .gallery import Gallery as Gallery
 from .gallery import gallery_in_use as gallery_in_use
 from .gallery import use_gallery as use_gallery
@@ -54,8 +58,8 @@ from .render import map_page as map_page
 from .render.collecting import collect as collect
 from .reports import draw_curve as draw_curve
 from .reports import write_budget as write_budget
+from .reports import write_probe as write_probe
 from .reports import write_report as write_report
-from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer
 from .search.candidates import Candidates as Candidates
 from .search.candidates import Stage as Stage

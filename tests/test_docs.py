@@ -77,9 +77,9 @@ def options_of() -> dict[str, set[str]]:
     for usage, section in zip(sections[1::2], sections[2::2], strict=True):
         names = set(re.findall(r"^- `([^`]+)`", section, flags=re.MULTILINE))
         options = {option for name in names for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", name)}
-        group, _, verbs = usage.partition(" ") if usage.startswith("eval ") else ("", "", usage)
-        for verb in verbs.split(" ")[0].split("|"):
-            known[f"{group} {verb}".strip()] = options | {"--help", "-h"}
+        words = [word for word in usage.split(" ") if re.match(r"[a-z]", word)]
+        for verb in words[-1].split("|"):
+            known[" ".join([*words[:-1], verb])] = options | {"--help", "-h"}
     return known
 
 
@@ -94,7 +94,7 @@ def test_every_command_line_has_options_that_its_command_takes(file: Path) -> No
     known = options_of()
     for line in command_lines(TEXTS[file]):
         words = shlex.split(line)[1:]
-        command = " ".join(words[:2]) if words[0] == "eval" else words[0]
+        command = next(name for size in (3, 2, 1) if (name := " ".join(words[:size])) in known)
         used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert used <= known[command], line
 

@@ -25,6 +25,7 @@ from mmsearch.cache import writable_cache
 from mmsearch.cli import make_app
 from mmsearch.cli.options import location, path
 from mmsearch.errors import EncoderError
+from mmsearch.evaluation.probes import PROBES
 from mmsearch.gallery.tables import _damage_error
 from mmsearch.items import askable, kinds
 from mmsearch.upkeep.duplicates import DUPLICATE_KINDS
@@ -261,8 +262,8 @@ def _is_place(parameter: Any) -> bool:
     return _reader(parameter) in (path, location) or (_is_text(parameter) and _kind(parameter) in _TAKES_A_PLACE)
 
 
-_SAME = ("flickr8k", "flickr30k", "coco")
-"""Commands that are `eval custom` by another name."""
+_SAME = ("flickr8k", "flickr30k", "coco", *(name for name in PROBES if name != "sugarcrepe"))
+"""Commands that are `eval custom` or `eval probe sugarcrepe` by another name."""
 
 # What else is given, so that a command comes as far as to read what is tried.
 _BESIDE = {
@@ -270,6 +271,7 @@ _BESIDE = {
     ("serve",): ["--host=no.such.host.invalid"],  # it ends when all is read
     ("eval", "vectors"): ["--images=v.npy", "--captions=v.npy"],
     ("eval", "custom"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
+    ("eval", "probe", "sugarcrepe"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "zeroshot"): ["--images=classes", "--model=fake"],
 }
 

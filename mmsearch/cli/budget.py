@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mmsearch.evaluation import BudgetReport
     from mmsearch.reports.markdown import Table
 
-__all__ = ["print_budget"]
+__all__ = ["print_budget", "print_columns"]
 
 
 def print_budget(report: "BudgetReport") -> None:
@@ -20,13 +20,13 @@ def print_budget(report: "BudgetReport") -> None:
     print(f"\n{report.verdict}")
     for heading, table in budget_tables(report).items():
         print(f"\n{heading}")
-        _print_table(table)
+        print_columns(table)
     print(f"\n{report.protocol}")
     for problem in report.problems:
         say(f"note: {problem}")
 
 
-def _print_table(table: "Table") -> None:
+def print_columns(table: "Table") -> None:
     """Columns as wide as their widest cell, figures below each other."""
     header, rows = table
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

@@ -13,7 +13,6 @@ budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
 zeroshot            classification by class names
-zeroshot_records    its options and report
 records             options and reports
 document            a report as JSON
 """
@@ -37,18 +36,13 @@ from mmsearch.evaluation.records import (
     SystemResult,
     ViaIndex,
 )
-from mmsearch.evaluation.zeroshot import evaluate_zeroshot, templates_in
-from mmsearch.evaluation.zeroshot_records import (
-    ClassResult,
-    Confusion,
-    ZeroShotCalibration,
-    ZeroShotClass,
+from mmsearch.evaluation.zeroshot import (
     ZeroShotComparison,
-    ZeroShotEvidence,
     ZeroShotOptions,
     ZeroShotReport,
-    ZeroShotSystem,
-    zeroshot_document,
+    evaluate_zeroshot,
+    templates_in,
+    write_zeroshot,
 )
 
 __all__ = [
@@ -57,9 +51,7 @@ __all__ = [
     "BudgetStage",
     "DEFINITION",
     "Calibration",
-    "ClassResult",
     "Comparison",
-    "Confusion",
     "Corrected",
     "CorrectedDirection",
     "EvaluateOptions",
@@ -69,13 +61,9 @@ __all__ = [
     "RecallChange",
     "SystemResult",
     "ViaIndex",
-    "ZeroShotCalibration",
-    "ZeroShotClass",
     "ZeroShotComparison",
-    "ZeroShotEvidence",
     "ZeroShotOptions",
     "ZeroShotReport",
-    "ZeroShotSystem",
     "evaluate",
     "evaluate_budget",
     "evaluate_galleries",
@@ -83,5 +71,5 @@ __all__ = [
     "evaluate_zeroshot",
     "templates_in",
     "to_json",
-    "zeroshot_document",
+    "write_zeroshot",
 ]

@@ -8,33 +8,28 @@ report_page    one HTML file with everything, plots and pictures within
 page_parts     what all pages of reports share
 budget_report  where recall is lost: JSON, Markdown, a page
 waterfall      the same as plots
+tabled_report  tables with words around them and pictures below: JSON, Markdown, a page, CSV
+probe_report   what a probe says of models, as such a report
 spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
-zeroshot_report  classification, in all of these forms
-zeroshot_plots   the same as plots
 """
 
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
 from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
+from mmsearch.reports.probe_report import probe_report, probe_tables, write_probe
 from mmsearch.reports.query_rows import query_rows
 from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
+from mmsearch.reports.tabled_report import TABLED_KINDS, TabledReport, write_tabled
 from mmsearch.reports.waterfall import waterfalls
-from mmsearch.reports.zeroshot_plots import zeroshot_plots
-from mmsearch.reports.zeroshot_report import (
-    ZEROSHOT_KINDS,
-    prediction_rows,
-    write_zeroshot,
-    zeroshot_markdown,
-    zeroshot_page,
-)
 
 __all__ = [
     "BUDGET_KINDS",
-    "ZEROSHOT_KINDS",
+    "TABLED_KINDS",
+    "TabledReport",
     "budget_markdown",
     "budget_page",
     "budget_tables",
@@ -44,14 +39,13 @@ __all__ = [
     "markdown",
     "page",
     "plots",
-    "prediction_rows",
+    "probe_report",
+    "probe_tables",
     "query_rows",
     "require_target",
     "waterfalls",
     "write_budget",
+    "write_probe",
+    "write_tabled",
     "write_report",
-    "write_zeroshot",
-    "zeroshot_markdown",
-    "zeroshot_page",
-    "zeroshot_plots",
 ]

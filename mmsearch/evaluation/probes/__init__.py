@@ -1,0 +1,42 @@
+"""Probes: what a model cannot do. Small choices between texts, or pictures, that a model of words alone would fail.
+
+catalogue   the probes, one record each
+layouts     how their files look
+entries     annotation files as entries that know their lines
+loading     files to examples
+parquet_pictures  Parquet files that hold pictures
+pictures    pictures cut out, written over, and encoded
+comparing   what has to score higher than what, and chance
+scoring     from vectors to figures with intervals
+probe_run   all of it, for several encoders
+records     options and report
+"""
+
+from mmsearch.evaluation.probes.catalogue import PROBES, Probe
+from mmsearch.evaluation.probes.comparing import Comparison, Figure, chance
+from mmsearch.evaluation.probes.pictures import open_picture
+from mmsearch.evaluation.probes.probe_run import evaluate_probe
+from mmsearch.evaluation.probes.records import (
+    FigureResult,
+    ProbeFailure,
+    ProbeOptions,
+    ProbePicture,
+    ProbeReport,
+    ProbeSystem,
+)
+
+__all__ = [
+    "PROBES",
+    "Comparison",
+    "Figure",
+    "FigureResult",
+    "Probe",
+    "ProbeFailure",
+    "ProbeOptions",
+    "ProbePicture",
+    "ProbeReport",
+    "ProbeSystem",
+    "chance",
+    "evaluate_probe",
+    "open_picture",
+]
