@@ -32,7 +32,6 @@ from .evaluation import evaluate_galleries as evaluate_galleries
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
-from .evaluation import write_zeroshot as write_zeroshot
 from .evaluation.probes import ProbeOptions as ProbeOptions
 from .evaluation.probes import ProbeReport as ProbeReport
 from .evaluation.probes import evaluate_probe as evaluate_probe
@@ -60,6 +59,7 @@ from .reports import draw_curve as draw_curve
 from .reports import write_budget as write_budget
 from .reports import write_probe as write_probe
 from .reports import write_report as write_report
+from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer
 from .search.candidates import Candidates as Candidates
 from .search.candidates import Stage as Stage

@@ -13,6 +13,8 @@ What a file is gets decided by looking into it, never by its name. Read are:
                           in a cell), any CSV or TSV of image and caption
     tables without one    name.jpg,caption or name.jpg<TAB>caption
     Parquet               columns of image and caption, or of image and a list of captions
+
+Pictures with classes are read by `labelled_images`; what the usual data sets call their classes stands in `class_sets`.
 """
 
 from mmsearch.benchmarks.load import load_benchmark

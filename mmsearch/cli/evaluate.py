@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.budget import print_budget
-from mmsearch.cli.figures import print_evaluation, print_zeroshot
+from mmsearch.cli.figures import print_evaluation
 from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
 from mmsearch.cli.probe import app as probes
 from mmsearch.cli.progress import RESUMABLE, display
+from mmsearch.cli.zeroshot import print_zeroshot
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation import BudgetReport, EvaluationReport
+    from mmsearch.evaluation import BudgetReport, EvaluationReport, ZeroShotReport
 
 __all__ = ["app"]
 
@@ -261,16 +262,38 @@ def galleries(
 
 
 def zeroshot(
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="[BENCHMARK]",
+            help="A data set whose classes and templates are known: imagenet, cifar10, voc2007 …; mmsearch guide "
+            "zeroshot lists them. custom: the folders are the classes.",
+        ),
+    ] = "custom",
+    *,
     images: Annotated[
-        Path, typer.Option(metavar="DIR", parser=path, help="A folder with a folder of pictures for each class.")
+        Path,
+        typer.Option(
+            metavar="DIR", parser=path, help="A folder with a folder of pictures for each class, or VOC's own layout."
+        ),
     ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path,
+            help="Lines of picture and class, in place of folders; a picture that stands there several times has "
+            "several classes.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which of VOC's lists.")] = "test",
     classes: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             parser=path,
-            help="Names of the classes: one a line in the order of the sorted folders, or FOLDER<TAB>NAME. "
-            "Default: the folders' names.",
+            help="Names of the classes: one a line in the order of the sorted folders (or of the data set), or "
+            "FOLDER<TAB>NAME. Default: those of the data set, or the folders' names.",
         ),
     ] = None,
     templates: Annotated[
@@ -280,7 +303,8 @@ def zeroshot(
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="A template, or openai (80), simple (7): sets by name. Repeatable. Default: a photo of a {}.",
+            help="A template, or openai (80), simple (7): sets by name. Repeatable. Default: those of the data set, "
+            "or a photo of a {}.",
         ),
     ] = None,
     model: Models = None,
@@ -288,27 +312,45 @@ def zeroshot(
     fresh: Fresh = False,
     device: Device = "auto",
     precision: Precision = "fp32",
-    report: Annotated[Path | None, typer.Option(metavar="FILE", parser=path, help="Write everything as JSON.")] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            metavar="PLACE",
+            parser=path,
+            help="Write everything to a .json, .md or .html file, the table to .csv or .tex (LaTeX), what was said of "
+            "every picture to .jsonl or .parquet; or all of it to a folder, with the plots. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
-    """Classify pictures by the names of their classes: top-1, top-5, each class, and what is taken for what."""
-    from mmsearch.evaluation import ZeroShotOptions, templates_in, write_zeroshot
+    """Classify pictures by the names of their classes: top-1, top-5, mean per class, mAP, calibration, confusions."""
+    from mmsearch.evaluation import ZeroShotOptions, templates_in
     from mmsearch.evaluation import evaluate_zeroshot as run
+    from mmsearch.reports import ZEROSHOT_KINDS, require_target
 
-    chosen = (*(templates_in(templates) if templates else ()), *(template or ()))
     options = ZeroShotOptions(
+        labels=labels,
+        split=split,
         classes=classes,
-        templates=chosen or ZeroShotOptions().templates,
+        templates=(*(templates_in(templates) if templates else ()), *(template or ())),
         allow_missing=allow_missing,
         device=device,
         precision=precision,
         fresh=fresh,
     )
+    for target in report or []:
+        require_target(target, ZEROSHOT_KINDS)
     with display(interrupted=RESUMABLE) as shown:
-        evaluation = run(images, encoder=model, options=options, progress=shown.progress, announce=shown.announce)
+        evaluation = run(
+            images,
+            benchmark=benchmark,
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
     print_zeroshot(evaluation)
-    if report is not None:
-        write_zeroshot(evaluation, report)
-        say(f"report written to {report}")
+    _write_zeroshot(evaluation, report)
 
 
 def budget(
@@ -409,7 +451,7 @@ for _name, _about in {
 app.command("vectors", short_help="Vectors that exist already, with qrels.")(vectors)
 app.command("gallery", short_help="Galleries whose captions name their pictures.")(galleries)
 app.command("budget", short_help="Where recall is lost, stage by stage.")(budget)
-app.command("zeroshot", short_help="Zero-shot classification: a folder for each class.")(zeroshot)
+app.command("zeroshot", short_help="Zero-shot classification by the names of classes.")(zeroshot)
 app.add_typer(probes, name="probe")
 
 
@@ -426,4 +468,12 @@ def _write_budget(measured: "BudgetReport", targets: list[Path] | None) -> None:
 
     for target in targets or []:
         files = write_budget(measured, target)
+        say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))
+
+
+def _write_zeroshot(evaluation: "ZeroShotReport", targets: list[Path] | None) -> None:
+    from mmsearch.reports import write_zeroshot
+
+    for target in targets or []:
+        files = write_zeroshot(evaluation, target)
         say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
         PresenceCalibration,
         SystemResult,
         ViaIndex,
-        ZeroShotReport,
     )
     from mmsearch.metrics import Difference, DirectionResult, Estimate
 
-__all__ = ["print_evaluation", "print_zeroshot"]
+__all__ = ["print_differences", "print_evaluation"]
 
 _MOST = 10
-"""Problems of a kind, classes and confusions that are printed; reports have them all."""
+"""Problems of a kind that are printed; reports have them all."""
 
 
 def print_evaluation(report: "EvaluationReport", *, compare: bool) -> None:
@@ -94,7 +93,7 @@ def _print_corrected(system: "SystemResult", corrected: "Corrected") -> None:
             continue
         _print_direction(each.result)
         print(f"{'':15}alpha {each.alpha:g}, k {each.k}; bank: {each.bank:,} vectors, {each.source}")
-        _print_differences(each.differences)
+        print_differences(each.differences)
     print()
 
 
@@ -180,10 +179,10 @@ def _spec(system: "SystemResult") -> str:
 
 def _print_comparison(comparison: "Comparison") -> None:
     print(f"\n{comparison.second} against {comparison.first}, {comparison.direction}")
-    _print_differences(comparison.differences)
+    print_differences(comparison.differences)
 
 
-def _print_differences(differences: "Mapping[str, Difference]") -> None:
+def print_differences(differences: "Mapping[str, Difference]") -> None:
     """A column a figure: the difference, its interval and p below each other."""
     shown = {name: difference for name, difference in differences.items() if not name.startswith("relevant_recall")}
     scales = {name: 1 if name == "mean_rank" else 100 for name in shown}
@@ -196,39 +195,3 @@ def _print_differences(differences: "Mapping[str, Difference]") -> None:
     }
     for label, cells in rows.items():
         print(f"{label:15}" + "".join(f"{cell:>10}" for cell in cells))
-
-
-def print_zeroshot(report: "ZeroShotReport") -> None:
-    """Accuracies, the worst classes, and what is taken for what; of several models one after the other, compared."""
-    for system in (report, *report.others):
-        _print_classified(system)
-    for comparison in report.comparisons:
-        print(f"{comparison.second} against {comparison.first}")
-        _print_differences(comparison.differences)
-        print()
-    print(report.protocol)
-    for problem in report.problems:
-        say(f"note: {problem}")
-
-
-def _print_classified(report: "ZeroShotReport") -> None:
-    left_out = f"; {len(report.unreadable):,} UNREADABLE IMAGES LEFT OUT" if report.unreadable else ""
-    print(f"zero-shot: {report.images:,} images, {len(report.classes):,} classes{left_out}")
-    templates = f"{len(report.templates)} template{'s' if len(report.templates) > 1 else ''}, {report.templates[0]!r}"
-    print(f"{report.encoder.spec} on {report.device}, {report.precision}; {templates}")
-    print()
-    for name, value in (("top1", report.top1), ("top5", report.top5)):
-        around = report.intervals[name]
-        print(f"{name:15}{100 * value:8.2f}   95 % interval {100 * around.low:.2f} to {100 * around.high:.2f}")
-    print(f"{'mean_per_class':15}{100 * report.mean_per_class:8.2f}\n")
-    shares = [
-        (each.top1, each.top5, each) for each in report.classes if each.top1 is not None and each.top5 is not None
-    ]
-    print(f"{'worst classes':30}{'top1':>8}{'top5':>8}{'images':>8}")
-    for top1, top5, each in sorted(shares, key=lambda share: share[0])[:_MOST]:
-        print(f"{each.name:30}{100 * top1:8.2f}{100 * top5:8.2f}{each.images:8,}")
-    for confusion in report.confusions[:_MOST]:
-        print(f"{confusion.images:6,} x {confusion.actual} taken for {confusion.predicted}")
-    print()
-    if report.truncated:
-        say(f"warning: {report.truncated:,} texts are longer than the model reads; their ends were cut")

@@ -19,15 +19,24 @@ class Encoder:
         sides: name -> side: "image" (`ImageSide`), "text" (`TextSide`), others (`Side`). Not every encoder has each.
         device: where it runs, for people: "cpu", "cuda: NVIDIA H100 80GB HBM3", "mps".
         precision: what it computes in: "fp32", "fp16", "bf16" or "int8". Vectors are float32 in each case.
+        logit_scale: what it was trained to multiply cosines with before a softmax or a sigmoid: the inverse of its
+            temperature. None where the model does not say.
     """
 
     def __init__(
-        self, identity: EncoderIdentity, sides: Mapping[str, Any], *, device: str = "cpu", precision: str = "fp32"
+        self,
+        identity: EncoderIdentity,
+        sides: Mapping[str, Any],
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        logit_scale: float | None = None,
     ) -> None:
         self.identity: EncoderIdentity = identity
         self.sides = dict(sides)
         self.device = device
         self.precision = precision
+        self.logit_scale = logit_scale
 
     @property
     def image(self) -> ImageSide:

@@ -66,7 +66,13 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         "image": OpenClipImages(model, preprocessing, identity, where, how),
         "text": OpenClipTexts(model, tokenizer, preprocessing, identity, where, how),
     }
-    return Encoder(identity, sides, device=describe(where), precision=how)
+    return Encoder(identity, sides, device=describe(where), precision=how, logit_scale=_logit_scale(model))
+
+
+def _logit_scale(model: Any) -> float | None:
+    """The scale as cosines are multiplied with it; weights hold its logarithm."""
+    logarithm = getattr(model, "logit_scale", None)
+    return None if logarithm is None else float(logarithm.detach().float().exp().mean())
 
 
 class OpenClipImages:

@@ -13,6 +13,7 @@ budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
 zeroshot            classification by class names
+zeroshot_records    its options and report
 records             options and reports
 document            a report as JSON
 """
@@ -36,13 +37,18 @@ from mmsearch.evaluation.records import (
     SystemResult,
     ViaIndex,
 )
-from mmsearch.evaluation.zeroshot import (
+from mmsearch.evaluation.zeroshot import evaluate_zeroshot, templates_in
+from mmsearch.evaluation.zeroshot_records import (
+    ClassResult,
+    Confusion,
+    ZeroShotCalibration,
+    ZeroShotClass,
     ZeroShotComparison,
+    ZeroShotEvidence,
     ZeroShotOptions,
     ZeroShotReport,
-    evaluate_zeroshot,
-    templates_in,
-    write_zeroshot,
+    ZeroShotSystem,
+    zeroshot_document,
 )
 
 __all__ = [
@@ -51,7 +57,9 @@ __all__ = [
     "BudgetStage",
     "DEFINITION",
     "Calibration",
+    "ClassResult",
     "Comparison",
+    "Confusion",
     "Corrected",
     "CorrectedDirection",
     "EvaluateOptions",
@@ -61,9 +69,13 @@ __all__ = [
     "RecallChange",
     "SystemResult",
     "ViaIndex",
+    "ZeroShotCalibration",
+    "ZeroShotClass",
     "ZeroShotComparison",
+    "ZeroShotEvidence",
     "ZeroShotOptions",
     "ZeroShotReport",
+    "ZeroShotSystem",
     "evaluate",
     "evaluate_budget",
     "evaluate_galleries",
@@ -71,5 +83,5 @@ __all__ = [
     "evaluate_zeroshot",
     "templates_in",
     "to_json",
-    "write_zeroshot",
+    "zeroshot_document",
 ]

@@ -20,6 +20,7 @@ _ORDER = (
     "index",
     "evaluating",
     "benchmarks",
+    "zeroshot",
     "probes",
     "serving",
     "agents",

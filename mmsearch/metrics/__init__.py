@@ -33,6 +33,7 @@ The usual way through:
     uncertainty   intervals and tests that resample images
     health        the shape of the space: modality gap, hubness, alignment, uniformity, effective rank
     calibration   whether chances come true: reliability, calibration error, Brier score, AUROC, risk and coverage
+    classification  mean per class, and mean average precision where a picture has several classes
     approximate   ann_recall_at_k
 """
 
@@ -48,6 +49,13 @@ from mmsearch.metrics.calibration import (
     reliability,
     risk_coverage,
     risk_coverage_area,
+)
+from mmsearch.metrics.classification import (
+    average_precision,
+    mean_average_precision,
+    mean_average_precision_difference,
+    mean_per_class,
+    mean_per_class_difference,
 )
 from mmsearch.metrics.figures import (
     DirectionResult,
@@ -101,6 +109,7 @@ __all__ = [
     "Vectors",
     "ann_recall_at_k",
     "auroc",
+    "average_precision",
     "average_precision_at_k",
     "brier_score",
     "calibration_error",
@@ -110,7 +119,11 @@ __all__ = [
     "hubness",
     "image_draws",
     "intervals",
+    "mean_average_precision",
+    "mean_average_precision_difference",
     "mean_difference",
+    "mean_per_class",
+    "mean_per_class_difference",
     "mean_rank",
     "median_rank",
     "ndcg_at_k",

@@ -65,11 +65,11 @@ class RiskCoverage:
 
 
 def reliability(
-    chances: Floats, relevant: Answers, image_of_sample: Ids, n_images: int, *, bins: int = BINS
+    chances: Floats, relevant: Answers, image_of_sample: Ids, n_images: int, *, bins: int = BINS, width: bool = False
 ) -> tuple[ReliabilityBin, ...]:
     """The reliability diagram: bins of about equally many samples, by rising chance; equal chances share a bin.
 
-    chances: (n,), from 0 to 1.
+    chances: (n,), from 0 to 1. width: bins of equal width instead; those without a sample are left out.
 
     >>> low, high = reliability(
     ...     np.array([0.1, 0.1, 0.9, 0.9]), np.array([False, False, True, False]), np.arange(4), 4, bins=2
@@ -78,10 +78,10 @@ def reliability(
     ((2, 0.1, 0.0), (0.9, 0.5))
     """
     _check(chances, relevant)
-    bin_of_sample = _equal_mass_bins(chances, bins)
-    width = int(bin_of_sample.max()) + 1
-    cells = image_of_sample * width + bin_of_sample
-    hits, counts = (np.bincount(cells, each, n_images * width).reshape(n_images, width) for each in (relevant, None))
+    bin_of_sample = _bins(chances, bins, width=width)
+    n_bins = int(bin_of_sample.max()) + 1
+    cells = image_of_sample * n_bins + bin_of_sample
+    hits, counts = (np.bincount(cells, each, n_images * n_bins).reshape(n_images, n_bins) for each in (relevant, None))
 
     def shares(drawn: Floats) -> Floats:
         totals = drawn @ counts
@@ -90,7 +90,7 @@ def reliability(
 
     resampled = _resample(shares, image_of_sample, n_images)
     diagram = []
-    for number in range(width):
+    for number in range(n_bins):
         inside = bin_of_sample == number
         share = Estimate(float(relevant[inside].mean()), Interval.of(resampled[:, number]))
         diagram.append(ReliabilityBin(int(inside.sum()), float(chances[inside].mean()), share))
@@ -98,9 +98,10 @@ def reliability(
 
 
 def calibration_error(
-    chances: Floats, relevant: Answers, image_of_sample: Ids, n_images: int, *, bins: int = BINS
+    chances: Floats, relevant: Answers, image_of_sample: Ids, n_images: int, *, bins: int = BINS, width: bool = False
 ) -> Estimate:
-    """The expected calibration error (Naeini, Cooper and Hauskrecht 2015) over bins of equally many samples.
+    """The expected calibration error (Naeini, Cooper and Hauskrecht 2015) over bins of equally many samples, or of
+    equal width (Guo et al. 2017, with 15 bins).
 
     The mean, weighted by samples, of how far a bin's share of relevant samples is from its mean chance. Chance alone
     makes it larger than 0 where samples are few, and each bootstrap sample a little larger still.
@@ -112,10 +113,10 @@ def calibration_error(
     0.25
     """
     _check(chances, relevant)
-    bin_of_sample = _equal_mass_bins(chances, bins)
-    width = int(bin_of_sample.max()) + 1
-    cells = image_of_sample * width + bin_of_sample
-    apart = np.bincount(cells, chances - relevant, n_images * width).reshape(n_images, width)
+    bin_of_sample = _bins(chances, bins, width=width)
+    n_bins = int(bin_of_sample.max()) + 1
+    cells = image_of_sample * n_bins + bin_of_sample
+    apart = np.bincount(cells, chances - relevant, n_images * n_bins).reshape(n_images, n_bins)
     counts = np.bincount(image_of_sample, minlength=n_images)
     return _estimate(lambda drawn: np.abs(drawn @ apart).sum(axis=1) / (drawn @ counts), image_of_sample, n_images)
 
@@ -222,6 +223,15 @@ def _tied_groups(values: Floats) -> tuple[Ids, Ids]:
     order = np.argsort(values, kind="stable")
     in_order = values[order]
     return order, np.flatnonzero(np.concatenate([in_order[1:] != in_order[:-1], [True]]))
+
+
+def _bins(chances: Floats, bins: int, *, width: bool) -> Ids:
+    """The bin of each sample, (n,): from 0, none empty. width: of equal width, the upper edge within."""
+    if not width:
+        return _equal_mass_bins(chances, bins)
+    # An edge is a whole number of bins: 0.3 * 10 must not be taken for a little more than 3.
+    _, used = np.unique(np.clip(np.ceil(np.round(chances * bins, 9)) - 1, 0, bins - 1), return_inverse=True)
+    return used.astype(np.int64)
 
 
 def _equal_mass_bins(chances: Floats, bins: int) -> Ids:

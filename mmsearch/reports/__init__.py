@@ -12,6 +12,8 @@ tabled_report  tables with words around them and pictures below: JSON, Markdown,
 probe_report   what a probe says of models, as such a report
 spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
+zeroshot_report  classification, in all of these forms
+zeroshot_plots   the same as plots
 """
 
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
@@ -25,9 +27,18 @@ from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.reports.tabled_report import TABLED_KINDS, TabledReport, write_tabled
 from mmsearch.reports.waterfall import waterfalls
+from mmsearch.reports.zeroshot_plots import zeroshot_plots
+from mmsearch.reports.zeroshot_report import (
+    ZEROSHOT_KINDS,
+    prediction_rows,
+    write_zeroshot,
+    zeroshot_markdown,
+    zeroshot_page,
+)
 
 __all__ = [
     "BUDGET_KINDS",
+    "ZEROSHOT_KINDS",
     "TABLED_KINDS",
     "TabledReport",
     "budget_markdown",
@@ -39,6 +50,7 @@ __all__ = [
     "markdown",
     "page",
     "plots",
+    "prediction_rows",
     "probe_report",
     "probe_tables",
     "query_rows",
@@ -48,4 +60,8 @@ __all__ = [
     "write_probe",
     "write_tabled",
     "write_report",
+    "write_zeroshot",
+    "zeroshot_markdown",
+    "zeroshot_page",
+    "zeroshot_plots",
 ]
