@@ -273,6 +273,8 @@ _BESIDE = {
     ("eval", "custom"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "probe", "sugarcrepe"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "zeroshot"): ["--images=classes", "--model=fake"],
+    ("eval", "lengths"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
+    ("eval", "folds"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
 }
 
 

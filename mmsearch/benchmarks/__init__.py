@@ -15,11 +15,14 @@ What a file is gets decided by looking into it, never by its name. Read are:
     Parquet               columns of image and caption, or of image and a list of captions
 
 Pictures with classes are read by `labelled_images`; what the usual data sets call their classes stands in `class_sets`.
+Without annotations the images are shards that hold captions too (`samples`). Data sets whose captions lie otherwise are
+records of `data_sets`, with a layout of `layouts`.
 """
 
-from mmsearch.benchmarks.load import load_benchmark
+from mmsearch.benchmarks.data_sets import DATA_SETS, DataSet, data_set
+from mmsearch.benchmarks.load import languages_of, load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
-from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST
+from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, official_order
 from mmsearch.benchmarks.published import (
     PublishedAccuracy,
     PublishedRow,
@@ -31,6 +34,8 @@ from mmsearch.benchmarks.published import (
 
 __all__ = [
     "Benchmark",
+    "DATA_SETS",
+    "DataSet",
     "OFFICIAL_CAPTIONS",
     "OFFICIAL_TEST",
     "Problem",
@@ -40,6 +45,9 @@ __all__ = [
     "PublishedSource",
     "find_published",
     "find_published_accuracy",
+    "data_set",
+    "languages_of",
     "load_benchmark",
+    "official_order",
     "require_published",
 ]

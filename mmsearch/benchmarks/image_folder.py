@@ -29,10 +29,12 @@ class ImageFolder:
 
     Attributes:
         place: The folder, or the archive.
+        ending: What is added to names that are no image file's.
         root: What paths are relative to: the folder, or that of the archive.
     """
 
     place: Location
+    ending: str = ""
     root: Location = field(init=False)
     _archive: str = field(init=False, default="")
     _tree: dict[str, list[str]] | None = None
@@ -56,6 +58,7 @@ class ImageFolder:
         if image.place:
             return image.place
         name = image.name.replace("\\", "/")
+        name += "" if is_image_name(name) else self.ending
         for path in (name, f"{image.folder}/{name}") if image.folder else (name,):
             relative = self._relative_path(path)
             if relative is not None and self._holds(relative):

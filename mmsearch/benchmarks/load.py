@@ -7,6 +7,7 @@ from typing import TypeAlias, get_args
 import numpy as np
 
 from mmsearch.benchmarks.annotation_files import read_annotations
+from mmsearch.benchmarks.data_sets import DataSet, data_set
 from mmsearch.benchmarks.image_folder import ImageFolder
 from mmsearch.benchmarks.image_names import is_image_name, last_part
 from mmsearch.benchmarks.model import Benchmark, Draft, Problem, ProblemKind
@@ -17,11 +18,10 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.locations import Location
 from mmsearch.sources.caption_tables import USUAL_NAMES, ColumnNames
 
-__all__ = ["load_benchmark"]
+__all__ = ["languages_of", "load_benchmark"]
 
 _Caption: TypeAlias = tuple[int, str, str]
 """Position of the image in the draft, text, the file's own id."""
-NAMES = ("flickr8k", "flickr30k", "coco", "custom")
 
 
 def load_benchmark(
@@ -34,24 +34,29 @@ def load_benchmark(
     captions_per_image: int | None = None,
     allow_missing: bool = False,
     columns: ColumnNames = USUAL_NAMES,
+    language: str | None = None,
 ) -> Benchmark:
     """The benchmark in an annotation file of any known kind, or in shards that hold images and captions.
 
-    name: "flickr8k", "flickr30k", "coco" or "custom"; it decides which official split list is looked for
-    beside the file and how large the official test split is, nothing about the format. images: a folder, an archive, or
+    name: of `DATA_SETS`; it decides which official split list is looked for beside the file, how large the official
+    test split is, and for data sets that are not a single file how their captions lie. images: a folder, an archive, or
     where there are no annotations, shards (`mmsearch.benchmarks.samples`). split: None or "all"
     for everything. captions_per_image: only the first so many of each image, None for all. allow_missing:
     leave out images of the split that have no file or no annotation; otherwise they are an error. columns:
-    what those of a table, or the keys of records, are called. Everything left out is in the benchmark's problems.
+    what those of a table, or the keys of records, are called. language: of data sets that have several; see
+    `languages_of`. Everything left out is in the benchmark's problems.
     Raises BenchmarkError where no honest benchmark can be made.
     """
-    if name not in NAMES:
-        raise BenchmarkError(f"no benchmark {name!r}: choose one of {', '.join(NAMES)}")
+    known = data_set(name)
     if captions_per_image is not None and captions_per_image < 1:
         raise BenchmarkError(f"captions per image must be at least 1, not {captions_per_image}")
-    draft, folder = _read(images, annotations, None if split == "all" else split, columns)
+    columns = known.columns if columns == USUAL_NAMES else columns
+    draft, folder = _read(known, images, annotations, None if split == "all" else split, columns, language)
     captions_place = annotations or images
-    chosen = choose_split(draft, name, captions_place, split, split_file)
+    if known.layout is not None and annotations is not None and split_file is None and split in (None, "all", "test"):
+        chosen = SplitChoice(tuple(range(len(draft.images))), None)  # its files are those of one split
+    else:
+        chosen = choose_split(draft, name, captions_place, split, split_file)
     if chosen.not_annotated and not allow_missing:
         raise BenchmarkError(_explain_not_annotated(chosen, captions_place))
     for item in chosen.not_annotated:
@@ -69,12 +74,27 @@ def load_benchmark(
     return _assemble(name, draft, chosen, captions, paths, folder.root)
 
 
+def languages_of(name: str, annotations: Location) -> tuple[str, ...]:
+    """The languages in which a data set has captions, as its files call them; none where there is no choice.
+
+    Raises BenchmarkError."""
+    layout = data_set(name).layout
+    return () if layout is None else layout.languages(annotations)
+
+
 def _read(
-    images: Location, annotations: Location | None, split: str | None, columns: ColumnNames
+    known: DataSet,
+    images: Location,
+    annotations: Location | None,
+    split: str | None,
+    columns: ColumnNames,
+    language: str | None,
 ) -> tuple[Draft, ImageFolder]:
     """The draft, and where its images are looked for."""
     if annotations is not None:
-        folder = ImageFolder(images)
+        folder = ImageFolder(images, known.ending)
+        if known.layout is not None:
+            return known.layout.read(annotations, language), folder
         return read_annotations(annotations, columns), folder
     try:
         shards = find_shards(images)
@@ -135,7 +155,7 @@ def _find_paths(
             draft.report("image_without_caption", image.name)
         elif (path := folder.find(image)) is not None:
             paths[position] = path
-        elif is_image_name(image.name):
+        elif is_image_name(image.name + folder.ending):
             missing.append(position)
         else:
             draft.report("orphan_name", f"{image.name} ({captioned[position]} captions)")
@@ -167,6 +187,7 @@ def _explain_missing(draft: Draft, missing: list[int], found_count: int, root: L
 def _report_uncaptioned(draft: Draft, paths: dict[int, str], folder: ImageFolder) -> None:
     # Against the whole file, not the split: the photos of other splits are no surprise.
     annotated = {last_part(image.name) for image in draft.images}
+    annotated |= {f"{name}{folder.ending}" for name in annotated} if folder.ending else set()
     for path in folder.list_beside(paths.values()):
         if last_part(path) not in annotated:
             draft.report("uncaptioned_file", path)

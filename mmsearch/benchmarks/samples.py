@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmsearch.benchmarks.image_names import is_image_name, last_part
+from mmsearch.benchmarks.image_names import by_numbers, is_image_name, last_part
 from mmsearch.benchmarks.text_lines import decode_lines
 from mmsearch.errors import BenchmarkError, ImageError, SourceError
 from mmsearch.locations import Location
@@ -129,7 +129,7 @@ def find_shards(place: Location) -> Shards | None:
         _require_all(place, count, names)
     if not names:
         return None
-    return Shards(place, tuple(Shard(name, _split_of(name)) for name in sorted(names, key=_by_numbers)))
+    return Shards(place, tuple(Shard(name, _split_of(name)) for name in sorted(names, key=by_numbers)))
 
 
 def read_shard(root: Location, shard: Shard) -> Iterator[Sample]:
@@ -160,11 +160,6 @@ def _split_of(name: str) -> str | None:
     if word and word[0] in known:
         return word[0]
     return next((folder for folder in reversed(folders) if folder.lower() in known), None)
-
-
-def _by_numbers(name: str) -> list[tuple[str, int]]:
-    """A key by which 10.tar comes after 9.tar."""
-    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _require_all(place: Location, count: str, names: list[str]) -> None:

@@ -12,6 +12,8 @@ cross_correction    what corrects a direction for hubs, as the stage of a search
 budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
+slices              benchmarks by language, by the length of captions, in folds
+figure_tables       tables of figures, which slices are reported as
 zeroshot            classification by class names
 zeroshot_records    its options and report
 records             options and reports
@@ -21,6 +23,7 @@ document            a report as JSON
 from mmsearch.evaluation.benchmark_run import evaluate
 from mmsearch.evaluation.budget_records import BudgetOptions, BudgetReport, BudgetStage, RecallChange
 from mmsearch.evaluation.document import to_json
+from mmsearch.evaluation.figure_tables import FigureName, FigureRow, FigureTable, TableReport, table_to_json
 from mmsearch.evaluation.galleries import evaluate_galleries
 from mmsearch.evaluation.given_vectors import evaluate_vectors
 from mmsearch.evaluation.recall_budget import evaluate_budget
@@ -37,6 +40,7 @@ from mmsearch.evaluation.records import (
     SystemResult,
     ViaIndex,
 )
+from mmsearch.evaluation.slices import LENGTHS, evaluate_folds, evaluate_languages, evaluate_lengths
 from mmsearch.evaluation.zeroshot import evaluate_zeroshot, templates_in
 from mmsearch.evaluation.zeroshot_records import (
     ClassResult,
@@ -64,9 +68,14 @@ __all__ = [
     "CorrectedDirection",
     "EvaluateOptions",
     "EvaluationReport",
+    "FigureName",
+    "FigureRow",
+    "FigureTable",
+    "LENGTHS",
     "PresenceCalibration",
     "PublishedFigure",
     "RecallChange",
+    "TableReport",
     "SystemResult",
     "ViaIndex",
     "ZeroShotCalibration",
@@ -78,9 +87,13 @@ __all__ = [
     "ZeroShotSystem",
     "evaluate",
     "evaluate_budget",
+    "evaluate_folds",
     "evaluate_galleries",
+    "evaluate_languages",
+    "evaluate_lengths",
     "evaluate_vectors",
     "evaluate_zeroshot",
+    "table_to_json",
     "templates_in",
     "to_json",
     "zeroshot_document",

@@ -36,6 +36,7 @@ __all__ = [
     "EncodedBenchmark",
     "encode_benchmark",
     "encode_images",
+    "encode_plain_texts",
     "encode_texts",
     "open_encoder",
     "require_same_images",
@@ -198,17 +199,18 @@ def encode_texts(
     truncated = 0
     for template in templates:
         filled = [template.replace("{}", text) for text in texts]
-        vectors, cut = _encode_plain_texts(encoder, filled, progress, fresh=fresh)
+        vectors, cut = encode_plain_texts(encoder, filled, progress, fresh=fresh)
         total = vectors.astype(np.float64) if total is None else total + vectors
-        truncated += cut
+        truncated += int(np.count_nonzero(cut))
     assert total is not None
     lengths = np.linalg.norm(total, axis=1, keepdims=True)
     return (total / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32), truncated
 
 
-def _encode_plain_texts(
-    encoder: Encoder, texts: Sequence[str], progress: ProgressCallback, *, fresh: bool
-) -> tuple[NDArray[np.float32], int]:
+def encode_plain_texts(
+    encoder: Encoder, texts: Sequence[str], progress: ProgressCallback, *, fresh: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(n, dim) L2-normalised, of the texts as they are; and which of them are longer than the model reads, (n,)."""
     parts = [encoder.identity.fingerprint, encoder.precision, json.dumps(list(texts))]
     path = _cache_path("texts", parts, fresh=fresh)
     lines = tuple(CaptionLine(ordinal, text, None) for ordinal, text in enumerate(texts))
@@ -221,7 +223,7 @@ def _encode_plain_texts(
         gallery = writer.gallery
     rows = sorted((row.ordinal, row_id, bool(row.truncated)) for row_id, row in gallery.all_captions())
     vectors = gallery.vectors(CAPTIONS.name, np.array([row_id for _, row_id, _ in rows]))
-    return np.asarray(vectors, np.float32), sum(cut for *_, cut in rows)
+    return np.asarray(vectors, np.float32), np.array([cut for *_, cut in rows], np.bool_)
 
 
 def _embed_into_cache(

@@ -10,6 +10,7 @@ budget_report  where recall is lost: JSON, Markdown, a page
 waterfall      the same as plots
 tabled_report  tables with words around them and pictures below: JSON, Markdown, a page, CSV
 probe_report   what a probe says of models, as such a report
+figure_table_files  tables with a row a language, a fold and the like: JSON, Markdown, CSV, LaTeX
 spreadsheets   figures as CSV and as a LaTeX table
 query_rows     every query with its hits, as JSON lines or Parquet
 zeroshot_report  classification, in all of these forms
@@ -17,6 +18,7 @@ zeroshot_plots   the same as plots
 """
 
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
+from mmsearch.reports.figure_table_files import TABLE_KINDS, figure_cells, write_table
 from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
@@ -41,10 +43,12 @@ __all__ = [
     "ZEROSHOT_KINDS",
     "TABLED_KINDS",
     "TabledReport",
+    "TABLE_KINDS",
     "budget_markdown",
     "budget_page",
     "budget_tables",
     "draw_curve",
+    "figure_cells",
     "figures_csv",
     "figures_latex",
     "markdown",
@@ -64,4 +68,5 @@ __all__ = [
     "zeroshot_markdown",
     "zeroshot_page",
     "zeroshot_plots",
+    "write_table",
 ]

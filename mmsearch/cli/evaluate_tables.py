@@ -1,0 +1,263 @@
+"""`mmsearch eval languages`, `lengths`, `folds`: benchmarks whose report is a table with several rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.evaluate_options import (
+    AllowMissing,
+    Annotations,
+    CaptionsPerImage,
+    Fresh,
+    ImageFolder,
+    Ks,
+    Models,
+    Split,
+    SplitFile,
+)
+from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
+from mmsearch.cli.progress import RESUMABLE, display
+
+if TYPE_CHECKING:
+    from mmsearch.evaluation import EvaluateOptions, TableReport
+
+__all__ = ["folds", "languages", "lengths"]
+
+TableReports = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="PLACE",
+        parser=path,
+        help="Write the table to a .json, .md, .csv or .tex (LaTeX) file, or all of that to a folder. Repeatable.",
+    ),
+]
+
+
+def languages(
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="xm3600, xtd10, xtd200, flickr30k-200, multi30k, or any other.")
+    ],
+    *,
+    images: ImageFolder,
+    annotations: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PLACE",
+            help="The folder or file of its captions; of other benchmarks a file for each language, as en=FILE. "
+            "Repeatable.",
+        ),
+    ],
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this one. Repeatable. Default: all that are there.")
+    ] = None,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
+    split: Split = "test",
+    split_file: SplitFile = None,
+    model: Models = None,
+    k: Ks = None,
+    captions_per_image: CaptionsPerImage = None,
+    allow_missing: AllowMissing = False,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure retrieval by captions in several languages: a row each, and the mean of the languages.
+
+    Images are encoded once, whatever the number of languages.
+    """
+    from mmsearch.evaluation import evaluate_languages
+
+    options = _options(
+        split, split_file, captions_per_image, k, image_column, caption_column, device, precision, allow_missing, fresh
+    )
+    files = _by_language(annotations)
+    _require(report)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_languages(
+            benchmark,
+            images=images,
+            annotations=files,
+            languages=language or (),
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    _finish(measured, report)
+
+
+def lengths(
+    benchmark: Annotated[
+        str, typer.Argument(metavar="[BENCHMARK]", help="urban1k, docci, dci, or any other.")
+    ] = "custom",
+    *,
+    images: ImageFolder,
+    annotations: Annotations = None,
+    words: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, help="A row goes to so many words. Repeatable. Default: 20, 40, 60, 100, 150.", show_default=False
+        ),
+    ] = None,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
+    split: Split = "test",
+    split_file: SplitFile = None,
+    model: Models = None,
+    k: Ks = None,
+    captions_per_image: CaptionsPerImage = None,
+    allow_missing: AllowMissing = False,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure retrieval by the length of captions, and the share of captions that is longer than the model reads."""
+    from mmsearch.evaluation import LENGTHS, evaluate_lengths
+
+    options = _options(
+        split, split_file, captions_per_image, k, image_column, caption_column, device, precision, allow_missing, fresh
+    )
+    _require(report)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_lengths(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            encoder=model,
+            lengths=words or LENGTHS,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    _finish(measured, report)
+
+
+def folds(
+    benchmark: Annotated[str, typer.Argument(metavar="[BENCHMARK]", help="coco, or any other.")] = "coco",
+    *,
+    images: ImageFolder,
+    annotations: Annotations = None,
+    number: Annotated[int, typer.Option("--folds", min=2, help="How many.")] = 5,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
+    split: Split = "test",
+    split_file: SplitFile = None,
+    model: Models = None,
+    k: Ks = None,
+    captions_per_image: CaptionsPerImage = None,
+    allow_missing: AllowMissing = False,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure retrieval in folds of the test split, each searched by itself, and their mean: COCO 1K."""
+    from mmsearch.evaluation import evaluate_folds
+
+    options = _options(
+        split, split_file, captions_per_image, k, image_column, caption_column, device, precision, allow_missing, fresh
+    )
+    _require(report)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_folds(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            encoder=model,
+            folds=number,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    _finish(measured, report)
+
+
+def _options(
+    split: str,
+    split_file: Path | None,
+    captions_per_image: int | None,
+    ks: Sequence[int] | None,
+    image_column: str | None,
+    caption_columns: Sequence[str] | None,
+    device: str,
+    precision: str,
+    allow_missing: bool,
+    fresh: bool,
+) -> "EvaluateOptions":
+    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.sources import ColumnNames
+
+    return EvaluateOptions(
+        split=split,
+        split_file=split_file,
+        captions_per_image=captions_per_image,
+        allow_missing=allow_missing,
+        ks=tuple(sorted(set(ks))) if ks else EvaluateOptions().ks,
+        device=device,
+        precision=precision,
+        fresh=fresh,
+        columns=ColumnNames(image_column, tuple(caption_columns or ())),
+    )
+
+
+def _by_language(annotations: Sequence[str]) -> str | dict[str, str]:
+    """One place, or language -> file."""
+    pairs = [text.partition("=") for text in annotations]
+    if len(pairs) == 1 and not pairs[0][1]:
+        return location(annotations[0])
+    if wrong := [text for text, (_, equals, _) in zip(annotations, pairs, strict=True) if not equals]:
+        raise typer.BadParameter(f"--annotations {wrong[0]}: of several, each names its language, as in en=FILE")
+    return {language: location(file) for language, _, file in pairs}
+
+
+def _require(report: Sequence[Path] | None) -> None:
+    from mmsearch.reports import TABLE_KINDS, require_target
+
+    for target in report or ():
+        require_target(target, TABLE_KINDS)
+
+
+def _finish(measured: "TableReport", targets: Sequence[Path] | None) -> None:
+    """Print the tables, and write the reports."""
+    from mmsearch.reports import figure_cells, write_table
+
+    print(measured.title)
+    print(f"annotations read as {measured.source}")
+    for table in measured.tables:
+        print(f"\n{table.encoder.spec} on {table.device}, {table.precision}")
+        header, rows = figure_cells(measured, table)
+        _print_cells(header, rows)
+    print(f"\n{measured.protocol}")
+    for problem in measured.problems:
+        say(f"note: {problem}")
+    for target in targets or ():
+        files = write_table(measured, target)
+        say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))
+
+
+def _print_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell; a direction stands once, above its figures."""
+    groups, names = zip(*(_in_two_lines(cell) for cell in header), strict=True)
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    starts = [sum(widths[:column]) + 2 * column for column in range(len(widths))]
+    above = ""
+    for column, group in enumerate(groups):
+        if group and group != groups[column - 1]:
+            above = f"{above:<{starts[column]}}{group}  "
+    if above:
+        print(above.rstrip())
+    for line in (names, *rows):
+        first, *others = zip(line, widths, strict=True)
+        print("  ".join([f"{first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in others)]).rstrip())
+
+
+def _in_two_lines(heading: str) -> tuple[str, str]:
+    """The direction of a figure, or "", and the rest."""
+    group, space, name = heading.rpartition(" ")
+    return (group, name) if space and "_to_" in group else ("", heading)
