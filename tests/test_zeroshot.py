@@ -1,12 +1,15 @@
 """Zero-shot classification with an encoder that knows colours."""
 
 import csv
+import io
 import json
+import secrets
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -30,6 +33,7 @@ from mmsearch.metrics import (
     mean_per_class_difference,
 )
 from mmsearch.reports.zeroshot_plots import confusion_matrix
+from tests.archives import make_tar
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
@@ -534,3 +538,134 @@ def test_of_many_classes_those_that_are_confused_are_drawn() -> None:
     expected: list[list[float]] = [[1, 0, 0, 0], [0, 1, 0, 0], [0.4, 0.1, 0.5, 0]]
     assert (rows, columns) == (["c0", "c1", "c33"], ["c0", "c1", "c33", "any other"])
     np.testing.assert_allclose(shares, np.array(expected))
+
+
+# --- shards -----------------------------------------------------------------------------------------------------------
+
+
+def _picture(tmp_path: Path, colour: str, seed: int = 0) -> bytes:
+    return write_picture(tmp_path / "drawn" / f"{colour}{seed}.png", colour, seed=seed).read_bytes()
+
+
+def _shards(tmp_path: Path, labels: list[tuple[str, str, bytes]], *, multilabel: bool = False) -> Path:
+    """As CLIP_benchmark's exporter lays a classification data set out. labels: colour, ending and content of each."""
+    root = tmp_path / "wds"
+    (root / "test").mkdir(parents=True)
+    members = [
+        (f"s{number:07d}.{ending}", data)
+        for number, (colour, kind, label) in enumerate(labels)
+        for ending, data in (("png", _picture(tmp_path, colour, number)), (kind, label))
+    ]
+    make_tar(root / "test" / "0.tar", members[:4])
+    make_tar(root / "test" / "1.tar", members[4:])
+    (root / "test" / "nshards.txt").write_text("2\n")
+    (root / "classnames.txt").write_text("green\nred\nwhite\nred\n")  # names may repeat
+    (root / "zeroshot_classification_templates.txt").write_text("all {c}\n{c} it is\n")
+    if multilabel:
+        (root / "dataset_type.txt").write_text("multilabel\n")
+    return root
+
+
+def test_webdataset_as_clip_benchmark_exports_it(tmp_path: Path, mmsearch: Command) -> None:
+    """Three of four are right: the fourth is said to be white and is green. The second red is a candidate too."""
+    labels = [("green", "cls", b"0"), ("red", "cls", b"1"), ("white", "cls", b"2"), ("green", "cls", b"2")]
+    root = _shards(tmp_path, labels)
+    report = evaluate_zeroshot(root, encoder=FakeEncoder())
+    assert (report.images, report.layout) == (4, "webdataset with classes, 2 shards")
+    assert [each.name for each in report.classes] == ["green", "red", "white", "red"]
+    assert report.templates == ("all {}", "{} it is")
+    assert _value(report, "top1") == 3 / 4
+    assert _value(report, "mean_per_class") == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert report.items.images[3] == "test/1.tar!/s0000003.png"
+    done = mmsearch("eval", "zeroshot", "--images", root / "test" / "0.tar", "--report", tmp_path / "p.jsonl")
+    assert (done.code, "numbers without names" in done.err) == (1, True)  # the names stand beside the folder of shards
+    (tmp_path / "n.txt").write_text("green\nred\n")
+    done = mmsearch("eval", "zeroshot", "--images", root / "test" / "0.tar", "--classes", tmp_path / "n.txt")
+    assert done.code == 0, done.err
+    assert "zero-shot: 2 images, 2 classes" in done.out
+
+
+def test_webdataset_with_several_classes_a_picture(tmp_path: Path) -> None:
+    """CLIP_benchmark writes 1 or 0 of each class as an array. All rank well but white, whose only picture is green."""
+
+    def array(*flags: int) -> bytes:
+        buffer = io.BytesIO()
+        np.save(buffer, np.array(flags))
+        return buffer.getvalue()
+
+    labels = [("green", "npy", array(1, 0, 0, 0)), ("red", "npy", array(0, 1, 0, 0))]
+    root = _shards(
+        tmp_path, [*labels, ("white", "npy", array(0, 0, 0, 0)), ("green", "npy", array(1, 0, 1, 0))], multilabel=True
+    )
+    report = evaluate_zeroshot(root, encoder=FakeEncoder())
+    found = report.systems[0].classes
+    assert [each.images for each in found] == [2, 1, 1, 0]
+    assert [each.average_precision for each in found][:2] == [1.0, 1.0]
+    assert found[2].average_precision in (1 / 2, 1 / 3, 1 / 4)  # the one without a class is white, and stands first
+    assert report.systems[0].evidence.ranks[2] == 0  # it has no class
+    (root / "test" / "1.tar").unlink()
+    with pytest.raises(BenchmarkError, match="1 of the 2 shards"):
+        evaluate_zeroshot(root, encoder=FakeEncoder())
+
+
+def _table(folder: Path, images: list[bytes], labels: list[Any], feature: dict[str, Any] | None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": [{"bytes": image, "path": None} for image in images], "label": labels})
+    if feature is not None:
+        info = json.dumps({"info": {"features": {"image": {"_type": "Image"}, "label": feature}}})
+        table = table.replace_schema_metadata({"huggingface": info})
+    pq.write_table(table, folder / "validation-00000-of-00001.parquet")
+    return folder
+
+
+def test_parquet_as_hugging_face_writes_it(tmp_path: Path) -> None:
+    """A number with its names in the schema, of one class or of a list of them; or a text."""
+    images = [_picture(tmp_path, colour) for colour in ("red", "green", "red")]
+    names = {"names": ["green", "red"], "_type": "ClassLabel"}
+    options = ZeroShotOptions(split="val", templates=("{}",))
+    report = evaluate_zeroshot(_table(tmp_path / "a", images, [1, 0, 0], names), encoder=FakeEncoder(), options=options)
+    assert [each.name for each in report.classes] == ["green", "red"]
+    assert _value(report, "top1") == pytest.approx(2 / 3)
+    listed = {"feature": names, "_type": "List"}
+    report = evaluate_zeroshot(
+        _table(tmp_path / "b", images, [[1], [0], [0, 1]], listed), encoder=FakeEncoder(), options=options
+    )
+    assert report.multilabel
+    assert [each.images for each in report.systems[0].classes] == [2, 2]
+    report = evaluate_zeroshot(
+        _table(tmp_path / "c", images, ["red", "green", "red"], None), encoder=FakeEncoder(), options=options
+    )
+    assert _value(report, "top1") == 1.0
+    with pytest.raises(
+        BenchmarkError, match="no pictures of the split test in its shards; the splits there: validation"
+    ):
+        evaluate_zeroshot(tmp_path / "c", encoder=FakeEncoder())
+    with pytest.raises(BenchmarkError, match=r"looked for kind.*stands label.*--label-column"):
+        evaluate_zeroshot(
+            tmp_path / "c", encoder=FakeEncoder(), options=ZeroShotOptions(split="val", label_column="kind")
+        )
+    _table(tmp_path / "c", images, [1, -1, 0], names)
+    with pytest.raises(BenchmarkError, match="were not given out"):
+        evaluate_zeroshot(tmp_path / "c", encoder=FakeEncoder(), options=options)
+
+
+def test_numbers_of_shards_are_the_classes_of_the_data_set(tmp_path: Path) -> None:
+    """By name where all of these are the data set's, in whatever order; else by number, which is said."""
+    images = [_picture(tmp_path, colour) for colour in ("red", "green")]
+    cifar = list(load_class_set("cifar10").names)
+    options = ZeroShotOptions(split="all", templates=("{}",))
+
+    def counts(names: list[str]) -> tuple[list[int], list[str]]:
+        feature = {"names": names, "_type": "ClassLabel"}
+        place = _table(tmp_path / secrets.token_hex(4), images, [0, 1], feature)
+        report = evaluate_zeroshot(place, benchmark="cifar10", encoder=FakeEncoder(), options=options)
+        return [each.images for each in report.systems[0].classes], list(report.problems)
+
+    found, problems = counts(cifar[::-1])
+    assert found == [0] * 8 + [1, 1]
+    assert not any("in the order of" in problem for problem in problems)
+    found, problems = counts([f"synset {number}" for number in range(10)])
+    assert found == [1, 1] + [0] * 8
+    assert any("classes are numbers, taken in the order of CIFAR-10" in problem for problem in problems)
+    with pytest.raises(BenchmarkError, match="3 classes, and CIFAR-10 has 10: another data set"):
+        counts(["a", "b", "c"])

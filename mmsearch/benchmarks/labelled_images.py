@@ -1,58 +1,24 @@
-"""Pictures with their classes, as people have them: a folder for each class, a table of labels, VOC's lists."""
+"""Pictures with their classes, as people have them: a folder for each class, a table, VOC's lists, shards."""
 
 import csv
 import io
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.benchmarks.class_sets import ClassFinder, ClassSet
 from mmsearch.benchmarks.image_names import is_image_name
+from mmsearch.benchmarks.model import LabelledImage, LabelledImages
+from mmsearch.benchmarks.samples import find_shards
+from mmsearch.benchmarks.shard_labels import read_labelled_shards
 from mmsearch.errors import BenchmarkError
-from mmsearch.locations import expanded
+from mmsearch.locations import Location, Url, expanded, located
 from mmsearch.stores import read_lines
 
-__all__ = ["LabelledImage", "LabelledImages", "assign_classes", "read_labelled_images"]
+__all__ = ["assign_classes", "read_labelled_images"]
 
 _VOC_LISTS = Path("ImageSets") / "Main"
 _VOC_IMAGES = "JPEGImages"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """A picture and what it shows.
-
-    Attributes:
-        name: POSIX path relative to the folder.
-        classes: What the layout calls them: folders, labels. None where it is known to show none.
-        unjudged: Classes of which nobody says whether it shows them ("difficult" in VOC).
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    unjudged: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImages:
-    """Pictures with their classes.
-
-    Attributes:
-        folder: Where names begin.
-        layout: What was read, for people.
-        images: In the order of the layout.
-        labels: All classes that the layout has, those without pictures too; sorted.
-        multilabel: Whether the layout is of pictures with any number of classes.
-        problems: For people.
-    """
-
-    folder: Path
-    layout: str
-    images: tuple[LabelledImage, ...]
-    labels: tuple[str, ...]
-    multilabel: bool = False
-    problems: tuple[str, ...] = ()
 
 
 def read_labelled_images(
@@ -60,22 +26,41 @@ def read_labelled_images(
     *,
     labels: str | os.PathLike[str] | None = None,
     split: str = "test",
+    label_column: str | None = None,
     nested: bool = False,
 ) -> LabelledImages:
     """The pictures of a folder with their classes.
 
-    labels: a table of picture and class; without it the layout is looked for: VOC's lists (`ImageSets/Main`), else a
-    folder for each class. split: of VOC's lists. nested: a class is the whole path of the folder that a picture is in,
-    not the first of its folders. Raises BenchmarkError.
+    labels: a table of picture and class; without it the layout is looked for: VOC's lists (`ImageSets/Main`), a folder
+    for each class, else shards, which may lie in an object store or be a single file. split: of VOC's lists and of
+    shards; all for everything. label_column: what holds the class in shards. nested: a class is the whole path of the
+    folder that a picture is in, not the first of its folders. Raises BenchmarkError.
     """
-    root = Path(os.path.abspath(expanded(folder)))  # noqa: PTH100 - resolve() would follow links
-    if not root.is_dir():
-        raise BenchmarkError(f"images: {root} {'is not a folder' if root.exists() else 'does not exist'}")
+    place = located(folder)
+    if isinstance(place, Url) or not place.is_dir():
+        if not isinstance(place, Url) and not place.exists():
+            raise BenchmarkError(f"images: {place} does not exist")
+        return _read_shards(place, split, label_column)
+    root = Path(os.path.abspath(place))  # noqa: PTH100 - resolve() would follow links
     if labels is not None:
         return _read_table(root, Path(os.path.abspath(expanded(labels))))  # noqa: PTH100
     if (root / _VOC_LISTS).is_dir():
         return _read_voc(root, split)
-    return _read_folders(root, nested=nested)
+    read = _read_folders(root, nested=nested)
+    return read if read.images else _read_shards(root, split, label_column)
+
+
+def _read_shards(place: Location, split: str, label_column: str | None) -> LabelledImages:
+    try:
+        shards = find_shards(place)
+    except OSError as error:
+        raise BenchmarkError(f"images: {place} cannot be read: {error.strerror or error}") from error
+    if shards is None:
+        raise BenchmarkError(
+            f"images: {place} has 0 folders with pictures, and no shards; zero-shot classification takes a folder for "
+            "each class, at least two, or a table of labels: --labels"
+        )
+    return read_labelled_shards(shards, None if split == "all" else split, label_column)
 
 
 def _read_folders(root: Path, *, nested: bool) -> LabelledImages:
@@ -92,10 +77,10 @@ def _read_folders(root: Path, *, nested: bool) -> LabelledImages:
         ]
         images += [LabelledImage(name, (name.rpartition("/")[0] if nested else folder,)) for name in sorted(names)]
         labels.update({image.classes[0] for image in images[-len(names) :]} if names else {folder})
-    if (filled := len({image.name.partition("/")[0] for image in images})) < 2 and not (nested and images):
+    if images and not nested and len({image.classes for image in images}) < 2:
         raise BenchmarkError(
-            f"images: {root} has {filled} folders with pictures; zero-shot classification takes a folder for each "
-            "class, at least two, or a table of labels: --labels"
+            f"images: {root} has 1 folder with pictures; zero-shot classification takes a folder for each class, at "
+            "least two, or a table of labels: --labels"
         )
     return LabelledImages(root, "a folder for each class", tuple(images), tuple(sorted(labels)))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mmsearch.locations import Location
 from mmsearch.names import shown
 
-__all__ = ["Benchmark", "Draft", "DraftImage", "Problem", "ProblemKind"]
+__all__ = ["Benchmark", "Draft", "DraftImage", "LabelledImage", "LabelledImages", "Problem", "ProblemKind"]
 
 ProblemKind: TypeAlias = Literal[
     "malformed_row",
@@ -187,3 +187,43 @@ class Draft:
             if key:
                 self.caption_keys[len(self.captions)] = key
             self.captions.append((image, text))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """A picture and what it shows.
+
+    Attributes:
+        name: POSIX path relative to the folder.
+        classes: What the layout calls them: folders, labels. None where it is known to show none.
+        unjudged: Classes of which nobody says whether it shows them ("difficult" in VOC).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    unjudged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """Pictures with their classes.
+
+    Attributes:
+        folder: Where names begin.
+        layout: What was read, for people.
+        images: In the order of the layout.
+        labels: All classes that the layout has, those without pictures too; in its order.
+        multilabel: Whether the layout is of pictures with any number of classes.
+        numbered: Whether labels are numbers from 0, of shards.
+        names: Of each of these, where the layout names them.
+        templates: Those that the layout brings along.
+    """
+
+    folder: Location
+    layout: str
+    images: tuple[LabelledImage, ...]
+    labels: tuple[str, ...]
+    multilabel: bool = False
+    numbered: bool = False
+    names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()

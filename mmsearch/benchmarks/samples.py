@@ -9,11 +9,14 @@ caption a line, `.cls` with the number of a class), any other webdataset, and th
 (`data/test-00000-of-00001.parquet`, `default/test/0000.parquet`), on a disk or in an object store.
 """
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from mmsearch.benchmarks.image_names import by_numbers, is_image_name, last_part
 from mmsearch.benchmarks.text_lines import decode_lines
@@ -93,8 +96,8 @@ class Sample:
         where: For messages.
         split: Of the shard, or of a column called split.
         fields: By names in lower case. Of webdataset by the ending: "txt" and "caption" as lists of lines that are not
-            blank, "json" as what it holds, "cls" as an int where it is one, other small files as text. Of Parquet the
-            columns that hold neither bytes nor vectors.
+            blank, "json" as what it holds, "cls" as an int where it is one, "npy" as a list, other small files as text.
+            Of Parquet the columns that hold neither bytes nor vectors.
     """
 
     image: str
@@ -209,6 +212,8 @@ def _field_value(ending: str, member: Member) -> Any:
         data = file.stream.read()
     if ending in ("txt", "caption"):
         return decode_lines(data)
+    if ending == "npy":
+        return _array(data, member)
     text = data.decode("utf-8", "replace").strip()
     if ending.endswith("json"):
         try:
@@ -216,6 +221,14 @@ def _field_value(ending: str, member: Member) -> Any:
         except (ValueError, RecursionError):
             raise BenchmarkError(f"{member.path}: not JSON") from None
     return int(text) if ending == "cls" and re.fullmatch(r"-?\d{1,18}", text) else text
+
+
+def _array(data: bytes, member: Member) -> list[Any]:
+    try:
+        values: list[Any] = np.atleast_1d(np.load(io.BytesIO(data), allow_pickle=False)).tolist()
+    except (ValueError, OSError, EOFError):
+        raise BenchmarkError(f"{member.path}: not an array of NumPy") from None
+    return values
 
 
 def _read_table(place: Location, shard: Shard) -> Iterator[Sample]:

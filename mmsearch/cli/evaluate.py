@@ -235,9 +235,12 @@ def zeroshot(
     ] = "custom",
     *,
     images: Annotated[
-        Path,
+        str,
         typer.Option(
-            metavar="DIR", parser=path, help="A folder with a folder of pictures for each class, or VOC's own layout."
+            metavar="PLACE",
+            parser=location,
+            help="A folder with a folder of pictures for each class; VOC's own layout; or webdataset and Parquet "
+            "shards, here or in an object store.",
         ),
     ],
     labels: Annotated[
@@ -249,7 +252,11 @@ def zeroshot(
             "several classes.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which of VOC's lists.")] = "test",
+    split: Annotated[str, typer.Option(help="Which of VOC's lists, or of the shards; all for everything.")] = "test",
+    label_column: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="What holds the class in shards. Default: label, cls and the like."),
+    ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -294,6 +301,7 @@ def zeroshot(
     options = ZeroShotOptions(
         labels=labels,
         split=split,
+        label_column=label_column,
         classes=classes,
         templates=(*(templates_in(templates) if templates else ()), *(template or ())),
         allow_missing=allow_missing,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.benchmarks.class_sets import ClassFinder, ClassSet, load_class_set
-from mmsearch.benchmarks.labelled_images import LabelledImage, LabelledImages, assign_classes, read_labelled_images
+from mmsearch.benchmarks.labelled_images import assign_classes, read_labelled_images
+from mmsearch.benchmarks.model import LabelledImage, LabelledImages
 from mmsearch.encoders import Encoder
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
@@ -34,6 +35,7 @@ from mmsearch.evaluation.zeroshot_records import (
     ZeroShotSystem,
 )
 from mmsearch.exact import scores_of_record
+from mmsearch.locations import Location
 from mmsearch.metrics import (
     Difference,
     Estimate,
@@ -148,7 +150,7 @@ class _Task:
         images: name -> what it shows, in the order of the layout.
     """
 
-    folder: Path
+    folder: Location
     known: ClassSet | None
     title: str
     layout: str
@@ -163,11 +165,19 @@ class _Task:
 
 def _read_task(images: str | os.PathLike[str], benchmark: str, options: ZeroShotOptions) -> _Task:
     known = None if benchmark == "custom" else load_class_set(benchmark)
-    read = read_labelled_images(images, labels=options.labels, split=options.split, nested=known is not None)
-    templates = templates_named(options.templates or (known.templates if known else DEFAULT_TEMPLATES))
+    read = read_labelled_images(
+        images,
+        labels=options.labels,
+        split=options.split,
+        label_column=options.label_column,
+        nested=known is not None,
+    )
+    templates = templates_named(
+        options.templates or (known.templates if known else read.templates or DEFAULT_TEMPLATES)
+    )
     if not templates:
         raise BenchmarkError("no template: '{}' stands for the bare name")
-    problems = list(read.problems)
+    problems: list[str] = []
     if known is not None:
         index_of, found = _find_classes(read, known, problems)
         labels = [folder or name for folder, name in zip(known.folders, known.names, strict=True)]
@@ -214,6 +224,8 @@ def _find_classes(
 ) -> tuple[dict[str, int], Sequence[LabelledImage]]:
     """label -> index of the class in the data set, and the pictures of its classes."""
     used = {label for image in read.images for label in (*image.classes, *image.unjudged)}
+    if read.numbered:
+        return _find_numbers(read, known, problems), read.images
     finder = ClassFinder(known, read.labels)
     index_of, others = assign_classes(finder, sorted(used), known)
     if finder.guessed:
@@ -227,12 +239,39 @@ def _find_classes(
     return index_of, [image for image in read.images if not left_out & {*image.classes, *image.unjudged}]
 
 
+def _find_numbers(read: LabelledImages, known: ClassSet, problems: list[str]) -> dict[str, int]:
+    """The index of the class that each number of a layout is, which counts from 0: by its name where the layout names
+    all of them as the data set does, else by the number itself."""
+    try:
+        finder = ClassFinder(known, read.names)
+        named = {label: finder.find(name) for label, name in zip(read.labels, read.names, strict=False)}
+    except BenchmarkError:  # a name that several classes have
+        named = {}
+    by_name = {label: index for label, index in named.items() if index is not None}
+    if len(by_name) == len(read.labels) == len(set(by_name.values())):
+        return by_name
+    if len(read.labels) > len(known) or (read.names and len(read.names) != len(known)):
+        raise BenchmarkError(
+            f"images: {len(read.labels):,} classes, and {known.title} has {len(known):,}: another data set? Without "
+            "its name the classes are those of the layout"
+        )
+    problems.append(f"classes are numbers, taken in the order of {known.title}; its names and templates are used")
+    return {label: int(label) for label in read.labels}
+
+
 def _own_classes(
     read: LabelledImages, file: Path | None, problems: list[str]
 ) -> tuple[dict[str, int], list[str], list[str]]:
     """label -> index, and the label and the name of each class. A folder without pictures is a class where the file
     names it."""
     counts = Counter(label for image in read.images for label in (*image.classes, *image.unjudged))
+    if read.names and file is None:
+        return {label: index for index, label in enumerate(read.labels)}, list(read.labels), list(read.names)
+    if read.numbered and file is None:
+        raise BenchmarkError(
+            f"images: {read.layout}, whose {len(read.labels):,} classes are numbers without names: name the data set, "
+            "or give --classes with a name a line"
+        )
     name_of = _read_class_names({label: counts[label] for label in read.labels}, file)
     without_class = [label for label in read.labels if label not in name_of]
     if without_class:

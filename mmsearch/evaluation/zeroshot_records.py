@@ -49,7 +49,8 @@ class ZeroShotOptions:
 
     Attributes:
         labels: A table of picture and class; None: the layout of the folder says it.
-        split: Of VOC's lists.
+        split: Of VOC's lists and of shards; all for everything.
+        label_column: What holds the class in shards, where it is not called label, cls or the like.
         classes: A file of class names, a line each in the order of the sorted folders, or FOLDER<TAB>NAME; by default
             those of the data set, or the folders' names with spaces for _ and -.
         templates: Texts with a {} for the name, or names of sets; none: those of the data set, else "a photo of a {}.".
@@ -60,6 +61,7 @@ class ZeroShotOptions:
 
     labels: Path | None = None
     split: str = "test"
+    label_column: str | None = None
     classes: Path | None = None
     templates: tuple[str, ...] = ()
     allow_missing: bool = False

@@ -1,5 +1,6 @@
 """Parquet tables of other people: image bytes, row by row, and columns of paths and captions."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ __all__ = [
     "PATH_COLUMNS",
     "ImageRows",
     "Unreadable",
+    "class_names",
     "column_names",
     "columns",
     "image_rows",
@@ -243,3 +245,27 @@ def _holds_bytes_or_numbers(arrow_type: Any) -> bool:
     if types.is_struct(arrow_type):
         return any(_holds_bytes_or_numbers(field.type) for field in arrow_type)
     return bool(types.is_binary(arrow_type) or types.is_large_binary(arrow_type) or types.is_binary_view(arrow_type))
+
+
+def class_names(location: str) -> dict[str, tuple[str, ...]]:
+    """The names of the numbers in columns of classes, by column in lower case, as Hugging Face datasets writes them
+    into the schema: a `ClassLabel`, or a list of them. Raises Unreadable, OSError."""
+    with _open(location) as file:
+        metadata = file.schema_arrow.metadata or {}
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        found = {column.lower(): _names_of_feature(feature) for column, feature in features.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return {}
+    return {column: names for column, names in found.items() if names}
+
+
+def _names_of_feature(feature: Any) -> tuple[str, ...]:
+    while isinstance(feature, (dict, list)) and feature:
+        if isinstance(feature, list):
+            feature = feature[0]
+        elif feature.get("_type") == "ClassLabel":
+            return tuple(map(str, feature.get("names") or ()))
+        else:
+            feature = feature.get("feature")
+    return ()
