@@ -669,3 +669,11 @@ def test_numbers_of_shards_are_the_classes_of_the_data_set(tmp_path: Path) -> No
     assert any("classes are numbers, taken in the order of CIFAR-10" in problem for problem in problems)
     with pytest.raises(BenchmarkError, match="3 classes, and CIFAR-10 has 10: another data set"):
         counts(["a", "b", "c"])
+
+
+def test_a_place_that_cannot_be_looked_at_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="cannot be read: File name too long"):
+        evaluate_zeroshot(tmp_path / ("x" * 300), encoder=FakeEncoder())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchmarkError, match="0 folders with pictures, and no shards"):
+        evaluate_zeroshot(tmp_path / "empty", encoder=FakeEncoder())

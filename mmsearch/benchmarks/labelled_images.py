@@ -37,6 +37,15 @@ def read_labelled_images(
     folder that a picture is in, not the first of its folders. Raises BenchmarkError.
     """
     place = located(folder)
+    try:
+        return _read_place(place, labels, split, label_column, nested=nested)
+    except OSError as error:
+        raise BenchmarkError(f"images: {place} cannot be read: {error.strerror or error}") from error
+
+
+def _read_place(
+    place: Location, labels: str | os.PathLike[str] | None, split: str, label_column: str | None, *, nested: bool
+) -> LabelledImages:
     if isinstance(place, Url) or not place.is_dir():
         if not isinstance(place, Url) and not place.exists():
             raise BenchmarkError(f"images: {place} does not exist")
@@ -51,10 +60,7 @@ def read_labelled_images(
 
 
 def _read_shards(place: Location, split: str, label_column: str | None) -> LabelledImages:
-    try:
-        shards = find_shards(place)
-    except OSError as error:
-        raise BenchmarkError(f"images: {place} cannot be read: {error.strerror or error}") from error
+    shards = find_shards(place)
     if shards is None:
         raise BenchmarkError(
             f"images: {place} has 0 folders with pictures, and no shards; zero-shot classification takes a folder for "
