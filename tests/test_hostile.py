@@ -274,6 +274,9 @@ _BESIDE = {
     ("eval", "probe", "sugarcrepe"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "zeroshot"): ["--images=classes", "--model=fake"],
     ("eval", "lengths"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
+    ("eval", "positives"): [
+        *("--annotations=captions.csv", "--images=photos", "--model=fake", "--positives=photos"),
+    ],
     ("eval", "folds"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
 }
 

@@ -23,6 +23,7 @@ from mmsearch.benchmarks.data_sets import DATA_SETS, DataSet, data_set
 from mmsearch.benchmarks.load import languages_of, load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
 from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, official_order
+from mmsearch.benchmarks.positives import CXC_POSITIVE, Positives, find_positives, image_number
 from mmsearch.benchmarks.published import (
     PublishedAccuracy,
     PublishedRow,
@@ -34,18 +35,22 @@ from mmsearch.benchmarks.published import (
 
 __all__ = [
     "Benchmark",
+    "CXC_POSITIVE",
     "DATA_SETS",
     "DataSet",
     "OFFICIAL_CAPTIONS",
     "OFFICIAL_TEST",
+    "Positives",
     "Problem",
     "ProblemKind",
     "PublishedAccuracy",
     "PublishedRow",
     "PublishedSource",
+    "find_positives",
     "find_published",
     "find_published_accuracy",
     "data_set",
+    "image_number",
     "languages_of",
     "load_benchmark",
     "official_order",

@@ -1,4 +1,4 @@
-"""`mmsearch eval languages`, `lengths`, `folds`: benchmarks whose report is a table with several rows."""
+"""`mmsearch eval languages`, `lengths`, `folds`, `positives`: benchmarks whose report is a table with several rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from mmsearch.cli.progress import RESUMABLE, display
 if TYPE_CHECKING:
     from mmsearch.evaluation import EvaluateOptions, TableReport
 
-__all__ = ["folds", "languages", "lengths"]
+__all__ = ["folds", "languages", "lengths", "positives"]
 
 TableReports = Annotated[
     list[Path] | None,
@@ -171,6 +171,49 @@ def folds(
             annotations=annotations,
             encoder=model,
             folds=number,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    _finish(measured, report)
+
+
+def positives(
+    benchmark: Annotated[str, typer.Argument(metavar="[BENCHMARK]", help="coco, or any other with ids.")] = "coco",
+    *,
+    images: ImageFolder,
+    annotations: Annotations = None,
+    positives: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            parser=location,
+            help="The folder with eccv_caption_to_image.json and its kin, or CxC's sits_test.csv.",
+        ),
+    ],
+    split: Split = "test",
+    split_file: SplitFile = None,
+    model: Models = None,
+    k: Ks = None,
+    captions_per_image: CaptionsPerImage = None,
+    allow_missing: AllowMissing = False,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure retrieval on COCO by extended positives: ECCV Caption and CxC, with R-precision and mAP@R."""
+    from mmsearch.evaluation import evaluate_positives
+
+    options = _options(split, split_file, captions_per_image, k, None, None, device, precision, allow_missing, fresh)
+    _require(report)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_positives(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            positives=positives,
+            encoder=model,
             options=options,
             progress=shown.progress,
             announce=shown.announce,

@@ -25,7 +25,17 @@ from mmsearch.locations import Location, located
 from mmsearch.metrics import Direction, Ids, Relevance, Vectors, rank_both, resampled_means
 from mmsearch.progress import ProgressCallback, quiet
 
-__all__ = ["EncodedPairs", "encode_pairs", "evaluate_folds", "evaluate_languages", "evaluate_lengths", "tables_of"]
+__all__ = [
+    "LENGTHS",
+    "EncodedPairs",
+    "encode_pairs",
+    "evaluate_folds",
+    "evaluate_languages",
+    "evaluate_lengths",
+    "load_single",
+    "tables_of",
+    "title_of",
+]
 
 _Path = str | os.PathLike[str]
 
@@ -158,7 +168,7 @@ def evaluate_lengths(
     edges = sorted(set(lengths))
     if not edges or edges[0] < 1:
         raise BenchmarkError("lengths must be numbers of words, from 1")
-    loaded = _load(benchmark, located(images), annotations, options)
+    loaded = load_single(benchmark, located(images), annotations, options)
 
     def rows(opened: Encoder) -> Iterator[FigureRow]:
         pairs = encode_pairs(loaded, opened, options, progress)
@@ -174,7 +184,7 @@ def evaluate_lengths(
                 yield _row_of(name, pairs, options.ks, captions, asking)
 
     return tables_of(
-        *(benchmark, _title(loaded), "words", loaded.source, _BY_LENGTH),
+        *(benchmark, title_of(loaded), "words", loaded.source, _BY_LENGTH),
         *(encoder, options, rows, announce),
         problems=[str(problem) for problem in loaded.problems],
     )
@@ -197,7 +207,7 @@ def evaluate_folds(
     benchmarks are cut in the order of their annotations. Raises BenchmarkError, EncoderError, GalleryBusy, StoreError.
     """
     options = options or EvaluateOptions()
-    loaded = _load(benchmark, located(images), annotations, options)
+    loaded = load_single(benchmark, located(images), annotations, options)
     if not 2 <= folds <= len(loaded.images):
         raise BenchmarkError(f"{folds} folds of {len(loaded.images):,} images: there must be 2 to one an image")
 
@@ -212,7 +222,7 @@ def evaluate_folds(
         yield _row_of("all images", pairs, options.ks)
 
     return tables_of(
-        *(benchmark, f"{_title(loaded)}; {folds} folds", "fold", loaded.source, _BY_FOLD),
+        *(benchmark, f"{title_of(loaded)}; {folds} folds", "fold", loaded.source, _BY_FOLD),
         *(encoder, options, rows, announce),
         problems=[str(problem) for problem in loaded.problems],
     )
@@ -252,7 +262,8 @@ def tables_of(
     )
 
 
-def _load(benchmark: str, images: Location, annotations: _Path | None, options: EvaluateOptions) -> Benchmark:
+def load_single(benchmark: str, images: Location, annotations: _Path | None, options: EvaluateOptions) -> Benchmark:
+    """A benchmark with captions in one language. Raises BenchmarkError."""
     if data_set(benchmark).languages:
         raise BenchmarkError(f"{benchmark} has captions in several languages: mmsearch eval languages {benchmark}")
     return _load_one(benchmark, images, None if annotations is None else located(annotations), options, None)
@@ -315,7 +326,8 @@ def _named_problems(loaded: Mapping[str, Benchmark]) -> list[str]:
     ]
 
 
-def _title(loaded: Benchmark) -> str:
+def title_of(loaded: Benchmark) -> str:
+    """What was evaluated, with its counts."""
     split = f", split {loaded.split}" if loaded.split else ""
     return f"{loaded.name}{split}: {len(loaded.images):,} images, {len(loaded.captions):,} captions"
 

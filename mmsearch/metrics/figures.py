@@ -14,10 +14,12 @@ from mmsearch.metrics.uncertainty import Interval, wilson_interval
 __all__ = [
     "DirectionResult",
     "average_precision_at_k",
+    "average_precision_at_r",
     "mean_rank",
     "median_rank",
     "ndcg_at_k",
     "per_query",
+    "r_precisions",
     "recall_at_k",
     "relevant_recall_at_k",
     "summarize",
@@ -184,6 +186,32 @@ def average_precision_at_k(hit_positions: NDArray[np.integer[Any]], relevant: Re
     return averages
 
 
+def average_precision_at_r(hit_positions: NDArray[np.integer[Any]], relevant: Relevance) -> Figures:
+    """The average precision of each query, cut at R, the number of items relevant to it: (n_queries,). Their mean is
+    mAP@R (Musgrave et al. 2020, as ECCV Caption has it; Chun et al. 2022).
+
+    hit_positions: as for `relevant_recall_at_k`, at least R of each query.
+
+    >>> average_precision_at_r(np.array([[7, 2, 3], [1, 0, 5]]), Relevance.lists([[2, 3], [1]])).tolist()
+    [0.25, 1.0]
+    """
+    hits = _hits_within_r(hit_positions, relevant)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    averages: Figures = np.sum(precision * hits, axis=1) / relevant.counts
+    return averages
+
+
+def r_precisions(hit_positions: NDArray[np.integer[Any]], relevant: Relevance) -> Figures:
+    """R-precision of each query: the share of its R best hits that are relevant, where R is the number of items
+    relevant to it: (n_queries,). hit_positions: as for `average_precision_at_r`.
+
+    >>> r_precisions(np.array([[7, 2, 3], [1, 0, 5]]), Relevance.lists([[2, 3], [1]])).tolist()
+    [0.5, 1.0]
+    """
+    shares: Figures = np.count_nonzero(_hits_within_r(hit_positions, relevant), axis=1) / relevant.counts
+    return shares
+
+
 def ndcg_at_k(hit_positions: NDArray[np.integer[Any]], relevant: Relevance, k: int) -> Figures:
     """The normalised discounted cumulative gain of each query: (n_queries,). Their mean is nDCG@k.
 
@@ -206,6 +234,13 @@ def _hits_are_relevant(hit_positions: NDArray[np.integer[Any]], relevant: Releva
     if hit_positions.ndim != 2 or len(hit_positions) != len(relevant):
         raise ValueError(f"hits of shape {hit_positions.shape} for {len(relevant)} queries")
     return relevant.are_relevant(np.arange(len(relevant))[:, None], hit_positions[:, :k].astype(np.int64))
+
+
+def _hits_within_r(hit_positions: NDArray[np.integer[Any]], relevant: Relevance) -> NDArray[np.bool_]:
+    """Which hits are relevant to their query and among its R best, (n_queries, the largest R)."""
+    most = int(relevant.counts.max())
+    hits = _hits_are_relevant(hit_positions, relevant, most)
+    return hits & (np.arange(hits.shape[1]) < relevant.counts[:, None])
 
 
 def _check_k(k: int) -> None:
