@@ -80,7 +80,7 @@ def test_qrels_with_several_relevant_and_none_agree_with_ir_measures_through_the
         theirs = ir_measures.calc_aggregate(
             [ir_measures.parse_measure(name) for name in names.values()],
             trec_qrels(tmp_path / "out" / f"{direction}.qrels"),
-            trec_run(tmp_path / "out" / f"{direction}.run"),
+            trec_run(next((tmp_path / "out").glob(f"{direction}.*.run"))),
         )
         for ours, name in names.items():
             expected = theirs[ir_measures.parse_measure(name)]

@@ -403,7 +403,7 @@ def test_a_report_folder_holds_a_page_with_pictures_and_plots(benchmark: tuple[P
     runs = {f"{d}.{system}.run" for d in ("text_to_image", "image_to_text") for system in systems}
     assert names == {
         *(f"report.{kind}" for kind in ("json", "md", "html")), *(f"plots/{name}.svg" for name in plots), *runs,
-        "figures.csv", "figures.tex", "queries.parquet",
+        "figures.csv", "figures.tex", "queries.parquet", "queries.wide.parquet", "disagreements.html",
         "text_to_image.qrels", "image_to_text.qrels",
     }  # fmt: skip
     for name in plots:

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from mmsearch import images
 from mmsearch.images import decode, draw_jpeg, make_thumbnail
 from mmsearch.images.showing import to_srgb
-from mmsearch.reports.report_page import _thumbnail_uri
+from mmsearch.reports.pictures import thumbnail_uri
 from tests.conftest import Command
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -106,7 +106,7 @@ def test_every_place_that_shows_pictures_shows_them_so(tmp_path: Path, mmsearch:
     uris = [*re.findall(r"data:image/jpeg;base64,([\w+/=]+)", html.read_text()), ""]
     places["page"] = Image.open(io.BytesIO(base64.b64decode(uris[0])))
     places["sheet"] = Image.open(sheet).crop((60, 100, 140, 160))
-    uri = _thumbnail_uri(str(photo))
+    uri = thumbnail_uri(str(photo))
     places["report"] = Image.open(io.BytesIO(base64.b64decode((uri or ",").split(",")[1])))
     for place, image in places.items():
         assert np.abs(middle(image) - (10, 250, 10)).max() <= 12, place

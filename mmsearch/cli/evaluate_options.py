@@ -39,7 +39,8 @@ Reports = Annotated[
         metavar="PLACE",
         parser=path,
         help="Write everything to a .json, .md or .html file, the table to .csv or .tex (LaTeX), every query with its "
-        "hits to .jsonl or .parquet; or all of it to a folder, with the plots and TREC's runs and qrels. Repeatable.",
+        "hits to .jsonl or .parquet (to .wide.jsonl or .wide.parquet with the models side by side); or all of it to a "
+        "folder, with the plots, TREC's runs and qrels, and where two models disagree. Repeatable.",
     ),
 ]
 PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of each query into the JSON.")]

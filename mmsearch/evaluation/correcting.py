@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.evaluation.records import CorrectedDirection, Items
+from mmsearch.evaluation.records import CorrectedDirection, CorrectedRanking, Items
 from mmsearch.exact import VectorBlock, exact_search
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import (
@@ -163,15 +163,16 @@ def try_banks(
 
 def correct_direction(
     side: Side, banks: DirectionBanks | None, ks: Sequence[int]
-) -> tuple[CorrectedDirection, tuple[CorrectedVectors, CorrectedVectors] | None]:
-    """The figures with corrected scores, and the vectors by which they come: (for each query by the setting that the
-    other fold chose, for each query by its own fold's); no vectors where nothing is corrected."""
+) -> tuple[CorrectedDirection, tuple[CorrectedVectors, CorrectedVectors] | None, CorrectedRanking | None]:
+    """The figures with corrected scores; the vectors by which they come: (for each query by the setting that the
+    other fold chose, for each query by its own fold's); and the ranking. Neither vectors nor ranking where nothing is
+    corrected."""
     asking = len(np.unique(side.image_of_query))
     if banks is None or not banks.size:
-        return _uncorrected(side, banks, ks, "not corrected: no bank was given"), None
+        return _uncorrected(side, banks, ks, "not corrected: no bank was given"), None, None
     if asking < LEAST_IMAGES:
         why = f"not tried: queries of {asking:,} images, and {LEAST_IMAGES} are needed to judge by"
-        return _uncorrected(side, banks, ks, why), None
+        return _uncorrected(side, banks, ks, why), None, None
     means, trial = try_banks(side.queries, side.items, side.relevant, side.image_of_query, side.folds, banks)
     chosen_by = trial.fold_settings
 
@@ -196,7 +197,7 @@ def correct_direction(
             f"not corrected: that it helps was not seen (MRR {100 * gain.value:+.2f}, 95 % interval "
             f"{100 * low:+.2f} to {100 * high:+.2f})"
         )
-        return _uncorrected(side, banks, ks, why), None
+        return _uncorrected(side, banks, ks, why), None, None
     setting = trial.chosen
     corrected = CorrectedDirection(
         result=_summarize(side, ranking, ks),
@@ -209,7 +210,9 @@ def correct_direction(
         f"{100 * gain.interval.high:+.2f}",
         differences=by_figure,
     )
-    return corrected, (crossed, crossed if chosen_by[0] == chosen_by[1] else vectors(chosen_by))
+    own = crossed if chosen_by[0] == chosen_by[1] else vectors(chosen_by)
+    taken = -crossed.items[:, -2:].astype(np.float64)
+    return corrected, (crossed, own), CorrectedRanking(ranking, side.folds, taken)
 
 
 def _uncorrected(side: Side, banks: DirectionBanks | None, ks: Sequence[int], why: str) -> CorrectedDirection:

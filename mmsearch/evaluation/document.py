@@ -54,6 +54,7 @@ def _system_document(system: SystemResult, *, per_query: bool) -> dict[str, Any]
         **{each.result.direction: _corrected_document(each) for each in system.corrected.directions},
         "alpha": text_to_image.alpha,
         "k": text_to_image.k,
+        "mean_recall": system.corrected.mean_recall,
     }
     document["calibration"] = system.calibration and _presence_document(system.calibration)
     for direction in system.directions:

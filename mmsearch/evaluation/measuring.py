@@ -17,6 +17,7 @@ from mmsearch.evaluation.correcting import Banks, Side, correct_direction, own_b
 from mmsearch.evaluation.records import (
     Comparison,
     Corrected,
+    CorrectedRanking,
     EvaluationReport,
     Evidence,
     Items,
@@ -115,19 +116,21 @@ def measure(
         "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.query_images)
     )
     asking = min(len(np.unique(image_of_caption)), len(items.query_images))
-    corrected, calibration = _correct_and_calibrate(images, captions, items, ks, banks, forward, backward, progress)
-    shares = [recall_at_k(side.bounds.ranks, k) for side in (forward, backward) for k in MEAN_RECALL_KS]
+    corrected, calibration, rankings = _correct_and_calibrate(
+        images, captions, items, ks, banks, forward, backward, progress
+    )
+    mean_recall = _mean_recall(forward, backward)
     return Measurements(
         text_to_image=text_to_image,
         image_to_text=image_to_text,
-        mean_recall=float(np.mean(shares)),
-        mean_recall_interval=_interval_of_mean(float(np.mean(shares)), recalls, asking),
+        mean_recall=mean_recall,
+        mean_recall_interval=_interval_of_mean(mean_recall, recalls, asking),
         health=space_health(images, captions, items.query_captions, image_of_caption),
         hubness={
             "text_to_image": hubness(forward.top, len(images)),
             "image_to_text": hubness(backward.top, len(captions)),
         },
-        evidence=Evidence(images, captions, forward, backward),
+        evidence=Evidence(images, captions, forward, backward, rankings),
         corrected=corrected,
         calibration=calibration,
         seconds=time.monotonic() - started,
@@ -148,7 +151,7 @@ def _correct_and_calibrate(
     forward: Ranking,
     backward: Ranking,
     progress: ProgressCallback,
-) -> tuple[Corrected, PresenceCalibration | None]:
+) -> tuple[Corrected, PresenceCalibration | None, dict[Direction, CorrectedRanking | None]]:
     folds = split_images(items)
     banks = banks or own_banks(images, captions, items, folds)
 
@@ -158,13 +161,24 @@ def _correct_and_calibrate(
     text_side = side("text_to_image", captions[items.query_captions], images, items.image_of_caption, forward)
     image_side = side("image_to_text", images[items.query_images], captions, items.query_images, backward)
     progress(Progress("correcting", 0, 3))
-    text_to_image, vectors = correct_direction(text_side, banks.text_to_image, ks)
+    text_to_image, vectors, text_ranking = correct_direction(text_side, banks.text_to_image, ks)
     progress(Progress("correcting", 1, 3))
-    image_to_text, _ = correct_direction(image_side, banks.image_to_text, ks)
+    image_to_text, _, image_ranking = correct_direction(image_side, banks.image_to_text, ks)
     progress(Progress("correcting", 2, 3))
     calibration = calibrate_presence(text_side, vectors)
     progress(Progress("correcting", 3, 3))
-    return Corrected(text_to_image, image_to_text), calibration
+    rankings: dict[Direction, CorrectedRanking | None] = {
+        "text_to_image": text_ranking,
+        "image_to_text": image_ranking,
+    }
+    mean_recall = _mean_recall(
+        text_ranking.ranking if text_ranking else forward, image_ranking.ranking if image_ranking else backward
+    )
+    return Corrected(text_to_image, image_to_text, mean_recall), calibration, rankings
+
+
+def _mean_recall(forward: Ranking, backward: Ranking) -> float:
+    return float(np.mean([recall_at_k(side.bounds.ranks, k) for side in (forward, backward) for k in MEAN_RECALL_KS]))
 
 
 def build_report(

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmsearch.ann import Effort, MeasuredRecall
 from mmsearch.identity import EncoderIdentity
 from mmsearch.locations import Location
@@ -29,6 +32,7 @@ __all__ = [
     "Comparison",
     "Corrected",
     "CorrectedDirection",
+    "CorrectedRanking",
     "EvaluateOptions",
     "EvaluationReport",
     "Evidence",
@@ -168,13 +172,32 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CorrectedRanking:
+    """One direction, ranked by corrected scores.
+
+    Attributes:
+        folds: int64 (n_queries,), the half of the images that each query belongs to, 0 or 1.
+        taken: float64 (n_items, 2), what is taken from the score of each item with the queries of each half.
+    """
+
+    ranking: Ranking
+    folds: Ids
+    taken: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the figures of a system were computed from. Rankings are over the queries, in their order."""
+    """What the figures of a system were computed from. Rankings are over the queries, in their order.
+
+    Attributes:
+        corrected: Direction -> its ranking by corrected scores; None where nothing is corrected.
+    """
 
     images: Vectors
     captions: Vectors
     text_to_image: Ranking
     image_to_text: Ranking
+    corrected: dict[Direction, CorrectedRanking | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +228,15 @@ class CorrectedDirection:
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """Both directions with corrected scores."""
+    """Both directions with corrected scores.
+
+    Attributes:
+        mean_recall: The mean of R@1, R@5 and R@10 of both directions, each corrected where that helps.
+    """
 
     text_to_image: CorrectedDirection
     image_to_text: CorrectedDirection
+    mean_recall: float
 
     @property
     def directions(self) -> tuple[CorrectedDirection, CorrectedDirection]:

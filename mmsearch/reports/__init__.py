@@ -12,18 +12,22 @@ tabled_report  tables with words around them and pictures below: JSON, Markdown,
 probe_report   what a probe says of models, as such a report
 figure_table_files  tables with a row a language, a fold and the like: JSON, Markdown, CSV, LaTeX
 spreadsheets   figures as CSV and as a LaTeX table
-query_rows     every query with its hits, as JSON lines or Parquet
+query_rows     every query with its hits, as JSON lines or Parquet, systems one below the other or side by side
+query_sides    the two directions of a report, with the names of who asks and of what is returned
+disagreements  a page of what one of two systems answers and the other does not
+pictures       thumbnails within pages
 zeroshot_report  classification, in all of these forms
 zeroshot_plots   the same as plots
 """
 
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
+from mmsearch.reports.disagreements import disagreements
 from mmsearch.reports.figure_table_files import TABLE_KINDS, figure_cells, write_table
 from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
 from mmsearch.reports.probe_report import probe_report, probe_tables, write_probe
-from mmsearch.reports.query_rows import query_rows
+from mmsearch.reports.query_rows import query_rows, side_by_side_rows
 from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
@@ -47,6 +51,7 @@ __all__ = [
     "budget_markdown",
     "budget_page",
     "budget_tables",
+    "disagreements",
     "draw_curve",
     "figure_cells",
     "figures_csv",
@@ -59,6 +64,7 @@ __all__ = [
     "probe_tables",
     "query_rows",
     "require_target",
+    "side_by_side_rows",
     "waterfalls",
     "write_budget",
     "write_probe",

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.errors import StoreError
-from mmsearch.evaluation import EvaluationReport, to_json
+from mmsearch.evaluation import CorrectedRanking, EvaluationReport, SystemResult, to_json
 from mmsearch.exact import scores_of_record
 from mmsearch.locations import expanded
-from mmsearch.metrics import Ranking, Vectors
+from mmsearch.metrics import Ranking
+from mmsearch.reports.disagreements import disagreements
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import file_names, plots
 from mmsearch.reports.query_rows import write_queries_jsonl, write_queries_parquet
+from mmsearch.reports.query_sides import QuerySide, query_sides
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.runs import run_lines, write_qrels, write_run
@@ -23,6 +25,7 @@ __all__ = ["require_target", "write_report", "write_text"]
 
 _Path = str | os.PathLike[str]
 _KINDS = (".json", ".md", ".html", ".csv", ".tex", ".jsonl", ".parquet")
+_SIDE_BY_SIDE = ".wide"  # before the suffix of a file of queries
 _ONE_OF = "name a .json, .md or .html file, a .csv or .tex for the table, a .jsonl or .parquet for every query"
 
 
@@ -49,9 +52,11 @@ def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = F
     """Write a report where `require_target` says; returns the files. per_query: ranks of each query in the JSON.
 
     .json, .md and .html hold the whole report, .csv and .tex the table of its figures, .jsonl and .parquet a row a
-    query with its hits (see `query_rows`). A folder gets report.json, report.md, report.html, figures.csv, figures.tex,
-    queries.parquet, plots/*.svg, and as TREC has them a run for each system and direction, and qrels for each
-    direction. Raises StoreError.
+    query and system with its hits (see `query_rows`); .wide.jsonl and .wide.parquet a row a query, with the systems
+    side by side. A folder gets report.json, report.md, report.html, figures.csv, figures.tex, queries.parquet,
+    queries.wide.parquet, plots/*.svg, of two systems that are compared a page with the queries that one answers and
+    the other does not, and as TREC has them a run for each system and direction, by corrected scores too where they
+    help, and qrels for each direction. Raises StoreError.
     """
     path = require_target(target)
     if path.suffix.lower() in _KINDS and not path.is_dir():
@@ -61,9 +66,10 @@ def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = F
     except OSError as error:
         raise StoreError(f"cannot make the folder {path}: {error.strerror or error}") from error
     svgs = plots(report)
-    names = ("report.json", "report.md", "figures.csv", "figures.tex", "queries.parquet")
+    names = ("report.json", "report.md", "figures.csv", "figures.tex", "queries.parquet", "queries.wide.parquet")
     files = [_write_kind(report, path / name, per_query) for name in names]
     files.append(write_text(path / "report.html", page(report, svgs)))
+    files += [write_text(path / name, text) for name, text in disagreements(report).items()]
     files += [write_text(path / "plots" / f"{name}.svg", svg) for name, svg in svgs.items()]
     return (*files, *_write_trec(report, path))
 
@@ -74,7 +80,7 @@ def _write_kind(report: EvaluationReport, file: Path, per_query: bool) -> Path:
     queries = {".jsonl": write_queries_jsonl, ".parquet": write_queries_parquet}
     if kind in queries:
         try:
-            queries[kind](report, file)
+            queries[kind](report, file, side_by_side=file.stem.lower().endswith(_SIDE_BY_SIDE))
         except OSError as error:
             raise StoreError(f"cannot write {file}: {error.strerror or error}") from error
         return file
@@ -94,42 +100,32 @@ def write_text(file: Path, text: str) -> Path:
 
 
 def _write_trec(report: EvaluationReport, folder: Path) -> Iterator[Path]:
-    items = report.items
-    captions = tuple(items.caption_ids[n] for n in items.query_captions.tolist())
-    images = tuple(items.images[n] for n in items.query_images.tolist())
-    relevance = {"text_to_image": items.images_of_caption, "image_to_text": items.captions_of_image}
-    sides = {"text_to_image": (captions, items.images), "image_to_text": (images, items.caption_ids)}
-    for direction, (query_ids, gallery_ids) in sides.items():
-        relevant = relevance[direction]
+    for side in query_sides(report):
+        relevant = side.ranking(report.systems[0]).relevant
         query = np.repeat(np.arange(len(relevant)), relevant.counts)
-        file = folder / f"{direction}.qrels"
+        file = folder / f"{side.direction}.qrels"
         pairs = zip(query.tolist(), relevant.positions.tolist(), strict=True)
-        write_qrels(file, ((query_ids[q], gallery_ids[item]) for q, item in pairs))
+        write_qrels(file, ((side.query_ids[q], side.gallery_ids[item]) for q, item in pairs))
         yield file
         for name, system in zip(file_names(report), report.systems, strict=True):
-            evidence = system.evidence
-            vectors = {"text_to_image": (evidence.captions, evidence.images)}.get(
-                direction, (evidence.images, evidence.captions)
-            )
-            query_positions = items.query_captions if direction == "text_to_image" else items.query_images
-            ranking: Ranking = getattr(evidence, direction)
-            file = folder / (f"{direction}.run" if len(report.systems) == 1 else f"{direction}.{name}.run")
-            write_run(
-                file, _trec_lines(ranking, vectors[0][query_positions], vectors[1], query_ids, gallery_ids, tag=name)
-            )
+            file = folder / f"{side.direction}.{name}.run"
+            write_run(file, _trec_lines(side, system, side.ranking(system), None, tag=name))
             yield file
+            if (corrected := side.corrected(system)) is not None:
+                file = folder / f"{side.direction}.{name}.corrected.run"
+                write_run(file, _trec_lines(side, system, corrected.ranking, corrected, tag=f"{name}.corrected"))
+                yield file
 
 
 def _trec_lines(
-    ranking: Ranking,
-    queries: Vectors,
-    gallery: Vectors,
-    query_ids: tuple[str, ...],
-    gallery_ids: tuple[str, ...],
-    tag: str,
+    side: QuerySide, system: SystemResult, ranking: Ranking, corrected: CorrectedRanking | None, tag: str
 ) -> Iterator[str]:
     width = int((ranking.top >= 0).sum(axis=1).min())
     top = ranking.top[:, :width]
     query = np.repeat(np.arange(len(top)), width)
-    scores = scores_of_record(queries, query, gallery, top.ravel()).reshape(top.shape)
-    return run_lines(query_ids, [[gallery_ids[item] for item in items] for items in top.tolist()], scores, tag=tag)
+    queries, gallery = side.vectors(system)
+    scores = scores_of_record(queries, side.positions[query], gallery, top.ravel())
+    if corrected is not None:
+        scores = scores - corrected.taken[top.ravel(), corrected.folds[query]]
+    names = [[side.gallery_ids[item] for item in items] for items in top.tolist()]
+    return run_lines(side.query_ids, names, scores.reshape(top.shape), tag=tag)

@@ -1,15 +1,10 @@
 """A report as one HTML file: figures, plots, and the worst failures as pictures. It needs no network and no other
 file."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import ImageOps
 
-from mmsearch import images
-from mmsearch.errors import ImageError, StoreError
 from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.exact import scores_of_record
 from mmsearch.metrics import Ids
@@ -23,14 +18,13 @@ from mmsearch.reports.markdown import (
     recall_rows,
 )
 from mmsearch.reports.page_parts import document, escape, table_html
+from mmsearch.reports.pictures import figure_html
 from mmsearch.reports.plots import plots
-from mmsearch.sources import read_picture
 
 __all__ = ["page"]
 
 _FAILURES = 12
 _RETURNED = 5
-_SIDE = 168  # pixels of a thumbnail
 
 
 def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> str:
@@ -103,9 +97,9 @@ def _text_failures(report: EvaluationReport, system: SystemResult) -> Iterator[s
         scores = scores_of_record(
             evidence.captions, np.full(len(shown_images), caption), evidence.images, np.array(shown_images)
         ).tolist()
-        figures = [_figure_html(report, shown_images[0], f"meant: rank {ranks[query]:,}, {scores[0]:.3f}", right=True)]
+        figures = [figure_html(report, shown_images[0], f"meant: rank {ranks[query]:,}, {scores[0]:.3f}", right=True)]
         figures += [
-            _figure_html(report, image, f"{rank}. {score:.3f}")
+            figure_html(report, image, f"{rank}. {score:.3f}")
             for rank, (image, score) in enumerate(zip(shown_images[1:], scores[1:], strict=True), 1)
         ]
         yield (
@@ -132,7 +126,7 @@ def _image_failures(report: EvaluationReport, system: SystemResult) -> Iterator[
             for n, s in zip([*own_captions, *returned_captions], scores, strict=True)
         ]
         yield (
-            f"<div class=failure><div class=row>{_figure_html(report, image, f'best caption at rank {ranks[query]:,}')}"
+            f"<div class=failure><div class=row>{figure_html(report, image, f'best caption at rank {ranks[query]:,}')}"
             f"<div><p>Its captions</p><ul>{''.join(lines[: len(own_captions)])}</ul></div>"
             f"<div><p>Returned instead</p><ol>{''.join(lines[len(own_captions) :])}</ol></div></div></div>"
         )
@@ -148,25 +142,3 @@ def _worst_queries(ranks: Ids, image_of_query: Ids) -> Iterator[int]:
         if image not in seen:
             seen.add(image)
             yield query
-
-
-def _figure_html(report: EvaluationReport, image: int, words: str, *, right: bool = False) -> str:
-    name = report.items.images[image]
-    thumbnail = _thumbnail_uri(report.items.files[image])
-    content = f'<img alt="{escape(name)}" src="{thumbnail}">' if thumbnail else f"<div class=none>{escape(name)}</div>"
-    kind = ' class="right"' if right else ""
-    caption = f"{escape(words)}<br><span class=faint>{escape(name)}</span>"
-    return f"<figure{kind}>{content}<figcaption>{caption}</figcaption></figure>"
-
-
-def _thumbnail_uri(file: str | None) -> str | None:
-    """The picture as a data URI; None where there is none to show."""
-    if file is None:
-        return None
-    try:
-        image = images.make_thumbnail(read_picture(file), 2 * _SIDE)
-    except (OSError, ImageError, StoreError):
-        return None
-    buffer = io.BytesIO()
-    ImageOps.contain(image, (2 * _SIDE, 2 * _SIDE)).save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
