@@ -32,8 +32,10 @@ from .evaluation import evaluate_galleries as evaluate_galleries
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
+from .evaluation.probes import GalleryProbeOptions as GalleryProbeOptions
 from .evaluation.probes import ProbeOptions as ProbeOptions
 from .evaluation.probes import ProbeReport as ProbeReport
+from .evaluation.probes import evaluate_gallery_probe as evaluate_gallery_probe
 from .evaluation.probes import evaluate_probe as evaluate_probe
 from .gallery import Gallery as Gallery
 from .gallery import gallery_in_use as gallery_in_use

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mmsearch.embedding import embed
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.probes import PROBES, ProbeOptions, ProbeReport, chance, evaluate_probe
+from mmsearch.evaluation.probes import (
+    PROBES,
+    GalleryProbeOptions,
+    ProbeOptions,
+    ProbeReport,
+    chance,
+    evaluate_gallery_probe,
+    evaluate_probe,
+)
+from mmsearch.evaluation.probes.altering import ALTERATIONS
 from mmsearch.evaluation.probes.comparing import (
     both_of_each_image,
     both_of_each_text,
@@ -24,11 +35,13 @@ from mmsearch.evaluation.probes.comparing import (
     group_of_two,
 )
 from mmsearch.evaluation.probes.entries import Entry
-from mmsearch.evaluation.probes.layouts import counted_texts
+from mmsearch.evaluation.probes.layouts import NUMBERS, counted_texts
+from mmsearch.evaluation.probes.pictures import write_word
+from mmsearch.evaluation.probes.records import WrittenWord
 from mmsearch.evaluation.probes.scoring import ProbeVectors, judge
 from scripts.postcards.probe import write_pairs
 from tests.conftest import Command
-from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.fakes import COLOURS, FakeEncoder, provide, write_picture
 from tests.vectors import random_unit_vectors
 
 
@@ -510,3 +523,101 @@ def test_the_demo_model_binds_colours_on_swapped_postcards(tmp_path: Path) -> No
     file = write_pairs(tmp_path, 24)
     found = strict(evaluate_probe("winoground", annotations=file, encoder="demo"))
     assert [found[(name, "all")] for name in ("text", "image", "group")] == [1.0, 1.0, 1.0]
+
+
+# --- of a gallery's own pictures and captions -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wrong"),
+    [
+        ("attributes", "A red car and a blue kite.", "A blue car and a red kite."),
+        ("attributes", "Big red dog, big red house", None),  # nothing that could change places
+        ("attributes", "a small dog in red and a Large one", "a large dog in red and a Small one"),
+        ("sides", "On the left a dog in front of a cat", "On the right a dog behind a cat"),
+        ("sides", "a bright overcoat", None),
+        ("negation", "A dog on a beach", "No dog on a beach"),
+        ("negation", "the beach with two dogs", "the beach with no dogs"),
+        ("negation", "dogs", None),
+        ("count", "nobody at 11", None),
+        ("order", "three little words", None),
+    ],
+)
+def test_captions_are_made_wrong_in_one_respect(name: str, text: str, wrong: str | None) -> None:
+    (alteration,) = (each for each in ALTERATIONS if each.name == name)
+    assert alteration.alter(text, Random(0)) == wrong
+
+
+def test_counts_and_orders_are_drawn_by_lot() -> None:
+    alter = {each.name: each.alter for each in ALTERATIONS}
+    found = {alter["count"]("Two dogs and 3 cats", Random(seed)) for seed in range(200)}
+    assert found == {f"{number.capitalize()} dogs and 3 cats" for number in NUMBERS if number != "two"}
+    assert {alter["count"]("3 cats", Random(seed)) for seed in range(200)} == {
+        f"{number} cats" for number in range(2, 11) if number != 3
+    }
+    shuffled = alter["order"]("a dog on a beach", Random(1))
+    assert shuffled is not None
+    assert sorted(shuffled.split()) == sorted(["a", "dog", "on", "a", "beach"])
+    assert shuffled != "a dog on a beach"
+
+
+def test_a_word_is_written_as_high_as_asked_and_never_wider_than_the_picture() -> None:
+    ground = Image.new("RGB", (400, 200), (128, 128, 128))
+    heights = []
+    for height in (0.1, 0.2, 0.4):
+        rows, columns = np.nonzero((np.asarray(write_word(ground, WrittenWord("Hxg", height))) != 128).any(axis=2))
+        heights.append((rows.max() - rows.min() + 1) / 200)
+        assert abs((columns.max() + columns.min()) / 2 - 200) < 4  # in the middle
+    assert heights == pytest.approx([0.1, 0.2, 0.4], rel=0.25)
+    _, columns = np.nonzero((np.asarray(write_word(ground, WrittenWord("w" * 40, 0.5))) != 128).any(axis=2))
+    assert columns.max() - columns.min() < 400 * 0.97
+    assert np.asarray(ground).min() == 128  # the picture itself is as it was
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Thirty pictures of a colour, each with a caption that names this colour first and another behind."""
+    provide(monkeypatch)
+    lines = ["image,caption"]
+    for number in range(30):
+        first, second = ("red", "blue", "green")[number % 3], ("white", "black", "yellow")[number % 3]
+        write_picture(tmp_path / "photos" / f"{number}.png", first, seed=number)
+        lines.append(f"{number}.png,a {first} car left of two {second} boats near item{'abcdefghij'[number % 10] * 4}")
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder="fake", captions=[tmp_path / "captions.csv"])
+    return tmp_path / "g"
+
+
+def test_a_gallery_is_a_probe_of_its_own(gallery: Path, mmsearch: Command, tmp_path: Path) -> None:
+    done = mmsearch("eval", "probe", "gallery", "-g", gallery, "--strength", "0.2", "--report", tmp_path / "out")
+    assert done.code == 0, done.err
+    document = json.loads((tmp_path / "out" / "probe.json").read_text())
+    results = {each["subset"]: each for each in document["systems"][0]["results"]}
+    assert list(results) == ["attributes", "sides", "order", "negation", "count", "written 0 %", "written 20 %"]
+    assert results["attributes"]["strict"]["value"] == 1.0  # the colour that comes first is another
+    for name in ("sides", "count", "negation"):  # the colour that comes first stays: the encoder sees no difference
+        assert (results[name]["strict"]["value"], results[name]["half"]["value"]) == (0.0, 0.5)
+    assert {each["examples"] for each in results.values()} == {30}
+    (paired,) = document["comparisons"]
+    assert (paired["first"], paired["second"]) == ("fake, written 0 %", "fake, written 20 %")
+    assert "weakest at sides: 0.00 [0.00, 11.35] %, chance 50.00" in done.out
+    page = (tmp_path / "out" / "probe.html").read_text()
+    assert page.count("<div class=failure>") >= 6 * 3
+    same = mmsearch("eval", "probe", "gallery", "-g", gallery, "--strength", "0.2")
+    assert same.out == done.out  # the lot is that of the seed
+
+
+def test_a_gallery_that_says_too_little_is_told_so(gallery: Path, mmsearch: Command, tmp_path: Path) -> None:
+    report = evaluate_gallery_probe(gallery, options=GalleryProbeOptions(most=25, strengths=()), encoder=FakeEncoder())
+    assert report.examples == 6 * 25
+    with pytest.raises(BenchmarkError, match="shares of a height from 0 to 1"):
+        evaluate_gallery_probe(gallery, options=GalleryProbeOptions(strengths=(2.0,)))
+    embed([tmp_path / "photos"], gallery=tmp_path / "bare", encoder="fake")
+    done = mmsearch("eval", "probe", "gallery", "-g", tmp_path / "bare")
+    assert (done.code, "no caption names a picture" in done.err) == (1, True)
+    done = mmsearch("eval", "probe", "gallery", "-g", gallery, "--model", "other")
+    assert (done.code, "fake" in done.err) == (1, True)
+    for file in (tmp_path / "photos").glob("1*.png"):
+        file.write_text("no picture any more")
+    done = mmsearch("eval", "probe", "gallery", "-g", gallery)
+    assert (done.code, "pictures cannot be read" in done.err) == (1, True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.budget import print_columns
-from mmsearch.cli.options import Device, Precision, path, say
+from mmsearch.cli.options import Device, GalleryOption, Precision, path, say
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
@@ -93,6 +93,57 @@ def probe(
     write_reports(tabled, report)
 
 
+def gallery_probe(
+    gallery: GalleryOption = None,
+    most: Annotated[int, typer.Option(min=20, help="Pictures that are taken at most, by lot.")] = 1000,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Height of the written word as a share of the picture's height; repeatable. Default: .05, .1, .2, .4.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="The gallery's own, where it has to be named another way."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on without pictures that cannot be read, and say so.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Encode everything anew, whatever the cache holds.")] = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: Reports = None,
+) -> None:
+    """Measure what a gallery's model cannot do, on the gallery's own pictures and captions, made wrong in one respect.
+
+    Attributes and sides swapped, words in another order, a negation, another count; and a word of another picture's
+    caption written over the picture. Captions are taken to be English.
+    """
+    from mmsearch.evaluation.probes import GalleryProbeOptions, evaluate_gallery_probe
+    from mmsearch.reports import TABLED_KINDS, probe_report, require_target
+
+    for target in report or []:
+        require_target(target, TABLED_KINDS)
+    options = GalleryProbeOptions(
+        most=most,
+        strengths=tuple(sorted(set(strength))) if strength else GalleryProbeOptions().strengths,
+        seed=seed,
+        allow_missing=allow_missing,
+        device=device,
+        precision=precision,
+        fresh=fresh,
+    )
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_gallery_probe(
+            gallery, encoder=model, options=options, progress=shown.progress, announce=shown.announce
+        )
+    tabled = probe_report(measured)
+    print_tabled(tabled)
+    write_reports(tabled, report)
+
+
 for _name, _about in {
     "sugarcrepe": "SugarCrepe: a caption and one that is wrong in a word or in their order.",
     "sugarcrepe-pp": "SugarCrepe++: two captions of one meaning, and a wrong one.",
@@ -108,6 +159,7 @@ for _name, _about in {
     "rta100": "RTA-100: the same, called label=OBJECT_text=WORD.",
 }.items():
     app.command(_name, short_help=_about)(probe)
+app.command("gallery", short_help="Of a gallery's own pictures and captions.")(gallery_probe)
 
 
 def print_tabled(report: "TabledReport") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.measuring import build_report, build_system_result, measure
@@ -15,7 +16,7 @@ from mmsearch.metrics import Relevance, Vectors
 from mmsearch.names import real_name
 from mmsearch.progress import ProgressCallback, quiet
 
-__all__ = ["evaluate_galleries"]
+__all__ = ["Captioned", "evaluate_galleries", "read_captioned"]
 
 
 def evaluate_galleries(
@@ -76,7 +77,39 @@ class _GalleryVectors:
 
 
 def _read_gallery(gallery: Gallery) -> _GalleryVectors:
-    """Reads what counts of a gallery, in the order of paths and captions, which is the same whoever embedded them."""
+    captioned = read_captioned(gallery)
+    return _GalleryVectors(
+        images=gallery.vectors(IMAGES.name, captioned.image_row_ids),
+        captions=gallery.vectors(CAPTIONS.name, captioned.caption_row_ids),
+        items=captioned.items,
+        truncated=captioned.truncated,
+        problems=captioned.problems,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captioned:
+    """The pictures of a gallery that have captions, and these captions.
+
+    Attributes:
+        image_row_ids: The row id of each image of `items`.
+        caption_row_ids: The row id of each caption.
+        truncated: How many captions were longer than the model reads.
+        problems: What does not count, in words.
+    """
+
+    items: Items
+    image_row_ids: NDArray[np.int64]
+    caption_row_ids: NDArray[np.int64]
+    truncated: int
+    problems: tuple[str, ...]
+
+
+def read_captioned(gallery: Gallery) -> Captioned:
+    """What counts of a gallery, in the order of paths and captions, which is the same whoever embedded them.
+
+    Raises BenchmarkError where no caption names a picture.
+    """
     image_row_ids = {(root_id, name): row_id for row_id, root_id, name in gallery.image_names()}
     captions = []
     unlinked = 0
@@ -109,10 +142,10 @@ def _read_gallery(gallery: Gallery) -> _GalleryVectors:
     uncaptioned = len(image_row_ids) - len(image_keys)
     problems = [f"{unlinked:,} captions name no picture of the gallery, left out"] if unlinked else []
     problems += [f"{uncaptioned:,} pictures have no caption, left out"] if uncaptioned else []
-    return _GalleryVectors(
-        images=gallery.vectors(IMAGES.name, np.array([image_row_ids[key] for key in image_keys])),
-        captions=gallery.vectors(CAPTIONS.name, np.array([row_id for *_, row_id, _ in captions])),
+    return Captioned(
         items=items,
+        image_row_ids=np.array([image_row_ids[key] for key in image_keys]),
+        caption_row_ids=np.array([row_id for *_, row_id, _ in captions]),
         truncated=sum(cut for *_, cut in captions),
         problems=tuple(problems),
     )

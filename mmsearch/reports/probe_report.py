@@ -9,7 +9,15 @@ from typing import Any
 from PIL import Image
 
 from mmsearch.errors import ImageError, StoreError
-from mmsearch.evaluation.probes import FigureResult, ProbeFailure, ProbePicture, ProbeReport, ProbeSystem, open_picture
+from mmsearch.evaluation.probes import (
+    ALL,
+    FigureResult,
+    ProbeFailure,
+    ProbePicture,
+    ProbeReport,
+    ProbeSystem,
+    open_picture,
+)
 from mmsearch.metrics import Difference, Estimate
 from mmsearch.reports.markdown import Table
 from mmsearch.reports.page_parts import escape
@@ -48,10 +56,15 @@ def probe_report(report: ProbeReport) -> TabledReport:
 
 
 def _verdict(report: ProbeReport) -> str:
-    """The first figure of the first model, beside chance and what texts alone give away."""
+    """The first figure of the first model, beside chance and what texts alone give away; where there is none of all
+    examples, the subset that is least above chance."""
     system = report.systems[0]
     result = system.results[0]
-    words = f"{system.encoder.spec}: {result.figure} {_estimate(result.strict)} %, chance {_percent(result.chance)}"
+    name = result.figure
+    if result.subset != ALL:
+        result = min(system.results, key=lambda each: each.strict.value - each.chance)
+        name = f"weakest at {result.subset}:"
+    words = f"{system.encoder.spec}: {name} {_estimate(result.strict)} %, chance {_percent(result.chance)}"
     if result.average_picture is not None:
         words += f"; blind to the pictures {_percent(result.average_picture)}"
     if result.shorter_text is not None:
@@ -83,7 +96,7 @@ def probe_tables(report: ProbeReport) -> Mapping[str, Table]:
     """Heading -> table: figures of each model, differences of models, published figures."""
     tables = {f"Figures of {system.encoder.spec}": _figures(system) for system in report.systems}
     for comparison in report.comparisons:
-        heading = f"{comparison.second} against {comparison.first}, all examples"
+        heading = f"{comparison.second} against {comparison.first}"
         tables[heading] = _differences(comparison.differences)
     published = [row for system in report.systems for row in _published(system)]
     if published:
@@ -163,7 +176,7 @@ def _pictures(report: ProbeReport) -> Iterator[str]:
         yield f"<h2>Worst failures of {escape(system.encoder.spec)}</h2>"
         yield (
             "<p class=faint>Examples that the first figure calls wrong, those first that are wrong by most, one a "
-            "picture. Behind each text its score with each of the pictures.</p>"
+            "picture. The first text is right, or each picture's own. Behind each text its score with each picture.</p>"
         )
         for failure in system.failures:
             yield _failure_html(failure)

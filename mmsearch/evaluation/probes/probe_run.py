@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from mmsearch.progress import ProgressCallback, quiet
 __all__ = ["evaluate_probe", "measure_probe"]
 
 _FAILURES = 24
+_FAILURES_OF_SUBSET = 6
 _PROTOCOL = (
     "An example is right where every comparison of its figure holds; scores are cosines (float64 products of float32 "
     "vectors). Ties: strict counts an example on which one decides as wrong, lenient as right, half as one half. "
@@ -99,12 +100,14 @@ def measure_probe(
                 device=encoder.device,
                 precision=encoder.precision,
                 results=results,
-                failures=_worst(cases, vectors, credits_of[data.figures[0].name], groups),
+                failures=_failures(data, cases, vectors, credits_of[data.figures[0].name], groups),
                 published=_beside_published(data.name, encoder.identity.spec, results),
                 truncated=truncated,
                 unreadable=unreadable,
             )
         )
+        if data.paired:
+            comparisons += _paired(data, cases, credits_of, groups, encoder.identity.spec)
         if first is None:
             first = credits_of, cases
         elif first[1] != cases:
@@ -162,28 +165,70 @@ def _encode(
     return cases, vectors, unreadable, truncated
 
 
-def _worst(cases: Sequence[ProbeCase], vectors: ProbeVectors, judged: Credits, groups: Ids) -> tuple[ProbeFailure, ...]:
+def _paired(
+    data: ProbeData, cases: Sequence[ProbeCase], credits_of: Mapping[str, Credits], groups: Ids, spec: str
+) -> Iterator[ProbeComparison]:
+    """The subset that others are held against, and those: example by example, for those of all of them."""
+    stem = data.paired.split()[0]
+    rows: dict[str, dict[tuple[str, tuple[str, ...]], int]] = {}
+    for row, case in enumerate(cases):
+        if case.subset.startswith(f"{stem} "):
+            rows.setdefault(case.subset, {})[case.pictures[0].name, case.texts] = row
+    for subset, found in rows.items():
+        if subset != data.paired:
+            keys = [key for key in rows[data.paired] if key in found]
+            before, after = (np.array([table[key] for key in keys]) for table in (rows[data.paired], found))
+            _, group_of = np.unique(groups[before], return_inverse=True)
+            yield ProbeComparison(
+                f"{spec}, {data.paired}",
+                f"{spec}, {subset}",
+                differences(
+                    {name: judged.strict[before] for name, judged in credits_of.items()},
+                    {name: judged.strict[after] for name, judged in credits_of.items()},
+                    group_of,
+                    int(group_of.max()) + 1,
+                ),
+            )
+
+
+def _failures(
+    data: ProbeData, cases: Sequence[ProbeCase], vectors: ProbeVectors, judged: Credits, groups: Ids
+) -> tuple[ProbeFailure, ...]:
+    """The worst of all examples, or of each subset where these stand for themselves."""
+    if data.whole:
+        return tuple(_worst(cases, vectors, judged, groups, range(len(cases)), _FAILURES))
+    found: list[ProbeFailure] = []
+    for subset in dict.fromkeys(case.subset for case in cases):
+        rows = [row for row, case in enumerate(cases) if case.subset == subset]
+        found += _worst(cases, vectors, judged, groups, rows, _FAILURES_OF_SUBSET)
+    return tuple(found)
+
+
+def _worst(
+    cases: Sequence[ProbeCase],
+    vectors: ProbeVectors,
+    judged: Credits,
+    groups: Ids,
+    rows: Sequence[int],
+    most: int,
+) -> Iterator[ProbeFailure]:
     """The examples that are wrong by most, one of each group of pictures."""
-    failures: list[ProbeFailure] = []
     seen: set[int] = set()
-    for case in np.argsort(judged.margins, kind="stable").tolist():
-        if judged.strict[case] or len(failures) == _FAILURES:
-            break
+    for case in sorted(rows, key=lambda row: float(judged.margins[row])):
+        if judged.strict[case] or len(seen) == most:
+            return
         if int(groups[case]) not in seen:
             seen.add(int(groups[case]))
             images = vectors.images[list(vectors.images_of_case[case])].astype(np.float64)
             scores: Floats = images @ vectors.texts[list(vectors.texts_of_case[case])].astype(np.float64).T
-            failures.append(
-                ProbeFailure(
-                    where=cases[case].where,
-                    subset=cases[case].subset,
-                    margin=float(judged.margins[case]),
-                    pictures=cases[case].pictures,
-                    texts=cases[case].texts,
-                    scores=tuple(map(tuple, scores.tolist())),
-                )
+            yield ProbeFailure(
+                where=cases[case].where,
+                subset=cases[case].subset,
+                margin=float(judged.margins[case]),
+                pictures=cases[case].pictures,
+                texts=cases[case].texts,
+                scores=tuple(map(tuple, scores.tolist())),
             )
-    return tuple(failures)
 
 
 def _beside_published(probe: str, spec: str, results: Sequence[FigureResult]) -> tuple[PublishedProbeFigure, ...]:

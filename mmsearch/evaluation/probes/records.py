@@ -101,6 +101,8 @@ class ProbeData:
         templates: Texts with {} that every text is put into and averaged over; none for texts as they are.
         macro_least: A subset counts in the mean over subsets where it has so many examples.
         left_out: What does not count, in words.
+        whole: Whether all examples together mean anything; else each subset stands for itself.
+        paired: A subset that others with the same first word are held against, example by example; "" for none.
     """
 
     name: str
@@ -112,6 +114,8 @@ class ProbeData:
     templates: tuple[str, ...] = ()
     macro_least: int = 1
     left_out: tuple[str, ...] = ()
+    whole: bool = True
+    paired: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +218,10 @@ class ProbeSystem:
 
 @dataclass(frozen=True, slots=True)
 class ProbeComparison:
-    """Two encoders on the same examples.
+    """Two encoders on the same examples, or one on two subsets of the same pictures and texts.
 
     Attributes:
-        differences: Figure -> second minus first, of its strict shares of all examples, with interval and p.
+        differences: Figure -> second minus first, of its strict shares, with interval and p.
     """
 
     first: str

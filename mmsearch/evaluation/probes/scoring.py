@@ -169,13 +169,13 @@ def all_results(data: ProbeData, credits_of: Mapping[str, Credits], groups: Ids)
     subsets = np.array([case.subset for case in data.cases], dtype=object)
     results: list[FigureResult] = []
     for figure in data.figures:
-        results += _of_figure(figure.name, credits_of[figure.name], subsets, groups, data.macro_least)
+        results += _of_figure(figure.name, credits_of[figure.name], subsets, groups, data)
     for sets in data.set_figures:
         of_sets = _of_sets([case.sets.get(sets.name) for case in data.cases], sets.size, credits_of[sets.of], groups)
         if of_sets is not None:
             found, set_groups = of_sets
             names = np.full(len(set_groups), "", dtype=object)
-            results += _of_figure(sets.name, found, names, set_groups, data.macro_least)
+            results += _of_figure(sets.name, found, names, set_groups, data)
     return tuple(results)
 
 
@@ -204,16 +204,18 @@ def _of_sets(keys: Sequence[str | None], size: int, judged: Credits, groups: Ids
 
 
 def _of_figure(
-    name: str, judged: Credits, subsets: NDArray[np.object_], groups: Ids, macro_least: int
+    name: str, judged: Credits, subsets: NDArray[np.object_], groups: Ids, data: ProbeData
 ) -> list[FigureResult]:
-    everything = np.arange(len(subsets))
-    results = [_of_rows(name, ALL, judged, everything, groups)]
-    names = sorted(set(subsets.tolist()) - {""})
-    rows_of = {subset: np.flatnonzero(subsets == subset) for subset in names}
-    counted = [rows for rows in rows_of.values() if len(rows) >= macro_least]
+    names = [subset for subset in dict.fromkeys(subsets.tolist()) if subset]
+    rows_of = {subset: np.flatnonzero(subsets == subset) for subset in (sorted(names) if data.whole else names)}
+    results = [_of_rows(name, subset, judged, rows, groups) for subset, rows in rows_of.items()]
+    if not data.whole:
+        return results
+    everything = [_of_rows(name, ALL, judged, np.arange(len(subsets)), groups)]
+    counted = [rows for rows in rows_of.values() if len(rows) >= data.macro_least]
     if len(counted) > 1:
-        results.append(_mean_of(name, judged, counted, groups))
-    return results + [_of_rows(name, subset, judged, rows, groups) for subset, rows in rows_of.items()]
+        everything.append(_mean_of(name, judged, counted, groups))
+    return everything + results
 
 
 def _of_rows(name: str, subset: str, judged: Credits, rows: Ids, groups: Ids) -> FigureResult:
