@@ -26,7 +26,7 @@ _TIME_NOUN = {
     "fog": ("fog", "mist", "thick fog", "morning mist", "a grey fog"),
     "night": ("night", "a night sky", "a dark sky", "nightfall"),
 }
-_TIME_PHRASE = {
+TIME_PHRASE = {
     "noon": ("at noon", "at midday", "in bright daylight", "on a sunny day", "under a blue sky", "in the sunshine"),
     "sunset": (
         "at sunset",
@@ -80,7 +80,7 @@ _LAND_NOUN = {
     "city": ("the city", "a city", "a skyline", "the town", "city buildings", "tall buildings"),
     "snow": ("snow", "the snow", "a snowy landscape", "white hills", "a winter landscape"),
 }
-_LAND_PHRASE = {
+LAND_PHRASE = {
     "mountains": (
         "in the mountains",
         "in front of the mountains",
@@ -168,7 +168,7 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mention:
+class Mention:
     """What is said of one thing. Its kind and, unless it is a flock, its count are always said."""
 
     thing: Thing
@@ -202,7 +202,7 @@ def describe(rng: Random, scene: Scene, fullness: float) -> Caption:
             chosen = rng.sample(parts, 2)
     chance = max(fullness, 0.35)
     mentions = [
-        _Mention(
+        Mention(
             thing,
             thing.colour is not None and rng.random() < chance + 0.2,
             thing.size is not None and rng.random() < chance,
@@ -234,18 +234,18 @@ def describe_tersely(rng: Random, scene: Scene) -> Caption:
     if part == "time":
         time = "night" if scene.time in ("moon", "stars") and rng.random() < 0.3 else scene.time
         claims = {f"time={time}"} | ({"time=night"} if time in ("moon", "stars") else set())
-        return Caption(rng.choice(_TIME_NOUN[time] + _TIME_PHRASE[time]), frozenset(claims))
+        return Caption(rng.choice(_TIME_NOUN[time] + TIME_PHRASE[time]), frozenset(claims))
     if part == "land":
-        return Caption(rng.choice(_LAND_NOUN[scene.land] + _LAND_PHRASE[scene.land]), frozenset({f"land={scene.land}"}))
+        return Caption(rng.choice(_LAND_NOUN[scene.land] + LAND_PHRASE[scene.land]), frozenset({f"land={scene.land}"}))
     assert isinstance(part, Thing)
     thing = part
-    mention = _Mention(
+    mention = Mention(
         thing,
         thing.colour is not None and rng.random() < 0.7,
         thing.size is not None and rng.random() < 0.3,
         thing.place is not None and rng.random() < 0.2,
     )
-    text = _noun_phrase(rng, mention)
+    text = noun_phrase(rng, mention)
     if rng.random() < 0.5:
         text = text.removeprefix("a ").removeprefix("an ")
     return Caption(text, frozenset(_claims_of(mention)))
@@ -256,7 +256,7 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-def _claims_of(mention: _Mention) -> set[str]:
+def _claims_of(mention: Mention) -> set[str]:
     thing = mention.thing
     claims = {thing.kind}
     if thing.count:
@@ -270,7 +270,7 @@ def _claims_of(mention: _Mention) -> set[str]:
     return claims
 
 
-def _noun_phrase(rng: Random, mention: _Mention) -> str:
+def noun_phrase(rng: Random, mention: Mention) -> str:
     thing = mention.thing
     singular, plural = rng.choice(_NOUNS[thing.kind])
     words: list[str] = []
@@ -303,8 +303,8 @@ def _join(rng: Random, phrases: list[str]) -> str:
     return f"{phrases[0]}, {phrases[1]} and {phrases[2]}"
 
 
-def _say(rng: Random, time: str | None, land: str | None, mentions: list[_Mention]) -> str:
-    phrases = [_noun_phrase(rng, mention) for mention in mentions]
+def _say(rng: Random, time: str | None, land: str | None, mentions: list[Mention]) -> str:
+    phrases = [noun_phrase(rng, mention) for mention in mentions]
     if not phrases:
         assert time is not None, "a caption mentions at least two things"
         assert land is not None, "a caption mentions at least two things"
@@ -313,7 +313,7 @@ def _say(rng: Random, time: str | None, land: str | None, mentions: list[_Mentio
         text = _setting_with(rng, _setting(rng, time, land), phrases)
     else:
         text = _sentence(rng, time, land, mentions, phrases)
-    return _finish(rng, text)
+    return finish(rng, text)
 
 
 def _setting(rng: Random, time: str, land: str) -> str:
@@ -323,9 +323,9 @@ def _setting(rng: Random, time: str, land: str) -> str:
     if form == 0:
         return f"{noun} {rng.choice(('over', 'over', 'above'))} {place}"
     if form == 1:
-        return f"{noun} {rng.choice(_LAND_PHRASE[land])}"
+        return f"{noun} {rng.choice(LAND_PHRASE[land])}"
     if form == 2:
-        return f"{place} {rng.choice(_TIME_PHRASE[time])}"
+        return f"{place} {rng.choice(TIME_PHRASE[time])}"
     adjective, bare = rng.choice(_TIME_ADJECTIVE[time]), rng.choice(_LAND_BARE[land])
     return f"{'' if bare in _PLURAL_BARE else 'a '}{adjective} {bare}"
 
@@ -335,9 +335,9 @@ def _setting_with(rng: Random, setting: str, phrases: list[str]) -> str:
     return rng.choice((f"{setting} with {things}", f"{setting}, {things}", f"{setting} and {things}"))
 
 
-def _sentence(rng: Random, time: str | None, land: str | None, mentions: list[_Mention], phrases: list[str]) -> str:
+def _sentence(rng: Random, time: str | None, land: str | None, mentions: list[Mention], phrases: list[str]) -> str:
     """Things first or phrases first, in any order."""
-    around = [rng.choice(table[key]) for table, key in ((_TIME_PHRASE, time), (_LAND_PHRASE, land)) if key]
+    around = [rng.choice(table[key]) for table, key in ((TIME_PHRASE, time), (LAND_PHRASE, land)) if key]
     rng.shuffle(around)
     things = _join(rng, phrases)
     form = rng.randrange(5)
@@ -349,16 +349,16 @@ def _sentence(rng: Random, time: str | None, land: str | None, mentions: list[_M
         plural = mentions[0].thing.count != 1
         return " ".join([f"there {'are' if plural else 'is'}", things, *around])
     if form == 3 and land and rng.random() < 0.5:
-        tail = f" {rng.choice(_TIME_PHRASE[time])}" if time else ""
+        tail = f" {rng.choice(TIME_PHRASE[time])}" if time else ""
         return f"{things} {'over' if _all_fly(mentions) else 'and'} {rng.choice(_LAND_NOUN[land])}{tail}"
     return " ".join([things, *around])
 
 
-def _all_fly(mentions: list[_Mention]) -> bool:
+def _all_fly(mentions: list[Mention]) -> bool:
     return all(KINDS[m.thing.kind].layer == "sky" for m in mentions)
 
 
-def _finish(rng: Random, text: str) -> str:
+def finish(rng: Random, text: str) -> str:
     if rng.random() < 0.12 and not text.startswith(_BEGINS_WITHOUT_NOUN):
         text = f"{rng.choice(_OPENINGS)} {text}"
     if rng.random() < 0.6:
