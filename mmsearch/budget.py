@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-__all__ = ["REQUEST", "TEXT_CHARACTERS", "Budget"]
+__all__ = ["MOST_RERANKED", "RERANKED", "REQUEST", "TEXT_CHARACTERS", "Budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Budget:
         hits_together: k + offset of all its queries.
         filter_characters: of an SQL expression.
         filter_seconds: in which a filter is done with all rows.
+        reranked: candidates of all its queries that a re-ranker looks at.
+        rerank_seconds: in which it looks at those of one query.
         pixels: of a picture that is sent.
         seconds: in which all is answered, waiting for its turn among them.
     """
@@ -38,6 +40,8 @@ class Budget:
     hits_together: int = 100_000
     filter_characters: int = 4_000
     filter_seconds: int = 10
+    reranked: int = 512
+    rerank_seconds: int = 20
     pixels: int = 100_000_000
     seconds: int = 60
 
@@ -49,6 +53,13 @@ class Budget:
 
 REQUEST = Budget()
 """What a stranger's request may ask for."""
+
+RERANKED = 128
+"""How many candidates are re-ranked unless somebody says otherwise: as many as in BLIP's evaluation of Flickr30k, which
+took 256 of COCO."""
+
+MOST_RERANKED = 10_000
+"""Of a query of whoever runs the command."""
 
 TEXT_CHARACTERS = 1_000_000
 """Of a text in its template, of whoever runs the command. What the model does not read of it is cut, with a warning."""

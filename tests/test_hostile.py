@@ -196,6 +196,7 @@ _TAKES_NO_PLACE = (
         "PATTERN",
         "RANKS|PATH",
         "RANK",
+        "SECONDS",
         "SHARE",
         "SIZE",
         "SQL",

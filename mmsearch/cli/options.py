@@ -21,6 +21,7 @@ __all__ = [
     "Precision",
     "TableOption",
     "path",
+    "seconds",
     "location",
     "say",
 ]
@@ -110,6 +111,20 @@ CaptionColumns = Annotated[
     list[str] | None,
     typer.Option("--caption-column", metavar="NAME", help="Likewise of captions. Repeatable: one or several."),
 ]
+
+
+def seconds(text: str) -> float:
+    """A time that was typed: "2s", "500ms", or a number of seconds."""
+    for unit, of_a_second in (("ms", 0.001), ("s", 1.0), ("", 1.0)):
+        number = text.removesuffix(unit) if unit else text
+        if number != text or not unit:
+            try:
+                value = float(number) * of_a_second
+            except ValueError:
+                continue
+            if 0 < value < float("inf"):
+                return value
+    raise typer.BadParameter(f"{text!r} is no time; write 2s, or 500ms")
 
 
 def say(line: str) -> None:

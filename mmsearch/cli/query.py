@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmsearch.budget import MOST_RERANKED, RERANKED
 from mmsearch.cli.answering import answering, require_nothing_else
 from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.marks import kept_name, marked_files
 from mmsearch.cli.opening import open_page, open_pictures, require_few
-from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say
+from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say, seconds
 from mmsearch.cli.table import print_table
 from mmsearch.items import DEFAULT_KIND
 
@@ -186,6 +187,32 @@ def query(
     no_correct: Annotated[
         bool, typer.Option("--no-correct", help="Rank by the plain score.", rich_help_panel=_SEARCH)
     ] = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RERANKER",
+            help="Take a second look at the best hits with a model that sees picture and text together: hf:org/name or "
+            "hf:FOLDER (BLIP, BLIP-2, ViLT), st:… (cross-encoders). See mmsearch guide reranking.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    rerank_by: Annotated[
+        Literal["logit", "logit+score"],
+        typer.Option(help="What it ranks by: its own value, or that plus the score.", rich_help_panel=_SEARCH),
+    ] = "logit",
+    depth: Annotated[
+        int, typer.Option(min=1, max=MOST_RERANKED, help="How many of the best it looks at.", rich_help_panel=_SEARCH)
+    ] = RERANKED,
+    within: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            parser=seconds,
+            help="How long it may look, as in 2s; what it has not looked at then comes after what it has.",
+            show_default=False,
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Score everything, past the index.", rich_help_panel=_SEARCH)
     ] = False,
@@ -225,6 +252,9 @@ def query(
 
     Marks teach it: mmsearch query "red door", then mmsearch query "red door" --yes 1,4 --no 2-3 --keep red-doors, and
     from then on mmsearch query @red-doors, which takes more marks.
+
+    Encoders are weak at composition: which thing is red, what stands left of what. --rerank has a slower model look at
+    the best hits and the text together. The value that it gives each stands beside the score, and ranks go by it.
 
     With --server a running `mmsearch serve` answers, without the start of a model; pictures are sent to it.
     """
@@ -277,7 +307,16 @@ def query(
                 "goes with -k, --in, --format jsonl or trec, and how to search; not with other queries or answers",
                 param_hint="--from-file",
             )
-        queries = read_queries(from_file, k=k, table=table, correct=corrections)
+        queries = read_queries(
+            from_file,
+            k=k,
+            table=table,
+            correct=corrections,
+            rerank=rerank,
+            rerank_by=rerank_by,
+            depth=depth,
+            within=within,
+        )
         with opening as answer:
             BATCH_FORMATS[output or "jsonl"](answer.many(queries))
         return
@@ -303,6 +342,10 @@ def query(
         distinct=NEAR_DUPLICATE if distinct else None,
         correct=corrections,
         sort=sort,
+        rerank=rerank,
+        rerank_by=rerank_by,
+        depth=depth,
+        within=within,
     )
     with opening as answer:
         if kept is not None and answer.gallery is not None:

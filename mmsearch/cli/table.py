@@ -191,6 +191,8 @@ def _more_scores(hits: "Sequence[Hit]") -> dict[str, _Show]:
     columns: dict[str, _Show] = {}
     if any(hit.corrected is not None for hit in hits):
         columns["corrected"] = lambda hit: "" if hit.corrected is None else f"{hit.corrected:.4f}"
+    if any(hit.rerank is not None for hit in hits):
+        columns["rerank"] = lambda hit: "" if hit.rerank is None else f"{hit.rerank:.3f}"
     if any(hit.probability is not None for hit in hits):
         columns["probability"] = lambda hit: "" if hit.probability is None else f"{100 * hit.probability:.0f} %"
     if any(hit.z is not None for hit in hits):

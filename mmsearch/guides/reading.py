@@ -13,6 +13,7 @@ _FOLDER = Path(__file__).parent
 _ORDER = (
     "searching",
     "scores",
+    "reranking",
     "duplicates",
     "albums",
     "embedding",

@@ -9,6 +9,7 @@ as true as its words together: a sum of log-sigmoids, so that one wrong word is 
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,31 +73,41 @@ class DemoNetwork(nn.Module):
         self.word = nn.Embedding(n_words, _WIDTH)
         self.order = nn.Parameter(0.02 * torch.randn(LONGEST + 1, _WIDTH))
         self.between_words = nn.ModuleList(_Layer(itself=True, other=False) for _ in range(2))
-        self.matching = nn.ModuleList((_Layer(itself=False, other=True), _Layer(itself=True, other=True)))
+        self.matching: Any = nn.ModuleList((_Layer(itself=False, other=True), _Layer(itself=True, other=True)))
         self.norm = nn.LayerNorm(_WIDTH)
         self.word_score, self.text_score = nn.Linear(_WIDTH, 1), nn.Linear(_WIDTH, 1)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 64, 64), normalised -> (n, 64, 512): what each place answers to words."""
+        return self.answers(self.places(pixels))
+
+    def places(self, pixels: Tensor) -> Tensor:
         """(n, 3, 64, 64), normalised -> (n, 64, 128): what is seen at each place."""
         fine, coarse = self.trunk(pixels)
         seen = self.from_fine(fine) + interpolate(self.from_coarse(coarse), size=fine.shape[-2:], mode="bilinear")
-        return self.place_norm(self.between_places(seen.flatten(2).transpose(1, 2) + self.place))
+        places: Tensor = self.place_norm(self.between_places(seen.flatten(2).transpose(1, 2) + self.place))
+        return places
+
+    def answers(self, places: Tensor) -> Tensor:
+        """What is seen (n, 64, 128) -> keys and values (n, 64, 512) for both layers that match."""
+        return torch.cat([layer.other.key_value(places) for layer in self.matching], dim=-1)
 
     def encode_texts(self, numbers: Tensor, there: Tensor) -> Tensor:
         """What `Words.encode` gives -> (n, longest, 128)."""
-        states = self.word(numbers) + self.order[: numbers.shape[1]]
+        states: Tensor = self.word(numbers) + self.order[: numbers.shape[1]]
         for layer in self.between_words:
             states = layer(states, there)
         return states
 
     def match(self, images: Tensor, texts: Tensor, there: Tensor) -> Tensor:
-        """n pictures (n, 64, 128) and n texts (n, longest, 128) -> (n,): how well each text fits its picture."""
+        """n pictures (n, 64, 512) and n texts (n, longest, 128) -> (n,): how well each text fits its picture."""
         states = texts
-        for layer in self.matching:
-            states = layer(states, there, images)
+        for layer, answers in zip(self.matching, torch.split(images, 2 * _WIDTH, dim=-1), strict=True):
+            states = layer(states, there, answers)
         states = self.norm(states)
         true: Tensor = logsigmoid(self.word_score(states).squeeze(-1)) * there
-        return true.sum(dim=1) + self.text_score(states[:, 0]).squeeze(-1)
+        fits: Tensor = true.sum(dim=1) + self.text_score(states[:, 0]).squeeze(-1)
+        return fits
 
 
 class _Attention(nn.Module):
@@ -105,11 +116,13 @@ class _Attention(nn.Module):
         self.query, self.key_value = nn.Linear(_WIDTH, _WIDTH), nn.Linear(_WIDTH, 2 * _WIDTH)
         self.out = nn.Linear(_WIDTH, _WIDTH)
 
-    def forward(self, asking: Tensor, asked: Tensor, mask: Tensor | None) -> Tensor:
-        def heads(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (_HEADS, -1)).transpose(1, 2)
+    def forward(self, asking: Tensor, answers: Tensor, mask: Tensor | None) -> Tensor:
+        """asking: (n, a, 128). answers: (n, b, 256), what `key_value` gave. mask: bool (n, 1, 1, b)."""
 
-        key, value = self.key_value(asked).chunk(2, dim=-1)
+        def heads(x: Tensor) -> Tensor:
+            return x.reshape(*x.shape[:-1], _HEADS, -1).transpose(1, 2)
+
+        key, value = answers.chunk(2, dim=-1)
         found = nn.functional.scaled_dot_product_attention(
             heads(self.query(asking)), heads(key), heads(value), attn_mask=mask
         )
@@ -130,13 +143,15 @@ class _Layer(nn.Module):
             nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, 2 * _WIDTH), nn.GELU(), nn.Linear(2 * _WIDTH, _WIDTH)
         )
 
-    def forward(self, states: Tensor, there: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+    def forward(self, states: Tensor, there: Tensor | None = None, answers: Tensor | None = None) -> Tensor:
         if self.itself is not None and self.itself_norm is not None:
             normed = self.itself_norm(states)
-            states = states + self.itself(normed, normed, None if there is None else there[:, None, None])
-        if self.other is not None and self.other_norm is not None and seen is not None:
-            states = states + self.other(self.other_norm(states), seen, None)
-        return states + self.step(states)
+            mask = None if there is None else there[:, None, None]
+            states = states + self.itself(normed, self.itself.key_value(normed), mask)
+        if self.other is not None and self.other_norm is not None and answers is not None:
+            states = states + self.other(self.other_norm(states), answers, None)
+        stepped: Tensor = states + self.step(states)
+        return stepped
 
 
 class _Block(nn.Module):

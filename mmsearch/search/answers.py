@@ -60,6 +60,7 @@ class Answer:
         truncated: whether a text was longer than the model reads, so that its end did not count.
         worth: how likely there is anything among the hits, as far as that is known.
         notes: what is as it should be and worth knowing: how well marks agree.
+        reranked: how many of the best were re-ranked; None where the query asks for no re-ranker.
     """
 
     query: Query
@@ -70,6 +71,7 @@ class Answer:
     truncated: bool = False
     worth: Worth = NOTHING_KNOWN
     notes: Sequence[str] = ()
+    reranked: int | None = None
 
 
 def why_nothing(query: Query, best: float | None, *, chance: float | None, left_out: int, items: int) -> str:

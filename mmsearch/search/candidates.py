@@ -1,7 +1,7 @@
 """Candidates: what a stage of the search takes and gives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,9 @@ from mmsearch.search.query import Query
 
 if TYPE_CHECKING:
     from mmsearch.scoring import Chances
+    from mmsearch.search.rerank import Rerankers
 
-__all__ = ["Candidates", "MakeStage", "Stage", "StageContext"]
+__all__ = ["Candidates", "MakeStage", "SecondLook", "Stage", "StageContext"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +90,50 @@ class Candidates:
         scores = {key: column[order] for key, column in {**self.scores, name: values}.items()}
         return Candidates(self.row_ids[order], scores, bound, name, self.highest_missing_score, self.searched)
 
+    def reranked(self, values: NDArray[np.float64]) -> "Candidates":
+        """The same rows in the order of a re-ranker's values (n,), -inf for those that it did not look at: they come
+        last, in their own order, and what is missing comes after them.
+
+        >>> some = Candidates(np.array([4, 7, 9]), {"score": np.array([0.9, 0.8, 0.7])}, bound=0.7)
+        >>> other = some.reranked(np.array([0.1, 2.5, -np.inf]))
+        >>> other.row_ids.tolist(), other.scores["rerank"].tolist()
+        ([7, 4, 9], [2.5, 0.1, -inf])
+        """
+        looked_at = values > -np.inf
+        places = np.arange(len(self))
+        order = np.lexsort((np.where(looked_at, self.row_ids, places), -np.where(looked_at, values, 0), ~looked_at))
+        scores = {key: column[order] for key, column in {**self.scores, "rerank": values}.items()}
+        # Nothing that is missing was looked at: it has less than any value, and is there all the same.
+        bound = -np.inf if self.bound == -np.inf else float(np.finfo(np.float64).min)
+        return Candidates(self.row_ids[order], scores, bound, "rerank", self.highest_missing_score, self.searched)
+
+
+@dataclass(slots=True)
+class SecondLook:
+    """What became of the candidates that were to be re-ranked.
+
+    Attributes:
+        wanted: how many were to be.
+        looked_at: how many were.
+        unread: how many pictures could not be read: their files are gone, or not what was embedded.
+    """
+
+    wanted: int = 0
+    looked_at: int = 0
+    unread: int = 0
+
+    def in_words(self, query: Query) -> list[str]:
+        """What whoever asked should know; nothing where all were looked at."""
+        said = []
+        if self.looked_at + self.unread < self.wanted:
+            said.append(
+                f"re-ranked are the best {self.looked_at:,} of {self.wanted:,}: there was time for no more "
+                f"({query.within:g} s)"
+            )
+        if self.unread:
+            said.append(f"{self.unread:,} of {self.wanted:,} could not be re-ranked: their pictures cannot be read")
+        return said
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageContext:
@@ -101,6 +146,8 @@ class StageContext:
         chances: what hits of this query are worth by what ranks them; None where that is not known.
         keep: what ranks nine in ten of what is relevant is at least this; None where that is not known.
         wanted: how many candidates there is use for, at most: the hits that are passed over among them.
+        rerankers: what opens the re-ranker that the query names.
+        second_look: where the stage that re-ranks says what it looked at.
     """
 
     query: Query
@@ -109,6 +156,8 @@ class StageContext:
     wanted: int
     chances: "Chances | None" = None
     keep: float | None = None
+    rerankers: "Rerankers | None" = None
+    second_look: SecondLook = field(default_factory=SecondLook)
 
 
 Stage = Callable[[Candidates], Candidates]

@@ -1,11 +1,12 @@
 """The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-    encode, taught -> retrieve, corrected -> leave out -> probabilities -> distinct -> sort -> describe
+    encode, taught -> retrieve, corrected -> leave out -> probabilities -> distinct -> rerank -> sort -> describe
 
 Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
 encoded in one call, and queries that look for the same number of the same rows are searched in one.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from mmsearch.items import BOTH, IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
 from mmsearch.search.by_date import sort_by_date
-from mmsearch.search.candidates import Candidates, MakeStage, Stage, StageContext
+from mmsearch.search.candidates import Candidates, MakeStage, SecondLook, Stage, StageContext
 from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of, side_by_side, why_gone
 from mmsearch.search.distinct import leave_out_near_duplicates
@@ -42,6 +43,7 @@ from mmsearch.search.near import NO_PLACES, knows_places, remark_on
 from mmsearch.search.own_items import row_named, vector_at, vector_of
 from mmsearch.search.probable import add_probabilities, chances_for
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, TextPart, VectorPart
+from mmsearch.search.rerank import Rerankers, rerank
 from mmsearch.search.retrieval import SearchOptions
 
 if TYPE_CHECKING:
@@ -56,11 +58,12 @@ STAGES: tuple[MakeStage, ...] = (
     leave_out_low_scores,
     add_probabilities,
     leave_out_near_duplicates,
+    rerank,
     sort_by_date,
 )
 """What candidates go through between being retrieved and being described, in this order."""
 
-_ADDED = ("probability", "z")
+_ADDED = ("probability", "z", "rerank")
 """Scores beside those that rows are retrieved by."""
 
 _LOOK_FURTHER = 4
@@ -104,8 +107,10 @@ def answer_queries(
     *,
     options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
     stages: Sequence[MakeStage] = STAGES,
+    rerankers: Rerankers | None = None,
 ) -> list[Answer | QueryError | EncoderError]:
-    """The answers to some queries, in their order. Raises GalleryError where the gallery itself is damaged."""
+    """The answers to some queries, in their order. rerankers: by default those that open what is named. Raises
+    GalleryError where the gallery itself is damaged."""
     groups = [_pending(query, gallery) for query in queries]
     asked = [one for group in groups for one in group]
     for one in asked:
@@ -116,7 +121,8 @@ def answer_queries(
         with one.may_fail():
             _teach(one, retriever)
     ready = _without_error(asked)
-    chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table)) for one in ready}
+    opening = rerankers or Rerankers()
+    chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table), opening) for one in ready}
     _find(chains, retriever, options)
     for query, group in zip(queries, groups, strict=True):
         if query.table == BOTH:
@@ -158,6 +164,7 @@ class _PendingQuery:
     pictures: Sequence[str] = ()
     remarks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    second_look: SecondLook | None = None
     error: QueryError | EncoderError | None = None
 
     @property
@@ -188,7 +195,10 @@ class _PendingQuery:
 
     def answer(self) -> Answer:
         remarks, notes = tuple(self.remarks), tuple(self.notes)
-        return Answer(self.query, self.hits, self.pictures, self.more, remarks, self.truncated, self.worth, notes)
+        looked_at = None if self.second_look is None or self.query.rerank is None else self.second_look.looked_at
+        return Answer(
+            self.query, self.hits, self.pictures, self.more, remarks, self.truncated, self.worth, notes, looked_at
+        )
 
 
 def _pending(query: Query, gallery: Gallery) -> list[_PendingQuery]:
@@ -292,7 +302,7 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
     for one in _without_error([*chains]):
         with one.may_fail():
             vectors[one] = one.vector()
-    looking = {one: one.query.wanted + len(one.own_rows) for one in vectors}
+    looking = {one: one.query.looked_at + len(one.own_rows) for one in vectors}
     while looking:
         alike: dict[tuple[str, str | None, int, float], list[_PendingQuery]] = {}
         for one, look in looking.items():
@@ -309,7 +319,10 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
                     one.error = error
                 continue
             for number, one in enumerate(group):
-                if not chains[one].settle(_only(neighbours, number), look):
+                settled = True
+                with one.may_fail():
+                    settled = chains[one].settle(_only(neighbours, number), look)
+                if not settled:
                     looking[one] = look * _LOOK_FURTHER
 
 
@@ -325,14 +338,22 @@ class _Chain:
     """The stages of one query."""
 
     def __init__(
-        self, asked: _PendingQuery, gallery: Gallery, stages: Sequence[MakeStage], table_scores: "TableScores | None"
+        self,
+        asked: _PendingQuery,
+        gallery: Gallery,
+        stages: Sequence[MakeStage],
+        table_scores: "TableScores | None",
+        rerankers: Rerankers,
     ) -> None:
         self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
         query = asked.query
         # What is to be sorted anew is wanted as a whole.
-        wanted = query.wanted if query.sort == "rank" else gallery.live_rows(query.table)
+        wanted = query.looked_at if query.sort == "rank" else gallery.live_rows(query.table)
         keep = table_scores.record.keep if table_scores is not None and asked.chances is not None else None
-        context = StageContext(query, gallery, asked.own_rows, wanted, asked.chances, keep)
+        self._second_look = SecondLook()
+        context = StageContext(
+            query, gallery, asked.own_rows, wanted, asked.chances, keep, rerankers, self._second_look
+        )
         self._stages: list[Stage] = []
         with asked.may_fail():
             made = (make(context) for make in stages)
@@ -344,11 +365,13 @@ class _Chain:
         retrieved = candidates = self._as_candidates(neighbours, look)
         for stage in self._stages:
             candidates = stage(candidates)
-        if len(candidates) < wanted and candidates.bound > -np.inf:
+        if len(candidates) < asked.query.looked_at and candidates.bound > -np.inf:
             return False
         asked.more = len(candidates) > wanted or candidates.bound > -np.inf
         asked.candidates = candidates.first(wanted)
         asked.worth = self._worth(retrieved)
+        asked.second_look = self._second_look
+        asked.remarks += self._second_look.in_words(asked.query)
         if not len(candidates):
             asked.remarks.append(self._why_nothing(retrieved))
         return True
@@ -418,7 +441,9 @@ def _with_scores(hits: Sequence[Hit], candidates: Candidates, offset: int) -> Se
     """The hits with what stages added to the scores of their candidates."""
     added = {name: candidates.scores[name][offset:].tolist() for name in _ADDED if name in candidates.scores}
     for name, values in added.items():
-        hits = [replace(hit, **{name: value}) for hit, value in zip(hits, values, strict=True)]
+        hits = [
+            replace(hit, **{name: value}) if value > -math.inf else hit for hit, value in zip(hits, values, strict=True)
+        ]
     return hits
 
 

@@ -31,6 +31,8 @@ class Hit:
         corrected: the score less what hubs lose, which ranks go by; None where it was not corrected.
         probability: the chance that it is relevant; None where that is not known.
         z: its standard score (`mmsearch.scoring.moments`), which ranks go by among items of several kinds; else None.
+        rerank: how well a re-ranker finds that it fits, which ranks go by; None where it was not looked at. Those come
+            after those that were.
     """
 
     rank: int
@@ -44,11 +46,12 @@ class Hit:
     corrected: float | None = None
     probability: float | None = None
     z: float | None = None
+    rerank: float | None = None
 
     @property
     def ranking(self) -> float:
         """What its rank goes by."""
-        return next(value for value in (self.z, self.corrected, self.score) if value is not None)
+        return next(value for value in (self.rerank, self.z, self.corrected, self.score) if value is not None)
 
     @property
     def path(self) -> str | None:
@@ -81,7 +84,13 @@ def record(hit: Hit) -> dict[str, object]:
     }
     told = {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
     kind_name = None if hit.z is None else hit.kind.name  # where it stands among others, a hit says what it is
-    of_some = {"corrected": hit.corrected, "probability": hit.probability, "z": hit.z, "table": kind_name}
+    of_some = {
+        "corrected": hit.corrected,
+        "probability": hit.probability,
+        "z": hit.z,
+        "rerank": hit.rerank,
+        "table": kind_name,
+    }
     return told | {name: value for name, value in of_some.items() if value is not None}
 
 

@@ -21,6 +21,7 @@ from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.hits import Hit
 from mmsearch.search.mixed import by_table
 from mmsearch.search.query import ImagePart, Part, Query, TextPart
+from mmsearch.search.rerank import Rerankers
 from mmsearch.search.retrieval import Retriever, SearchOptions
 
 __all__ = ["OpenGallery", "open_gallery"]
@@ -39,6 +40,7 @@ def open_gallery(
     hold: int = 0,
     filter_seconds: float | None = None,
     stages: Sequence[MakeStage] = STAGES,
+    rerank_only: str | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> "OpenGallery":
     """Open a gallery for queries.
@@ -50,6 +52,7 @@ def open_gallery(
     work is bounded by the row, and runs in a process that is killed where it takes longer; `OpenGallery.close` ends
     these processes.
     stages: what candidates go through; `mmsearch.search.chain.STAGES` and others.
+    rerank_only: for the queries of strangers: the one re-ranker that they may name, "" for none.
     Raises GalleryNotFound, GalleryError.
     """
     opened = Gallery.open(gallery)
@@ -60,7 +63,13 @@ def open_gallery(
         from mmsearch.filter_process import FilterProcesses
 
         processes = FilterProcesses(_FILTERING, seconds=filter_seconds)
-    return OpenGallery(opened, QueryEncoders(opened, encoder, device, announce), Retriever(opened, processes), stages)
+    return OpenGallery(
+        opened,
+        QueryEncoders(opened, encoder, device, announce),
+        Retriever(opened, processes),
+        stages,
+        Rerankers(device, rerank_only, announce),
+    )
 
 
 class OpenGallery:
@@ -73,11 +82,13 @@ class OpenGallery:
         encoders: QueryEncoders | None = None,
         retriever: Retriever | None = None,
         stages: Sequence[MakeStage] = STAGES,
+        rerankers: Rerankers | None = None,
     ) -> None:
         self.gallery = gallery
         self.encoders = encoders or QueryEncoders(gallery)
         self.retriever = retriever or Retriever(gallery)
         self.stages = stages
+        self.rerankers = rerankers or Rerankers()
 
     def query(
         self,
@@ -120,7 +131,15 @@ class OpenGallery:
     ) -> list[Answer | QueryError | EncoderError]:
         """As `ask`, for several together, each with the answer that it would get alone; an error is the answer to the
         one that has it. Warns of nothing. Raises GalleryError where the gallery is damaged."""
-        return answer_queries(queries, self.gallery, self.encoders, self.retriever, options=options, stages=self.stages)
+        return answer_queries(
+            queries,
+            self.gallery,
+            self.encoders,
+            self.retriever,
+            options=options,
+            stages=self.stages,
+            rerankers=self.rerankers,
+        )
 
     def plan(self, query: Query, *, options: SearchOptions = DEFAULT) -> list[str]:
         """How a query is searched for, a line a table, for people. Raises FilterError."""
@@ -158,7 +177,11 @@ class OpenGallery:
         if gallery is self.gallery:
             return self
         return OpenGallery(
-            gallery, self.encoders.for_version(gallery), self.retriever.for_version(gallery), self.stages
+            gallery,
+            self.encoders.for_version(gallery),
+            self.retriever.for_version(gallery),
+            self.stages,
+            self.rerankers,
         )
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.budget import TEXT_CHARACTERS
+from mmsearch.budget import MOST_RERANKED, RERANKED, TEXT_CHARACTERS
 from mmsearch.errors import QueryError
 from mmsearch.items import BOTH, DEFAULT_KIND, IMAGES, askable, kind
 from mmsearch.names import is_unicode, shown
@@ -23,6 +23,8 @@ from mmsearch.search.near import filter_near, require_positions
 __all__ = [
     "CORRECTIONS",
     "NEAR_DUPLICATE",
+    "PLUS_SCORE",
+    "RERANK_BY",
     "SLOT",
     "SORTS",
     "ImagePart",
@@ -43,6 +45,8 @@ NEAR_DUPLICATE = 0.97
 Of 500 different COCO photos under CLIP ViT-B/16 no two reach it: the closest pair has 0.963. Postcards saved again at
 JPEG quality 50 or at half their size do under the bundled model (tests/test_ask.py)."""
 
+PLUS_SCORE = "logit+score"
+RERANK_BY = ("logit", PLUS_SCORE)
 CORRECTIONS = ("measured", "general", "none")
 SORTS = ("rank", "date")
 
@@ -132,6 +136,11 @@ class Query:
         correct: how hits are corrected for hubs where the gallery was calibrated: "measured": as it was seen to help;
             "general": also where nothing was measured; "none".
         sort: "rank": best first; "date": what is likely relevant, newest first. The gallery has to be calibrated.
+        rerank: the re-ranker that takes a second look at the best, as `rerankers.open_reranker` takes its name;
+            None for none. It looks at a picture and a text: the query is one text, and looks among pictures.
+        rerank_by: what it ranks by: "logit": its own value; "logit+score": that plus the score, as BLIP was evaluated.
+        depth: so many of the best candidates are re-ranked.
+        within: seconds after which no further candidates are re-ranked, counted from the first; None: all are.
         id: its name in a TREC run.
         title: how people call it; by default made from its parts.
 
@@ -150,6 +159,10 @@ class Query:
     distinct: float | None = None
     correct: str = "measured"
     sort: str = "rank"
+    rerank: str | None = None
+    rerank_by: str = "logit"
+    depth: int = RERANKED
+    within: float | None = None
     id: str = "1"
     title: str = ""
 
@@ -179,7 +192,11 @@ class Query:
                 raise QueryError(f"{name} is {cosine}; scores are cosines, between -1 and 1")
         if self.min_probability is not None and not 0 <= self.min_probability <= 1:
             raise QueryError(f"the lowest probability is {self.min_probability}; it is between 0 and 1")
-        for name, value, words in (("correct", self.correct, CORRECTIONS), ("sort", self.sort, SORTS)):
+        for name, value, words in (
+            ("correct", self.correct, CORRECTIONS),
+            ("sort", self.sort, SORTS),
+            ("rerank_by", self.rerank_by, RERANK_BY),
+        ):
             if value not in words:
                 raise QueryError(f"{name} of a query is {value!r}; it is one of {', '.join(words)}")
         if self.near is not None:
@@ -188,8 +205,26 @@ class Query:
             raise QueryError(f"marks teach which pictures are right, not which {self.nouns}: ask with --in images")
         if self.table == BOTH and self.sort != "rank":
             raise QueryError(f"items of several kinds are not sorted by {self.sort}; look among one kind: --in images")
+        self._check_rerank()
         if not self.title:
             object.__setattr__(self, "title", _title(self.parts))
+
+    def _check_rerank(self) -> None:
+        if not 1 <= self.depth <= MOST_RERANKED:
+            raise QueryError(f"the depth is {self.depth:,}; from 1 to {MOST_RERANKED:,} candidates are re-ranked")
+        if self.within is not None and not (math.isfinite(self.within) and self.within > 0):
+            raise QueryError(f"within is {self.within} seconds; there has to be some time to re-rank in")
+        if self.rerank is None:
+            return
+        (part, *others) = self.parts
+        if others or self.templates or not isinstance(part, TextPart) or part.weight <= 0:
+            raise QueryError(
+                "a re-ranker looks at a picture and one text together: ask with a text alone, without a template"
+            )
+        if self.table != IMAGES.name:
+            raise QueryError(f"a re-ranker looks at pictures, not at {self.nouns}: ask with --in images")
+        if self.sort != "rank":
+            raise QueryError(f"hits are in the order of a re-ranker, or by {self.sort}: not both")
 
     @classmethod
     def of(cls, text: str, k: int = 10) -> "Query":
@@ -205,6 +240,11 @@ class Query:
     def wanted(self) -> int:
         """How many ranks there is use for: those that are passed over and the hits."""
         return self.offset + self.k
+
+    @property
+    def looked_at(self) -> int:
+        """How many candidates are needed for these ranks: those that are re-ranked among them."""
+        return self.wanted if self.rerank is None else max(self.wanted, self.depth)
 
     @property
     def noun(self) -> str:
@@ -227,6 +267,7 @@ class Query:
             *([f"probability at least {self.min_probability:g}"] if self.min_probability is not None else []),
             *(["newest first, of what is likely relevant"] if self.sort == "date" else []),
             *(["near-duplicates left out"] if self.distinct is not None else []),
+            *([f"the best {self.depth:,} re-ranked with {self.rerank}"] if self.rerank is not None else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -287,6 +328,10 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "distinct": (float, int, type(None)),
     "correct": (str,),
     "sort": (str,),
+    "rerank": (str, type(None)),
+    "rerank_by": (str,),
+    "depth": (int,),
+    "within": (float, int, type(None)),
     "id": (str,),
     "title": (str,),
 }

@@ -7,7 +7,6 @@ from typing import Any
 
 from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchError, MmsearchWarning, QueryError
-from mmsearch.items import DEFAULT_KIND
 from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
 from mmsearch.search.chain import require_items
@@ -25,11 +24,12 @@ _BATCH = 1024
 _MOST_BYTES = 1 << 26  # of a file of queries: a million of ordinary length
 
 
-def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name, correct: str = "measured") -> list[Query]:
+def read_queries(file: str, **unsaid: Any) -> list[Query]:
     """The queries of a file, "-" for stdin. A line is a text, an id, a tab and a text, or an object as
     `Query.to_json` gives it. Blank lines are passed over.
 
-    A query without an id is called by the number of its line, from 1. k, table, correct: of queries that do not say.
+    A query without an id is called by the number of its line, from 1. unsaid: fields of `Query`, for queries that do
+    not say otherwise.
     Raises QueryError where the file cannot be read, holds no query, or gives two the same id.
     """
     shown = "stdin" if file == "-" else file
@@ -41,8 +41,7 @@ def read_queries(file: str, *, k: int = 10, table: str = DEFAULT_KIND.name, corr
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise QueryError(f"line {line} of {shown} is not UTF-8; write the queries as UTF-8 text") from error
-    given = {"k": k, "table": table, "correct": correct}
-    queries = [_read_line(number, line, shown, given) for number, line in enumerate(lines, 1) if line.strip()]
+    queries = [_read_line(number, line, shown, unsaid) for number, line in enumerate(lines, 1) if line.strip()]
     if not queries:
         raise QueryError(f"{shown} holds no queries; write one a line, or an id, a tab and a query")
     seen: set[str] = set()

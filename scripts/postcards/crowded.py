@@ -126,7 +126,7 @@ def family(rng: Random, members: int = FAMILY) -> tuple[Scene, ...]:
 
 
 def describe_crowd(rng: Random, scene: Scene) -> CrowdedCaption:
-    """A caption that names all things or all but one, most with colour and place, and often says what is left of what."""
+    """A caption that names all things or all but one, most with colour and place, and often what is left of what."""
     things = list(scene.things)
     rng.shuffle(things)
     named = things[: rng.randint(max(3, len(things) - 1), len(things))]

@@ -1,0 +1,95 @@
+"""Who makes re-rankers: mmsearch for `hf:` and `st:`, and whatever is installed with an entry point of the group
+`mmsearch.rerankers`.
+
+A plugin names a prefix and a function:
+
+    [project.entry-points."mmsearch.rerankers"]
+    colpali = "mmsearch_colpali:open_reranker"
+
+`colpali:v1` is then the spec of a re-ranker. The function gets a `RerankerRequest` and returns a `Reranker`; what it
+raises should be an EncoderError. It is imported when a spec names it, and not before.
+"""
+
+import json
+
+from mmsearch.encoders.model_folders import CONFIG, TOKENIZER, find_model_folder, parse_model_name, require_package
+from mmsearch.encoders.model_folders import read_settings as read_json
+from mmsearch.errors import EncoderError, MmsearchError
+from mmsearch.rerankers.reranker import Provider, Reranker, RerankerRequest
+
+__all__ = ["GROUP", "provider_of"]
+
+GROUP = "mmsearch.rerankers"
+_KNOWN = "hf:org/name or hf:FOLDER (BLIP, BLIP-2, ViLT), st:org/name or st:FOLDER (sentence-transformers)"
+_KINDS = {"blip": "BLIP", "blip-2": "BLIP-2", "vilt": "ViLT"}
+
+
+def provider_of(spec: str) -> Provider:
+    """What opens the re-ranker of a spec. Raises EncoderError for one that nobody provides."""
+    prefix, colon, _ = spec.partition(":")
+    if colon and prefix == "hf":
+        return _open_of_transformers
+    if colon and prefix == "st":
+        return _open_cross_encoder
+    import importlib.metadata  # late: only plugins need it
+
+    installed = importlib.metadata.entry_points(group=GROUP)
+    named = [entry for entry in installed if colon and entry.name == prefix]
+    if len(homes := sorted({entry.value for entry in named})) > 1:
+        raise EncoderError(
+            f"{spec!r}: two packages provide re-rankers as {prefix}: ({' and '.join(homes)}); uninstall one of them"
+        )
+    if not named:
+        plugins = "".join(f", {entry.name}:…" for entry in sorted(installed, key=lambda entry: entry.name))
+        raise EncoderError(f"no re-ranker is called {spec!r}; there is {_KNOWN}{plugins}")
+    (entry,) = named[:1]
+
+    def open_plugin(request: RerankerRequest) -> Reranker:
+        try:
+            reranker: Reranker = entry.load()(request)
+        except MmsearchError:
+            raise
+        except Exception as error:  # whatever a stranger's package raises
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise EncoderError(f"the provider {prefix} ({entry.value}) cannot open {spec}: {words}") from error
+        if not all(callable(getattr(reranker, step, None)) for step in ("prepare", "look", "match")):
+            raise EncoderError(
+                f"the provider {prefix} ({entry.value}) gave a {type(reranker).__name__} for {spec}, "
+                "and no mmsearch.rerankers.Reranker"
+            )
+        return reranker
+
+    return open_plugin
+
+
+def _open_of_transformers(request: RerankerRequest) -> Reranker:
+    """BLIP, BLIP-2 or ViLT, as the settings of the model say."""
+    require_package("transformers", "rerank", request.spec)
+    name = parse_model_name(request.spec)
+    folder = find_model_folder(name, [CONFIG, TOKENIZER], announce=request.announce)
+    settings = read_json(folder / CONFIG[0])
+    kind = settings.get("model_type") if isinstance(settings, dict) else None
+    if kind == "blip":
+        from mmsearch.rerankers.blip import BlipReranker
+
+        return BlipReranker(request, folder)
+    if kind == "blip-2":
+        from mmsearch.rerankers.blip2 import Blip2Reranker
+
+        return Blip2Reranker(request, folder)
+    if kind == "vilt":
+        from mmsearch.rerankers.vilt import ViltReranker
+
+        return ViltReranker(request, folder)
+    raise EncoderError(
+        f"{request.spec} is a model of the kind {json.dumps(kind)}, which is not asked about a picture and a text "
+        f"together here; of transformers these are: {', '.join(_KINDS.values())}. Cross-encoders of "
+        "sentence-transformers are named as st:"
+    )
+
+
+def _open_cross_encoder(request: RerankerRequest) -> Reranker:
+    require_package("sentence_transformers", "rerank", request.spec)
+    from mmsearch.rerankers.cross_encoder import CrossEncoderReranker
+
+    return CrossEncoderReranker(request)

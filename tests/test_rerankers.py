@@ -1,0 +1,474 @@
+"""Re-rankers: each adapter gives the logits of the authors' own evaluation; what cannot be used is said."""
+
+import json
+import re
+import string
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmsearch.embedding import embed
+from mmsearch.errors import EncoderError, MmsearchWarning, QueryError
+from mmsearch.rerankers import LookedAt, Reranker, RerankerRequest, open_reranker
+from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.query import ImagePart, Query, TextPart
+from mmsearch.search.rerank import Rerankers
+from tests.conftest import Command
+from tests.fakes import COLOURS, FakeEncoder, write_picture
+
+TEXTS = ["A red dog, on the left!", "two cats", "the (big) house: blue; a dog a cat a dog a cat " * 5]
+WORDS = ["a", "the", "red", "blue", "dog", "cat", "##s", "two", "house", "big", "on", "left", ",", "!", "(", ")"]
+
+
+def pictures() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(50, 40), (40, 64), (33, 33)]
+    return [Image.fromarray(rng.integers(0, 256, (h, w, 3), np.uint8)) for w, h in sizes]
+
+
+def write_tokenizer(folder: Path, *extra: str) -> None:
+    """A tokenizer of BERT's kind with a few words."""
+    from transformers import BertTokenizer
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    folder.mkdir(parents=True, exist_ok=True)
+    known = dict.fromkeys([*special, *WORDS, *string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase)])
+    (folder / "vocab.txt").write_text("\n".join([*known, *extra]))
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+
+
+def write_settings(folder: Path, size: dict[str, int], mean: Sequence[float], std: Sequence[float]) -> None:
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"size": size, "image_mean": [*mean], "image_std": [*std]})
+    )
+
+
+@pytest.fixture(scope="module")
+def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import BlipConfig, BlipForImageTextRetrieval
+
+    torch.manual_seed(1)
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = BlipConfig(
+        text_config={**small, "vocab_size": 30_524, "encoder_hidden_size": 32, "initializer_range": 0.5},
+        vision_config={**small, "image_size": 48, "patch_size": 16},
+        image_text_hidden_size=16,
+    )
+    folder = tmp_path_factory.mktemp("blip")
+    model = BlipForImageTextRetrieval(config)
+    _spread(model)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    write_settings(folder, {"height": 48, "width": 48}, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def blip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import Blip2Config, Blip2ForImageTextRetrieval, OPTConfig
+
+    torch.manual_seed(2)
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = Blip2Config(
+        vision_config={**small, "image_size": 42, "patch_size": 14},
+        qformer_config={**small, "vocab_size": 100, "encoder_hidden_size": 32, "use_qformer_text_input": True},
+        text_config=OPTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16).to_dict(),
+        num_query_tokens=5,
+        image_text_hidden_size=16,
+    )
+    folder = tmp_path_factory.mktemp("blip2")
+    model = Blip2ForImageTextRetrieval(config)
+    _spread(model)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    write_settings(folder, {"height": 42, "width": 42}, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import ViltConfig, ViltForImageAndTextRetrieval
+
+    torch.manual_seed(3)
+    config = ViltConfig(
+        vocab_size=100,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=64,
+        patch_size=32,
+        max_position_embeddings=40,
+    )
+    folder = tmp_path_factory.mktemp("vilt")
+    model = ViltForImageAndTextRetrieval(config)
+    _spread(model)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    write_settings(folder, {"shortest_edge": 64}, (0.5,) * 3, (0.5,) * 3)
+    return folder
+
+
+def _spread(model: torch.nn.Module) -> None:
+    """Weights so large that pictures and words make a difference."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.3)
+
+
+def resized(image: Image.Image, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """The published transform: resize (width, height) by Pillow, to [0, 1], normalise. (1, 3, H, W)"""
+    values = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC), dtype=np.float32)).permute(2, 0, 1) / 255
+    return ((values - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])[None]
+
+
+def captioned(text: str) -> str:
+    """`pre_caption` of the authors: lower case, some signs to spaces, spaces to one."""
+    text = re.sub(r"([.!\"()*#:;~])", " ", text.lower())
+    return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+
+
+def ask(folder: Path, *, one_text_at_a_time: bool) -> NDArray[np.float64]:
+    """(pictures, texts) of an adapter."""
+    reranker = open_reranker(f"hf:{folder}")
+    seen = reranker.look([reranker.prepare(image) for image in pictures()])
+    if one_text_at_a_time:
+        return np.stack([reranker.match([text] * len(seen), seen) for text in TEXTS], axis=1)
+    pairs = [(text, state) for state in seen for text in TEXTS]
+    values = reranker.match([text for text, _ in pairs], [state for _, state in pairs])
+    return values.reshape(len(seen), len(TEXTS))
+
+
+def check(folder: Path, expected: NDArray[np.float64]) -> None:
+    assert np.ptp(expected, axis=0).min() > 1e-3  # pictures make a difference
+    assert np.ptp(expected, axis=1).min() > 1e-3  # texts do
+    for one_text_at_a_time in (True, False):
+        got = ask(folder, one_text_at_a_time=one_text_at_a_time)
+        np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_blip_is_asked_as_its_authors_did(blip: Path) -> None:
+    """train_retrieval.py: captions padded to 35 tokens, [ENC] put at position 0, the matching head's second logit for
+    each picture with the texts."""
+    from transformers import BertTokenizer, BlipForImageTextRetrieval
+
+    model = BlipForImageTextRetrieval.from_pretrained(blip).eval()
+    tokens = BertTokenizer.from_pretrained(blip)(
+        [captioned(t) for t in TEXTS], padding="max_length", truncation=True, max_length=35, return_tensors="pt"
+    )
+    ids = tokens.input_ids.clone()
+    ids[:, 0] = 30_523
+    rows = []
+    for image in pictures():
+        pixels = resized(image, (48, 48), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)).repeat(len(TEXTS), 1, 1, 1)
+        out = model(input_ids=ids, pixel_values=pixels, attention_mask=tokens.attention_mask, use_itm_head=True)
+        rows.append(out.itm_score[:, 1].double().numpy())
+    check(blip, np.array(rows))
+
+
+@torch.no_grad()
+def test_blip_2_is_asked_as_its_authors_did(blip2: Path) -> None:
+    """compute_itm: 35 tokens, queries before words, the head's second logit averaged over the queries."""
+    from transformers import BertTokenizer, Blip2ForImageTextRetrieval
+
+    model = Blip2ForImageTextRetrieval.from_pretrained(blip2).eval()
+    tokens = BertTokenizer.from_pretrained(blip2)(
+        [captioned(t) for t in TEXTS], padding="max_length", truncation=True, max_length=35, return_tensors="pt"
+    )
+    rows = []
+    for image in pictures():
+        pixels = resized(image, (42, 42), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)).repeat(len(TEXTS), 1, 1, 1)
+        out = model(
+            pixel_values=pixels,
+            input_ids=tokens.input_ids,
+            attention_mask=tokens.attention_mask,
+            use_image_text_matching_head=True,
+        )
+        rows.append(out.logits_per_image[:, 1].double().numpy())
+    check(blip2, np.array(rows))
+
+
+@torch.no_grad()
+def test_vilt_is_asked_as_its_authors_did(vilt: Path) -> None:
+    """compute_irtr_recall: each pair goes through the transformer, 40 tokens, pictures with their own shape: shorter side
+    64, longer at most 1333/800 of it, both multiples of 32."""
+    from transformers import BertTokenizer, ViltForImageAndTextRetrieval
+
+    model = ViltForImageAndTextRetrieval.from_pretrained(vilt).eval()
+    tokens = BertTokenizer.from_pretrained(vilt)(
+        TEXTS, padding="max_length", truncation=True, max_length=40, return_tensors="pt"
+    )
+    rows = []
+    for image, size in zip(pictures(), [(64, 64), (64, 96), (64, 64)], strict=True):
+        pixels = resized(image, size, (0.5,) * 3, (0.5,) * 3)
+        mask = torch.ones(1, *pixels.shape[2:], dtype=torch.long)
+        rows.append(
+            [
+                float(
+                    model(
+                        input_ids=tokens.input_ids[i : i + 1],
+                        attention_mask=tokens.attention_mask[i : i + 1],
+                        pixel_values=pixels,
+                        pixel_mask=mask,
+                    ).logits[0, 0]
+                )
+                for i in range(len(TEXTS))
+            ]
+        )
+    check(vilt, np.array(rows))
+
+
+def test_blip_without_its_token_is_refused(blip: Path, tmp_path: Path) -> None:
+    """A vocabulary that ends before 30,523, and a tokenizer that does not name [ENC]; where it does, that counts."""
+    from transformers import BlipConfig, BlipForImageTextRetrieval
+
+    config = BlipConfig.from_pretrained(blip)
+    config.text_config.vocab_size = 200
+    model = BlipForImageTextRetrieval(config)
+    model.save_pretrained(tmp_path / "cut")
+    write_tokenizer(tmp_path / "cut")
+    with pytest.raises(EncoderError, match=r"has no token \[ENC\].*vocabulary of 200"):
+        open_reranker(f"hf:{tmp_path / 'cut'}")
+    write_tokenizer(tmp_path / "cut", "[ENC]")
+    assert open_reranker(f"hf:{tmp_path / 'cut'}").spec == f"hf:{tmp_path / 'cut'}"
+
+
+def test_what_cannot_be_used_is_said(blip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file, save_file
+    from transformers import BertConfig, BertModel
+
+    def copy(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in blip.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        return folder
+
+    damaged = copy("damaged")
+    (damaged / "model.safetensors").write_bytes((blip / "model.safetensors").read_bytes()[:5000])
+    with pytest.raises(EncoderError, match="cannot be loaded as a BlipForImageTextRetrieval"):
+        open_reranker(f"hf:{damaged}")
+    headless = copy("headless")
+    weights = {n: t for n, t in load_file(blip / "model.safetensors").items() if not n.startswith("itm_head")}
+    save_file(weights, headless / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderError, match=r"lacks weights.*itm_head\.bias, itm_head\.weight\. .*random"):
+        open_reranker(f"hf:{headless}")
+    settings = copy("settings")
+    (settings / "preprocessor_config.json").write_text('{"size": "large"}')
+    with pytest.raises(EncoderError, match="settings of its pictures are not understood"):
+        open_reranker(f"hf:{settings}")
+    code = copy("code")
+    config = json.loads((code / "config.json").read_text())
+    (code / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Evil"}}))
+    with pytest.raises(EncoderError, match="asks for code of its own"):
+        open_reranker(f"hf:{code}")
+
+    text_only = tmp_path / "bert"
+    BertModel(BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(text_only)
+    write_tokenizer(text_only)
+    with pytest.raises(EncoderError, match='kind "bert".*BLIP, BLIP-2, ViLT'):
+        open_reranker(f"hf:{text_only}")
+    with pytest.raises(EncoderError, match="there is no such folder"):
+        open_reranker(f"hf:{tmp_path / 'nowhere'}")
+    with pytest.raises(EncoderError, match="no re-ranker is called 'nonsense'; there is hf:"):
+        open_reranker("nonsense")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EncoderError, match=r'needs the package transformers: pip install "mmsearch\[rerank\]"'):
+        open_reranker(f"hf:{blip}")
+    with pytest.raises(EncoderError, match=r'sentence-transformers: pip install "mmsearch\[rerank\]"'):
+        open_reranker(f"st:{blip}")
+
+
+class _Colour(Reranker):
+    """Likes pictures by how much blue they hold, whatever the text; it counts what it does."""
+
+    pairs_at_once = 4
+
+    def __init__(self, request: RerankerRequest) -> None:
+        self.spec = request.spec
+        self.looks = self.matches = 0
+        self.when_matching: Callable[[], None] = lambda: None
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float64]:
+        return np.asarray(image, np.float64).mean(axis=(0, 1))
+
+    def look(self, prepared: Sequence[Any]) -> list[Any]:
+        self.looks += len(prepared)
+        return [*prepared]
+
+    def match(self, texts: Sequence[str], pictures: Sequence[Any]) -> NDArray[np.float64]:
+        self.matches += len(texts)
+        self.when_matching()
+        return np.array([each[2] for each in pictures])
+
+
+@pytest.fixture
+def colour(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_Colour]]:
+    """Those that were opened as "colour:"."""
+    opened: list[_Colour] = []
+
+    class Entry:
+        name, value = "colour", "tests:colour"
+
+        def load(self) -> Callable[[RerankerRequest], Reranker]:
+            def make(request: RerankerRequest) -> Reranker:
+                opened.append(_Colour(request))
+                return opened[-1]
+
+            return make
+
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry()])
+    yield opened
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, fake: FakeEncoder) -> OpenGallery:
+    """Four pictures of each of six colours."""
+    for seed in range(4):
+        for name in COLOURS:
+            write_picture(tmp_path / "photos" / f"{name} {seed}.png", name, seed=seed)
+    embed([tmp_path / "photos"], gallery=tmp_path / "g", encoder=fake)
+    return open_gallery(tmp_path / "g", encoder=fake)
+
+
+def test_the_best_come_in_the_order_of_the_re_ranker(gallery: OpenGallery, colour: list[_Colour]) -> None:
+    plain = gallery.ask(Query([TextPart("red")], k=24)).hits
+    answer = gallery.ask(Query([TextPart("red")], k=24, rerank="colour:x", depth=10))
+    values = [hit.rerank for hit in answer.hits]
+    first = [value for value in values[:10] if value is not None]
+    assert len(first) == 10
+    assert first == sorted(first, reverse=True)
+    assert {hit.row_id for hit in answer.hits[:10]} == {hit.row_id for hit in plain[:10]}
+    assert values[10:] == [None] * 14
+    assert [hit.row_id for hit in answer.hits[10:]] == [hit.row_id for hit in plain[10:]]
+    assert {hit.row_id: hit.score for hit in answer.hits} == {hit.row_id: hit.score for hit in plain}
+    assert answer.reranked == 10
+    assert [hit.rank for hit in answer.hits] == [*range(1, 25)]
+
+
+def test_fewer_hits_than_candidates_and_pages_of_hits_agree(gallery: OpenGallery, colour: list[_Colour]) -> None:
+    whole = gallery.ask(Query([TextPart("red")], k=24, rerank="colour:x", depth=12)).hits
+    few = gallery.ask(Query([TextPart("red")], k=3, rerank="colour:x", depth=12))
+    assert [hit.row_id for hit in few.hits] == [hit.row_id for hit in whole[:3]]
+    assert few.more
+    later = gallery.ask(Query([TextPart("red")], k=5, offset=10, rerank="colour:x", depth=12)).hits
+    assert [(hit.rank, hit.row_id) for hit in later] == [(hit.rank, hit.row_id) for hit in whole[10:15]]
+    assert not gallery.ask(Query([TextPart("red")], k=24, rerank="colour:x", depth=100)).more
+
+
+def test_a_picture_is_looked_at_once(gallery: OpenGallery, colour: list[_Colour]) -> None:
+    gallery.ask(Query([TextPart("red")], rerank="colour:x", depth=24))
+    gallery.ask(Query([TextPart("blue")], rerank="colour:x", depth=24))
+    assert [(each.looks, each.matches) for each in colour] == [(24, 48)]
+
+
+def test_what_is_kept_stays_within_its_bytes(colour: list[_Colour]) -> None:
+    reranker = _Colour(RerankerRequest("colour:x", "cpu", lambda _: None))
+    looked_at = LookedAt(reranker, most_bytes=2 * 24)
+    for key in (1, 2, 1, 3, 1, 2):
+        looked_at.match(["red"], [key], lambda key: np.full(3, float(key)))
+    assert reranker.looks == 4  # 1, 2, 3 and 2 again, which 3 drove out
+    assert looked_at.match(["a", "b"], [1, 7], lambda key: None).tolist() == [1.0, -np.inf]
+
+
+def test_the_score_can_be_added(gallery: OpenGallery, colour: list[_Colour]) -> None:
+    plain = gallery.ask(Query([TextPart("red")], k=8, rerank="colour:x", depth=8)).hits
+    both = gallery.ask(Query([TextPart("red")], k=8, rerank="colour:x", depth=8, rerank_by="logit+score")).hits
+    values = {hit.row_id: hit.rerank for hit in plain}
+    for hit in both:
+        assert hit.rerank == pytest.approx((values[hit.row_id] or 0) + hit.score)
+
+
+def test_time_ends_it_and_that_is_said(
+    gallery: OpenGallery, colour: list[_Colour], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that moves on by a second at each call of the model."""
+    now = [100.0]
+    monkeypatch.setattr("mmsearch.search.rerank.time.monotonic", lambda: now[0])
+    asked = Query([TextPart("red")], k=24, rerank="colour:x", depth=20, within=2.0)
+    gallery.rerankers.reranker("colour:x")
+    colour[0].when_matching = lambda: now.__setitem__(0, now[0] + 1)
+    with pytest.warns(MmsearchWarning, match=r"re-ranked are the best 8 of 20: there was time for no more \(2 s\)"):
+        answer = gallery.ask(asked)
+    assert answer.reranked == 8
+    assert [hit.rerank is not None for hit in answer.hits] == [True] * 8 + [False] * 16
+
+
+def test_files_that_are_gone_come_after_those_that_were_looked_at(
+    gallery: OpenGallery, colour: list[_Colour], tmp_path: Path
+) -> None:
+    best = gallery.ask(Query([TextPart("red")], k=1)).hits[0]
+    Path(best.file or "").unlink()
+    (answer,) = gallery.ask_all([Query([TextPart("red")], k=6, rerank="colour:x", depth=5)])
+    assert not isinstance(answer, Exception)
+    assert answer.hits[4].row_id == best.row_id
+    assert answer.hits[4].rerank is None
+    assert any("1 of 5 could not be re-ranked" in remark for remark in answer.remarks)
+
+
+def test_a_filter_and_near_duplicates_come_before_it(gallery: OpenGallery, colour: list[_Colour]) -> None:
+    asked = Query([TextPart("red")], k=24, where="path like 'red%' or path like 'blue%'", rerank="colour:x", depth=8)
+    hits = gallery.ask(asked).hits
+    assert [(hit.path or "")[:3] for hit in hits] == ["blu"] * 4 + ["red"] * 4
+    assert colour[0].matches == 8
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"parts": [TextPart("a"), TextPart("b")]}, "one text together"),
+        ({"parts": [ImagePart("x.png")]}, "one text together"),
+        ({"templates": ["a photo of {}"]}, "one text together"),
+        ({"table": "captions"}, "looks at pictures, not at captions"),
+        ({"sort": "date"}, "not both"),
+        ({"depth": 0}, "the depth is 0"),
+        ({"within": 0.0}, "there has to be some time"),
+        ({"rerank_by": "luck"}, "it is one of logit, logit"),
+    ],
+)
+def test_what_cannot_be_re_ranked_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        Query(**({"parts": [TextPart("a")], "rerank": "demo"} | asked))
+
+
+def test_one_wrong_re_ranker_is_the_answer_to_its_query_alone(gallery: OpenGallery, colour: list[_Colour]) -> None:
+    wrong, right = gallery.ask_all(
+        [Query([TextPart("red")], rerank="nobody:x"), Query([TextPart("red")], rerank="colour:x")]
+    )
+    assert isinstance(wrong, EncoderError)
+    assert not isinstance(right, Exception)
+
+
+def test_strangers_name_no_other_than_is_allowed(colour: list[_Colour]) -> None:
+    with pytest.raises(QueryError, match="does not re-rank with 'hf:x', but with colour:x"):
+        Rerankers(only="colour:x").reranker("hf:x")
+    with pytest.raises(QueryError, match="but with nothing"):
+        Rerankers(only="").reranker("colour:x")
+    assert Rerankers(only="colour:x").reranker("colour:x").reranker.spec == "colour:x"
+
+
+def test_the_command_tells_both_values(
+    mmsearch: Command, gallery: OpenGallery, colour: list[_Colour], tmp_path: Path
+) -> None:
+    asked = ("query", "red", "--gallery", tmp_path / "g", "-k", 5, "--rerank", "colour:x", "--depth", 4)
+    rows = [json.loads(line) for line in mmsearch(*asked, "--format", "jsonl").out.splitlines()]
+    assert ["rerank" in row for row in rows] == [True] * 4 + [False]
+    assert rows[0]["rerank"] == max(row["rerank"] for row in rows[:4])
+    assert mmsearch(*asked, "--within", "soon").code == 2
+    assert mmsearch(*asked, "--within", "1500ms").code == 0
+    (tmp_path / "queries.txt").write_text("red\nblue\n")
+    many = mmsearch(
+        *("query", "--from-file", tmp_path / "queries.txt", "--gallery", tmp_path / "g", "-k", 3),
+        *("--rerank", "colour:x", "--depth", 4),
+    )
+    assert many.code == 0
+    assert all("rerank" in json.loads(line) for line in many.out.splitlines())
