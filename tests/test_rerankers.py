@@ -3,7 +3,7 @@
 import json
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from mmsearch.rerankers import LookedAt, Reranker, RerankerRequest, open_reranke
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import ImagePart, Query, TextPart
 from mmsearch.search.rerank import Rerankers
+from mmsearch.serve.client import Server
+from mmsearch.serve.running import ServeOptions
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.servers import running
 
 TEXTS = ["A red dog, on the left!", "two cats", "the (big) house: blue; a dog a cat a dog a cat " * 5]
 WORDS = ["a", "the", "red", "blue", "dog", "cat", "##s", "two", "house", "big", "on", "left", ",", "!", "(", ")"]
@@ -125,7 +128,10 @@ def _spread(model: torch.nn.Module) -> None:
 
 def resized(image: Image.Image, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """The published transform: resize (width, height) by Pillow, to [0, 1], normalise. (1, 3, H, W)"""
-    values = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC), dtype=np.float32)).permute(2, 0, 1) / 255
+    values = (
+        torch.from_numpy(np.array(image.resize(size, Image.Resampling.BICUBIC), dtype=np.float32)).permute(2, 0, 1)
+        / 255
+    )
     return ((values - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])[None]
 
 
@@ -160,7 +166,7 @@ def test_blip_is_asked_as_its_authors_did(blip: Path) -> None:
     each picture with the texts."""
     from transformers import BertTokenizer, BlipForImageTextRetrieval
 
-    model = BlipForImageTextRetrieval.from_pretrained(blip).eval()
+    model: Any = BlipForImageTextRetrieval.from_pretrained(blip)
     tokens = BertTokenizer.from_pretrained(blip)(
         [captioned(t) for t in TEXTS], padding="max_length", truncation=True, max_length=35, return_tensors="pt"
     )
@@ -179,7 +185,7 @@ def test_blip_2_is_asked_as_its_authors_did(blip2: Path) -> None:
     """compute_itm: 35 tokens, queries before words, the head's second logit averaged over the queries."""
     from transformers import BertTokenizer, Blip2ForImageTextRetrieval
 
-    model = Blip2ForImageTextRetrieval.from_pretrained(blip2).eval()
+    model: Any = Blip2ForImageTextRetrieval.from_pretrained(blip2)
     tokens = BertTokenizer.from_pretrained(blip2)(
         [captioned(t) for t in TEXTS], padding="max_length", truncation=True, max_length=35, return_tensors="pt"
     )
@@ -198,11 +204,11 @@ def test_blip_2_is_asked_as_its_authors_did(blip2: Path) -> None:
 
 @torch.no_grad()
 def test_vilt_is_asked_as_its_authors_did(vilt: Path) -> None:
-    """compute_irtr_recall: each pair goes through the transformer, 40 tokens, pictures with their own shape: shorter side
-    64, longer at most 1333/800 of it, both multiples of 32."""
+    """compute_irtr_recall: each pair goes through the transformer, 40 tokens, pictures with their own shape: the
+    shorter side 64, the longer at most 1333/800 of it, both multiples of 32."""
     from transformers import BertTokenizer, ViltForImageAndTextRetrieval
 
-    model = ViltForImageAndTextRetrieval.from_pretrained(vilt).eval()
+    model: Any = ViltForImageAndTextRetrieval.from_pretrained(vilt)
     tokens = BertTokenizer.from_pretrained(vilt)(
         TEXTS, padding="max_length", truncation=True, max_length=40, return_tensors="pt"
     )
@@ -230,7 +236,7 @@ def test_blip_without_its_token_is_refused(blip: Path, tmp_path: Path) -> None:
     """A vocabulary that ends before 30,523, and a tokenizer that does not name [ENC]; where it does, that counts."""
     from transformers import BlipConfig, BlipForImageTextRetrieval
 
-    config = BlipConfig.from_pretrained(blip)
+    config: Any = BlipConfig.from_pretrained(blip)
     config.text_config.vocab_size = 200
     model = BlipForImageTextRetrieval(config)
     model.save_pretrained(tmp_path / "cut")
@@ -272,9 +278,10 @@ def test_what_cannot_be_used_is_said(blip: Path, tmp_path: Path, monkeypatch: py
         open_reranker(f"hf:{code}")
 
     text_only = tmp_path / "bert"
-    BertModel(BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(text_only)
+    small = BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    BertModel(small).save_pretrained(text_only)
     write_tokenizer(text_only)
-    with pytest.raises(EncoderError, match='kind "bert".*BLIP, BLIP-2, ViLT'):
+    with pytest.raises(EncoderError, match=r'kind "bert".*BLIP, BLIP-2, ViLT'):
         open_reranker(f"hf:{text_only}")
     with pytest.raises(EncoderError, match="there is no such folder"):
         open_reranker(f"hf:{tmp_path / 'nowhere'}")
@@ -298,7 +305,7 @@ class _Colour(Reranker):
         self.looks = self.matches = 0
         self.when_matching: Callable[[], None] = lambda: None
 
-    def prepare(self, image: Image.Image) -> NDArray[np.float64]:
+    def prepare(self, image: Image.Image) -> Any:
         return np.asarray(image, np.float64).mean(axis=(0, 1))
 
     def look(self, prepared: Sequence[Any]) -> list[Any]:
@@ -312,7 +319,7 @@ class _Colour(Reranker):
 
 
 @pytest.fixture
-def colour(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_Colour]]:
+def colour(monkeypatch: pytest.MonkeyPatch) -> list[_Colour]:
     """Those that were opened as "colour:"."""
     opened: list[_Colour] = []
 
@@ -327,7 +334,7 @@ def colour(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[_Colour]]:
             return make
 
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry()])
-    yield opened
+    return opened
 
 
 @pytest.fixture
@@ -472,3 +479,28 @@ def test_the_command_tells_both_values(
     )
     assert many.code == 0
     assert all("rerank" in json.loads(line) for line in many.out.splitlines())
+
+
+def test_a_server_re_ranks_with_its_own_and_with_no_other(
+    gallery: OpenGallery, colour: list[_Colour], tmp_path: Path
+) -> None:
+    query = Query([TextPart("red")], k=6, rerank="colour:x", depth=4)
+    expected = gallery.ask(query).hits
+    with running(tmp_path / "g", options=ServeOptions(rerank="colour:x")) as server:
+        assert server.get("/api/gallery").json()["reranker"] == "colour:x"
+        answer = server.ask("red", k=6, rerank="colour:x", depth=4)
+        told = [(hit["row_id"], hit.get("rerank")) for hit in answer["hits"]]
+        assert told == [(hit.row_id, hit.rerank) for hit in expected]
+        assert answer["reranked"] == 4
+        assert server.ask("red")["reranked"] is None
+        asked = {"parts": [{"text": "red"}], "rerank": "hf:/etc"}
+        assert "does not re-rank with 'hf:/etc', but with colour:x" in server.error(asked)
+        assert "depth" in server.error(asked | {"depth": 100_000})
+        many = {"queries": [{"parts": [{"text": "red"}], "rerank": "colour:x", "depth": 300}] * 2}
+        assert "600 candidates to re-rank" in server.post("/api/queries", many).text
+        with Server(server.url) as client:
+            assert [hit.rerank for hit in client.ask(query).hits] == [hit.rerank for hit in expected]
+            assert [len(each.hits) for each in client.answer_in_batches([query] * 200)] == [6] * 200
+    with running(tmp_path / "g") as server:
+        assert server.get("/api/gallery").json()["reranker"] is None
+        assert "with nothing" in server.error(asked)

@@ -57,6 +57,15 @@ def serve(
             metavar="GIB", min=0, help="How much of the gallery may stay in memory, in GiB.", rich_help_panel=_HOW
         ),
     ] = 2.0,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            metavar="RERANKER",
+            help="A re-ranker that queries may ask for, as for query --rerank. Default: none.",
+            show_default=False,
+            rich_help_panel=_HOW,
+        ),
+    ] = "",
     model: Annotated[
         str | None,
         typer.Option(
@@ -107,6 +116,7 @@ def serve(
         allow_hosts=allow_host or (),
         hold_bytes=int(hold * (1 << 30)),
         access_log=access_log,
+        rerank=rerank,
     )
     doors = {"/mcp": HttpDoor}
     serve_gallery(gallery, options=options, encoder=model, device=device, doors=doors, announce=say, ready=ready)

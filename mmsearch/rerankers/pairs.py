@@ -117,8 +117,9 @@ def load_model(kind: Any, folder: Path, spec: str, device: torch.device) -> Any:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """transformers neither shows its progress nor prints tables; what is wrong is said here."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
+    logging: Any = untyped
     before, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()

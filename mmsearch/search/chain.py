@@ -105,12 +105,12 @@ def answer_queries(
     encoders: EncodesQueries,
     retriever: Retrieves,
     *,
+    rerankers: Rerankers,
     options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
     stages: Sequence[MakeStage] = STAGES,
-    rerankers: Rerankers | None = None,
 ) -> list[Answer | QueryError | EncoderError]:
-    """The answers to some queries, in their order. rerankers: by default those that open what is named. Raises
-    GalleryError where the gallery itself is damaged."""
+    """The answers to some queries, in their order. rerankers: which of them queries may name. Raises GalleryError where
+    the gallery itself is damaged."""
     groups = [_pending(query, gallery) for query in queries]
     asked = [one for group in groups for one in group]
     for one in asked:
@@ -121,8 +121,7 @@ def answer_queries(
         with one.may_fail():
             _teach(one, retriever)
     ready = _without_error(asked)
-    opening = rerankers or Rerankers()
-    chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table), opening) for one in ready}
+    chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table), rerankers) for one in ready}
     _find(chains, retriever, options)
     for query, group in zip(queries, groups, strict=True):
         if query.table == BOTH:

@@ -68,7 +68,10 @@ class Server:
 
     def answer_in_batches(self, queries: Sequence[Query]) -> Iterator[Answer]:
         """As `mmsearch.search.query_files.answer_in_batches`."""
-        most = max(1, min(REQUEST.queries, REQUEST.hits_together // max(query.wanted for query in queries)))
+        most = min(REQUEST.queries, REQUEST.hits_together // max(query.wanted for query in queries))
+        if looked_at := max(query.depth if query.rerank is not None else 0 for query in queries):
+            most = min(most, REQUEST.reranked // looked_at)
+        most = max(1, most)
         for some in batches_of(queries, most):
             body = json.dumps({"queries": [self._known(query).to_json() for query in some]}).encode()
             answers = self._post("/api/queries", body, "application/json")["answers"]
@@ -134,7 +137,8 @@ def _failure(status: int, message: str) -> MmsearchError:
 def _answer(message: dict[str, Any], query: Query, pictures: Sequence[str] = ()) -> Answer:
     hits = [_hit(each, each.get("table") or query.table) for each in message["hits"]]
     worth = Worth(message.get("probability"), message.get("above_general"))
-    return Answer(query, hits, pictures, message["more"], tuple(message["warnings"]), worth=worth)
+    reranked = message.get("reranked")
+    return Answer(query, hits, pictures, message["more"], tuple(message["warnings"]), worth=worth, reranked=reranked)
 
 
 def _hit(message: dict[str, Any], table: str) -> Hit:
@@ -158,6 +162,7 @@ def _hit(message: dict[str, Any], table: str) -> Hit:
         corrected=message.get("corrected"),
         probability=message.get("probability"),
         z=message.get("z"),
+        rerank=message.get("rerank"),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from mmsearch.budget import REQUEST
+from mmsearch.budget import REQUEST, RERANKED
 from mmsearch.gallery import Gallery
 from mmsearch.items import DEFAULT_KIND, IMAGES, AnyKind, askable, kinds
 from mmsearch.search.answers import Answer
@@ -114,6 +114,17 @@ class QueryBody(_Message):
     sort: Literal["rank", "date"] = Field(
         "rank", description="date: newest first, of what is likely relevant. The gallery has to be calibrated."
     )
+    rerank: str | None = Field(
+        None,
+        min_length=1,
+        max_length=_LONGEST_NAME,
+        description="The re-ranker of the server, as GET /api/gallery names it. It looks at the best for a text.",
+    )
+    rerank_by: Literal["logit", "logit+score"] = Field("logit", description="What it ranks by.")
+    depth: int = Field(RERANKED, ge=1, le=REQUEST.reranked, description="How many of the best it looks at.")
+    within: float = Field(
+        float(REQUEST.rerank_seconds), gt=0, le=REQUEST.rerank_seconds, description="Seconds in which it looks at them."
+    )
     templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
         default_factory=list, max_length=REQUEST.templates, description="Each text is put in the place of {} in each."
     )
@@ -161,6 +172,7 @@ def _require_within(queries: Sequence[QueryBody]) -> None:
         (len(lengths), REQUEST.texts, "texts (each in each template)"),
         (sum(lengths), REQUEST.characters, "characters to encode"),
         (sum(part.mark is not None for each in queries for part in each.parts), REQUEST.marks, "marks"),
+        (sum(each.depth for each in queries if each.rerank is not None), REQUEST.reranked, "candidates to re-rank"),
         (sum(each.k + each.offset for each in queries), REQUEST.hits_together, "hits (k + offset of all queries)"),
     ):
         if count > most:
@@ -245,19 +257,22 @@ class HitBody(_Told):  # type: ignore[misc]
     image: of a caption, the row id of its picture; null where the gallery holds none.
     corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
     chance that it is relevant; null where that is not known. z, table: among items of several kinds, the standard score
-    that ranks go by, and the kind; else null."""
+    that ranks go by, and the kind; else null. rerank: what a re-ranker finds, which ranks go by; null where it did not
+    look."""
 
     image: int | None = None
     corrected: float | None = None
     probability: float | None = None
     z: float | None = None
+    rerank: float | None = None
     table: str | None = None
 
 
 class AnswerBody(BaseModel):
     """The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery.
     probability: the chance that any of the ten best is relevant; above_general: the share of general texts whose best
-    score is lower than the best here; null where that is not known. worth: what people should know of that."""
+    score is lower than the best here; null where that is not known. worth: what people should know of that. reranked:
+    how many of the best were re-ranked; null where that was not asked for."""
 
     title: str
     hits: list[HitBody]
@@ -267,6 +282,7 @@ class AnswerBody(BaseModel):
     probability: float | None = None
     above_general: float | None = None
     worth: str | None = None
+    reranked: int | None = None
 
 
 class SampledBody(HitBody):
@@ -424,19 +440,22 @@ class LimitsBody(BaseModel):
     hits_together: int
     filter_characters: int
     filter_seconds: int
+    reranked: int
+    rerank_seconds: int
     pixels: int
     seconds: int
 
 
 class GalleryBody(BaseModel):
-    """What is served. columns: by table. answers_text: false where the model of its queries could not be loaded;
-    text_problem: why."""
+    """What is served. reranker: what queries may name as `rerank`; null for nothing. columns: by table. answers_text:
+    false where the model of its queries could not be loaded; text_problem: why."""
 
     name: str
     version: int
     images: int
     captions: int
     encoder: EncoderBody
+    reranker: str | None
     indexes: list[IndexBody]
     roots: list[RootBody]
     columns: dict[str, list[ColumnBody]]
@@ -484,6 +503,7 @@ def answer_json(answer: Answer, gallery: Gallery) -> bytes:
             "version": gallery.manifest.version,
             **asdict(answer.worth),
             "worth": answer.worth.in_words(),
+            "reranked": answer.reranked,
         }
     )
 

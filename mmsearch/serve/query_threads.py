@@ -136,7 +136,14 @@ class QueryThreads:
             encoders = RememberingEncoders(opened.encoders, self._memory, self._metrics)
             retriever = TimedRetriever(opened.retriever, self._metrics)
             try:
-                results = answer_queries(queries, opened.gallery, encoders, retriever, stages=opened.stages)
+                results = answer_queries(
+                    queries,
+                    opened.gallery,
+                    encoders,
+                    retriever,
+                    rerankers=opened.rerankers,
+                    stages=opened.stages,
+                )
             except GalleryError:
                 if left and self._followed.newest() is not opened:
                     continue  # a file went between the finding of a row and the reading of it

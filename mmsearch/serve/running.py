@@ -48,7 +48,8 @@ class ServeOptions:
     host, port: where to listen; port 0 takes any that is free. token: what every request must bring; for any address
     but those of loopback one is needed, and made where none is given. allow_hosts: names by which others reach the
     server. hold_bytes: of the gallery that may stay in memory. thumbnail_bytes: of their cache on the disk.
-    upload_bytes: the largest picture that is taken. access_log: a line a request on stderr.
+    upload_bytes: the largest picture that is taken. access_log: a line a request on stderr. rerank: the re-ranker that
+    queries may name; "" for none.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +60,7 @@ class ServeOptions:
     thumbnail_bytes: int = 1 << 30
     upload_bytes: int = 32 << 20
     access_log: bool = False
+    rerank: str = ""
 
 
 def gallery_app(
@@ -136,7 +138,16 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
 
 
 def _opened(gallery: _Path | None, options: ServeOptions, **opening: Any) -> OpenGallery:
-    return open_gallery(gallery, hold=options.hold_bytes, filter_seconds=REQUEST.filter_seconds, **opening)
+    opened = open_gallery(
+        gallery,
+        hold=options.hold_bytes,
+        filter_seconds=REQUEST.filter_seconds,
+        rerank_only=options.rerank,
+        **opening,
+    )
+    if options.rerank:  # what is wrong with it is said before anybody asks
+        opened.rerankers.reranker(options.rerank)
+    return opened
 
 
 def _app(

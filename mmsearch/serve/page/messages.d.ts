@@ -3,7 +3,8 @@
 /**
  * The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery.
  * probability: the chance that any of the ten best is relevant; above_general: the share of general texts whose best
- * score is lower than the best here; null where that is not known. worth: what people should know of that.
+ * score is lower than the best here; null where that is not known. worth: what people should know of that. reranked:
+ * how many of the best were re-ranked; null where that was not asked for.
  */
 export interface AnswerBody {
   title: string;
@@ -14,6 +15,7 @@ export interface AnswerBody {
   probability?: number | null;
   above_general?: number | null;
   worth?: string | null;
+  reranked?: number | null;
 }
 
 /** An answer a query, in their order. */
@@ -85,8 +87,8 @@ export interface FoldersBody {
 }
 
 /**
- * What is served. columns: by table. answers_text: false where the model of its queries could not be loaded;
- * text_problem: why.
+ * What is served. reranker: what queries may name as `rerank`; null for nothing. columns: by table. answers_text:
+ * false where the model of its queries could not be loaded; text_problem: why.
  */
 export interface GalleryBody {
   name: string;
@@ -94,6 +96,7 @@ export interface GalleryBody {
   images: number;
   captions: number;
   encoder: EncoderBody;
+  reranker: string | null;
   indexes: Array<IndexBody>;
   roots: Array<RootBody>;
   columns: Record<string, Array<ColumnBody>>;
@@ -116,7 +119,8 @@ export interface HealthBody {
  * image: of a caption, the row id of its picture; null where the gallery holds none.
  * corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
  * chance that it is relevant; null where that is not known. z, table: among items of several kinds, the standard score
- * that ranks go by, and the kind; else null.
+ * that ranks go by, and the kind; else null. rerank: what a re-ranker finds, which ranks go by; null where it did not
+ * look.
  */
 export interface HitBody {
   rank: number;
@@ -148,6 +152,7 @@ export interface HitBody {
   corrected?: number | null;
   probability?: number | null;
   z?: number | null;
+  rerank?: number | null;
   table?: string | null;
 }
 
@@ -204,6 +209,8 @@ export interface LimitsBody {
   hits_together: number;
   filter_characters: number;
   filter_seconds: number;
+  reranked: number;
+  rerank_seconds: number;
   pixels: number;
   seconds: number;
 }
@@ -283,6 +290,14 @@ export interface QueryBody {
   correct?: "measured" | "general" | "none";
   /** date: newest first, of what is likely relevant. The gallery has to be calibrated. */
   sort?: "rank" | "date";
+  /** The re-ranker of the server, as GET /api/gallery names it. It looks at the best for a text. */
+  rerank?: string | null;
+  /** What it ranks by. */
+  rerank_by?: "logit" | "logit+score";
+  /** How many of the best it looks at. */
+  depth?: number;
+  /** Seconds in which it looks at them. */
+  within?: number;
   /** Each text is put in the place of {} in each. */
   templates?: Array<string>;
   /** Its name among others. For the client. */
@@ -341,6 +356,7 @@ export interface SampledBody {
   corrected?: number | null;
   probability?: number | null;
   z?: number | null;
+  rerank?: number | null;
   table?: string | null;
 }
 

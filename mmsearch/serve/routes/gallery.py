@@ -69,6 +69,7 @@ def _gallery(service: Service) -> dict[str, Any]:
         "version": gallery.manifest.version,
         **{kind.name: gallery.live_rows(kind.name) for kind in kinds()},
         "encoder": {"spec": encoder.spec, "dim": encoder.dim, "declared": encoder.declared},
+        "reranker": service.followed.last.rerankers.only or None,
         "indexes": [
             {"table": entry.table, "factory": entry.factory, "rows": entry.rows}
             for kind in kinds()
