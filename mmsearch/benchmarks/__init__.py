@@ -19,6 +19,14 @@ Without annotations the images are shards that hold captions too (`samples`). Da
 records of `data_sets`, with a layout of `layouts`.
 """
 
+from mmsearch.benchmarks.composed import (
+    COMPOSED_SETS,
+    ComposedBenchmark,
+    ComposedGroup,
+    ComposedQuery,
+    ComposedSet,
+    load_composed,
+)
 from mmsearch.benchmarks.data_sets import DATA_SETS, DataSet, data_set
 from mmsearch.benchmarks.load import languages_of, load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
@@ -35,7 +43,12 @@ from mmsearch.benchmarks.published import (
 
 __all__ = [
     "Benchmark",
+    "COMPOSED_SETS",
     "CXC_POSITIVE",
+    "ComposedBenchmark",
+    "ComposedGroup",
+    "ComposedQuery",
+    "ComposedSet",
     "DATA_SETS",
     "DataSet",
     "OFFICIAL_CAPTIONS",
@@ -53,6 +66,7 @@ __all__ = [
     "image_number",
     "languages_of",
     "load_benchmark",
+    "load_composed",
     "official_order",
     "require_published",
 ]

@@ -1,4 +1,4 @@
-"""`mmsearch eval languages`, `lengths`, `folds`, `positives`: benchmarks whose report is a table with several rows."""
+"""`mmsearch eval languages`, `lengths`, `folds` and their kin: benchmarks whose report is a table with several rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from mmsearch.cli.progress import RESUMABLE, display
 if TYPE_CHECKING:
     from mmsearch.evaluation import EvaluateOptions, TableReport
 
-__all__ = ["folds", "languages", "lengths", "positives"]
+__all__ = ["composed", "folds", "languages", "lengths", "positives"]
 
 TableReports = Annotated[
     list[Path] | None,
@@ -32,6 +32,14 @@ TableReports = Annotated[
         metavar="PLACE",
         parser=path,
         help="Write the table to a .json, .md, .csv or .tex (LaTeX) file, or all of that to a folder. Repeatable.",
+    ),
+]
+
+
+ImagePlace = Annotated[
+    str,
+    typer.Option(
+        metavar="PLACE", parser=location, help="Its images: a folder or an archive, here or in an object store."
     ),
 ]
 
@@ -213,6 +221,45 @@ def positives(
             images=images,
             annotations=annotations,
             positives=positives,
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    _finish(measured, report)
+
+
+def composed(
+    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="cirr or fashioniq.")],
+    *,
+    images: ImagePlace,
+    annotations: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR", parser=location, help="The folder with the files of its captions and image splits."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Which split; the answers of the test splits are not given out.")] = "val",
+    weight: Annotated[float, typer.Option(help="How much the words count; the picture counts 1.")] = 1.0,
+    model: Models = None,
+    allow_missing: AllowMissing = False,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure composed queries, a picture and words that change it, as query asks them; and either alone."""
+    from mmsearch.evaluation import EvaluateOptions, evaluate_composed
+
+    options = EvaluateOptions(allow_missing=allow_missing, device=device, precision=precision, fresh=fresh)
+    _require(report)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_composed(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            split=split,
+            weight=weight,
             encoder=model,
             options=options,
             progress=shown.progress,

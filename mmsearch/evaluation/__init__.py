@@ -13,6 +13,7 @@ budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
 slices              benchmarks by language, by the length of captions, in folds
+composed_queries    a picture and words that ask for another picture
 extended_positives  COCO by positives that were found later
 figure_tables       tables of figures, which slices are reported as
 zeroshot            classification by class names
@@ -23,6 +24,7 @@ document            a report as JSON
 
 from mmsearch.evaluation.benchmark_run import evaluate
 from mmsearch.evaluation.budget_records import BudgetOptions, BudgetReport, BudgetStage, RecallChange
+from mmsearch.evaluation.composed_queries import evaluate_composed
 from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.extended_positives import evaluate_positives
 from mmsearch.evaluation.figure_tables import FigureName, FigureRow, FigureTable, TableReport, table_to_json
@@ -91,6 +93,7 @@ __all__ = [
     "ZeroShotSystem",
     "evaluate",
     "evaluate_budget",
+    "evaluate_composed",
     "evaluate_folds",
     "evaluate_galleries",
     "evaluate_languages",
