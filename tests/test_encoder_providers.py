@@ -100,7 +100,7 @@ def test_a_provider_is_imported_when_it_is_named(install: Install, monkeypatch: 
     monkeypatch.delitem(sys.modules, "tests.sound_provider", raising=False)
     install(("sound", "tests.sound_provider:open_encoder"), ("clap", "no_such_package:open_encoder"))
     assert encoders.canonical_spec("sound:plain") == "sound:plain"
-    with pytest.raises(EncoderError, match="Beside open_clip's there are the encoders of providers: clap:, sound:"):
+    with pytest.raises(EncoderError, match=r"Beside open_clip's there are .* encoders of providers: clap:, sound:"):
         encoders.open("sounds:plain")
     assert "tests.sound_provider" not in sys.modules
     assert encoders.open("sound:plain").identity.spec == "sound:plain"

@@ -48,6 +48,8 @@ def _print(summary: "GalleryInfo") -> None:
     print(
         f"          {summary.encoder.fingerprint}" + (" (imported, never checked)" if summary.encoder.declared else "")
     )
+    if summary.licence is not None:
+        print(f"licence   of its weights: {printable(summary.licence)}")
     others = "".join(f", {rows:,} {kind}" for kind, rows in summary.others.items())
     held = f"{summary.images:,} images, {summary.captions:,} captions{others}"
     print(f"holds     {held}; {summary.skipped:,} files skipped")

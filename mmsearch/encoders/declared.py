@@ -4,7 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from mmsearch.encoders.providers import plugin_of
+from mmsearch.encoders.providers import canonical_spec, is_open_clip
 from mmsearch.encoders.specs import CONFIG_NAME, CheckpointFile, HubModel, LocalModel, Tagged, parse_spec
 from mmsearch.errors import EncoderError, EncoderMismatch
 from mmsearch.identity import EncoderIdentity
@@ -24,8 +24,9 @@ def declared_encoder(model: str, dim: int) -> EncoderIdentity:
     name = model.removeprefix("open_clip:")
     if name in _OPENAI:
         name = f"{name.replace('/', '-').replace('@336px', '-336')}/openai"
-    if plugin_of(name) is not None:
-        return EncoderIdentity(name, f"declared:{name}", dim)
+    if not is_open_clip(name):
+        spec = canonical_spec(name)
+        return EncoderIdentity(spec, f"declared:{spec}", dim)
     parsed = parse_spec(name)
     if isinstance(parsed, Tagged) and not parsed.tag:
         raise EncoderError(f"{model} names an architecture; say which weights too, as in ViT-B-32/laion2b_s34b_b79k")

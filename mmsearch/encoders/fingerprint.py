@@ -1,14 +1,14 @@
 """Which encoder made a vector, to the last weight: SHA-256 over config, preprocessing, tokenizer and tensors.
 
 Device, precision, file format and file names are not in it. Hashing costs a second a gigabyte, so the result is cached
-under the identity of the weights file (path, size, times, inode), as `git` trusts it.
+under the identity of the weights files (path, size, times, inode), as `git` trusts it.
 """
 
 import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,16 @@ def fingerprint(
 
 
 def cached_fingerprint(
-    weights: Path,
+    weights: Sequence[Path],
     model_cfg: Mapping[str, Any],
     preprocess: Mapping[str, Any],
     tokenizer: Mapping[str, Any],
     tensors: Iterable[tuple[str, "torch.Tensor"]],
 ) -> str:
-    """As `fingerprint`, from the cache where these weights were hashed before; only else are the tensors read."""
+    """As `fingerprint`, from the cache where these weights were hashed before; only else are the tensors read.
+
+    weights: the files that hold the tensors.
+    """
     entry = _entry(weights, _canonical(model_cfg, preprocess, tokenizer))
     known = _read(entry)
     if known is not None:
@@ -88,9 +91,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _entry(weights: Path, canonical: bytes) -> Path:
-    real = weights.resolve()
-    identity = json.dumps([str(real), file_identity(real.stat())]).encode()
+def _entry(weights: Sequence[Path], canonical: bytes) -> Path:
+    files = [file.resolve() for file in weights]
+    identity = json.dumps([each for file in files for each in (str(file), file_identity(file.stat()))]).encode()
     return cache_dir() / "fingerprints" / hashlib.sha256(identity + b"\0" + canonical).hexdigest()
 
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmsearch.encoders.devices import on_stream
-from mmsearch.encoders.preprocessing import Preprocessing
+from mmsearch.encoders.preprocessing import TorchPixels
 
 __all__ = ["BatchJpegDecoder", "why_not_on"]
 
@@ -54,7 +54,7 @@ class BatchJpegDecoder:
     decode: see `_Decode`; by default torchvision's on that device.
     """
 
-    def __init__(self, device: torch.device, preprocessing: Preprocessing, decode: _Decode | None = None) -> None:
+    def __init__(self, device: torch.device, preprocessing: TorchPixels, decode: _Decode | None = None) -> None:
         self._device = device
         self._preprocessing = preprocessing
         self._decode = decode or _torchvision_decode(device)

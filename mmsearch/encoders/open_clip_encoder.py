@@ -2,10 +2,9 @@
 
 import copy
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -14,34 +13,26 @@ from numpy.typing import NDArray
 from open_clip.transformer import TextTransformer
 from torch.overrides import TorchFunctionMode
 
-from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe, every_device
+from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe
 from mmsearch.encoders.encoder import Encoder
 from mmsearch.encoders.fingerprint import cached_fingerprint
-from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
 from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.laying_out import keep_towers
 from mmsearch.encoders.preprocessing import Preprocessing
-from mmsearch.encoders.protocols import EncodedTexts, ImageLane, Pixels
-from mmsearch.encoders.quantised import quantised
+from mmsearch.encoders.protocols import EncodedTexts
 from mmsearch.encoders.sources import ModelSource, resolve
 from mmsearch.encoders.specs import Spec
 from mmsearch.encoders.tokens import Tokenizer, load_tokenizer
+from mmsearch.encoders.torch_images import TorchImages
 from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 
-if TYPE_CHECKING:
-    import PIL.Image
-
-__all__ = ["OpenClipImages", "OpenClipTexts", "build_model", "load"]
+__all__ = ["OpenClipTexts", "build_model", "load"]
 
 # Texts are tokenised and sorted in blocks of this many, which bounds the memory for any number of texts and leaves
 # enough of each length to fill batches.
 _TEXT_BLOCK = 8192
 _TEXT_BATCH = {"cpu": 64, "cuda": 1024, "mps": 128}
-# On CUDA one lane computes while the other's pixels are on their way.
-_LANES = {"cuda": 2, "mps": 1}
-# Each lane holds a batch and its activations, some hundred megabytes; more cores than this share lanes.
-_MOST_CPU_LANES = 16
 
 
 def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], None]) -> Encoder:
@@ -55,7 +46,7 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
     identity = EncoderIdentity(
         spec=source.spec,
         fingerprint=cached_fingerprint(
-            source.weights, source.model_cfg, preprocess, tokenizer.identity, model.state_dict().items()
+            [source.weights], source.model_cfg, preprocess, tokenizer.identity, model.state_dict().items()
         ),
         dim=int(source.model_cfg["embed_dim"]),
     )
@@ -63,7 +54,7 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
     keep_towers(model, tokenizer, preprocessing, identity)
     model = model.to(where)
     sides = {
-        "image": OpenClipImages(model, preprocessing, identity, where, how),
+        "image": TorchImages(model, preprocessing.reference, preprocessing, identity, where, how, tower="visual"),
         "text": OpenClipTexts(model, tokenizer, preprocessing, identity, where, how),
     }
     return Encoder(identity, sides, device=describe(where), precision=how, logit_scale=_logit_scale(model))
@@ -73,85 +64,6 @@ def _logit_scale(model: Any) -> float | None:
     """The scale as cosines are multiplied with it; weights hold its logarithm."""
     logarithm = getattr(model, "logit_scale", None)
     return None if logarithm is None else float(logarithm.detach().float().exp().mean())
-
-
-class OpenClipImages:
-    """The image side of an open_clip model. Implements `mmsearch.encoders.ImageSide` and `DecodesJpeg`."""
-
-    def __init__(
-        self,
-        model: Any,
-        preprocessing: Preprocessing,
-        identity: EncoderIdentity,
-        device: torch.device,
-        precision: Precision,
-    ) -> None:
-        self._model, self._preprocessing, self._identity = model, preprocessing, identity
-        self._device, self._precision = device, precision
-        self._reference_lane = self._lane_of(model.encode_image, device)
-        image_model: Any = quantised(model) if precision == "int8" else model
-        self._lane = self._lane_of(image_model.encode_image, device)
-
-    @property
-    def fast(self) -> Preprocessing:
-        return self._preprocessing
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._preprocessing.size
-
-    def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
-        return self._preprocessing.reference(image)
-
-    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
-        if len(pixels) == 0:
-            return np.empty((0, self._identity.dim), dtype=np.float32)
-        return self._lane.images(pixels).vectors
-
-    def encode_reference(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._reference_lane.run(torch.from_numpy(np.array(pixels)), self._model.encode_image, "fp32")
-
-    @contextmanager
-    def lanes(self, threads: int) -> Iterator[tuple[ImageLane, ...]]:
-        if self._device.type == "cpu":
-            # One thread a lane: two that share a matrix product wait for each other, and for whoever decodes.
-            before, count = torch.get_num_threads(), min(threads, _MOST_CPU_LANES)
-            torch.set_num_threads(max(1, threads // count))
-            try:
-                encode = self._lane.encode_image
-                yield tuple(self._lane_of(encode, self._device).images for _ in range(count))
-            finally:
-                torch.set_num_threads(before)
-            return
-        lanes: list[ImageLane] = []
-        for place, device in enumerate(every_device(self._device)):
-            model = self._copied_to(device) if place else self._model
-            lanes += [self._lane_of(model.encode_image, device, number).images for number in range(_LANES[device.type])]
-        try:
-            yield tuple(lanes)
-        finally:
-            # What batches took is for other programs now; torch would keep it until this one ends.
-            torch.cuda.empty_cache()
-
-    def _copied_to(self, device: torch.device) -> Any:
-        model = copy.deepcopy(self._model).to(device)
-        # The streams of lanes do not wait for the one in which the weights are on their way.
-        torch.cuda.synchronize(device)
-        return model
-
-    def why_no_jpeg_decoder(self) -> str | None:
-        return why_not_on(every_device(self._device)[0])
-
-    def jpeg_decoder(self) -> BatchJpegDecoder:
-        # Of several GPUs the first. torchvision has one decoder in a process, which it makes anew for each call on
-        # another device than the last one's, and never frees: on two in turn, memory would run out. Of several
-        # processes (--ray) each has one.
-        return BatchJpegDecoder(every_device(self._device)[0], self._preprocessing)
-
-    def _lane_of(
-        self, encode_image: Callable[[torch.Tensor], torch.Tensor], device: torch.device, number: int = 0
-    ) -> Lane:
-        return Lane(encode_image, device, self._precision, self._preprocessing, self._identity.spec, number)
 
 
 class OpenClipTexts:

@@ -1,4 +1,5 @@
-"""Who makes encoders: open_clip, and whatever is installed with an entry point of the group `mmsearch.encoders`.
+"""Who makes encoders: open_clip, transformers (`hf:`), sentence-transformers (`st:`), and whatever is installed with an
+entry point of the group `mmsearch.encoders`.
 
 A plugin names a prefix and a function:
 
@@ -13,30 +14,50 @@ that spec; what it raises should be an EncoderError. It is imported when a spec 
 from typing import TYPE_CHECKING
 
 from mmsearch.encoders.encoder import Encoder, EncoderRequest, Provider
+from mmsearch.encoders.model_folders import parse_model_name
 from mmsearch.encoders.open_clip_provider import open_clip_encoder
 from mmsearch.encoders.specs import OWN_PREFIXES, parse_spec
+from mmsearch.encoders.transformers_provider import transformers_encoder
 from mmsearch.errors import EncoderError, MmsearchError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP", "canonical_spec", "plugin_of", "provider_of"]
+__all__ = ["GROUP", "canonical_spec", "is_open_clip", "provider_of"]
 
 GROUP = "mmsearch.encoders"
+
+_OF_FOLDERS: dict[str, Provider] = {"hf": transformers_encoder}
+"""The providers of models that are folders of the Hugging Face hub, by the prefix of their specs."""
 
 
 def provider_of(spec: str) -> Provider:
     """What opens the encoders of a spec. Raises EncoderError for a prefix that nobody provides."""
-    entry = plugin_of(spec)
+    if (provider := _OF_FOLDERS.get(_prefix(spec))) is not None:
+        return provider
+    entry = _plugin_of(spec)
     return open_clip_encoder if entry is None else _guarded(entry)
 
 
 def canonical_spec(spec: str) -> str:
     """A spec as identities have it: paths are absolute. Nothing is loaded. Raises EncoderError for what is none."""
-    return parse_spec(spec).spec if plugin_of(spec) is None else spec
+    if _prefix(spec) in _OF_FOLDERS:
+        return parse_model_name(spec).spec
+    return parse_spec(spec).spec if _plugin_of(spec) is None else spec
 
 
-def plugin_of(spec: str) -> "EntryPoint | None":
+def is_open_clip(spec: str) -> bool:
+    """Whether open_clip is meant. Raises EncoderError for a prefix that nobody provides."""
+    return _prefix(spec) not in _OF_FOLDERS and _plugin_of(spec) is None
+
+
+def _prefix(spec: str) -> str:
+    """What stands before the colon; empty where there is none."""
+    prefix, colon, _ = spec.partition(":")
+    return prefix if colon else ""
+
+
+def _plugin_of(spec: str) -> "EntryPoint | None":
     """The plugin whose prefix a spec has; None where open_clip is meant. Raises EncoderError where nobody is."""
     prefix, colon, _ = spec.partition(":")
     if not colon or "/" in prefix or prefix in OWN_PREFIXES:
@@ -55,7 +76,11 @@ def plugin_of(spec: str) -> "EntryPoint | None":
         parse_spec(spec)  # which says what is close
     except EncoderError as error:
         prefixes = ", ".join(sorted(f"{entry.name}:" for entry in installed)) or "none is installed"
-        raise EncoderError(f"{error} Beside open_clip's there are the encoders of providers: {prefixes}.") from error
+        own = " and ".join(f"{name}:" for name in _OF_FOLDERS)
+        raise EncoderError(
+            f"{error} Beside open_clip's there are those of transformers ({own}), and the encoders of providers: "
+            f"{prefixes}."
+        ) from error
     return None
 
 

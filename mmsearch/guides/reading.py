@@ -17,6 +17,7 @@ _ORDER = (
     "duplicates",
     "albums",
     "embedding",
+    "models",
     "sources",
     "index",
     "evaluating",

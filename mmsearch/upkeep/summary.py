@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from mmsearch.ann import MeasuredRecall, open_index
+from mmsearch.encoders.weight_licences import licence_of
 from mmsearch.errors import AnnIndexError, GalleryError, StoreError
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.identity import EncoderIdentity
@@ -63,6 +64,7 @@ class GalleryInfo:
     """What a gallery holds.
 
     Attributes:
+        licence: That of the model's weights, as its card says; None where nobody can say (`licence_of`).
         damaged: The number of images of which a part is missing in the file.
         before_facts: The number of dated images of earlier releases, of which camera, lens and keywords were not kept.
         shards: The number of shards of images and captions.
@@ -89,6 +91,7 @@ class GalleryInfo:
     parity: tuple[Parity, ...]
     others: Mapping[str, int] = field(default_factory=dict)
     scores: tuple[ScoresRecord, ...] = ()
+    licence: str | None = None
 
 
 def info(gallery: _Path | None = None) -> GalleryInfo:
@@ -104,6 +107,7 @@ def _describe_gallery(opened: Gallery) -> GalleryInfo:
         created_at=manifest.created_at,
         created_by=manifest.created_by,
         encoder=manifest.encoder,
+        licence=licence_of(manifest.encoder.spec),
         dtype=manifest.dtype,
         images=opened.live_rows(IMAGES.name),
         captions=opened.live_rows(CAPTIONS.name),
