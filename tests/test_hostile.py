@@ -180,7 +180,7 @@ def test_a_cache_of_another_user_never_decides(photos: Path, whole_model: Path) 
     assert not [*(folder / "cache").iterdir()]
 
 
-_TAKES_A_PLACE = ("DIR", "FILE", "FOLDER", "GALLERY", "MODEL", "NEW", "PATH", "PLACE", "RERANKER", "ROOT")
+_TAKES_A_PLACE = ("DIR", "FILE", "FOLDER", "GALLERY", "MODEL", "NEW", "PATH", "PLACE", "RERANKER", "ROOT", "STUDY")
 _TAKES_NO_PLACE = (
     "|".join(kind.name for kind in kinds()),
     "|".join(askable()),

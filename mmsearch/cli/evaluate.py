@@ -1,4 +1,4 @@
-"""`mmsearch eval`: benchmarks, vectors, zero-shot classification, and where recall is lost."""
+"""`mmsearch eval`: benchmarks, vectors, studies, zero-shot classification, and where recall is lost."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,7 @@ from mmsearch.cli.figures import print_evaluation
 from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
 from mmsearch.cli.probe import app as probes
 from mmsearch.cli.progress import RESUMABLE, display
+from mmsearch.cli.study import merge, run
 from mmsearch.cli.zeroshot import print_zeroshot
 
 if TYPE_CHECKING:
@@ -429,6 +430,8 @@ app.command("folds", short_help="COCO 1K: five folds of the test split, and the 
 app.command("vectors", short_help="Vectors that exist already, with qrels.")(vectors)
 app.command("gallery", short_help="Galleries whose captions name their pictures.")(galleries)
 app.command("budget", short_help="Where recall is lost, stage by stage.")(budget)
+app.command("run", short_help="A study: many models on many benchmarks, in one table.")(run)
+app.command("merge", short_help="Join what several machines measured of a study.")(merge)
 app.command("zeroshot", short_help="Zero-shot classification by the names of classes.")(zeroshot)
 app.add_typer(probes, name="probe")
 

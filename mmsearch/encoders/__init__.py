@@ -23,10 +23,14 @@
     processor_pixels    pictures as its image processors prepare them, and in a hurry
     model_texts         texts as its tokenizers read them
     torch_images        the image side of a model that torch runs
+    costs               what an encoder costs: parameters, operations, speed
+                        (none of those above imports torch or open_clip)
+    open_clip_encoder   both sides of a model
     tokens              texts -> token ids, with what was cut off
     fingerprint         which encoder this is, to the last weight
     devices             where and in which precision
     preprocessing       pictures -> pixels, exactly and in a hurry
+    measuring_costs     counts and times it
     lanes               pixels -> vectors on one device
     jpeg_decoding       JPEG -> pixels on a GPU, in batches
     quantised           a model in int8, for CPUs

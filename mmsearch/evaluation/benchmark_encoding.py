@@ -7,7 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ from mmsearch.embedding import EmbedOptions
 from mmsearch.embedding.caption_sync import embed_captions
 from mmsearch.embedding.file_sync import embed_files
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
-from mmsearch.errors import BenchmarkError, MmsearchWarning
+from mmsearch.errors import BenchmarkError, GalleryError, MmsearchWarning
 from mmsearch.evaluation.records import Items
-from mmsearch.gallery import Gallery, open_writer
+from mmsearch.gallery import Gallery, GalleryWriter, open_writer
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.locations import Location
 from mmsearch.metrics import Relevance
@@ -42,6 +42,9 @@ __all__ = [
     "require_same_images",
     "store_as_product",
 ]
+
+_FAMILY = "-"
+"""Stands in the name of a gallery in the cache between what it shares with its kin and what is its own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,13 +245,15 @@ def _embed_into_cache(
     """
     route = "product" if product else "benchmark"
     files, only = _files_of(folder, names)
-    parts = [encoder.identity.fingerprint, encoder.precision, route, str(folder), json.dumps(list(names))]
-    parts += [_identity(file) for file in files if only and container_form(file.name)]
-    path = _cache_path("benchmarks", parts, fresh=fresh)
+    family = [encoder.identity.fingerprint, encoder.precision, route, str(folder)]
+    parts = [json.dumps(list(names)), *(_identity(file) for file in files if only and container_form(file.name))]
+    path = _cache_path("benchmarks", parts, family=family, fresh=fresh)
     options = EmbedOptions(dtype="float32", benchmark=not product)
     with open_writer(path, command="eval") as writer:
         writer.set_encoder(encoder.identity, "float32")
         root = writer.roots[0] if writer.roots else writer.add_root(folder)
+        if not (fresh or only):  # what an archive holds comes with it
+            _adopt_images(writer, root.id, path, names, encoder)
         plan = Plan()
         # Measured is what the files hold now: one may have been replaced by another of its size and mtime.
         chosen = RootPlan(root, folder, files, identified=True, only=only)
@@ -285,9 +290,31 @@ def _identity(file: Location) -> str:
     return file_state(file).etag or ""
 
 
-def _cache_path(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
-    """The gallery in the cache that these parts name. fresh: emptied, unless somebody writes it: GalleryBusy."""
-    name = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+def _adopt_images(writer: GalleryWriter, root_id: int, path: Path, names: Sequence[str], encoder: Encoder) -> None:
+    """Take images that this gallery lacks over from others in the cache, of the same encoder, route and folder: of
+    benchmarks that share images each is encoded once. Whether the files are still the same is for the sync to see."""
+    lacking = set(names) - {name for _, _, name in writer.gallery.image_names()}
+    for other in sorted(path.parent.glob(f"{path.name.partition(_FAMILY)[0]}{_FAMILY}*")) if lacking else ():
+        if other == path:
+            continue
+        try:
+            gallery = Gallery.open(other)
+            held = {name: row_id for row_id, _, name in gallery.image_names() if name in lacking}
+            row_ids = np.array(sorted(held.values()), np.int64)
+            rows = [replace(row, root_id=root_id) for row in gallery.records(IMAGES, row_ids)]
+            vectors = gallery.vectors(IMAGES.name, row_ids)
+        except (GalleryError, FileNotFoundError):  # not made yet, or emptied meanwhile
+            continue
+        if rows:
+            writer.append(IMAGES.name, rows, vectors, Provenance(encoder.device, encoder.precision, "copied"))
+            writer.commit()
+            lacking -= held.keys()
+
+
+def _cache_path(kind: str, parts: Iterable[str], *, family: Iterable[str] = (), fresh: bool) -> Path:
+    """The gallery in the cache that these parts name. family: what its name begins with, so that its kin are found.
+    fresh: emptied, unless somebody writes it: GalleryBusy."""
+    name = _FAMILY.join(_digest(words) for words in (family, parts) if words)
     path = writable_cache(kind, name)
     if not path.is_relative_to(cache_dir()):
         warnings.warn(
@@ -302,6 +329,10 @@ def _cache_path(kind: str, parts: Iterable[str], *, fresh: bool) -> Path:
         with open_writer(path, command="eval --fresh"):
             shutil.rmtree(path)
     return path
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _split_readable(

@@ -27,7 +27,7 @@ from mmsearch.evaluation.via_index import measure_through_index
 from mmsearch.locations import located
 from mmsearch.progress import ProgressCallback, quiet
 
-__all__ = ["evaluate", "load_chosen", "make_title"]
+__all__ = ["evaluate", "find_departures", "load_chosen", "make_title"]
 
 _Path = str | os.PathLike[str]
 
@@ -109,7 +109,7 @@ def evaluate(
         first.items,
         options.ks,
         split=loaded.split,
-        departures=_departures(loaded, first, options),
+        departures=find_departures(loaded, first, options),
         unreadable=first.unreadable,
         problems=[str(problem) for problem in loaded.problems],
     )
@@ -170,7 +170,7 @@ def make_title(benchmark: Benchmark, encoded: EncodedBenchmark, templates: Seque
     return title
 
 
-def _departures(benchmark: Benchmark, encoded: EncodedBenchmark, options: EvaluateOptions) -> tuple[str, ...]:
+def find_departures(benchmark: Benchmark, encoded: EncodedBenchmark, options: EvaluateOptions) -> tuple[str, ...]:
     """What keeps the figures from comparing with the published ones."""
     name = benchmark.name
     if name not in OFFICIAL_TEST:

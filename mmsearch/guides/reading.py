@@ -24,6 +24,7 @@ _ORDER = (
     "benchmarks",
     "zeroshot",
     "probes",
+    "studies",
     "serving",
     "agents",
     "python",

@@ -31,6 +31,7 @@ The usual way through:
     ranking       exact ranks and top lists, both directions in one pass of bounded memory
     figures       R@k, ranks, mAP, nDCG, of a query each and on average
     uncertainty   intervals and tests that resample images
+    pairwise      all pairs of many systems, p values corrected for their number
     health        the shape of the space: modality gap, hubness, alignment, uniformity, effective rank
     calibration   whether chances come true: reliability, calibration error, Brier score, AUROC, risk and coverage
     classification  mean per class, and mean average precision where a picture has several classes
@@ -71,6 +72,7 @@ from mmsearch.metrics.figures import (
     summarize,
 )
 from mmsearch.metrics.health import Hubness, SpaceHealth, hubness, space_health
+from mmsearch.metrics.pairwise import Pair, holm, pairwise_differences
 from mmsearch.metrics.ranking import (
     NOT_FOUND,
     RankBounds,
@@ -102,6 +104,7 @@ __all__ = [
     "Ids",
     "Interval",
     "NOT_FOUND",
+    "Pair",
     "RankBounds",
     "Ranking",
     "Relevance",
@@ -119,6 +122,7 @@ __all__ = [
     "differences",
     "first_found_ranks",
     "first_relevant_ranks",
+    "holm",
     "hubness",
     "image_draws",
     "intervals",
@@ -130,6 +134,7 @@ __all__ = [
     "mean_rank",
     "median_rank",
     "ndcg_at_k",
+    "pairwise_differences",
     "per_query",
     "r_precisions",
     "rank_bounds",

@@ -12,6 +12,10 @@ tabled_report  tables with words around them and pictures below: JSON, Markdown,
 probe_report   what a probe says of models, as such a report
 figure_table_files  tables with a row a language, a fold and the like: JSON, Markdown, CSV, LaTeX
 spreadsheets   figures as CSV and as a LaTeX table
+study_files    everything of a study, into its folder
+study_tables   the tables of a study: text, Markdown, CSV, LaTeX
+study_plots    its bars, and recall against what models cost
+study_page     one HTML file with all of it
 query_rows     every query with its hits, as JSON lines or Parquet, systems one below the other or side by side
 query_sides    the two directions of a report, with the names of who asks and of what is returned
 disagreements  a page of what one of two systems answers and the other does not
@@ -31,6 +35,8 @@ from mmsearch.reports.query_rows import query_rows, side_by_side_rows
 from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
+from mmsearch.reports.study_files import write_study
+from mmsearch.reports.study_tables import study_text
 from mmsearch.reports.tabled_report import TABLED_KINDS, TabledReport, write_tabled
 from mmsearch.reports.waterfall import waterfalls
 from mmsearch.reports.zeroshot_plots import zeroshot_plots
@@ -65,6 +71,7 @@ __all__ = [
     "query_rows",
     "require_target",
     "side_by_side_rows",
+    "study_text",
     "waterfalls",
     "write_budget",
     "write_probe",
@@ -75,4 +82,5 @@ __all__ = [
     "zeroshot_page",
     "zeroshot_plots",
     "write_table",
+    "write_study",
 ]

@@ -17,7 +17,8 @@ table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabu
 th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid #e1e0dc } th { font-weight: 600 }
 td:first-child { min-width: 10rem; overflow-wrap: anywhere }
 small { white-space: nowrap }
-.plots { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem }
+.plots { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; margin: .8rem 0 }
+details { margin: .8rem 0 } summary { cursor: pointer }
 .plots svg { max-width: 100%; height: auto; background: #fff }
 .failure { background: #fff; border: 1px solid #e1e0dc; border-radius: 8px; padding: .8rem; margin: .8rem 0 }
 .row { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0; width: 168px }

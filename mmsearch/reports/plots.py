@@ -17,11 +17,12 @@ from mmsearch.metrics import Ids, RankBounds, Vectors
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "draw_svg", "file_names", "plots"]
+__all__ = ["COLOURS", "draw_svg", "draw_svg_and_pdf", "file_names", "plots"]
 
 COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # letters as such: journals refuse the other kind
     "svg.hashsalt": "mmsearch",  # the same report gives the same bytes
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
@@ -67,20 +68,37 @@ def file_names(report: EvaluationReport) -> list[str]:
 
 def draw_svg(draw: "Callable[[list[Axes]], None]", panels: int, panel_size: tuple[float, float] = (4.6, 3.3)) -> str:
     """Draw so many panels side by side. panel_size: inches. The same calls of `draw` give the same text."""
+    return _drawn(draw, panels, panel_size, ("svg",))[0].decode()
+
+
+def draw_svg_and_pdf(
+    draw: "Callable[[list[Axes]], None]", panels: int, panel_size: tuple[float, float] = (4.6, 3.3)
+) -> tuple[str, bytes]:
+    """The same, and as a PDF too, which is what goes into a paper."""
+    svg, pdf = _drawn(draw, panels, panel_size, ("svg", "pdf"))
+    return svg.decode(), pdf
+
+
+def _drawn(
+    draw: "Callable[[list[Axes]], None]", panels: int, panel_size: tuple[float, float], kinds: tuple[str, ...]
+) -> list[bytes]:
     # No pyplot: it keeps state, and looks for a display.
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with rc_context(_STYLE):
         figure = Figure(figsize=(panel_size[0] * panels, panel_size[1]), layout="constrained")
-        FigureCanvasSVG(figure)
+        FigureCanvasAgg(figure)
         axes = [figure.add_subplot(1, panels, number + 1) for number in range(panels)]
         draw(axes)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    svg = out.getvalue()
-    return svg[svg.index("<svg") :]
+        drawn = []
+        for kind in kinds:
+            out = io.BytesIO()
+            # No time of day: the same report gives the same bytes.
+            figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"CreationDate": None})
+            drawn.append(out.getvalue()[out.getvalue().index(b"<svg") :] if kind == "svg" else out.getvalue())
+    return drawn
 
 
 def _directions(report: EvaluationReport) -> "list[tuple[str, Callable[[SystemResult], RankBounds], int]]":
