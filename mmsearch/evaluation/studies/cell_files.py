@@ -56,7 +56,7 @@ def read_cell(file: Path) -> CellResult | None:
 
 def read_cells(out: Path) -> list[CellResult]:
     """The cells in the folder of a study, in the order in which they were measured; of those of one name the newest."""
-    cells = [cell for file in sorted((out / "cells").glob("*.json")) if (cell := read_cell(file)) is not None]
+    cells = [cell for file in sorted((out / "cells").glob("[!.]*.json")) if (cell := read_cell(file)) is not None]
     newest = {
         (cell.model, cell.variant, cell.benchmark): cell for cell in sorted(cells, key=lambda cell: cell.measured_at)
     }
