@@ -24,11 +24,14 @@ from .evaluation import BudgetOptions as BudgetOptions
 from .evaluation import BudgetReport as BudgetReport
 from .evaluation import EvaluateOptions as EvaluateOptions
 from .evaluation import EvaluationReport as EvaluationReport
+from .evaluation import LinearOptions as LinearOptions
+from .evaluation import LinearReport as LinearReport
 from .evaluation import ZeroShotOptions as ZeroShotOptions
 from .evaluation import ZeroShotReport as ZeroShotReport
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_budget as evaluate_budget
 from .evaluation import evaluate_galleries as evaluate_galleries
+from .evaluation import evaluate_linear as evaluate_linear
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
@@ -59,6 +62,7 @@ from .render import map_page as map_page
 from .render.collecting import collect as collect
 from .reports import draw_curve as draw_curve
 from .reports import write_budget as write_budget
+from .reports import write_linear as write_linear
 from .reports import write_probe as write_probe
 from .reports import write_report as write_report
 from .reports import write_zeroshot as write_zeroshot

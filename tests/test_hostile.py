@@ -274,6 +274,7 @@ _BESIDE = {
     ("eval", "custom"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "probe", "sugarcrepe"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "zeroshot"): ["--images=classes", "--model=fake"],
+    ("eval", "linear"): ["--images=classes", "--model=fake"],
     ("eval", "lengths"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "positives"): [
         *("--annotations=captions.csv", "--images=photos", "--model=fake", "--positives=photos"),

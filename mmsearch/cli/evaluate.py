@@ -26,10 +26,10 @@ from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision,
 from mmsearch.cli.probe import app as probes
 from mmsearch.cli.progress import RESUMABLE, display
 from mmsearch.cli.study import merge, run
-from mmsearch.cli.zeroshot import print_zeroshot
+from mmsearch.cli.zeroshot import linear, zeroshot
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation import BudgetReport, EvaluationReport, ZeroShotReport
+    from mmsearch.evaluation import BudgetReport, EvaluationReport
 
 __all__ = ["app"]
 
@@ -225,106 +225,6 @@ def galleries(
     _write(evaluation, report, per_query)
 
 
-def zeroshot(
-    benchmark: Annotated[
-        str,
-        typer.Argument(
-            metavar="[BENCHMARK]",
-            help="A data set whose classes and templates are known: imagenet, cifar10, voc2007 …; mmsearch guide "
-            "zeroshot lists them. custom: the folders are the classes.",
-        ),
-    ] = "custom",
-    *,
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="PLACE",
-            parser=location,
-            help="A folder with a folder of pictures for each class; VOC's own layout; or webdataset and Parquet "
-            "shards, here or in an object store.",
-        ),
-    ],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=path,
-            help="Lines of picture and class, in place of folders; a picture that stands there several times has "
-            "several classes.",
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option(help="Which of VOC's lists, or of the shards; all for everything.")] = "test",
-    label_column: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="What holds the class in shards. Default: label, cls and the like."),
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=path,
-            help="Names of the classes: one a line in the order of the sorted folders (or of the data set), or "
-            "FOLDER<TAB>NAME. Default: those of the data set, or the folders' names.",
-        ),
-    ] = None,
-    templates: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path, help="Templates, one a line, with {} for the name.")
-    ] = None,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="A template, or openai (80), simple (7): sets by name. Repeatable. Default: those of the data set, "
-            "or a photo of a {}.",
-        ),
-    ] = None,
-    model: Models = None,
-    allow_missing: AllowMissing = False,
-    fresh: Fresh = False,
-    device: Device = "auto",
-    precision: Precision = "fp32",
-    report: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--report",
-            metavar="PLACE",
-            parser=path,
-            help="Write everything to a .json, .md or .html file, the table to .csv or .tex (LaTeX), what was said of "
-            "every picture to .jsonl or .parquet; or all of it to a folder, with the plots. Repeatable.",
-        ),
-    ] = None,
-) -> None:
-    """Classify pictures by the names of their classes: top-1, top-5, mean per class, mAP, calibration, confusions."""
-    from mmsearch.evaluation import ZeroShotOptions, templates_in
-    from mmsearch.evaluation import evaluate_zeroshot as run
-    from mmsearch.reports import ZEROSHOT_KINDS, require_target
-
-    options = ZeroShotOptions(
-        labels=labels,
-        split=split,
-        label_column=label_column,
-        classes=classes,
-        templates=(*(templates_in(templates) if templates else ()), *(template or ())),
-        allow_missing=allow_missing,
-        device=device,
-        precision=precision,
-        fresh=fresh,
-    )
-    for target in report or []:
-        require_target(target, ZEROSHOT_KINDS)
-    with display(interrupted=RESUMABLE) as shown:
-        evaluation = run(
-            images,
-            benchmark=benchmark,
-            encoder=model,
-            options=options,
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    print_zeroshot(evaluation)
-    _write_zeroshot(evaluation, report)
-
-
 def budget(
     benchmark: Annotated[
         str, typer.Argument(metavar="[BENCHMARK]", help="flickr8k, flickr30k, coco or custom.")
@@ -433,6 +333,7 @@ app.command("budget", short_help="Where recall is lost, stage by stage.")(budget
 app.command("run", short_help="A study: many models on many benchmarks, in one table.")(run)
 app.command("merge", short_help="Join what several machines measured of a study.")(merge)
 app.command("zeroshot", short_help="Zero-shot classification by the names of classes.")(zeroshot)
+app.command("linear", short_help="The same beside what learns from a few pictures, or from all.")(linear)
 app.add_typer(probes, name="probe")
 
 
@@ -449,12 +350,4 @@ def _write_budget(measured: "BudgetReport", targets: list[Path] | None) -> None:
 
     for target in targets or []:
         files = write_budget(measured, target)
-        say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))
-
-
-def _write_zeroshot(evaluation: "ZeroShotReport", targets: list[Path] | None) -> None:
-    from mmsearch.reports import write_zeroshot
-
-    for target in targets or []:
-        files = write_zeroshot(evaluation, target)
         say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))

@@ -16,20 +16,27 @@ slices              benchmarks by language, by the length of captions, in folds
 composed_queries    a picture and words that ask for another picture
 extended_positives  COCO by positives that were found later
 figure_tables       tables of figures, which slices are reported as
+classification_task  pictures, their classes, and the texts that ask for these
 zeroshot            classification by class names
 zeroshot_records    its options and report
+linear              the same beside what learns from pictures
+linear_records      its options and report
+classifiers         what learns from vectors
 records             options and reports
 document            a report as JSON
 """
 
 from mmsearch.evaluation.benchmark_run import evaluate
 from mmsearch.evaluation.budget_records import BudgetOptions, BudgetReport, BudgetStage, RecallChange
+from mmsearch.evaluation.classification_task import templates_in
 from mmsearch.evaluation.composed_queries import evaluate_composed
 from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.extended_positives import evaluate_positives
 from mmsearch.evaluation.figure_tables import FigureName, FigureRow, FigureTable, TableReport, table_to_json
 from mmsearch.evaluation.galleries import evaluate_galleries
 from mmsearch.evaluation.given_vectors import evaluate_vectors
+from mmsearch.evaluation.linear import evaluate_linear
+from mmsearch.evaluation.linear_records import Baseline, LinearOptions, LinearReport, LinearSystem, linear_document
 from mmsearch.evaluation.recall_budget import evaluate_budget
 from mmsearch.evaluation.records import (
     DEFINITION,
@@ -46,7 +53,7 @@ from mmsearch.evaluation.records import (
     ViaIndex,
 )
 from mmsearch.evaluation.slices import LENGTHS, evaluate_folds, evaluate_languages, evaluate_lengths
-from mmsearch.evaluation.zeroshot import evaluate_zeroshot, templates_in
+from mmsearch.evaluation.zeroshot import evaluate_zeroshot
 from mmsearch.evaluation.zeroshot_records import (
     ClassResult,
     Confusion,
@@ -61,6 +68,7 @@ from mmsearch.evaluation.zeroshot_records import (
 )
 
 __all__ = [
+    "Baseline",
     "BudgetOptions",
     "BudgetReport",
     "BudgetStage",
@@ -78,6 +86,9 @@ __all__ = [
     "FigureRow",
     "FigureTable",
     "LENGTHS",
+    "LinearOptions",
+    "LinearReport",
+    "LinearSystem",
     "PresenceCalibration",
     "PublishedFigure",
     "RecallChange",
@@ -96,12 +107,14 @@ __all__ = [
     "evaluate_composed",
     "evaluate_folds",
     "evaluate_galleries",
+    "evaluate_linear",
     "evaluate_languages",
     "evaluate_lengths",
     "evaluate_positives",
     "evaluate_vectors",
     "evaluate_zeroshot",
     "table_to_json",
+    "linear_document",
     "templates_in",
     "to_json",
     "zeroshot_document",

@@ -22,12 +22,14 @@ disagreements  a page of what one of two systems answers and the other does not
 pictures       thumbnails within pages
 zeroshot_report  classification, in all of these forms
 zeroshot_plots   the same as plots
+linear_report    classification beside what learns from pictures, in all forms but those of queries
 """
 
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
 from mmsearch.reports.disagreements import disagreements
 from mmsearch.reports.figure_table_files import TABLE_KINDS, figure_cells, write_table
 from mmsearch.reports.index_curve import draw_curve
+from mmsearch.reports.linear_report import LINEAR_KINDS, draw_linear, linear_markdown, linear_page, write_linear
 from mmsearch.reports.markdown import markdown
 from mmsearch.reports.plots import plots
 from mmsearch.reports.probe_report import probe_report, probe_tables, write_probe
@@ -50,6 +52,7 @@ from mmsearch.reports.zeroshot_report import (
 
 __all__ = [
     "BUDGET_KINDS",
+    "LINEAR_KINDS",
     "ZEROSHOT_KINDS",
     "TABLED_KINDS",
     "TabledReport",
@@ -59,9 +62,12 @@ __all__ = [
     "budget_tables",
     "disagreements",
     "draw_curve",
+    "draw_linear",
     "figure_cells",
     "figures_csv",
     "figures_latex",
+    "linear_markdown",
+    "linear_page",
     "markdown",
     "page",
     "plots",
@@ -76,6 +82,7 @@ __all__ = [
     "write_budget",
     "write_probe",
     "write_tabled",
+    "write_linear",
     "write_report",
     "write_zeroshot",
     "zeroshot_markdown",
