@@ -1,10 +1,10 @@
-"""Writers of tiny models of transformers with random weights, as the package itself saves them."""
+"""Writers of tiny models of transformers and sentence-transformers with random weights, as the packages save them."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DUAL_ENCODERS", "clip_tokenizer", "write_card", "write_dual_encoder"]
+__all__ = ["DUAL_ENCODERS", "clip_tokenizer", "write_card", "write_dual_encoder", "write_seeing_model"]
 
 _WORDS = (
     *("a", "red", "bicycle", "leans", "against", "wall", "two", "dogs", "noodles", "in", "bowl", "seen", "from"),
@@ -205,3 +205,85 @@ DUAL_ENCODERS: dict[str, Callable[..., tuple[Any, Any]]] = {
     "MetaCLIP 2": _metaclip_2,
 }
 """The dual encoders that are tried: name -> its model and processor."""
+
+
+# --- models of sentence-transformers ----------------------------------------------------------------------------------
+
+
+def write_seeing_model(folder: Path, kind: str, *, seed: int = 0) -> Path:
+    """Write a model of sentence-transformers that takes pictures, as the package saves it. Returns folder.
+
+    kind: "CLIP", with a layer of its own behind it; "Qwen3-VL", as those embedding models have it: what the model says
+    of its last token; "BERT", which takes texts alone.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inner = folder.with_name(f"{folder.name}-inner")
+        write_dual_encoder(inner, kind, seed=seed) if kind == "CLIP" else _write_text_model(inner, kind)
+        first: Any = Transformer(str(inner))
+        made: Any = {"Dense": Dense, "Pooling": Pooling, "Normalize": Normalize}  # whose annotations are incomplete
+        rest: list[Any] = {
+            "CLIP": lambda: [made["Dense"](24, 16, module_input_name="sentence_embedding")],
+            "Qwen3-VL": lambda: [made["Pooling"](32, pooling_mode="lasttoken"), made["Normalize"]()],
+            "BERT": lambda: [made["Pooling"](32)],
+        }[kind]()
+        SentenceTransformer(modules=[first, *rest], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+_CHAT = (
+    "{%- for message in messages -%}<|im_start|>{{ message.role }} {% if message.content is string %}"
+    "{{ message.content }}{% else %}{%- for content in message.content -%}{%- if content.type == 'image' -%}"
+    "<|vision_start|><|image_pad|><|vision_end|>{%- elif content.type == 'text' -%}{{ content.text }}{%- endif -%}"
+    "{%- endfor -%}{% endif %}<|im_end|>{% endfor -%}"
+)
+
+
+def _write_text_model(folder: Path, kind: str) -> None:
+    hf = _transformers()
+    if kind == "BERT":
+        tokenizer = _bert_tokenizer()
+        hf.BertModel(hf.BertConfig(**_TEXT, vocab_size=len(tokenizer))).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    end, pad = "<|im_end|>", "<|endoftext|>"
+    vocab = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = hf.Qwen2Tokenizer(
+        vocab=vocab,
+        merges=[],
+        pad_token=pad,
+        eos_token=end,
+        unk_token=pad,
+        padding_side="left",
+        model_max_length=256,
+    )
+    special = [pad, "<|im_start|>", end, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    number = tokenizer.convert_tokens_to_ids
+    text = {
+        **_TEXT,
+        "vocab_size": len(tokenizer),
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "pad_token_id": number(pad),
+    }
+    text["rope_scaling"] = {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    vision: dict[str, Any] = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 8}
+    vision |= {"out_hidden_size": 32, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+    tokens = {
+        f"{name}_token_id": number(f"<|{name}_pad|>" if name in ("image", "video") else f"<|{name}|>")
+        for name in ("image", "video", "vision_start", "vision_end")
+    }
+    model = hf.Qwen3VLForConditionalGeneration(hf.Qwen3VLConfig(text_config=text, vision_config=vision, **tokens))
+    model.save_pretrained(folder)
+    pixels = {"shortest_edge": 4 * 16 * 16, "longest_edge": 16 * 16 * 16}
+    images = hf.Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=pixels)
+    videos = hf.Qwen3VLVideoProcessor(patch_size=8)
+    hf.Qwen3VLProcessor(images, tokenizer, videos, chat_template=_CHAT).save_pretrained(folder)

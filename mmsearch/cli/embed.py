@@ -55,7 +55,7 @@ def embed(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="ARCH/TAG, hf-hub:org/name, local-dir:PATH, hf:org/name, hf:PATH or demo (mmsearch guide models). "
+            help="ARCH/TAG, hf-hub:org/name, local-dir:PATH, hf:org/name, st:org/name or demo (mmsearch guide models). "
             "Default: the gallery's own, or for a new gallery ViT-B-32/laion2b_s34b_b79k.",
             show_default=False,
         ),

@@ -122,8 +122,8 @@ def _time_sample(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions)
 
 
 def _time_encoding(encoder: Encoder, pixels: Sequence[np.ndarray], batch_size: int) -> float:
-    encoder.image.encode(np.stack(pixels[:batch_size]))  # the first batch warms up
+    encoder.image.encode(encoder.image.stack(pixels[:batch_size]))  # the first batch warms up
     started = time.perf_counter()
     for start in range(0, len(pixels), batch_size):
-        encoder.image.encode(np.stack(pixels[start : start + batch_size]))
+        encoder.image.encode(encoder.image.stack(pixels[start : start + batch_size]))
     return (time.perf_counter() - started) / len(pixels)

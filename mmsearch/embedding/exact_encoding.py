@@ -38,5 +38,7 @@ def encode_exactly(
                 for loaded_file, (_, content_hash) in zip(loaded, chunk, strict=True)
             ]
             readable = [loaded_file for loaded_file in pixels if loaded_file is not None]
-            vectors = iter(encoder.image.encode_reference(np.stack(readable)) if readable else ())
+            vectors = iter(
+                encoder.image.encode_reference(np.asarray(encoder.image.stack(readable))) if readable else ()
+            )
             yield from (None if loaded_file is None else next(vectors) for loaded_file in pixels)

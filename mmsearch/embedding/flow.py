@@ -13,9 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from queue import SimpleQueue
-from typing import Any
-
-import numpy as np
 
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.sink import LoadedTask, Sink
@@ -60,6 +57,7 @@ class Flow:
         Returns how many threads encode beside the loader's; 0 where the loader's threads encode.
         """
         lanes = self._closing.enter_context(encoder.image.lanes(self._threads))
+        self._stack = encoder.image.stack
         self._lanes: SimpleQueue[ImageLane] = SimpleQueue()
         for lane in lanes:
             self._lanes.put(lane)
@@ -118,7 +116,7 @@ class Flow:
         self._write(lambda: self._sink.add_encoded(entries, future.result()))
 
     def _encode_batch(self, image_pixels: list[Pixels]) -> EncodedImages:
-        pixels: Any = np.stack(image_pixels)  # here, where nobody waits for it: the main thread feeds all lanes
+        pixels = self._stack(image_pixels)  # here, where nobody waits for it: the main thread feeds all lanes
         lane = self._lanes.get()
         try:
             encoded = lane(pixels)

@@ -3,7 +3,7 @@
     opening             the door: a spec -> an encoder that is ready and fits its gallery
     encoder             an identity, and a side for each kind of input
     protocols           what the sides take and give
-    providers           who makes encoders: open_clip, transformers, and plugins
+    providers           who makes encoders: open_clip, transformers, sentence-transformers, and plugins
     contract            whether an encoder keeps to what everybody relies on; for the tests of plugins
     specs               a model's name, taken apart
     declared            the encoder of imported vectors
@@ -17,9 +17,11 @@
     weight_licences     under which licence the weights of a model stand
     open_clip_provider  open_clip's encoders, without torch where that does
     transformers_provider  those of transformers
+    sentence_transformers_provider  those of sentence-transformers
                         (none of those above imports torch, open_clip or transformers)
     open_clip_encoder   both sides of a model of open_clip
     transformers_encoder  both sides of a dual encoder of transformers
+    sentence_transformers_encoder  both sides of a model of sentence-transformers that takes pictures
     processor_pixels    pictures as its image processors prepare them, and in a hurry
     model_texts         texts as its tokenizers read them
     torch_images        the image side of a model that torch runs

@@ -29,7 +29,7 @@ __all__ = ["ContractBroken", "check_encoder"]
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 _MEMBERS: dict[str, tuple[str, ...]] = {
-    "image": ("fast", "size", "prepare", "encode", "encode_reference", "lanes"),
+    "image": ("fast", "size", "prepare", "stack", "encode", "encode_reference", "lanes"),
     "text": ("encode",),
 }
 _TEXTS = ("a red bicycle leans against a wall", "two dogs", "noodles in a bowl, seen from above", "rain")
@@ -148,10 +148,11 @@ def _encode(encoder: Encoder, name: str, inputs: Sequence[Any]) -> NDArray[np.fl
 
 def _prepare(encoder: Encoder, name: str, inputs: Sequence[Any]) -> NDArray[np.float32]:
     prepared = [encoder.side(name).prepare(one) for one in inputs]
-    if len({one.shape for one in prepared}) > 1 or any(one.dtype != np.float32 for one in prepared):
+    one_shape = name != "image" or type(encoder.image).stack is ImageSide.stack
+    if (one_shape and len({one.shape for one in prepared}) > 1) or any(one.dtype != np.float32 for one in prepared):
         found = ", ".join(dict.fromkeys(f"{one.dtype} {one.shape}" for one in prepared))
         _broken("prepare", f"what the {name} side prepares is not float32 of one shape: {found}")
-    return np.stack(prepared)
+    return np.asarray(encoder.image.stack(prepared) if name == "image" else np.stack(prepared))
 
 
 def _check_vectors(vectors: NDArray[Any], count: int, encoder: Encoder, name: str) -> None:
@@ -174,7 +175,8 @@ def _check_images(encoder: Encoder, images: Sequence[Any], vectors: NDArray[np.f
         _broken("prepare", f"images become {pixels.shape[1:]}, not (3, H, W)")
     with ThreadPoolExecutor(4) as pool:
         many = list(pool.map(side.prepare, [*images] * 8))
-    if not all(np.array_equal(one, pixels[number % len(images)]) for number, one in enumerate(many)):
+    alone = [side.prepare(image) for image in images]
+    if not all(np.array_equal(one, alone[number % len(images)]) for number, one in enumerate(many)):
         _broken("prepare", "in several threads at a time images become other pixels")
     _check_vectors(side.encode(pixels[:0]), 0, encoder, "image")
     reference = side.encode_reference(pixels)

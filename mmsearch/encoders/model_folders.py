@@ -204,10 +204,11 @@ def _missing(folder: Path, needs: Sequence[Sequence[str]], modules: bool) -> str
     for group in needs:
         if not any((folder / name).is_file() for name in group):
             return " and no ".join(group)
-    weights = [file for pattern in ("*", "*/*") if modules or pattern == "*" for file in folder.glob(pattern)]
-    if not any(file.name in _WEIGHTS for file in weights):
-        return _WEIGHTS[0]
-    for index in (file for file in weights if file.name == _WEIGHTS[1]):
+    for place in _weight_folders(folder) if modules else [folder]:
+        if not any((place / name).is_file() for name in _WEIGHTS):
+            return (place / _WEIGHTS[0]).relative_to(folder).as_posix()
+    indexes = [*folder.glob(_WEIGHTS[1]), *(folder.glob(f"*/{_WEIGHTS[1]}") if modules else ())]
+    for index in indexes:
         settings = read_settings(index)
         shards = settings.get("weight_map") if isinstance(settings, dict) else None
         if not isinstance(shards, dict):
@@ -216,6 +217,19 @@ def _missing(folder: Path, needs: Sequence[Sequence[str]], modules: bool) -> str
             if not (index.parent / shard).is_file():
                 return shard
     return ""
+
+
+_WITH_WEIGHTS = ("Transformer", "CLIPModel", "Dense", "LayerNorm")
+
+
+def _weight_folders(folder: Path) -> list[Path]:
+    """Where the parts of a model that have weights lie, as its modules.json says."""
+    modules = read_settings(folder / "modules.json") if (folder / "modules.json").is_file() else None
+    if not isinstance(modules, list):
+        return [folder]
+    parts = [each for each in modules if isinstance(each, dict)]
+    with_weights = [each for each in parts if str(each.get("type")).rpartition(".")[2] in _WITH_WEIGHTS]
+    return [folder / str(each.get("path", "")) for each in with_weights] or [folder]
 
 
 def _code_named_in(settings: Any) -> str | None:

@@ -1,5 +1,6 @@
 """Texts as tokens, by a tokenizer of transformers, with what was cut off."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +61,17 @@ class ModelTokenizer:
     def __init__(self, tokenizer: Any, context_length: int, *, fills: bool) -> None:
         self._tokenizer, self.context_length = tokenizer, context_length
         self._fixed = context_length if fills else None
+        self._one_at_a_time = threading.Lock()  # what a tokenizer of the hub is told of cutting is its state
         self.names: tuple[str, ...] = tuple(tokenizer(["a"]))
         filling = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
         self._filling = tuple(filling.get(name, 0) for name in self.names)
 
     def read(self, texts: Sequence[str]) -> ReadTexts:
         """Tokenise texts; those that are longer than the context are cut off."""
-        clean = [_encodable(text) for text in texts]
+        with self._one_at_a_time:
+            return self._read([_encodable(text) for text in texts])
+
+    def _read(self, clean: list[str]) -> ReadTexts:
         cut = self._tokens_of(clean)
         lengths = np.array([len(numbers[0]) for numbers in cut], dtype=np.int64)
         truncated = lengths >= self.context_length

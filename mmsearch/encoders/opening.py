@@ -43,8 +43,8 @@ def open_encoder(
     """The encoder that a spec names, on a device, with the sides that will be used (it may have more).
 
     spec: `ARCH/TAG`, `hf-hub:org/name`, `local-dir:PATH`, `ARCH/path/to/checkpoint.safetensors`, `demo`, `hf:org/name`
-    or `hf:PATH` of transformers, or `PREFIX:NAME` of a provider that is installed (see `providers`). None: that of the
-    gallery, else `DEFAULT_MODEL`. An encoder is taken as it is.
+    or `hf:PATH` of transformers, `st:` likewise of sentence-transformers, or `PREFIX:NAME` of a provider that is
+    installed (see `providers`). None: that of the gallery, else `DEFAULT_MODEL`. An encoder is taken as it is.
     device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, fp16, bf16 or int8; benchmarks ask for fp32.
     for_gallery: whose vectors those of the encoder are to be compared with. Where these were imported, a warning says
     that nobody has checked whose they are. For texts alone, on the CPU, and with no spec, torch is not needed.

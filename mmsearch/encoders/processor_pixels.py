@@ -15,7 +15,9 @@ from mmsearch.towers.image_pixels import PixelsRecord
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["PatchedPictures", "ProcessorPixels", "SquarePictures", "pictures_of"]
+__all__ = [
+    *("PatchedPictures", "ProcessorPixels", "SquarePictures", "pictures_of", "sample_picture", "square_pictures_of"),
+]
 
 _BILINEAR, _BICUBIC = 2, 3  # Pillow's numbers, which settings use
 _PLAIN = {"pixel_values"}
@@ -33,9 +35,10 @@ def pictures_of(processor: Any, spec: str) -> "SquarePictures | PatchedPictures"
     Raises EncoderError where what it makes of a picture is not known here.
     """
     try:
-        made = processor(images=_noise((64, 48)), return_tensors="pt")
+        made = processor(images=sample_picture((64, 48)), return_tensors="pt")
         shapes = {
-            tuple(processor(images=_noise(size), return_tensors="pt")["pixel_values"].shape) for size in _TRIED_SIZES
+            tuple(processor(images=sample_picture(size), return_tensors="pt")["pixel_values"].shape)
+            for size in _TRIED_SIZES
         }
     except Exception as error:  # whatever a processor thinks of its settings
         raise EncoderError(
@@ -50,6 +53,17 @@ def pictures_of(processor: Any, spec: str) -> "SquarePictures | PatchedPictures"
     if len(shapes) > 1:
         raise EncoderError(f"the image processor of {spec} makes pictures of different sizes, and none of one size")
     return SquarePictures(processor)
+
+
+def square_pictures_of(processor: Any) -> "SquarePictures | None":
+    """Likewise of a processor that makes pictures of one size; None for another."""
+    if getattr(processor, "image_processor", None) is None:
+        return None
+    try:
+        pictures = pictures_of(processor, "")
+    except EncoderError:
+        return None
+    return pictures if isinstance(pictures, SquarePictures) else None
 
 
 class SquarePictures:
@@ -175,7 +189,7 @@ def _fast_pixels(processor: Any) -> ProcessorPixels | None:
     )
     fast = ProcessorPixels(record, geometry.edge, geometry.target)
     for size in _TRIED_SIZES:
-        image = _noise(size)
+        image = sample_picture(size)
         if fast.error(fast.fit(image), _one(processor, image)["pixel_values"].float().numpy()) > _MOST_ERROR:
             return None
     return fast
@@ -210,7 +224,7 @@ def _one(processor: Any, image: "PIL.Image.Image") -> dict[str, torch.Tensor]:
     return {name: values[0] for name, values in made.items()}
 
 
-def _noise(size: tuple[int, int]) -> "PIL.Image.Image":
+def sample_picture(size: tuple[int, int]) -> "PIL.Image.Image":
     """A smooth picture in which each place is another."""
     import PIL.Image
 

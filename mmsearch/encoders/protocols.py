@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +112,15 @@ class ImageSide(Protocol):
         return None if self.fast is None else self.fast.size
 
     def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
-        """An upright RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe."""
+        """An upright RGB image -> (3, H, W), by exactly the checkpoint's own validation transform. Thread-safe.
+
+        H and W are the same for all images, unless the side has a `stack` of its own."""
         ...
+
+    def stack(self, prepared: Sequence[Pixels]) -> Pixels:
+        """Some of what `prepare` gave, or `fast`, as one array for `encode`. A side whose pictures become arrays of
+        different sizes brings them to one here."""
+        return cast(Pixels, np.stack(prepared))
 
     def encode(self, pixels: Pixels) -> NDArray[np.float32]:
         """(n, 3, H, W) from `prepare` or (n, H, W, 3) from `fast` -> float32 (n, dim), L2-normalised.

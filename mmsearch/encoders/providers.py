@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mmsearch.encoders.encoder import Encoder, EncoderRequest, Provider
 from mmsearch.encoders.model_folders import parse_model_name
 from mmsearch.encoders.open_clip_provider import open_clip_encoder
+from mmsearch.encoders.sentence_transformers_provider import sentence_transformers_encoder
 from mmsearch.encoders.specs import OWN_PREFIXES, parse_spec
 from mmsearch.encoders.transformers_provider import transformers_encoder
 from mmsearch.errors import EncoderError, MmsearchError
@@ -27,7 +28,7 @@ __all__ = ["GROUP", "canonical_spec", "is_open_clip", "provider_of"]
 
 GROUP = "mmsearch.encoders"
 
-_OF_FOLDERS: dict[str, Provider] = {"hf": transformers_encoder}
+_OF_FOLDERS: dict[str, Provider] = {"hf": transformers_encoder, "st": sentence_transformers_encoder}
 """The providers of models that are folders of the Hugging Face hub, by the prefix of their specs."""
 
 
@@ -78,8 +79,8 @@ def _plugin_of(spec: str) -> "EntryPoint | None":
         prefixes = ", ".join(sorted(f"{entry.name}:" for entry in installed)) or "none is installed"
         own = " and ".join(f"{name}:" for name in _OF_FOLDERS)
         raise EncoderError(
-            f"{error} Beside open_clip's there are those of transformers ({own}), and the encoders of providers: "
-            f"{prefixes}."
+            f"{error} Beside open_clip's there are those of transformers and sentence-transformers ({own}), and the "
+            f"encoders of providers: {prefixes}."
         ) from error
     return None
 

@@ -1,7 +1,7 @@
 """The image side of a model that torch runs, whoever made it: its lanes, its reference, its JPEG decoder."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ class TorchImages(ImageSide):
 
     model: has `encode_image`, (n, 3, H, W) -> (n, dim). prepare: an upright RGB image -> (3, H, W), by the checkpoint's
     own transform; thread-safe. fast: the same in a hurry; None where there is no other way. tower: the name of the
-    module that encodes images, for int8; None where it has none of its own.
+    module that encodes images, for int8; None where it has none of its own. stack: see `ImageSide.stack`; None for
+    pixels of one shape.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class TorchImages(ImageSide):
         precision: Precision,
         *,
         tower: str | None,
+        stack: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float32]] | None = None,
     ) -> None:
         self._model, self._prepare, self._fast, self._identity = model, prepare, fast, identity
-        self._device, self._precision = device, precision
+        self._device, self._precision, self._stack = device, precision, stack
         self._reference_lane = self._lane_of(model.encode_image, device)
         if precision == "int8" and tower is None:
             raise EncoderError(f"{identity.spec} has no image tower of its own that could be quantised to int8")
@@ -62,6 +64,11 @@ class TorchImages(ImageSide):
 
     def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
         return self._prepare(image)
+
+    def stack(self, prepared: Sequence[Pixels]) -> Pixels:
+        if self._stack is None:
+            return super().stack(prepared)
+        return self._stack([np.asarray(each, np.float32) for each in prepared])
 
     def encode(self, pixels: Pixels) -> NDArray[np.float32]:
         if len(pixels) == 0:

@@ -155,4 +155,4 @@ def _batches(
             except (ImageError, OSError, StoreError) as error:
                 reasons[place] = str(error)
         if prepared:
-            yield places, np.stack(prepared)
+            yield places, np.asarray(encoder.image.stack(prepared))
