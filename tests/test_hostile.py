@@ -279,6 +279,8 @@ _BESIDE = {
     ("eval", "positives"): [
         *("--annotations=captions.csv", "--images=photos", "--model=fake", "--positives=photos"),
     ],
+    ("eval", "composed"): ["--annotations=photos", "--images=photos", "--model=fake"],
+    ("eval", "instances"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
     ("eval", "folds"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
 }
 

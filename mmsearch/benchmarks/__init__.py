@@ -28,6 +28,7 @@ from mmsearch.benchmarks.composed import (
     load_composed,
 )
 from mmsearch.benchmarks.data_sets import DATA_SETS, DataSet, data_set
+from mmsearch.benchmarks.instances import INSTANCE_SETS, InstanceBenchmark, InstanceQuery, load_instances
 from mmsearch.benchmarks.load import languages_of, load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
 from mmsearch.benchmarks.official import OFFICIAL_CAPTIONS, OFFICIAL_TEST, official_order
@@ -51,6 +52,9 @@ __all__ = [
     "ComposedSet",
     "DATA_SETS",
     "DataSet",
+    "INSTANCE_SETS",
+    "InstanceBenchmark",
+    "InstanceQuery",
     "OFFICIAL_CAPTIONS",
     "OFFICIAL_TEST",
     "Positives",
@@ -67,6 +71,7 @@ __all__ = [
     "languages_of",
     "load_benchmark",
     "load_composed",
+    "load_instances",
     "official_order",
     "require_published",
 ]

@@ -23,7 +23,7 @@ from mmsearch.cli.progress import RESUMABLE, display
 if TYPE_CHECKING:
     from mmsearch.evaluation import EvaluateOptions, TableReport
 
-__all__ = ["composed", "folds", "languages", "lengths", "positives"]
+__all__ = ["composed", "folds", "instances", "languages", "lengths", "positives"]
 
 TableReports = Annotated[
     list[Path] | None,
@@ -262,6 +262,36 @@ def composed(
             weight=weight,
             encoder=model,
             options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    _finish(measured, report)
+
+
+def instances(
+    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="roxford5k or rparis6k.")],
+    *,
+    images: ImagePlace,
+    annotations: Annotated[
+        str, typer.Option(metavar="FILE", parser=location, help="Its ground truth: gnd_roxford5k.pkl, or as JSON.")
+    ],
+    model: Models = None,
+    fresh: Fresh = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure image to image: pictures of the same place, easy, medium and hard, by mAP without junk."""
+    from mmsearch.evaluation import EvaluateOptions, evaluate_instances
+
+    _require(report)
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate_instances(
+            benchmark,
+            images=images,
+            annotations=annotations,
+            encoder=model,
+            options=EvaluateOptions(device=device, precision=precision, fresh=fresh),
             progress=shown.progress,
             announce=shown.announce,
         )

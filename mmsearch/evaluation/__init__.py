@@ -12,6 +12,7 @@ cross_correction    what corrects a direction for hubs, as the stage of a search
 budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
+same_instances      a picture that asks for others of the same place
 slices              benchmarks by language, by the length of captions, in folds
 composed_queries    a picture and words that ask for another picture
 extended_positives  COCO by positives that were found later
@@ -52,6 +53,7 @@ from mmsearch.evaluation.records import (
     SystemResult,
     ViaIndex,
 )
+from mmsearch.evaluation.same_instances import evaluate_instances
 from mmsearch.evaluation.slices import LENGTHS, evaluate_folds, evaluate_languages, evaluate_lengths
 from mmsearch.evaluation.zeroshot import evaluate_zeroshot
 from mmsearch.evaluation.zeroshot_records import (
@@ -108,6 +110,7 @@ __all__ = [
     "evaluate_folds",
     "evaluate_galleries",
     "evaluate_linear",
+    "evaluate_instances",
     "evaluate_languages",
     "evaluate_lengths",
     "evaluate_positives",

@@ -72,6 +72,7 @@ from mmsearch.metrics.figures import (
     summarize,
 )
 from mmsearch.metrics.health import Hubness, SpaceHealth, hubness, space_health
+from mmsearch.metrics.instances import precisions_without_junk, ranks_without_junk, trapezoid_average_precision
 from mmsearch.metrics.pairwise import Pair, holm, pairwise_differences
 from mmsearch.metrics.ranking import (
     NOT_FOUND,
@@ -136,7 +137,10 @@ __all__ = [
     "ndcg_at_k",
     "pairwise_differences",
     "per_query",
+    "precisions_without_junk",
     "r_precisions",
+    "ranks_without_junk",
+    "trapezoid_average_precision",
     "rank_bounds",
     "rank_both",
     "recall_at_k",
