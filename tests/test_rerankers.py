@@ -15,12 +15,14 @@ from PIL import Image
 
 from mmsearch.embedding import embed
 from mmsearch.errors import EncoderError, MmsearchWarning, QueryError
+from mmsearch.evaluation import EvaluateOptions, EvaluationReport, evaluate, to_json
 from mmsearch.rerankers import LookedAt, Reranker, RerankerRequest, open_reranker
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import ImagePart, Query, TextPart
 from mmsearch.search.rerank import Rerankers
 from mmsearch.serve.client import Server
 from mmsearch.serve.running import ServeOptions
+from mmsearch.strict_json import json_text
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.servers import running
@@ -504,3 +506,113 @@ def test_a_server_re_ranks_with_its_own_and_with_no_other(
     with running(tmp_path / "g") as server:
         assert server.get("/api/gallery").json()["reranker"] is None
         assert "with nothing" in server.error(asked)
+
+
+# --- eval -------------------------------------------------------------------------------------------------------------
+
+
+class _Words(Reranker):
+    """Knows which caption belongs to which picture by a number that both carry: in the corner of the picture, and in
+    the text; it is wrong about captions without a number."""
+
+    pairs_at_once = 7
+
+    def __init__(self) -> None:
+        self.spec, self.looks = "words:x", 0
+
+    def prepare(self, image: Image.Image) -> Any:
+        return image.getpixel((0, 0))
+
+    def look(self, prepared: Sequence[Any]) -> list[Any]:
+        self.looks += len(prepared)
+        return [each[0] for each in prepared]
+
+    def match(self, texts: Sequence[str], pictures: Sequence[Any]) -> NDArray[np.float64]:
+        assert len(texts) <= self.pairs_at_once
+        said = [int(text.rpartition(" ")[2]) if text[-1].isdigit() else -1 for text in texts]
+        return np.array(
+            [
+                1.0 if number == picture else -abs(number - picture) / 256
+                for number, picture in zip(said, pictures, strict=True)
+            ]
+        )
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> tuple[Path, Path]:
+    """Twelve noisy red pictures, each with a number in its corner; two captions each, of which one says the number."""
+    rng = np.random.default_rng(5)
+    rows = ["image,caption"]
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        pixels = rng.integers(0, 60, (16, 16, 3), np.uint8) + np.array([150, 0, 0], np.uint8)
+        pixels[:2, :2] = number * 9
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+        rows += [f"{number}.png,red thing {number * 9}", f"{number}.png,nothing of note"]
+    (tmp_path / "captions.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "images", tmp_path / "captions.csv"
+
+
+def by_hand(report: EvaluationReport, depth: int, ks: Sequence[int]) -> dict[str, dict[str, float]]:
+    """R@k of both directions, and the share of queries whose candidates hold a relevant item: all of it by sorting."""
+    system = report.systems[0]
+    images, captions = system.evidence.images.astype(np.float64), system.evidence.captions.astype(np.float64)
+    owner = np.repeat(np.arange(12), 2)
+    found: dict[str, dict[str, float]] = {}
+    for direction, scores, relevant in (
+        ("text_to_image", captions @ images.T, owner[:, None] == np.arange(12)),
+        ("image_to_text", images @ captions.T, np.arange(12)[:, None] == owner),
+    ):
+        ranks, reached = [], []
+        for query, row in enumerate(scores):
+            order = np.argsort(-row, kind="stable")
+            first = order[:depth]
+
+            def fits(item: int, query: int = query, direction: str = direction) -> float:
+                image, caption = (item, query) if direction == "text_to_image" else (query, item)
+                said = int(report.items.captions[caption].split()[-1]) if caption % 2 == 0 else -1
+                return 1.0 if said == image * 9 else -abs(said - image * 9) / 256
+
+            again = [*sorted(first.tolist(), key=lambda item: (-fits(item), item)), *order[depth:].tolist()]
+            ranks.append(1 + min(again.index(item) for item in np.flatnonzero(relevant[query]).tolist()))
+            reached.append(relevant[query][first].any())
+        found[direction] = {f"R@{k}": float(np.mean(np.array(ranks) <= k)) for k in ks} | {
+            "candidates": np.mean(reached)
+        }
+    return found
+
+
+@pytest.mark.parametrize("depth", [1, 5, 64])
+def test_eval_re_ranks_both_directions_as_by_hand(numbered: tuple[Path, Path], depth: int) -> None:
+    reranker = _Words()
+    options = EvaluateOptions(split="all", ks=(1, 5), rerank=reranker, depth=depth)
+    report = evaluate("custom", images=numbered[0], annotations=numbered[1], encoder=FakeEncoder(), options=options)
+    again = report.systems[0].reranked
+    assert again is not None
+    expected = by_hand(report, depth, (1, 5))
+    for direction in again.directions:
+        name = direction.result.direction
+        assert {f"R@{k}": value for k, value in direction.result.recall.items()} == pytest.approx(
+            {k: v for k, v in expected[name].items() if k != "candidates"}
+        )
+        assert direction.candidate_recall == pytest.approx(expected[name]["candidates"])
+        plain = getattr(report.systems[0], name).recall[1]
+        gain = direction.differences["R@1"]
+        assert gain.value == pytest.approx(direction.result.recall[1] - plain)
+        assert gain.interval.low <= gain.value <= gain.interval.high
+        assert direction.result.recall[1] <= direction.candidate_recall
+    assert reranker.looks == 12  # once a picture, for both directions
+    assert json.loads(json_text(to_json(report), default=str))["systems"][0]["reranked"]["depth"] == depth
+
+
+def test_eval_prints_both_rankings(
+    numbered: tuple[Path, Path], colour: list[_Colour], mmsearch: Command, fake: FakeEncoder
+) -> None:
+    done = mmsearch(
+        *("eval", "custom", "--images", numbered[0], "--annotations", numbered[1], "--split", "all"),
+        *("--rerank", "colour:x", "--depth", 4, "--model", "fake"),
+    )
+    assert done.code == 0, done.err
+    assert "fake, the best 4 re-ranked with colour:x on cpu" in done.out
+    assert re.search(r"candidates: [\d.]+ % of queries \[[\d.]+, [\d.]+\] have a relevant item among them", done.out)
+    assert done.out.count("text_to_image") >= 2

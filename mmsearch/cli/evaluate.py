@@ -1,10 +1,11 @@
 """`mmsearch eval`: benchmarks, vectors, studies, zero-shot classification, and where recall is lost."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mmsearch.budget import MOST_RERANKED, RERANKED
 from mmsearch.cli import evaluate_tables
 from mmsearch.cli.budget import print_budget
 from mmsearch.cli.evaluate_options import (
@@ -77,6 +78,20 @@ def benchmark(
         ),
     ] = None,
     allow_missing: AllowMissing = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RERANKER",
+            help="Measure also with the best candidates of each query re-ranked, as query --rerank does.",
+        ),
+    ] = None,
+    rerank_by: Annotated[
+        Literal["logit", "logit+score"],
+        typer.Option(help="What it ranks by: its own value, or that plus the score, as BLIP was published."),
+    ] = "logit",
+    depth: Annotated[
+        int, typer.Option(min=1, max=MOST_RERANKED, help="How many candidates of each query it looks at.")
+    ] = RERANKED,
     via_index: Annotated[
         bool, typer.Option("--via-index", help="Ask through the ANN index too, and print what that costs.")
     ] = False,
@@ -108,6 +123,9 @@ def benchmark(
         compare_as=tuple(compare_as or ()),
         device=device,
         precision=precision,
+        rerank=rerank,
+        rerank_by=rerank_by,
+        depth=depth,
         via_index=via_index,
         factory=factory,
         fresh=fresh,

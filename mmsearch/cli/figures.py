@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Corrected,
         EvaluationReport,
         PresenceCalibration,
+        Reranked,
         SystemResult,
         ViaIndex,
     )
@@ -66,6 +67,8 @@ def _print_system(system: "SystemResult") -> None:
     answered = f"the top 1 % of images answer {100 * hubs.top_percent_share:.1f} % of queries"
     print(f"{'':15}effective rank {directions}; hubness {hubs.skewness:.2f}, {answered}")
     _print_corrected(system, system.corrected)
+    if system.reranked is not None:
+        _print_reranked(system, system.reranked)
     _print_presence(system.calibration)
     if health.collapsed:
         say(f"warning: {system.name}: {' and '.join(health.collapsed)} are collapsed into one spot; ranks are noise")
@@ -95,6 +98,23 @@ def _print_corrected(system: "SystemResult", corrected: "Corrected") -> None:
         print(f"{'':15}alpha {each.alpha:g}, k {each.k}; bank: {each.bank:,} vectors, {each.source}")
         print_differences(each.differences)
     print()
+
+
+def _print_reranked(system: "SystemResult", reranked: "Reranked") -> None:
+    """The same queries with their best candidates re-ranked, and what that changes."""
+    by = "" if reranked.by == "logit" else f" by {reranked.by}"
+    print(f"\n{system.name}, the best {reranked.depth:,} re-ranked with {reranked.spec}{by} on {reranked.device}")
+    _print_header(system)
+    for each in reranked.directions:
+        _print_direction(each.result)
+        low, high = 100 * each.candidate_interval.low, 100 * each.candidate_interval.high
+        print(
+            f"{'':15}candidates: {100 * each.candidate_recall:.2f} % of queries [{low:.2f}, {high:.2f}] have a "
+            f"relevant item among them, and no R@k up to {reranked.depth:,} can be higher"
+        )
+        print_differences(each.differences)
+    rate = reranked.pairs / reranked.seconds
+    print(f"{'':15}{reranked.pairs:,} pairs in {reranked.seconds:,.1f} s, {rate:,.0f} a second\n")
 
 
 def _print_presence(presence: "PresenceCalibration | None") -> None:

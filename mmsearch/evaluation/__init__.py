@@ -6,6 +6,7 @@ measuring           all figures of vectors, and differences of systems
 correcting          the same queries with scores that are corrected for hubs
 calibrating         whether a best score tells that what was asked for is there
 via_index           the same queries through an index
+    reranking           the same queries with their best candidates re-ranked
 recall_budget       where recall is lost, stage by stage
 staged_search       benchmarks searched with some stages on
 cross_correction    what corrects a direction for hubs, as the stage of a search
@@ -50,6 +51,8 @@ from mmsearch.evaluation.records import (
     EvaluationReport,
     PresenceCalibration,
     PublishedFigure,
+    Reranked,
+    RerankedDirection,
     SystemResult,
     ViaIndex,
 )
@@ -93,6 +96,8 @@ __all__ = [
     "LinearSystem",
     "PresenceCalibration",
     "PublishedFigure",
+    "Reranked",
+    "RerankedDirection",
     "RecallChange",
     "TableReport",
     "SystemResult",

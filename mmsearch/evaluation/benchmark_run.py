@@ -23,9 +23,11 @@ from mmsearch.evaluation.records import (
     EvaluationReport,
     SystemResult,
 )
+from mmsearch.evaluation.reranking import measure_reranked
 from mmsearch.evaluation.via_index import measure_through_index
 from mmsearch.locations import located
 from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.rerankers import open_reranker
 
 __all__ = ["evaluate", "find_departures", "load_chosen", "make_title"]
 
@@ -57,6 +59,10 @@ def evaluate(
     templates = templates_named(options.templates)
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
     _require_names_to_compare(options, len(models))
+    reranker = None
+    if options.rerank is not None:  # what is wrong with it is said before anything is encoded
+        announce(f"loading {getattr(options.rerank, 'spec', options.rerank)}")
+        reranker = open_reranker(options.rerank, device=options.device, announce=announce)
     systems: list[SystemResult] = []
     first: EncodedBenchmark | None = None
     for number, model in enumerate(models):
@@ -96,6 +102,11 @@ def evaluate(
             )
             if options.via_index:
                 system = replace(system, via_index=measure_through_index(encoded, options, progress))
+            if reranker is not None:
+                again = measure_reranked(
+                    encoded, measurements.evidence, reranker, options, product=product, progress=progress
+                )
+                system = replace(system, reranked=again)
             if options.compare or options.compare_as:
                 known_as = _names_to_compare(opened, encoded, options, number)
                 system = replace(system, published=published_figures(benchmark, system, known_as))

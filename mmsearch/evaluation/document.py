@@ -1,5 +1,6 @@
 """A report as JSON: all its figures, and what is needed to compute them again."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -8,9 +9,10 @@ from mmsearch.evaluation.records import (
     CorrectedDirection,
     EvaluationReport,
     PresenceCalibration,
+    Reranked,
     SystemResult,
 )
-from mmsearch.metrics import DirectionResult, Estimate, RankBounds
+from mmsearch.metrics import Difference, DirectionResult, Estimate, RankBounds
 
 __all__ = ["to_json"]
 
@@ -56,6 +58,7 @@ def _system_document(system: SystemResult, *, per_query: bool) -> dict[str, Any]
         "k": text_to_image.k,
         "mean_recall": system.corrected.mean_recall,
     }
+    document["reranked"] = system.reranked and _reranked_document(system.reranked)
     document["calibration"] = system.calibration and _presence_document(system.calibration)
     for direction in system.directions:
         bounds: RankBounds = getattr(system.evidence, direction.direction).bounds
@@ -92,15 +95,35 @@ def _corrected_document(corrected: CorrectedDirection) -> dict[str, Any]:
         "fold_settings": [{"alpha": alpha, "k": k} for alpha, k in corrected.fold_settings],
         "bank": {"source": corrected.source, "vectors": corrected.bank},
         "why": corrected.why,
-        "differences": {
-            name: {
-                "difference": difference.value,
-                "low": difference.interval.low,
-                "high": difference.interval.high,
-                "p": difference.p,
-            }
-            for name, difference in corrected.differences.items()
-        },
+        "differences": _differences_document(corrected.differences),
+    }
+
+
+def _differences_document(differences: Mapping[str, Difference]) -> dict[str, Any]:
+    return {
+        name: {
+            "difference": difference.value,
+            "low": difference.interval.low,
+            "high": difference.interval.high,
+            "p": difference.p,
+        }
+        for name, difference in differences.items()
+    }
+
+
+def _reranked_document(reranked: Reranked) -> dict[str, Any]:
+    plain = ("spec", "by", "depth", "device", "pairs", "seconds")
+    return {name: getattr(reranked, name) for name in plain} | {
+        each.result.direction: {
+            **_direction_document(each.result),
+            "candidate_recall": {
+                "value": each.candidate_recall,
+                "low": each.candidate_interval.low,
+                "high": each.candidate_interval.high,
+            },
+            "differences": _differences_document(each.differences),
+        }
+        for each in reranked.directions
     }
 
 

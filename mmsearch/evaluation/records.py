@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.ann import Effort, MeasuredRecall
+from mmsearch.budget import RERANKED
 from mmsearch.identity import EncoderIdentity
 from mmsearch.locations import Location
 from mmsearch.metrics import (
@@ -23,6 +24,7 @@ from mmsearch.metrics import (
     SpaceHealth,
     Vectors,
 )
+from mmsearch.rerankers import Reranker
 from mmsearch.scoring import Form
 from mmsearch.sources import USUAL_NAMES, ColumnNames
 
@@ -37,6 +39,8 @@ __all__ = [
     "EvaluationReport",
     "Evidence",
     "Items",
+    "Reranked",
+    "RerankedDirection",
     "PresenceCalibration",
     "PublishedFigure",
     "SystemResult",
@@ -80,6 +84,10 @@ class EvaluateOptions:
             encoder, or none.
         via_index: Measure also through an index.
         factory: The kind of that index; None: chosen by size.
+        rerank: A re-ranker or its name, as `rerankers.open_reranker` takes it: measure also with the best candidates
+            in its order.
+        rerank_by: What it ranks by: "logit", or "logit+score".
+        depth: So many candidates of each query are re-ranked.
         fresh: Encode all anew, whatever the cache holds.
         columns: The names of the annotation file's columns.
     """
@@ -97,6 +105,9 @@ class EvaluateOptions:
     precision: str = "fp32"
     via_index: bool = False
     factory: str | None = None
+    rerank: str | Reranker | None = None
+    rerank_by: str = "logit"
+    depth: int = RERANKED
     fresh: bool = False
     columns: ColumnNames = USUAL_NAMES
 
@@ -244,6 +255,51 @@ class Corrected:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankedDirection:
+    """The same queries with their best candidates re-ranked.
+
+    Attributes:
+        result: The figures.
+        candidate_recall: The share of queries with a relevant item among the candidates: no R@k up to their number can
+            be higher.
+        candidate_interval: Its interval.
+        differences: Figure -> re-ranked minus plain, with interval and p.
+    """
+
+    result: DirectionResult
+    candidate_recall: float
+    candidate_interval: Interval
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """Both directions re-ranked.
+
+    Attributes:
+        spec: The re-ranker.
+        by: What it ranks by: "logit", or "logit+score".
+        depth: So many candidates of each query.
+        device: Where it ran.
+        pairs: How many pairs of a picture and a text it looked at.
+        seconds: How long that took, reading the pictures included.
+    """
+
+    spec: str
+    by: str
+    depth: int
+    device: str
+    pairs: int
+    seconds: float
+    text_to_image: RerankedDirection
+    image_to_text: RerankedDirection
+
+    @property
+    def directions(self) -> tuple[RerankedDirection, RerankedDirection]:
+        return self.text_to_image, self.image_to_text
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Whether a best score tells that what was asked for is there.
 
@@ -298,6 +354,7 @@ class SystemResult:
         gallery: Where the vectors are cached.
         published: Published figures beside ours, where asked for and known.
         corrected: The same queries with scores that are corrected for hubs.
+        reranked: The same queries with their best candidates re-ranked; None where that was not asked for.
         calibration: Whether best scores tell what is there; None where too few images are asked for to judge.
     """
 
@@ -322,6 +379,7 @@ class SystemResult:
     encode_seconds: float
     rank_seconds: float
     evidence: Evidence = field(repr=False, compare=False)
+    reranked: Reranked | None = None
 
     @property
     def directions(self) -> tuple[DirectionResult, DirectionResult]:
