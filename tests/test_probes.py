@@ -533,6 +533,7 @@ def test_the_demo_model_binds_colours_on_swapped_postcards(tmp_path: Path) -> No
     [
         ("attributes", "A red car and a blue kite.", "A blue car and a red kite."),
         ("attributes", "Big red dog, big red house", None),  # nothing that could change places
+        ("attributes", "a purple plane and two violet tents", None),  # one colour
         ("attributes", "a small dog in red and a Large one", "a large dog in red and a Small one"),
         ("sides", "On the left a dog in front of a cat", "On the right a dog behind a cat"),
         ("sides", "a bright overcoat", None),

@@ -7,6 +7,7 @@ import typer
 
 from mmsearch.budget import MOST_RERANKED, RERANKED
 from mmsearch.cli import evaluate_tables
+from mmsearch.cli.bias import bias
 from mmsearch.cli.budget import print_budget
 from mmsearch.cli.evaluate_options import (
     AllowMissing,
@@ -26,6 +27,7 @@ from mmsearch.cli.figures import print_evaluation
 from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
 from mmsearch.cli.probe import app as probes
 from mmsearch.cli.progress import RESUMABLE, display
+from mmsearch.cli.shift import shift
 from mmsearch.cli.study import merge, run
 from mmsearch.cli.zeroshot import linear, zeroshot
 
@@ -353,6 +355,8 @@ app.command("run", short_help="A study: many models on many benchmarks, in one t
 app.command("merge", short_help="Join what several machines measured of a study.")(merge)
 app.command("zeroshot", short_help="Zero-shot classification by the names of classes.")(zeroshot)
 app.command("linear", short_help="The same beside what learns from a few pictures, or from all.")(linear)
+app.command("bias", short_help="Whether answers are skewed towards groups.")(bias)
+app.command("shift", short_help="How far a gallery lies from a reference.")(shift)
 app.add_typer(probes, name="probe")
 
 

@@ -12,7 +12,7 @@ from mmsearch.cli.progress import RESUMABLE, display
 if TYPE_CHECKING:
     from mmsearch.reports import TabledReport
 
-__all__ = ["app", "print_tabled", "probe", "write_reports"]
+__all__ = ["GalleryModel", "Reports", "app", "print_tabled", "probe", "write_reports"]
 
 app = typer.Typer(
     help="Measure what a model cannot do: small choices between texts or pictures, beside chance and what texts alone "
@@ -28,6 +28,10 @@ Models = Annotated[
         help="As for embed; repeatable, and then compared with the first. Default: ViT-B-32/laion2b_s34b_b79k.",
         show_default=False,
     ),
+]
+GalleryModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="The gallery's own, where it has to be named another way."),
 ]
 Reports = Annotated[
     list[Path] | None,
@@ -104,10 +108,7 @@ def gallery_probe(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="MODEL", help="The gallery's own, where it has to be named another way."),
-    ] = None,
+    model: GalleryModel = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without pictures that cannot be read, and say so.")
     ] = False,

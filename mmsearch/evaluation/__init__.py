@@ -24,6 +24,9 @@ zeroshot_records    its options and report
 linear              the same beside what learns from pictures
 linear_records      its options and report
 classifiers         what learns from vectors
+bias                whether answers hold groups in other shares than there are
+shift               how far a gallery lies from a reference
+probes              what a model cannot do, a package
 records             options and reports
 document            a report as JSON
 """

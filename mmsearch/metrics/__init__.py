@@ -36,6 +36,8 @@ The usual way through:
     calibration   whether chances come true: reliability, calibration error, Brier score, AUROC, risk and coverage
     classification  mean per class, and mean average precision where a picture has several classes
     approximate   ann_recall_at_k
+    skew          whether the first answers hold groups in the shares that they should
+    shift         how far two sets of vectors lie apart
 """
 
 import numpy as np  # noqa: F401 - for the examples above
@@ -84,6 +86,14 @@ from mmsearch.metrics.ranking import (
     rank_bounds,
 )
 from mmsearch.metrics.relevance import Direction, Ids, Relevance, Vectors
+from mmsearch.metrics.shift import (
+    frechet_distance,
+    gaussian_kernel,
+    median_distance,
+    mmd_squared,
+    neighbour_distance,
+)
+from mmsearch.metrics.skew import max_skew_at_k, ndkl_at_k
 from mmsearch.metrics.uncertainty import (
     Difference,
     Estimate,
@@ -124,18 +134,25 @@ __all__ = [
     "first_found_ranks",
     "first_relevant_ranks",
     "holm",
+    "frechet_distance",
+    "gaussian_kernel",
     "hubness",
     "image_draws",
     "intervals",
     "mean_average_precision",
     "mean_average_precision_difference",
+    "max_skew_at_k",
     "mean_difference",
     "mean_per_class",
     "mean_per_class_difference",
     "mean_rank",
     "median_rank",
+    "median_distance",
+    "mmd_squared",
     "ndcg_at_k",
     "pairwise_differences",
+    "ndkl_at_k",
+    "neighbour_distance",
     "per_query",
     "precisions_without_junk",
     "r_precisions",

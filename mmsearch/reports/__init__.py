@@ -10,6 +10,8 @@ budget_report  where recall is lost: JSON, Markdown, a page
 waterfall      the same as plots
 tabled_report  tables with words around them and pictures below: JSON, Markdown, a page, CSV
 probe_report   what a probe says of models, as such a report
+bias_report    whether answers are skewed, likewise
+shift_report   how far a gallery lies from a reference, likewise
 figure_table_files  tables with a row a language, a fold and the like: JSON, Markdown, CSV, LaTeX
 spreadsheets   figures as CSV and as a LaTeX table
 study_files    everything of a study, into its folder
@@ -25,6 +27,7 @@ zeroshot_plots   the same as plots
 linear_report    classification beside what learns from pictures, in all forms but those of queries
 """
 
+from mmsearch.reports.bias_report import bias_report
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
 from mmsearch.reports.disagreements import disagreements
 from mmsearch.reports.figure_table_files import TABLE_KINDS, figure_cells, write_table
@@ -36,6 +39,7 @@ from mmsearch.reports.probe_report import probe_report, probe_tables, write_prob
 from mmsearch.reports.query_rows import query_rows, side_by_side_rows
 from mmsearch.reports.report_files import require_target, write_report
 from mmsearch.reports.report_page import page
+from mmsearch.reports.shift_report import shift_report
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.reports.study_files import write_study
 from mmsearch.reports.study_tables import study_text
@@ -57,6 +61,7 @@ __all__ = [
     "TABLED_KINDS",
     "TabledReport",
     "TABLE_KINDS",
+    "bias_report",
     "budget_markdown",
     "budget_page",
     "budget_tables",
@@ -76,6 +81,7 @@ __all__ = [
     "probe_tables",
     "query_rows",
     "require_target",
+    "shift_report",
     "side_by_side_rows",
     "study_text",
     "waterfalls",

@@ -24,15 +24,16 @@ class Alteration:
 
 
 _CLASSES = (
-    "red orange yellow golden green blue purple violet pink brown black white grey gray silver scarlet crimson",
-    "big small large little tiny huge tall short long giant",
-    "old young new ancient modern",
+    "red/scarlet/crimson orange yellow/golden green blue purple/violet pink brown black white grey/gray/silver",
+    "big/large/huge/giant small/little/tiny tall/long short",
+    "old/ancient young/new/modern",
     "wooden metal stone brick glass plastic paper leather",
     "round square striped spotted plain furry",
     "empty full open closed wet dry clean dirty",
 )
-"""Attributes that can be said of two things: words of a line can change places."""
-_OF_CLASS = [re.compile(rf"\b({'|'.join(words.split())})\b", re.IGNORECASE) for words in _CLASSES]
+"""Attributes that can be said of two things: words of a line can change places, but for those of one meaning."""
+_MEANING = {word: words for line in _CLASSES for words in line.split() for word in words.split("/")}
+_OF_CLASS = [re.compile(rf"\b({'|'.join(re.split('[ /]', line))})\b", re.IGNORECASE) for line in _CLASSES]
 
 _OPPOSITES = (
     ("left", "right"),
@@ -55,12 +56,16 @@ def swap_attributes(text: str, chance: Random) -> str | None:
     """
     for words in _OF_CLASS:
         found = list(words.finditer(text))
-        other = next((each for each in found[1:] if each[0].lower() != found[0][0].lower()), None)
+        other = next((each for each in found[1:] if _meaning(each) != _meaning(found[0])), None)
         if other is not None:
             first, between = found[0], text[found[0].end() : other.start()]
             before, after = text[: first.start()], text[other.end() :]
             return f"{before}{_written_as(other[0], first[0])}{between}{_written_as(first[0], other[0])}{after}"
     return None
+
+
+def _meaning(found: re.Match[str]) -> str:
+    return _MEANING[found[0].lower()]
 
 
 def swap_sides(text: str, chance: Random) -> str | None:

@@ -21,7 +21,6 @@ from mmsearch.evaluation.probes.records import (
     WrittenWord,
 )
 from mmsearch.gallery import Gallery
-from mmsearch.items import CAPTIONS
 from mmsearch.progress import ProgressCallback, quiet
 
 __all__ = ["GalleryProbeOptions", "evaluate_gallery_probe"]
@@ -155,7 +154,7 @@ def _altered(
         for caption in chance.sample(each.captions, len(each.captions)):
             wrong = alter(caption, chance)
             if wrong is not None and wrong not in each.captions:
-                yield ProbeCase(f"{CAPTIONS.name} of {each.picture.name}", (each.picture,), (caption, wrong), name)
+                yield ProbeCase("one of its captions", (each.picture,), (caption, wrong), name)
                 break
 
 
