@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import secrets
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from mmsearch.metrics import (
     mean_per_class,
     mean_per_class_difference,
 )
+from mmsearch.reports import zeroshot_page
 from mmsearch.reports.zeroshot_plots import confusion_matrix
 from tests.archives import make_tar
 from tests.conftest import Command
@@ -525,6 +527,31 @@ def test_a_report_in_every_form(classes: Path, tmp_path: Path, mmsearch: Command
         assert "Compared on the same pictures" in text
     done = mmsearch("eval", "zeroshot", "--images", classes, "--report", tmp_path / "x.docx")
     assert (done.code, "or a folder for everything" in done.err) == (1, True)
+
+
+def test_the_page_shows_the_surest_mistakes(classes: Path) -> None:
+    """The only one is a green picture in the folder of the red ones."""
+    report = evaluate_zeroshot(classes, encoder=FakeEncoder(), options=ZeroShotOptions(templates=("{}",)))
+    page = zeroshot_page(report)
+    shown = page[page.index("The surest mistakes") : page.index("Protocol")]
+    assert shown.count("<figure>") == 1
+    assert re.search(r"the red: taken for the green, \d+ %<br><span class=faint>the_red/more/3.png", shown)
+    assert "data:image/jpeg" in shown
+
+
+def test_the_scale_is_what_a_model_of_torch_states() -> None:
+    """The logarithm of a scale, as most have it, or a temperature, as ALIGN does."""
+    import torch
+
+    from mmsearch.encoders.logit_scale import logit_scale_of
+
+    assert logit_scale_of(SimpleNamespace(logit_scale=torch.tensor(np.log(50.0)))) == pytest.approx(50)
+    assert logit_scale_of(
+        SimpleNamespace(logit_scale=torch.nn.Parameter(torch.tensor([np.log(20.0)])))
+    ) == pytest.approx(20)
+    assert logit_scale_of(SimpleNamespace(temperature=torch.nn.Parameter(torch.tensor(0.05)))) == pytest.approx(20)
+    assert logit_scale_of(SimpleNamespace(logit_scale=torch.tensor(float("nan")))) is None
+    assert logit_scale_of(SimpleNamespace()) is None
 
 
 def test_of_many_classes_those_that_are_confused_are_drawn() -> None:

@@ -18,6 +18,7 @@ from mmsearch.encoders.encoder import Encoder
 from mmsearch.encoders.fingerprint import cached_fingerprint
 from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.laying_out import keep_towers
+from mmsearch.encoders.logit_scale import logit_scale_of
 from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.encoders.protocols import EncodedTexts
 from mmsearch.encoders.sources import ModelSource, resolve
@@ -57,13 +58,7 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         "image": TorchImages(model, preprocessing.reference, preprocessing, identity, where, how, tower="visual"),
         "text": OpenClipTexts(model, tokenizer, preprocessing, identity, where, how),
     }
-    return Encoder(identity, sides, device=describe(where), precision=how, logit_scale=_logit_scale(model))
-
-
-def _logit_scale(model: Any) -> float | None:
-    """The scale as cosines are multiplied with it; weights hold its logarithm."""
-    logarithm = getattr(model, "logit_scale", None)
-    return None if logarithm is None else float(logarithm.detach().float().exp().mean())
+    return Encoder(identity, sides, device=describe(where), precision=how, logit_scale=logit_scale_of(model))
 
 
 class OpenClipTexts:

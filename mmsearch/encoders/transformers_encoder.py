@@ -15,6 +15,7 @@ from mmsearch.encoders.devices import Precision, choose_device, choose_precision
 from mmsearch.encoders.encoder import Encoder, EncoderRequest
 from mmsearch.encoders.fingerprint import cached_fingerprint
 from mmsearch.encoders.lanes import Lane
+from mmsearch.encoders.logit_scale import logit_scale_of
 from mmsearch.encoders.model_folders import no_downloads, read_settings
 from mmsearch.encoders.model_texts import ModelTokenizer, model_tokenizer
 from mmsearch.encoders.processor_pixels import PatchedPictures, SquarePictures, pictures_of
@@ -53,7 +54,7 @@ def load(request: EncoderRequest, spec: str, folder: Path) -> Encoder:
         ),
         "text": TransformersTexts(model, texts, identity, where, how),
     }
-    return Encoder(identity, sides, device=describe(where), precision=how)
+    return Encoder(identity, sides, device=describe(where), precision=how, logit_scale=logit_scale_of(inner))
 
 
 class DualEncoder(torch.nn.Module):

@@ -11,7 +11,7 @@ from mmsearch.evaluation import EvaluationReport
 from mmsearch.reports.page_parts import escape
 from mmsearch.sources import read_picture
 
-__all__ = ["figure_html", "thumbnail_uri"]
+__all__ = ["figure_html", "picture_html", "thumbnail_uri"]
 
 _SIDE = 168  # pixels of a thumbnail as it is shown
 
@@ -24,8 +24,12 @@ def figure_html(
     right: it is what was asked for. pixels: the longer side of what the page holds; half as many take a third of the
     room.
     """
-    name = report.items.images[image]
-    thumbnail = thumbnail_uri(report.items.files[image], pixels)
+    return picture_html(report.items.images[image], report.items.files[image], words, right=right, pixels=pixels)
+
+
+def picture_html(name: str, file: str | None, words: str, *, right: bool = False, pixels: int = 2 * _SIDE) -> str:
+    """The same of any picture by its name and its file."""
+    thumbnail = thumbnail_uri(file, pixels)
     content = f'<img alt="{escape(name)}" src="{thumbnail}">' if thumbnail else f"<div class=none>{escape(name)}</div>"
     kind = ' class="right"' if right else ""
     caption = f"{escape(words)}<br><span class=faint>{escape(name)}</span>"

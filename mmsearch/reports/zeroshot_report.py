@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmsearch.errors import StoreError
 from mmsearch.evaluation import ClassResult, ZeroShotReport, ZeroShotSystem, zeroshot_document
 from mmsearch.metrics import Difference, Estimate
 from mmsearch.names import shown
 from mmsearch.reports.markdown import Table, format_table
 from mmsearch.reports.page_parts import document, escape, table_html
+from mmsearch.reports.pictures import picture_html
 from mmsearch.reports.report_files import require_target, write_text
 from mmsearch.reports.spreadsheets import latex_text
 from mmsearch.reports.zeroshot_plots import zeroshot_plots
@@ -33,6 +36,7 @@ __all__ = [
 ZEROSHOT_KINDS = (".json", ".md", ".html", ".csv", ".tex", ".jsonl", ".parquet")
 """The suffixes of the files that `write_zeroshot` writes."""
 _MOST_CONFUSIONS = 25
+_MOST_MISTAKES = 12
 _ROWS = 4_096  # of a row group
 
 
@@ -204,6 +208,8 @@ def zeroshot_page(report: ZeroShotReport, drawn: Mapping[str, str] | None = None
     parts += [table_html(tables.pop("Figures")), f"<div class=plots>{''.join(svgs.values())}</div>"]
     for heading, table in tables.items():
         parts += [f"<h2>{escape(heading)}</h2>", table_html(table)]
+    if not report.multilabel:
+        parts += [part for system in report.systems for part in _surest_mistakes(system, report)]
     parts += [
         "<h2>Protocol</h2>",
         f"<p>{escape(report.protocol)}</p>",
@@ -211,6 +217,25 @@ def zeroshot_page(report: ZeroShotReport, drawn: Mapping[str, str] | None = None
         f"<p class=faint>{escape(_made_by(report))}</p>",
     ]
     return document(f"Zero-shot classification: {report.title}", parts)
+
+
+def _surest_mistakes(system: ZeroShotSystem, report: ZeroShotReport) -> Iterator[str]:
+    """The wrong answers with the highest chances, one of each pair of classes: often it is the label that is wrong."""
+    evidence = system.evidence
+    wrong = np.flatnonzero(evidence.ranks > 1)
+    names = [each.shown for each in report.classes]
+    figures: dict[tuple[int, int], str] = {}
+    for row in wrong[np.argsort(-evidence.chances[wrong, 0], kind="stable")].tolist():
+        actual, said = report.items.classes[row][0], int(evidence.top[row, 0])
+        if (actual, said) not in figures:
+            words = f"{names[actual]}: taken for {names[said]}, {100 * evidence.chances[row, 0]:.0f} %"
+            figures[actual, said] = picture_html(report.items.images[row], report.items.files[row], words)
+        if len(figures) == _MOST_MISTAKES:
+            break
+    if figures:
+        yield f"<h2>The surest mistakes{escape(_of(system, report))}</h2>"
+        yield "<p class=faint>One of each pair of classes, with the chance of the wrong one.</p>"
+        yield f"<div class=row>{''.join(figures.values())}</div>"
 
 
 def zeroshot_csv(report: ZeroShotReport) -> str:
