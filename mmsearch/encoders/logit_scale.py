@@ -14,7 +14,8 @@ def logit_scale_of(model: Any) -> float | None:
     if (logarithm := getattr(model, "logit_scale", None)) is not None:
         scale = float(logarithm.detach().float().exp().mean())
     elif (temperature := getattr(model, "temperature", None)) is not None:
-        scale = 1 / float(temperature)
+        divisor = float(temperature.detach())
+        scale = 1 / divisor if divisor else math.nan
     else:
         return None
     return scale if math.isfinite(scale) and scale > 0 else None
