@@ -121,10 +121,10 @@ def _calibration_rows(report: ZeroShotReport) -> Table:
 def _confusion_rows(system: ZeroShotSystem, report: ZeroShotReport) -> Table:
     images = {each.shown: result.images for each, result in zip(report.classes, system.classes, strict=True)}
     rows = [
-        [f"{each.images:,}", f"{100 * each.images / images[each.actual]:.1f} %", each.actual, each.predicted]
+        [each.actual, each.predicted, f"{each.images:,}", f"{100 * each.images / images[each.actual]:.1f}"]
         for each in system.confusions[:_MOST_CONFUSIONS]
     ]
-    return ["pictures", "of the class", "class", "taken for"], rows
+    return ["class", "taken for", "pictures", "% of the class"], rows
 
 
 def _class_rows(report: ZeroShotReport) -> Table:
