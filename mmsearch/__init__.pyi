@@ -26,12 +26,19 @@ from .evaluation import EvaluateOptions as EvaluateOptions
 from .evaluation import EvaluationReport as EvaluationReport
 from .evaluation import LinearOptions as LinearOptions
 from .evaluation import LinearReport as LinearReport
+from .evaluation import TableReport as TableReport
 from .evaluation import ZeroShotOptions as ZeroShotOptions
 from .evaluation import ZeroShotReport as ZeroShotReport
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_budget as evaluate_budget
+from .evaluation import evaluate_composed as evaluate_composed
+from .evaluation import evaluate_folds as evaluate_folds
 from .evaluation import evaluate_galleries as evaluate_galleries
+from .evaluation import evaluate_instances as evaluate_instances
+from .evaluation import evaluate_languages as evaluate_languages
+from .evaluation import evaluate_lengths as evaluate_lengths
 from .evaluation import evaluate_linear as evaluate_linear
+from .evaluation import evaluate_positives as evaluate_positives
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
@@ -73,6 +80,7 @@ from .reports import write_budget as write_budget
 from .reports import write_linear as write_linear
 from .reports import write_probe as write_probe
 from .reports import write_report as write_report
+from .reports import write_table as write_table
 from .reports import write_tabled as write_tabled
 from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer

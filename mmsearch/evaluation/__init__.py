@@ -14,6 +14,7 @@ budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
 given_vectors       vectors that somebody else made, with qrels
 same_instances      a picture that asks for others of the same place
+encoded_pairs       benchmarks as vectors, for reports that are tables
 slices              benchmarks by language, by the length of captions, in folds
 composed_queries    a picture and words that ask for another picture
 extended_positives  COCO by positives that were found later

@@ -11,9 +11,9 @@ from mmsearch.benchmarks import COMPOSED_SETS, ComposedBenchmark, ComposedGroup,
 from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.benchmark_encoding import encode_images, encode_plain_texts
+from mmsearch.evaluation.encoded_pairs import tables_of
 from mmsearch.evaluation.figure_tables import FigureName, FigureRow, TableReport, mean_row, table_row
 from mmsearch.evaluation.records import EvaluateOptions
-from mmsearch.evaluation.slices import tables_of
 from mmsearch.exact import scores_of_record
 from mmsearch.locations import located
 from mmsearch.metrics import Ids, Relevance, Vectors, rank_bounds, resampled_means

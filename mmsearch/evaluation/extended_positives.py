@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from mmsearch.benchmarks import Positives, find_positives, image_number
 from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError
+from mmsearch.evaluation.encoded_pairs import EncodedPairs, encode_pairs, load_single, tables_of, title_of
 from mmsearch.evaluation.figure_tables import FigureName, FigureRow, TableReport, table_row
 from mmsearch.evaluation.records import EvaluateOptions
-from mmsearch.evaluation.slices import EncodedPairs, encode_pairs, load_single, tables_of, title_of
 from mmsearch.locations import located
 from mmsearch.metrics import (
     Direction,

@@ -11,9 +11,9 @@ from mmsearch.benchmarks import INSTANCE_SETS, InstanceBenchmark, InstanceQuery,
 from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError, ImageError
 from mmsearch.evaluation.benchmark_encoding import encode_images
+from mmsearch.evaluation.encoded_pairs import tables_of
 from mmsearch.evaluation.figure_tables import FigureName, FigureRow, TableReport, table_row
 from mmsearch.evaluation.records import EvaluateOptions
-from mmsearch.evaluation.slices import tables_of
 from mmsearch.exact import scores_of_record
 from mmsearch.images import decode_for_benchmark
 from mmsearch.locations import located

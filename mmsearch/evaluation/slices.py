@@ -2,40 +2,29 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.benchmarks import Benchmark, data_set, languages_of, load_benchmark, official_order
+from mmsearch.benchmarks import Benchmark, data_set, languages_of, official_order
 from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation.benchmark_encoding import encode_images, encode_plain_texts, open_encoder
+from mmsearch.evaluation.encoded_pairs import EncodedPairs, encode_pairs, load_options, load_single, tables_of, title_of
 from mmsearch.evaluation.figure_tables import (
     FigureName,
     FigureRow,
-    FigureTable,
     TableReport,
     mean_row,
     table_row,
 )
-from mmsearch.evaluation.measuring import MEAN_RECALL_KS, describe_hardware, find_versions
+from mmsearch.evaluation.measuring import MEAN_RECALL_KS
 from mmsearch.evaluation.records import EvaluateOptions
 from mmsearch.locations import Location, located
-from mmsearch.metrics import Direction, Ids, Relevance, Vectors, rank_both, resampled_means
+from mmsearch.metrics import Direction, Ids, Relevance, rank_both, resampled_means
 from mmsearch.progress import ProgressCallback, quiet
 
-__all__ = [
-    "LENGTHS",
-    "EncodedPairs",
-    "encode_pairs",
-    "evaluate_folds",
-    "evaluate_languages",
-    "evaluate_lengths",
-    "load_single",
-    "tables_of",
-    "title_of",
-]
+__all__ = ["LENGTHS", "evaluate_folds", "evaluate_languages", "evaluate_lengths"]
 
 _Path = str | os.PathLike[str]
 
@@ -56,59 +45,6 @@ _BY_FOLD = _BOTH + (
 )
 LENGTHS = (20, 40, 60, 100, 150)
 """A row of `evaluate_lengths` goes to so many words, the last beyond."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedPairs:
-    """Images and captions as vectors, and which caption belongs to which image.
-
-    Attributes:
-        images: (n_images, dim), of the images that could be read.
-        captions: (n_captions, dim), of their captions.
-        cut: (n_captions,) whether a caption is longer than the model reads.
-        image_of_caption: (n_captions,) position in images.
-        names: Of the images.
-        texts: The captions.
-        keys: The annotation file's own ids of captions; "" where it has none.
-        unreadable: Names of images that could not be read.
-    """
-
-    images: Vectors
-    captions: Vectors
-    cut: NDArray[np.bool_]
-    image_of_caption: Ids
-    names: tuple[str, ...]
-    texts: tuple[str, ...]
-    keys: tuple[str, ...]
-    unreadable: tuple[str, ...]
-
-
-def encode_pairs(
-    benchmark: Benchmark, encoder: Encoder, options: EvaluateOptions, progress: ProgressCallback
-) -> EncodedPairs:
-    """The vectors of a benchmark, from the cache as far as they are there. Raises BenchmarkError."""
-    images, names, unreadable = encode_images(
-        *(benchmark.root, benchmark.images, encoder),
-        product=False,
-        allow_missing=options.allow_missing,
-        fresh=options.fresh,
-        progress=progress,
-    )
-    position = {name: number for number, name in enumerate(names)}
-    new_index = np.array([position.get(name, -1) for name in benchmark.images], np.int64)
-    kept = np.flatnonzero(new_index[benchmark.caption_image] >= 0)
-    texts = tuple(benchmark.captions[n] for n in kept.tolist())
-    captions, cut = encode_plain_texts(encoder, texts, progress, fresh=options.fresh)
-    return EncodedPairs(
-        images=images,
-        captions=captions,
-        cut=cut,
-        image_of_caption=new_index[benchmark.caption_image[kept]],
-        names=names,
-        texts=texts,
-        keys=tuple(benchmark.caption_keys[n] for n in kept.tolist()),
-        unreadable=unreadable,
-    )
 
 
 def evaluate_languages(
@@ -175,13 +111,14 @@ def evaluate_lengths(
         words = np.array([len(text.split()) for text in pairs.texts], np.int64)
         sums = np.bincount(pairs.image_of_caption, words, len(pairs.images))
         of_image = sums / np.bincount(pairs.image_of_caption, minlength=len(pairs.images))
-        yield _row_of("all", pairs, options.ks)
+        ranks = _rank_all(pairs)
+        yield _row_of_some("all", pairs, ranks, options.ks, np.arange(len(words)), np.arange(len(of_image)))
         for low, high in zip((0, *edges), (*edges, None), strict=True):
             captions = np.flatnonzero((words > low) & (words <= (high or np.inf)))
             asking = np.flatnonzero((of_image > low) & (of_image <= (high or np.inf)))
             if len(captions):
                 name = f"{low + 1:,} to {high:,}" if high else f"over {low:,}"
-                yield _row_of(name, pairs, options.ks, captions, asking)
+                yield _row_of_some(name, pairs, ranks, options.ks, captions, asking)
 
     return tables_of(
         *(benchmark, title_of(loaded), "words", loaded.source, _BY_LENGTH),
@@ -228,63 +165,6 @@ def evaluate_folds(
     )
 
 
-def tables_of(
-    benchmark: str,
-    title: str,
-    rows_are: str,
-    source: str,
-    protocol: str,
-    encoder: str | Encoder | Sequence[str | Encoder] | None,
-    options: EvaluateOptions,
-    rows: Callable[[Encoder], Iterator[FigureRow]],
-    announce: Callable[[str], None],
-    *,
-    problems: Sequence[str],
-) -> TableReport:
-    """The report of several encoders. rows: makes the rows of one."""
-    models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
-    tables: list[FigureTable] = []
-    for model in models:
-        opened = open_encoder(model, options.device, options.precision, announce)
-        if any(table.encoder.fingerprint == opened.identity.fingerprint for table in tables):
-            raise BenchmarkError(f"{opened.identity.spec} is the same encoder as one named before")
-        tables.append(FigureTable(opened.identity, opened.device, opened.precision, tuple(rows(opened))))
-    return TableReport(
-        benchmark=benchmark,
-        title=title,
-        rows_are=rows_are,
-        source=source,
-        protocol=protocol,
-        tables=tuple(tables),
-        problems=tuple(problems),
-        versions=find_versions(),
-        hardware=describe_hardware(),
-    )
-
-
-def load_single(benchmark: str, images: Location, annotations: _Path | None, options: EvaluateOptions) -> Benchmark:
-    """A benchmark with captions in one language. Raises BenchmarkError."""
-    if data_set(benchmark).languages:
-        raise BenchmarkError(f"{benchmark} has captions in several languages: mmsearch eval languages {benchmark}")
-    return _load_one(benchmark, images, None if annotations is None else located(annotations), options, None)
-
-
-def _load_one(
-    benchmark: str, images: Location, annotations: Location | None, options: EvaluateOptions, language: str | None
-) -> Benchmark:
-    return load_benchmark(
-        benchmark,
-        images=images,
-        annotations=annotations,
-        split=options.split,
-        split_file=options.split_file,
-        captions_per_image=options.captions_per_image,
-        allow_missing=options.allow_missing,
-        columns=options.columns,
-        language=language,
-    )
-
-
 def _load_languages(
     benchmark: str,
     images: Location,
@@ -309,7 +189,7 @@ def _load_languages(
         raise BenchmarkError(f"{benchmark}: no language {', '.join(unknown)}; it has {', '.join(known)}")
     several = data_set(benchmark).languages
     return {
-        language: _load_one(benchmark, images, files[language], options, language if several else None)
+        language: load_options(benchmark, images, files[language], options, language if several else None)
         for language in chosen
     }
 
@@ -326,57 +206,60 @@ def _named_problems(loaded: Mapping[str, Benchmark]) -> list[str]:
     ]
 
 
-def title_of(loaded: Benchmark) -> str:
-    """What was evaluated, with its counts."""
-    split = f", split {loaded.split}" if loaded.split else ""
-    return f"{loaded.name}{split}: {len(loaded.images):,} images, {len(loaded.captions):,} captions"
-
-
-def _row_of(
-    name: str, pairs: EncodedPairs, ks: Sequence[int], captions: Ids | None = None, asking: Ids | None = None
-) -> FigureRow:
-    """The row of all captions and images, or of those that ask; all are searched."""
-    n_images = len(pairs.images)
-    captions = np.arange(len(pairs.captions)) if captions is None else captions
-    asking = np.arange(n_images) if asking is None else asking
-    of_caption, of_image = (
-        Relevance.one_each(pairs.image_of_caption),
-        Relevance.inverse(pairs.image_of_caption, n_images),
-    )
+def _rank_all(pairs: EncodedPairs) -> dict[Direction, Ids]:
+    """The rank of the best relevant item of each caption and each image; all are searched."""
+    of_caption = Relevance.one_each(pairs.image_of_caption)
+    of_image = Relevance.inverse(pairs.image_of_caption, len(pairs.images))
     forward, backward = rank_both(pairs.captions, pairs.images, of_caption, of_image, depth=0)
     assert forward is not None
     assert backward is not None
+    return {"text_to_image": forward.bounds.ranks, "image_to_text": backward.bounds.ranks}
+
+
+def _row_of(name: str, pairs: EncodedPairs, ks: Sequence[int]) -> FigureRow:
+    """The row of all captions and images."""
+    everything = np.arange(len(pairs.captions)), np.arange(len(pairs.images))
+    return _row_of_some(name, pairs, _rank_all(pairs), ks, *everything)
+
+
+def _row_of_some(
+    name: str, pairs: EncodedPairs, ranks: Mapping[Direction, Ids], ks: Sequence[int], captions: Ids, asking: Ids
+) -> FigureRow:
+    """The row of some captions and images that ask."""
     sides: dict[Direction, tuple[Ids, Ids]] = {
-        "text_to_image": (forward.bounds.ranks[captions], pairs.image_of_caption[captions]),
-        "image_to_text": (backward.bounds.ranks[asking], asking),
+        "text_to_image": (ranks["text_to_image"][captions], pairs.image_of_caption[captions]),
+        "image_to_text": (ranks["image_to_text"][asking], asking),
     }
+    sides = {direction: side for direction, side in sides.items() if len(side[0])}
     every_k = sorted({*ks, *MEAN_RECALL_KS})
     values: dict[FigureName, NDArray[np.float64]] = {}
     drawn: dict[FigureName, NDArray[np.float64]] = {}
-    for direction, (ranks, image_of_query) in sides.items():
-        if not len(ranks):
-            continue
-        recalls = {f"R@{k}": (ranks <= k).astype(np.float64) for k in every_k}
+    for direction, (query_ranks, image_of_query) in sides.items():
+        recalls = {f"R@{k}": (query_ranks <= k).astype(np.float64) for k in every_k}
         values |= {(direction, figure): recall for figure, recall in recalls.items()}
-        resampled = resampled_means(recalls, image_of_query, n_images)
+        resampled = resampled_means(recalls, image_of_query, len(pairs.images))
         drawn |= {(direction, figure): means for figure, means in resampled.items()}
-    parts = [(direction, f"R@{k}") for direction in sides for k in MEAN_RECALL_KS]
-    has_both = all(part in values for part in parts)
-    mean_recall: FigureName = ("", "mean recall")
-    if has_both:
-        drawn[mean_recall] = np.mean([drawn[part] for part in parts], axis=0)
     shown = {figure: value for figure, value in values.items() if figure[1] in {f"R@{k}" for k in ks}}
     counts = {"images": len(asking), "captions": len(captions)}
-    row = table_row(name, counts, shown, drawn, min(len(np.unique(image)) for _, image in sides.values() if len(image)))
-    figures = dict(row.figures)
-    around = dict(row.intervals)
-    if has_both:
-        share = float(np.mean([np.mean(values[part]) for part in parts]))
-        whole = table_row(name, {}, {mean_recall: np.array([share])}, drawn, counts["images"])
-        figures |= whole.figures
-        around |= whole.intervals
-    figures[("", "cut")] = float(np.mean(pairs.cut[captions]))
-    return replace(row, figures=figures, intervals=around)
+    draws = min(len(np.unique(image)) for _, image in sides.values())
+    row = table_row(name, counts, shown, drawn, draws)
+    if len(sides) == 2:
+        row = _with_mean_recall(row, values, draws)
+    return replace(row, figures={**row.figures, ("", "cut"): float(np.mean(pairs.cut[captions]))})
+
+
+def _with_mean_recall(row: FigureRow, values: Mapping[FigureName, NDArray[np.float64]], draws: int) -> FigureRow:
+    mean_recall: FigureName = ("", "mean recall")
+    parts = [part for part in values if part[1] in {f"R@{k}" for k in MEAN_RECALL_KS}]
+    share = np.array([np.mean([np.mean(values[part]) for part in parts])])
+    drawn = {**row.resampled, mean_recall: np.mean([row.resampled[part] for part in parts], axis=0)}
+    whole = table_row(row.name, {}, {mean_recall: share}, drawn, draws)
+    return replace(
+        row,
+        figures={**row.figures, **whole.figures},
+        intervals={**row.intervals, **whole.intervals},
+        resampled=drawn,
+    )
 
 
 def _take_images(pairs: EncodedPairs, members: Ids) -> EncodedPairs:
