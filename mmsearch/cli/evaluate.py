@@ -15,6 +15,7 @@ from mmsearch.cli.evaluate_options import (
     CaptionsPerImage,
     Factory,
     Fresh,
+    GallerySizes,
     ImageFolder,
     Ks,
     Models,
@@ -101,6 +102,7 @@ def benchmark(
     fresh: Fresh = False,
     device: Device = "auto",
     precision: Precision = "fp32",
+    gallery_sizes: GallerySizes = False,
     report: Reports = None,
     per_query: PerQuery = False,
 ) -> None:
@@ -108,7 +110,7 @@ def benchmark(
 
     The benchmark's vectors are kept in the cache (mmsearch cache shows it), so a second run is quick.
     """
-    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
     from mmsearch.evaluation import evaluate as run
     from mmsearch.reports import require_target
     from mmsearch.sources import ColumnNames
@@ -145,6 +147,8 @@ def benchmark(
             progress=shown.progress,
             announce=shown.announce,
         )
+        if gallery_sizes:
+            evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
     print_evaluation(evaluation, compare=compare or bool(compare_as))
     _write(evaluation, report, per_query)
 
@@ -187,11 +191,12 @@ def vectors(
         Path | None, typer.Option(metavar="FILE", parser=path, help="Likewise for captions; texts are welcome.")
     ] = None,
     k: Ks = None,
+    gallery_sizes: GallerySizes = False,
     report: Reports = None,
     per_query: PerQuery = False,
 ) -> None:
     """Measure retrieval between vectors that exist already, of any model; no encoder is loaded."""
-    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
     from mmsearch.evaluation import evaluate_vectors as run
     from mmsearch.reports import require_target
 
@@ -211,6 +216,8 @@ def vectors(
             progress=shown.progress,
             announce=shown.announce,
         )
+        if gallery_sizes:
+            evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
     print_evaluation(evaluation, compare=False)
     _write(evaluation, report, per_query)
 
@@ -225,6 +232,7 @@ def galleries(
         ),
     ] = None,
     k: Ks = None,
+    gallery_sizes: GallerySizes = False,
     report: Reports = None,
     per_query: PerQuery = False,
 ) -> None:
@@ -232,7 +240,7 @@ def galleries(
 
     Captions that name a picture of the gallery count, and pictures that have one.
     """
-    from mmsearch.evaluation import EvaluateOptions
+    from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
     from mmsearch.evaluation import evaluate_galleries as run
     from mmsearch.reports import require_target
 
@@ -241,6 +249,8 @@ def galleries(
     ks = tuple(sorted(set(k))) if k else EvaluateOptions().ks
     with display(interrupted="nothing was written") as shown:
         evaluation = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)
+        if gallery_sizes:
+            evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
     print_evaluation(evaluation, compare=False)
     _write(evaluation, report, per_query)
 

@@ -43,6 +43,14 @@ Reports = Annotated[
         "folder, with the plots, TREC's runs and qrels, and where two models disagree. Repeatable.",
     ),
 ]
+GallerySizes = Annotated[
+    bool,
+    typer.Option(
+        "--gallery-sizes",
+        help="Measure R@k among fewer images too, drawn five times, and fit the law by which it falls as a gallery "
+        "grows.",
+    ),
+]
 PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of each query into the JSON.")]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on without images that are missing or unreadable, and say so.")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Comparison,
         Corrected,
         EvaluationReport,
+        GallerySizes,
         PresenceCalibration,
         Reranked,
         SystemResult,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_differences", "print_evaluation"]
 
+_SIZES = 5
+"""Sizes of the gallery that are printed of each figure; reports have them all."""
 _MOST = 10
 """Problems of a kind that are printed; reports have them all."""
 
@@ -66,6 +69,8 @@ def _print_system(system: "SystemResult") -> None:
     directions = f"{health.effective_rank_images:.1f} of images, {health.effective_rank_texts:.1f} of texts"
     answered = f"the top 1 % of images answer {100 * hubs.top_percent_share:.1f} % of queries"
     print(f"{'':15}effective rank {directions}; hubness {hubs.skewness:.2f}, {answered}")
+    if system.sizes is not None:
+        _print_sizes(system.sizes)
     _print_corrected(system, system.corrected)
     if system.reranked is not None:
         _print_reranked(system, system.reranked)
@@ -74,6 +79,33 @@ def _print_system(system: "SystemResult") -> None:
         say(f"warning: {system.name}: {' and '.join(health.collapsed)} are collapsed into one spot; ranks are noise")
     if system.truncated:
         say(f"warning: {system.truncated:,} captions are longer than the model reads; their ends were cut")
+
+
+def _print_sizes(sizes: "GallerySizes") -> None:
+    """R@k among fewer items, and what the law says of more."""
+    if not sizes.curves:
+        print("gallery sizes  too few images tell something")
+        return
+    seeds = ", ".join(map(str, sizes.seeds))
+    print(
+        f"\nR@k among fewer images, the mean of {len(sizes.seeds)} draws (seeds {seeds}), and what a law says of more"
+    )
+    for curve in sizes.curves:
+        best = curve.fitted[0]
+        every = max(1, -(-len(curve.points) // _SIZES))
+        points = (*curve.points[::every][:-1], curve.points[-1])
+        measured = ", ".join(f"{point.gallery:,}: {100 * point.recall:.1f}" for point in points)
+        ahead = f", {100 * best.ahead:.1f} ahead by a factor of four" if best.ahead is not None else ""
+        print(f"{curve.direction:15}R@{curve.k:<3} measured      {measured}")
+        print(
+            f"{'':15}{best.law.name} law, a = {best.law.a:.3g}, b = {best.law.b:.3g}; off by "
+            f"{100 * best.error:.1f} points{ahead}"
+        )
+        shares = ", ".join(
+            f"{each.gallery:,}: {100 * each.recall:.1f} ({100 * each.low:.1f} to {100 * each.high:.1f})"
+            for each in curve.extrapolated
+        )
+        print(f"{'':15}EXTRAPOLATED  {shares}")
 
 
 def _print_header(system: "SystemResult") -> None:

@@ -12,6 +12,8 @@ staged_search       benchmarks searched with some stages on
 cross_correction    what corrects a direction for hubs, as the stage of a search
 budget_records      options and report of the budget
 galleries           the captions and pictures of galleries as they are
+gallery_sizes       R@k against the size of the gallery
+published           measured figures beside published ones
 given_vectors       vectors that somebody else made, with qrels
 same_instances      a picture that asks for others of the same place
 encoded_pairs       benchmarks as vectors, for reports that are tables
@@ -40,6 +42,7 @@ from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.extended_positives import evaluate_positives
 from mmsearch.evaluation.figure_tables import FigureName, FigureRow, FigureTable, TableReport, table_to_json
 from mmsearch.evaluation.galleries import evaluate_galleries
+from mmsearch.evaluation.gallery_sizes import with_gallery_sizes
 from mmsearch.evaluation.given_vectors import evaluate_vectors
 from mmsearch.evaluation.linear import evaluate_linear
 from mmsearch.evaluation.linear_records import Baseline, LinearOptions, LinearReport, LinearSystem, linear_document
@@ -53,10 +56,14 @@ from mmsearch.evaluation.records import (
     CorrectedRanking,
     EvaluateOptions,
     EvaluationReport,
+    Extrapolation,
+    GallerySizes,
     PresenceCalibration,
     PublishedFigure,
     Reranked,
     RerankedDirection,
+    SizeCurve,
+    SizePoint,
     SystemResult,
     ViaIndex,
 )
@@ -91,6 +98,8 @@ __all__ = [
     "CorrectedRanking",
     "EvaluateOptions",
     "EvaluationReport",
+    "Extrapolation",
+    "GallerySizes",
     "FigureName",
     "FigureRow",
     "FigureTable",
@@ -104,6 +113,8 @@ __all__ = [
     "RerankedDirection",
     "RecallChange",
     "TableReport",
+    "SizeCurve",
+    "SizePoint",
     "SystemResult",
     "ViaIndex",
     "ZeroShotCalibration",
@@ -129,5 +140,6 @@ __all__ = [
     "linear_document",
     "templates_in",
     "to_json",
+    "with_gallery_sizes",
     "zeroshot_document",
 ]

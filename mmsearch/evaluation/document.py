@@ -51,6 +51,7 @@ def _system_document(system: SystemResult, *, per_query: bool) -> dict[str, Any]
     document["via_index"] = [
         {**asdict(part), "recall": {f"R@{k}": value for k, value in part.recall.items()}} for part in system.via_index
     ]
+    document["sizes"] = system.sizes and asdict(system.sizes)
     text_to_image = system.corrected.text_to_image
     document["corrected"] = {
         **{each.result.direction: _corrected_document(each) for each in system.corrected.directions},

@@ -15,6 +15,7 @@ from mmsearch.metrics import (
     Direction,
     DirectionResult,
     Estimate,
+    FittedLaw,
     Hubness,
     Ids,
     Interval,
@@ -38,11 +39,15 @@ __all__ = [
     "EvaluateOptions",
     "EvaluationReport",
     "Evidence",
+    "Extrapolation",
+    "GallerySizes",
     "Items",
     "Reranked",
     "RerankedDirection",
     "PresenceCalibration",
     "PublishedFigure",
+    "SizeCurve",
+    "SizePoint",
     "SystemResult",
     "ViaIndex",
 ]
@@ -342,6 +347,69 @@ class PresenceCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class SizePoint:
+    """R@k among fewer items.
+
+    Attributes:
+        gallery: How many items were ranked; of image_to_text, whose captions come with their images, the mean of the
+            draws.
+        queries: How many asked, likewise.
+        recall: The mean of the draws.
+        draws: Of each draw; of the whole gallery there is one.
+    """
+
+    gallery: int
+    queries: int
+    recall: float
+    draws: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extrapolation:
+    """What a law says of a gallery that is larger than any that was measured.
+
+    Attributes:
+        low, high: The ends of what the law fitted to each draw says, and of the laws that are up to twice as far off.
+            They hold neither the interval of the figures themselves nor what other pictures would do.
+    """
+
+    gallery: int
+    recall: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCurve:
+    """R@k of one direction against the size of the gallery.
+
+    Attributes:
+        points: What was measured, the smallest gallery first.
+        fitted: The laws, the one that is used first.
+        extrapolated: What it says of larger galleries.
+    """
+
+    direction: Direction
+    k: int
+    points: tuple[SizePoint, ...]
+    fitted: tuple[FittedLaw, ...]
+    extrapolated: tuple[Extrapolation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySizes:
+    """R@k against the size of the gallery.
+
+    Attributes:
+        seeds: Of the draws of images.
+        curves: One a direction and k; none where too few sizes tell something.
+    """
+
+    seeds: tuple[int, ...]
+    curves: tuple[SizeCurve, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SystemResult:
     """What one encoder, prepared and prompted in one way, scores.
 
@@ -356,6 +424,7 @@ class SystemResult:
         corrected: The same queries with scores that are corrected for hubs.
         reranked: The same queries with their best candidates re-ranked; None where that was not asked for.
         calibration: Whether best scores tell what is there; None where too few images are asked for to judge.
+        sizes: R@k against the size of the gallery, where `with_gallery_sizes` measured it.
     """
 
     name: str
@@ -380,6 +449,7 @@ class SystemResult:
     rank_seconds: float
     evidence: Evidence = field(repr=False, compare=False)
     reranked: Reranked | None = None
+    sizes: GallerySizes | None = None
 
     @property
     def directions(self) -> tuple[DirectionResult, DirectionResult]:

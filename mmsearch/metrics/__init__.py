@@ -35,6 +35,7 @@ The usual way through:
     health        the shape of the space: modality gap, hubness, alignment, uniformity, effective rank
     calibration   whether chances come true: reliability, calibration error, Brier score, AUROC, risk and coverage
     classification  mean per class, and mean average precision where a picture has several classes
+    size_law      how recall falls as galleries grow
     approximate   ann_recall_at_k
     skew          whether the first answers hold groups in the shares that they should
     shift         how far two sets of vectors lie apart
@@ -93,6 +94,7 @@ from mmsearch.metrics.shift import (
     mmd_squared,
     neighbour_distance,
 )
+from mmsearch.metrics.size_law import SIZE_LAWS, FittedLaw, SizeLaw, fit_size_law, fit_size_laws
 from mmsearch.metrics.skew import max_skew_at_k, ndkl_at_k
 from mmsearch.metrics.uncertainty import (
     Difference,
@@ -107,6 +109,11 @@ from mmsearch.metrics.uncertainty import (
 )
 
 __all__ = [
+    "FittedLaw",
+    "SIZE_LAWS",
+    "SizeLaw",
+    "fit_size_law",
+    "fit_size_laws",
     "Difference",
     "Direction",
     "DirectionResult",

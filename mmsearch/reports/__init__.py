@@ -22,6 +22,8 @@ query_rows     every query with its hits, as JSON lines or Parquet, systems one 
 query_sides    the two directions of a report, with the names of who asks and of what is returned
 disagreements  a page of what one of two systems answers and the other does not
 pictures       thumbnails within pages
+size_tables    R@k against the size of the gallery
+size_curves    the same as plots and CSV
 zeroshot_report  classification, in all of these forms
 zeroshot_plots   the same as plots
 linear_report    classification beside what learns from pictures, in all forms but those of queries

@@ -3,6 +3,7 @@
 from mmsearch.evaluation import EvaluationReport, SystemResult
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Difference, DirectionResult, Estimate, Interval
+from mmsearch.reports.size_tables import size_notes, size_rows
 
 __all__ = [
     "MEAN_RECALL",
@@ -37,6 +38,7 @@ def markdown(report: EvaluationReport) -> str:
     parts += format_table(recall_rows(report))
     parts += ["", *format_table(other_rows(report))]
     for heading, table in (
+        ("R@k against the size of the gallery", size_rows(report)),
         ("Corrected for hubs", corrected_rows(report)),
         ("Is there what was asked for?", calibration_rows(report)),
         ("Compared on the same queries", comparison_rows(report)),
@@ -45,7 +47,7 @@ def markdown(report: EvaluationReport) -> str:
     ):
         if table[1]:
             parts += ["", f"## {heading}", "", *format_table(table)]
-    parts += ["", "## Protocol", "", report.protocol, ""]
+    parts += ["", "## Protocol", "", report.protocol, *size_notes(report), ""]
     if report.departures:
         parts += [f"Not comparable with published figures: {'; '.join(report.departures)}.", ""]
     parts += [f"- {problem}" for problem in report.problems]

@@ -17,7 +17,7 @@ from mmsearch.metrics import Ids, RankBounds, Vectors
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "draw_svg", "draw_svg_and_pdf", "file_names", "plots"]
+__all__ = ["COLOURS", "draw_legend_below", "draw_svg", "draw_svg_and_pdf", "file_names", "plots"]
 
 COLOURS = ("#20639b", "#d1495b", "#3caea3", "#edae49", "#6d597a", "#173f5f")
 _STYLE: Any = {
@@ -118,7 +118,7 @@ def _draw_recall(axes: "list[Axes]", report: EvaluationReport) -> None:
             panel.plot(k, 100 * curve, color=colour, label=_shorten(system.name), linewidth=1.8)
         panel.plot(k, 100 * k / gallery, color="#999999", linestyle=":", linewidth=1, label="k / gallery")
         panel.set(xscale="log", ylim=(0, 101), xlabel="k", ylabel="R@k, %", title=direction)
-    _draw_legend_below(axes[0])
+    draw_legend_below(axes[0])
 
 
 def _draw_ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
@@ -137,7 +137,7 @@ def _draw_ranks(axes: "list[Axes]", report: EvaluationReport) -> None:
         panel.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=60, fontsize=7)
         panel.set(xlabel="rank of the best relevant item", ylabel="share of queries, %", title=direction)
     if len(report.systems) > 1:
-        _draw_legend_below(axes[0])
+        draw_legend_below(axes[0])
 
 
 def _draw_scores(panels: "list[Axes]", system: SystemResult, report: EvaluationReport) -> None:
@@ -168,7 +168,7 @@ def _draw_scores(panels: "list[Axes]", system: SystemResult, report: EvaluationR
         if len(values):
             axes.hist(values, edges, density=True, color=colour, alpha=0.6, label=label)
     axes.set(xlabel="score of a caption and an image", ylabel="density", title=_shorten(system.name))
-    _draw_legend_below(axes)
+    draw_legend_below(axes)
 
 
 def _draw_gap(panels: "list[Axes]", system: SystemResult) -> None:
@@ -194,7 +194,7 @@ def _draw_gap(panels: "list[Axes]", system: SystemResult) -> None:
         ylabel=f"second ({100 * shares[1]:.0f} %)",
         title=f"modality gap {system.health.modality_gap:.2f}",
     )
-    _draw_legend_below(axes, markerscale=3)
+    draw_legend_below(axes, markerscale=3)
 
 
 def _draw_calibration(panels: "list[Axes]", presence: PresenceCalibration) -> None:
@@ -218,10 +218,10 @@ def _draw_calibration(panels: "list[Axes]", presence: PresenceCalibration) -> No
     risk.set(xlim=(0, 100), ylim=(0, None), xlabel="captions that are answered, the surest first, %")
     risk.set_ylabel("of them without their image, %")
     risk.set_title("risk and coverage")
-    _draw_legend_below(risk)
+    draw_legend_below(risk)
 
 
-def _draw_legend_below(axes: "Axes", markerscale: float = 1) -> None:
+def draw_legend_below(axes: "Axes", markerscale: float = 1) -> None:
     """One legend for all panels, below them: within, it covers what it explains."""
     handles, labels = axes.get_legend_handles_labels()
     figure: Any = axes.figure

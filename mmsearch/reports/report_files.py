@@ -17,6 +17,7 @@ from mmsearch.reports.plots import file_names, plots
 from mmsearch.reports.query_rows import write_queries_jsonl, write_queries_parquet
 from mmsearch.reports.query_sides import QuerySide, query_sides
 from mmsearch.reports.report_page import page
+from mmsearch.reports.size_curves import size_plots, sizes_csv
 from mmsearch.reports.spreadsheets import figures_csv, figures_latex
 from mmsearch.runs import run_lines, write_qrels, write_run
 from mmsearch.strict_json import json_text
@@ -54,9 +55,9 @@ def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = F
     .json, .md and .html hold the whole report, .csv and .tex the table of its figures, .jsonl and .parquet a row a
     query and system with its hits (see `query_rows`); .wide.jsonl and .wide.parquet a row a query, with the systems
     side by side. A folder gets report.json, report.md, report.html, figures.csv, figures.tex, queries.parquet,
-    queries.wide.parquet, plots/*.svg, of two systems that are compared a page with the queries that one answers and
-    the other does not, and as TREC has them a run for each system and direction, by corrected scores too where they
-    help, and qrels for each direction. Raises StoreError.
+    queries.wide.parquet, plots/*.svg, gallery_sizes.csv where that was measured, of two systems that are compared a
+    page with the queries that one answers and the other does not, and as TREC has them a run for each system and
+    direction, by corrected scores too where they help, and qrels for each direction. Raises StoreError.
     """
     path = require_target(target)
     if path.suffix.lower() in _KINDS and not path.is_dir():
@@ -65,11 +66,13 @@ def write_report(report: EvaluationReport, target: _Path, *, per_query: bool = F
         (path / "plots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {path}: {error.strerror or error}") from error
-    svgs = plots(report)
+    svgs = {**plots(report), **size_plots(report)}
     names = ("report.json", "report.md", "figures.csv", "figures.tex", "queries.parquet", "queries.wide.parquet")
     files = [_write_kind(report, path / name, per_query) for name in names]
     files.append(write_text(path / "report.html", page(report, svgs)))
     files += [write_text(path / name, text) for name, text in disagreements(report).items()]
+    if any(system.sizes for system in report.systems):
+        files.append(write_text(path / "gallery_sizes.csv", sizes_csv(report)))
     files += [write_text(path / "plots" / f"{name}.svg", svg) for name, svg in svgs.items()]
     return (*files, *_write_trec(report, path))
 

@@ -20,6 +20,8 @@ from mmsearch.reports.markdown import (
 from mmsearch.reports.page_parts import document, escape, table_html
 from mmsearch.reports.pictures import figure_html
 from mmsearch.reports.plots import plots
+from mmsearch.reports.size_curves import size_plots
+from mmsearch.reports.size_tables import size_notes, size_rows
 
 __all__ = ["page"]
 
@@ -45,7 +47,10 @@ def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> st
     ):
         if table[1]:
             parts += [f"<h2>{heading}</h2>", table_html(table)]
-    svgs = plots(report) if drawn is None else drawn
+    if notes := size_notes(report):
+        parts += ["<h2>R@k against the size of the gallery</h2>", table_html(size_rows(report))]
+        parts += [f"<p class=faint>{escape(' '.join(notes))}</p>"]
+    svgs = {**plots(report), **size_plots(report)} if drawn is None else drawn
     parts += ["<h2>Plots</h2>", "<div class=plots>", *svgs.values(), "</div>"]
     parts += ["<h2>Health of the space</h2>", table_html(health_rows(report))]
     of_model = f" of {escape(first.name)}" if len(report.systems) > 1 else ""
