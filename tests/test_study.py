@@ -243,6 +243,20 @@ def test_a_run_that_was_interrupted_continues_and_ends_like_one_that_was_not(
     assert figures(continued) == figures(whole)
 
 
+def test_a_model_whose_files_change_is_measured_again(study_file: Path, watched: type[Watched]) -> None:
+    folder = study_file.parent / "tuned"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text("{}")
+    study_file.write_text(FILE.replace('"hf-hub:fake/one"', '"local-dir:tuned"'))
+    study = read_study(study_file)
+    assert study.models[0].spec == f"local-dir:{folder}"
+    assert study.models[0].name == "tuned"
+    run_study(study)
+    assert plan_study(study).count("done") == 4
+    (folder / "open_clip_model.safetensors").write_bytes(b"others")
+    assert [cell.state for cell in plan_study(study).cells] == ["to do", "to do", "done", "done"]
+
+
 def test_a_damaged_cell_is_measured_again(study_file: Path, watched: type[Watched]) -> None:
     study = read_study(study_file)
     first = run_study(study)
@@ -599,7 +613,7 @@ def test_names_in_a_plot_cover_no_other_name_and_stay_inside() -> None:
 
     from mmsearch.metrics import Estimate, Interval
 
-    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(3.9, 3.8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     rng = np.random.default_rng(1)
@@ -643,6 +657,24 @@ def test_costs_are_those_worked_out_by_hand(tmp_path: Path) -> None:
     )  # the temperature encodes nothing
     assert costs.images_per_second > 0
     assert (costs.device, costs.precision) == ("cpu", "fp32")
+
+
+@pytest.mark.soak
+def test_models_of_transformers_are_counted_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All weights but those that only scale scores."""
+    from mmsearch import encoders
+    from mmsearch.encoders.measuring_costs import measure_costs
+    from tests.hub_models import DUAL_ENCODERS, write_dual_encoder
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for kind in DUAL_ENCODERS:
+        folder = write_dual_encoder(tmp_path / kind, kind)
+        encoder = encoders.open(f"hf:{folder}", device="cpu", precision="fp32", announce=lambda _: None)
+        costs = measure_costs(encoder, least_seconds=0.0)
+        weights = {name: weight.numel() for name, weight in encoder.image._model.named_parameters()}  # type: ignore[attr-defined]
+        scales = sum(count for name, count in weights.items() if name in ("logit_scale", "logit_bias", "temperature"))
+        assert costs.parameters == sum(weights.values()) - scales, kind
+        assert costs.image_flops, kind
 
 
 def test_what_torch_does_not_compute_is_not_counted() -> None:

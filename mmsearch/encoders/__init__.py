@@ -18,6 +18,7 @@
     open_clip_provider  open_clip's encoders, without torch where that does
     transformers_provider  those of transformers
     sentence_transformers_provider  those of sentence-transformers
+    costs               what an encoder costs: parameters, operations, speed
                         (none of those above imports torch, open_clip or transformers)
     open_clip_encoder   both sides of a model of open_clip
     transformers_encoder  both sides of a dual encoder of transformers
@@ -25,9 +26,6 @@
     processor_pixels    pictures as its image processors prepare them, and in a hurry
     model_texts         texts as its tokenizers read them
     torch_images        the image side of a model that torch runs
-    costs               what an encoder costs: parameters, operations, speed
-                        (none of those above imports torch or open_clip)
-    open_clip_encoder   both sides of a model
     tokens              texts -> token ids, with what was cut off
     fingerprint         which encoder this is, to the last weight
     devices             where and in which precision

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["StudyPlot", "study_plots"]
 
 _BARS = (MEAN_RECALL, "text_to_image R@1", "image_to_text R@1")
+_WIDTH = 3.9  # inches: three stand side by side on a page, and one in a column of a paper
 _NAME_WIDTH = 34  # characters of a model's name
-_LABEL_STEPS = tuple((dx, dy) for dy in (0, 9, -9, 18, -18, 27, -27, 36, -36, 45, -45) for dx in (6, -6))
+_LABEL_STEPS = ((6, 0), (-6, 0), *((dx, side * dy) for dy in range(5, 85, 5) for side in (1, -1) for dx in (6, -6)))
+"""Where a name may stand, from its point, in points: the nearest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def study_plots(report: StudyReport) -> Iterator[StudyPlot]:
             title = f"{table.benchmark}: {figure}{_smoke(report)}"
             name = f"{begin}.{re.sub(r'[^A-Za-z0-9]+', '_', figure)}"
             draw = partial(_draw_bars, rows=rows, title=title)
-            yield StudyPlot(table.benchmark, name, title, draw, (4.6, 1.1 + 0.3 * len(rows)))
+            yield StudyPlot(table.benchmark, name, title, draw, (_WIDTH, 1.1 + 0.3 * len(rows)))
         yield from _cost_plots(report, table, begin)
 
 
@@ -77,7 +79,7 @@ def _cost_plots(report: StudyReport, table: BenchmarkTable, begin: str) -> Itera
         title = f"{table.benchmark}: mean recall against {label}{_smoke(report)}"
         height = max(3.3, 1.6 + 0.22 * len(points))
         draw = partial(_draw_points, points=points, label=label, title=title)
-        yield StudyPlot(table.benchmark, f"{begin}.{name}", title, draw, (4.6, height), is_of_costs=True)
+        yield StudyPlot(table.benchmark, f"{begin}.{name}", title, draw, (_WIDTH, height), is_of_costs=True)
 
 
 def _draw_bars(panels: "list[Axes]", rows: Sequence[tuple[str, Estimate]], title: str) -> None:
@@ -135,12 +137,12 @@ def _set_plain_ticks(axes: "Axes", low: float, high: float) -> None:
     """Round numbers, written out: of a logarithm that spans less than a decade matplotlib labels hardly any."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    rounds = [base * 10.0**power for power in range(-6, 15) for base in (1, 2, 5)]
-    ticks = [tick for tick in rounds if low <= tick <= high]
-    while len(ticks) > 6:
-        ticks = ticks[::2]
-    if len(ticks) < 2:
-        ticks = [low * (high / low) ** share for share in (0.2, 0.8)]
+    ticks: list[float] = []
+    for bases in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), [n / 10 for n in range(10, 100)]):
+        if len(ticks) < 3:
+            every = (base * 10.0**power for power in range(-6, 15) for base in bases)
+            ticks = [tick for tick in every if low <= tick <= high]
+    ticks = ticks[:: max(1, -(-len(ticks) // 6))]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmsearch.benchmarks import Benchmark, load_benchmark
 from mmsearch.encoders import canonical_spec
-from mmsearch.encoders.specs import CheckpointFile, LocalModel, parse_spec, require_files
+from mmsearch.encoders.specs import OWN_PREFIXES, CheckpointFile, LocalModel, parse_spec, require_files
 from mmsearch.errors import MmsearchError
 from mmsearch.evaluation.studies.cell_files import FORMAT, cell_file, read_cell
 from mmsearch.evaluation.studies.records import (
@@ -21,7 +21,7 @@ from mmsearch.evaluation.studies.records import (
     StudyPlan,
     StudyVariant,
 )
-from mmsearch.locations import Location, located
+from mmsearch.locations import Location, expanded, located
 from mmsearch.sources import MEMBER, ColumnNames
 
 __all__ = ["plan_study"]
@@ -107,14 +107,15 @@ def _key(model: str, content: str, benchmark: StudyBenchmark, variant: StudyVari
 def _digest_model(spec: str) -> str:
     """What tells whether a model is the same: its spec, and the files of one that lies here. Raises EncoderError."""
     canonical = canonical_spec(spec)
-    files: list[Path] = []
-    if ":" not in canonical or canonical.startswith("local-dir:"):
+    prefix, _, rest = canonical.partition(":")
+    folder, files = expanded(rest), list[Path]()  # of a provider: a folder, or the name of something elsewhere
+    if not rest or prefix in OWN_PREFIXES:
         parsed = parse_spec(canonical)
         require_files(parsed)
-        if isinstance(parsed, LocalModel):
-            files = sorted(file for file in parsed.folder.iterdir() if file.is_file())
-        elif isinstance(parsed, CheckpointFile):
-            files = [parsed.file]
+        folder = parsed.folder if isinstance(parsed, LocalModel) else Path()
+        files = [parsed.file] if isinstance(parsed, CheckpointFile) else []
+    if folder.name and folder.is_dir():
+        files = sorted(file for file in folder.iterdir() if file.is_file())
     return _digest([canonical, [_state(file) for file in files]])
 
 

@@ -127,9 +127,10 @@ class _Reader:
         return StudyModel(self._spec(spec), self._value(entry, "name", str, name_models([spec])[0].name))
 
     def _spec(self, spec: str) -> str:
-        """Folders of models are relative to the file, as all paths in it."""
-        prefix, colon, folder = spec.partition(":")
-        return f"{prefix}:{self._path(folder)}" if colon and folder and prefix == "local-dir" else spec
+        """Folders of models are relative to the file, as all paths in it; of providers where there are such."""
+        prefix, colon, rest = spec.partition(":")
+        is_folder = bool(rest) and (prefix == "local-dir" or self._path(rest).is_dir())
+        return f"{prefix}:{self._path(rest)}" if colon and is_folder else spec
 
     def _benchmark(self, entry: Any) -> StudyBenchmark:
         self._require_table(entry, "benchmarks", "{ benchmark = …, images = …, annotations = … }")
