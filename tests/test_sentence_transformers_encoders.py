@@ -69,7 +69,9 @@ def test_each_keeps_to_the_contract(folder_of: Callable[[str], Path], kind: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_vectors_are_those_of_sentence_transformers(folder_of: Callable[[str], Path], kind: str) -> None:
+def test_vectors_are_those_of_sentence_transformers(
+    folder_of: Callable[[str], Path], kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Of pictures of every shape, in one batch and alone, and of texts that are too long."""
     from sentence_transformers import SentenceTransformer
 
@@ -80,7 +82,9 @@ def test_vectors_are_those_of_sentence_transformers(folder_of: Callable[[str], P
     assert np.abs(side.encode(side.stack(prepared)) - expected).max() < 1e-5
     assert np.abs(np.concatenate([side.encode(side.stack([one])) for one in prepared]) - expected).max() < 1e-5
     assert np.abs(side.encode_reference(np.asarray(side.stack(prepared), np.float32)) - expected).max() < 1e-5
+    capfd.readouterr()
     encoded = encoder.text.encode(TEXTS)
+    assert capfd.readouterr().err == ""  # hints for who trains are none for who searches
     assert np.abs(encoded.vectors - by_hand.encode(TEXTS, normalize_embeddings=True)).max() < 1e-5
     assert encoded.truncated.tolist() == [False, False, False, True]
 

@@ -125,6 +125,8 @@ def test_vectors_are_those_of_transformers(folder_of: Callable[[str], Path], kin
     encoded = encoder.text.encode(TEXTS)
     expected = by_hand.texts(TEXTS, **PLAIN_PADDING.get(kind, {"padding": True}))
     assert np.abs(encoded.vectors - expected).max() < 1e-5
+    alone = encoder.text.encode(TEXTS[1:3]).vectors
+    assert np.abs(alone - expected[1:3]).max() < 1e-5
     assert encoded.truncated.tolist() == [False, False, False, True, False]
 
 
@@ -229,14 +231,15 @@ def test_the_fingerprint_covers_weights_processor_and_tokenizer(clip: Path, tmp_
     seen = {known.fingerprint}
     changes: list[Callable[[], None]] = [
         lambda: change_settings(clip, processor_file(clip), mean=0.4),
-        lambda: change_settings(clip, "tokenizer_config.json", model_max_length=50),
+        lambda: change_settings(clip, "tokenizer_config.json", padding_side="left"),
+        lambda: change_settings(clip, "tokenizer.json", normalizer={"type": "Lowercase"}),
         lambda: change_settings(clip, "config.json", initializer_factor=2.0),
         lambda: write_weights_anew(clip),
     ]
     for change in changes:
         change()
         seen.add(load(clip).identity.fingerprint)
-    assert len(seen) == 5
+    assert len(seen) == 6
 
 
 def change_settings(folder: Path, name: str, *, mean: float | None = None, **changed: object) -> None:

@@ -30,7 +30,6 @@ __all__ = ["load"]
 _MODULES = ("Transformer", "CLIPModel", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout")
 """Modules of the package that read settings and tensors, and nothing else."""
 _TEXT_BATCH = {"cpu": 32, "cuda": 256, "mps": 32}
-_MOST_EXACT = 1 << 24  # whole numbers up to this are exact as float32
 
 
 def load(request: EncoderRequest, spec: str, folder: Path) -> Encoder:
@@ -138,7 +137,8 @@ class SentenceTransformersTexts:
 class PackedPictures:
     """Pictures that become patches and tokens, of each as many as its size needs: packed, since a side takes arrays.
 
-    (3, 1, n): a header of each tensor's shape, then their numbers. names: of these tensors.
+    (3, 1, n): a header of each tensor's shape, then their numbers; those of tokens are exact as float32 up to 16
+    million. names: of these tensors.
     """
 
     fast = None
@@ -150,12 +150,11 @@ class PackedPictures:
         self._padding, self._pads_left = preprocessor.padding()
 
     def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:
-        """An upright RGB image -> (3, 1, n), where n is the picture's own."""
+        """An upright RGB image -> (3, 1, n), where n is the picture's own. Raises ValueError for one that the model
+        does not take."""
         made = self._preprocessor.tensors([image])
         if tuple(made) != self._names:
-            raise EncoderError(
-                f"{self._spec} makes {', '.join(made)} of one picture and {', '.join(self._names)} of others"
-            )
+            raise ValueError(f"{self._spec} makes {', '.join(made)} of it, and {', '.join(self._names)} of others")
         header = np.zeros((len(self._names), _SLOTS), dtype=np.float32)
         for row, tensor in zip(header, made.values(), strict=True):
             row[: tensor.ndim + 1] = (tensor.ndim, *tensor.shape)
@@ -220,7 +219,9 @@ class _Preprocessor:
         return self  # of a model that is copied to another GPU: it computes nothing there
 
     def tensors(self, inputs: Sequence[Any], *, truncation: bool = True) -> dict[str, torch.Tensor]:
-        made = self._features(inputs, {} if truncation else {"processing_kwargs": {"text": {"truncation": False}}})
+        made = self._features(
+            inputs, {} if truncation else {"processing_kwargs": {"text": {"truncation": False, "verbose": False}}}
+        )
         return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
 
     def constants(self, inputs: Sequence[Any]) -> dict[str, Any]:
