@@ -28,10 +28,12 @@ from mmsearch.evaluation import (
 from mmsearch.guides import read_guide
 from mmsearch.metrics import (
     average_precision,
+    calibration_error,
     mean_average_precision,
     mean_average_precision_difference,
     mean_per_class,
     mean_per_class_difference,
+    reliability,
 )
 from mmsearch.reports import zeroshot_page
 from mmsearch.reports.zeroshot_plots import confusion_matrix
@@ -359,6 +361,24 @@ def test_chances_are_the_softmax_of_the_models_own_scale(classes: Path) -> None:
     unsaid = evaluate_zeroshot(classes, encoder=FakeEncoder()).systems[0].calibration
     assert unsaid is not None
     assert (unsaid.scale, unsaid.stated) == (100.0, False)
+
+
+def test_bins_of_equal_width_by_their_definition() -> None:
+    """Guo et al. 2017, 2: a bin holds what is above its lower edge, up to its upper one; an edge stays where it is."""
+    rng = np.random.default_rng(6)
+    chances = np.concatenate([rng.random(200) ** 0.3, np.arange(16) / 15])
+    right = rng.random(216) < chances
+    expected = 0.0
+    for number in range(15):
+        inside = (chances * 15 > number + 1e-9) & (chances * 15 <= number + 1 + 1e-9)
+        inside |= (chances == 0) & (number == 0)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - chances[inside].mean())
+    found = calibration_error(chances, right, np.arange(216), 216, bins=15, width=True)
+    assert found.value == pytest.approx(expected)
+    bins = reliability(chances, right, np.arange(216), 216, bins=15, width=True)
+    assert sum(each.count for each in bins) == 216
+    assert [each.predicted for each in bins] == sorted(each.predicted for each in bins)
 
 
 # --- data sets that are known -----------------------------------------------------------------------------------------
