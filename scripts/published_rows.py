@@ -26,12 +26,13 @@ REPOSITORIES = {
     "perception_models": "facebookresearch/perception_models",
     "EVA": "baaivision/EVA",
     "Chinese-CLIP": "OFA-Sys/Chinese-CLIP",
+    "datacomp": "mlfoundations/datacomp",
 }
 DATA = Path(__file__).parents[1] / "data"
 KS = (1, 5, 10)
 _RETRIEVAL = ["benchmark", "language", "model", "pretrained"]
 _RETRIEVAL += [f"{side}_r{k}" for side in ("t2i", "i2t") for k in KS] + ["source"]
-_ZEROSHOT = ["benchmark", "model", "pretrained", "top1", "top5", "mean_per_class", "map", "source"]
+_ZEROSHOT = ["benchmark", "model", "pretrained", "pictures", "top1", "top5", "mean_per_class", "map", "source"]
 
 Row = dict[str, str]
 
@@ -92,9 +93,22 @@ def retrieval(benchmark: str, language: str, model: str, pretrained: str, source
     }
 
 
+_CALLED_HERE = {
+    "imagenet1k": "imagenet",
+    "imagenetv2": "imagenet-v2",
+    "imagenet_sketch": "imagenet-sketch",
+    "fgvc_aircraft": "fgvc-aircraft",
+    "flowers": "flowers102",
+    "renderedsst2": "rendered-sst2",
+    "voc2007": "voc2007-one-class",
+    "voc2007_multilabel": "voc2007",
+}
+"""What CLIP_benchmark calls a data set -> what `mmsearch eval zeroshot` does."""
+
+
 def zeroshot(benchmark: str, model: str, pretrained: str, source: Source, **figures: str) -> Row:
     return {
-        "benchmark": benchmark,
+        "benchmark": _CALLED_HERE.get(benchmark, benchmark),
         "model": model,
         "pretrained": pretrained,
         **figures,
@@ -150,8 +164,15 @@ def read_open_clip_retrieval(source: Source, clones: Path) -> Iterator[tuple[lis
             yield _RETRIEVAL, retrieval(benchmark, "en", row["name"], row["pretrained"], source, **recalls)
 
 
+def count_pictures(clones: Path) -> dict[str, str]:
+    """Name of a data set in DataComp's tables -> how many pictures it was measured on."""
+    text = show(clones, "datacomp", "tasklist.yml")
+    return dict(re.findall(r"^  name: (.*)\n  size: (\d+)$", text, re.M))
+
+
 def read_open_clip_results(source: Source, clones: Path) -> Iterator[tuple[list[str], Row]]:
     """Its classification figures stand in a file of their own too: they have to be the same."""
+    pictures = count_pictures(clones)
     others = csv.DictReader(io.StringIO(show(clones, source.clone, "docs/openclip_classification_results.csv")))
     again = {(row["name"], row["pretrained"]): row for row in others}
     for row in csv.DictReader(io.StringIO(show(clones, source.clone, source.file))):
@@ -159,7 +180,7 @@ def read_open_clip_results(source: Source, clones: Path) -> Iterator[tuple[list[
         for name, (benchmark, figure) in _DATACOMP.items():
             if same[name] != row[name]:
                 raise SystemExit(f"{row['name']}/{row['pretrained']}, {name}: {row[name]} and {same[name]}")
-            figures = {figure: share(row[name])}
+            figures = {figure: share(row[name]), "pictures": pictures[name]}
             yield _ZEROSHOT, zeroshot(benchmark, row["name"], row["pretrained"], source, **figures)
     if again:
         raise SystemExit(f"only among the classification results: {sorted(again)}")
@@ -230,6 +251,7 @@ def read_mobileclip(source: Source, clones: Path) -> Iterator[tuple[list[str], R
         capture_output=True,
         text=True,
     ).stdout.split()
+    pictures = count_pictures(clones)
     for file in listed:
         match = re.fullmatch(r"results/mobileclip(2?)_([a-z]\d*?)(14)?(_lt)?\.jsonl", file)
         if not match:
@@ -251,6 +273,7 @@ def read_mobileclip(source: Source, clones: Path) -> Iterator[tuple[list[str], R
             elif name in _DATACOMP:
                 named = {"top1": "acc1", "top5": "acc5", "mean_per_class": "mean_per_class_recall"}
                 shares = {ours: share(figures[theirs]) for ours, theirs in named.items()}
+                shares["pictures"] = pictures[name]
                 yield _ZEROSHOT, zeroshot(_DATACOMP[name][0], model, pretrained, source, **shares)
 
 
@@ -355,7 +378,7 @@ SOURCES = (
         read=read_open_clip_results,
         precision="fp32",
         places=4,
-        note=f"{_DATACOMP_SAYS}; class names and templates of CLIP_benchmark",
+        note=f"{_DATACOMP_SAYS}; class names and templates of CLIP_benchmark; pictures as counted in its tasklist.yml",
     ),
     Source(
         key="open_clip-multilingual",

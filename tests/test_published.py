@@ -1,6 +1,7 @@
 """Published figures: what the tables hold, whose figures an evaluation is set beside, and what it says of the two."""
 
 import csv
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -48,13 +49,15 @@ def test_figures_are_those_of_their_sources() -> None:
     (perception,) = find_published("coco", "PE-Core-B-16/meta")
     assert (perception.text_to_image, perception.image_to_text) == ({1: 0.509}, {})
     assert find_published("flickr30k", "PE-Core-B-16/meta") == ()
-    accuracies = find_published_accuracy("imagenet1k", "MobileCLIP-S0/datacompdr")
+    accuracies = find_published_accuracy("imagenet", "MobileCLIP-S0/datacompdr")
     assert [row.figures for row in accuracies] == [{"top1": 0.67786, "top5": 0.91156, "mean_per_class": 0.6778}]
-    by_source = {row.source.repository: row.figures for row in find_published_accuracy("imagenet1k", "ViT-L-14/openai")}
+    by_source = {row.source.repository: row.figures for row in find_published_accuracy("imagenet", "ViT-L-14/openai")}
     assert by_source["mlfoundations/open_clip"]["top1"] == 0.7554
     assert by_source["LAION-AI/CLIP_benchmark"] == {"top1": 0.7549, "top5": 0.946, "mean_per_class": 0.7545}
     (pets,) = find_published_accuracy("pets", "ViT-H-14-378-quickgelu/dfn5b")
-    assert pets.figures == {"mean_per_class": 0.9696}
+    assert (pets.figures, pets.pictures) == ({"mean_per_class": 0.9696}, 3669)
+    voc = find_published_accuracy("voc2007", "ViT-B-32/openai")
+    assert [list(row.figures) for row in voc] == [["map"]]
 
 
 def test_tables_are_whole_and_every_row_has_its_source() -> None:
@@ -68,7 +71,7 @@ def test_tables_are_whole_and_every_row_has_its_source() -> None:
         table = rows(name)
         assert max(Counter(tuple(row[part] for part in key) for row in table).values()) == 1
         used |= {row["source"] for row in table}
-        figures = [column for column in table[0] if column not in key]
+        figures = [column for column in table[0] if column not in (*key, "pictures")]
         for row in table:
             shares = [float(row[column]) for column in figures if row[column]]
             assert shares, row
@@ -221,3 +224,37 @@ def test_figures_without_a_width_have_wilsons_interval_in_every_report(tmp_path:
     assert text.count("100.00 [83.89, 100.00]") >= 6 + 1 + 2 * 3
     assert "mean recall (R@1, R@5, R@10)" in text
     assert f",{expected!r}," in figures_csv(report)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """Ten folders of two drawings each, called as MNIST's classes are."""
+    for number in range(10):
+        for place in range(2):
+            colour = list(COLOURS)[number % len(COLOURS)]
+            write_picture(tmp_path / "digits" / str(number) / f"{place}.png", colour, seed=10 * number + place)
+    return tmp_path / "digits"
+
+
+def test_classification_is_set_beside_what_was_published(digits: Path, tmp_path: Path, mmsearch: Command) -> None:
+    """As the model is called, or as it is said to be; with what was done otherwise; in every report."""
+    asked = "eval", "zeroshot", "mnist", "--images", digits
+    done = mmsearch(*asked, "--model", "ViT-B-32/openai", "--compare", "--report", tmp_path / "out.json")
+    assert done.code == 0, done.err
+    assert "published      top1             48.39, here" in done.out
+    assert "ViT-B-32/openai: mlfoundations/open_clip docs/openclip_results.csv @89fb801" in done.out
+    assert "differs in: 10,000 pictures, here 20\n" in done.out
+    assert "differs in: autocast, here fp32\n" in done.out
+    published = json.loads((tmp_path / "out.json").read_text())["systems"][0]["published"]
+    assert {each["figure"] for each in published} == {"top1", "top5", "mean_per_class"}
+
+    mine = mmsearch(*asked, "--model", "RN50/mine", "--compare-as", "MobileCLIP-S0/datacompdr", "--template", "a {}")
+    assert "MobileCLIP-S0/datacompdr: apple/ml-mobileclip" in mine.out
+    assert (
+        "precision not stated, here fp32; 10,000 pictures, here 20; the data set's 1 templates, here 1 oth" in mine.out
+    )
+    nothing = mmsearch(*asked, "--model", "RN50/mine", "--compare", "--report", tmp_path / "out.md")
+    assert "nothing that the project knows of for RN50/mine on mnist" in nothing.out
+    assert "Beside published" not in (tmp_path / "out.md").read_text()
+    few = mmsearch(*asked, "--model", "RN50/mine", "--compare-as", "a/b", "--compare-as", "c/d")
+    assert (few.code, "names 2 models for 1" in few.err) == (1, True)

@@ -78,13 +78,15 @@ class PublishedAccuracy:
     """What one source says of a model on a benchmark of zero-shot classification.
 
     Attributes:
-        benchmark: As CLIP_benchmark calls it, without "vtab/": imagenet1k, imagenetv2, cifar10, …
+        benchmark: As `mmsearch eval zeroshot` calls it, or as CLIP_benchmark does, without "vtab/".
         spec: ARCH/TAG, as `--model` takes it.
+        pictures: On how many pictures it was measured; None where that is not known.
         figures: "top1", "top5", "mean_per_class" and "map" -> a share, of those that were published.
     """
 
     benchmark: str
     spec: str
+    pictures: int | None
     figures: dict[str, float]
     source: PublishedSource
 
@@ -133,7 +135,8 @@ def _accuracies() -> dict[tuple[str, str], tuple[PublishedAccuracy, ...]]:
     for row in _read("published_zeroshot.csv"):
         figures = {name: float(row[name]) for name in _ACCURACIES if row[name]}
         key = (row["benchmark"], _spec(row))
-        rows.setdefault(key, []).append(PublishedAccuracy(*key, figures, _sources()[row["source"]]))
+        pictures = int(row["pictures"]) if row["pictures"] else None
+        rows.setdefault(key, []).append(PublishedAccuracy(*key, pictures, figures, _sources()[row["source"]]))
     return {key: tuple(found) for key, found in rows.items()}
 
 

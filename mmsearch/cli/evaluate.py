@@ -13,6 +13,8 @@ from mmsearch.cli.evaluate_options import (
     AllowMissing,
     Annotations,
     CaptionsPerImage,
+    Compare,
+    CompareAs,
     Factory,
     Fresh,
     GallerySizes,
@@ -69,17 +71,8 @@ def benchmark(
             "--product-preprocessing", help="Measure once more with images prepared as embed does, and compare."
         ),
     ] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Set the figures beside the published ones of the model.")
-    ] = False,
-    compare_as: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Set them beside those of this published model, as ARCH/TAG: for weights under another name. With "
-            "several --model once for each.",
-        ),
-    ] = None,
+    compare: Compare = False,
+    compare_as: CompareAs = None,
     allow_missing: AllowMissing = False,
     rerank: Annotated[
         str | None,

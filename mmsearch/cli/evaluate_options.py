@@ -11,8 +11,11 @@ __all__ = [
     "AllowMissing",
     "Annotations",
     "CaptionsPerImage",
+    "Compare",
+    "CompareAs",
     "Factory",
     "Fresh",
+    "GallerySizes",
     "ImageFolder",
     "Ks",
     "Models",
@@ -41,6 +44,15 @@ Reports = Annotated[
         help="Write everything to a .json, .md or .html file, the table to .csv or .tex (LaTeX), every query with its "
         "hits to .jsonl or .parquet (to .wide.jsonl or .wide.parquet with the models side by side); or all of it to a "
         "folder, with the plots, TREC's runs and qrels, and where two models disagree. Repeatable.",
+    ),
+]
+Compare = Annotated[bool, typer.Option("--compare", help="Set the figures beside the published ones of the model.")]
+CompareAs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Set them beside those of this published model, as ARCH/TAG: for weights under another name. With "
+        "several --model once for each.",
     ),
 ]
 GallerySizes = Annotated[

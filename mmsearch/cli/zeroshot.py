@@ -1,11 +1,12 @@
 """`mmsearch eval zeroshot` and `eval linear`: classification by names, and beside what learns from pictures."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.evaluate_options import AllowMissing, Fresh, Models
+from mmsearch.cli.evaluate_options import AllowMissing, Compare, CompareAs, Fresh, Models
 from mmsearch.cli.figures import print_differences
 from mmsearch.cli.options import Device, Precision, location, path, say
 from mmsearch.cli.progress import RESUMABLE, display
@@ -77,6 +78,8 @@ def zeroshot(
         ),
     ] = None,
     model: Models = None,
+    compare: Compare = False,
+    compare_as: CompareAs = None,
     allow_missing: AllowMissing = False,
     fresh: Fresh = False,
     device: Device = "auto",
@@ -93,7 +96,7 @@ def zeroshot(
     ] = None,
 ) -> None:
     """Classify pictures by the names of their classes: top-1, top-5, mean per class, mAP, calibration, confusions."""
-    from mmsearch.evaluation import evaluate_zeroshot
+    from mmsearch.evaluation import evaluate_zeroshot, with_published_accuracies
     from mmsearch.reports import ZEROSHOT_KINDS, require_target, write_zeroshot
 
     options = _options(
@@ -112,7 +115,9 @@ def zeroshot(
             progress=shown.progress,
             announce=shown.announce,
         )
-    _print_zeroshot(measured)
+    if compare or compare_as:
+        measured = with_published_accuracies(measured, compare_as or ())
+    _print_zeroshot(measured, compare=compare or bool(compare_as))
     for target in report or []:
         _say_written(target, write_zeroshot(measured, target))
 
@@ -233,7 +238,7 @@ _MOST = 10
 """Classes and confusions that are printed; reports have them all."""
 
 
-def _print_zeroshot(report: "ZeroShotReport") -> None:
+def _print_zeroshot(report: "ZeroShotReport", *, compare: bool) -> None:
     """Figures, calibration, the worst classes, and what is taken for what; of several models compared."""
     left_out = f"; {len(report.unreadable):,} UNREADABLE IMAGES LEFT OUT" if report.unreadable else ""
     print(f"zero-shot: {report.images:,} images, {len(report.classes):,} classes{left_out}")
@@ -241,6 +246,8 @@ def _print_zeroshot(report: "ZeroShotReport") -> None:
     print(f"{report.title}; read as {report.layout}; {templates}")
     for system in report.systems:
         _print_system(system, report)
+        if compare:
+            _print_published(system, report)
     for comparison in report.comparisons:
         print(f"\n{comparison.second} against {comparison.first}")
         print_differences(comparison.differences)
@@ -265,6 +272,21 @@ def _print_system(system: "ZeroShotSystem", report: "ZeroShotReport") -> None:
     _print_classes(system, report)
     if system.truncated:
         say(f"warning: {system.truncated:,} texts are longer than the model reads; their ends were cut")
+
+
+def _print_published(system: "ZeroShotSystem", report: "ZeroShotReport") -> None:
+    print()
+    if not system.published:
+        print(f"published      nothing that the project knows of for {system.name} on {report.benchmark}")
+    for (model, source, differing), figures in groupby(
+        system.published, key=lambda each: (each.model, each.source, each.differing)
+    ):
+        for each in figures:
+            where = "inside" if each.inside else "OUTSIDE"
+            published, here = 100 * each.published, 100 * each.ours.value
+            print(f"published      {each.figure:15}{published:7.2f}, here {here:.2f}: {where} the interval")
+        print(f"{'':15}{model}: {source}")
+        print(f"{'':15}differs in: {'; '.join(differing) or 'nothing known'}")
 
 
 def _print_classes(system: "ZeroShotSystem", report: "ZeroShotReport") -> None:

@@ -46,6 +46,7 @@ from mmsearch.evaluation.gallery_sizes import with_gallery_sizes
 from mmsearch.evaluation.given_vectors import evaluate_vectors
 from mmsearch.evaluation.linear import evaluate_linear
 from mmsearch.evaluation.linear_records import Baseline, LinearOptions, LinearReport, LinearSystem, linear_document
+from mmsearch.evaluation.published import with_published_accuracies
 from mmsearch.evaluation.recall_budget import evaluate_budget
 from mmsearch.evaluation.records import (
     DEFINITION,
@@ -73,6 +74,7 @@ from mmsearch.evaluation.zeroshot import evaluate_zeroshot
 from mmsearch.evaluation.zeroshot_records import (
     ClassResult,
     Confusion,
+    PublishedShare,
     ZeroShotCalibration,
     ZeroShotClass,
     ZeroShotComparison,
@@ -111,6 +113,7 @@ __all__ = [
     "PublishedFigure",
     "Reranked",
     "RerankedDirection",
+    "PublishedShare",
     "RecallChange",
     "TableReport",
     "SizeCurve",
@@ -141,5 +144,6 @@ __all__ = [
     "templates_in",
     "to_json",
     "with_gallery_sizes",
+    "with_published_accuracies",
     "zeroshot_document",
 ]

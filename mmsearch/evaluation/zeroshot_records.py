@@ -13,6 +13,7 @@ from mmsearch.metrics import Difference, Estimate, Ids, ReliabilityBin
 __all__ = [
     "ClassResult",
     "Confusion",
+    "PublishedShare",
     "ZeroShotCalibration",
     "ZeroShotClass",
     "ZeroShotComparison",
@@ -153,6 +154,27 @@ class ZeroShotEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedShare:
+    """A published figure of classification beside ours.
+
+    Attributes:
+        figure: Its name among the figures of the system.
+        inside: Whether it lies in our interval, but for the places that it was rounded to.
+        model: The spec that it was published under.
+        source: Repository, file and commit.
+        differing: What the source did otherwise, or does not say, in words.
+    """
+
+    figure: str
+    published: float
+    ours: Estimate
+    inside: bool
+    model: str
+    source: str
+    differing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ZeroShotSystem:
     """What an encoder scores without having been trained on these classes.
 
@@ -161,6 +183,7 @@ class ZeroShotSystem:
         confusions: Wrong answers, the most frequent first; none where pictures have several classes.
         truncated: The number of filled templates longer than the model reads.
         calibration: None where pictures have several classes: then chances over classes say nothing.
+        published: Published figures beside ours, where `with_published_accuracies` found some.
     """
 
     name: str
@@ -173,6 +196,7 @@ class ZeroShotSystem:
     calibration: ZeroShotCalibration | None
     truncated: int
     evidence: ZeroShotEvidence
+    published: tuple[PublishedShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ def _write_kind(report: ZeroShotReport, file: Path) -> Path:
 def zeroshot_tables(report: ZeroShotReport) -> dict[str, Table]:
     """Heading -> table: the figures of all systems, how they differ, calibration, confusions and classes."""
     tables = {"Figures": _figure_rows(report)}
+    if any(system.published for system in report.systems):
+        tables["Beside published figures"] = _published_rows(report)
     if report.comparisons:
         tables["Compared on the same pictures"] = _comparison_rows(report)
     if not report.multilabel:
@@ -97,6 +99,25 @@ def _of(system: ZeroShotSystem, report: ZeroShotReport) -> str:
 def _figure_rows(report: ZeroShotReport) -> Table:
     rows = [[system.name, *map(_share, system.figures.values())] for system in report.systems]
     return ["model", *report.figures], rows
+
+
+def _published_rows(report: ZeroShotReport) -> Table:
+    header = ["model", "figure", "here", "published", "inside the interval", "published as", "differs in", "source"]
+    rows = [
+        [
+            system.name,
+            each.figure,
+            _share(each.ours),
+            f"{100 * each.published:.2f}",
+            "yes" if each.inside else "NO",
+            each.model,
+            "; ".join(each.differing) or "nothing known",
+            each.source,
+        ]
+        for system in report.systems
+        for each in system.published
+    ]
+    return header, rows
 
 
 def _comparison_rows(report: ZeroShotReport) -> Table:
