@@ -24,9 +24,9 @@ from .evaluation import BudgetOptions as BudgetOptions
 from .evaluation import BudgetReport as BudgetReport
 from .evaluation import EvaluateOptions as EvaluateOptions
 from .evaluation import EvaluationReport as EvaluationReport
+from .evaluation import FigureReport as FigureReport
 from .evaluation import LinearOptions as LinearOptions
 from .evaluation import LinearReport as LinearReport
-from .evaluation import TableReport as TableReport
 from .evaluation import ZeroShotOptions as ZeroShotOptions
 from .evaluation import ZeroShotReport as ZeroShotReport
 from .evaluation import evaluate as evaluate
@@ -77,10 +77,10 @@ from .reports import bias_report as bias_report
 from .reports import draw_curve as draw_curve
 from .reports import shift_report as shift_report
 from .reports import write_budget as write_budget
+from .reports import write_figures as write_figures
 from .reports import write_linear as write_linear
 from .reports import write_probe as write_probe
 from .reports import write_report as write_report
-from .reports import write_table as write_table
 from .reports import write_tabled as write_tabled
 from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer

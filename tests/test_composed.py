@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmsearch.benchmarks import load_composed
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation import EvaluateOptions, FigureRow, TableReport, evaluate_composed
+from mmsearch.evaluation import EvaluateOptions, FigureReport, FigureRow, evaluate_composed
 from tests.conftest import Command
 from tests.fakes import FakeEncoder, provide, write_picture
 
@@ -64,7 +64,7 @@ def fashioniq(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "images", tmp_path / "fiq"
 
 
-def row_of(report: TableReport, name: str) -> FigureRow:
+def row_of(report: FigureReport, name: str) -> FigureRow:
     return next(row for row in report.tables[0].rows if row.name == name)
 
 

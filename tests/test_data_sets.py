@@ -14,13 +14,13 @@ from mmsearch.benchmarks import DATA_SETS, Benchmark, languages_of, load_benchma
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation import (
     EvaluateOptions,
+    FigureReport,
     FigureRow,
-    TableReport,
     evaluate_folds,
     evaluate_languages,
     evaluate_lengths,
 )
-from mmsearch.reports import TABLE_KINDS, write_table
+from mmsearch.reports import FIGURE_KINDS, write_figures
 from tests.conftest import Command
 from tests.fakes import CONTEXT, FakeEncoder, provide, write_picture
 
@@ -208,7 +208,7 @@ def recalls(images: Path, captions: list[tuple[str, str]], k: int) -> tuple[floa
     return float(found_images), float(np.mean([image in owner[backward[image]] for image in range(len(names))]))
 
 
-def row_of(report: TableReport, name: str) -> FigureRow:
+def row_of(report: FigureReport, name: str) -> FigureRow:
     return next(row for row in report.tables[0].rows if row.name == name)
 
 
@@ -261,7 +261,7 @@ def test_languages_of_any_benchmark_are_files_by_language(
     table = [line.split() for line in done.out.splitlines() if line.startswith(("language", "en", "de", "mean"))]
     assert [line[0] for line in table] == ["language", "en", "de", "mean"]
     assert table[1][1:7] == ["100.00"] * 6
-    assert {file.suffix for file in tmp_path.glob("figures.*")} == set(TABLE_KINDS)
+    assert {file.suffix for file in tmp_path.glob("figures.*")} == set(FIGURE_KINDS)
     document = json.loads((tmp_path / "figures.json").read_text())
     assert document["tables"][0]["rows"][0]["figures"]["text_to_image"]["R@1"] == 1.0
     assert document["rows_are"] == "language"
@@ -330,9 +330,9 @@ def test_tables_as_files_agree(tmp_path: Path, pictures: Callable[..., Path]) ->
     images = pictures("a.png", "b.png")
     file = write(tmp_path / "captions.csv", "image,caption", "a.png,red", "b.png,what is this")
     report = evaluate_folds("custom", images=images, annotations=file, folds=2, encoder=FakeEncoder())
-    (markdown,) = write_table(report, tmp_path / "t.md")
-    (latex,) = write_table(report, tmp_path / "t.tex")
-    (sheet,) = write_table(report, tmp_path / "t.csv")
+    (markdown,) = write_figures(report, tmp_path / "t.md")
+    (latex,) = write_figures(report, tmp_path / "t.tex")
+    (sheet,) = write_figures(report, tmp_path / "t.csv")
     header = next(line for line in markdown.read_text().splitlines() if line.startswith("| fold"))
     assert header.count("|") - 1 == len(report.columns) + 3
     assert latex.read_text().count(r"\\") == 1 + len(report.tables[0].rows)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmsearch.benchmarks import load_instances
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation import FigureRow, TableReport, evaluate_instances
+from mmsearch.evaluation import FigureReport, FigureRow, evaluate_instances
 from mmsearch.metrics import precisions_without_junk, ranks_without_junk, trapezoid_average_precision
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, provide, write_picture
@@ -47,7 +47,7 @@ def oxford(tmp_path: Path) -> tuple[Path, Path]:
     return folder, file
 
 
-def row_of(report: TableReport, name: str) -> FigureRow:
+def row_of(report: FigureReport, name: str) -> FigureRow:
     return next(row for row in report.tables[0].rows if row.name == name)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmsearch.benchmarks import find_positives, image_number
 from mmsearch.errors import BenchmarkError
-from mmsearch.evaluation import EvaluateOptions, FigureRow, TableReport, evaluate_positives
+from mmsearch.evaluation import EvaluateOptions, FigureReport, FigureRow, evaluate_positives
 from mmsearch.locations import located
 from mmsearch.metrics import Relevance, average_precision_at_r, r_precisions
 from tests.conftest import Command
@@ -53,7 +53,7 @@ def write_set(folder: Path, name: str, pairs: dict[int, list[int]]) -> Path:
     return folder
 
 
-def run(coco: tuple[Path, Path], positives: Path) -> TableReport:
+def run(coco: tuple[Path, Path], positives: Path) -> FigureReport:
     images, annotations = coco
     return evaluate_positives(
         images=images,
@@ -64,7 +64,7 @@ def run(coco: tuple[Path, Path], positives: Path) -> TableReport:
     )
 
 
-def row_of(report: TableReport, name: str) -> FigureRow:
+def row_of(report: FigureReport, name: str) -> FigureRow:
     return next(row for row in report.tables[0].rows if row.name == name)
 
 

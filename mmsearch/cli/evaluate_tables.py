@@ -21,7 +21,7 @@ from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision,
 from mmsearch.cli.progress import RESUMABLE, display
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation import EvaluateOptions, TableReport
+    from mmsearch.evaluation import EvaluateOptions, FigureReport
 
 __all__ = ["composed", "folds", "instances", "languages", "lengths", "positives"]
 
@@ -31,7 +31,8 @@ TableReports = Annotated[
         "--report",
         metavar="PLACE",
         parser=path,
-        help="Write the table to a .json, .md, .csv or .tex (LaTeX) file, or all of that to a folder. Repeatable.",
+        help="Write the table to a .json, .md, .html, .csv or .tex (LaTeX) file, or all of that to a folder. "
+        "Repeatable.",
     ),
 ]
 
@@ -337,15 +338,15 @@ def _by_language(annotations: Sequence[str]) -> str | dict[str, str]:
 
 
 def _require(report: Sequence[Path] | None) -> None:
-    from mmsearch.reports import TABLE_KINDS, require_target
+    from mmsearch.reports import FIGURE_KINDS, require_target
 
     for target in report or ():
-        require_target(target, TABLE_KINDS)
+        require_target(target, FIGURE_KINDS)
 
 
-def _finish(measured: "TableReport", targets: Sequence[Path] | None) -> None:
+def _finish(measured: "FigureReport", targets: Sequence[Path] | None) -> None:
     """Print the tables, and write the reports."""
-    from mmsearch.reports import figure_cells, write_table
+    from mmsearch.reports import figure_cells, write_figures
 
     print(measured.title)
     print(f"annotations read as {measured.source}")
@@ -357,7 +358,7 @@ def _finish(measured: "TableReport", targets: Sequence[Path] | None) -> None:
     for problem in measured.problems:
         say(f"note: {problem}")
     for target in targets or ():
-        files = write_table(measured, target)
+        files = write_figures(measured, target)
         say(f"report written to {target}" + (f" ({len(files)} files)" if len(files) > 1 else ""))
 
 

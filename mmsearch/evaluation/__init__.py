@@ -40,7 +40,7 @@ from mmsearch.evaluation.classification_task import templates_in
 from mmsearch.evaluation.composed_queries import evaluate_composed
 from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.extended_positives import evaluate_positives
-from mmsearch.evaluation.figure_tables import FigureName, FigureRow, FigureTable, TableReport, table_to_json
+from mmsearch.evaluation.figure_tables import FigureName, FigureReport, FigureRow, FigureTable, figures_to_json
 from mmsearch.evaluation.galleries import evaluate_galleries
 from mmsearch.evaluation.gallery_sizes import with_gallery_sizes
 from mmsearch.evaluation.given_vectors import evaluate_vectors
@@ -118,6 +118,7 @@ __all__ = [
     "TableReport",
     "SizeCurve",
     "SizePoint",
+    "FigureReport",
     "SystemResult",
     "ViaIndex",
     "ZeroShotCalibration",
@@ -139,7 +140,7 @@ __all__ = [
     "evaluate_positives",
     "evaluate_vectors",
     "evaluate_zeroshot",
-    "table_to_json",
+    "figures_to_json",
     "linear_document",
     "templates_in",
     "to_json",

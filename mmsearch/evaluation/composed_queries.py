@@ -12,7 +12,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.benchmark_encoding import encode_images, encode_plain_texts
 from mmsearch.evaluation.encoded_pairs import tables_of
-from mmsearch.evaluation.figure_tables import FigureName, FigureRow, TableReport, mean_row, table_row
+from mmsearch.evaluation.figure_tables import FigureName, FigureReport, FigureRow, mean_row, table_row
 from mmsearch.evaluation.records import EvaluateOptions
 from mmsearch.exact import scores_of_record
 from mmsearch.locations import located
@@ -47,7 +47,7 @@ def evaluate_composed(
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> TableReport:
+) -> FigureReport:
     """Measure composed queries: a picture and words, words alone, the picture alone.
 
     benchmark: "cirr" or "fashioniq". annotations: the folder with their files. weight: of the words; that of the
@@ -86,13 +86,16 @@ def evaluate_composed(
             if len(by_group) > 1:
                 yield mean_row(f"mean, {name}", by_group)
 
+    together = "picture and words"
+    row = f"mean, {together}" if len(loaded.groups) > 1 else together
+    headline: tuple[str, FigureName] = (row, ("", f"R@{known.ks[0]}"))
     queries = sum(len(group.queries) for group in loaded.groups)
     title = f"{benchmark}, split {split}: {len(loaded.images):,} images, {queries:,} queries"
     if weight != 1:
         title += f"; words weigh {weight:g}"
     protocol = _PROTOCOL + (_WITHOUT_REFERENCE if known.leaves_out_reference else "")
     return tables_of(
-        *(benchmark, _with_missing(title, loaded), "asked with", "the files of its authors"),
+        *(benchmark, _with_missing(title, loaded), "asked with", headline, "the files of its authors"),
         protocol + (_SUBSET if known.subset_ks else ""),
         *(encoder, options, rows, announce),
         problems=loaded.problems,

@@ -11,7 +11,7 @@ from mmsearch.benchmarks import Benchmark, data_set, load_benchmark
 from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.benchmark_encoding import encode_images, encode_plain_texts, open_encoder
-from mmsearch.evaluation.figure_tables import FigureRow, FigureTable, TableReport
+from mmsearch.evaluation.figure_tables import FigureName, FigureReport, FigureRow, FigureTable
 from mmsearch.evaluation.measuring import describe_hardware, find_versions
 from mmsearch.evaluation.records import EvaluateOptions
 from mmsearch.locations import Location, located
@@ -110,6 +110,7 @@ def tables_of(
     benchmark: str,
     title: str,
     rows_are: str,
+    headline: tuple[str, FigureName],
     source: str,
     protocol: str,
     encoder: str | Encoder | Sequence[str | Encoder] | None,
@@ -118,7 +119,7 @@ def tables_of(
     announce: Callable[[str], None],
     *,
     problems: Sequence[str],
-) -> TableReport:
+) -> FigureReport:
     """The report of several encoders. rows: makes the rows of one."""
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
     tables: list[FigureTable] = []
@@ -127,10 +128,11 @@ def tables_of(
         if any(table.encoder.fingerprint == opened.identity.fingerprint for table in tables):
             raise BenchmarkError(f"{opened.identity.spec} is the same encoder as one named before")
         tables.append(FigureTable(opened.identity, opened.device, opened.precision, tuple(rows(opened))))
-    return TableReport(
+    return FigureReport(
         benchmark=benchmark,
         title=title,
         rows_are=rows_are,
+        headline=headline,
         source=source,
         protocol=protocol,
         tables=tuple(tables),

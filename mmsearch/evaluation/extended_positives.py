@@ -11,7 +11,7 @@ from mmsearch.benchmarks import Positives, find_positives, image_number
 from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.encoded_pairs import EncodedPairs, encode_pairs, load_single, tables_of, title_of
-from mmsearch.evaluation.figure_tables import FigureName, FigureRow, TableReport, table_row
+from mmsearch.evaluation.figure_tables import FigureName, FigureReport, FigureRow, table_row
 from mmsearch.evaluation.records import EvaluateOptions
 from mmsearch.locations import located
 from mmsearch.metrics import (
@@ -66,7 +66,7 @@ def evaluate_positives(
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> TableReport:
+) -> FigureReport:
     """Measure retrieval by extended positives, and by the benchmark's own pairs beside them.
 
     benchmark, images, annotations: as of `evaluate`; the annotations must hold the ids of captions (COCO's own file, or
@@ -92,7 +92,14 @@ def evaluate_positives(
                 yield _row(name, pairs, asked, options.ks)
 
     report = tables_of(
-        *(benchmark, title_of(loaded), "positives", loaded.source, _PROTOCOL),
+        *(
+            benchmark,
+            title_of(loaded),
+            "positives",
+            (sets[-1].name, ("text_to_image", "mAP@R")),
+            loaded.source,
+            _PROTOCOL,
+        ),
         *(encoder, options, rows, announce),
         problems=(),
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmsearch.identity import EncoderIdentity
 from mmsearch.metrics import Interval, wilson_interval
 
-__all__ = ["FigureName", "FigureRow", "FigureTable", "TableReport", "mean_row", "table_row", "table_to_json"]
+__all__ = ["FigureName", "FigureRow", "FigureTable", "FigureReport", "mean_row", "table_row", "figures_to_json"]
 
 FigureName: TypeAlias = tuple[str, str]
 """What is measured, mostly a direction, and the figure: ("text_to_image", "R@1")."""
@@ -45,11 +45,12 @@ class FigureTable:
 
 
 @dataclass(frozen=True, slots=True)
-class TableReport:
+class FigureReport:
     """Tables of several encoders with the same rows and columns.
 
     Attributes:
         rows_are: What a row is: "language", "words", "fold", …
+        headline: The name of the row and the figure that count most.
         source: The kind of annotation files, in words.
         protocol: What the figures are.
         problems: What was wrong with the annotations.
@@ -58,6 +59,7 @@ class TableReport:
     benchmark: str
     title: str
     rows_are: str
+    headline: tuple[str, FigureName]
     source: str
     protocol: str
     tables: tuple[FigureTable, ...]
@@ -104,12 +106,13 @@ def mean_row(name: str, rows: Sequence[FigureRow]) -> FigureRow:
     return FigureRow(name, {}, means, around, drawn)
 
 
-def table_to_json(report: TableReport) -> dict[str, Any]:
+def figures_to_json(report: FigureReport) -> dict[str, Any]:
     """The report as a document: figures as {"text_to_image": {"R@1": 0.5}}, intervals likewise."""
     return {
         "benchmark": report.benchmark,
         "title": report.title,
         "rows_are": report.rows_are,
+        "headline": {"row": report.headline[0], "figure": " ".join(report.headline[1]).strip()},
         "source": report.source,
         "protocol": report.protocol,
         "tables": [

@@ -12,7 +12,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import BenchmarkError, ImageError
 from mmsearch.evaluation.benchmark_encoding import encode_images
 from mmsearch.evaluation.encoded_pairs import tables_of
-from mmsearch.evaluation.figure_tables import FigureName, FigureRow, TableReport, table_row
+from mmsearch.evaluation.figure_tables import FigureName, FigureReport, FigureRow, table_row
 from mmsearch.evaluation.records import EvaluateOptions
 from mmsearch.exact import scores_of_record
 from mmsearch.images import decode_for_benchmark
@@ -68,7 +68,7 @@ def evaluate_instances(
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> TableReport:
+) -> FigureReport:
     """Measure image to image: mAP and mP@k in three grades of difficulty.
 
     benchmark: "roxford5k" or "rparis6k". annotations: its ground truth, gnd_roxford5k.pkl. Of the options count device,
@@ -95,7 +95,14 @@ def evaluate_instances(
             yield _row(name, setup, loaded, rankings)
 
     return tables_of(
-        *(benchmark, _title(loaded), "difficulty", "the ground truth of its authors", _PROTOCOL),
+        *(
+            benchmark,
+            _title(loaded),
+            "difficulty",
+            ("medium", ("", "mAP")),
+            "the ground truth of its authors",
+            _PROTOCOL,
+        ),
         *(encoder, options, rows, announce),
         problems=(),
     )

@@ -13,8 +13,8 @@ from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.encoded_pairs import EncodedPairs, encode_pairs, load_options, load_single, tables_of, title_of
 from mmsearch.evaluation.figure_tables import (
     FigureName,
+    FigureReport,
     FigureRow,
-    TableReport,
     mean_row,
     table_row,
 )
@@ -43,6 +43,7 @@ _BY_LENGTH = _BOTH + (
 _BY_FOLD = _BOTH + (
     "Each fold is searched by itself, so that R@k is higher than over all images; the mean is what papers call COCO 1K."
 )
+_MEAN_RECALL: FigureName = ("", "mean recall")
 LENGTHS = (20, 40, 60, 100, 150)
 """A row of `evaluate_lengths` goes to so many words, the last beyond."""
 
@@ -57,7 +58,7 @@ def evaluate_languages(
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> TableReport:
+) -> FigureReport:
     """Measure retrieval language by language, and the mean of the languages.
 
     benchmark: of `mmsearch.benchmarks.DATA_SETS`. annotations: the files of one that has captions in several languages,
@@ -76,9 +77,10 @@ def evaluate_languages(
             yield mean_row("mean", measured)
 
     first = next(iter(loaded.values()))
+    headline = "mean" if len(loaded) > 1 else next(iter(loaded))
     count = f"{len(loaded):,} language{'' if len(loaded) == 1 else 's'}"
     return tables_of(
-        *(benchmark, f"{benchmark}: {count}", "language", first.source, _BY_LANGUAGE),
+        *(benchmark, f"{benchmark}: {count}", "language", (headline, _MEAN_RECALL), first.source, _BY_LANGUAGE),
         *(encoder, options, rows, announce),
         problems=_named_problems(loaded),
     )
@@ -94,7 +96,7 @@ def evaluate_lengths(
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> TableReport:
+) -> FigureReport:
     """Measure retrieval by the length of captions, and how many of them are cut.
 
     benchmark, images, annotations: as of `evaluate`. lengths: a row goes to so many words, the last beyond. Raises
@@ -121,7 +123,7 @@ def evaluate_lengths(
                 yield _row_of_some(name, pairs, ranks, options.ks, captions, asking)
 
     return tables_of(
-        *(benchmark, title_of(loaded), "words", loaded.source, _BY_LENGTH),
+        *(benchmark, title_of(loaded), "words", ("all", _MEAN_RECALL), loaded.source, _BY_LENGTH),
         *(encoder, options, rows, announce),
         problems=[str(problem) for problem in loaded.problems],
     )
@@ -137,7 +139,7 @@ def evaluate_folds(
     options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
-) -> TableReport:
+) -> FigureReport:
     """Measure retrieval in folds of consecutive images, each searched by itself, and the mean of the folds.
 
     Five of COCO's 5,000 test images, in the order of the Karpathy split, make what papers call COCO 1K. Other
@@ -159,7 +161,7 @@ def evaluate_folds(
         yield _row_of("all images", pairs, options.ks)
 
     return tables_of(
-        *(benchmark, f"{title_of(loaded)}; {folds} folds", "fold", loaded.source, _BY_FOLD),
+        *(benchmark, f"{title_of(loaded)}; {folds} folds", "fold", ("mean", _MEAN_RECALL), loaded.source, _BY_FOLD),
         *(encoder, options, rows, announce),
         problems=[str(problem) for problem in loaded.problems],
     )
@@ -249,11 +251,10 @@ def _row_of_some(
 
 
 def _with_mean_recall(row: FigureRow, values: Mapping[FigureName, NDArray[np.float64]], draws: int) -> FigureRow:
-    mean_recall: FigureName = ("", "mean recall")
     parts = [part for part in values if part[1] in {f"R@{k}" for k in MEAN_RECALL_KS}]
     share = np.array([np.mean([np.mean(values[part]) for part in parts])])
-    drawn = {**row.resampled, mean_recall: np.mean([row.resampled[part] for part in parts], axis=0)}
-    whole = table_row(row.name, {}, {mean_recall: share}, drawn, draws)
+    drawn = {**row.resampled, _MEAN_RECALL: np.mean([row.resampled[part] for part in parts], axis=0)}
+    whole = table_row(row.name, {}, {_MEAN_RECALL: share}, drawn, draws)
     return replace(
         row,
         figures={**row.figures, **whole.figures},

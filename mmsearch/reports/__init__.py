@@ -12,7 +12,7 @@ tabled_report  tables with words around them and pictures below: JSON, Markdown,
 probe_report   what a probe says of models, as such a report
 bias_report    whether answers are skewed, likewise
 shift_report   how far a gallery lies from a reference, likewise
-figure_table_files  tables with a row a language, a fold and the like: JSON, Markdown, CSV, LaTeX
+figure_table_report  tables with a row a language, a fold and the like, as such a report and in LaTeX
 spreadsheets   figures as CSV and as a LaTeX table
 study_files    everything of a study, into its folder
 study_tables   the tables of a study: text, Markdown, CSV, LaTeX
@@ -32,7 +32,7 @@ linear_report    classification beside what learns from pictures, in all forms b
 from mmsearch.reports.bias_report import bias_report
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
 from mmsearch.reports.disagreements import disagreements
-from mmsearch.reports.figure_table_files import TABLE_KINDS, figure_cells, write_table
+from mmsearch.reports.figure_table_report import FIGURE_KINDS, figure_cells, figure_report, write_figures
 from mmsearch.reports.index_curve import draw_curve
 from mmsearch.reports.linear_report import LINEAR_KINDS, draw_linear, linear_markdown, linear_page, write_linear
 from mmsearch.reports.markdown import markdown
@@ -62,7 +62,7 @@ __all__ = [
     "ZEROSHOT_KINDS",
     "TABLED_KINDS",
     "TabledReport",
-    "TABLE_KINDS",
+    "FIGURE_KINDS",
     "bias_report",
     "budget_markdown",
     "budget_page",
@@ -71,6 +71,7 @@ __all__ = [
     "draw_curve",
     "draw_linear",
     "figure_cells",
+    "figure_report",
     "figures_csv",
     "figures_latex",
     "linear_markdown",
@@ -96,6 +97,6 @@ __all__ = [
     "zeroshot_markdown",
     "zeroshot_page",
     "zeroshot_plots",
-    "write_table",
+    "write_figures",
     "write_study",
 ]
