@@ -197,11 +197,13 @@ def test_bias_as_a_command(labelled: tuple[Path, Path, Path], tmp_path: Path, mm
     assert sorted(file.suffix for file in (tmp_path / "out").iterdir()) == [".csv", ".html", ".json", ".md"]
     document = json.loads((tmp_path / "out" / "bias.json").read_text())
     assert document["groups"][0]["shown"] == {"10": 0.5}
+    done = mmsearch("eval", "bias", "-g", gallery, "--groups", tmp_path / "none.csv", "--queries", queries)
+    assert (done.code, "groups: there is no file" in done.err) == (1, True)
+    done = mmsearch(*arguments, tmp_path / "none.txt")
+    assert (done.code, "cannot be read" in done.err) == (1, True)
     queries.write_text("\n\n")
     done = mmsearch(*arguments, queries)
     assert (done.code, "queries: there is none" in done.err) == (1, True)
-    done = mmsearch(*arguments, tmp_path / "none.txt")
-    assert (done.code, "cannot be read" in done.err) == (1, True)
 
 
 def test_a_gallery_of_the_same_pictures_has_not_shifted(tmp_path: Path) -> None:

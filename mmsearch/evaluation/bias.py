@@ -212,7 +212,7 @@ def _read_groups(gallery: Gallery, file: Path) -> tuple[NDArray[np.int64], list[
         rows_by_name.setdefault(str(root / name) if (root := gallery.root_path(root_id)) else name, []).append(row_id)
     group_of: dict[int, str] = {}
     unknown: list[str] = []
-    for entry in entries_of_file(file):
+    for entry in entries_of_file(file, "groups"):
         name, group = entry.text("path", "image", "file", "filename", "file_name"), entry.text("group", "label").strip()
         rows = sorted(set(rows_by_name.get(name.strip(), ())))
         if not rows:

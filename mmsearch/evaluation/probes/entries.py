@@ -83,9 +83,10 @@ def probe_files(annotations: Path) -> list[Path]:
     return files
 
 
-def entries_of_file(file: Path) -> Iterator[Entry]:
-    """The entries of a JSON list or object, JSON lines, a table with a header, or Parquet. Raises BenchmarkError."""
-    data = read_bytes(file, "annotations")
+def entries_of_file(file: Path, noun: str = "annotations") -> Iterator[Entry]:
+    """The entries of a JSON list or object, JSON lines, a table with a header, or Parquet. noun: what the file is, for
+    messages. Raises BenchmarkError."""
+    data = read_bytes(file, noun)
     if data.startswith(b"PAR1"):
         yield from _parquet_rows(file)
         return
