@@ -53,6 +53,9 @@ from .evaluation.probes import evaluate_probe as evaluate_probe
 from .evaluation.shift import ShiftOptions as ShiftOptions
 from .evaluation.shift import ShiftReport as ShiftReport
 from .evaluation.shift import evaluate_shift as evaluate_shift
+from .explaining.explain import explain as explain
+from .explaining.records import Explanation as Explanation
+from .explaining.records import Region as Region
 from .gallery import Gallery as Gallery
 from .gallery import gallery_in_use as gallery_in_use
 from .gallery import use_gallery as use_gallery
@@ -69,6 +72,7 @@ from .progress import Progress as Progress
 from .render import albums_page as albums_page
 from .render import albums_sheet as albums_sheet
 from .render import contact_sheet as contact_sheet
+from .render import draw_explanation as draw_explanation
 from .render import duplicates_page as duplicates_page
 from .render import html_page as html_page
 from .render import map_page as map_page

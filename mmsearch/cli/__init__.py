@@ -30,6 +30,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "calibrate"),
     "query": ("query", "query"),
     "show": ("show", "show"),
+    "explain": ("explain", "explain"),
     "eval": ("evaluate", "app"),
     "serve": ("serve", "serve"),
     "mcp": ("mcp", "mcp"),

@@ -16,6 +16,7 @@ _ORDER = (
     "reranking",
     "duplicates",
     "albums",
+    "explaining",
     "embedding",
     "models",
     "sources",

@@ -12,7 +12,7 @@ from random import Random
 
 from scripts.postcards.scene import KINDS, Scene, Thing
 
-__all__ = ["Caption", "caption_scene", "describe", "describe_tersely", "tokens"]
+__all__ = ["Caption", "caption_scene", "describe", "describe_tersely", "name_thing", "tokens"]
 
 CAPTIONS_PER_SCENE = 5
 
@@ -249,6 +249,12 @@ def describe_tersely(rng: Random, scene: Scene) -> Caption:
     if rng.random() < 0.5:
         text = text.removeprefix("a ").removeprefix("an ")
     return Caption(text, frozenset(_claims_of(mention)))
+
+
+def name_thing(rng: Random, thing: Thing) -> str:
+    """A noun phrase: what a thing is, its colour, and half of the time its size, as in "two small red tents"."""
+    sized = thing.size is not None and rng.random() < 0.5
+    return _noun_phrase(rng, _Mention(thing, thing.colour is not None, sized, False))
 
 
 def tokens(text: str) -> list[str]:

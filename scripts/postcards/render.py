@@ -18,8 +18,12 @@ __all__ = ["PICTURE_SIZE", "jpeg", "render"]
 PICTURE_SIZE = (CANVAS[0] // 2, CANVAS[1] // 2)
 
 
-def render(scene: Scene, seed: int) -> Image.Image:
-    """The picture of a scene, RGB, PICTURE_SIZE."""
+def render(scene: Scene, seed: int, without: frozenset[str] = frozenset()) -> Image.Image:
+    """The picture of a scene, RGB, PICTURE_SIZE.
+
+    without: kinds of things that are not drawn, while all else keeps its place and its accidents: what would be seen if
+    they were not there.
+    """
     rng, light = Random(seed), LIGHTS[scene.time]
     picture = Image.new("RGB", CANVAS, light.haze)
     taken = {slot for t in scene.things if KINDS[t.kind].layer == "sky" for slot in t.slots}
@@ -27,7 +31,7 @@ def render(scene: Scene, seed: int) -> Image.Image:
     draw_land(picture, rng, scene.land, light, scene.time, scene.has_water)
     if scene.time == "fog":
         draw_fog(picture, rng)
-    draw_things(picture, rng, scene, light)
+    draw_things(picture, rng, scene, light, without)
     if scene.time == "storm":
         draw_rain(picture, rng)
     return picture.reduce(2)

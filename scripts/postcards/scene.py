@@ -25,6 +25,7 @@ __all__ = [
     "facts",
     "neighbour",
     "sample_scene",
+    "sample_scene_of",
     "scene_from_json",
     "scene_to_json",
     "swap_colours",
@@ -147,7 +148,15 @@ def sample_scene(rng: Random, time: str | None = None, land: str | None = None) 
     """A random scene, with time and land given or drawn evenly."""
     time = time or rng.choice(TIMES)
     land = land or rng.choice(LANDS)
-    wanted = rng.choices((1, 2, 3), weights=(25, 50, 25))[0]
+    return _sample_things(rng, time, land, rng.choices((1, 2, 3), weights=(25, 50, 25))[0])
+
+
+def sample_scene_of(rng: Random, things: int) -> Scene:
+    """A random scene of one to four things, each of another kind; four are two in the sky and two below."""
+    return _sample_things(rng, rng.choice(TIMES), rng.choice(LANDS), things)
+
+
+def _sample_things(rng: Random, time: str, land: str, wanted: int) -> Scene:
     possible = [k for k in KINDS.values() if land in k.lands]
     kinds: list[Kind] = []
     while len(kinds) < wanted:

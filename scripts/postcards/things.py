@@ -23,11 +23,17 @@ _BLACK: Rgb = (24, 22, 30)
 Pen = ImageDraw.ImageDraw
 
 
-def draw_things(picture: Image.Image, rng: Random, scene: Scene, light: Light) -> None:
-    """All things of a scene, sky first, then water, then ground."""
+def draw_things(
+    picture: Image.Image, rng: Random, scene: Scene, light: Light, without: frozenset[str] = frozenset()
+) -> None:
+    """All things of a scene, sky first, then water, then ground.
+
+    What is left out is drawn onto another picture, so that the random numbers of the others stay.
+    """
     order = ("sky", "water", "ground")
     for thing in sorted(scene.things, key=lambda t: order.index(KINDS[t.kind].layer)):
-        _draw_group(picture, rng, thing, light, scene.time in NIGHT)
+        onto = Image.new("RGB", CANVAS) if thing.kind in without else picture
+        _draw_group(onto, rng, thing, light, scene.time in NIGHT)
 
 
 def _draw_group(picture: Image.Image, rng: Random, thing: Thing, light: Light, dark: bool) -> None:

@@ -1,0 +1,1 @@
+"""Where in a picture what a text names is seen: `explain`."""

@@ -1,0 +1,102 @@
+"""`explain`: where in a picture a text is seen."""
+
+import io
+import os
+from collections.abc import Callable, Sequence
+
+from mmsearch import encoders, images
+from mmsearch.encoders import Encoder, TextSide
+from mmsearch.errors import GalleryNotFound, ImageError, QueryError
+from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
+from mmsearch.explaining.records import Explanation
+from mmsearch.explaining.regions import Wanted, find_regions
+from mmsearch.gallery import Gallery
+from mmsearch.loader import least_raw_side
+from mmsearch.sources import read_picture
+
+__all__ = ["explain", "want_text"]
+
+_MOST_PHRASES = 32
+
+
+def explain(
+    picture: str | os.PathLike[str],
+    text: str,
+    *,
+    phrases: Sequence[str] = (),
+    encoder: str | Encoder | None = None,
+    gallery: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    announce: Callable[[str], None] = encoders.announce_on_stderr,
+) -> Explanation:
+    """Where in a picture (a file, an object, a member of an archive; "-" is stdin) the phrases of a text are seen.
+
+    phrases: what to look for instead of the pieces into which English words cut the text.
+    encoder: by default that of the gallery, `gallery` or the one in use; where there is none, the default model.
+    Raises QueryError (an empty text, no picture), EncoderError, EncoderMismatch.
+    """
+    for each in (text, *phrases):
+        if not each.strip():
+            raise QueryError('the text is empty; say what to look for, as in: mmsearch explain boat.jpg "a red boat"')
+    if len(phrases) > _MOST_PHRASES:
+        raise QueryError(f"{len(phrases)} phrases; at most {_MOST_PHRASES} are looked for in one picture")
+    data = _read(picture)
+    opened = None if isinstance(encoder, Encoder) else _gallery_to_fit(gallery, encoder)
+    sides: dict[str, Encoder] = {}
+    for name in ("text", "image"):  # one after the other: each alone needs no torch where a gallery names the model
+        if name not in sides:
+            found = encoders.open(
+                encoder, [name], device=device, precision="fp32", for_gallery=opened, announce=announce
+            )
+            sides = dict.fromkeys(found.sides, found) | sides
+    wanted = want_text(sides["text"].text, text, phrases)
+    side = sides["image"].image
+    try:
+        image = images.decode(data, raw_side=least_raw_side(side)).image
+        score, regions, encoded = find_regions(side, image, wanted)
+    except ImageError as error:
+        raise QueryError(f"{os.fspath(picture)} is no picture that can be read: {error.reason}") from error
+    return Explanation(text, score, regions, encoded)
+
+
+def want_text(side: TextSide, text: str, phrases: Sequence[str] = ()) -> Wanted:
+    """A text and its phrases as vectors, encoded together. Raises EncoderError."""
+    pieces = [_piece(text, phrase) for phrase in phrases] or phrases_in(text)
+    rests = ["" if piece.end == piece.start else text_without(text, piece) for piece in pieces]
+    distinct = {
+        each: row for row, each in enumerate(dict.fromkeys([text, *(p.text for p in pieces), *filter(None, rests)]))
+    }
+    vectors = side.encode([*distinct]).vectors
+    without = [vectors[distinct[rest]] if rest else None for rest in rests]
+    return Wanted(vectors[0], pieces, vectors[[distinct[piece.text] for piece in pieces]], without)
+
+
+def _piece(text: str, phrase: str) -> Phrase:
+    """Where a phrase stands in a text, whatever its case; 0 to 0 where it does not."""
+    start = text.lower().find(phrase.lower())
+    return Phrase(phrase, max(start, 0), 0 if start < 0 else start + len(phrase))
+
+
+def _gallery_to_fit(gallery: str | os.PathLike[str] | None, encoder: str | None) -> Gallery | None:
+    """The gallery whose encoder is to be taken. None where an encoder was named and no gallery, or there is none."""
+    if gallery is None and encoder is not None:
+        return None
+    try:
+        return Gallery.open(gallery)
+    except GalleryNotFound:
+        if gallery is not None:
+            raise
+        return None
+
+
+def _read(picture: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture. Raises QueryError, before a model is loaded, for what is none."""
+    try:
+        data = read_picture(picture)
+        images.probe(io.BytesIO(data))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise QueryError(f"cannot read the picture {os.fspath(picture)}: {reason}") from error
+    except ImageError as error:
+        raise QueryError(f"{os.fspath(picture)} is no picture that can be read: {error.reason}") from error
+    return data

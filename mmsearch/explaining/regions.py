@@ -1,0 +1,130 @@
+"""From a picture and vectors of texts to regions: parts of it are hidden one after the other, and it is encoded anew.
+
+Each hidden picture serves all texts, so that m windows and n texts cost m + n encodings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders import ImageSide
+from mmsearch.explaining.masking import Box, box_masks, fill_masked, heat_maps, windows
+from mmsearch.explaining.phrases import Phrase
+from mmsearch.explaining.records import Region
+from mmsearch.explaining.view import View, view_of
+from mmsearch.loader import apply_transform
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["Wanted", "find_regions"]
+
+_STEPS, _SHARE = 8, 0.22
+"""Windows in each direction, and how much of the width and the height each hides: less hides no thing as a whole, more
+hides two (measured on postcards by scripts/explain_protocol.py)."""
+_HEAT_SIDE = 32
+_SIDES = (0.22, 0.36, 0.5)
+"""Of the boxes that are tried around the best window, in shares of the width and the height: all pairs of them."""
+_ENOUGH = 0.9
+"""Of the greatest fall by any of these: the smallest box that reaches it is taken."""
+_TOGETHER = 16
+"""Pictures that are filled and encoded at a time: some dozen megabytes of pixels."""
+_USUAL = 1.4826  # times the median absolute deviation is the standard deviation, of what is spread normally
+_LEAST_USUAL = 1e-4  # of a cosine: what rounding does to it stands out of nothing
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for in pictures.
+
+    Attributes:
+        whole: (dim,), the unit vector of all that was asked.
+        phrases: The pieces that get a region each.
+        vectors: (n, dim), of the phrases, unit length.
+        without: For each phrase the vector (dim,) of the text without it; None where there is none.
+    """
+
+    whole: Floats
+    phrases: Sequence[Phrase]
+    vectors: Floats
+    without: Sequence[Floats | None]
+
+
+def find_regions(side: ImageSide, image: "PIL.Image.Image", wanted: Wanted) -> tuple[float, list[Region], int]:
+    """The score of the whole, a region a phrase, and how many pictures were encoded.
+
+    image: upright, RGB. Raises EncoderError, ImageError (a picture of which nothing is left of a side).
+    """
+    pixels = apply_transform(lambda: side.prepare(image))
+    view = view_of(side, *image.size)  # whose transform has just taken a picture of this size
+    texts = np.vstack([wanted.whole[None], wanted.vectors]).astype(np.float64)
+    whole_picture = side.encode(pixels[None])[0].astype(np.float64)
+    scores = texts @ whole_picture
+    hidden = windows(_STEPS, _SHARE)
+    falls = scores[:, None] - texts @ _encode_hidden(side, pixels, hidden).T
+    heats = heat_maps(falls[1:], _STEPS, _SHARE, _HEAT_SIDE)
+    tried = [box for each in falls[1:] for box in _boxes_around(hidden[int(each.argmax())])]
+    measured = scores[:, None] - texts @ _encode_hidden(side, pixels, tried).T
+    regions = []
+    for number, phrase in enumerate(wanted.phrases):
+        without = wanted.without[number]
+        own = range(number * len(_SIDES) ** 2, (number + 1) * len(_SIDES) ** 2)
+        chosen = _smallest_enough([tried[each] for each in own], measured[number + 1, own]) + own.start
+        regions.append(
+            Region(
+                phrase=phrase.text,
+                start=phrase.start,
+                end=phrase.end,
+                score=float(scores[number + 1]),
+                fall=float(measured[0, chosen]),
+                phrase_fall=float(measured[number + 1, chosen]),
+                text_fall=None if without is None else float(scores[0] - without.astype(np.float64) @ whole_picture),
+                stands_out=_stands_out(falls[number + 1]),
+                box=view.box(tried[chosen]),
+                peak=_middle(view, hidden[int(falls[number + 1].argmax())]),
+                heat=view.over_picture(heats[number], _HEAT_SIDE),
+            )
+        )
+    return float(scores[0]), regions, 1 + len(hidden) + len(tried)
+
+
+def _encode_hidden(side: ImageSide, pixels: Floats, boxes: Sequence[Box]) -> NDArray[np.float64]:
+    """The vectors (n, dim) of a picture (3, H, W) in which each of n boxes is hidden."""
+    vectors = []
+    for start in range(0, len(boxes), _TOGETHER):
+        masks = box_masks(boxes[start : start + _TOGETHER], *pixels.shape[1:])
+        vectors.append(side.encode(fill_masked(pixels, masks)))
+    return np.concatenate(vectors).astype(np.float64)
+
+
+def _boxes_around(window: Box) -> list[Box]:
+    """Boxes of several shapes around the middle of a window, cut to the picture."""
+    x, y = (window[0] + window[2]) / 2, (window[1] + window[3]) / 2
+    return [
+        (max(0.0, x - across / 2), max(0.0, y - down / 2), min(1.0, x + across / 2), min(1.0, y + down / 2))
+        for across in _SIDES
+        for down in _SIDES
+    ]
+
+
+def _smallest_enough(boxes: Sequence[Box], falls: NDArray[np.float64]) -> int:
+    """Which of some boxes is the smallest whose fall is nearly the greatest."""
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]
+    enough = falls >= falls.max() - (1 - _ENOUGH) * abs(falls.max())
+    return min((number for number in range(len(boxes)) if enough[number]), key=areas.__getitem__)
+
+
+def _stands_out(falls: NDArray[np.float64]) -> float:
+    middle = float(np.median(falls))
+    usual = max(_LEAST_USUAL, _USUAL * float(np.median(np.abs(falls - middle))))
+    return (float(falls.max()) - middle) / usual
+
+
+def _middle(view: View, box: Box) -> tuple[float, float]:
+    left, top, right, bottom = box
+    return view.point((left + right) / 2, (top + bottom) / 2)

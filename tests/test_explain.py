@@ -1,0 +1,275 @@
+"""Where in a picture a text is seen: masks, phrases, views, regions, the command."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import mmsearch as mm
+from mmsearch.encoders import EncodedTexts, Encoder, ImageSide, Pixels
+from mmsearch.errors import QueryError
+from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
+from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
+from mmsearch.explaining.view import view_of
+from mmsearch.identity import EncoderIdentity
+from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
+from tests.conftest import Command
+from tests.fakes import provide
+
+SIDE = 32
+HUES = {"red": (220, 30, 30), "blue": (40, 60, 220)}
+
+
+class HueEncoder(Encoder):
+    """An image is how much of it is red and how much blue; "red" and "blue" are the axes, other texts a third one."""
+
+    def __init__(self, name: str = "hues") -> None:
+        super().__init__(EncoderIdentity(name, "sha256:" + "0" * 64, 3), {"image": _Hues(self), "text": _HueTexts()})
+        self.encoded = 0
+
+
+class _Hues(ImageSide):
+    def __init__(self, encoder: HueEncoder) -> None:
+        self._encoder = encoder
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        return np.asarray(np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(255), np.float32)
+
+    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
+        self._encoder.encoded += len(pixels)
+        colours = np.array([HUES[name] for name in ("red", "blue")], np.float32) / 255
+        off = np.abs(pixels[:, None] - colours[None, :, :, None, None]).sum(2)
+        shares = (np.maximum(0, 1 - off)).mean((2, 3)) * 4
+        vectors = np.hstack([shares, np.full((len(pixels), 1), 0.5)])
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+class _HueTexts:
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        vectors = np.array([self._vector(text) for text in texts], np.float32)
+        return EncodedTexts(vectors, np.zeros(len(texts), np.bool_))
+
+    def _vector(self, text: str) -> NDArray[np.float64]:
+        there = np.array(["red" in text, "blue" in text, False], float)
+        vector = there if there.any() else np.array([0.0, 0.0, 1.0])
+        return np.asarray(vector / np.linalg.norm(vector))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """160 x 80, green, with a red square at the left and a blue one at the right below."""
+    pixels = np.full((80, 160, 3), (90, 200, 90), np.uint8)
+    pixels[10:30, 16:48] = HUES["red"]
+    pixels[50:70, 112:144] = HUES["blue"]
+    file = tmp_path / "squares.png"
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("A red boat near two tents", ["A red boat", "two tents"]),
+        ("There is a little violet lighthouse on the left in a storm by the ocean",
+         ["a little violet lighthouse on the left", "a storm", "the ocean"]),
+        ("a picture of a pair of dogs running on a beach.", ["a pair of dogs running", "a beach"]),
+        ("sunset over mountains", ["sunset", "mountains"]),
+        ("dog", ["dog"]),
+        ("with", ["with"]),
+        (" on the left ", ["the left"]),
+        ("un bateau rouge", ["un bateau rouge"]),
+    ],
+)  # fmt: skip
+def test_a_text_is_cut_into_what_can_be_seen_apart(text: str, phrases: list[str]) -> None:
+    found = phrases_in(text)
+    assert [phrase.text for phrase in found] == phrases
+    assert all(text[phrase.start : phrase.end] == phrase.text for phrase in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase", "rest"),
+    [
+        ("a red boat and a kite at sunset", "a kite", "a red boat at sunset"),
+        ("a red boat and a kite at sunset", "a red boat", "a kite at sunset"),
+        ("a kite, a boat and a tent", "a tent", "a kite, a boat"),
+        ("a kite", "a kite", ""),
+    ],
+)
+def test_a_text_without_a_phrase_leaves_nothing_hanging(text: str, phrase: str, rest: str) -> None:
+    start = text.index(phrase)
+    assert text_without(text, Phrase(phrase, start, start + len(phrase))) == rest
+
+
+def test_what_is_hidden_leaves_no_trace_and_what_is_seen_stays() -> None:
+    rng = np.random.default_rng(0)
+    pixels, other = rng.random((2, 3, 13, 22), np.float32)
+    masks = box_masks(windows(3, 0.4), 13, 22)
+    other = np.where(masks[4] == 1, other, pixels)
+    filled = fill_masked(pixels, masks)
+    assert filled.shape == (9, 3, 13, 22)
+    for mask, each in zip(masks, filled, strict=True):
+        np.testing.assert_allclose(each[:, mask == 0], pixels[:, mask == 0], atol=1e-6)
+    np.testing.assert_array_equal(fill_masked(other, masks[4:5])[0], filled[4])
+    assert filled.min() >= 0
+    assert filled.max() <= 1 + 1e-5
+
+
+def test_a_fill_continues_a_slope() -> None:
+    """A grey patch in the middle of a sky would be a thing of its own."""
+    slope = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[:, None], (3, 64, 64)).copy()
+    filled = fill_masked(slope, box_masks([(0.4, 0.4, 0.6, 0.6)], 64, 64))[0]
+    assert np.abs(filled - slope).max() < 0.12
+
+
+def test_a_map_is_highest_in_the_middle_of_the_window_with_the_greatest_fall() -> None:
+    falls = np.zeros((1, 25))
+    falls[0, 7] = 1.0
+    heat = heat_maps(falls, 5, 0.2, 20)[0]
+    left, top, right, bottom = windows(5, 0.2)[7]
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    assert left < (column + 0.5) / 20 < right
+    assert top < (row + 0.5) / 20 < bottom
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "seen"),
+    [
+        ("squash", (300, 100), (0, 0, 1, 1)),
+        ("shortest", (300, 100), (1 / 3, 0, 2 / 3, 1)),
+        ("shortest", (100, 400), (0, 3 / 8, 1, 5 / 8)),
+        ("longest", (300, 100), (0, 0, 1, 1)),
+        ("shortest", (5000, 2500), (1 / 4, 0, 3 / 4, 1)),
+    ],
+)
+def test_what_a_model_sees_of_a_picture_is_found_out(
+    mode: str, size: tuple[int, int], seen: tuple[float, float, float, float]
+) -> None:
+    record = PixelsRecord(64, 64, mode, False, (0, 0, 0), (0.48, 0.45, 0.4), (0.27, 0.26, 0.28))
+    side = HueEncoder().image
+    pixels = ImagePixels(record)
+    side.prepare = pixels.prepare  # type: ignore[method-assign]
+    assert view_of(side, *size).box((0, 0, 1, 1)) == pytest.approx(seen, abs=0.02)
+
+
+def test_of_a_border_around_a_picture_the_place_is_no_place_in_it() -> None:
+    record = PixelsRecord(64, 64, "longest", False, (0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    side = HueEncoder().image
+    side.prepare = ImagePixels(record).prepare  # type: ignore[method-assign]
+    view = view_of(side, 300, 100)
+    assert view.point(0.5, 0.5) == pytest.approx((0.5, 11 / 21), abs=0.01)  # 21 borders above, 22 below
+    assert view.point(0.25, 1 / 3) == pytest.approx((0.25, 0.0), abs=0.04)
+    heat = view.over_picture(np.eye(64, dtype=np.float32), 64)
+    assert heat.sum(1).min() == 1  # the picture lies in the middle third, and each row of it is seen
+
+
+def test_each_phrase_has_the_region_that_speaks_for_it(picture: Path) -> None:
+    encoder = HueEncoder()
+    found = mm.explain(picture, "a red square and a blue square", encoder=encoder)
+    red, blue = found.regions
+    assert (red.phrase, blue.phrase) == ("a red square", "a blue square")
+    for region, (left, top, right, bottom) in ((red, (0.1, 0.125, 0.3, 0.375)), (blue, (0.7, 0.625, 0.9, 0.875))):
+        assert region.points
+        assert left < region.peak[0] < right
+        assert top < region.peak[1] < bottom
+        assert region.box == pytest.approx((left, top, right, bottom), abs=0.15)
+        assert region.fall > 0.03
+        assert region.phrase_fall > 0.3
+        assert region.text_fall is not None
+        row, column = np.unravel_index(int(region.heat.argmax()), region.heat.shape)
+        assert left - 0.05 < (column + 0.5) / region.heat.shape[1] < right + 0.05
+        assert top - 0.05 < (row + 0.5) / region.heat.shape[0] < bottom + 0.05
+
+
+def test_falls_are_those_of_the_picture_without_the_box(picture: Path) -> None:
+    encoder = HueEncoder()
+    text = "a red square and a blue square"
+    found = mm.explain(picture, text, encoder=encoder)
+    with Image.open(picture) as image:
+        pixels = encoder.image.prepare(image)
+    whole = encoder.image.encode(pixels[None])[0]
+    vectors = encoder.text.encode([text, "a red square", "a blue square"]).vectors
+    assert found.score == pytest.approx(float(vectors[0] @ whole), abs=1e-6)
+    red = found.regions[0]
+    hidden = fill_masked(pixels, box_masks([red.box], SIDE, SIDE))
+    fallen = vectors @ (whole - encoder.image.encode(hidden)[0])
+    assert red.fall == pytest.approx(float(fallen[0]), abs=0.01)
+    assert red.phrase_fall == pytest.approx(float(fallen[1]), abs=0.02)
+    assert red.text_fall == pytest.approx(float((vectors[0] - vectors[2]) @ whole), abs=1e-6)
+
+
+def test_hidden_pictures_serve_all_phrases(picture: Path) -> None:
+    encoder = HueEncoder()
+    one = mm.explain(picture, "a red square", encoder=encoder).encoded
+    assert encoder.encoded == one
+    encoder.encoded = 0
+    many = mm.explain(picture, "all", phrases=["red", "blue", "green", "square"], encoder=encoder)
+    assert encoder.encoded == many.encoded
+    assert many.encoded - one < 40  # and not four times as many
+    assert [region.phrase for region in many.regions] == ["red", "blue", "green", "square"]
+    assert many.regions[0].text_fall is None  # it is no piece of "all"
+
+
+def test_what_is_nowhere_has_no_box(picture: Path) -> None:
+    found = mm.explain(picture, "something else", encoder=HueEncoder())
+    assert not found.regions[0].points
+
+
+@pytest.mark.parametrize(("text", "phrases"), [("", []), ("  ", []), ("red", [" "]), ("red", ["x"] * 33)])
+def test_what_cannot_be_looked_for_is_said(picture: Path, text: str, phrases: list[str]) -> None:
+    with pytest.raises(QueryError):
+        mm.explain(picture, text, phrases=phrases, encoder=HueEncoder())
+
+
+def test_the_command_prints_and_draws(
+    picture: Path, tmp_path: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provide(monkeypatch, HueEncoder)
+    drawn = tmp_path / "out.png"
+    done = mmsearch("explain", picture, "a red square, a dog", "--model", "hues", "-o", drawn)
+    assert done.code == 0, done.err
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    assert [line[0] for line in lines] == ["a red square", "a dog"]
+    assert len(lines[0][2].split(",")) == 4
+    assert lines[1][2] == ""
+    with Image.open(drawn) as sheet:
+        colours = np.asarray(sheet.convert("RGB")).reshape(-1, 3)
+    assert (np.abs(colours - np.array([232, 89, 12])).sum(1) < 12).sum() > 100  # the outline of the box
+    done = mmsearch("explain", picture, "a red square, a dog", "--model", "hues", "--format", "jsonl")
+    red, dog = map(json.loads, done.out.splitlines())
+    assert red["box"][0] < 0.2 < red["box"][2]
+    assert red["fall"] > 0
+    assert dog["box"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["absent.png", "red"], 1, "cannot read the picture"),
+        (["words.png", "red"], 1, "no picture that can be read"),
+        (["squares.png", ""], 1, "the text is empty"),
+        (["squares.png", "red", "-o", "squares.png"], 1, "is the picture itself"),
+        (["squares.png", "red", "-o", "out.txt"], 1, "name a file that ends in"),
+        (["-", "red", "-o", "out.png"], 2, "save it first"),
+    ],
+)
+def test_bad_input_is_said_in_a_line(
+    arguments: list[str],
+    code: int,
+    said: str,
+    picture: Path,
+    mmsearch: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    provide(monkeypatch, HueEncoder)
+    monkeypatch.chdir(picture.parent)
+    Path("words.png").write_text("no picture")
+    done = mmsearch("explain", *arguments, "--model", "hues")
+    assert done.code == code
+    assert said in " ".join(done.err.split()), done.err
+    with Image.open(picture) as image:
+        assert image.size == (160, 80)
