@@ -273,3 +273,72 @@ def test_bad_input_is_said_in_a_line(
     assert said in " ".join(done.err.split()), done.err
     with Image.open(picture) as image:
         assert image.size == (160, 80)
+
+
+@pytest.fixture
+def squares(picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A gallery of the picture and of one of nothing but green."""
+    provide(monkeypatch, HueEncoder)
+    folder = picture.parent / "photos"
+    folder.mkdir()
+    picture.rename(folder / "squares.png")
+    Image.new("RGB", (60, 60), (90, 200, 90)).save(folder / "green.png")
+    mm.embed([folder], gallery=folder.parent / "g", encoder="hues")
+    return folder.parent / "g"
+
+
+def test_hits_are_told_with_their_regions(squares: Path, mmsearch: Command) -> None:
+    done = mmsearch("query", "a red square and a blue square", "--explain", "--format", "jsonl", "-g", squares)
+    assert done.code == 0, done.err
+    best, other = map(json.loads, done.out.splitlines())
+    assert best["path"] == "squares.png"
+    red, blue = best["regions"]
+    assert red["phrase"] == "a red square"
+    assert red["box"][0] < 0.2 < red["box"][2]
+    assert blue["box"][0] < 0.8 < blue["box"][2]
+    assert [region["box"] for region in other["regions"]] == [None, None]
+    plain = mmsearch("query", "a red square and a blue square", "--format", "jsonl", "-g", squares)
+    assert "regions" not in plain.out
+
+
+def test_a_page_shows_boxes_and_falls(squares: Path, mmsearch: Command, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = mmsearch("query", "a red square", "--explain", "--html", page, "-g", squares)
+    assert done.code == 0, done.err
+    text = page.read_text()
+    assert text.count("no place stands out") == 1
+    assert text.count('class="fall"') == 2
+    plain = tmp_path / "plain.html"
+    assert mmsearch("query", "a red square", "--html", plain, "-g", squares).code == 0
+    assert 'class="explained"' not in plain.read_text()
+
+
+def test_what_was_asked_with_a_picture_has_one_region(squares: Path) -> None:
+    opened = mm.open_gallery(squares)
+    answer = opened.explain(opened.ask(mm.Query([mm.ItemPart("squares.png"), mm.TextPart("red"), mm.TextPart("blue")])))
+    assert [region.phrase for region in answer.hits[0].regions] == ["red", "blue"]
+    alone = opened.explain(opened.ask(mm.Query([mm.ItemPart("squares.png")])))
+    assert [region.phrase for region in alone.hits[0].regions] == [alone.query.title]
+
+
+def test_a_hit_whose_file_changed_is_told_as_that(squares: Path) -> None:
+    opened = mm.open_gallery(squares)
+    answer = opened.ask(mm.Query.of("red"))
+    Image.new("RGB", (30, 30), "red").save(squares.parent / "photos" / "green.png")
+    with pytest.warns(mm.MmsearchWarning, match="green.png was not explained"):
+        explained = opened.explain(answer)
+    assert [bool(hit.regions) for hit in explained.hits] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--explain"], "name one"),
+        (["--explain", "--format", "csv"], "name one"),
+        (["--explain", "--format", "jsonl", "--server", "http://127.0.0.1:1"], "not by a server"),
+    ],
+)
+def test_where_nothing_can_be_shown_nothing_is_explained(options: list[str], said: str, mmsearch: Command) -> None:
+    done = mmsearch("query", "red", *options)
+    assert done.code == 2
+    assert said in " ".join(done.err.split())

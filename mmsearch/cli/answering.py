@@ -13,6 +13,7 @@ from mmsearch.cli.options import say
 
 if TYPE_CHECKING:
     from mmsearch.gallery import Gallery
+    from mmsearch.progress import ProgressCallback
     from mmsearch.search.answers import Answer
     from mmsearch.search.query import Query
     from mmsearch.search.retrieval import SearchOptions
@@ -23,12 +24,14 @@ __all__ = ["Answering", "answering", "require_nothing_else"]
 @dataclass(frozen=True, slots=True)
 class Answering:
     """one: answers a query. many: answers some, in their order. plan: lines that say how a query is searched for.
-    gallery: that answers. Both are None where a server decides."""
+    gallery: that answers. explain: adds the regions of its pictures to an answer. All three
+    are None where a server decides."""
 
     one: "Callable[[Query], Answer]"
     many: "Callable[[Sequence[Query]], Iterator[Answer]]"
     plan: "Callable[[Query], Sequence[str]] | None" = None
     gallery: "Gallery | None" = None
+    explain: "Callable[[Answer, ProgressCallback], Answer] | None" = None
 
 
 @contextmanager
@@ -53,6 +56,7 @@ def answering(
         partial(answer_in_batches, opened, options=options),
         partial(opened.plan, options=options),
         opened.gallery,
+        opened.explain,
     )
 
 

@@ -13,6 +13,7 @@ from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.marks import kept_name, marked_files
 from mmsearch.cli.opening import open_page, open_pictures, require_few
 from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say, seconds
+from mmsearch.cli.progress import display
 from mmsearch.cli.table import print_table
 from mmsearch.items import DEFAULT_KIND
 
@@ -154,6 +155,15 @@ def query(
             rich_help_panel=_ANSWER,
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show where in each picture what was asked is seen, in --html or --format jsonl. Each is encoded some "
+            "hundred times.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = False,
     show: Annotated[
         bool, typer.Option("--open", help="Open the page of --html, or else the pictures.", rich_help_panel=_ANSWER)
     ] = False,
@@ -275,6 +285,10 @@ def query(
             raise typer.BadParameter(
                 "a query is kept with the gallery's vectors, and those are the server's", param_hint="--keep"
             )
+    if explain and output != "jsonl" and html is None:
+        raise typer.BadParameter("is shown by --html FILE and by --format jsonl; name one", param_hint="--explain")
+    if explain and server is not None:
+        raise typer.BadParameter("is done here, not by a server: leave --server out", param_hint="--explain")
     if sort != "rank" and output == "trec":
         raise typer.BadParameter("a TREC run is in the order of its scores", param_hint="--sort")
     if show and html is None:
@@ -301,6 +315,7 @@ def query(
             preview,
             show or None,
             plan or None,
+            explain or None,
         )
         if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
@@ -351,6 +366,9 @@ def query(
         if kept is not None and answer.gallery is not None:
             kept.require_encoder_of(answer.gallery)
         answered = answer.one(asked)
+        if explain and answer.explain is not None:
+            with display(interrupted="nothing was written") as shown:
+                answered = answer.explain(answered, shown.progress)
         if keep is not None and answer.gallery is not None:
             keep_query(keep, asked, answer.gallery)
             say(f"kept; to ask it again: mmsearch query @{keep}")

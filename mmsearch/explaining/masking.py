@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "box_masks", "fill_masked", "heat_maps", "windows"]
+from mmsearch.explaining.records import Box
+
+__all__ = ["box_masks", "fill_masked", "heat_maps", "windows"]
 
 Floats = NDArray[np.float32]
-Box = tuple[float, float, float, float]
-"""left, top, right, bottom, in shares of the width and the height."""
 
 _TINY = np.float32(1e-6)
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-from mmsearch.explaining.masking import Box
+__all__ = ["STANDS_OUT", "Box", "Explanation", "Region", "region_record"]
 
-__all__ = ["STANDS_OUT", "Explanation", "Region", "region_record"]
+Box: TypeAlias = tuple[float, float, float, float]
+"""left, top, right, bottom, in shares of the width and the height."""
 
 STANDS_OUT = 8.0
 """From how many of their usual deviations on a phrase's greatest fall is no accident; `scripts/explain_protocol.py`
@@ -46,7 +49,7 @@ class Region:
     stands_out: float
     box: Box
     peak: tuple[float, float]
-    heat: NDArray[np.float32]
+    heat: "NDArray[np.float32]"
 
     @property
     def points(self) -> bool:

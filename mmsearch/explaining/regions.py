@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import ImageSide
-from mmsearch.explaining.masking import Box, box_masks, fill_masked, heat_maps, windows
+from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
 from mmsearch.explaining.phrases import Phrase
-from mmsearch.explaining.records import Region
+from mmsearch.explaining.records import Box, Region
 from mmsearch.explaining.view import View, view_of
 from mmsearch.loader import apply_transform
 

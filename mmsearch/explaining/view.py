@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders import ImageSide
-from mmsearch.explaining.masking import Box
+from mmsearch.explaining.records import Box
 
 __all__ = ["View", "view_of"]
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import QueryError
+from mmsearch.explaining.records import Region
 from mmsearch.locations import url_of
+from mmsearch.render.explained import draw_regions, region_colour
 from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
 from mmsearch.render.pictures import DRAWN_AT_ONCE, make_printable, render_page, thumbnail_uri
 from mmsearch.search.answers import Answer
@@ -31,6 +33,7 @@ class _Card:
         absent: Why there is no thumbnail, or "".
         link: A file URI, or None.
         more: Size and date of a picture.
+        explained: Its regions, each with the colour of its box.
     """
 
     hit: Hit
@@ -40,6 +43,7 @@ class _Card:
     absent: str
     link: str | None
     more: Sequence[str]
+    explained: Sequence[tuple[str, Region]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +72,23 @@ def html_page(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
 
 def _make_section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
     asked_with = [uri for uri, _ in drawers.map(thumbnail_uri, answer.pictures) if uri]
-    thumbnails = drawers.map(thumbnail_uri, [hit.file if hit.kind.has_picture else None for hit in answer.hits])
+    thumbnails = drawers.map(_thumbnail, answer.hits)
     cards = [_make_card(hit, uri, absent) for hit, (uri, absent) in zip(answer.hits, thumbnails, strict=True)]
     return _Section(answer, answer.query.noun, asked_with, cards)
+
+
+def _thumbnail(hit: Hit) -> tuple[str | None, str]:
+    """As `thumbnail_uri`, with the regions of the hit."""
+    return thumbnail_uri(
+        hit.file if hit.kind.has_picture else None, draw=lambda small: draw_regions(small, hit.regions)
+    )
 
 
 def _make_card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
     folder, _, name = make_printable(hit.path or "").rpartition("/")
     link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
-    return _Card(hit, name, folder, thumbnail, absent, link, _image_facts(hit.row))
+    explained = [(region_colour(number), region) for number, region in enumerate(hit.regions)]
+    return _Card(hit, name, folder, thumbnail, absent, link, _image_facts(hit.row), explained)
 
 
 def _image_facts(row: Any) -> list[str]:

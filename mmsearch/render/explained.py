@@ -32,6 +32,8 @@ def region_colour(number: int) -> str:
 
 def draw_regions(image: Image.Image, regions: Sequence[Region], numbers: Sequence[int] | None = None) -> Image.Image:
     """A picture with the heat and the box of each region that points somewhere, in the colours of their numbers."""
+    if not any(region.points for region in regions):
+        return image
     tinted = np.asarray(image.convert("RGB"), np.float32)
     numbers = range(len(regions)) if numbers is None else numbers
     pointing = [(region, _COLOURS[number % len(_COLOURS)]) for region, number in zip(regions, numbers, strict=True)]

@@ -3,9 +3,12 @@
 import base64
 import io
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from PIL.Image import Image
 
 from mmsearch import images
 from mmsearch.errors import ImageError
@@ -37,12 +40,14 @@ def render_page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(now=datetime.now().astimezone(), version=__version__, **values)
 
 
-def thumbnail_uri(file: str | None, edge: int = _THUMBNAIL) -> tuple[str | None, str]:
-    """A picture, its longer side `edge` pixels, as a data URI; or None and the reason."""
+def thumbnail_uri(
+    file: str | None, edge: int = _THUMBNAIL, *, draw: Callable[[Image], Image] = lambda image: image
+) -> tuple[str | None, str]:
+    """A picture, its longer side `edge` pixels, as a data URI; or None and the reason. draw: what is drawn over it."""
     if file is None:
         return None, "no picture"
     try:
-        image = images.make_thumbnail(read_location(file), edge)
+        image = draw(images.make_thumbnail(read_location(file), edge))
     except FileNotFoundError:
         return None, "gone since it was embedded"
     except OSError as error:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from mmsearch.scoring.presence import Chances
     from mmsearch.scoring.stored import TableScores
 
-__all__ = ["STAGES", "Retrieves", "answer_queries", "require_items"]
+__all__ = ["STAGES", "Retrieves", "answer_queries", "require_items", "vector_of_query"]
 
 STAGES: tuple[MakeStage, ...] = (
     leave_out_own_rows,
@@ -128,6 +128,22 @@ def answer_queries(
             _add_standard_scores(_without_error(group), retriever)
     _describe(_without_error(asked), gallery)
     return [_answer(query, group) for query, group in zip(queries, groups, strict=True)]
+
+
+def vector_of_query(
+    query: Query, gallery: Gallery, encoders: EncodesQueries, retriever: Retrieves
+) -> NDArray[np.float32]:
+    """The unit vector (dim,) that a query searches by, with what marks taught. Raises QueryError, EncoderError."""
+    pending = _pending(query, gallery)[0]
+    with pending.may_fail():
+        _check_query(pending, gallery, retriever)
+        _encode([pending], gallery, encoders)
+    with pending.may_fail():
+        if pending.error is None:
+            _teach(pending, retriever)
+    if pending.error is not None:
+        raise pending.error
+    return pending.vector()
 
 
 def require_items(gallery: Gallery, table: str) -> None:

@@ -1,10 +1,12 @@
 """A hit, and how programs are told of it: on the command line and by the server alike."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.explaining.records import Region, region_record
 from mmsearch.items import AnyKind
 from mmsearch.names import shown
 
@@ -33,6 +35,7 @@ class Hit:
         z: its standard score (`mmsearch.scoring.moments`), which ranks go by among items of several kinds; else None.
         rerank: how well a re-ranker finds that it fits, which ranks go by; None where it was not looked at. Those come
             after those that were.
+        regions: where in its picture what was asked is seen; empty where nobody asked to explain it.
     """
 
     rank: int
@@ -47,6 +50,7 @@ class Hit:
     probability: float | None = None
     z: float | None = None
     rerank: float | None = None
+    regions: Sequence[Region] = ()
 
     @property
     def ranking(self) -> float:
@@ -84,12 +88,14 @@ def record(hit: Hit) -> dict[str, object]:
     }
     told = {name: of_hit[name] if name in of_hit else _plain(getattr(hit.row, name)) for name in columns(hit.kind)}
     kind_name = None if hit.z is None else hit.kind.name  # where it stands among others, a hit says what it is
+    regions = [region_record(region) for region in hit.regions] or None
     of_some = {
         "corrected": hit.corrected,
         "probability": hit.probability,
         "z": hit.z,
         "rerank": hit.rerank,
         "table": kind_name,
+        "regions": regions,
     }
     return told | {name: value for name, value in of_some.items() if value is not None}
 

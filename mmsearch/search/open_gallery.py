@@ -12,9 +12,10 @@ from mmsearch.errors import EncoderError, MmsearchError, MmsearchNote, MmsearchW
 from mmsearch.exact import Neighbours
 from mmsearch.gallery import Gallery, InMemoryGallery
 from mmsearch.items import DEFAULT_KIND
+from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.search.answers import Answer
 from mmsearch.search.candidates import MakeStage
-from mmsearch.search.chain import STAGES, answer_queries
+from mmsearch.search.chain import STAGES, answer_queries, vector_of_query
 from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of
 from mmsearch.search.encoding import QueryEncoders
@@ -140,6 +141,20 @@ class OpenGallery:
             stages=self.stages,
             rerankers=self.rerankers,
         )
+
+    def explain(self, answer: Answer, progress: ProgressCallback = quiet) -> Answer:
+        """The answer, each of whose pictures has its `regions`: where in it the phrases of what was asked are seen.
+
+        A picture costs some hundred encodings. Of one whose file is gone or was changed it is said in a remark, and
+        warned. Raises QueryError where no hit is a picture, EncoderError.
+        """
+        from mmsearch.search.explained import explain_answer  # late: it decodes pictures
+
+        whole = vector_of_query(answer.query, self.gallery, self.encoders, self.retriever)
+        explained = explain_answer(answer, whole, self.gallery, self.encoders, progress)
+        for remark in explained.remarks[len(answer.remarks) :]:
+            warnings.warn(remark, MmsearchWarning, stacklevel=2)
+        return explained
 
     def plan(self, query: Query, *, options: SearchOptions = DEFAULT) -> list[str]:
         """How a query is searched for, a line a table, for people. Raises FilterError."""

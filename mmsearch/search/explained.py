@@ -1,0 +1,73 @@
+"""Hits with the regions of their pictures that speak for what was asked."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch import images
+from mmsearch.encoders import ImageSide
+from mmsearch.errors import ImageError, QueryError
+from mmsearch.explaining.explain import want_text
+from mmsearch.explaining.phrases import Phrase, phrases_in
+from mmsearch.explaining.records import Region
+from mmsearch.explaining.regions import Wanted, find_regions
+from mmsearch.gallery import Gallery
+from mmsearch.items import ImageRow
+from mmsearch.loader import least_raw_side
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.search.answers import Answer
+from mmsearch.search.encoding import EncodesQueries
+from mmsearch.search.gallery_files import FileGone, read_content
+from mmsearch.search.query import Query, TextPart
+
+__all__ = ["explain_answer", "regions_of", "wanted_of"]
+
+
+def wanted_of(query: Query, whole: NDArray[np.float32], encoders: EncodesQueries) -> Wanted:
+    """What is looked for in the pictures of an answer: the phrases of the texts that were asked for; of what was asked
+    without words, the whole. whole: the vector that the query searched by."""
+    texts = [part for part in query.parts if isinstance(part, TextPart) and part.weight > 0]
+    if not texts:
+        return Wanted(whole, [Phrase(query.title, 0, 0)], whole[None], [None])
+    side = encoders.encoder("text").text
+    if len(query.parts) == 1 and not query.templates:
+        return replace(want_text(side, texts[0].text), whole=whole)
+    pieces = list(dict.fromkeys(piece.text for part in texts for piece in phrases_in(part.text)))
+    vectors = side.encode(pieces).vectors
+    return Wanted(whole, [Phrase(piece, 0, 0) for piece in pieces], vectors, [None] * len(pieces))
+
+
+def regions_of(gallery: Gallery, row: ImageRow, side: ImageSide, wanted: Wanted) -> list[Region]:
+    """The regions of a picture of the gallery. Raises FileGone, EncoderError, and ImageError where its file, the same
+    as it was embedded, cannot be decoded any more."""
+    data = read_content(gallery, row).data
+    image = images.decode(data, raw_side=least_raw_side(side)).image
+    return find_regions(side, image, wanted)[1]
+
+
+def explain_answer(
+    answer: Answer,
+    whole: NDArray[np.float32],
+    gallery: Gallery,
+    encoders: EncodesQueries,
+    progress: ProgressCallback = quiet,
+) -> Answer:
+    """An answer whose hits that are pictures have their regions; of files that are gone or changed it is said in a
+    remark. Raises QueryError (no hit is a picture), EncoderError."""
+    hits = list(answer.hits)
+    pictures = [number for number, hit in enumerate(hits) if isinstance(hit.row, ImageRow)]
+    if hits and not pictures:
+        raise QueryError("only pictures can be explained, and these hits are none; ask for pictures: --in images")
+    if not pictures:
+        return answer
+    wanted, side = wanted_of(answer.query, whole, encoders), encoders.encoder("image").image
+    unread: list[str] = []
+    for done, number in enumerate(pictures):
+        progress(Progress("explaining", done, len(pictures), len(unread)))
+        try:
+            hits[number] = replace(hits[number], regions=regions_of(gallery, hits[number].row, side, wanted))
+        except (FileGone, ImageError) as error:
+            unread.append(f"{hits[number].file or hits[number].path} was not explained: {error}")
+    progress(Progress("explaining", len(pictures), len(pictures), len(unread)))
+    return replace(answer, hits=hits, remarks=(*answer.remarks, *unread))
