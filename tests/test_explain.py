@@ -276,8 +276,8 @@ def test_bad_input_is_said_in_a_line(
 
 
 @pytest.fixture
-def squares(picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A gallery of the picture and of one of nothing but green."""
+def squares(picture: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A gallery of the picture and of one of nothing but green; the encoder takes the place of that of `mmsearch`."""
     provide(monkeypatch, HueEncoder)
     folder = picture.parent / "photos"
     folder.mkdir()

@@ -33,6 +33,7 @@ from scripts.postcards.scene import (
     facts,
     neighbour,
     sample_scene,
+    sample_scene_of,
     scene_from_json,
     scene_to_json,
     swap_colours,
@@ -223,3 +224,13 @@ def test_sunset_over_mountains_finds_sunsets_over_mountains() -> None:
 @needs_model
 def test_the_model_is_small() -> None:
     assert (MODEL / "open_clip_model.safetensors").stat().st_size <= 32_000_000
+
+
+def test_what_is_left_out_of_a_picture_changes_nothing_else() -> None:
+    rng = Random(5)
+    scene = sample_scene_of(rng, 4)
+    picture = np.asarray(render(scene, 11), np.int16)
+    hidden = [np.abs(picture - np.asarray(render(scene, 11, frozenset({t.kind})))).max(2) > 0 for t in scene.things]
+    assert all(0.001 < each.mean() < 0.5 for each in hidden)
+    assert np.sum(hidden, axis=0).max() == 1 or np.mean(np.sum(hidden, axis=0) > 1) < 0.02
+    assert (np.asarray(render(scene, 11, frozenset())) == picture).all()

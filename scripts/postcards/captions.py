@@ -254,7 +254,7 @@ def describe_tersely(rng: Random, scene: Scene) -> Caption:
 def name_thing(rng: Random, thing: Thing) -> str:
     """A noun phrase: what a thing is, its colour, and half of the time its size, as in "two small red tents"."""
     sized = thing.size is not None and rng.random() < 0.5
-    return _noun_phrase(rng, _Mention(thing, thing.colour is not None, sized, False))
+    return noun_phrase(rng, Mention(thing, thing.colour is not None, sized, False))
 
 
 def tokens(text: str) -> list[str]:
