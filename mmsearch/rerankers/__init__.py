@@ -9,8 +9,6 @@ the encoders that find candidates.
     blip2            BLIP-2 likewise
     vilt             ViLT
     cross_encoder    picture-capable cross-encoders of sentence-transformers
-    demo_reranker    the one that comes with mmsearch, for drawn postcards
-    demo_network     its network, which scripts/postcards trains
 
 Importing this package loads none of torch, transformers and sentence-transformers; opening a re-ranker does.
 """

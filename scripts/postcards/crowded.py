@@ -2,7 +2,7 @@
 left and right of what, and how many there are. They are what a dual encoder is weak at, and a re-ranker is for.
 
     python -m scripts.postcards.crowded /tmp/crowded
-    mmsearch eval custom --images /tmp/crowded/images --annotations /tmp/crowded/dataset.json --model demo --rerank demo
+    mmsearch eval custom --images /tmp/crowded/images --annotations /tmp/crowded/dataset.json --model demo
 
 The pictures come in families of eight: a scene, and seven that differ from it in one respect each (two colours
 exchanged, two things that changed places, another number, another colour or size). It prints what an oracle reaches
@@ -50,6 +50,7 @@ __all__ = [
     "family",
     "holds",
     "sample_crowd",
+    "true_words",
     "test_families",
     "truth",
     "write_crowded",
@@ -59,6 +60,7 @@ FAMILY = 8
 TEST_SEED = 40_000_003
 TEST_FAMILIES = 125
 CAPTIONS = 2
+RELATION, TIME, LAND, NOTHING = 100, -1, -2, -3
 _TRIES = 20
 
 
@@ -96,10 +98,15 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class CrowdedCaption:
-    """A text and what it claims."""
+    """A text and what it claims.
+
+    said: of each word (`captions.tokens`) what it says: the number of a mention, or of a relation after `RELATION`;
+    `TIME`, `LAND`, or `NOTHING`.
+    """
 
     text: str
     claims: Claims
+    said: tuple[int, ...]
 
 
 def sample_crowd(rng: Random) -> Scene:
@@ -132,7 +139,7 @@ def describe_crowd(rng: Random, scene: Scene) -> CrowdedCaption:
     named = things[: rng.randint(max(3, len(things) - 1), len(things))]
     relations: list[Relation] = []
     mentions: list[Mention] = []
-    phrases: list[str] = []
+    phrases: list[list[tuple[str, int]]] = []
     while named:
         pair = _in_a_row(named)
         if pair is not None and rng.random() < 0.5:
@@ -141,23 +148,46 @@ def describe_crowd(rng: Random, scene: Scene) -> CrowdedCaption:
                 named.remove(thing)
             relations.append(Relation(len(mentions), len(mentions) + 1))
             both = [_mention(rng, thing, place=False) for thing in (left, right)]
-            first, second = (noun_phrase(rng, mention) for mention in both)
+            first, second = ((noun_phrase(rng, mention), len(mentions) + i) for i, mention in enumerate(both))
+            relation = RELATION + len(relations) - 1
             if rng.random() < 0.5:
-                phrases.append(f"{first} {rng.choice(('to the left of', 'left of'))} {second}")
+                phrases.append([first, (rng.choice(("to the left of", "left of")), relation), second])
             else:
-                phrases.append(f"{second} {rng.choice(('to the right of', 'right of'))} {first}")
+                phrases.append([second, (rng.choice(("to the right of", "right of")), relation), first])
             mentions += both
         else:
             mentions.append(_mention(rng, named.pop(), place=rng.random() < 0.8))
-            phrases.append(noun_phrase(rng, mentions[-1]))
+            phrases.append([(noun_phrase(rng, mentions[-1]), len(mentions) - 1)])
     time = scene.time if rng.random() < 0.4 else None
     land = scene.land if rng.random() < 0.4 else None
-    around = [rng.choice(table[key]) for table, key in ((TIME_PHRASE, time), (LAND_PHRASE, land)) if key]
-    listed = f"{', '.join(phrases[:-1])} and {phrases[-1]}" if len(phrases) > 1 else phrases[0]
-    text = f"{around[0]}, {' '.join([listed, *around[1:]])}" if around and rng.random() < 0.5 else ""
-    return CrowdedCaption(
-        finish(rng, text or " ".join([listed, *around])), Claims(time, land, tuple(mentions), tuple(relations))
-    )
+    around = [
+        (rng.choice(table[key]), what)
+        for table, key, what in ((TIME_PHRASE, time, TIME), (LAND_PHRASE, land, LAND))
+        if key
+    ]
+    listed: list[tuple[str, int]] = []
+    for i, phrase in enumerate(phrases):
+        listed += [("," if i < len(phrases) - 1 else " and", NOTHING)] if i else []
+        listed += phrase
+    opening = [around.pop(0), (",", NOTHING)] if around and rng.random() < 0.5 else []
+    pieces = [*opening, *listed, *around]
+    text = finish(rng, " ".join(text for text, _ in pieces).replace(" ,", ",").replace("  ", " "))
+    said = [what for piece, what in pieces for _ in tokens(piece)]
+    before = len(tokens(text)) - len(said)  # "a picture of"
+    claims = Claims(time, land, tuple(mentions), tuple(relations))
+    return CrowdedCaption(text, claims, (*[NOTHING] * before, *said))
+
+
+def true_words(caption: CrowdedCaption, scene: Scene) -> list[bool | None]:
+    """Of each word of a caption, whether what it says is true of a scene by itself; None where it says nothing."""
+    claims = caption.claims
+    fitting = [[thing for thing in scene.things if _fits(mention, thing)] for mention in claims.mentions]
+    true: dict[int, bool | None] = {number: bool(things) for number, things in enumerate(fitting)}
+    for number, relation in enumerate(claims.relations):
+        pairs = ((a, b) for a in fitting[relation.left] for b in fitting[relation.right])
+        true[RELATION + number] = any(_centre(a) < _centre(b) for a, b in pairs)
+    true |= {TIME: claims.time == scene.time, LAND: claims.land == scene.land, NOTHING: None}
+    return [true[what] for what in caption.said]
 
 
 def holds(claims: Claims, scene: Scene) -> bool:
