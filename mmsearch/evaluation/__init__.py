@@ -115,7 +115,6 @@ __all__ = [
     "RerankedDirection",
     "PublishedShare",
     "RecallChange",
-    "TableReport",
     "SizeCurve",
     "SizePoint",
     "FigureReport",
