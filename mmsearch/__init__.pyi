@@ -53,6 +53,16 @@ from .evaluation.probes import evaluate_probe as evaluate_probe
 from .evaluation.shift import ShiftOptions as ShiftOptions
 from .evaluation.shift import ShiftReport as ShiftReport
 from .evaluation.shift import evaluate_shift as evaluate_shift
+from .evaluation.studies import Study as Study
+from .evaluation.studies import StudyBenchmark as StudyBenchmark
+from .evaluation.studies import StudyModel as StudyModel
+from .evaluation.studies import StudyPlan as StudyPlan
+from .evaluation.studies import StudyReport as StudyReport
+from .evaluation.studies import StudyVariant as StudyVariant
+from .evaluation.studies import merge_studies as merge_studies
+from .evaluation.studies import plan_study as plan_study
+from .evaluation.studies import read_study as read_study
+from .evaluation.studies import run_study as run_study
 from .explaining.explain import explain as explain
 from .explaining.records import Explanation as Explanation
 from .explaining.records import Region as Region
@@ -85,6 +95,8 @@ from .reports import write_figures as write_figures
 from .reports import write_linear as write_linear
 from .reports import write_probe as write_probe
 from .reports import write_report as write_report
+from .reports import write_study as write_study
+from .reports import write_table as write_table
 from .reports import write_tabled as write_tabled
 from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer
