@@ -96,7 +96,6 @@ from .reports import write_linear as write_linear
 from .reports import write_probe as write_probe
 from .reports import write_report as write_report
 from .reports import write_study as write_study
-from .reports import write_table as write_table
 from .reports import write_tabled as write_tabled
 from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer
