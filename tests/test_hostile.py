@@ -388,7 +388,7 @@ def test_a_device_is_not_replaced_by_a_file(gallery: Path, mmsearch: Command, tm
         assert stat.S_ISCHR(device.stat().st_mode)
 
 
-_EVERY = 4  # of the hostile cases: all of them take a quarter of an hour
+_EVERY = 8  # of the hostile cases: all of them take half an hour
 
 
 @pytest.fixture
@@ -412,7 +412,7 @@ def test_no_option_that_takes_a_place_ends_in_a_traceback(places: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("part", [0, 1])
 def test_no_hostile_place_ends_in_a_traceback(places: Path, part: int) -> None:
-    """A fourth of all cases, each option and each value among them; in two parts, which two processes may share."""
+    """An eighth of all cases, each option and each value among them; in two parts, which two processes may share."""
     values = _hostile_values(places)
     assert math.gcd(len(values), _EVERY) == 1  # so that every value is among what is chosen
     cases = _cases(values)
