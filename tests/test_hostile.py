@@ -180,7 +180,20 @@ def test_a_cache_of_another_user_never_decides(photos: Path, whole_model: Path) 
     assert not [*(folder / "cache").iterdir()]
 
 
-_TAKES_A_PLACE = ("DIR", "FILE", "FOLDER", "GALLERY", "MODEL", "NEW", "PATH", "PLACE", "RERANKER", "ROOT", "STUDY")
+_TAKES_A_PLACE = (
+    "DIR",
+    "FILE",
+    "FOLDER",
+    "GALLERY",
+    "MODEL",
+    "NEW",
+    "PATH",
+    "PICTURE",
+    "PLACE",
+    "RERANKER",
+    "ROOT",
+    "STUDY",
+)
 _TAKES_NO_PLACE = (
     "|".join(kind.name for kind in kinds()),
     "|".join(askable()),
@@ -269,6 +282,7 @@ _SAME = ("flickr8k", "flickr30k", "coco", *(name for name in PROBES if name != "
 # What else is given, so that a command comes as far as to read what is tried.
 _BESIDE = {
     ("query",): ["red"],
+    ("explain",): ["red"],
     ("serve",): ["--host=no.such.host.invalid"],  # it ends when all is read
     ("eval", "vectors"): ["--images=v.npy", "--captions=v.npy"],
     ("eval", "custom"): ["--annotations=captions.csv", "--images=photos", "--model=fake"],
