@@ -3,9 +3,9 @@
     git clone https://github.com/mlfoundations/open_clip clones/open_clip    # and likewise those of REPOSITORIES
     python scripts/published_rows.py clones
 
-writes data/published_retrieval.csv, data/published_zeroshot.csv and data/published_sources.csv. Figures are facts, and
-are written as their sources have them, in shares of 1; float32 noise is rounded away at six places. A file that no
-longer has the form it is known to have is an error, not fewer rows.
+writes data/published_retrieval.csv, data/published_zeroshot.csv and data/published_sources.csv anew, in place of those
+that come along, which hold a few of these rows. Figures are written as their sources have them, in shares of 1; float32
+noise is rounded away at six places. A file that no longer has the form it is known to have is an error, not fewer rows.
 """
 
 import argparse

@@ -507,17 +507,6 @@ def test_every_probe_is_a_command(command_line: Command) -> None:
     assert named == list(PROBES)
 
 
-def test_published_figures_stand_beside_ours(pairs: Path, tmp_path: Path) -> None:
-    coloured(tmp_path / "images", "red_0", "blue_0")
-    example = {"image_0": "red_0", "image_1": "blue_0", "caption_0": "red", "caption_1": "blue"}
-    (tmp_path / "examples.jsonl").write_text(json.dumps(example))
-    report = evaluate_probe(
-        "winoground", annotations=tmp_path / "examples.jsonl", encoder=FakeEncoder("ViT-B-32/openai")
-    )
-    figures = {each.figure: (each.published, each.inside) for each in report.systems[0].published}
-    assert figures == {"text": (0.3075, True), "image": (0.1025, False), "group": (0.0825, False)}
-
-
 def test_the_demo_model_binds_colours_on_swapped_postcards(tmp_path: Path) -> None:
     """As data/demo_model.md says: of the pairs that differ only in which thing has which colour, all."""
     file = write_pairs(tmp_path, 24)

@@ -4,12 +4,13 @@ import csv
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmsearch.benchmarks import find_published, find_published_accuracy
+from mmsearch.benchmarks import find_published, find_published_accuracy, published
 from mmsearch.encoders import DEFAULT_MODEL
 from mmsearch.encoders.hub_tags import tags_of_repository
 from mmsearch.errors import BenchmarkError
@@ -29,40 +30,24 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def test_figures_are_those_of_their_sources() -> None:
-    """Copied by hand, line by line, from the files that the sources name."""
-    (open_clip, clip_benchmark) = find_published("coco", B32)
+    """Copied by hand from what the sources name."""
+    (open_clip,) = find_published("coco", B32)
     assert open_clip.text_to_image == {1: 0.3934, 5: 0.6543, 10: 0.7561}
     assert open_clip.image_to_text == {1: 0.5632, 5: 0.7984, 10: 0.8712}
     assert str(open_clip.source).startswith("mlfoundations/open_clip docs/openclip_retrieval_results.csv @89fb801")
-    assert (clip_benchmark.text_to_image, clip_benchmark.image_to_text) == ({5: 0.654218}, {5: 0.7982})
-    (flickr8k,) = find_published("flickr8k", "ViT-B-16/laion400m_e32")
-    assert (flickr8k.text_to_image, flickr8k.image_to_text) == ({5: 0.8576}, {5: 0.941})
     (siglip,) = find_published("coco", "ViT-SO400M-14-SigLIP2-378/webli")
     assert (siglip.text_to_image, siglip.image_to_text) == ({1: 0.558}, {1: 0.717})
-    (arabic,) = find_published("xm3600", "nllb-clip-large-siglip/mrl", "ar")
-    assert (arabic.text_to_image[1], arabic.image_to_text[1]) == (0.5836, 0.5447)
-    (japanese,) = find_published("xtd10", "nllb-clip-large-siglip/mrl", "ja")
-    assert japanese.text_to_image == {1: 0.604, 5: 0.844, 10: 0.905}
-    assert japanese.image_to_text == {1: 0.554, 5: 0.807, 10: 0.885}
-    (chinese,) = find_published("flickr30k-cn", "hf:OFA-Sys/chinese-clip-vit-base-patch16", "zh")
-    assert (chinese.text_to_image[1], chinese.image_to_text[10]) == (0.627, 0.971)
     (perception,) = find_published("coco", "PE-Core-B-16/meta")
     assert (perception.text_to_image, perception.image_to_text) == ({1: 0.509}, {})
     assert find_published("flickr30k", "PE-Core-B-16/meta") == ()
-    accuracies = find_published_accuracy("imagenet", "MobileCLIP-S0/datacompdr")
-    assert [row.figures for row in accuracies] == [{"top1": 0.67786, "top5": 0.91156, "mean_per_class": 0.6778}]
-    by_source = {row.source.repository: row.figures for row in find_published_accuracy("imagenet", "ViT-L-14/openai")}
-    assert by_source["mlfoundations/open_clip"]["top1"] == 0.7554
-    assert by_source["LAION-AI/CLIP_benchmark"] == {"top1": 0.7549, "top5": 0.946, "mean_per_class": 0.7545}
-    (pets,) = find_published_accuracy("pets", "ViT-H-14-378-quickgelu/dfn5b")
-    assert (pets.figures, pets.pictures) == ({"mean_per_class": 0.9696}, 3669)
-    voc = find_published_accuracy("voc2007", "ViT-B-32/openai")
-    assert [list(row.figures) for row in voc] == [["map"]]
+    (imagenet,) = find_published_accuracy("imagenet", "ViT-bigG-14/laion2b_s39b_b160k")
+    assert (imagenet.figures, imagenet.pictures) == ({"top1": 0.801}, 50_000)
+    assert str(imagenet.source) == "mlfoundations/open_clip README.md @v3.3.0 (as the release holds it)"
 
 
 def test_tables_are_whole_and_every_row_has_its_source() -> None:
     sources = {row["source"]: row for row in rows("published_sources.csv")}
-    assert all(len(row["commit"]) == 40 and "/" in row["repository"] for row in sources.values())
+    assert all(row["commit"] and "/" in row["repository"] for row in sources.values())
     used = set()
     for name, key in (
         ("published_retrieval.csv", ("benchmark", "language", "model", "pretrained", "source")),
@@ -79,29 +64,20 @@ def test_tables_are_whole_and_every_row_has_its_source() -> None:
     assert used == set(sources)
 
 
-def test_recalls_grow_with_k_and_are_whole_numbers_of_queries() -> None:
-    """COCO's over 25,010 captions, which 25,000 would not give; where a source gives enough places to tell."""
+def test_recalls_grow_with_k() -> None:
     for row in rows("published_retrieval.csv"):
         for side in ("t2i", "i2t"):
             recalls = [float(row[f"{side}_r{k}"]) for k in (1, 5, 10) if row[f"{side}_r{k}"]]
             assert recalls == sorted(recalls), row
-    queries = {"flickr8k": 5000, "flickr30k": 5000, "coco": 25_010}
-    told = [row for row in rows("published_retrieval.csv") if row["source"] in ("clip_benchmark", "mobileclip")]
-    assert len(told) == 39 + 28
-    for row in told:
-        hits = float(row["t2i_r5"]) * queries[row["benchmark"]]
-        assert abs(hits - round(hits)) < 0.02, row
 
 
 def test_models_are_called_as_open_clip_calls_them() -> None:
     import open_clip
 
     known = {"/".join(pair) for pair in open_clip.list_pretrained()}
-    checked = ("open_clip-retrieval", "big_vision-siglip2", "perception", "eva-clip")
-    named = {
-        f"{row['model']}/{row['pretrained']}" for row in rows("published_retrieval.csv") if row["source"] in checked
-    }
-    assert len(named) > 140
+    tables = rows("published_retrieval.csv") + rows("published_zeroshot.csv")
+    named = {f"{row['model']}/{row['pretrained']}" for row in tables if row["source"] != "mobileclip"}
+    assert len(named) > 130
     # SigLIP 2's models of any size have no tag there.
     assert {name for name in named - known if "naflex" not in name} == set()
 
@@ -131,7 +107,7 @@ def sources_of(system: SystemResult) -> set[str]:
 
 def test_a_model_is_known_by_its_name(flickr30k: tuple[Path, Path]) -> None:
     (system,) = measured(flickr30k, FakeEncoder(B32), compare=True).systems
-    assert sources_of(system) == {"mlfoundations/open_clip", "LAION-AI/CLIP_benchmark"}
+    assert sources_of(system) == {"mlfoundations/open_clip"}
     first = system.published[0]
     assert (first.model, first.direction, first.k, first.published) == (B32, "text_to_image", 1, 0.6678)
     assert first.differing == ("autocast, here fp32", "5,000 captions, here 60")
@@ -236,23 +212,41 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path / "digits"
 
 
+@pytest.fixture
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of figures that nobody published, as `scripts/published_rows.py` writes them."""
+    (tmp_path / "published_sources.csv").write_text(
+        "source,repository,file,commit,precision,images,captions,places,note\n"
+        f"one,a/one,docs/results.csv,{'1' * 40},fp32,,,4,\ntwo,b/two,results.csv,{'2' * 40},autocast,,,6,\n"
+    )
+    (tmp_path / "published_zeroshot.csv").write_text(
+        "benchmark,model,pretrained,pictures,top1,top5,mean_per_class,map,source\n"
+        "mnist,ViT-B-32,openai,10000,0.4839,,,,one\nmnist,ViT-B-32,openai,,0.483,0.9,0.47,,two\n"
+        "mnist,RN50,openai,10000,0.5,,,,two\n"
+    )
+    (tmp_path / "published_retrieval.csv").write_text((DATA / "published_retrieval.csv").read_text().splitlines()[0])
+    monkeypatch.setattr(published, "data_folder", lambda: tmp_path)
+    for table in (published._rows, published._accuracies, published._sources):
+        table.cache_clear()
+        monkeypatch.setattr(published, table.__name__, cache(table.__wrapped__))
+
+
+@pytest.mark.usefixtures("made_up")
 def test_classification_is_set_beside_what_was_published(digits: Path, tmp_path: Path, mmsearch: Command) -> None:
     """As the model is called, or as it is said to be; with what was done otherwise; in every report."""
     asked = "eval", "zeroshot", "mnist", "--images", digits
     done = mmsearch(*asked, "--model", "ViT-B-32/openai", "--compare", "--report", tmp_path / "out.json")
     assert done.code == 0, done.err
     assert "published      top1             48.39, here" in done.out
-    assert "ViT-B-32/openai: mlfoundations/open_clip docs/openclip_results.csv @89fb801" in done.out
+    assert "ViT-B-32/openai: a/one docs/results.csv @1111111" in done.out
     assert "differs in: 10,000 pictures, here 20\n" in done.out
     assert "differs in: autocast, here fp32\n" in done.out
-    published = json.loads((tmp_path / "out.json").read_text())["systems"][0]["published"]
-    assert {each["figure"] for each in published} == {"top1", "top5", "mean_per_class"}
+    beside = json.loads((tmp_path / "out.json").read_text())["systems"][0]["published"]
+    assert {each["figure"] for each in beside} == {"top1", "top5", "mean_per_class"}
 
-    mine = mmsearch(*asked, "--model", "RN50/mine", "--compare-as", "MobileCLIP-S0/datacompdr", "--template", "a {}")
-    assert "MobileCLIP-S0/datacompdr: apple/ml-mobileclip" in mine.out
-    assert (
-        "precision not stated, here fp32; 10,000 pictures, here 20; the data set's 1 templates, here 1 oth" in mine.out
-    )
+    mine = mmsearch(*asked, "--model", "RN50/mine", "--compare-as", "RN50/openai", "--template", "a {}")
+    assert "RN50/openai: b/two results.csv @2222222" in mine.out
+    assert "autocast, here fp32; 10,000 pictures, here 20; the data set's 1 templates, here 1 oth" in mine.out
     nothing = mmsearch(*asked, "--model", "RN50/mine", "--compare", "--report", tmp_path / "out.md")
     assert "nothing that the project knows of for RN50/mine on mnist" in nothing.out
     assert "Beside published" not in (tmp_path / "out.md").read_text()

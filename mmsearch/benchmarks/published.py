@@ -1,6 +1,6 @@
 """Published figures of retrieval and of zero-shot classification, each with where it stands and how it was measured.
 
-They are kept in data/published_*.csv, which `scripts/published_rows.py` writes.
+They are kept in data/published_*.csv; `scripts/published_rows.py` writes larger ones from clones of their sources.
 """
 
 import csv
@@ -32,7 +32,7 @@ class PublishedSource:
     Attributes:
         repository: On GitHub, owner/name.
         file: Its path there.
-        commit: The commit that was read.
+        commit: The commit or release that was read.
         precision: "fp32" or "autocast"; empty where the source does not say.
         images: How pictures were prepared, where that was not by the checkpoint's own transform.
         captions: What was done to captions before they were encoded.

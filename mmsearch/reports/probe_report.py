@@ -93,14 +93,11 @@ def _unreadable(report: ProbeReport) -> Iterator[str]:
 
 
 def probe_tables(report: ProbeReport) -> Mapping[str, Table]:
-    """Heading -> table: figures of each model, differences of models, published figures."""
+    """Heading -> table: figures of each model, differences of models."""
     tables = {f"Figures of {system.encoder.spec}": _figures(system) for system in report.systems}
     for comparison in report.comparisons:
         heading = f"{comparison.second} against {comparison.first}"
         tables[heading] = _differences(comparison.differences)
-    published = [row for system in report.systems for row in _published(system)]
-    if published:
-        tables["Beside published figures"] = ["model", "figure", "published", "here", "", "source"], published
     return tables
 
 
@@ -131,12 +128,6 @@ def _differences(differences: Mapping[str, Difference]) -> Table:
         for name, each in differences.items()
     ]
     return ["figure", "first", "second", "difference", "p"], rows
-
-
-def _published(system: ProbeSystem) -> Iterator[list[str]]:
-    for each in system.published:
-        where = "inside the interval" if each.inside else "OUTSIDE of the interval"
-        yield [system.encoder.spec, each.figure, _percent(each.published), _estimate(each.ours), where, each.source]
 
 
 def _percent(value: float | None) -> str:

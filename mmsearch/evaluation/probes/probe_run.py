@@ -1,10 +1,8 @@
 """Measures probes: what a model cannot do."""
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +13,6 @@ from mmsearch.evaluation.measuring import describe_hardware, find_versions
 from mmsearch.evaluation.probes.loading import load_probe
 from mmsearch.evaluation.probes.pictures import encode_pictures
 from mmsearch.evaluation.probes.records import (
-    FigureResult,
     ProbeCase,
     ProbeComparison,
     ProbeData,
@@ -23,10 +20,8 @@ from mmsearch.evaluation.probes.records import (
     ProbeOptions,
     ProbeReport,
     ProbeSystem,
-    PublishedProbeFigure,
 )
 from mmsearch.evaluation.probes.scoring import (
-    ALL,
     Credits,
     Floats,
     ProbeVectors,
@@ -101,7 +96,6 @@ def measure_probe(
                 precision=encoder.precision,
                 results=results,
                 failures=_failures(data, cases, vectors, credits_of[data.figures[0].name], groups),
-                published=_beside_published(data.name, encoder.identity.spec, results),
                 truncated=truncated,
                 unreadable=unreadable,
             )
@@ -229,21 +223,3 @@ def _worst(
                 texts=cases[case].texts,
                 scores=tuple(map(tuple, scores.tolist())),
             )
-
-
-def _beside_published(probe: str, spec: str, results: Sequence[FigureResult]) -> tuple[PublishedProbeFigure, ...]:
-    """What was published of an encoder, of all examples."""
-    ours = {result.figure: result.strict for result in results if result.subset == ALL}
-    with (Path(__file__).parent / "published.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if (row["probe"], row["model"]) == (probe, spec)]
-    return tuple(
-        PublishedProbeFigure(
-            figure=row["figure"],
-            published=float(row["value"]),
-            ours=ours[row["figure"]],
-            inside=float(row["value"]) in ours[row["figure"]].interval,
-            source=row["source"],
-        )
-        for row in rows
-        if row["figure"] in ours
-    )

@@ -18,7 +18,6 @@ __all__ = [
     "ProbePicture",
     "ProbeReport",
     "ProbeSystem",
-    "PublishedProbeFigure",
     "SetFigure",
     "WrittenWord",
 ]
@@ -181,21 +180,6 @@ class ProbeFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedProbeFigure:
-    """A published figure beside ours.
-
-    Attributes:
-        inside: Whether it lies in our interval.
-    """
-
-    figure: str
-    published: float
-    ours: Estimate
-    inside: bool
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class ProbeSystem:
     """What one encoder gets.
 
@@ -211,7 +195,6 @@ class ProbeSystem:
     precision: str
     results: tuple[FigureResult, ...]
     failures: tuple[ProbeFailure, ...]
-    published: tuple[PublishedProbeFigure, ...]
     truncated: int
     unreadable: tuple[str, ...]
 
