@@ -31,12 +31,18 @@ __all__ = ["worker_pool"]
 PACKAGE = Path(items.__file__).parents[1]
 OLD = Path(__file__).parent / "old_gallery" / "gallery"
 OTHER_WORDS = {
+    "benchmarks/composed.py": "the key under which FashionIQ keeps what is said",
     "benchmarks/json_files.py": "keys of annotations as COCO and Karpathy write them",
+    "benchmarks/labelled_images.py": "what columns of lists of labels are called",
+    "benchmarks/published.py": "columns of a table: how a source prepared both sides",
     "sources/caption_tables.py": "what columns of tables of captions are called",
-    "cli/figures.py": "the heading of a column of counts",
+    "cli/zeroshot.py": "the heading of a column of counts",
+    "evaluation/slices.py": "what is counted of each row of a table",
+    "evaluation/studies/study_file.py": "keys of a study's file",
     "metrics/health.py": "the two sides of an embedding space, as its figures name them",
     "reports/markdown.py": "the heading of a table of counts",
     "reports/plots.py": "the legend of a chart",
+    "reports/study_tables.py": "columns of a table of counts",
 }
 """Where a word that is also the name of a kind means something else."""
 

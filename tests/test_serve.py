@@ -298,6 +298,7 @@ def test_what_the_gallery_is(server: Running, gallery: Path, photos: Path) -> No
         "images": 12,
         "captions": 2,
         "encoder": {"spec": "fake", "dim": 49, "declared": False},
+        "reranker": None,
         "indexes": [],
         "roots": [{"id": 1, "path": str(photos)}],
         "limits": {"upload_bytes": 32 << 20, **asdict(REQUEST)},
