@@ -199,3 +199,16 @@ def test_pictures_of_several_classes_are_refused(pictures: Path, tmp_path: Path)
         write_picture(tmp_path / "single" / f"k{number}" / "0.png", "red", seed=number)
     with pytest.raises(BenchmarkError, match="each class has one only"):
         evaluate_linear(tmp_path / "single", encoder=FakeEncoder(), options=OPTIONS)
+
+
+def test_places_are_looked_at_before_what_takes_seconds(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The templates of open_clip come with all of torch: a misspelt folder is not told after that."""
+
+    def load(_: object) -> None:
+        raise AssertionError("loaded before the places were looked at")
+
+    monkeypatch.setattr("mmsearch.evaluation.linear.templates_named", load)
+    with pytest.raises(BenchmarkError, match="absent does not exist"):
+        evaluate_linear(pictures, encoder=FakeEncoder(), options=LinearOptions(test=str(tmp_path / "absent")))

@@ -42,8 +42,9 @@ def evaluate_linear(
     """
     options = options or LinearOptions()
     _check(options)
-    task = _with_templates(_read_single(images, benchmark, options), options)
+    task = _read_single(images, benchmark, options)
     test = None if options.test is None else _read_single(options.test, benchmark, options)
+    task = _with_templates(task, options)  # takes seconds, where they come from open_clip: places are looked at before
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
     systems: list[LinearSystem] = []
     first: _Split | None = None
