@@ -315,7 +315,7 @@ def breaking(*, opening: Exception | None = None, encoding: Exception | None = N
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (breaking(opening=EncoderError("no weights for it")), "no weights for it"),
+        (breaking(opening=EncoderError("no weights for it.")), "no weights for it"),
         (breaking(encoding=RuntimeError("CUDA error: out of everything")), "RuntimeError: CUDA error"),
     ],
     ids=["cannot be opened", "breaks while it encodes"],
@@ -334,6 +334,7 @@ def test_a_model_that_fails_does_not_end_the_study(
     assert re.search(rf"not measured: hf-hub:fake/one \(plain\) on half: {reason}", done.err)
     assert "error: 2 could not be measured" in done.err.splitlines()[-1]
     assert "two " in done.out
+    assert ".." not in done.out
     assert "NOT MEASURED: hf-hub:fake/one" in (study_file.parent / "study-results" / "study.html").read_text()
     provide(monkeypatch, Watched)
     done = mmsearch("eval", "run", study_file)
