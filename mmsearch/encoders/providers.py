@@ -11,14 +11,12 @@ that spec; what it raises should be an EncoderError. It is imported when a spec 
 `mmsearch.encoders.contract` says whether its encoders keep to what everybody relies on.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, cast
 
 from mmsearch.encoders.encoder import Encoder, EncoderRequest, Provider
-from mmsearch.encoders.model_folders import parse_model_name
 from mmsearch.encoders.open_clip_provider import open_clip_encoder
-from mmsearch.encoders.sentence_transformers_provider import sentence_transformers_encoder
 from mmsearch.encoders.specs import OWN_PREFIXES, parse_spec
-from mmsearch.encoders.transformers_provider import transformers_encoder
 from mmsearch.errors import EncoderError, MmsearchError
 
 if TYPE_CHECKING:
@@ -28,14 +26,16 @@ __all__ = ["GROUP", "canonical_spec", "is_open_clip", "provider_of"]
 
 GROUP = "mmsearch.encoders"
 
-_OF_FOLDERS: dict[str, Provider] = {"hf": transformers_encoder, "st": sentence_transformers_encoder}
-"""The providers of models that are folders of the Hugging Face hub, by the prefix of their specs."""
+_OF_FOLDERS = {"hf": "transformers", "st": "sentence_transformers"}
+"""The packages whose models are folders of the Hugging Face hub, by the prefix of their specs. What provides them is
+loaded when a spec names it: a query of open_clip's models does not wait for it."""
 
 
 def provider_of(spec: str) -> Provider:
     """What opens the encoders of a spec. Raises EncoderError for a prefix that nobody provides."""
-    if (provider := _OF_FOLDERS.get(_prefix(spec))) is not None:
-        return provider
+    if (package := _OF_FOLDERS.get(_prefix(spec))) is not None:
+        module = importlib.import_module(f"mmsearch.encoders.{package}_provider")
+        return cast(Provider, getattr(module, f"{package}_encoder"))
     entry = _plugin_of(spec)
     return open_clip_encoder if entry is None else _guarded(entry)
 
@@ -43,6 +43,8 @@ def provider_of(spec: str) -> Provider:
 def canonical_spec(spec: str) -> str:
     """A spec as identities have it: paths are absolute. Nothing is loaded. Raises EncoderError for what is none."""
     if _prefix(spec) in _OF_FOLDERS:
+        from mmsearch.encoders.model_folders import parse_model_name
+
         return parse_model_name(spec).spec
     return parse_spec(spec).spec if _plugin_of(spec) is None else spec
 
