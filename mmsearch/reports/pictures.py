@@ -3,7 +3,7 @@
 import base64
 import io
 
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from mmsearch import images
 from mmsearch.errors import ImageError, StoreError
@@ -11,7 +11,7 @@ from mmsearch.evaluation import EvaluationReport
 from mmsearch.reports.page_parts import escape
 from mmsearch.sources import read_picture
 
-__all__ = ["figure_html", "picture_html", "thumbnail_uri"]
+__all__ = ["figure_html", "framed_html", "image_uri", "picture_html", "thumbnail_uri"]
 
 _SIDE = 168  # pixels of a thumbnail as it is shown
 
@@ -29,8 +29,12 @@ def figure_html(
 
 def picture_html(name: str, file: str | None, words: str, *, right: bool = False, pixels: int = 2 * _SIDE) -> str:
     """The same of any picture by its name and its file."""
-    thumbnail = thumbnail_uri(file, pixels)
-    content = f'<img alt="{escape(name)}" src="{thumbnail}">' if thumbnail else f"<div class=none>{escape(name)}</div>"
+    return framed_html(name, thumbnail_uri(file, pixels), words, right=right)
+
+
+def framed_html(name: str, uri: str | None, words: str, *, right: bool = False) -> str:
+    """The same of a picture that is made already: its data URI, or None where there is nothing to show."""
+    content = f'<img alt="{escape(name)}" src="{uri}">' if uri else f"<div class=none>{escape(name)}</div>"
     kind = ' class="right"' if right else ""
     caption = f"{escape(words)}<br><span class=faint>{escape(name)}</span>"
     return f"<figure{kind}>{content}<figcaption>{caption}</figcaption></figure>"
@@ -44,6 +48,11 @@ def thumbnail_uri(file: str | None, pixels: int = 2 * _SIDE) -> str | None:
         image = images.make_thumbnail(read_picture(file), pixels)
     except (OSError, ImageError, StoreError):
         return None
+    return image_uri(image, pixels)
+
+
+def image_uri(image: Image.Image, pixels: int = 2 * _SIDE) -> str:
+    """An image as a data URI, its longer side so many pixels."""
     buffer = io.BytesIO()
     ImageOps.contain(image, (pixels, pixels)).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

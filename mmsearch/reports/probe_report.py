@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mmsearch.errors import ImageError, StoreError
 from mmsearch.evaluation.probes import (
     ALL,
@@ -21,7 +19,8 @@ from mmsearch.evaluation.probes import (
 from mmsearch.metrics import Difference, Estimate
 from mmsearch.reports.markdown import Table
 from mmsearch.reports.page_parts import escape
-from mmsearch.reports.tabled_report import TabledReport, figure_html, write_tabled
+from mmsearch.reports.pictures import framed_html, image_uri
+from mmsearch.reports.tabled_report import TabledReport, write_tabled
 
 __all__ = ["probe_report", "probe_tables", "write_probe"]
 
@@ -174,7 +173,7 @@ def _pictures(report: ProbeReport) -> Iterator[str]:
 
 
 def _failure_html(failure: ProbeFailure) -> str:
-    figures = "".join(figure_html(_opened(picture), picture.name, failure.where) for picture in failure.pictures)
+    figures = "".join(framed_html(failure.where, _shown(picture), picture.name) for picture in failure.pictures)
     lines = []
     for place, text in enumerate(failure.texts[:10]):
         scores = ", ".join(f"{of_picture[place]:.3f}" for of_picture in failure.scores)
@@ -187,8 +186,8 @@ def _failure_html(failure: ProbeFailure) -> str:
     )
 
 
-def _opened(picture: ProbePicture) -> Image.Image | None:
+def _shown(picture: ProbePicture) -> str | None:
     try:
-        return open_picture(picture)
+        return image_uri(open_picture(picture))
     except (ImageError, OSError, StoreError):
         return None

@@ -3,19 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from PIL import Image
-
-from mmsearch import images
-from mmsearch.errors import ImageError, StoreError
 from mmsearch.evaluation.shift import ShiftReport
 from mmsearch.metrics import Estimate
 from mmsearch.reports.markdown import Table
-from mmsearch.reports.tabled_report import TabledReport, figure_html
-from mmsearch.sources import read_picture
+from mmsearch.reports.pictures import picture_html
+from mmsearch.reports.tabled_report import TabledReport
 
 __all__ = ["shift_report"]
-
-_EDGE = 336
 
 
 def shift_report(report: ShiftReport) -> TabledReport:
@@ -68,15 +62,6 @@ def _pictures(report: ShiftReport) -> Iterator[str]:
         yield "<h2>Outliers</h2>"
         yield "<p class=faint>The farthest pictures, each with the nearest one of the reference, framed.</p>"
     for each in report.shown:
-        pair = figure_html(_opened(each.file), f"distance {each.distance:.4f}", each.name)
-        pair += figure_html(_opened(each.nearest_file), "nearest", each.nearest, right=True)
+        pair = picture_html(each.name, each.file, f"distance {each.distance:.4f}")
+        pair += picture_html(each.nearest, each.nearest_file, "nearest", right=True)
         yield f"<div class=failure><div class=row>{pair}</div></div>"
-
-
-def _opened(file: str | None) -> Image.Image | None:
-    if file is None:
-        return None
-    try:
-        return images.make_thumbnail(read_picture(file), _EDGE)
-    except (ImageError, OSError, StoreError):
-        return None

@@ -1,6 +1,5 @@
 """Reports that are tables with words around them and pictures below: JSON, Markdown, a page, CSV."""
 
-import base64
 import csv
 import io
 import os
@@ -8,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from mmsearch.errors import StoreError
 from mmsearch.reports.markdown import Table, format_table
@@ -20,8 +17,6 @@ from mmsearch.strict_json import json_text
 __all__ = [
     "TABLED_KINDS",
     "TabledReport",
-    "figure_html",
-    "_SIDE",
     "tabled_markdown",
     "tabled_page",
     "write_tabled",
@@ -29,8 +24,6 @@ __all__ = [
 
 TABLED_KINDS = (".json", ".md", ".html", ".csv")
 """The suffixes of the files that `write_tabled` writes."""
-_SIDE = 168
-"""Pixels of a picture on a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +114,3 @@ def tabled_page(report: TabledReport) -> str:
         f"<p class=faint>{escape(report.made_by)}</p>",
     ]
     return document(report.title, parts)
-
-
-def figure_html(image: Image.Image | None, words: str, faint: str, *, right: bool = False) -> str:
-    """A picture with words below it; the words alone where it cannot be read."""
-    if image is None:
-        content = f"<div class=none>{escape(faint)}</div>"
-    else:
-        small = image.copy()
-        small.thumbnail((2 * _SIDE, 2 * _SIDE))
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=80)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        content = f'<img alt="{escape(faint)}" src="data:image/jpeg;base64,{data}">'
-    kind = ' class="right"' if right else ""
-    caption = f"{escape(words)}<br><span class=faint>{escape(faint)}</span>"
-    return f"<figure{kind}>{content}<figcaption>{caption}</figcaption></figure>"
