@@ -4,6 +4,7 @@
     encoder             an identity, and a side for each kind of input
     protocols           what the sides take and give
     providers           who makes encoders: open_clip, transformers, sentence-transformers, and plugins
+    plugins             what other packages provide, found by an entry point; re-rankers are found so too
     contract            whether an encoder keeps to what everybody relies on; for the tests of plugins
     specs               a model's name, taken apart
     declared            the encoder of imported vectors

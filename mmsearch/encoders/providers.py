@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 
 from mmsearch.encoders.encoder import Encoder, EncoderRequest, Provider
 from mmsearch.encoders.open_clip_provider import open_clip_encoder
+from mmsearch.encoders.plugins import installed_plugins, only_plugin, opened_by
 from mmsearch.encoders.specs import OWN_PREFIXES, parse_spec
-from mmsearch.errors import EncoderError, MmsearchError
+from mmsearch.errors import EncoderError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -65,20 +66,13 @@ def _plugin_of(spec: str) -> "EntryPoint | None":
     prefix, colon, _ = spec.partition(":")
     if not colon or "/" in prefix or prefix in OWN_PREFIXES:
         return None
-    import importlib.metadata  # late: a cold query would wait for it
-
-    installed = importlib.metadata.entry_points(group=GROUP)
-    named = [entry for entry in installed if entry.name == prefix]
-    if len(homes := sorted({entry.value for entry in named})) > 1:
-        raise EncoderError(
-            f"{spec!r}: two packages provide encoders as {prefix}: ({' and '.join(homes)}); uninstall one of them"
-        )
-    if named:
-        return named[0]
+    installed = installed_plugins(GROUP)
+    if (entry := only_plugin(installed, prefix, spec, "encoders")) is not None:
+        return entry
     try:
         parse_spec(spec)  # which says what is close
     except EncoderError as error:
-        prefixes = ", ".join(sorted(f"{entry.name}:" for entry in installed)) or "none is installed"
+        prefixes = ", ".join(f"{entry.name}:" for entry in installed) or "none is installed"
         own = " and ".join(f"{name}:" for name in _OF_FOLDERS)
         raise EncoderError(
             f"{error} Beside open_clip's there are those of transformers and sentence-transformers ({own}), and the "
@@ -91,20 +85,7 @@ def _guarded(entry: "EntryPoint") -> Provider:
     """A provider that somebody else wrote: what goes wrong in it is an EncoderError that names it."""
 
     def open_encoder(request: EncoderRequest) -> Encoder:
-        try:
-            encoder = entry.load()(request)
-        except MmsearchError:
-            raise
-        except Exception as error:  # whatever a stranger's package raises
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise EncoderError(
-                f"the provider {entry.name} ({entry.value}) cannot open {request.spec}: {words}"
-            ) from error
-        if not isinstance(encoder, Encoder):
-            raise EncoderError(
-                f"the provider {entry.name} ({entry.value}) gave a {type(encoder).__name__} for {request.spec}, "
-                "and no mmsearch.encoders.Encoder"
-            )
-        return encoder
+        made = opened_by(entry, request, lambda made: isinstance(made, Encoder), "mmsearch.encoders.Encoder")
+        return cast(Encoder, made)
 
     return open_encoder

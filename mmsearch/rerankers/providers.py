@@ -11,10 +11,12 @@ raises should be an EncoderError. It is imported when a spec names it, and not b
 """
 
 import json
+from typing import cast
 
 from mmsearch.encoders.model_folders import CONFIG, TOKENIZER, find_model_folder, parse_model_name, require_package
 from mmsearch.encoders.model_folders import read_settings as read_json
-from mmsearch.errors import EncoderError, MmsearchError
+from mmsearch.encoders.plugins import installed_plugins, only_plugin, opened_by
+from mmsearch.errors import EncoderError
 from mmsearch.rerankers.reranker import Provider, Reranker, RerankerRequest
 
 __all__ = ["GROUP", "provider_of"]
@@ -31,35 +33,20 @@ def provider_of(spec: str) -> Provider:
         return _open_of_transformers
     if colon and prefix == "st":
         return _open_cross_encoder
-    import importlib.metadata  # late: only plugins need it
-
-    installed = importlib.metadata.entry_points(group=GROUP)
-    named = [entry for entry in installed if colon and entry.name == prefix]
-    if len(homes := sorted({entry.value for entry in named})) > 1:
-        raise EncoderError(
-            f"{spec!r}: two packages provide re-rankers as {prefix}: ({' and '.join(homes)}); uninstall one of them"
-        )
-    if not named:
-        plugins = "".join(f", {entry.name}:…" for entry in sorted(installed, key=lambda entry: entry.name))
+    installed = installed_plugins(GROUP)
+    entry = only_plugin(installed, prefix, spec, "re-rankers") if colon else None
+    if entry is None:
+        plugins = "".join(f", {each.name}:…" for each in installed)
         raise EncoderError(f"no re-ranker is called {spec!r}; there is {_KNOWN}{plugins}")
-    (entry,) = named[:1]
 
     def open_plugin(request: RerankerRequest) -> Reranker:
-        try:
-            reranker: Reranker = entry.load()(request)
-        except MmsearchError:
-            raise
-        except Exception as error:  # whatever a stranger's package raises
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise EncoderError(f"the provider {prefix} ({entry.value}) cannot open {spec}: {words}") from error
-        if not all(callable(getattr(reranker, step, None)) for step in ("prepare", "look", "match")):
-            raise EncoderError(
-                f"the provider {prefix} ({entry.value}) gave a {type(reranker).__name__} for {spec}, "
-                "and no mmsearch.rerankers.Reranker"
-            )
-        return reranker
+        return cast(Reranker, opened_by(entry, request, _is_reranker, "mmsearch.rerankers.Reranker"))
 
     return open_plugin
+
+
+def _is_reranker(made: object) -> bool:
+    return all(callable(getattr(made, step, None)) for step in ("prepare", "look", "match"))
 
 
 def _open_of_transformers(request: RerankerRequest) -> Reranker:
