@@ -1,6 +1,7 @@
 """`mmsearch eval languages`, `lengths`, `folds` and their kin: benchmarks whose report is a table with several rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,19 +86,18 @@ def languages(
         split, split_file, captions_per_image, k, image_column, caption_column, device, precision, allow_missing, fresh
     )
     files = _by_language(annotations)
-    _require(report)
-    with display(interrupted=RESUMABLE) as shown:
-        measured = evaluate_languages(
+    _measure(
+        report,
+        partial(
+            evaluate_languages,
             benchmark,
             images=images,
             annotations=files,
             languages=language or (),
             encoder=model,
             options=options,
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    _finish(measured, report)
+        ),
+    )
 
 
 def lengths(
@@ -132,19 +132,18 @@ def lengths(
     options = _options(
         split, split_file, captions_per_image, k, image_column, caption_column, device, precision, allow_missing, fresh
     )
-    _require(report)
-    with display(interrupted=RESUMABLE) as shown:
-        measured = evaluate_lengths(
+    _measure(
+        report,
+        partial(
+            evaluate_lengths,
             benchmark,
             images=images,
             annotations=annotations,
             encoder=model,
             lengths=words or LENGTHS,
             options=options,
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    _finish(measured, report)
+        ),
+    )
 
 
 def folds(
@@ -172,19 +171,18 @@ def folds(
     options = _options(
         split, split_file, captions_per_image, k, image_column, caption_column, device, precision, allow_missing, fresh
     )
-    _require(report)
-    with display(interrupted=RESUMABLE) as shown:
-        measured = evaluate_folds(
+    _measure(
+        report,
+        partial(
+            evaluate_folds,
             benchmark,
             images=images,
             annotations=annotations,
             encoder=model,
             folds=number,
             options=options,
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    _finish(measured, report)
+        ),
+    )
 
 
 def positives(
@@ -215,19 +213,18 @@ def positives(
     from mmsearch.evaluation import evaluate_positives
 
     options = _options(split, split_file, captions_per_image, k, None, None, device, precision, allow_missing, fresh)
-    _require(report)
-    with display(interrupted=RESUMABLE) as shown:
-        measured = evaluate_positives(
+    _measure(
+        report,
+        partial(
+            evaluate_positives,
             benchmark,
             images=images,
             annotations=annotations,
             positives=positives,
             encoder=model,
             options=options,
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    _finish(measured, report)
+        ),
+    )
 
 
 def composed(
@@ -253,9 +250,10 @@ def composed(
     from mmsearch.evaluation import EvaluateOptions, evaluate_composed
 
     options = EvaluateOptions(allow_missing=allow_missing, device=device, precision=precision, fresh=fresh)
-    _require(report)
-    with display(interrupted=RESUMABLE) as shown:
-        measured = evaluate_composed(
+    _measure(
+        report,
+        partial(
+            evaluate_composed,
             benchmark,
             images=images,
             annotations=annotations,
@@ -263,10 +261,8 @@ def composed(
             weight=weight,
             encoder=model,
             options=options,
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    _finish(measured, report)
+        ),
+    )
 
 
 def instances(
@@ -285,18 +281,17 @@ def instances(
     """Measure image to image: pictures of the same place, easy, medium and hard, by mAP without junk."""
     from mmsearch.evaluation import EvaluateOptions, evaluate_instances
 
-    _require(report)
-    with display(interrupted=RESUMABLE) as shown:
-        measured = evaluate_instances(
+    _measure(
+        report,
+        partial(
+            evaluate_instances,
             benchmark,
             images=images,
             annotations=annotations,
             encoder=model,
             options=EvaluateOptions(device=device, precision=precision, fresh=fresh),
-            progress=shown.progress,
-            announce=shown.announce,
-        )
-    _finish(measured, report)
+        ),
+    )
 
 
 def _options(
@@ -337,17 +332,17 @@ def _by_language(annotations: Sequence[str]) -> str | dict[str, str]:
     return {language: location(file) for language, _, file in pairs}
 
 
-def _require(report: Sequence[Path] | None) -> None:
-    from mmsearch.reports import FIGURE_KINDS, require_target
+def _measure(targets: Sequence[Path] | None, evaluate: "Callable[..., FigureReport]") -> None:
+    """Measure, once all places for reports are seen to be some; print the tables, and write the reports.
 
-    for target in report or ():
+    evaluate: what remains to be given is how it shows its progress and what it announces.
+    """
+    from mmsearch.reports import FIGURE_KINDS, figure_cells, require_target, write_figures
+
+    for target in targets or ():
         require_target(target, FIGURE_KINDS)
-
-
-def _finish(measured: "FigureReport", targets: Sequence[Path] | None) -> None:
-    """Print the tables, and write the reports."""
-    from mmsearch.reports import figure_cells, write_figures
-
+    with display(interrupted=RESUMABLE) as shown:
+        measured = evaluate(progress=shown.progress, announce=shown.announce)
     print(measured.title)
     print(f"annotations read as {measured.source}")
     for table in measured.tables:
