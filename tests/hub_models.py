@@ -4,6 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 __all__ = ["DUAL_ENCODERS", "clip_tokenizer", "write_card", "write_dual_encoder", "write_seeing_model"]
 
 _WORDS = (
@@ -44,6 +47,25 @@ def write_dual_encoder(folder: Path, kind: str, *, seed: int = 0, **settings: An
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     return folder
+
+
+def written_once(write: Callable[[Path, str], Path], into: Path) -> Callable[[str], Path]:
+    """Where a tiny model of a kind lies, which is written when it is first asked for."""
+    written: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in written:
+            written[kind] = write(into / str(len(written)), kind)
+        return written[kind]
+
+    return folder
+
+
+def pictures() -> list[Image.Image]:
+    """Of every shape: wide, high, nearly square, smaller than the models take."""
+    small = np.random.default_rng(3).integers(0, 256, (4, 7, 9, 3), dtype=np.uint8)
+    sizes = ((320, 240), (90, 261), (33, 32), (20, 24))
+    return [Image.fromarray(one).resize(size, Image.Resampling.BICUBIC) for one, size in zip(small, sizes, strict=True)]
 
 
 def write_card(folder: Path, licence: str) -> None:

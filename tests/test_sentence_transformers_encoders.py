@@ -18,7 +18,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.encoders.contract import check_encoder
 from mmsearch.errors import EncoderError
 from tests.conftest import Command
-from tests.hub_models import write_card, write_seeing_model
+from tests.hub_models import pictures, write_card, write_seeing_model, written_once
 
 KINDS = ["CLIP", "Qwen3-VL"]
 TEXTS = ["a red bicycle leans against a wall", "two dogs", "rain", "a long walk through the rain " * 40]
@@ -37,14 +37,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Where a tiny model of a kind lies; written once."""
-    written: dict[str, Path] = {}
-
-    def folder(kind: str) -> Path:
-        if kind not in written:
-            written[kind] = write_seeing_model(tmp_path_factory.mktemp("models") / "model", kind)
-        return written[kind]
-
-    return folder
+    return written_once(write_seeing_model, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -55,12 +48,6 @@ def clip(folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
 
 def load(folder: Path, **options: Any) -> Encoder:
     return encoders.open(f"st:{folder}", device="cpu", announce=lambda _: None, **options)
-
-
-def pictures() -> list[Image.Image]:
-    small = np.random.default_rng(3).integers(0, 256, (4, 7, 9, 3), dtype=np.uint8)
-    sizes = ((320, 240), (90, 261), (33, 32), (20, 24))
-    return [Image.fromarray(one).resize(size, Image.Resampling.BICUBIC) for one, size in zip(small, sizes, strict=True)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,7 +24,7 @@ from mmsearch.errors import EncoderError
 from mmsearch.gallery import Gallery
 from tests.conftest import Command
 from tests.fakes import write_picture
-from tests.hub_models import DUAL_ENCODERS, write_card, write_dual_encoder
+from tests.hub_models import DUAL_ENCODERS, pictures, write_card, write_dual_encoder, written_once
 from tests.servers import running
 
 KINDS = list(DUAL_ENCODERS)
@@ -53,14 +53,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Where a tiny model of a kind lies; written once."""
-    written: dict[str, Path] = {}
-
-    def folder(kind: str) -> Path:
-        if kind not in written:
-            written[kind] = write_dual_encoder(tmp_path_factory.mktemp("model"), kind)
-        return written[kind]
-
-    return folder
+    return written_once(write_dual_encoder, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -71,12 +64,6 @@ def clip(folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
 
 def load(folder: Path, **options: Any) -> Encoder:
     return encoders.open(f"hf:{folder}", device="cpu", announce=lambda _: None, **options)
-
-
-def pictures() -> list[Image.Image]:
-    small = np.random.default_rng(3).integers(0, 256, (4, 7, 9, 3), dtype=np.uint8)
-    sizes = ((320, 240), (90, 261), (33, 32), (20, 24))
-    return [Image.fromarray(one).resize(size, Image.Resampling.BICUBIC) for one, size in zip(small, sizes, strict=True)]
 
 
 class ByHand:
