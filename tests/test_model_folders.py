@@ -63,7 +63,7 @@ def test_a_name_means_the_same_in_every_folder(tmp_path: Path, monkeypatch: pyte
         assert (name.repo, name.folder, name.spec) == ("", tmp_path / "org/name", f"hf:{tmp_path}/org/name")
     assert parse_model_name("hf:name").folder == tmp_path / "name"
     assert parse_model_name("hf:~/name").folder == Path.home() / "name"
-    with pytest.raises(EncoderError, match=r"There is a folder org/name here: --model hf:\./org/name\."):
+    with pytest.raises(EncoderError, match=r"There is a folder org/name here: hf:\./org/name\."):
         find("org/name")
 
 

@@ -302,7 +302,7 @@ def test_without_a_network_a_repository_is_an_error_that_says_what_to_do(command
     done = command_line("embed", photos, "--model", "hf:kakaobrain/align-base")
     assert done.code == 1
     assert "cannot get https://huggingface.co/kakaobrain/align-base: HF_HUB_OFFLINE is set" in done.err
-    assert "--model hf:/path/to/folder" in done.err
+    assert "hf:/path/to/folder" in done.err
     assert "Traceback" not in done.err
 
 

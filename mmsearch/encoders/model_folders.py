@@ -251,10 +251,8 @@ def _one_line(text: str) -> str:
 
 def _advice(name: ModelName) -> str:
     """What to do where a model of the hub cannot be had."""
-    here = (
-        f" There is a folder {name.repo} here: --model {name.prefix}:./{name.repo}." if Path(name.repo).is_dir() else ""
-    )
+    here = f" There is a folder {name.repo} here: {name.prefix}:./{name.repo}." if Path(name.repo).is_dir() else ""
     return (
-        f"Without a network: --model {name.prefix}:/path/to/folder. To make such a folder, elsewhere: "
+        f"Without a network name a folder: {name.prefix}:/path/to/folder. To make one, elsewhere: "
         f"hf download {name.repo} --local-dir my-model.{here}"
     )
