@@ -16,6 +16,7 @@ from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery, find_gallery
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import assert_equal, contents, skipped
+from tests.processes import children
 
 PROJECT = Path(__file__).parents[1]
 POSTCARDS = PROJECT / "data" / "postcards" / "images"
@@ -262,8 +263,3 @@ def test_the_node_of_this_machine_dies(tmp_path: Path) -> None:
     assert driver.returncode == 1, rest
     assert "Traceback" not in rest
     assert rest.splitlines()[-1].startswith("mmsearch: error: this process was ended from outside: by Ray"), rest
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process, or one of its threads, has started."""
-    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]

@@ -18,6 +18,7 @@ import pytest
 from mmsearch.embedding import embed
 from tests.conftest import Command
 from tests.fakes import FakeEncoder, write_picture
+from tests.processes import children
 from tests.servers import Running, running
 
 SERVE = [sys.executable, "-m", "mmsearch", "serve", "--port", "0"]
@@ -89,14 +90,6 @@ def test_what_is_in_flight_is_finished(gallery: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the processes of a process are listed there")
 def test_it_ends_soon_whatever_is_at_work(gallery: Path) -> None:
     """A filter that never ends, a body that never comes."""
-
-    def children(pid: int) -> list[int]:
-        return [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-
     with started("-g", gallery) as (process, address), httpx2.Client(base_url=address, trust_env=False) as client:
         assert client.get("api/sample?where=width%3E3").status_code == 200
         (filtering,) = children(process.pid)
