@@ -74,6 +74,7 @@ def test_a_place_of_the_map_filters(browser: Browser, server: Running) -> None:
         expect(page.locator("#map")).to_be_hidden()
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("p")
+        expect(page.locator("#map")).to_be_visible()
         expect(page.locator(".place")).to_have_count(2)
         for _ in range(4):
             page.keyboard.press("-")  # however far away, no place hides another
@@ -86,6 +87,7 @@ def test_a_place_of_the_map_filters(browser: Browser, server: Running) -> None:
         page.click("#timeline-button")
         expect(page.locator("#grid-title")).to_have_text("3 pictures by month, newest first")
         page.click("#map-button")
+        expect(page.locator("#map")).to_be_visible()  # its places of before stand there at once
         expect(page.locator(".place")).to_have_count(2)  # of all, so that another part may be chosen
         page.keyboard.press("Escape")
         page.click("[aria-label='Remove A part of the map']")
