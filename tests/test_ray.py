@@ -145,6 +145,28 @@ embed([sys.argv[1]], gallery=sys.argv[2], encoder="demo", options=EmbedOptions(r
 """
 
 
+def test_a_study_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    """Its pictures are encoded by the workers, and every query has the rank that it has without them."""
+    command = [sys.executable, "-m", "mmsearch", "eval", "run", "--model", "demo", "--benchmark", "custom"]
+    data = ["--images", POSTCARDS, "--annotations", POSTCARDS.parent / "dataset_postcards.json", "--limit", "40"]
+    ranks = []
+    for name, chosen in (("here", []), ("there", ["--ray", cluster.address])):
+        done = subprocess.run(
+            [*map(str, [*command, *data, "--out", tmp_path / name, *chosen])],
+            env=os.environ | {"MMSEARCH_CACHE": str(tmp_path / f"cache-{name}")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("encoding with demo on a Ray cluster" in done.stderr) == (name == "there")
+        (cell,) = (tmp_path / name / "limit-40" / "cells").glob("*.json")
+        ranks.append(json.loads(cell.read_text())["ranks"])
+    assert ranks[0] == ranks[1]
+    assert len(ranks[0]["image_to_text"]) == 40
+
+
 def test_a_driver_that_is_killed_and_started_again(cluster: Cluster, whole: Path, tmp_path: Path) -> None:
     """What it committed is not embedded again; what its workers were still writing is in nobody's way."""
     driver = subprocess.Popen([sys.executable, "-W", "ignore", "-c", OFTEN, POSTCARDS, tmp_path / "g", cluster.address])

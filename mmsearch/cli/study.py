@@ -84,6 +84,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster that encodes the images: auto (the one this machine belongs to), local (started for "
+            "it) or host:port. Its machines share the images' folder and MMSEARCH_CACHE.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure models on benchmarks, all with all, into one table with intervals and tests of all pairs.
 
@@ -94,7 +103,9 @@ def run(
     from mmsearch.reports import study_text, write_study
 
     asked = _study(study, model, list(zip(*_same_number(benchmark, images, annotations), strict=True)))
-    asked = replace(asked, out=out or asked.out, device=device or asked.device, limit=limit or asked.limit)
+    asked = replace(
+        asked, out=out or asked.out, device=device or asked.device, limit=limit or asked.limit, ray=ray or asked.ray
+    )
     if asked.limit is not None:
         asked = replace(asked, out=asked.out / f"limit-{asked.limit}")
     if dry_run:

@@ -18,6 +18,8 @@ from mmsearch.benchmarks import Benchmark
 from mmsearch.cache import cache_dir, file_identity, writable_cache
 from mmsearch.embedding import EmbedOptions
 from mmsearch.embedding.caption_sync import embed_captions
+from mmsearch.embedding.cluster_run import ClusterExecutor
+from mmsearch.embedding.encoder_source import EncoderSource
 from mmsearch.embedding.file_sync import embed_files
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import BenchmarkError, GalleryError, MmsearchWarning
@@ -34,6 +36,7 @@ from mmsearch.versions import Provenance
 
 __all__ = [
     "EncodedBenchmark",
+    "OnCluster",
     "encode_benchmark",
     "encode_images",
     "encode_plain_texts",
@@ -45,6 +48,26 @@ __all__ = [
 
 _FAMILY = "-"
 """Stands in the name of a gallery in the cache between what it shares with its kin and what is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnCluster:
+    """A Ray cluster that encodes images. The cache has to be a folder that all its machines see.
+
+    Attributes:
+        address: As `EmbedOptions.ray` takes it.
+        device: What each worker is to use: "auto", "cuda" or "cpu".
+    """
+
+    address: str
+    device: str
+    announce: Callable[[str], None]
+
+    def make_executor(self, encoder: Encoder, writer: GalleryWriter, options: EmbedOptions) -> ClusterExecutor:
+        """What carries out a plan there, with workers that load the encoder themselves. Raises ClusterError."""
+        options = replace(options, ray=self.address, device=self.device)
+        source = EncoderSource(encoder.identity.spec, writer, options, self.announce, {IMAGES.side})
+        return source.make_ray_executor()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,13 +110,15 @@ def encode_benchmark(
     allow_missing: bool,
     texts: "EncodedBenchmark | None" = None,
     fresh: bool = False,
+    cluster: OnCluster | None = None,
     progress: ProgressCallback,
 ) -> EncodedBenchmark:
     """Images and captions, from the cache as far as they are there.
 
     templates: complete, each with one {}; none for captions as they are. product: prepare images as `embed` does, not
-    as the published runs did. texts: the same captions, encoded before. fresh: nothing from the cache. Raises
-    BenchmarkError where an image cannot be read, unless that is allowed.
+    as the published runs did. texts: the same captions, encoded before. fresh: nothing from the cache. cluster: what
+    encodes the images, this process by default. Raises BenchmarkError where an image cannot be read, unless that is
+    allowed; ClusterError.
     """
     folder = benchmark.root
     caption_file = CaptionFile(
@@ -108,6 +133,7 @@ def encode_benchmark(
         product=product,
         captions=() if templates or texts else caption_file,
         fresh=fresh,
+        cluster=cluster,
     )
     rows, unreadable = _split_readable(gallery, benchmark.images, allow_missing=allow_missing)
     new_index = np.full(len(benchmark.images), -1, np.int64)
@@ -238,6 +264,7 @@ def _embed_into_cache(
     product: bool,
     captions: CaptionFile | tuple[()],
     fresh: bool,
+    cluster: OnCluster | None = None,
 ) -> Gallery:
     """The gallery in the cache that holds these images and, if given, these captions and no others.
 
@@ -248,7 +275,7 @@ def _embed_into_cache(
     family = [encoder.identity.fingerprint, encoder.precision, route, str(folder)]
     parts = [json.dumps(list(names)), *(_identity(file) for file in files if only and container_form(file.name))]
     path = _cache_path("benchmarks", parts, family=family, fresh=fresh)
-    options = EmbedOptions(dtype="float32", benchmark=not product)
+    options = EmbedOptions(dtype="float32", benchmark=not product, precision=encoder.precision)
     with open_writer(path, command="eval") as writer:
         writer.set_encoder(encoder.identity, "float32")
         root = writer.roots[0] if writer.roots else writer.add_root(folder)
@@ -260,7 +287,8 @@ def _embed_into_cache(
         selection = Selection(apart=True)
         plan_root(writer.gallery, chosen, plan, prune=True, progress=progress, selection=selection)
         try:
-            embed_files(writer, lambda: encoder, plan, options, progress)
+            executor = cluster.make_executor(encoder, writer, options) if cluster else None
+            embed_files(writer, lambda: encoder, plan, options, progress, executor)
             writer.commit()
             if captions:
                 # One name for all annotation files: what another one said before is replaced.

@@ -96,6 +96,7 @@ class Study:
         ks: The k of R@k.
         limit: Only so many images of each benchmark, the first ones, with their captions; None for all.
         device: As `--device` takes it; "auto" and "cuda" are all GPUs of the machine.
+        ray: The Ray cluster that encodes images, as `embed --ray` takes it; None for this machine alone.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Study:
     ks: tuple[int, ...] = (1, 5, 10)
     limit: int | None = None
     device: str = "auto"
+    ray: str | None = None
 
     def system_name(self, model: StudyModel, variant: StudyVariant) -> str:
         """What a model under some options is called: the options are named where there are several."""

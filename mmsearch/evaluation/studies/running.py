@@ -14,7 +14,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.encoders.costs import EncoderCosts
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError, MmsearchError, StoreError
-from mmsearch.evaluation.benchmark_encoding import encode_benchmark, open_encoder
+from mmsearch.evaluation.benchmark_encoding import OnCluster, encode_benchmark, open_encoder
 from mmsearch.evaluation.benchmark_run import find_departures, make_title
 from mmsearch.evaluation.measuring import describe_hardware, find_versions, hash_items
 from mmsearch.evaluation.records import EvaluateOptions
@@ -124,7 +124,7 @@ class _Run:
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
     def _measure_cell(self, cell: PlannedCell, encoder: Encoder, costs: EncoderCosts | None) -> CellResult:
-        benchmark = self._plan.loaded[cell.benchmark.name]
+        study, benchmark = self._plan.study, self._plan.loaded[cell.benchmark.name]
         variant = cell.variant
         templates = templates_named(variant.templates)
         started = time.monotonic()
@@ -135,6 +135,7 @@ class _Run:
             product=variant.preprocessing == "product",
             allow_missing=cell.benchmark.allow_missing,
             fresh=self._fresh,
+            cluster=OnCluster(study.ray, study.device, self._announce) if study.ray else None,
             progress=self._progress,
         )
         seconds = time.monotonic() - started
@@ -157,7 +158,7 @@ class _Run:
             variant=variant.name,
             title=make_title(benchmark, encoded),
             benchmark_hash=hash_items(items),
-            limit=self._plan.study.limit,
+            limit=study.limit,
             encoder=encoder.identity,
             device=encoder.device,
             precision=encoder.precision,

@@ -28,7 +28,7 @@ _Made = TypeVar("_Made")
 def read_study(file: Path) -> Study:
     """The study of a TOML file; paths in it are relative to its folder. Raises BenchmarkError.
 
-    Keys: name, out, k, limit, device; models (specs, or tables of model and name); benchmarks (tables of name,
+    Keys: name, out, k, limit, device, ray; models (specs, or tables of model and name); benchmarks (tables of name,
     benchmark, images, annotations, language, split, split_file, captions_per_image, allow_missing, image_column,
     caption_column); options (tables of name, template, precision, preprocessing).
     """
@@ -85,7 +85,7 @@ class _Reader:
     text: str
 
     def study(self, document: Mapping[str, Any]) -> Study:
-        keys = ("name", "out", "k", "limit", "device", "models", "benchmarks", "options")
+        keys = ("name", "out", "k", "limit", "device", "ray", "models", "benchmarks", "options")
         self._require_known(document, keys, "a study")
         for needed in ("models", "benchmarks"):
             if not document.get(needed):
@@ -113,6 +113,7 @@ class _Reader:
             ks=tuple(sorted(set(ks))),
             limit=limit,
             device=self._value(document, "device", str, "auto"),
+            ray=self._value(document, "ray", str, None),
         )
 
     def _tables(self, document: Mapping[str, Any], key: str, make: Callable[[Any], _Made]) -> tuple[_Made, ...]:
