@@ -10,6 +10,8 @@ from .albums.records import ClustersReport as ClustersReport
 from .calibration import CalibrateOptions as CalibrateOptions
 from .calibration import CalibrationReport as CalibrationReport
 from .calibration import calibrate as calibrate
+from .detectors import Found as Found
+from .detectors import FoundBox as FoundBox
 from .embedding import EmbedOptions as EmbedOptions
 from .embedding import EmbedReport as EmbedReport
 from .embedding import Estimate as Estimate
@@ -64,6 +66,7 @@ from .evaluation.studies import plan_study as plan_study
 from .evaluation.studies import read_study as read_study
 from .evaluation.studies import run_study as run_study
 from .explaining.explain import explain as explain
+from .explaining.find import find_things as find_things
 from .explaining.records import Explanation as Explanation
 from .explaining.records import Region as Region
 from .gallery import Gallery as Gallery

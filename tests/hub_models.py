@@ -93,7 +93,7 @@ def clip_tokenizer() -> Any:
     )
 
 
-def _bert_tokenizer() -> Any:
+def bert_tokenizer() -> Any:
     hf = _transformers()
     letters = "abcdefghijklmnopqrstuvwxyz,.0123456789"
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_WORDS, *letters, *(f"##{letter}" for letter in letters)]
@@ -181,7 +181,7 @@ def _siglip2(**settings: Any) -> tuple[Any, Any]:
 
 def _align(**settings: Any) -> tuple[Any, Any]:
     hf = _transformers()
-    tokenizer = _bert_tokenizer()
+    tokenizer = bert_tokenizer()
     blocks = {"kernel_sizes": [3, 3], "strides": [1, 2], "expand_ratios": [1, 2], "num_block_repeats": [1, 1]}
     sizes = {"image_size": 32, "in_channels": [32, 16], "out_channels": [16, 24], "hidden_dim": 32}
     vision = {**blocks, **sizes, "depthwise_padding": [], "depth_coefficient": 1.0, "width_coefficient": 1.0}
@@ -210,7 +210,7 @@ def _altclip(**settings: Any) -> tuple[Any, Any]:
 
 def _chinese_clip(**settings: Any) -> tuple[Any, Any]:
     hf = _transformers()
-    tokenizer = _bert_tokenizer()
+    tokenizer = bert_tokenizer()
     text = {**_TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 64}
     config = hf.ChineseCLIPConfig(text_config=text, vision_config=_VISION, projection_dim=24, **settings)
     images = hf.ChineseCLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
@@ -269,7 +269,7 @@ _CHAT = (
 def _write_text_model(folder: Path, kind: str) -> None:
     hf = _transformers()
     if kind == "BERT":
-        tokenizer = _bert_tokenizer()
+        tokenizer = bert_tokenizer()
         hf.BertModel(hf.BertConfig(**_TEXT, vocab_size=len(tokenizer))).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return

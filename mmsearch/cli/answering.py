@@ -24,14 +24,15 @@ __all__ = ["Answering", "answering", "require_nothing_else"]
 @dataclass(frozen=True, slots=True)
 class Answering:
     """one: answers a query. many: answers some, in their order. plan: lines that say how a query is searched for.
-    gallery: that answers. explain: adds the regions of its pictures to an answer. All three
-    are None where a server decides."""
+    gallery: that answers. explain: adds the regions of its pictures to an answer. find: adds what a detector finds in
+    them. All four are None where a server decides."""
 
     one: "Callable[[Query], Answer]"
     many: "Callable[[Sequence[Query]], Iterator[Answer]]"
     plan: "Callable[[Query], Sequence[str]] | None" = None
     gallery: "Gallery | None" = None
     explain: "Callable[[Answer, ProgressCallback], Answer] | None" = None
+    find: "Callable[[Answer, str, ProgressCallback], Answer] | None" = None
 
 
 @contextmanager
@@ -57,6 +58,7 @@ def answering(
         partial(opened.plan, options=options),
         opened.gallery,
         opened.explain,
+        opened.find,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -44,6 +45,13 @@ def explain(
             metavar="MODEL", help="The model. Default: that of the gallery, where there is one.", show_default=False
         ),
     ] = None,
+    find: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Ask a detector for the boxes instead: hf:org/name or hf:FOLDER (OWLv2, OWL-ViT, Grounding DINO).",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="Where it is encoded.")] = "cpu",
 ) -> None:
     """Show where in a picture each phrase of a text is seen, and what the score loses without it.
@@ -61,6 +69,11 @@ def explain(
         if picture == "-":
             raise typer.BadParameter("a picture from stdin is read once; save it first", param_hint="--output")
         require_outputs(page=None, sheet=out)
+    if find is not None:
+        if model is not None:
+            raise typer.BadParameter("the detector finds it alone; leave one of them out", param_hint="--model")
+        _find(picture, text, find, phrase or (), out, output, device)
+        return
     found = run(picture, text, phrases=phrase or (), encoder=model, gallery=gallery, device=device, announce=say)
     if output == "jsonl":
         for region in found.regions:
@@ -71,6 +84,29 @@ def explain(
         from mmsearch.render import draw_explanation
 
         say(f"drawn: {draw_explanation(picture, found, out)}")
+
+
+def _find(
+    picture: str, text: str, model: str, phrases: Sequence[str], out: Path | None, output: str, device: str
+) -> None:
+    """What a detector finds."""
+    from mmsearch.detectors import found_record
+    from mmsearch.explaining.find import find_things
+
+    things = find_things(picture, text, detector=model, phrases=phrases, device=device, announce=say)
+    for found in things:
+        if output == "jsonl":
+            print(json.dumps(found_record(found), ensure_ascii=False))
+            continue
+        for box in found.boxes:
+            where = ",".join(f"{value:.3f}" for value in box.box)
+            print(printable(found.phrase), f"{box.score:.4f}", where, sep="\t")
+        if not found.boxes:
+            print(printable(found.phrase), "", "", sep="\t")
+    if out is not None:
+        from mmsearch.render import draw_found_in
+
+        say(f"drawn: {draw_found_in(picture, things, out)}")
 
 
 def _print(found: "Explanation") -> None:

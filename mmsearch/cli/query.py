@@ -164,6 +164,15 @@ def query(
             rich_help_panel=_ANSWER,
         ),
     ] = False,
+    find: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Draw boxes around what the words name, in --html or --format jsonl, by a detector: hf:org/name or "
+            "hf:FOLDER (OWLv2, OWL-ViT, Grounding DINO).",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--open", help="Open the page of --html, or else the pictures.", rich_help_panel=_ANSWER)
     ] = False,
@@ -285,10 +294,11 @@ def query(
             raise typer.BadParameter(
                 "a query is kept with the gallery's vectors, and those are the server's", param_hint="--keep"
             )
-    if explain and output != "jsonl" and html is None:
-        raise typer.BadParameter("is shown by --html FILE and by --format jsonl; name one", param_hint="--explain")
-    if explain and server is not None:
-        raise typer.BadParameter("is done here, not by a server: leave --server out", param_hint="--explain")
+    for hint, looks in (("--explain", explain), ("--find", find)):
+        if looks and output != "jsonl" and html is None:
+            raise typer.BadParameter("is shown by --html FILE and by --format jsonl; name one", param_hint=hint)
+        if looks and server is not None:
+            raise typer.BadParameter("is done here, not by a server: leave --server out", param_hint=hint)
     if sort != "rank" and output == "trec":
         raise typer.BadParameter("a TREC run is in the order of its scores", param_hint="--sort")
     if show and html is None:
@@ -316,6 +326,7 @@ def query(
             show or None,
             plan or None,
             explain or None,
+            find,
         )
         if any(given is not None for given in (*parts, *others)) or output not in (None, *BATCH_FORMATS):
             raise typer.BadParameter(
@@ -369,6 +380,9 @@ def query(
         if explain and answer.explain is not None:
             with display(interrupted="nothing was written") as shown:
                 answered = answer.explain(answered, shown.progress)
+        if find is not None and answer.find is not None:
+            with display(interrupted="nothing was written") as shown:
+                answered = answer.find(answered, find, shown.progress)
         if keep is not None and answer.gallery is not None:
             keep_query(keep, asked, answer.gallery)
             say(f"kept; to ask it again: mmsearch query @{keep}")

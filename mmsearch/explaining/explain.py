@@ -35,12 +35,8 @@ def explain(
     encoder: by default that of the gallery, `gallery` or the one in use; where there is none, the default model.
     Raises QueryError (an empty text, no picture), EncoderError, EncoderMismatch.
     """
-    for each in (text, *phrases):
-        if not each.strip():
-            raise QueryError('the text is empty; say what to look for, as in: mmsearch explain boat.jpg "a red boat"')
-    if len(phrases) > _MOST_PHRASES:
-        raise QueryError(f"{len(phrases)} phrases; at most {_MOST_PHRASES} are looked for in one picture")
-    data = _read(picture)
+    require_phrases(text, phrases)
+    data = read_for_explaining(picture)
     opened = None if isinstance(encoder, Encoder) else _gallery_to_fit(gallery, encoder)
     sides: dict[str, Encoder] = {}
     for name in ("text", "image"):  # one after the other: each alone needs no torch where a gallery names the model
@@ -89,7 +85,16 @@ def _gallery_to_fit(gallery: str | os.PathLike[str] | None, encoder: str | None)
         return None
 
 
-def _read(picture: str | os.PathLike[str]) -> bytes:
+def require_phrases(text: str, phrases: Sequence[str]) -> None:
+    """Raise QueryError for a text or a phrase without words, and for more phrases than are looked for."""
+    for each in (text, *phrases):
+        if not each.strip():
+            raise QueryError('the text is empty; say what to look for, as in: mmsearch explain boat.jpg "a red boat"')
+    if len(phrases) > _MOST_PHRASES:
+        raise QueryError(f"{len(phrases)} phrases; at most {_MOST_PHRASES} are looked for in one picture")
+
+
+def read_for_explaining(picture: str | os.PathLike[str]) -> bytes:
     """The bytes of a picture. Raises QueryError, before a model is loaded, for what is none."""
     try:
         data = read_picture(picture)

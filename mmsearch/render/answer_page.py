@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmsearch.detectors import Found
 from mmsearch.errors import QueryError
 from mmsearch.explaining.records import Region
 from mmsearch.locations import url_of
-from mmsearch.render.explained import draw_regions, region_colour
+from mmsearch.render.explained import draw_found, draw_regions, region_colour
 from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
 from mmsearch.render.pictures import DRAWN_AT_ONCE, make_printable, render_page, thumbnail_uri
 from mmsearch.search.answers import Answer
@@ -34,6 +35,7 @@ class _Card:
         link: A file URI, or None.
         more: Size and date of a picture.
         explained: Its regions, each with the colour of its box.
+        found: What was found in it, likewise.
     """
 
     hit: Hit
@@ -44,6 +46,7 @@ class _Card:
     link: str | None
     more: Sequence[str]
     explained: Sequence[tuple[str, Region]]
+    found: Sequence[tuple[str, Found]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,10 @@ def _make_section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
 
 
 def _thumbnail(hit: Hit) -> tuple[str | None, str]:
-    """As `thumbnail_uri`, with the regions of the hit."""
+    """As `thumbnail_uri`, with the regions of the hit and what was found."""
     return thumbnail_uri(
-        hit.file if hit.kind.has_picture else None, draw=lambda small: draw_regions(small, hit.regions)
+        hit.file if hit.kind.has_picture else None,
+        draw=lambda small: draw_found(draw_regions(small, hit.regions), hit.found),
     )
 
 
@@ -88,7 +92,8 @@ def _make_card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
     folder, _, name = make_printable(hit.path or "").rpartition("/")
     link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
     explained = [(region_colour(number), region) for number, region in enumerate(hit.regions)]
-    return _Card(hit, name, folder, thumbnail, absent, link, _image_facts(hit.row), explained)
+    found = [(region_colour(number), each) for number, each in enumerate(hit.found)]
+    return _Card(hit, name, folder, thumbnail, absent, link, _image_facts(hit.row), explained, found)
 
 
 def _image_facts(row: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Explanations as pictures: what speaks for each phrase, tinted and in a box."""
+"""Explanations as pictures: what speaks for each phrase, tinted and in a box; and what a detector found."""
 
 import os
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mmsearch import images
+from mmsearch.detectors import Found
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.explaining.records import Explanation, Region
+from mmsearch.explaining.records import Box, Explanation, Region
 from mmsearch.locations import expanded
 from mmsearch.names import printable
 from mmsearch.render.output_files import SHEET_SUFFIXES, resolve_output, save_output
 from mmsearch.sources import read_picture
 
-__all__ = ["draw_explanation", "draw_regions", "region_colour"]
+__all__ = ["draw_explanation", "draw_found", "draw_found_in", "draw_regions", "region_colour"]
 
 _COLOURS = ((232, 89, 12), (28, 126, 214), (43, 138, 62), (174, 62, 201), (201, 42, 42), (12, 133, 153))
 _STRONGEST = 0.55  # share of the tint where the heat is greatest
@@ -42,14 +43,51 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], numbers: Sequenc
         share = _shares(region.heat, image.size)[..., None] * np.float32(_STRONGEST)
         tinted = tinted * (1 - share) + np.array(colour, np.float32) * share
     drawn = Image.fromarray(np.rint(tinted).astype(np.uint8))
-    pen, width = ImageDraw.Draw(drawn), max(2, max(image.size) // 200)
-    for region, colour in pointing:
-        left, top, right, bottom = region.box
-        across, down = image.width - 1, image.height - 1
+    _draw_boxes(drawn, [(region.box, colour) for region, colour in pointing])
+    return drawn
+
+
+def draw_found(image: Image.Image, found: Sequence[Found]) -> Image.Image:
+    """A picture with the boxes of what was found in it, in a colour for each phrase."""
+    boxes = [
+        (box.box, _COLOURS[number % len(_COLOURS)]) for number, each in enumerate(found) for box in reversed(each.boxes)
+    ]
+    if not boxes:
+        return image
+    drawn = image.convert("RGB")
+    _draw_boxes(drawn, boxes)
+    return drawn
+
+
+def draw_found_in(picture: str | os.PathLike[str], found: Sequence[Found], file: str | os.PathLike[str]) -> Path:
+    """Draw what was found into a .jpg, .png or .webp file. Raises QueryError, StoreError."""
+    target = _target_beside(picture, file)
+    drawn = draw_found(_thumbnail(picture), found)
+    return save_output(target, lambda temporary: drawn.save(temporary, quality=90))
+
+
+def _draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, tuple[int, int, int]]]) -> None:
+    pen, width = ImageDraw.Draw(image), max(2, max(image.size) // 200)
+    across, down = image.width - 1, image.height - 1
+    for (left, top, right, bottom), colour in boxes:
         outline = (left * across, top * down, right * across, bottom * down)
         pen.rectangle(outline, outline=(255, 255, 255), width=width + 2)
         pen.rectangle(outline, outline=colour, width=width)
-    return drawn
+
+
+def _target_beside(picture: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
+    """The file to draw into. Raises QueryError where that is the picture itself."""
+    target = resolve_output(file, SHEET_SUFFIXES)
+    if target == expanded(picture).absolute():
+        raise QueryError(f"{target} is the picture itself; name another file")
+    return target
+
+
+def _thumbnail(picture: str | os.PathLike[str]) -> Image.Image:
+    try:
+        return images.make_thumbnail(read_picture(picture), _EDGE)
+    except (OSError, ImageError) as error:
+        raise QueryError(f"cannot read the picture {os.fspath(picture)}: {error}") from error
 
 
 def draw_explanation(picture: str | os.PathLike[str], explanation: Explanation, file: str | os.PathLike[str]) -> Path:
@@ -57,13 +95,7 @@ def draw_explanation(picture: str | os.PathLike[str], explanation: Explanation, 
 
     Raises QueryError (the picture is not there or cannot be read), StoreError.
     """
-    target = resolve_output(file, SHEET_SUFFIXES)
-    if target == expanded(picture).absolute():
-        raise QueryError(f"{target} is the picture itself; name another file")
-    try:
-        small = images.make_thumbnail(read_picture(picture), _EDGE)
-    except (OSError, ImageError) as error:
-        raise QueryError(f"cannot read the picture {os.fspath(picture)}: {error}") from error
+    target, small = _target_beside(picture, file), _thumbnail(picture)
     columns = min(3, len(explanation.regions))
     rows = -(-len(explanation.regions) // columns)
     panel_width, panel_height = max(small.width, 320) + _GAP, small.height + 2 * _LINE + 2 * _GAP

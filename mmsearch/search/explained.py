@@ -1,11 +1,13 @@
-"""Hits with the regions of their pictures that speak for what was asked."""
+"""Hits with the regions of their pictures that speak for what was asked, or with the things in them that it names."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.detectors import Detector
 from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.explaining.explain import want_text
@@ -19,9 +21,10 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.answers import Answer
 from mmsearch.search.encoding import EncodesQueries
 from mmsearch.search.gallery_files import FileGone, read_content
+from mmsearch.search.hits import Hit
 from mmsearch.search.query import Query, TextPart
 
-__all__ = ["explain_answer", "regions_of", "wanted_of"]
+__all__ = ["explain_answer", "find_in_answer", "regions_of", "wanted_of"]
 
 
 def wanted_of(query: Query, whole: NDArray[np.float32], encoders: EncodesQueries) -> Wanted:
@@ -55,19 +58,55 @@ def explain_answer(
 ) -> Answer:
     """An answer whose hits that are pictures have their regions; of files that are gone or changed it is said in a
     remark. Raises QueryError (no hit is a picture), EncoderError."""
-    hits = list(answer.hits)
-    pictures = [number for number, hit in enumerate(hits) if isinstance(hit.row, ImageRow)]
-    if hits and not pictures:
-        raise QueryError("only pictures can be explained, and these hits are none; ask for pictures: --in images")
-    if not pictures:
+    if not _has_pictures(answer, "explained"):
         return answer
     wanted, side = wanted_of(answer.query, whole, encoders), encoders.encoder("image").image
+
+    def explain(hit: Hit) -> Hit:
+        return replace(hit, regions=regions_of(gallery, hit.row, side, wanted))
+
+    return _with_each_picture(answer, explain, ("explaining", "explained"), progress)
+
+
+def find_in_answer(answer: Answer, detector: Detector, gallery: Gallery, progress: ProgressCallback = quiet) -> Answer:
+    """An answer whose hits that are pictures have what a detector finds of the phrases of the texts that were asked
+    for; of files that are gone or changed it is said in a remark. Raises QueryError (no hit is a picture, no text was
+    asked for), EncoderError."""
+    texts = [part.text for part in answer.query.parts if isinstance(part, TextPart) and part.weight > 0]
+    if not texts:
+        raise QueryError("things are found by their names, and this query has no words")
+    if not _has_pictures(answer, "looked through"):
+        return answer
+    phrases = list(dict.fromkeys(phrase.text for text in texts for phrase in phrases_in(text)))
+
+    def find(hit: Hit) -> Hit:
+        image = images.decode(read_content(gallery, hit.row).data).image
+        return replace(hit, found=detector.find(image, phrases))
+
+    return _with_each_picture(answer, find, ("finding", "looked through"), progress)
+
+
+def _has_pictures(answer: Answer, done: str) -> bool:
+    """Whether a hit is a picture. Raises QueryError where there are hits and none is."""
+    is_picture = [isinstance(hit.row, ImageRow) for hit in answer.hits]
+    if is_picture and not any(is_picture):
+        raise QueryError(f"only pictures can be {done}, and these hits are none; ask for pictures: --in images")
+    return any(is_picture)
+
+
+def _with_each_picture(
+    answer: Answer, look: Callable[[Hit], Hit], words: tuple[str, str], progress: ProgressCallback
+) -> Answer:
+    """An answer with what `look` makes of each hit that is a picture. words: for what is done and what was done."""
+    doing, done_word = words
+    hits = list(answer.hits)
+    pictures = [number for number, hit in enumerate(hits) if isinstance(hit.row, ImageRow)]
     unread: list[str] = []
     for done, number in enumerate(pictures):
-        progress(Progress("explaining", done, len(pictures), len(unread)))
+        progress(Progress(doing, done, len(pictures), len(unread)))
         try:
-            hits[number] = replace(hits[number], regions=regions_of(gallery, hits[number].row, side, wanted))
+            hits[number] = look(hits[number])
         except (FileGone, ImageError) as error:
-            unread.append(f"{hits[number].file or hits[number].path} was not explained: {error}")
-    progress(Progress("explaining", len(pictures), len(pictures), len(unread)))
+            unread.append(f"{hits[number].file or hits[number].path} was not {done_word}: {error}")
+    progress(Progress(doing, len(pictures), len(pictures), len(unread)))
     return replace(answer, hits=hits, remarks=(*answer.remarks, *unread))

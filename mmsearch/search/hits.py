@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.detectors.records import Found, found_record
 from mmsearch.explaining.records import Region, region_record
 from mmsearch.items import AnyKind
 from mmsearch.names import shown
@@ -36,6 +37,7 @@ class Hit:
         rerank: how well a re-ranker finds that it fits, which ranks go by; None where it was not looked at. Those come
             after those that were.
         regions: where in its picture what was asked is seen; empty where nobody asked to explain it.
+        found: what a detector found in its picture, one a phrase; empty where none was asked.
     """
 
     rank: int
@@ -51,6 +53,7 @@ class Hit:
     z: float | None = None
     rerank: float | None = None
     regions: Sequence[Region] = ()
+    found: Sequence[Found] = ()
 
     @property
     def ranking(self) -> float:
@@ -96,6 +99,7 @@ def record(hit: Hit) -> dict[str, object]:
         "rerank": hit.rerank,
         "table": kind_name,
         "regions": regions,
+        "found": [found_record(found) for found in hit.found] or None,
     }
     return told | {name: value for name, value in of_some.items() if value is not None}
 

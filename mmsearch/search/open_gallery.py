@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.detectors import Detector, open_detector
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchNote, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours
@@ -151,10 +152,19 @@ class OpenGallery:
         from mmsearch.search.explained import explain_answer  # late: it decodes pictures
 
         whole = vector_of_query(answer.query, self.gallery, self.encoders, self.retriever)
-        explained = explain_answer(answer, whole, self.gallery, self.encoders, progress)
-        for remark in explained.remarks[len(answer.remarks) :]:
-            warnings.warn(remark, MmsearchWarning, stacklevel=2)
-        return explained
+        return _warned(answer, explain_answer(answer, whole, self.gallery, self.encoders, progress))
+
+    def find(self, answer: Answer, detector: str | Detector, progress: ProgressCallback = quiet) -> Answer:
+        """The answer, each of whose pictures has what is `found` in it: boxes around the things that the phrases of the
+        texts name. detector: see `mmsearch.detectors.open_detector`.
+
+        Of a picture whose file is gone or was changed it is said in a remark, and warned. Raises QueryError where no
+        hit is a picture or the query has no words, EncoderError.
+        """
+        from mmsearch.search.explained import find_in_answer  # late: it decodes pictures
+
+        opened = open_detector(detector, device=self.rerankers.device, announce=self.rerankers.announce)
+        return _warned(answer, find_in_answer(answer, opened, self.gallery, progress))
 
     def plan(self, query: Query, *, options: SearchOptions = DEFAULT) -> list[str]:
         """How a query is searched for, a line a table, for people. Raises FilterError."""
@@ -202,3 +212,10 @@ class OpenGallery:
     def close(self) -> None:
         """End what runs beside this process, of this version and of those opened from it: filters of strangers."""
         self.retriever.close()
+
+
+def _warned(before: Answer, after: Answer) -> Answer:
+    """The answer after a further look at it; of what that remarks is warned."""
+    for remark in after.remarks[len(before.remarks) :]:
+        warnings.warn(remark, MmsearchWarning, stacklevel=3)
+    return after
