@@ -30,6 +30,22 @@ TWO = [("a.jpg", "a dog"), ("b.jpg", "two cats")]
         (json.dumps([{"image": image, "caption": text} for image, text in TWO], indent=1), "a JSON list"),
         ("\n".join(json.dumps({"image": image, "caption": text}) for image, text in TWO), "JSON lines"),
         ("a.jpg#0\ta dog\nb.jpg#1\ttwo cats\n", "a Flickr token file"),
+        (
+            json.dumps(
+                {
+                    "info": {},
+                    "images": [{"id": 7, "file_name": "b.jpg"}, {"id": 3, "file_name": "a.jpg"}],
+                    "annotations": [{"image_id": 3, "caption": "a dog"}, {"image_id": 7, "caption": "two cats\n"}],
+                }
+            ),
+            "COCO JSON",
+        ),
+        (
+            json.dumps(
+                {"images": [{"filename": image, "sentences": [{"raw": text}]} for image, text in TWO]}, indent=1
+            ),
+            "Karpathy JSON",
+        ),
     ],
 )
 def test_captions_with_pictures(tmp_path: Path, text: str, kind: str) -> None:
@@ -37,6 +53,32 @@ def test_captions_with_pictures(tmp_path: Path, text: str, kind: str) -> None:
     found = read_captions(tmp_path / "captions.txt")
     assert [(line.image, line.caption) for line in found.lines] == TWO
     assert (found.form, found.problems) == (kind, ())
+
+
+def test_what_is_wrong_in_a_data_set_is_told_by_its_place(tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 3, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": 4, "caption": "a dog"}, {"image_id": 3, "caption": "a cat"}, {"image_id": 3}, 7],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    found = read_captions(tmp_path / "coco.json")
+    assert [(line.image, line.caption) for line in found.lines] == [("a.jpg", "a cat")]
+    assert [problem.partition(":")[0] for problem in found.problems] == ["annotation 1", "annotation 3", "annotation 4"]
+    karpathy = {
+        "images": [
+            {"filename": "a.jpg", "filepath": "val2014", "sentences": [{"raw": "a dog"}, {"tokens": []}]},
+            {"filename": "b.jpg"},
+        ]
+    }
+    (tmp_path / "karpathy.json").write_text(json.dumps(karpathy))
+    found = read_captions(tmp_path / "karpathy.json")
+    assert [(line.image, line.caption) for line in found.lines] == [("val2014/a.jpg", "a dog")]
+    assert [problem.partition(":")[0] for problem in found.problems] == ["image 1", "image 2"]
+    (tmp_path / "boxes.json").write_text(
+        json.dumps({"images": coco["images"], "annotations": [{"bbox": [1, 2, 3, 4]}]})
+    )
+    with pytest.raises(SourceError, match=r"no caption in .*boxes\.json; annotation 1: no caption"):
+        read_captions(tmp_path / "boxes.json")
 
 
 FOUR = [("a.jpg", "a dog, brown"), ("a.jpg", "it's a dog"), ("b.jpg", "two cats"), ("b.jpg", "cats")]

@@ -143,6 +143,18 @@ def test_skewed_answers_scored_by_hand(labelled: tuple[Path, Path, Path]) -> Non
     assert equal.queries[0].skew["MaxSkew@10"] == pytest.approx(math.log(2))
 
 
+def test_labels_name_pictures_as_they_lie(labelled: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the path in the gallery, from the folder of the labels, or whole."""
+    gallery, groups, queries = labelled
+    folder = groups.parent
+    names = ["red_0.png", "photos/red_1.png", str(folder / "photos" / "blue_0.png"), "red_2.png/x"]
+    groups.write_text("path,group\n" + "\n".join(f"{name},{'ab'[number % 2]}" for number, name in enumerate(names)))
+    monkeypatch.chdir(folder)
+    for file in (groups, Path(groups.name)):
+        report = evaluate_bias(gallery, groups=file, queries=queries, options=BiasOptions(ks=(2,)))
+        assert [(each.name, each.pictures) for each in report.groups] == [("a", 2), ("b", 1)]
+
+
 def test_corrected_answers_stand_beside_plain_ones(
     labelled: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from mmsearch.evaluation.probes.entries import entries_of_file
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import IMAGES
-from mmsearch.locations import expanded
+from mmsearch.locations import expanded, joined
 from mmsearch.metrics import Difference, Estimate, Ids, Interval, differences, intervals, max_skew_at_k, ndkl_at_k
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.scoring import open_scores
@@ -214,9 +214,11 @@ def _read_groups(gallery: Gallery, file: Path) -> tuple[NDArray[np.int64], list[
     unknown: list[str] = []
     for entry in entries_of_file(file, "groups"):
         name, group = entry.text("path", "image", "file", "filename", "file_name"), entry.text("group", "label").strip()
-        rows = sorted(set(rows_by_name.get(name.strip(), ())))
+        name = name.strip()
+        beside = joined(str(file.absolute().parent), name)
+        rows = sorted(set(rows_by_name.get(name) or rows_by_name.get(beside) or ()))
         if not rows:
-            unknown.append(f"{entry.where}: {name.strip()}")
+            unknown.append(f"{entry.where}: {name}")
         elif len(rows) > 1:
             raise entry.fail(f"{name} is in several folders of the gallery; write its whole path")
         elif group_of.setdefault(rows[0], group) != group:
@@ -226,7 +228,7 @@ def _read_groups(gallery: Gallery, file: Path) -> tuple[NDArray[np.int64], list[
         hint = f"; {len(unknown):,} rows name no picture of it, such as {unknown[0]}" if unknown else ""
         raise BenchmarkError(
             f"{file}: {len(group_of):,} pictures of {gallery.path} in {len(names)} groups; there have to be "
-            f"two groups{hint}"
+            f"two groups{hint}. A picture is named by its path in the gallery, from the file's folder, or whole"
         )
     row_ids = np.array(sorted(group_of))
     numbers = {name: number for number, name in enumerate(names)}

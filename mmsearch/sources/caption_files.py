@@ -71,7 +71,8 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
 
     names: of its columns or keys, where they are not the usual ones (`caption_tables`).
 
-    - JSON: a list of objects, or an object a line, with "caption" and optionally "image".
+    - JSON: a list of objects, or an object a line, with "caption" and optionally "image"; COCO's captions_*.json and
+      Karpathy's dataset_*.json.
     - CSV, also with tabs, bars or semicolons, with a header that names a caption column, or several (caption1,
       caption2), and optionally an image column; or without one, as name.jpg,caption or name.jpg,0,caption.
     - Flickr's token files: name.jpg#0<TAB>caption.
@@ -100,18 +101,22 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
 def _collect_lines(file: Location, kind: str, rows: "Iterator[_Row]") -> CaptionFile:
     lines: list[CaptionLine] = []
     problems: list[str] = []
+    counted = _COUNTED.get(kind, "line")
     for number, caption, image, problem in rows:
         if problem or not caption.strip():
-            problems.append(f"line {number}: {problem or 'no caption'}")
+            problems.append(f"{counted} {number}: {problem or 'no caption'}")
         else:
             lines.append(CaptionLine(len(lines), _make_valid(caption.strip()), _make_valid(image) or None))
     if not lines:
         raise SourceError(
             f"no caption in {file}{''.join(f'; {problem}' for problem in problems[:3])}. Expected a caption a line, "
-            'JSON with a "caption", or CSV with a header such as "image,caption".'
+            'JSON with a "caption", COCO\'s or Karpathy\'s, or CSV with a header such as "image,caption".'
         )
     return CaptionFile(tuple(lines), tuple(problems), kind)
 
+
+_COUNTED = {"COCO JSON": "annotation", "Karpathy JSON": "image"}
+"""What numbers count in files that are one object."""
 
 _Row = tuple[int, str, str, str]  # line number, caption, image, problem
 _TOKEN = re.compile(r"(.+\.\w+)#\d+\t(.*)")
@@ -133,6 +138,8 @@ def _parse(file: Location, text: str, names: ColumnNames) -> tuple[str, Iterator
     start = first[0].lstrip()[:1] if first else ""
     if start == "[" and (records := _list_of_records(text)) is not None:
         return "a JSON list", (row for n, record in enumerate(records, 1) for row in _from_record(n, record, names))
+    if start == "{" and (dataset := _data_set(text)) is not None:
+        return dataset
     if start == "{":
         return "JSON lines", _from_json_lines(text, names)
     if first and _TOKEN.fullmatch(first[0]):
@@ -186,6 +193,51 @@ def _list_of_records(text: str) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     return records if isinstance(records, list) and any(isinstance(record, dict) for record in records) else None
+
+
+def _data_set(text: str) -> tuple[str, Iterator[_Row]] | None:
+    """The rows of one object that holds a whole data set; None for anything else. Where they stand is counted, since
+    such files have one line."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    images = whole.get("images") if isinstance(whole, dict) else None
+    if not isinstance(images, list):
+        return None
+    if isinstance(annotations := whole.get("annotations"), list):
+        return "COCO JSON", _from_coco(images, annotations)
+    return "Karpathy JSON", _from_karpathy(images)
+
+
+def _from_coco(images: list[Any], annotations: list[Any]) -> Iterator[_Row]:
+    names = {image.get("id"): image.get("file_name") for image in images if isinstance(image, dict)}
+    for number, annotation in enumerate(annotations, 1):
+        fields = annotation if isinstance(annotation, dict) else {}
+        caption, name = fields.get("caption"), names.get(fields.get("image_id"))
+        if isinstance(caption, str) and isinstance(name, str):
+            yield number, caption, name, ""
+        else:
+            yield number, "", "", f"no caption of an image that the file names: {str(annotation)[:60]}"
+
+
+def _from_karpathy(images: list[Any]) -> Iterator[_Row]:
+    for number, image in enumerate(images, 1):
+        fields = image if isinstance(image, dict) else {}
+        name, sentences = fields.get("filename"), fields.get("sentences")
+        if not isinstance(name, str) or not isinstance(sentences, list):
+            yield number, "", "", f"no filename with sentences: {str(image)[:60]}"
+            continue
+        folder = fields.get("filepath")
+        path = f"{folder}/{name}" if isinstance(folder, str) and folder else name
+        for sentence in sentences:
+            raw = sentence.get("raw") if isinstance(sentence, dict) else None
+            yield (
+                number,
+                raw if isinstance(raw, str) else "",
+                path,
+                "" if isinstance(raw, str) else "a sentence without raw",
+            )
 
 
 def _from_json_lines(text: str, names: ColumnNames) -> Iterator[_Row]:
