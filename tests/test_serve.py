@@ -137,8 +137,8 @@ def test_several_queries_have_each_their_answer_or_their_error(still: Running) -
     ("body", "message"),
     [
         ({"parts": []}, "parts is a list of 0; it has at least 1 entry"),
-        ({"parts": [{"text": "a", "like": 1}]}, "exactly one of text, picture, like and mark"),
-        ({"parts": [{}]}, "exactly one of text, picture, like and mark"),
+        ({"parts": [{"text": "a", "like": 1}]}, "exactly one of text, picture, like, mark and kept"),
+        ({"parts": [{}]}, "exactly one of text, picture, like, mark and kept"),
         ({"parts": [{"text": "a", "weight": 0}]}, "a weight of 0"),
         ({"parts": [{"text": "\ud800"}]}, "parts[0].text is '\\ud800'; it is text in valid Unicode"),
         (
@@ -302,6 +302,7 @@ def test_what_the_gallery_is(server: Running, gallery: Path, photos: Path) -> No
         "indexes": [],
         "roots": [{"id": 1, "path": str(photos)}],
         "limits": {"upload_bytes": 32 << 20, **asdict(REQUEST)},
+        "keeps": True,
         "answers_text": True,
         "text_problem": None,
         "mmsearch": found["mmsearch"],

@@ -16,7 +16,7 @@ def test_everything_goes_by_keys(visit: Visit) -> None:
     names = visit.names()
     page.keyboard.press("ArrowDown")
     assert page.evaluate(focused) == names[0]
-    assert page.locator(".grid [tabindex='0']").count() == 3  # a picture, "more like" it, and its box
+    assert page.locator(".grid [tabindex='0']").count() == 5  # a picture, "more like" it, its box, and its thumbs
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
@@ -154,6 +154,10 @@ def test_text_stands_out_in_both_themes(browser: Browser, site: str, scheme: str
         assert (int(re.findall(r"\d+", ground)[0]) > 200) == (scheme == "light")
         visit.go("?q=red&not=green&like=3&shape=landscape&where=widht%3D1&path=r")
         expect(page.locator("#where-error")).to_be_visible()
+        assert page.evaluate(CONTRAST) == []
+        visit.go("?q=red&yes=3&no=5")
+        expect(page.locator(".taught-mark")).to_have_count(2)
+        page.click("#teach")
         assert page.evaluate(CONTRAST) == []
         visit.go("?q=red&path=red")
         page.route("**/api/query", lambda route: route.fulfill(status=500, json={"error": "it broke"}))

@@ -16,11 +16,13 @@ from mmsearch.errors import EncoderMismatch, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.locations import located
 from mmsearch.names import shown
+from mmsearch.search.gallery_files import file_of, image_row
+from mmsearch.search.marks import row_of_mark
 from mmsearch.search.own_items import row_named, vector_at
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
 from mmsearch.whole_files import whole_file
 
-__all__ = ["KEPT_NAME", "KeptQuery", "keep_query", "kept_queries", "kept_query"]
+__all__ = ["KEPT_NAME", "KeptQuery", "NameTaken", "keep_query", "kept_queries", "kept_query"]
 
 KEPT_NAME = re.compile(r"\w[\w.-]{0,99}")
 """What a query may be kept under: letters, digits, and - _ . between them."""
@@ -29,11 +31,17 @@ _FOLDER = "queries"
 _MOST_BYTES = 1 << 26
 
 
-def keep_query(name: str, query: Query, gallery: Gallery) -> None:
+class NameTaken(QueryError):
+    """Another query is kept under the name."""
+
+
+def keep_query(name: str, query: Query, gallery: Gallery, *, replace_old: bool = True) -> None:
     """Keep what a query asks under a name, instead of what was kept under it; `kept_query` gives its parts and its
     templates back. Raises QueryError for a name that cannot be one, an item that is not there, or where the folder
-    cannot be written."""
+    cannot be written; NameTaken for one that is taken, where that is not to be replaced."""
     _require_name(name)
+    if not replace_old and name in kept_queries():
+        raise NameTaken(f"a query is kept as @{name} already: it would be replaced")
     parts = [_portable(part, gallery) for part in query.parts]
     asked = {key: value for key, value in Query(parts, templates=query.templates).to_json().items() if key != "k"}
     document = {"encoder": gallery.manifest.encoder.fingerprint, "query": asked}
@@ -65,10 +73,20 @@ class KeptQuery:
     templates: Sequence[str]
     encoder: str
 
-    def parts_and(self, others: Sequence[Part]) -> list[Part]:
-        """Its parts and others. An item that is marked anew has only the new mark."""
-        anew = {part.item for part in others if isinstance(part, MarkPart)}
-        return [*(part for part in self.parts if not (isinstance(part, MarkPart) and part.item in anew)), *others]
+    def parts_and(self, others: Sequence[Part], gallery: Gallery | None = None) -> list[Part]:
+        """Its parts and others. An item that is marked anew has only the new mark; with a gallery that is so too where
+        the marks name it differently."""
+        new = [part for part in others if isinstance(part, MarkPart)]
+        anew = {part.item for part in new}
+        rows = {row_of_mark(part, gallery) for part in new} if gallery is not None else set()
+
+        def stays(part: Part) -> bool:
+            if not isinstance(part, MarkPart):
+                return True
+            row = row_of_mark(part, gallery) if gallery is not None and rows else None
+            return part.item not in anew and (row is None or row not in rows)
+
+        return [*(part for part in self.parts if stays(part)), *others]
 
     def require_encoder_of(self, gallery: Gallery) -> None:
         """Raise EncoderMismatch where it was kept for another encoder than the gallery's."""
@@ -120,7 +138,10 @@ def _nothing_kept(name: str) -> str:
 def _portable(part: Part, gallery: Gallery) -> Part:
     """A part as it is kept: what names an item of the gallery has its vector, and files are named in full."""
     if isinstance(part, MarkPart) and part.vector is None:
-        return replace(part, item=_name_of(part), vector=vector_at(gallery, row_named(gallery, part.item)))
+        row = row_named(gallery, part.item)
+        # A row id means another picture in another gallery.
+        file = file_of(gallery, image_row(gallery, row)) if isinstance(part.item, int) else None
+        return replace(part, item=_name_of(part) if file is None else shown(file), vector=vector_at(gallery, row))
     if isinstance(part, ItemPart):
         return VectorPart(vector_at(gallery, row_named(gallery, part.item)), str(_name_of(part)), part.weight)
     if isinstance(part, ImagePart) and not isinstance(part.image, bytes):

@@ -14,7 +14,7 @@ from mmsearch.search.query import MarkPart, Query
 if TYPE_CHECKING:
     from mmsearch.scoring import Moments, Taught
 
-__all__ = ["find_marked", "teach_by_marks"]
+__all__ = ["find_marked", "row_of_mark", "teach_by_marks"]
 
 _SAME = 0.9999
 """The cosine from which a vector that was kept is that of the item."""
@@ -26,18 +26,25 @@ def find_marked(query: Query, gallery: Gallery) -> dict[MarkPart, int]:
     rows: dict[MarkPart, int] = {}
     sides: dict[int, bool] = {}
     for mark in (part for part in query.parts if isinstance(part, MarkPart)):
-        try:
-            row = row_named(gallery, mark.item)
-        except QueryError:
-            if mark.vector is None:
-                raise
-            continue
-        if mark.vector is not None and not _is_of(mark.vector, vector_at(gallery, row)):
+        row = row_of_mark(mark, gallery)
+        if row is None:
             continue
         if sides.setdefault(row, mark.weight > 0) != (mark.weight > 0):
             raise QueryError(f"{mark.item} is marked as right and as wrong; say one of them")
         rows[mark] = row
     return rows
+
+
+def row_of_mark(mark: MarkPart, gallery: Gallery) -> int | None:
+    """The row of the image that is marked; None of one that is kept with its vector, where the gallery holds none, or
+    another one under its name. Raises QueryError for others."""
+    try:
+        row = row_named(gallery, mark.item)
+    except QueryError:
+        if mark.vector is None:
+            raise
+        return None
+    return row if mark.vector is None or _is_of(mark.vector, vector_at(gallery, row)) else None
 
 
 def _is_of(kept: NDArray[np.float32], vector: NDArray[np.float32]) -> bool:

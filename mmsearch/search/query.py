@@ -35,6 +35,7 @@ __all__ = [
     "TextPart",
     "VectorPart",
     "filled_characters",
+    "parts_from_json",
 ]
 
 _Path = str | os.PathLike[str]
@@ -290,16 +291,16 @@ class Query:
         return {"parts": [_part_to_json(part) for part in self.parts], **said, **titled}
 
     @classmethod
-    def from_json(cls, value: object) -> "Query":
+    def from_json(cls, value: object, *, parts: Sequence[Part] | None = None) -> "Query":
         """The query that `to_json` gives as this. "distinct": true stands for `NEAR_DUPLICATE`. Raises QueryError.
+
+        parts: what it asks with, instead of its own.
 
         >>> Query.from_json({"parts": [{"text": "beach", "weight": 2}], "where": "width > 800"}).title
         '2 × beach'
         """
         given = dict(_object(value, "a query"))
-        parts = given.pop("parts", None)
-        if not isinstance(parts, list):
-            raise QueryError('a query has "parts": a list of objects, as in {"parts": [{"text": "beach"}]}')
+        own_parts = given.pop("parts", None)
         if given.get("distinct") is True:
             given["distinct"] = NEAR_DUPLICATE
         if given.get("distinct") is False:
@@ -313,7 +314,14 @@ class Query:
             raise QueryError(f"table of a query is {given['table']!r}; it is one of {', '.join(names)}")
         for template in given.get("templates", ()):
             _require(template, (str,), "a template")
-        return cls([_part_from_json(part) for part in parts], **given)
+        return cls(parts_from_json(own_parts) if parts is None else parts, **given)
+
+
+def parts_from_json(value: object) -> list[Part]:
+    """The parts of a query, as `Query.to_json` gives them. Raises QueryError."""
+    if not isinstance(value, list):
+        raise QueryError('a query has "parts": a list of objects, as in {"parts": [{"text": "beach"}]}')
+    return [_part_from_json(part) for part in value]
 
 
 _FIELDS: dict[str, tuple[type, ...]] = {

@@ -16,6 +16,7 @@ from mmsearch.serve.routes.chosen import chosen_routes
 from mmsearch.serve.routes.counting import counting_routes
 from mmsearch.serve.routes.gallery import gallery_routes
 from mmsearch.serve.routes.images import image_routes
+from mmsearch.serve.routes.kept import kept_routes
 from mmsearch.serve.routes.queries import query_routes
 from mmsearch.serve.service import Service
 from mmsearch.version import __version__
@@ -61,7 +62,15 @@ def make_app(service: Service, doors: Mapping[str, MakeDoor] | None = None) -> F
         lifespan=lifespan,
     )
     answer_failures(app)
-    for routes in (gallery_routes, query_routes, image_routes, browsing_routes, counting_routes, chosen_routes):
+    for routes in (
+        gallery_routes,
+        query_routes,
+        image_routes,
+        browsing_routes,
+        counting_routes,
+        chosen_routes,
+        kept_routes,
+    ):
         app.include_router(routes(service))
     for path, door in made.items():
         app.router.routes.append(Route(path, door))

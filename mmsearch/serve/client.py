@@ -15,7 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 
 from mmsearch.budget import REQUEST
-from mmsearch.errors import EncoderError, GalleryError, ImageError, MmsearchError, MmsearchWarning, QueryError
+from mmsearch.errors import (
+    EncoderError,
+    GalleryError,
+    ImageError,
+    MmsearchError,
+    MmsearchNote,
+    MmsearchWarning,
+    QueryError,
+)
 from mmsearch.items import kind
 from mmsearch.locations import located
 from mmsearch.search.answers import Answer, Worth
@@ -64,6 +72,8 @@ class Server:
         answer = _answer(answered, query, files)
         for remark in answer.remarks:
             warnings.warn(remark, MmsearchWarning, stacklevel=2)
+        for note in answer.notes:
+            warnings.warn(note, MmsearchNote, stacklevel=2)
         return answer
 
     def answer_in_batches(self, queries: Sequence[Query]) -> Iterator[Answer]:
@@ -137,8 +147,16 @@ def _failure(status: int, message: str) -> MmsearchError:
 def _answer(message: dict[str, Any], query: Query, pictures: Sequence[str] = ()) -> Answer:
     hits = [_hit(each, each.get("table") or query.table) for each in message["hits"]]
     worth = Worth(message.get("probability"), message.get("above_general"))
-    reranked = message.get("reranked")
-    return Answer(query, hits, pictures, message["more"], tuple(message["warnings"]), worth=worth, reranked=reranked)
+    return Answer(
+        query,
+        hits,
+        pictures,
+        message["more"],
+        tuple(message["warnings"]),
+        worth=worth,
+        notes=tuple(message.get("notes", ())),
+        reranked=message.get("reranked"),
+    )
 
 
 def _hit(message: dict[str, Any], table: str) -> Hit:

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from mmsearch.errors import EncoderError, FilterError, GalleryError, MmsearchError
 from mmsearch.search.gallery_files import FileGone, NoSuchImage
+from mmsearch.search.kept_queries import NameTaken
 from mmsearch.serve.messages import ErrorBody, to_json
 from mmsearch.serve.pools import TooBusy, TooSlow
 from mmsearch.serve.sent_images import UnknownImage
@@ -43,6 +44,8 @@ def error_json(error: MmsearchError) -> bytes:
         more = {"code": "unknown_picture", "picture": error.picture}
     elif isinstance(error, FilterError):
         more = {"code": "bad_filter"}
+    elif isinstance(error, NameTaken):
+        more = {"code": "name_taken"}
     return to_json({"error": str(error)} | more)
 
 

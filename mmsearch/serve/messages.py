@@ -29,6 +29,8 @@ __all__ = [
     "GalleryBody",
     "HealthBody",
     "ImageBody",
+    "KeepBody",
+    "KeptBody",
     "PartBody",
     "PictureBody",
     "PlacesBody",
@@ -65,7 +67,7 @@ class _Message(BaseModel):
 
 
 class PartBody(_Message):
-    """One thing to ask with: exactly one of text, picture, like and mark."""
+    """One thing to ask with: exactly one of text, picture, like, mark and kept."""
 
     text: str | None = Field(None, min_length=1, max_length=REQUEST.text_characters, description="Words.")
     picture: str | None = Field(
@@ -81,12 +83,20 @@ class PartBody(_Message):
         description="A picture of the gallery that is right, or wrong where its weight is negative: what the query "
         "looks for is learnt from such marks. One that is wrong is left out of the answer.",
     )
+    kept: str | None = Field(
+        None,
+        min_length=1,
+        max_length=_LONGEST_NAME,
+        description="All that is kept under this name (`POST /api/kept`); one at most, of weight 1.",
+    )
     weight: float = Field(1.0, ge=-1e6, le=1e6, description="A negative one leads away from it.")
 
     @model_validator(mode="after")
     def _one(self) -> "PartBody":
-        if sum(each is not None for each in (self.text, self.picture, self.like, self.mark)) != 1:
-            raise ValueError("give exactly one of text, picture, like and mark")
+        if sum(each is not None for each in (self.text, self.picture, self.like, self.mark, self.kept)) != 1:
+            raise ValueError("give exactly one of text, picture, like, mark and kept")
+        if self.kept is not None and self.weight != 1:
+            raise ValueError("what is kept under a name has its own weights: leave its weight out")
         return self
 
 
@@ -179,10 +189,27 @@ def _require_within(queries: Sequence[QueryBody]) -> None:
             raise ValueError(f"{count:,} {name}; one request has at most {most:,}: send some of it apart")
 
 
+class KeepBody(_Message):
+    """What is to be kept under a name, to be asked again by it."""
+
+    name: str = Field(min_length=1, max_length=_LONGEST_NAME, description="Letters, digits, and - _ . between them.")
+    parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
+    templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
+        default_factory=list, max_length=REQUEST.templates
+    )
+    replace: bool = Field(False, description="Instead of what is kept under the name by now.")
+
+
 class ChosenBody(_Message):
     """Pictures that were chosen, by their row ids."""
 
     row_ids: list[RowId] = Field(min_length=1, max_length=MOST_CHOSEN)
+
+
+class KeptBody(BaseModel):
+    """The names that queries are kept under, sorted."""
+
+    names: list[str]
 
 
 class FilesBody(BaseModel):
@@ -201,7 +228,7 @@ class ZipBody(BaseModel):
 
 class ErrorBody(BaseModel):
     """What is wrong, where, and what to do. code: for programs, where there is one: unknown_picture (`picture` is its
-    content hash), bad_filter."""
+    content hash), bad_filter, name_taken."""
 
     error: str
     code: str | None = None
@@ -269,15 +296,17 @@ class HitBody(_Told):  # type: ignore[misc]
 
 
 class AnswerBody(BaseModel):
-    """The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery.
-    probability: the chance that any of the ten best is relevant; above_general: the share of general texts whose best
-    score is lower than the best here; null where that is not known. worth: what people should know of that. reranked:
-    how many of the best were re-ranked; null where that was not asked for."""
+    """The hits of a query, best first. more: whether there may be others beyond them. notes: what is as it should be
+    and worth knowing: how well marks agree. version: of the gallery. probability: the chance that any of the ten best
+    is relevant; above_general: the share of general texts whose best score is lower than the best here; null where that
+    is not known. worth: what people should know of that. reranked: how many of the best were re-ranked; null where that
+    was not asked for."""
 
     title: str
     hits: list[HitBody]
     more: bool
     warnings: list[str]
+    notes: list[str] = []
     version: int
     probability: float | None = None
     above_general: float | None = None
@@ -447,8 +476,9 @@ class LimitsBody(BaseModel):
 
 
 class GalleryBody(BaseModel):
-    """What is served. reranker: what queries may name as `rerank`; null for nothing. columns: by table. answers_text:
-    false where the model of its queries could not be loaded; text_problem: why."""
+    """What is served. reranker: what queries may name as `rerank`; null for nothing. columns: by table. keeps: whether
+    queries can be kept here. answers_text: false where the model of its queries could not be loaded; text_problem:
+    why."""
 
     name: str
     version: int
@@ -460,6 +490,7 @@ class GalleryBody(BaseModel):
     roots: list[RootBody]
     columns: dict[str, list[ColumnBody]]
     limits: LimitsBody
+    keeps: bool
     answers_text: bool
     text_problem: str | None
     mmsearch: str
@@ -499,7 +530,8 @@ def answer_json(answer: Answer, gallery: Gallery) -> bytes:
             "title": answer.query.title,
             "hits": hits,
             "more": answer.more,
-            "warnings": [*answer.remarks, *answer.notes],
+            "warnings": answer.remarks,
+            "notes": answer.notes,
             "version": gallery.manifest.version,
             **asdict(answer.worth),
             "worth": answer.worth.in_words(),

@@ -168,6 +168,7 @@ def _app(
         thumbnails=writable_cache("thumbnails"),
         thumbnail_bytes=options.thumbnail_bytes,
         upload_bytes=options.upload_bytes,
+        keeps=options.host in LOOPBACK and not options.allow_hosts,  # what is kept is nobody else's business
     )
 
     def count(method: str, status: int) -> None:

@@ -34,12 +34,22 @@ _READ_SECONDS = 60.0  # a disk may have to spin up
 
 
 class Service:
-    """A gallery that is served: its newest version, its queues and its caches."""
+    """A gallery that is served: its newest version, its queues and its caches.
+
+    keeps: whether queries are kept for whoever asks, in the configuration folder of whoever runs the server.
+    """
 
     def __init__(
-        self, opened: OpenGallery, *, threads: int, thumbnails: Path, thumbnail_bytes: int, upload_bytes: int
+        self,
+        opened: OpenGallery,
+        *,
+        threads: int,
+        thumbnails: Path,
+        thumbnail_bytes: int,
+        upload_bytes: int,
+        keeps: bool = False,
     ) -> None:
-        self.upload_bytes = upload_bytes
+        self.upload_bytes, self.keeps = upload_bytes, keeps
         self.metrics = Metrics()
         self.followed = FollowedGallery(opened)
         self.query_threads = QueryThreads(self.followed, self.metrics, threads)

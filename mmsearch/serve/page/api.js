@@ -18,7 +18,7 @@
  * @typedef {import("./messages.js").MonthBody} Month
  * @typedef {import("./messages.js").PlaceBody} Place
  */
-import { bodyOf } from "./query.js";
+import { bodyOf, partBodies } from "./query.js";
 
 export class ApiError extends Error {
   /** @param {number} status 0 where no answer came @param {string} words @param {Partial<ErrorBody>} [body] */
@@ -100,7 +100,7 @@ export const gallery = () => json("GET /api/gallery");
  */
 export async function sample(n, where, signal) {
   const parameters = filtered(where, { n });
-  return { more: false, warnings: [], probability: null, worth: null, ...(await json("GET /api/sample", { parameters, signal })) };
+  return { more: false, warnings: [], notes: [], probability: null, worth: null, ...(await json("GET /api/sample", { parameters, signal })) };
 }
 
 /**
@@ -171,6 +171,18 @@ export const zip = (name) => `api/zips/${name}`;
 export function ask(query, { k, offset, signal }) {
   const headers = { "Content-Type": "application/json" };
   return json("POST /api/query", { body: JSON.stringify(bodyOf(query, k, offset)), headers, signal });
+}
+
+/** The names that queries are kept under. */
+export const kept = () => json("GET /api/kept");
+
+/**
+ * Keeps what a query asks under a name.
+ * @param {string} name @param {Query} query @param {boolean} replace what is kept under it
+ */
+export function keep(name, query, replace) {
+  const body = JSON.stringify({ name, parts: partBodies(query), replace });
+  return json("POST /api/kept", { body, headers: { "Content-Type": "application/json" } });
 }
 
 /** @param {Blob} file */

@@ -71,12 +71,14 @@ export class Chips {
   /** @param {Query} query */
   show(query) {
     this.query = query;
-    const several = partsOf(query).length > 1;
+    const several = partsOf(query).filter((part) => part.kind !== "mark").length > 1;
     const chips = [];
     if (several && query.words.trim()) chips.push(this.#words(query));
-    query.parts.forEach((part, place) => chips.push(this.#part(query, part, place, several)));
+    query.parts.forEach((part, place) => {
+      if (part.kind !== "mark") chips.push(this.#part(query, part, place, several)); // what teaches has its own line
+    });
     for (const { preview, name } of this.#sending) chips.push(sending(preview, name));
-    if (query.parts.some((part) => part.kind !== "text")) {
+    if (query.parts.some((part) => part.kind === "picture" || part.kind === "like")) {
       const add = element("button", { type: "button", class: "chip-add", "data-key": "add" }, icon("plus"), "Add a picture");
       add.addEventListener("click", () => this.on.add());
       chips.push(add);

@@ -8,7 +8,7 @@
  * @typedef {import("./search-box.js").SearchBox} SearchBox
  */
 import { byId } from "./elements.js";
-import { NOTHING, filtersSet, isAsked, isTimeline, titleOf, toAddress } from "./query.js";
+import { NOTHING, filtersSet, isAsked, isTimeline, titleOf, toAddress, withoutIdleMarks } from "./query.js";
 
 export class CurrentQuery {
   /** @type {Query} */
@@ -34,6 +34,7 @@ export class CurrentQuery {
    * @param {boolean} [remembered] an answer that was shown before will do
    */
   async ask(asked, how = "push", remembered = false) {
+    asked = withoutIdleMarks(asked);
     this.box.stopTyping();
     const changed = toAddress(asked) !== toAddress(this.#query);
     if (how !== "stay") {

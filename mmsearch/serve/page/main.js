@@ -14,6 +14,7 @@ import { byId } from "./elements.js";
 import { Filters } from "./filters.js";
 import { factsOf, introduce } from "./gallery-facts.js";
 import { Grid } from "./grid.js";
+import { offerKept } from "./keep-form.js";
 import { Help, listen } from "./keys.js";
 import { ListEnd } from "./list-end.js";
 import { Connection, announce, complain, settle, toast } from "./notices.js";
@@ -26,6 +27,7 @@ import { Search } from "./search.js";
 import { drawRectangles } from "./selection-rectangle.js";
 import { Selection } from "./selection.js";
 import { SlideShow } from "./slide-show.js";
+import { Teaching } from "./teaching.js";
 import { count, counted, shown } from "./text.js";
 import { pictureOf } from "./tile.js";
 import { Timeline } from "./timeline.js";
@@ -59,10 +61,12 @@ const search = new Search({
     selection.clear();
     if (answer.months) timeline.show(answer.months, whereOf(answer.query), answer.version);
     else timeline.hide();
+    if (teaching.isAwaited) answer.scroll = teaching.scroll;
     scrollTo(0, answer.scroll);
+    const marked = teaching.answered(answer);
     view.viewer.refresh();
     summary.describe(answer, gallery, search.deepest);
-    announce(summary.spoken(answer));
+    announce(marked || summary.spoken(answer));
     if (focusPictures) focusFirst();
     focusPictures = false;
     void end.look();
@@ -105,6 +109,8 @@ const tiles = {
   isChosen: (row) => selection.has(row),
   choose: (tile, through) => selection.toggle(tile, through),
   choosing: () => selection.isActive,
+  markOf: (row) => teaching.markOf(row),
+  mark: (hit, right) => teaching.mark(hit, right),
   failed,
 };
 /** @type {Grid} */
@@ -127,12 +133,16 @@ const timeline = new Timeline({
 const list = () => (timeline.isShown ? timeline : grid);
 /** @type {Selection} */
 const selection = new Selection(list, failed);
+/** @type {Teaching} */
+const teaching = new Teaching({ query, list, view: () => view }, failed);
 /** @type {ViewerHistory} */
 const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
   slides: () => slides.start(Math.max(0, view.viewer.place)),
   help: () => help.open(),
   failed,
+  shown: (hit) => teaching.shown(hit),
+  keys: teaching.keys,
 });
 const summary = new AnswerSummary({
   example: (words) => void query.ask({ ...NOTHING, words }),
@@ -248,6 +258,13 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
   focusFirst();
 });
 
+/** @param {string} key @param {(hit: Hit) => void} act on the picture that has the focus */
+function withFocused(key, act) {
+  const hit = list().focused?.hit;
+  if (hit) act(hit);
+  else if (key === "u") teaching.undo();
+}
+
 listen(
   {
     "/": () => box.select(),
@@ -261,6 +278,7 @@ listen(
       const { focused } = list();
       if (focused) askForMoreLike(focused.hit);
     },
+    ...Object.fromEntries(Object.entries(teaching.keys).map(([key, act]) => [key, () => withFocused(key, act)])),
     x: () => {
       const { focused } = list();
       if (focused) selection.toggle(focused, false);
@@ -298,6 +316,8 @@ function showGallery(known) {
   help.about(factsOf(known));
   box.describe(known);
   filters.describe(known);
+  teaching.about(known);
+  offerKept(known, (words) => void query.ask({ ...NOTHING, words })).catch(failed);
   query.nameGallery(shown(known.name));
 }
 

@@ -1,16 +1,18 @@
 // Written by scripts/page_types.py from the description of the API. Do not edit.
 
 /**
- * The hits of a query, best first. more: whether there may be others beyond them. version: of the gallery.
- * probability: the chance that any of the ten best is relevant; above_general: the share of general texts whose best
- * score is lower than the best here; null where that is not known. worth: what people should know of that. reranked:
- * how many of the best were re-ranked; null where that was not asked for.
+ * The hits of a query, best first. more: whether there may be others beyond them. notes: what is as it should be
+ * and worth knowing: how well marks agree. version: of the gallery. probability: the chance that any of the ten best
+ * is relevant; above_general: the share of general texts whose best score is lower than the best here; null where that
+ * is not known. worth: what people should know of that. reranked: how many of the best were re-ranked; null where that
+ * was not asked for.
  */
 export interface AnswerBody {
   title: string;
   hits: Array<HitBody>;
   more: boolean;
   warnings: Array<string>;
+  notes?: Array<string>;
   version: number;
   probability?: number | null;
   above_general?: number | null;
@@ -46,7 +48,7 @@ export interface EncoderBody {
 
 /**
  * What is wrong, where, and what to do. code: for programs, where there is one: unknown_picture (`picture` is its
- * content hash), bad_filter.
+ * content hash), bad_filter, name_taken.
  */
 export interface ErrorBody {
   error: string;
@@ -87,8 +89,9 @@ export interface FoldersBody {
 }
 
 /**
- * What is served. reranker: what queries may name as `rerank`; null for nothing. columns: by table. answers_text:
- * false where the model of its queries could not be loaded; text_problem: why.
+ * What is served. reranker: what queries may name as `rerank`; null for nothing. columns: by table. keeps: whether
+ * queries can be kept here. answers_text: false where the model of its queries could not be loaded; text_problem:
+ * why.
  */
 export interface GalleryBody {
   name: string;
@@ -101,6 +104,7 @@ export interface GalleryBody {
   roots: Array<RootBody>;
   columns: Record<string, Array<ColumnBody>>;
   limits: LimitsBody;
+  keeps: boolean;
   answers_text: boolean;
   text_problem: string | null;
   mmsearch: string;
@@ -194,6 +198,21 @@ export interface IndexBody {
   rows: number;
 }
 
+/** What is to be kept under a name, to be asked again by it. */
+export interface KeepBody {
+  /** Letters, digits, and - _ . between them. */
+  name: string;
+  parts: Array<PartBody>;
+  templates?: Array<string>;
+  /** Instead of what is kept under the name by now. */
+  replace?: boolean;
+}
+
+/** The names that queries are kept under, sorted. */
+export interface KeptBody {
+  names: Array<string>;
+}
+
 /** How much one request may ask for: as the description of the API says it, and bytes of a picture that is sent. */
 export interface LimitsBody {
   upload_bytes: number;
@@ -221,7 +240,7 @@ export interface MonthBody {
   count: number;
 }
 
-/** One thing to ask with: exactly one of text, picture, like and mark. */
+/** One thing to ask with: exactly one of text, picture, like, mark and kept. */
 export interface PartBody {
   /** Words. */
   text?: string | null;
@@ -231,6 +250,8 @@ export interface PartBody {
   like?: number | string | null;
   /** A picture of the gallery that is right, or wrong where its weight is negative: what the query looks for is learnt from such marks. One that is wrong is left out of the answer. */
   mark?: number | string | null;
+  /** All that is kept under this name (`POST /api/kept`); one at most, of weight 1. */
+  kept?: string | null;
   /** A negative one leads away from it. */
   weight?: number;
 }
@@ -386,6 +407,8 @@ export interface Answers {
   "GET /api/folders": FoldersBody;
   "GET /api/gallery": GalleryBody;
   "GET /api/images/{row_id}": ImageBody;
+  "GET /api/kept": KeptBody;
+  "POST /api/kept": KeptBody;
   "POST /api/pictures": PictureBody;
   "GET /api/places": PlacesBody;
   "POST /api/queries": AnswersBody;

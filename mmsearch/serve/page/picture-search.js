@@ -51,7 +51,7 @@ export class PictureSearch {
     const query = this.query.value;
     const unknown = this.#unknown;
     if (!sent.some(Boolean)) return this.query.show(query);
-    const parts = query.parts.filter((part) => (unknown !== null ? part.value !== unknown : added || part.kind === "text" || part.weight < 0));
+    const parts = query.parts.filter((part) => (unknown !== null ? part.value !== unknown : added || part.kind === "text" || part.kind === "mark" || part.weight < 0));
     /** @type {Query} */
     let asked = { ...query, parts };
     for (const hash of sent) if (hash) asked = withPart(asked, { kind: "picture", value: hash, weight: 1 });

@@ -3,9 +3,9 @@
  * replaced.
  *
  * @typedef {"images" | "captions" | "both"} Table
- * @typedef {{kind: "text" | "picture" | "like", value: string, weight: number}} Part
- *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures.
- *   A negative weight leads away from it.
+ * @typedef {{kind: "text" | "picture" | "like" | "mark", value: string, weight: number}} Part
+ *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures. mark: one
+ *   that is right, or wrong where its weight is negative. A negative weight of others leads away from them.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
  *   newest: boolean, where: string, folder: string, box: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
  *   form holds them; "" where nothing is wanted. folder: "1/holiday/2024", the id of a root and a path below it.
@@ -16,7 +16,7 @@
  *   asked, whether all pictures are shown by month.
  */
 import { FACETS, quoted } from "./facets.js";
-import { shown } from "./text.js";
+import { count, shown } from "./text.js";
 
 /** @type {Readonly<Filter>} */
 export const NO_FILTER = Object.freeze({
@@ -53,12 +53,46 @@ export function tableNamed(name) {
 }
 
 /**
- * Whether there is anything to look for.
+ * Whether there is anything to look for: what is wrong says nothing of what is wanted.
  * @param {Query} query
  */
 export function isAsked(query) {
-  return Boolean(query.words.trim()) || query.parts.length > 0;
+  return Boolean(query.words.trim()) || query.parts.some((part) => part.kind !== "mark" || part.weight > 0);
 }
+
+/**
+ * The marks of a query, in the order in which they were made.
+ * @param {Query} query
+ */
+export const marksOf = (query) => query.parts.filter((part) => part.kind === "mark");
+
+/**
+ * How many pictures are marked as right, and how many as wrong.
+ * @param {Query} query
+ */
+export function countMarks(query) {
+  const marks = marksOf(query);
+  const right = marks.filter((part) => part.weight > 0).length;
+  return { right, wrong: marks.length - right };
+}
+
+/**
+ * The query without marks that teach nothing: of anything but pictures, or where nothing is looked for.
+ * @param {Query} query
+ * @returns {Query}
+ */
+export function withoutIdleMarks(query) {
+  if (!marksOf(query).length || (query.table === "images" && isAsked(query))) return query;
+  return { ...query, parts: query.parts.filter((part) => part.kind !== "mark") };
+}
+
+const KEPT = /^@([^\s@]\S*)$/;
+
+/**
+ * The name of the kept query that is asked; "" where words are.
+ * @param {Query} query
+ */
+export const keptName = (query) => KEPT.exec(query.words.trim())?.[1] ?? "";
 
 /**
  * Every part, the words of the box first.
@@ -97,11 +131,14 @@ export function changedPart(query, place, change) {
  * @param {Query} query
  */
 export function titleOf(query) {
-  const names = partsOf(query).map((part) => {
+  const { right, wrong } = countMarks(query);
+  const taught = `${right ? ` + ${count(right)} right` : ""}${wrong ? ` − ${count(wrong)} wrong` : ""}`;
+  const named = partsOf(query).filter((part) => part.kind !== "mark");
+  const names = named.map((part) => {
     const name = part.kind === "text" ? shown(part.value) : part.kind === "like" ? "like a picture" : "a picture";
     return part.weight < 0 ? `− ${name}` : name;
   });
-  return names.join(" + ").replaceAll("+ −", "−");
+  return `${names.join(" + ").replaceAll("+ −", "−")}${taught}`.replace(/^ \+ /, "");
 }
 
 /**
@@ -153,7 +190,8 @@ export function toAddress(query) {
   const words = query.words.trim();
   if (words) address.append("q", written(words, query.weight));
   for (const part of query.parts) {
-    if (part.kind !== "text") address.append(part.kind, written(part.value, part.weight));
+    if (part.kind === "mark") address.append(part.weight < 0 ? "no" : "yes", written(part.value, Math.abs(part.weight)));
+    else if (part.kind !== "text") address.append(part.kind, written(part.value, part.weight));
     else if (part.weight < 0) address.append("not", written(part.value, -part.weight));
     else address.append("and", written(part.value, part.weight));
   }
@@ -183,12 +221,16 @@ export function fromAddress(search) {
     if (name === "and" || name === "not") parts.push({ kind: "text", value, weight: name === "not" ? -times : times });
     if (name === "picture" && /^[0-9a-f]{32}$/.test(value)) parts.push({ kind: "picture", value, weight: times });
     if (name === "like" && /^\d{1,18}$/.test(value)) parts.push({ kind: "like", value, weight: times });
+    const marked = (name === "yes" || name === "no") && /^\d{1,18}$/.test(value) && times > 0;
+    if (marked && !parts.some((part) => part.kind === "mark" && part.value === value)) {
+      parts.push({ kind: "mark", value, weight: name === "no" ? -times : times });
+    }
   }
   const one = (/** @type {string} */ name, /** @type {RegExp} */ form) => {
     const value = address.get(name) ?? "";
     return form.test(value) ? value : "";
   };
-  return {
+  return withoutIdleMarks({
     words,
     weight,
     parts,
@@ -210,7 +252,7 @@ export function fromAddress(search) {
         FACETS.map(({ name }) => [name, address.getAll(name).filter((value) => value)]).filter(([, values]) => values?.length),
       ),
     },
-  };
+  });
 }
 
 // --- the server
@@ -291,7 +333,7 @@ function dayAfter(day) {
 export function bodyOf(query, k, offset) {
   const score = Number.parseFloat(query.filter.score);
   return {
-    parts: partsOf(query).map(partBody),
+    parts: partBodies(query),
     k,
     offset,
     table: query.table,
@@ -302,9 +344,21 @@ export function bodyOf(query, k, offset) {
   };
 }
 
+/**
+ * What is asked with, as the server takes it.
+ * @param {Query} query
+ * @returns {import("./messages.js").PartBody[]}
+ */
+export function partBodies(query) {
+  const kept = keptName(query);
+  if (!kept) return partsOf(query).map(partBody);
+  return [{ kept, weight: 1 }, ...query.parts.map(partBody)];
+}
+
 /** @param {Part} part @returns {import("./messages.js").PartBody} */
 function partBody({ kind, value, weight }) {
   if (kind === "text") return { text: value, weight };
   if (kind === "picture") return { picture: value, weight };
+  if (kind === "mark") return { mark: Number(value), weight };
   return { like: Number(value), weight };
 }

@@ -4,7 +4,7 @@
  *
  * @typedef {import("./query.js").Query} Query
  * @typedef {import("./api.js").Hit} Hit
- * @typedef {{query: Query, hits: Hit[], more: boolean, warnings: string[], captions: string[], version: number,
+ * @typedef {{query: Query, hits: Hit[], more: boolean, warnings: string[], notes: string[], captions: string[], version: number,
  *   probability?: number | null, worth?: string | null, months?: api.Month[], took: number, scroll: number}} Shown  took:
  *   milliseconds, as the page saw them. worth: what to know before one looks at the hits. months: of the timeline, where
  *   that is shown instead of hits.
@@ -62,7 +62,7 @@ export class Search {
     try {
       const answer = await this.#answer(query, waiting.signal);
       const took = performance.now() - began;
-      this.#answered(key, { captions: [], ...answer, query, hits: unique(answer.hits, []), took, scroll: 0 });
+      this.#answered(key, { captions: [], ...answer, query, notes: answer.notes ?? [], hits: unique(answer.hits, []), took, scroll: 0 });
     } catch (error) {
       if (!(error instanceof api.ApiError)) return unlessAbort(error);
       if (error.passes) this.#again = () => this.ask(query);
@@ -76,7 +76,7 @@ export class Search {
   async #answer(query, signal) {
     if (isAsked(query)) return api.ask(query, { k: FIRST, offset: 0, signal });
     if (!isTimeline(query)) return api.sample(SAMPLE, whereOf(query), signal);
-    return { hits: [], more: false, warnings: [], ...(await api.timeline(whereOf(query), signal)) };
+    return { hits: [], more: false, warnings: [], notes: [], ...(await api.timeline(whereOf(query), signal)) };
   }
 
   /** Asks for the hits after those that are shown, if there are any and nobody does so already. */

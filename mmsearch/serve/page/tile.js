@@ -3,12 +3,13 @@
  * told to, so that memory stays bounded however many there are.
  *
  * @typedef {import("./api.js").Hit} Hit
- * @typedef {{open: (place: number) => void, like: (hit: Hit) => void, failed: (error: api.ApiError) => void,
+ * @typedef {import("./tile-marks.js").MarkEvents & {open: (place: number) => void, like: (hit: Hit) => void, failed: (error: api.ApiError) => void,
  *   isChosen: (row: number | null) => boolean, choose: (tile: Tile, through: boolean) => void, choosing: () => boolean}} TileEvents
  *   failed: the server did not answer for an image. choose: this one, or with all up to it; choosing: whether a press does so.
  */
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
+import { TileMarks } from "./tile-marks.js";
 import { absence, day, sentence, shown, split, standing } from "./text.js";
 
 /**
@@ -40,6 +41,7 @@ export class Tile {
   #box = element("button", { type: "button", class: "tile-choose", role: "checkbox", tabindex: -1, title: "Choose (x)" }, icon("check"));
   /** @type {HTMLImageElement | null} */
   #image = null;
+  #marks;
 
   /** @param {Hit} hit @param {number} place among the others @param {TileEvents} on */
   constructor(hit, place, on) {
@@ -55,6 +57,7 @@ export class Tile {
     if (pictureOf(hit) !== null) this.item.append(this.#box);
     this.#box.setAttribute("aria-label", `Choose ${name}`);
     this.chosen = on.isChosen(pictureOf(hit));
+    this.#marks = new TileMarks(hit, name, this.item, on);
     this.#box.addEventListener("click", (event) => on.choose(this, event.shiftKey));
     this.#button.addEventListener("click", (event) => {
       const choosing = event.ctrlKey || event.metaKey || event.shiftKey || on.choosing();
@@ -72,6 +75,7 @@ export class Tile {
    */
   set reachable(reached) {
     this.#button.tabIndex = this.#like.tabIndex = this.#box.tabIndex = reached ? 0 : -1;
+    this.#marks.reachable = reached;
   }
 
   /**
@@ -90,6 +94,7 @@ export class Tile {
   /** It is near to the screen: shows its image. */
   load() {
     this.#near = true;
+    this.#marks.show();
     const row = pictureOf(this.hit);
     if (row === null || !this.#image || this.item.classList.contains("absent")) return;
     if (this.hit.gone) this.#absent("The file is gone");
@@ -99,6 +104,7 @@ export class Tile {
   /** It is far from the screen: lets its image go. */
   unload() {
     this.#near = false;
+    this.#marks.hide();
     if (!this.#image?.hasAttribute("src")) return;
     this.#image.removeAttribute("src");
     this.item.classList.remove("loaded");

@@ -14,8 +14,9 @@ import { Viewer } from "./viewer.js";
 export class ViewerHistory {
   /**
    * @param {{list: () => PictureList, query: CurrentQuery}} parts of the page
-   * @param {{like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: ApiError) => void}} on
-   *   help: show the keys.
+   * @param {{like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: ApiError) => void,
+   *   shown: (hit: Hit | null) => void, keys: Readonly<Record<string, (hit: Hit) => void>>}} on
+   *   help: show the keys. shown, keys: as of `Viewer`.
    */
   constructor({ list, query }, on) {
     this.list = list;
@@ -31,6 +32,8 @@ export class ViewerHistory {
       slides: on.slides,
       help: on.help,
       failed: on.failed,
+      shown: on.shown,
+      keys: on.keys,
     });
   }
 
@@ -43,6 +46,24 @@ export class ViewerHistory {
     if (!hit) return;
     this.list().approach(place);
     history.pushState({ opened: true }, "", this.query.addressWith(pictureOf(hit)));
+    this.viewer.show(hit, place);
+  }
+
+  /** Another query is asked while a picture is open: "back" closes it, and leads to the query before only then. */
+  keepOpen() {
+    const row = this.viewer.hit && pictureOf(this.viewer.hit);
+    history.replaceState({}, "", this.query.addressWith(null));
+    history.pushState({ opened: true }, "", this.query.addressWith(row));
+  }
+
+  /**
+   * Shows another picture of the list in the place of the one that is open.
+   * @param {number} place
+   */
+  replace(place) {
+    const hit = this.list().hitAt(place);
+    if (!hit) return this.close();
+    history.replaceState(history.state, "", this.query.addressWith(pictureOf(hit)));
     this.viewer.show(hit, place);
   }
 

@@ -37,9 +37,10 @@ export class Viewer {
 
   /**
    * @param {{at: (place: number) => Hit | null, moved: (hit: Hit, place: number) => void, closed: () => void,
-   *   like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: api.ApiError) => void}} on
+   *   like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: api.ApiError) => void,
+   *   shown: (hit: Hit | null) => void, keys: Readonly<Record<string, (hit: Hit) => void>>}} on
    *   at: a hit of the list. moved: to another one. closed: by the person, who sees nothing happen until `hide`. slides: begin a slide show here. help: show
-   *   the keys.
+   *   the keys. shown: another hit, or none any more. keys: what further keys do with what is shown.
    */
   constructor(on) {
     this.on = on;
@@ -81,6 +82,7 @@ export class Viewer {
     this.#describe(hit, null);
     this.#draw(hit, pictureOf(hit));
     this.#reach();
+    this.on.shown(hit);
     void this.#complete(hit, this.#waiting.signal);
     for (const near of [1, -1]) {
       const beside = place < 0 ? null : this.on.at(place + near);
@@ -109,6 +111,7 @@ export class Viewer {
     this.#closeLook.end();
     this.#picture.removeAttribute("src");
     this.hit = null;
+    this.on.shown(null);
   }
 
   /**
@@ -128,6 +131,17 @@ export class Viewer {
     if (!this.isOpen || this.place < 0) return;
     if (this.on.at(this.place)?.row_id !== this.hit?.row_id) this.place = -1;
     this.#reach();
+  }
+
+  /**
+   * What is shown stands elsewhere in the list.
+   * @param {Hit} hit the same picture, as the list has it now @param {number} place
+   */
+  moveTo(hit, place) {
+    this.hit = hit;
+    this.place = place;
+    this.#reach();
+    void this.#complete(hit, this.#waiting.signal);
   }
 
   /** Which ways lead on. */
@@ -275,11 +289,17 @@ export class Viewer {
       o: () => this.#original.click(),
       s: () => this.on.slides(),
       "?": () => this.on.help(),
-    }[event.key];
+    }[event.key] ?? this.#further(event.key);
     if (!does) return;
     event.preventDefault();
     event.stopPropagation();
     does();
+  }
+
+  /** @param {string} key */
+  #further(key) {
+    const [act, hit] = [this.on.keys[key], this.hit];
+    return act && hit ? () => act(hit) : null;
   }
 
   #swipes() {

@@ -85,6 +85,7 @@ def _gallery(service: Service) -> dict[str, Any]:
             for kind in kinds()
         },
         "limits": {"upload_bytes": service.upload_bytes, **asdict(REQUEST)},
+        "keeps": service.keeps,
         "answers_text": problem is None,
         "text_problem": problem,
         "mmsearch": __version__,

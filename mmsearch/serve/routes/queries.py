@@ -1,13 +1,12 @@
 """Asking: queries, many of them, and the pictures that they ask with."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
-from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
-from mmsearch.search.query import ImagePart, Part, Query, VectorPart
+from mmsearch.search.query import Query
+from mmsearch.serve.asked import asked_query
 from mmsearch.serve.failures import BAD_REQUEST, error_json
 from mmsearch.serve.messages import AnswerBody, AnswersBody, PictureBody, QueriesBody, QueryBody, to_json
 from mmsearch.serve.service import Service
@@ -21,7 +20,7 @@ def query_routes(service: Service) -> APIRouter:
 
     @router.post("/query", response_model=AnswerBody, summary="Ask the gallery")
     async def query(body: QueryBody) -> Response:
-        (answer,) = await service.query_threads.ask([await _query(service, body)])
+        (answer,) = await service.query_threads.ask([await asked_query(service, body)])
         if isinstance(answer, MmsearchError):
             raise answer
         return Response(answer, media_type="application/json")
@@ -31,7 +30,7 @@ def query_routes(service: Service) -> APIRouter:
         made: list[Query | MmsearchError] = []
         for each in body.queries:
             try:
-                made.append(await _query(service, each))
+                made.append(await asked_query(service, each))
             except QueryError as error:
                 made.append(error)
         answers = iter(await service.query_threads.ask([each for each in made if isinstance(each, Query)]))
@@ -63,19 +62,3 @@ def query_routes(service: Service) -> APIRouter:
         return Response(to_json(asdict(sent)), media_type="application/json")
 
     return router
-
-
-def _vector(service: Service, picture: str) -> NDArray[np.float32]:
-    return service.sent_images.vector(service.followed.newest(), picture)
-
-
-async def _query(service: Service, body: QueryBody) -> Query:
-    """What is asked, with the vectors of the pictures that were sent. Raises QueryError."""
-    query = Query.from_json(body.model_dump(exclude_none=True))
-    parts: list[Part] = []
-    for part in query.parts:
-        if isinstance(part, ImagePart) and isinstance(part.image, bytes):
-            vector = await service.reading.run(_vector, service, part.image.hex())
-            part = VectorPart(vector, "a picture", part.weight)
-        parts.append(part)
-    return replace(query, parts=parts)
