@@ -17,6 +17,7 @@
     ├── ClusterError            the machines that were to help: not there, not set up, failing
     ├── QueryError              what was asked: empty, undecodable, nothing to search
     │   └── FilterError         its filter: no expression over the columns, or one that takes too long
+    ├── TrainingError           a model cannot be trained as asked: pairs, settings or weights do not allow it
     ├── BenchmarkError          an annotation file or image folder that does not make a benchmark
     └── GuideNotFound           there is no guide to that topic
 
@@ -44,6 +45,7 @@ __all__ = [
     "ClusterError",
     "QueryError",
     "FilterError",
+    "TrainingError",
     "BenchmarkError",
     "GuideNotFound",
 ]
@@ -134,6 +136,10 @@ class QueryError(MmsearchError):
 
 class FilterError(QueryError):
     """A filter that cannot be used."""
+
+
+class TrainingError(MmsearchError):
+    """A model cannot be trained as asked."""
 
 
 class BenchmarkError(MmsearchError):

@@ -1,0 +1,56 @@
+"""Pairs from a gallery's captions, with the vectors that it holds."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.calibration.pairs import read_pairs
+from mmsearch.errors import TrainingError
+from mmsearch.exact import Vectors
+from mmsearch.gallery import Gallery
+from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.names import real_name
+from mmsearch.training.records import TrainingPairs
+from mmsearch.training.splitting import group_images
+
+__all__ = ["gallery_pairs"]
+
+
+def gallery_pairs(gallery: Gallery) -> TrainingPairs:
+    """The pictures of a gallery that have captions, with these; in the order in which they were embedded.
+
+    Raises TrainingError where no caption names a picture.
+    """
+    linked = read_pairs(gallery).linked()
+    if not len(linked.captions):
+        has = f"{gallery.live_rows(CAPTIONS.name):,} captions, none of which names a picture"
+        raise TrainingError(
+            f"{gallery.path} has {has if gallery.live_rows(CAPTIONS.name) else 'no captions'}: there is nothing to "
+            "learn from. Add some: mmsearch embed --captions FILE"
+        )
+    image_rows, image_of_text = np.unique(linked.images, return_inverse=True)
+    order = np.argsort(image_of_text, kind="stable")
+    caption_rows = linked.captions[order]
+    vectors = _unit(gallery.vectors(IMAGES.name, image_rows))
+    hashes = gallery.rows(IMAGES.name, image_rows, ["content_hash"]).column("content_hash").to_pylist()
+    number_of = {content: number for number, content in enumerate(dict.fromkeys(hashes))}
+    contents = np.array([number_of[content] for content in hashes], np.int64)
+    roots = {root.id: gallery.root_path(root.id) for root in gallery.manifest.roots}
+    files = []
+    for row in gallery.image_rows(image_rows):
+        root = roots.get(row.root_id)
+        files.append(None if root is None else str(root / real_name(row.path, row.path_bytes)))
+    return TrainingPairs(
+        texts=tuple(row.caption for row in gallery.records(CAPTIONS, caption_rows)),
+        image_of_text=image_of_text[order].astype(np.int64),
+        files=tuple(files),
+        groups=group_images(vectors, contents),
+        image_vectors=vectors,
+        text_vectors=_unit(gallery.vectors(CAPTIONS.name, caption_rows)),
+    )
+
+
+def _unit(vectors: Vectors) -> NDArray[np.float32]:
+    """float32, each of length 1: those that are stored were rounded."""
+    exact = vectors.astype(np.float32)
+    exact /= np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return exact

@@ -1,0 +1,84 @@
+"""Training, validation and held-out pairs: divided by picture, before anything is learned or chosen."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import TrainingError
+from mmsearch.training.records import PairSplit, TrainingPairs
+
+__all__ = ["FEWEST_IMAGES", "group_images", "split_pairs"]
+
+FEWEST_IMAGES = 30
+"""With fewer pictures nothing can be said of a model: each part needs some."""
+
+VALIDATION_SHARE, HELD_OUT_SHARE = 0.15, 0.25
+_FEWEST_IN_PART = 5
+_SAME = 0.97  # cosine of two vectors, the mean of all subtracted, from which on two pictures may be one
+_LARGEST_SHARE = 0.1  # of all pictures, that a group may have
+_ROWS_AT_A_TIME = 1_024
+
+
+def group_images(vectors: NDArray[np.float32], contents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which pictures show the same: int64 (n,), the number of a group for each.
+
+    vectors: (n, dim). contents: (n,), equal where the bytes of the files are equal. Near-duplicates are known by their
+    vectors; where these call too much the same (a tenth of all pictures in one group), by their contents alone.
+
+    >>> alike = np.array([[1, 0, 0], [0.999, 0.04, 0], [0, 1, 0], [0, 0, 1], [0, 0.5, 0.8], [0.5, 0.5, 0]], np.float32)
+    >>> same = group_images(np.repeat(alike, 5, axis=0), np.arange(30))
+    >>> len(set(same.tolist()))
+    30
+    """
+    centred = vectors - vectors.mean(axis=0)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    _, by_content = np.unique(contents, return_inverse=True)
+    pairs = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(centred), _ROWS_AT_A_TIME):
+        rows, columns = np.nonzero(centred[start : start + _ROWS_AT_A_TIME] @ centred.T >= _SAME)
+        near = np.stack([rows + start, columns], axis=1)
+        pairs.append(near[near[:, 0] < near[:, 1]])
+    groups = _joined(by_content.astype(np.int64), np.concatenate(pairs))
+    if np.bincount(groups).max() > max(2, _LARGEST_SHARE * len(vectors)):
+        return by_content.astype(np.int64)
+    return groups
+
+
+def split_pairs(pairs: TrainingPairs, *, seed: int = 0) -> PairSplit:
+    """The pairs in three parts, of which none holds a group of another. The same seed, the same parts.
+
+    Raises TrainingError where there are too few pictures that differ.
+    """
+    groups, sizes = np.unique(pairs.groups, return_counts=True)
+    if len(groups) < FEWEST_IMAGES:
+        raise TrainingError(
+            f"{pairs.images:,} pictures with captions, {len(groups):,} of which differ, are too few to learn from and "
+            f"to see whether it helped: at least {FEWEST_IMAGES} are needed"
+        )
+    order = np.random.default_rng(seed).permutation(len(groups))
+    upto = np.cumsum(sizes[order]) / pairs.images
+    is_held_out = upto <= HELD_OUT_SHARE
+    is_validation = ~is_held_out & (upto <= HELD_OUT_SHARE + VALIDATION_SHARE)
+    parts = [is_held_out, is_validation, ~(is_held_out | is_validation)]
+    if min(part.sum() for part in parts) < _FEWEST_IN_PART:
+        raise TrainingError(
+            f"too many of the {pairs.images:,} pictures show the same: they are kept on one side, and too few are left "
+            "for the other. Pictures that differ more are needed"
+        )
+    held_out, validation, training = (
+        pairs.of_images(np.flatnonzero(np.isin(pairs.groups, groups[order[part]]))) for part in parts
+    )
+    return PairSplit(training, validation, held_out)
+
+
+def _joined(groups: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Groups that a pair connects become one; numbers from 0."""
+    while len(pairs):
+        ones, others = groups[pairs[:, 0]], groups[pairs[:, 1]]
+        if np.array_equal(ones, others):
+            break
+        lowest = np.arange(groups.max() + 1)
+        np.minimum.at(lowest, ones, others)
+        np.minimum.at(lowest, others, ones)
+        groups = lowest[groups]
+    _, numbered = np.unique(groups, return_inverse=True)
+    return numbered.astype(np.int64)
