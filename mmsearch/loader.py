@@ -4,8 +4,9 @@ import io
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -14,11 +15,22 @@ from numpy.typing import NDArray
 
 from mmsearch import images
 from mmsearch.content_hashes import DEFAULT_HASH, content_hasher
+from mmsearch.cutting import cutter_of, make_pictures
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
 from mmsearch.errors import ImageError
 from mmsearch.items import Content
 from mmsearch.places import has_names, name_place
-from mmsearch.sources import MAX_FILE_BYTES, SourceFile, merge_beside, open_source_file, read_ahead
+from mmsearch.sources import (
+    MAX_FILE_BYTES,
+    MEMBER,
+    Member,
+    SourceFile,
+    hash_span,
+    merge_beside,
+    open_source_file,
+    path_of_container,
+    read_ahead,
+)
 from mmsearch.workers import Overdue, Workers
 
 if TYPE_CHECKING:
@@ -173,7 +185,7 @@ def load(
     options = options or LoadOptions()
     reader = _ImageLoader(image_side, is_known, is_sampled, options, threads, gpu)
     threads += gpu.threads if gpu else 0
-    yield from _load_in_order(reader.load, files, workers, threads, options.seconds)
+    yield from _load_in_order(reader.load, files, workers, threads, options.seconds, reader.load_pictures)
 
 
 def load_texts(
@@ -219,26 +231,130 @@ def _load_in_order(
     workers: Workers,
     threads: int,
     seconds: float,
+    load_pictures: "Callable[[Sequence[Member]], Iterator[LoadedFile]] | None" = None,
 ) -> Iterator[LoadedFile]:
-    pending: deque[tuple[SourceFile, Future[LoadedFile]]] = deque()
+    pending: deque[_Pending] = deque()
+    in_flight = 0
+
+    def submit(batch: Sequence[SourceFile]) -> list[_Pending]:
+        if load_pictures is None or not _is_made(batch[0]):
+            task = workers.submit(load_one, batch[0])
+            return [_Pending(batch[0].without_bytes(), task, task, 1)]
+        members = [file for file in batch if isinstance(file, Member)]
+        results = [Future[LoadedFile]() for _ in members]
+        task_of_all = workers.submit(_load_together, load_pictures, members, results, workers)
+        counted = len(members) - _FILES_PER_THREAD  # together they count as much as one thread may have
+        return [
+            _Pending(member, result, task_of_all, int(position >= counted))
+            for position, (member, result) in enumerate(zip(members, results, strict=True))
+        ]
 
     def take_first() -> LoadedFile:
-        file, future = pending.popleft()
+        nonlocal in_flight
+        first = pending.popleft()
+        in_flight -= first.weight
         try:
-            return workers.result(future, seconds)
+            return _wait(workers, first, seconds)
         except Overdue:
-            return LoadedFile(file, error=ImageError("decode", f"not decoded within {seconds:g} seconds"))
+            if rest := [other for other in pending if other.task is first.task]:  # another thread does the others
+                others = [other for other in pending if other.task is not first.task]
+                pending.clear()
+                pending.extend((*submit([other.file for other in rest]), *others))
+                in_flight = sum(each.weight for each in pending)
+            return LoadedFile(first.file, error=ImageError("decode", f"not decoded within {seconds:g} seconds"))
 
     try:
-        for file in read_ahead(files):
-            pending.append((file.without_bytes(), workers.submit(load_one, file)))
-            if len(pending) > threads * _FILES_PER_THREAD:
+        for batch in _batches(read_ahead(files)):
+            submitted = submit(batch)
+            pending.extend(submitted)
+            in_flight += sum(each.weight for each in submitted)
+            while in_flight > threads * _FILES_PER_THREAD:
                 yield take_first()
         while pending:
             yield take_first()
     finally:
-        for _, future in pending:
-            future.cancel()
+        for each in pending:
+            each.result.cancel()
+            each.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A file that is being loaded. task: that of a worker, which may have more than this one to load. weight: how much
+    it counts among what is in flight."""
+
+    file: SourceFile
+    result: Future[LoadedFile]
+    task: Future[Any]
+    weight: int
+
+
+def _wait(workers: Workers, pending: _Pending, seconds: float) -> LoadedFile:
+    """See `Workers.result`."""
+    while True:
+        try:
+            return pending.result.result(timeout=workers.left(pending.task, seconds))
+        except TimeoutError:
+            if pending.result.done():
+                return pending.result.result()
+
+
+def _is_made(file: SourceFile) -> bool:
+    """Whether a picture is made of its file, as a page or a frame is."""
+    return (
+        isinstance(file, Member)
+        and file.container is not None
+        and file.container.form == "pictures"
+        and bool(file.span)
+    )
+
+
+def _batches(files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:
+    """Files one by one, and together those pictures of one file that are made by one call."""
+    batch: list[SourceFile] = []
+    for file in files:
+        if batch and not _are_made_together(batch, file):
+            yield batch
+            batch = []
+        batch.append(file)
+        if not _is_made(file):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _are_made_together(batch: Sequence[SourceFile], file: SourceFile) -> bool:
+    first = batch[0]
+    if not (isinstance(first, Member) and isinstance(file, Member) and first.container and file.container):
+        return False
+    if not _is_made(file) or first.container.location != file.container.location:
+        return False
+    cutter = cutter_of(file.container.location, file.span)
+    return cutter is cutter_of(first.container.location, first.span) and (
+        cutter is None or len(batch) < cutter.together
+    )
+
+
+def _load_together(
+    load_pictures: Callable[[Sequence[Member]], Iterator[LoadedFile]],
+    members: Sequence[Member],
+    results: Sequence[Future[LoadedFile]],
+    workers: Workers,
+) -> None:
+    """Load pictures of one file; each has its own time, and its result is there as soon as it is loaded."""
+    done = 0
+    try:
+        for loaded in load_pictures(members):
+            if not results[done].set_running_or_notify_cancel():
+                return
+            results[done].set_result(loaded)
+            done += 1
+            workers.begin_anew()
+    except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+        for result in results[done:]:
+            if result.set_running_or_notify_cancel():
+                result.set_exception(error)
 
 
 class _ImageLoader:
@@ -282,6 +398,65 @@ class _ImageLoader:
             return LoadedFile(file, content_hash, error=error)
         except MemoryError:
             return LoadedFile(file, content_hash, error=ImageError("decode", "out of memory"))
+
+    def load_pictures(self, members: Sequence[Member]) -> Iterator[LoadedFile]:
+        """Load pictures that are made of one file, in their order."""
+        try:
+            path = path_of_container(members[0])
+            hashes = [hash_span(path, member.span, self._options.hash_name) for member in members]
+        except (OSError, ImageError) as error:
+            reason = error if isinstance(error, ImageError) else ImageError("read", _describe_error(error))
+            yield from (LoadedFile(member, error=reason) for member in members)
+            return
+        asked = {
+            member.span
+            for member, content_hash in zip(members, hashes, strict=True)
+            if member.refused is None and not self._is_known(content_hash)
+        }
+        image_side = self._image_side() if asked else None
+        spans = [member.span for member in members if member.span in asked]
+        pictures = make_pictures(path, _file_of(members[0]), spans, self._options.max_pixels)
+        for member, content_hash in zip(members, hashes, strict=True):
+            if member.refused is not None:
+                yield LoadedFile(member, error=ImageError("identify", member.refused))
+            elif member.span not in asked or image_side is None:
+                yield LoadedFile(member, content_hash)
+            else:
+                with self._cores if self._gpu is not None else nullcontext():
+                    yield self._prepare_picture(member, content_hash, pictures, image_side)
+
+    def _prepare_picture(
+        self,
+        member: Member,
+        content_hash: bytes,
+        pictures: "Iterator[images.MadePicture | ImageError]",
+        image_side: ImageSide,
+    ) -> LoadedFile:
+        started = time.perf_counter()
+        picture = next(pictures)
+        made_at = time.perf_counter()
+        if isinstance(picture, ImageError):
+            return LoadedFile(member, content_hash, error=picture)
+        width, height = picture.width or picture.image.width, picture.height or picture.image.height
+        columns = self._columns(member, width, height, picture.facts, damaged=picture.damaged)
+        fast = None if self._options.exact or self._options.benchmark else image_side.fast
+        try:
+            if fast is None:
+                exact_pixels = apply_transform(lambda: image_side.prepare(picture.image))
+                seconds = LoadSeconds(0, made_at - started, time.perf_counter() - made_at)
+                return LoadedFile(member, content_hash, columns, exact_pixels, seconds=seconds)
+            pixels = apply_transform(lambda: fast.fit(picture.image))
+            seconds = LoadSeconds(0, made_at - started, time.perf_counter() - made_at)
+            group = DecodeGroup(_format_of(member), 1, "pillow")
+            if not self._is_sampled(group, content_hash):
+                return LoadedFile(member, content_hash, columns, pixels, group, seconds=seconds)
+            started = time.perf_counter()
+            reference = apply_transform(lambda: image_side.prepare(picture.image))
+            error = fast.error(pixels, reference)
+        except ImageError as failure:
+            return LoadedFile(member, content_hash, error=failure)
+        seconds = replace(seconds, exact=time.perf_counter() - started)
+        return LoadedFile(member, content_hash, columns, pixels, group, reference, error, seconds=seconds)
 
     def _columns_of_known(self, file: SourceFile, data: bytes) -> Mapping[str, Any]:
         """Those columns of the row of a picture with a known vector that another file of its content may not share."""
@@ -413,6 +588,15 @@ def _columns_of_facts(file: SourceFile, own: images.PhotoFacts, *, places: bool)
     position = facts.position
     city, country = (None, None) if position is None else name_place(position.lat, position.lon)
     return {**facts.columns(), "city": city, "country": country}
+
+
+def _format_of(member: Member) -> str:
+    cutter = cutter_of(_file_of(member), member.span)
+    return "" if cutter is None else cutter.format
+
+
+def _file_of(member: Member) -> str:
+    return member.location.partition(MEMBER)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Workers:
         self._started: dict[Future[Any], float] = {}
         self._threads: list[threading.Thread] = []
         self._given_up: set[Future[Any]] = set()
+        self._current: dict[int, Future[Any]] = {}  # by the thread that does it
         self.add(count)
 
     def __enter__(self) -> Self:
@@ -80,6 +81,11 @@ class Workers:
             raise Overdue
         return left
 
+    def begin_anew(self) -> None:
+        """Called by a task that does several things: the time that it may take counts from now on."""
+        if (future := self._current.get(threading.get_ident())) is not None:
+            self._started[future] = time.monotonic()
+
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
         self._threads.append(thread)
@@ -91,11 +97,13 @@ class Workers:
             if not future.set_running_or_notify_cancel():
                 continue
             self._started[future] = time.monotonic()
+            self._current[threading.get_ident()] = future
             try:
                 future.set_result(function(*arguments))
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
                 future.set_exception(error)
             self._started.pop(future, None)
+            self._current.pop(threading.get_ident(), None)
             if future in self._given_up:
                 return
             del task, future, function, arguments  # what they hold is not kept until the next one comes

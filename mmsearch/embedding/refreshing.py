@@ -22,6 +22,7 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.sources import (
     MAX_FILE_BYTES,
     Companion,
+    ContainerState,
     Role,
     SourceFile,
     container_of,
@@ -30,6 +31,7 @@ from mmsearch.sources import (
     list_names,
     open_source_file,
     read_location,
+    spanned,
 )
 from mmsearch.workers import Overdue, Workers
 
@@ -211,23 +213,24 @@ class _HeaderReader:
     def _read(self, row: ImageRow) -> Mapping[str, Any]:
         """Those columns of a row that its file gives. Raises _Missing, _Stale, ImageError, OSError."""
         location, root = self.file_of(row), self._folders.get(row.root_id)
-        if any(value is not None for value in (row.start_s, row.page, row.box)):
-            return {}  # a piece of a file, of which headers say nothing
         if location is None or root is None:
             raise _Missing
+        if spanned(location) is not None:
+            return {}  # a piece of a file, of which headers say nothing
         if container_of(location) is not None:
             return {} if row.files else self._read_member(row, location)  # what stands beside it is in the archive too
         return self._read_file(row, root)
 
     def _read_file(self, row: ImageRow, root: Location) -> Mapping[str, Any]:
         name = real_name(row.path, row.path_bytes)
-        file = file_in(root, root / name, identified=row.etag is not None)
+        of_cut_file = row.etag is not None and ContainerState.of(row.etag).size == str(row.bytes)
+        file = file_in(root, root / name, identified=row.etag is not None and not of_cut_file)
         if file.size is None:
             raise _Missing
         # Of an imported gallery nothing is known by which it could have changed.
         if row.mtime_ns is not None and (file.size, file.mtime_ns) != (row.bytes, row.mtime_ns):
             raise _Stale
-        if row.etag is not None and file.version != row.etag:
+        if row.etag is not None and not of_cut_file and file.version != row.etag:
             raise _Stale
         file = replace(file, beside=_beside(root, name, row.files or ()))
         with open_source_file(file) as opened:

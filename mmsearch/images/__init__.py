@@ -12,9 +12,11 @@ small one for a screen, `draw_jpeg` as a JPEG. Whatever a file contains, they re
     file_signatures  what a file is that is none     mending    files that Pillow refuses, as it takes them
     raw, jxl, svg  by other libraries (lazy)   truncated  of a JPEG what is there
     aperture   of an AVIF what is to be seen             tiff, directories   what Pillow does not know of TIFF
+    cutters    what cuts a file into several pictures: the records
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """
 
+from mmsearch.images.cutters import AS_USUAL, WHOLE, CutOptions, Cutter, MadePicture, PictureSpan
 from mmsearch.images.decoding import (
     DecodedImage,
     Header,
@@ -23,10 +25,12 @@ from mmsearch.images.decoding import (
     decode,
     decode_fast,
     decode_for_benchmark,
+    decode_stream,
     jpeg_header,
     probe,
     read_header_facts,
 )
+from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
 from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
 from mmsearch.images.raw import LEAST_RAW_SIDE
@@ -35,17 +39,26 @@ from mmsearch.images.takeout import takeout_facts
 from mmsearch.images.xmp import xmp_facts
 
 __all__ = [
+    "AS_USUAL",
     "DATE_SOURCES",
     "FORMATS",
     "LEAST_RAW_SIDE",
     "MAX_PIXELS",
     "NOTHING_SAID",
+    "WHOLE",
+    "CutOptions",
+    "Cutter",
+    "MadePicture",
+    "PictureSpan",
     "PhotoFacts",
     "merge_facts",
     "Header",
     "DecodedImage",
     "StoredImage",
     "decode",
+    "decode_stream",
+    "read_directory",
+    "values_of",
     "decode_fast",
     "JpegHeader",
     "decode_for_benchmark",

@@ -24,7 +24,7 @@ from mmsearch.images.truncated import read_truncated
 
 __all__ = [
     *("Header", "JpegHeader", "DecodedImage", "StoredImage"),
-    *("decode", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe", "read_header_facts"),
+    *("decode", "decode_stream", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe", "read_header_facts"),
 ]
 
 
@@ -151,6 +151,14 @@ def decode(
         require_side(image, raw_side)
         with _take_turn(image):
             return _decode(image, data, places)
+
+
+def decode_stream(stream: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """As `decode`, of a stream that need not be read whole, as one page of a large file; nothing is mended."""
+    with quietly():
+        image = open_image(stream, max_pixels)
+        with _take_turn(image):
+            return _decode(image, b"", places=False)
 
 
 def jpeg_header(data: bytes, *, max_pixels: int = MAX_PIXELS, places: bool = False) -> JpegHeader | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmsearch.errors import ImageError, QueryError, StoreError
 from mmsearch.images import probe
 from mmsearch.locations import url_of
-from mmsearch.sources import container_form, container_of, read_location
+from mmsearch.sources import container_form, container_of, read_location, spanned
 
 __all__ = ["local_file"]
 
@@ -24,7 +24,7 @@ def local_file(file: str) -> Path:
     Raises QueryError where it is gone or cannot be read, StoreError where no copy can be written.
     """
     container = container_of(file)
-    if url_of(file) is None and (container is None or container_form(container) == "spans"):
+    if url_of(file) is None and (container is None or spanned(file) or container_form(container) == "spans"):
         path = Path(container or file)
         if not path.exists():
             raise QueryError(f"{file} is gone. To drop what is gone from the gallery: mmsearch embed")

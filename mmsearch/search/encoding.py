@@ -100,7 +100,7 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
     # Late: a text needs neither files nor Pillow.
     from mmsearch import images
     from mmsearch.loader import apply_transform, least_raw_side
-    from mmsearch.sources import read_picture
+    from mmsearch.sources import hash_location, read_picture
 
     file = os.fspath(file)
     try:
@@ -110,7 +110,7 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
     except ImageError as error:
         raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
     # A picture that the gallery holds has its vector there: no model has to be loaded for it.
-    held = vector_of(gallery, gallery.hash_content(data))
+    held = vector_of(gallery, hash_location(file, data, gallery.manifest.content_hash))
     if held is not None and not by.chosen:
         return held
     try:

@@ -21,7 +21,7 @@ from mmsearch.items import IMAGES, ImageRow
 from mmsearch.locations import url_of
 from mmsearch.names import real_name
 from mmsearch.search.hits import Hit
-from mmsearch.sources import container_of, read_location
+from mmsearch.sources import container_of, hash_location, read_location
 
 __all__ = [
     "CaptionImage",
@@ -105,7 +105,7 @@ def read_content(gallery: Gallery, row: ImageRow) -> FileContent:
     most = _MOST_BYTES if row.bytes is None else row.bytes
     try:
         data = read_location(file, most=most) if remote or container_of(file) is not None else _read(file, most)
-        content_hash = gallery.hash_content(data)
+        content_hash = hash_location(file, data, gallery.manifest.content_hash)
         if row.content_hash is None:
             images.probe(io.BytesIO(data))
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -22,6 +22,7 @@ from mmsearch.sources.open_files import (
     OpenFile,
     container_of,
     open_source_file,
+    path_of_container,
     read_location,
     read_picture,
 )
@@ -39,6 +40,15 @@ from mmsearch.sources.source_files import (
     is_clutter,
     is_hidden,
     shown,
+)
+from mmsearch.sources.spans import (
+    SpanLocation,
+    hash_location,
+    hash_span,
+    list_pictures,
+    local_path,
+    spanned,
+    whole_picture,
 )
 
 __all__ = [
@@ -61,12 +71,15 @@ __all__ = [
     "Role",
     "Selection",
     "SourceFile",
+    "SpanLocation",
     "container_form",
     "container_of",
     "cutting_of",
     "file_in",
     "find_files",
     "has_joined",
+    "hash_location",
+    "hash_span",
     "is_clutter",
     "is_hidden",
     "join_named",
@@ -75,9 +88,12 @@ __all__ = [
     "merge_beside",
     "is_list",
     "list_container",
+    "list_pictures",
+    "local_path",
     "member_names",
     "numbered_captions",
     "open_source_file",
+    "path_of_container",
     "read_captions",
     "read_list",
     "read_location",
@@ -86,4 +102,6 @@ __all__ = [
     "read_ahead",
     "refused_archive",
     "shown",
+    "spanned",
+    "whole_picture",
 ]

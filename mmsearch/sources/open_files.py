@@ -18,9 +18,18 @@ from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import container_form, member_names
 from mmsearch.sources.source_files import MEMBER, READ_WHOLE, Container, Member, SourceFile
+from mmsearch.sources.spans import local_path, picture_as_file, spanned
 from mmsearch.stores import RangedFile, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
 
-__all__ = ["MAX_FILE_BYTES", "OpenFile", "container_of", "open_source_file", "read_location", "read_picture"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "OpenFile",
+    "container_of",
+    "open_source_file",
+    "path_of_container",
+    "read_location",
+    "read_picture",
+]
 
 MAX_FILE_BYTES = 1 << 30
 """No image under the pixel limit needs more than this; what is larger is not read into memory."""
@@ -87,12 +96,8 @@ def _open_member(file: Member, archive: Container) -> Iterator[OpenFile]:
     with open_file(Path(_archive_path(archive))) as whole:
 
         def state() -> SourceFile:
-            if archive.copy is not None:  # which does not change
-                return file
-            status = os.fstat(whole.fileno())
-            now = SourceFile("", "", status.st_size, status.st_mtime_ns)
-            if (now.size, now.mtime_ns) != (archive.size, archive.mtime_ns):
-                raise ImageError("read", "its archive changed since it was listed")
+            if archive.copy is None:
+                _check_unchanged(archive, os.fstat(whole.fileno()))
             return file
 
         state()
@@ -108,6 +113,24 @@ def _open_member(file: Member, archive: Container) -> Iterator[OpenFile]:
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
+
+
+def _check_unchanged(archive: Container, status: os.stat_result) -> None:
+    now = SourceFile("", "", status.st_size, status.st_mtime_ns)
+    if (now.size, now.mtime_ns) != (archive.size, archive.mtime_ns):
+        what = "it" if archive.form == "pictures" else "its archive"
+        raise ImageError("read", f"{what} changed since it was listed")
+
+
+def path_of_container(member: Member) -> str:
+    """The path, on this machine, of the bytes of the container of a member. Raises ImageError where it has changed
+    since it was listed, OSError."""
+    if member.container is None:
+        raise ImageError("read", "it is in no container")
+    path = _archive_path(member.container)
+    if member.container.copy is None:
+        _check_unchanged(member.container, Path(path).stat())
+    return path
 
 
 def _archive_path(archive: Container) -> str:
@@ -139,11 +162,18 @@ def _parquet_member(file: Member, archive: Container, _: BinaryIO) -> BinaryIO:
     return io.BytesIO(data)
 
 
+def _picture_in_file(file: Member, archive: Container, whole: BinaryIO) -> BinaryIO:
+    if not file.span:
+        return _range_of_bytes(file, archive, whole)
+    return io.BytesIO(picture_as_file(_archive_path(archive), archive.location, file.span))
+
+
 _MEMBERS: dict[str, Callable[[Member, Container, BinaryIO], Any]] = {
     "tar": _range_of_bytes,
     "zip": _zip_member,
     "parquet": _parquet_member,
     "spans": _range_of_bytes,
+    "pictures": _picture_in_file,
 }
 
 # The directory of a zip and the position in a table are expensive to find: they are kept while they are used, and close
@@ -159,9 +189,15 @@ def _find_once(find: Callable[[Container], Any], archive: Container) -> Any:
 
 
 def container_of(location: str | os.PathLike[str]) -> str | None:
-    """The archive of a location such as `photos/a.tar!/x.jpg`; None where the location is that of a file."""
-    path, mark, _ = os.fspath(location).partition(MEMBER)
-    return path if mark and container_form(path) is not None and not exists(_to_location(os.fspath(location))) else None
+    """The archive of a location such as `photos/a.tar!/x.jpg`, the file of one such as `scan.tif!/page=2`; None where
+    the location is that of a file."""
+    name = os.fspath(location)
+    path, mark, _ = name.partition(MEMBER)
+    if not mark or exists(_to_location(name)):
+        return None
+    if container_form(path) is not None:
+        return path
+    return cut_file.path if (cut_file := spanned(name)) is not None else None
 
 
 def _to_location(location: str) -> Location:
@@ -178,6 +214,8 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
     path, inner = container_of(name), name.partition(MEMBER)[2]
     if path is None:
         return read_bytes(_to_location(name), 0, limit)
+    if (cut_file := spanned(name)) is not None and cut_file.path == path:
+        return _read_picture_in(cut_file.path, cut_file.span)
     if Path(path).exists() and not Path(path).is_file():
         raise ImageError("read", "its archive is no file any more")
     state = file_state(_to_location(path))
@@ -190,6 +228,13 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
         raise FileNotFoundError(2, "no such member", name)
     with open_source_file(member) as file:
         return file.stream.read(-1 if limit is None else limit)
+
+
+def _read_picture_in(file: str, span: str) -> bytes:
+    try:
+        return picture_as_file(local_path(file), file, span)
+    except SourceError as error:
+        raise ImageError("read", str(error)) from error
 
 
 def read_picture(name: str | os.PathLike[str]) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmsearch.errors import SourceError
+from mmsearch.images import AS_USUAL, CutOptions
 from mmsearch.names import composed
 
 __all__ = ["EVERYTHING", "Selection"]
@@ -17,7 +18,7 @@ class Selection:
     depth, `/2019` at the top, `raw/` a folder and all in it, `a/**/b`. A file has to match one of `include`, if there
     are any, and none of `exclude`. limit: at most so many new or changed files. hidden: those with a leading dot too.
     retry_skipped: try again what an earlier run could not embed. apart: every picture file is an item of its own, also
-    where several are of one shot.
+    where several are of one shot. cuts: how files that hold several pictures are cut.
 
     A run that looks at a part (include, exclude, limit) adds and updates; it never deletes.
     """
@@ -28,6 +29,7 @@ class Selection:
     hidden: bool = False
     retry_skipped: bool = False
     apart: bool = False
+    cuts: CutOptions = AS_USUAL
 
     @property
     def partial(self) -> bool:

@@ -35,8 +35,9 @@ __all__ = [
     "stem",
 ]
 
-ContainerForm: TypeAlias = Literal["tar", "zip", "parquet", "spans"]
-"""How a container holds its items. spans: as the kind of the file cuts it."""
+ContainerForm: TypeAlias = Literal["tar", "zip", "parquet", "spans", "pictures"]
+"""How a container holds its items. spans: as the kind of the file cuts it. pictures: they are made of it, see
+`mmsearch.cutting`."""
 
 _HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/)")
 # Folders of network drives, systems and programs: what was thrown away, and small copies of what is there.
@@ -159,7 +160,8 @@ class Container:
         members: how many were found.
         complete: whether it could be read to its end.
         copy: the path of its bytes on this machine, if that is not its location.
-        cutting: how its kind cuts it, see `mmsearch.items.Files`.
+        cutting: how its kind cuts it, see `mmsearch.items.Files`; or how pictures are made of it, see
+            `mmsearch.images.Cutter`.
     """
 
     location: str
@@ -209,11 +211,13 @@ class Member(SourceFile):
 
     mtime_ns: the container's, since an item is as old as that. size: None where only reading tells (rows of Parquet).
     position: where it is in the container (an offset, a number). numbers: the columns that say where a span is.
+    span: of a picture that is made of the file, its name; empty where it is the file itself, and of all others.
     """
 
     container: Container | None = None
     position: int = 0
     numbers: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    span: str = ""
 
     @property
     def etag(self) -> str | None:

@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.gallery import FileRows
-from mmsearch.sources import JOINED, MEMBER, ContainerState, SourceFile, cutting_of, is_clutter, is_hidden
+from mmsearch.sources import (
+    JOINED,
+    MEMBER,
+    ContainerState,
+    SourceFile,
+    cutting_of,
+    is_clutter,
+    is_hidden,
+)
 
 __all__ = ["KnownFiles"]
 
@@ -87,22 +95,25 @@ class KnownFiles:
         """The names of all files, each once; of items in a container, the name of the container."""
         return list(dict.fromkeys(name.partition(MEMBER)[0] if MEMBER in name else name for name in self._rows.names))
 
-    def count_etags(self, container: SourceFile) -> Counter[str]:
-        """Count the rows of a container's items that were made of its present state, by etag."""
+    def count_etags(self, container: SourceFile, cutting: str | None = None) -> Counter[str]:
+        """Count the rows of a container's items that were made of its present state, by etag.
+
+        cutting: of a file of which pictures are made, in which way; its own row counts too, if it has one."""
+        own = self._index_of.get(container.name) if cutting is not None else None
         return Counter(
             etag
-            for index in self._member_indices(container)
-            if (etag := self._rows.etags[index]) is not None and self._is_current(container, index)
+            for index in (*self._member_indices(container), *([] if own is None else [own]))
+            if (etag := self._rows.etags[index]) is not None and self._is_current(container, index, cutting)
         )
 
-    def mark_members_seen(self, container: SourceFile, *, former: bool) -> int:
+    def mark_members_seen(self, container: SourceFile, *, former: bool, cutting: str | None = None) -> int:
         """Mark the items of an unchanged container as seen, those of its former states too where `former`.
 
-        Returns how many are of the present state.
+        cutting: see `count_etags`; the file itself is not marked. Returns how many are of the present state.
         """
         count = 0
         for index in self._member_indices(container):
-            current = self._is_current(container, index)
+            current = self._is_current(container, index, cutting)
             count += current
             if current or former:
                 self._seen[index] = True
@@ -112,6 +123,14 @@ class KnownFiles:
         """Row ids of the items of a container that were not seen in it; hidden ones only if `hidden`."""
         indices = [index for index in self._member_indices(container) if not self._seen[index]]
         return [int(self._rows.row_ids[index]) for index in indices if hidden or not is_hidden(self._rows.names[index])]
+
+    def find_unseen_pieces(self, file: SourceFile) -> list[int]:
+        """Row ids of a file, and of the pictures made of it, that were not seen. Marks them as seen."""
+        own = self._index_of.get(file.name)
+        indices = [*self._member_indices(file), *([] if own is None else [own])]
+        unseen = [index for index in indices if not self._seen[index]]
+        self._seen[unseen] = True
+        return [int(self._rows.row_ids[index]) for index in unseen]
 
     def find_unseen(self, unknown: Sequence[str], *, hidden: bool) -> list[int]:
         """Row ids of what was not seen, except in `unknown` folders, and except hidden files unless `hidden`."""
@@ -130,12 +149,11 @@ class KnownFiles:
                     self._members.setdefault(name.partition(MEMBER)[0], []).append(index)
         return self._members.get(container.name, [])
 
-    def _is_current(self, container: SourceFile, index: int) -> bool:
+    def _is_current(self, container: SourceFile, index: int, cutting: str | None) -> bool:
+        cuttings = (cutting_of(container.name), *self._joined) if cutting is None else (cutting,)
         return bool(
             self._rows.times[index] == _or_minus_one(container.mtime_ns)
-            and ContainerState.of(self._rows.etags[index]).is_of(
-                container.size, (cutting_of(container.name), *self._joined)
-            )
+            and ContainerState.of(self._rows.etags[index]).is_of(container.size, cuttings)
         )
 
 

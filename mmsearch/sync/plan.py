@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from mmsearch.cutting import cutting_word, why_missing
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.items import SKIPPED, AnyKind, Side, kind_of_file, kinds
-from mmsearch.locations import Location
+from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, Side, kind_of_file, kinds
+from mmsearch.locations import Location, url_of
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import (
     EVERYTHING,
@@ -23,7 +24,9 @@ from mmsearch.sources import (
     has_joined,
     join_named,
     list_container,
+    list_pictures,
     refused_archive,
+    whole_picture,
 )
 from mmsearch.sync.known_files import KnownFiles
 from mmsearch.sync.prune_guard import check_prune, count_lost, needs_prune
@@ -67,7 +70,8 @@ class RootState:
     Attributes:
         live: how many live items it had.
         vanished: by table, the row ids of items that have no file any more.
-        clutter: by table, the row ids of items that are looked at no more, see `mmsearch.sources.is_clutter`.
+        clutter: by table, the row ids of items that are looked at no more, see `mmsearch.sources.is_clutter`, and of
+            pictures that are no longer made of a file which is still there.
         named: whether single files of it were named.
     """
 
@@ -144,6 +148,8 @@ def plan_root(
     plan.passed_over += planner.walk.hidden + planner.walk.clutter
     plan.captions += planner.walk.captions
     clutter = planner.find_clutter()
+    for name, rows in planner.find_uncut().items():
+        clutter[name] += rows
     vanished = planner.find_vanished()
     plan.vanished_skipped += [*clutter.pop(SKIPPED.name), *vanished.pop(SKIPPED.name)]
     named = root.files is not None
@@ -194,6 +200,7 @@ class _RootPlanner:
         self._missing_members: dict[str, list[int]] = {
             name: [] for name in self._tables
         }  # no longer in their containers
+        self._uncut: dict[str, list[int]] = {name: [] for name in self._tables}
 
     def plan_everything(self) -> None:
         for file in self._files():
@@ -203,8 +210,7 @@ class _RootPlanner:
                 if not self._excludes(file.name):
                     self._plan_container(file)
             elif (chosen := self._choose(file)) is not None:
-                reason = refused_archive(file.name)
-                self._plan_file(chosen if reason is None else replace(chosen, refused=reason))
+                self._plan_chosen(chosen)
         self.unknown += self.walk.unreadable
 
     def find_vanished(self) -> dict[str, list[int]]:
@@ -221,6 +227,10 @@ class _RootPlanner:
         if self._selection.partial or self._selection.hidden or not self.walked:
             return {name: [] for name in self._tables}
         return {name: known.find_clutter() for name, known in self._tables.items()}
+
+    def find_uncut(self) -> dict[str, list[int]]:
+        """By table, the row ids of pictures that were made of files which are still there and are cut otherwise now."""
+        return {name: [] for name in self._tables} if self._selection.partial else self._uncut
 
     @property
     def _has_enough(self) -> bool:
@@ -269,6 +279,60 @@ class _RootPlanner:
         for candidate in selected[:first]:
             self._plan_file(replace(candidate, beside=()))
         return replace(chosen, beside=tuple(each for each in chosen.beside if each.file.name not in unreadable))
+
+    def _plan_chosen(self, file: SourceFile) -> None:
+        reason = refused_archive(file.name)
+        if reason is None and self._cutting(file) and file.size is not None and file.refused is None:
+            reason = why_missing(file.name, self._selection.cuts)
+            if reason is None:
+                self._plan_cut_file(file, self._cutting(file))
+                return
+        self._plan_file(file if reason is None else replace(file, refused=reason))
+
+    def _cutting(self, file: SourceFile) -> str:
+        """The word for how pictures are made of a file; empty where it is what it is."""
+        if self._root.identified or kind_of_file(file.name) is not DEFAULT_KIND:
+            return ""
+        return cutting_word(file.name, self._selection.cuts, remote=url_of(file.location) is not None)
+
+    def _plan_cut_file(self, file: SourceFile, cutting: str) -> None:
+        """Plan the pictures of a file that holds several, and that file itself, where it is one of them."""
+        members = self._count_pictures(file, cutting)
+        if members is None and not self._is_settled(file):
+            self._plan.candidates += 1
+            self._plan.unsettled += 1
+            self._mark_members_seen(file)
+            for known in self._tables.values():
+                known.find(file, alone=True)  # which marks it as seen
+            return
+        if members is None:
+            try:
+                pictures = list_pictures(file, cutting, self._selection.cuts)
+            except OSError as error:
+                self._add_unknown(file, error.strerror or str(error))
+                return
+            for picture in pictures:
+                self._plan_file(picture)
+        else:
+            unchanged = {
+                kind: known.mark_members_seen(file, former=False, cutting=cutting) for kind, known in self.items.items()
+            }
+            skipped = self.skipped.mark_members_seen(file, former=False, cutting=cutting)
+            self._plan.unchanged.update(unchanged)
+            self._plan.still_skipped += skipped
+            self._plan.candidates += sum(unchanged.values()) + skipped
+            if any(known.row_of(file) is not None for known in self._tables.values()):
+                self._plan_file(whole_picture(file, cutting, members))
+        for name, known in self._tables.items():
+            self._uncut[name] += known.find_unseen_pieces(file)
+
+    def _count_pictures(self, file: SourceFile, cutting: str) -> int | None:
+        """How many pictures the file was cut into, where it is unchanged since and all were embedded; else None."""
+        if self._selection.retry_skipped and self.skipped.count_etags(file, cutting):
+            return None
+        rows = sum((known.count_etags(file, cutting) for known in self._tables.values()), Counter[str]())
+        states = ((ContainerState.of(etag), count) for etag, count in rows.items())
+        return next((count for state, count in states if state.members == str(count)), None)
 
     def _is_unreadable(self, file: SourceFile) -> bool:
         """Whether a file was read and holds no picture, or is a link to nothing that never held one."""

@@ -1,0 +1,9 @@
+"""Files that hold several pictures, each an item with an address of its own: `scan.tif!/page=2`.
+
+registry     the cutters that there are, and what they make of a file
+tiff_pages   pages of a TIFF
+"""
+
+from mmsearch.cutting.registry import CUTTERS, cutter_of, cutting_word, list_spans, make_pictures, why_missing
+
+__all__ = ["CUTTERS", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]

@@ -1,0 +1,92 @@
+"""The cutters that there are: one is added by its file and its line here."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from mmsearch.cutting.tiff_pages import TIFF_PAGES
+from mmsearch.errors import ImageError
+from mmsearch.images import AS_USUAL, CutOptions, Cutter, MadePicture, PictureSpan
+
+__all__ = ["CUTTERS", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]
+
+CUTTERS: tuple[Cutter, ...] = (TIFF_PAGES,)
+
+_BETWEEN_WORDS = "+"
+
+
+def _cutters_of(suffix: str) -> tuple[Cutter, ...]:
+    return tuple(cutter for cutter in CUTTERS if suffix in cutter.suffixes)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - asked of every file of a walk
+
+
+def _at_work(name: str, options: CutOptions, *, remote: bool) -> list[tuple[Cutter, str]]:
+    """The cutters that take a file under these options, each with its word."""
+    return [
+        (cutter, word)
+        for cutter in _cutters_of(_suffix(name))
+        if (cutter.fetches or not remote) and (word := cutter.word(options)) is not None
+    ]
+
+
+def cutting_word(name: str, options: CutOptions = AS_USUAL, *, remote: bool = False) -> str:
+    """How a file of this name is cut, in a word; empty where it is not.
+
+    remote: whether it lies in an object store.
+    """
+    return _BETWEEN_WORDS.join(word for _, word in _at_work(name, options, remote=remote))
+
+
+def why_missing(name: str, options: CutOptions = AS_USUAL) -> str | None:
+    """Why a file that is to be cut cannot be here: what is not installed; None where nothing is missing."""
+    reasons = (cutter.missing() for cutter, _ in _at_work(name, options, remote=False))
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def list_spans(path: str, name: str, options: CutOptions = AS_USUAL, *, remote: bool = False) -> Iterator[PictureSpan]:
+    """The spans of a file, those of all its cutters, each once.
+
+    path: of its bytes on this machine. name: by which its cutters are chosen. Raises ImageError where one finds fault
+    with the file, after the spans that it gave; OSError.
+    """
+    given: set[str] = set()
+    for cutter, _ in _at_work(name, options, remote=remote):
+        for span in cutter.list_spans(path, options):
+            if span.name not in given:
+                given.add(span.name)
+                yield span
+
+
+def cutter_of(name: str, span: str) -> Cutter | None:
+    """What makes the picture of a span of a file; None where nothing does. span: its name."""
+    key, equals, _ = span.partition("=")
+    return next((cutter for cutter in _cutters_of(_suffix(name)) if equals and cutter.key == key), None)
+
+
+def make_pictures(path: str, name: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+    """The pictures of spans of a file, in their order, or why there is none.
+
+    path, name: see `list_spans`. spans: their names; all of one cutter. max_pixels: those with more are refused.
+    """
+    cutter = cutter_of(name, spans[0]) if spans else None
+    if cutter is None:
+        yield from (ImageError("identify", "nothing here makes its picture") for _ in spans)
+        return
+    made = 0
+    try:
+        for picture in cutter.make(path, spans, max_pixels):
+            made += 1
+            yield picture
+    except OSError as error:
+        failure = ImageError("read", (error.strerror or str(error)).lower())
+    except ImageError as error:
+        failure = error
+    except MemoryError:
+        failure = ImageError("decode", "out of memory")
+    except Exception as error:  # noqa: BLE001 - libraries raise anything on damaged files; it costs this file alone
+        failure = ImageError("decode", f"damaged: {' '.join(str(error).split())[:100] or type(error).__name__}")
+    else:
+        failure = ImageError("decode", "its file gives no such picture")
+    yield from (failure for _ in spans[made:])

@@ -1,0 +1,99 @@
+"""What cuts a file into several pictures: the records. The cutters that there are stand in `mmsearch.cutting`."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from mmsearch.errors import ImageError
+from mmsearch.images.photo_facts import NOTHING_SAID, PhotoFacts
+
+__all__ = ["AS_USUAL", "WHOLE", "CutOptions", "Cutter", "MadePicture", "PictureSpan"]
+
+WHOLE = ""
+"""The name of the span that is the file itself, which then is a picture as it would be without a cutter."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """How a run cuts files.
+
+    Attributes:
+        frames: which frames of films and animations, as `--frames` says it; None for what is usual.
+        tiles: the tiles of large pictures, as `--tiles` says it; None for none.
+    """
+
+    frames: str | None = None
+    tiles: str | None = None
+
+
+AS_USUAL = CutOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSpan:
+    """One picture in a file, before it is made.
+
+    Attributes:
+        name: what follows `!/` in its address, as "page=2"; unique in its file. WHOLE for the file itself.
+        numbers: those columns of its row that say where it stands: `start_s`, `end_s`, `page`, `box`.
+        refused: why it cannot be made, where that is known already.
+    """
+
+    name: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MadePicture:
+    """A picture that was made of a span.
+
+    Attributes:
+        image: upright, mode RGB.
+        width, height: of the whole picture, where `image` is smaller; else as of `image`.
+        facts: what the file says of it beside the pixels.
+        damaged: whether part of it is missing in the file.
+    """
+
+    image: Image.Image
+    width: int | None = None
+    height: int | None = None
+    facts: PhotoFacts = NOTHING_SAID
+    damaged: bool = False
+
+
+def _nothing_missing() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Cutter:
+    """One way to get several pictures out of a file.
+
+    Attributes:
+        key: what the names of its spans begin with, before "=": "page", "t", "box". Of the cutters of one suffix each
+            has another.
+        suffixes: of the names of its files, in small letters.
+        format: what its pictures are a group of when the fast way to pixels is compared with the exact one: "PDF".
+        word: how it cuts under these options, in a word without ":" and "+"; None where it does not. It is stored with
+            each row: where it differs, the file is cut anew.
+        list_spans: told the path of a file on this machine, gives its spans in order; only what is cheap is read.
+            Raises ImageError for a file that holds none, OSError where it cannot be read.
+        make: told the path, names of some spans, in order, and the most pixels that a picture may have; gives for each
+            span its picture, or why it has none. Opens the file once. May be called in several threads.
+        missing: why no file can be cut here, and the line that installs what is missing; None where nothing is.
+        fetches: whether objects in a store are fetched whole to be cut; else they stay whole.
+        together: how many spans of a file are made by one call of `make`, at most.
+    """
+
+    key: str
+    suffixes: tuple[str, ...]
+    format: str
+    word: Callable[[CutOptions], str | None]
+    list_spans: Callable[[str, CutOptions], Iterable[PictureSpan]]
+    make: Callable[[str, Sequence[str], int], Iterator[MadePicture | ImageError]]
+    missing: Callable[[], str | None] = _nothing_missing
+    fetches: bool = False
+    together: int = 8
