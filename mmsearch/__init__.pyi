@@ -7,6 +7,7 @@ from .albums.mapping import album_map as album_map
 from .albums.records import Album as Album
 from .albums.records import AlbumWord as AlbumWord
 from .albums.records import ClustersReport as ClustersReport
+from .boxes import Box as Box
 from .calibration import CalibrateOptions as CalibrateOptions
 from .calibration import CalibrationReport as CalibrationReport
 from .calibration import calibrate as calibrate

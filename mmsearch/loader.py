@@ -1,6 +1,7 @@
 """From files to pixels: reads, hashes and decodes in parallel, in order, a bounded number ahead of whoever consumes."""
 
 import io
+import math
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.boxes import Box
 from mmsearch.content_hashes import DEFAULT_HASH, content_hasher
 from mmsearch.cutting import cutter_of, make_pictures
 from mmsearch.encoders import FastPreprocessing, ImageSide, JpegDecoder, Pixels
@@ -50,6 +52,7 @@ __all__ = [
     "load",
     "load_texts",
     "apply_transform",
+    "decode_to_ask",
     "least_raw_side",
     "read_header_columns",
 ]
@@ -626,6 +629,20 @@ def _make_reference(
 def least_raw_side(image_side: ImageSide) -> int:
     """The least side, in pixels, of a preview beside a camera's raw data that may be used in place of the data."""
     return images.LEAST_RAW_SIDE if image_side.size is None else _RAW_MARGIN * max(image_side.size)
+
+
+def decode_to_ask(
+    data: bytes, image_side: ImageSide, box: Box | None = None, *, max_pixels: int = images.MAX_PIXELS
+) -> images.DecodedImage:
+    """A picture that is asked with, or the part of it in a box, with the pixels that it has in its file. Raises
+    ImageError."""
+    raw_side = least_raw_side(image_side)
+    if box is None:
+        return images.decode(data, max_pixels=max_pixels, raw_side=raw_side)
+    share = min(box.right - box.left, box.bottom - box.top)
+    decoded = images.decode(data, max_pixels=max_pixels, raw_side=math.ceil(raw_side / share))
+    part = images.crop(decoded, box)
+    return replace(decoded, image=part, width=part.width, height=part.height)
 
 
 def _group_of(picture: images.DecodedImage | images.StoredImage) -> DecodeGroup:

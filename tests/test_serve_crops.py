@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from mmsearch import images
+from mmsearch.boxes import PixelBox
 from mmsearch.embedding import embed
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.serve import crops
-from mmsearch.serve.crops import Box, Crops
+from mmsearch.serve.crops import Crops
 from tests.fakes import FakeEncoder
 from tests.servers import Running, running
 
@@ -98,7 +99,7 @@ def test_a_picture_is_decoded_once_and_few_are_kept(monkeypatch: pytest.MonkeyPa
             reads.append(number)
             return tiff()
 
-        return drawer.draw(bytes([number]), Box(left, 0, 100, 100), read)
+        return drawer.draw(bytes([number]), PixelBox(left, 0, 100, 100), read)
 
     for left in range(5):
         draw(1, 100 * left)
@@ -115,14 +116,14 @@ def test_a_picture_is_decoded_once_and_few_are_kept(monkeypatch: pytest.MonkeyPa
     with pytest.raises(QueryError, match="none of them"):
         draw(2, 9_000)
     with pytest.raises(ImageError):
-        drawer.draw(b"no picture", Box(0, 0, 1, 1), lambda: b"no picture")
+        drawer.draw(b"no picture", PixelBox(0, 0, 1, 1), lambda: b"no picture")
     drawer.close()
 
 
 def test_a_picture_is_let_go_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crops, "_KEPT_SECONDS", 0.05)
     drawer = Crops()
-    drawer.draw(b"a", Box(0, 0, 10, 10), tiff)
+    drawer.draw(b"a", PixelBox(0, 0, 10, 10), tiff)
     assert drawer.kept_pixels == SIZE[0] * SIZE[1]
     until = time.monotonic() + 10
     while drawer.kept_pixels and time.monotonic() < until:
@@ -134,7 +135,8 @@ MEASURED = """
 import sys
 from pathlib import Path
 from PIL import Image
-from mmsearch.serve.crops import Box, Crops
+from mmsearch.boxes import PixelBox
+from mmsearch.serve.crops import Crops
 
 def held(name):
     # ru_maxrss of a fresh program begins with what the one that started it held.
@@ -142,7 +144,7 @@ def held(name):
 
 file, drawer, before = Path(sys.argv[1]), Crops(), held("VmRSS")
 for place in range(12):
-    drawer.draw(b"a", Box(1_000 * place, 900 * place, 512, 512), file.read_bytes)
+    drawer.draw(b"a", PixelBox(1_000 * place, 900 * place, 512, 512), file.read_bytes)
 most = held("VmHWM")
 drawer.close()
 print(most - before, held("VmRSS") - before)

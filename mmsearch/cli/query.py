@@ -33,13 +33,19 @@ def query(
     ] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Look for what is like this picture. Repeatable.", rich_help_panel=_ASK),
+        typer.Option(
+            metavar="FILE",
+            help="Look for what is like this picture, or like a part of it: dog.jpg#box=0.25,0,0.5,0.5 (left, top, "
+            "right, bottom, in shares). Repeatable.",
+            rich_help_panel=_ASK,
+        ),
     ] = None,
     like: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Look for more like this picture of the gallery, without itself; needs no model. Repeatable.",
+            help="Look for more like this picture of the gallery, without itself; needs no model, but for a part "
+            "(#box=…). Repeatable.",
             rich_help_panel=_ASK,
         ),
     ] = None,

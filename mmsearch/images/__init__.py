@@ -7,6 +7,7 @@ small one for a screen, `draw_jpeg` as a JPEG. Whatever a file contains, they re
 
     image_files  which files are images, within limits   exif       its tags
     decoding   the four ways in                          reasons    why a file gave no picture
+    cropping   parts of what was decoded
     photo_facts, file_facts    what is known of it beside its pixels
     xmp, takeout, raw_profiles where that stands          showing    small, in the colours of its profile
     file_signatures  what a file is that is none     mending    files that Pillow refuses, as it takes them
@@ -16,6 +17,7 @@ small one for a screen, `draw_jpeg` as a JPEG. Whatever a file contains, they re
     turbo      JPEG by libjpeg-turbo, scaled as it is decoded        colours, silence
 """
 
+from mmsearch.images.cropping import crop, crop_pixels
 from mmsearch.images.cutters import AS_USUAL, WHOLE, CutOptions, Cutter, MadePicture, PictureSpan
 from mmsearch.images.decoding import (
     DecodedImage,
@@ -34,7 +36,7 @@ from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
 from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
 from mmsearch.images.raw import LEAST_RAW_SIDE
-from mmsearch.images.showing import draw_jpeg, make_thumbnail, to_srgb
+from mmsearch.images.showing import draw_jpeg, draw_part, make_thumbnail, to_srgb
 from mmsearch.images.takeout import takeout_facts
 from mmsearch.images.xmp import xmp_facts
 
@@ -52,6 +54,8 @@ __all__ = [
     "PictureSpan",
     "PhotoFacts",
     "merge_facts",
+    "crop",
+    "crop_pixels",
     "Header",
     "DecodedImage",
     "StoredImage",
@@ -70,4 +74,5 @@ __all__ = [
     "make_thumbnail",
     "to_srgb",
     "draw_jpeg",
+    "draw_part",
 ]

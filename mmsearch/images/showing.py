@@ -6,11 +6,13 @@ import threading
 import numpy as np
 from PIL import Image
 
+from mmsearch.boxes import Box
 from mmsearch.errors import ImageError
+from mmsearch.images.cropping import crop
 from mmsearch.images.decoding import DecodedImage, decode_fast, probe
 from mmsearch.images.image_files import MAX_PIXELS
 
-__all__ = ["draw_jpeg", "make_thumbnail", "to_srgb"]
+__all__ = ["draw_jpeg", "draw_part", "make_thumbnail", "to_srgb"]
 
 _QUALITY = 82
 # Decoding takes so much memory that one is done at a time: of pictures of so many pixels, or to be drawn so large.
@@ -51,6 +53,18 @@ def draw_jpeg(data: bytes, edge: int) -> bytes:
         image.save(file, "JPEG", quality=_QUALITY)
     except (OSError, ValueError) as error:
         raise ImageError("resize", f"no thumbnail can be drawn: {error}") from error
+    return file.getvalue()
+
+
+def draw_part(decoded: DecodedImage, box: Box, edge: int) -> bytes:
+    """The part of a decoded picture in a box as `draw_jpeg` draws a whole one. Raises ImageError."""
+    part = crop(decoded, box)
+    part.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    try:
+        to_srgb(part, decoded.icc_profile).save(file, "JPEG", quality=_QUALITY)
+    except (OSError, ValueError) as error:
+        raise ImageError("resize", f"the part cannot be drawn: {error}") from error
     return file.getvalue()
 
 

@@ -31,6 +31,7 @@ from mmsearch.search.encoding import (
     EncodesQueries,
     combined,
     image_vector,
+    part_vector,
     text_vectors,
     texts_of,
     vector_of_length,
@@ -284,12 +285,16 @@ def _part_vector(
 ) -> NDArray[np.float32]:
     if isinstance(part, MarkPart) and part.vector is not None:
         return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
+    if isinstance(part, ItemPart) and part.box is not None:
+        if part.vector is not None:
+            return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
+        return part_vector(gallery, asked.own[part], part.box, encoders)
     if isinstance(part, ItemPart | MarkPart):
         return vector_at(gallery, asked.own[part])
     if isinstance(part, VectorPart):
         return vector_of_length(part.vector, gallery.manifest.encoder.dim, part.name)
     if not isinstance(part.image, bytes):
-        return image_vector(part.image, gallery, encoders)
+        return image_vector(part.image, gallery, encoders, part.box)
     held = vector_of(gallery, part.image)
     if held is None:
         raise QueryError(f"the gallery {gallery.path} holds no picture with the content hash {part.image.hex()}")

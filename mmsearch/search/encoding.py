@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import encoders
+from mmsearch.boxes import Box
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
@@ -21,6 +22,7 @@ __all__ = [
     "QueryEncoders",
     "combined",
     "image_vector",
+    "part_vector",
     "text_vectors",
     "texts_of",
     "vector_of_length",
@@ -95,11 +97,9 @@ def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.
     return [some[0] if forms == 1 else combined([*some], [1 / forms] * forms) for some in per_part]
 
 
-def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[np.float32]:
-    """The unit vector (dim,) of a picture in a file. Raises QueryError, EncoderError."""
+def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries, box: Box | None = None) -> NDArray[np.float32]:
+    """The unit vector (dim,) of a picture in a file, or of a part of it. Raises QueryError, EncoderError."""
     # Late: a text needs neither files nor Pillow.
-    from mmsearch import images
-    from mmsearch.loader import apply_transform, least_raw_side
     from mmsearch.sources import hash_location, read_picture
 
     file = os.fspath(file)
@@ -109,17 +109,37 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries) -> NDArray[n
         raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
     except ImageError as error:
         raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
-    # A picture that the gallery holds has its vector there: no model has to be loaded for it.
-    held = vector_of(gallery, hash_location(file, data, gallery.manifest.content_hash))
-    if held is not None and not by.chosen:
-        return held
+    if box is None:
+        # A picture that the gallery holds has its vector there: no model has to be loaded for it.
+        held = vector_of(gallery, hash_location(file, data, gallery.manifest.content_hash))
+        if held is not None and not by.chosen:
+            return held
+    return _encode_image(file, data, box, by)
+
+
+def part_vector(gallery: Gallery, row_id: int, box: Box, by: EncodesQueries) -> NDArray[np.float32]:
+    """The unit vector (dim,) of a part of a picture of the gallery. Raises QueryError, EncoderError."""
+    from mmsearch.search.gallery_files import FileGone, image_row, read_content
+
+    row = image_row(gallery, row_id)
+    try:
+        data = read_content(gallery, row).data
+    except FileGone as error:
+        raise QueryError(f"a part of {row.path} cannot be asked with: {error}") from error
+    return _encode_image(str(row.path), data, box, by)
+
+
+def _encode_image(name: str, data: bytes, box: Box | None, by: EncodesQueries) -> NDArray[np.float32]:
+    from mmsearch import images
+    from mmsearch.loader import apply_transform, decode_to_ask
+
     try:
         images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
         side = by.encoder("image").image
-        picture = images.decode(data, raw_side=least_raw_side(side))
-        pixels = apply_transform(lambda: side.prepare(picture.image))
+        image = decode_to_ask(data, side, box).image
+        pixels = apply_transform(lambda: side.prepare(image))
     except ImageError as error:
-        raise QueryError(f"{file} is no picture that can be read: {error.reason}") from error
+        raise QueryError(f"{name} is no picture that can be read: {error.reason}") from error
     vector: NDArray[np.float32] = side.encode(pixels[None])[0]
     return vector
 

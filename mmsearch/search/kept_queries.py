@@ -142,6 +142,13 @@ def _portable(part: Part, gallery: Gallery) -> Part:
         # A row id means another picture in another gallery.
         file = file_of(gallery, image_row(gallery, row)) if isinstance(part.item, int) else None
         return replace(part, item=_name_of(part) if file is None else shown(file), vector=vector_at(gallery, row))
+    if isinstance(part, ItemPart) and part.box is not None:
+        if part.vector is not None:
+            return VectorPart(part.vector, f"a part of {_name_of(part)}", part.weight)
+        file = file_of(gallery, image_row(gallery, row_named(gallery, part.item)))
+        if file is None:
+            raise QueryError(f"{part.item}: its folder is no longer a part of the gallery, and a part of it is needed")
+        return ImagePart(file, part.weight, part.box)
     if isinstance(part, ItemPart):
         return VectorPart(vector_at(gallery, row_named(gallery, part.item)), str(_name_of(part)), part.weight)
     if isinstance(part, ImagePart) and not isinstance(part.image, bytes):

@@ -22,9 +22,10 @@ from mmsearch.search.describing import hits_of
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.hits import Hit
 from mmsearch.search.mixed import by_table
-from mmsearch.search.query import ImagePart, Part, Query, TextPart
+from mmsearch.search.query import Part, Query, TextPart
 from mmsearch.search.rerank import Rerankers
 from mmsearch.search.retrieval import Retriever, SearchOptions
+from mmsearch.search.typed_parts import image_part
 
 __all__ = ["OpenGallery", "open_gallery"]
 
@@ -101,13 +102,14 @@ class OpenGallery:
         table: str = DEFAULT_KIND.name,
         options: SearchOptions = DEFAULT,
     ) -> list[Hit]:
-        """The hits for a text, for an image (a file), or for both together; `ask` takes more.
+        """The hits for a text, for an image (a file), or for both together; `ask` takes more. Of an image a part asks
+        where it is named so: "dog.jpg#box=0,0,0.5,0.5" (`Box`).
 
         Raises QueryError (nothing asked, a picture that does not decode, an empty table), EncoderError,
         EncoderMismatch.
         """
         words: list[Part] = [] if text is None else [TextPart(text)]
-        parts = words if image is None else [*words, ImagePart(image)]
+        parts = words if image is None else [*words, image_part(image)]
         return list(self.ask(Query(parts, k=k, table=table), options=options).hits)
 
     def ask(self, query: Query, *, options: SearchOptions = DEFAULT) -> Answer:

@@ -8,12 +8,13 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.boxes import Box
 from mmsearch.budget import MOST_RERANKED, RERANKED, TEXT_CHARACTERS
 from mmsearch.errors import QueryError
 from mmsearch.items import BOTH, DEFAULT_KIND, IMAGES, askable, kind
@@ -71,21 +72,28 @@ class ImagePart:
     """Ask with an image. One whose content the gallery holds needs no model.
 
     image: a file or an object (s3://…) anywhere; or the content hash (16 bytes) of an image that the gallery holds.
+    box: the part of it that is asked with, of a file only; None for all of it.
     """
 
     image: _Path | bytes
     weight: float = 1.0
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemPart:
-    """Ask with an image of the gallery, which is left out of the answer. Its file need not be there any more.
+    """Ask with an image of the gallery, which is left out of the answer. Its file need not be there any more, unless a
+    part of it is asked with.
 
     item: its file, or its path as the gallery says it, relative to its root; or its row id.
+    box: the part of it that is asked with; None for all of it.
+    vector: of that part, where it is known: float32 (dim,), L2-normalised. Then the file need not be there.
     """
 
     item: _Path | int
     weight: float = 1.0
+    box: Box | None = None
+    vector: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,7 +285,8 @@ class Query:
 
         A part is an object of its weight and one of "text", "file" (an image), "picture" (the content hash of one, in
         hexadecimal digits), "like" (an item: its path or row id), "mark" (likewise; a negative weight says that it is
-        wrong; with its "vector", where that is kept) and "vector" (numbers, with a "name").
+        wrong; with its "vector", where that is kept) and "vector" (numbers, with a "name"). Of "file" and "like" a
+        "box" is the part that is asked with: left, top, right and bottom, in shares of the upright picture.
 
         >>> Query([TextPart("beach"), ItemPart(7, weight=-1.0)], k=3).to_json()
         {'parts': [{'text': 'beach'}, {'like': 7, 'weight': -1.0}], 'k': 3}
@@ -351,14 +360,15 @@ def _part_to_json(part: Part) -> dict[str, Any]:
         return {"text": part.text, **weight}
     if isinstance(part, VectorPart):
         return {"vector": part.vector.tolist(), "name": part.name, **weight}
+    box = {} if not isinstance(part, ImagePart | ItemPart) or part.box is None else {"box": [*astuple(part.box)]}
     if isinstance(part, ItemPart | MarkPart):
         item = part.item if isinstance(part.item, int) else os.fspath(part.item)
         if isinstance(part, ItemPart):
-            return {"like": item, **weight}
+            return {"like": item, **box, **weight}
         return {"mark": item, **weight, **({} if part.vector is None else {"vector": part.vector.tolist()})}
     if isinstance(part.image, bytes):
         return {"picture": part.image.hex(), **weight}
-    return {"file": os.fspath(part.image), **weight}
+    return {"file": os.fspath(part.image), **box, **weight}
 
 
 def _part_from_json(value: object) -> Part:
@@ -368,6 +378,7 @@ def _part_from_json(value: object) -> Part:
     if "mark" in given:
         vector = _read_vector(given.pop("vector")) if "vector" in given else None
     name = given.pop("name", "a vector") if "vector" in given else ""
+    box = _read_box(given.pop("box")) if {"box"} < given.keys() and given.keys() & {"file", "like"} else None
     if len(given) != 1 or next(iter(given)) not in ("text", "file", "picture", "like", "mark", "vector"):
         raise QueryError(
             "a part of a query is an object of one of text, file, picture, like, mark and vector, and a weight; "
@@ -381,11 +392,11 @@ def _part_from_json(value: object) -> Part:
     if key == "mark":
         return MarkPart(what, weight, vector)
     if key == "like":
-        return ItemPart(what, weight)
+        return ItemPart(what, weight, box)
     if key == "text":
         return TextPart(what, weight)
     if key == "file":
-        return ImagePart(what, weight)
+        return ImagePart(what, weight, box)
     if not _CONTENT_HASH.fullmatch(what):
         raise QueryError(f"the picture {what!r} is no content hash: 32 hexadecimal digits")
     return ImagePart(bytes.fromhex(what), weight)
@@ -397,6 +408,16 @@ def _read_vector(value: object) -> NDArray[np.float32]:
     for number in value:
         _require(number, (float, int), "a number of a vector")
     return np.array(value, np.float32)
+
+
+def _read_box(value: object) -> Box:
+    _require(value, (list,), "the box of a part")
+    assert isinstance(value, list)
+    for number in value:
+        _require(number, (float, int), "a side of a box")
+    if len(value) != 4:
+        raise QueryError(f"a box is left, top, right and bottom, not {len(value)} numbers")
+    return Box(*value)
 
 
 def _object(value: object, name: str) -> Mapping[str, Any]:
@@ -442,6 +463,8 @@ def _check(part: Part) -> None:
         if not part.text.strip():
             raise QueryError('the query is empty; say what to look for, as in: mmsearch query "sunset over mountains"')
         return
+    if isinstance(part, ImagePart) and isinstance(part.image, bytes) and part.box is not None:
+        raise QueryError("a part is of a file or an item, not of a picture that is known by its content alone")
     name = _file(part)
     if name is not None and _URL.match(name):
         raise QueryError(f"{name} is a URL, and pictures are read from files. Download it first: curl -O {name}")
@@ -471,9 +494,10 @@ def _name(part: TextPart | ImagePart | ItemPart | VectorPart) -> str:
     if isinstance(part, VectorPart):
         return f"like {part.name}"
     file = _file(part)
+    of = "like" if part.box is None else "like a part of"
     if file is None:
-        return f"like picture {part.item}" if isinstance(part, ItemPart) else "like a picture"
-    return f"like {os.path.basename(file)}"  # noqa: PTH119 - a name, not a place
+        return f"{of} picture {part.item}" if isinstance(part, ItemPart) else "like a picture"
+    return f"{of} {os.path.basename(file)}"  # noqa: PTH119 - a name, not a place
 
 
 def _file(part: ImagePart | ItemPart | VectorPart | MarkPart) -> str | None:

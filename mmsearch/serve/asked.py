@@ -1,15 +1,19 @@
 """From a message to what is asked: pictures that were sent have their vectors, kept queries their parts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.boxes import Box
 from mmsearch.budget import REQUEST
 from mmsearch.errors import QueryError
+from mmsearch.search.gallery_files import image_row, read_content
 from mmsearch.search.kept_queries import KeptQuery, kept_query
-from mmsearch.search.query import ImagePart, MarkPart, Part, Query, VectorPart, parts_from_json
+from mmsearch.search.own_items import row_named
+from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart, parts_from_json
 from mmsearch.serve.messages import KeepBody, QueryBody
 from mmsearch.serve.service import Service
 
@@ -56,6 +60,8 @@ async def _with_vectors(service: Service, parts: Sequence[Part]) -> list[Part]:
         if isinstance(part, ImagePart) and isinstance(part.image, bytes):
             vector = await service.reading.run(_vector, service, part.image.hex())
             known.append(VectorPart(vector, "a picture", part.weight))
+        elif isinstance(part, ItemPart) and part.box is not None:
+            known.append(replace(part, vector=await _part_vector(service, part.item, part.box)))
         else:
             known.append(part)
     return known
@@ -63,3 +69,12 @@ async def _with_vectors(service: Service, parts: Sequence[Part]) -> list[Part]:
 
 def _vector(service: Service, picture: str) -> NDArray[np.float32]:
     return service.sent_images.vector(service.followed.newest(), picture)
+
+
+async def _part_vector(service: Service, item: Any, box: Box) -> NDArray[np.float32]:
+    """The vector of a part of a picture of the gallery. Raises QueryError, EncoderError, FileGone."""
+    opened = service.followed.newest()
+    row_id = await service.reading.run(row_named, opened.gallery, item)
+    row = await service.reading.run(image_row, opened.gallery, row_id)
+    known_by = row.content_hash or f"row {row_id} of {opened.gallery.manifest.version}".encode()
+    return await service.sent_images.part_vector(opened, known_by, box, lambda: read_content(opened.gallery, row).data)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
+from mmsearch.boxes import Box
 from mmsearch.budget import REQUEST
 from mmsearch.errors import (
     EncoderError,
@@ -96,23 +97,24 @@ class Server:
 
     def _known_part(self, part: Part) -> Part:
         if isinstance(part, ImagePart) and not isinstance(part.image, bytes):
-            return replace(part, image=bytes.fromhex(self._send(part.image)))
+            return ImagePart(bytes.fromhex(self._send(part.image, part.box)), part.weight)
         if isinstance(part, ItemPart | MarkPart) and not isinstance(part.item, int):
             part = replace(part, item=_named(part.item))
         if isinstance(part, VectorPart) or (isinstance(part, MarkPart) and part.vector is not None):
             raise QueryError("a server cannot be asked with a vector")
         return part
 
-    def _send(self, file: str | os.PathLike[str]) -> str:
-        """The content hash of a picture that the server now knows."""
+    def _send(self, file: str | os.PathLike[str], box: Box | None) -> str:
+        """What the server now knows a picture by, or a part of it."""
         try:
             data = read_picture(file)
         except OSError as error:
             raise QueryError(f"cannot read the picture {file}: {(error.strerror or str(error)).lower()}") from error
         except ImageError as error:
             raise QueryError(f"cannot read the picture {file}: {error.reason}") from error
+        path = "/api/pictures" if box is None else f"/api/pictures?box={box}"
         try:
-            return str(self._post("/api/pictures", data, "application/octet-stream")["picture"])
+            return str(self._post(path, data, "application/octet-stream")["picture"])
         except QueryError as error:
             raise QueryError(f"{file}: {error}") from error
 

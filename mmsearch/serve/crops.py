@@ -6,29 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PIL import Image
-
 from mmsearch import images
-from mmsearch.errors import QueryError
+from mmsearch.boxes import Box, PixelBox
 from mmsearch.images import DecodedImage
 
-__all__ = ["LARGEST_SIDE", "Box", "Crops"]
+__all__ = ["LARGEST_SIDE", "Crops"]
 
 LARGEST_SIDE = 1024
 """Pixels of a part, a side."""
 _KEPT_PIXELS = images.MAX_PIXELS  # of decoded pictures, at 4 bytes each: one of the largest, or several others
 _KEPT_SECONDS = 30.0
 _QUALITY = 90
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A part of an upright picture, in its pixels."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 @dataclass(slots=True)
@@ -56,15 +44,19 @@ class Crops:
         self._decoding = threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def draw(self, content_hash: bytes, box: Box, read: Callable[[], bytes]) -> bytes:
+    def draw(self, content_hash: bytes, box: PixelBox, read: Callable[[], bytes]) -> bytes:
         """A part as a JPEG in sRGB; what lies outside of the picture is left out. read: gives its file, where it has to
         be decoded. Raises ImageError, QueryError (nothing of it
         lies in the picture), and what `read` raises."""
         decoded = self._decoded(content_hash, read)
-        part = _cut(decoded, box)
+        part = images.crop_pixels(decoded, box)
         file = io.BytesIO()
         images.to_srgb(part, decoded.icc_profile).save(file, "JPEG", quality=_QUALITY, subsampling=0)
         return file.getvalue()
+
+    def draw_part(self, content_hash: bytes, box: Box, edge: int, read: Callable[[], bytes]) -> bytes:
+        """The part in a box as a JPEG of at most so many pixels a side. Raises ImageError and what `read` raises."""
+        return images.draw_part(self._decoded(content_hash, read), box, edge)
 
     @property
     def kept_pixels(self) -> int:
@@ -123,16 +115,3 @@ class Crops:
             self._kept = {each: kept for each, kept in self._kept.items() if kept.used > late}
             if self._kept:
                 self._drop_later()
-
-
-def _cut(decoded: DecodedImage, box: Box) -> Image.Image:
-    """A part of a picture; enlarged, where fewer pixels were decoded than it has. Raises QueryError (nothing of it)."""
-    right, bottom = min(decoded.width, box.left + box.width), min(decoded.height, box.top + box.height)
-    if right <= box.left or bottom <= box.top:
-        size = f"{decoded.width} x {decoded.height}"
-        raise QueryError(f"the picture has {size} pixels, and none of them in this part")
-    across, down = decoded.image.width / decoded.width, decoded.image.height / decoded.height
-    part = (box.left * across, box.top * down, right * across, bottom * down)
-    if (across, down) == (1, 1):
-        return decoded.image.crop((box.left, box.top, right, bottom))
-    return decoded.image.resize((right - box.left, bottom - box.top), Image.Resampling.BICUBIC, box=part)

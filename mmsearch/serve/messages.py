@@ -89,10 +89,17 @@ class PartBody(_Message):
         max_length=_LONGEST_NAME,
         description="All that is kept under this name (`POST /api/kept`); one at most, of weight 1.",
     )
+    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = Field(
+        None,
+        description="Of `like`: the part of the picture that is asked with: left, top, right and bottom, in shares of "
+        "the upright picture.",
+    )
     weight: float = Field(1.0, ge=-1e6, le=1e6, description="A negative one leads away from it.")
 
     @model_validator(mode="after")
     def _one(self) -> "PartBody":
+        if self.box is not None and self.like is None:
+            raise ValueError("a box is of like; of a picture that is sent: POST /api/pictures?box=")
         if sum(each is not None for each in (self.text, self.picture, self.like, self.mark, self.kept)) != 1:
             raise ValueError("give exactly one of text, picture, like, mark and kept")
         if self.kept is not None and self.weight != 1:

@@ -213,6 +213,9 @@ export interface KeptBody {
   names: Array<string>;
 }
 
+/** Pixels of the longer side, at most. */
+export type LARGE = 320 | 640 | 1280 | 8192;
+
 /** How much one request may ask for: as the description of the API says it, and bytes of a picture that is sent. */
 export interface LimitsBody {
   upload_bytes: number;
@@ -252,6 +255,8 @@ export interface PartBody {
   mark?: number | string | null;
   /** All that is kept under this name (`POST /api/kept`); one at most, of weight 1. */
   kept?: string | null;
+  /** Of `like`: the part of the picture that is asked with: left, top, right and bottom, in shares of the upright picture. */
+  box?: Array<number> | null;
   /** A negative one leads away from it. */
   weight?: number;
 }

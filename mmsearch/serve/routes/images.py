@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from PIL import Image
 
 from mmsearch import images
+from mmsearch.boxes import Box, PixelBox
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES
@@ -15,7 +16,7 @@ from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
 from mmsearch.search.gallery_files import FileGone, file_of, image_row, read_content
 from mmsearch.search.hits import base64_text
-from mmsearch.serve.crops import LARGEST_SIDE, Box
+from mmsearch.serve.crops import LARGEST_SIDE
 from mmsearch.serve.failures import BAD_REQUEST, GONE, NOT_FOUND
 from mmsearch.serve.messages import ImageBody, to_json
 from mmsearch.serve.service import Service
@@ -32,7 +33,7 @@ _SHOWN = {"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "i
 
 
 def image_routes(service: Service) -> APIRouter:
-    """GET /api/images/{row_id}, …/thumbnail, …/crop, …/original."""
+    """GET /api/images/{row_id}, …/thumbnail, …/crop, …/part, …/original."""
     router = APIRouter(prefix=f"/api/{IMAGES.name}", tags=[IMAGES.name], responses=BAD_REQUEST | NOT_FOUND)
 
     def newest() -> Gallery:
@@ -79,10 +80,32 @@ def image_routes(service: Service) -> APIRouter:
     ) -> Response:
         gallery, row = await service.reading.run(lambda: _row(newest(), row_id))
         content_hash = row.content_hash or f"row {row_id} of {gallery.manifest.version}".encode()
-        box = Box(left, top, width, height)
+        box = PixelBox(left, top, width, height)
         try:
             data = await service.cropping.run(
                 lambda: service.crops.draw(content_hash, box, lambda: read_content(gallery, row).data)
+            )
+        except ImageError as error:
+            raise FileGone(f"the file cannot be shown: {error.reason}") from error
+        return Response(data, media_type="image/jpeg", headers={"cache-control": _KEPT_BY_BROWSERS})
+
+    @router.get(
+        "/{row_id}/part",
+        response_class=Response,
+        responses=GONE | {200: {"content": {"image/jpeg": {}}}},
+        summary="The part of a picture in a box, as a JPEG of at most so many pixels a side",
+    )
+    async def part(
+        row_id: _RowId,
+        box: Annotated[str, Query(max_length=100, description="left,top,right,bottom in shares of it upright.")],
+        edge: Annotated[Edge, Query(le=Edge.LARGE)] = Edge.SMALL,
+    ) -> Response:
+        cut = Box.read(box)
+        gallery, row = await service.reading.run(lambda: _row(newest(), row_id))
+        content_hash = row.content_hash or f"row {row_id} of {gallery.manifest.version}".encode()
+        try:
+            data = await service.cropping.run(
+                lambda: service.crops.draw_part(content_hash, cut, edge, lambda: read_content(gallery, row).data)
             )
         except ImageError as error:
             raise FileGone(f"the file cannot be shown: {error.reason}") from error

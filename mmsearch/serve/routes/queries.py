@@ -1,9 +1,12 @@
 """Asking: queries, many of them, and the pictures that they ask with."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
+from fastapi import Query as QueryParameter
 
+from mmsearch.boxes import Box
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
 from mmsearch.search.query import Query
 from mmsearch.serve.asked import asked_query
@@ -50,11 +53,18 @@ def query_routes(service: Service) -> APIRouter:
             }
         },
     )
-    async def send_picture(request: Request) -> Response:
+    async def send_picture(
+        request: Request,
+        box: Annotated[
+            str | None,
+            QueryParameter(max_length=100, description="Only this part: left,top,right,bottom in shares."),
+        ] = None,
+    ) -> Response:
+        part = None if box is None else Box.read(box)
         async with service.receiving:
             data = await request.body()
             try:
-                sent = await service.sent_images.take(service.followed.last, data)
+                sent = await service.sent_images.take(service.followed.last, data, part)
             except (QueryError, EncoderError) as error:
                 service.metrics.uploads.labels(type(error).__name__).inc()
                 raise
