@@ -30,6 +30,7 @@ from .evaluation import EvaluationReport as EvaluationReport
 from .evaluation import FigureReport as FigureReport
 from .evaluation import LinearOptions as LinearOptions
 from .evaluation import LinearReport as LinearReport
+from .evaluation import RegionOptions as RegionOptions
 from .evaluation import ZeroShotOptions as ZeroShotOptions
 from .evaluation import ZeroShotReport as ZeroShotReport
 from .evaluation import evaluate as evaluate
@@ -42,6 +43,7 @@ from .evaluation import evaluate_languages as evaluate_languages
 from .evaluation import evaluate_lengths as evaluate_lengths
 from .evaluation import evaluate_linear as evaluate_linear
 from .evaluation import evaluate_positives as evaluate_positives
+from .evaluation import evaluate_regions as evaluate_regions
 from .evaluation import evaluate_vectors as evaluate_vectors
 from .evaluation import evaluate_zeroshot as evaluate_zeroshot
 from .evaluation import templates_in as templates_in
@@ -129,6 +131,7 @@ from .serve.running import ServeOptions as ServeOptions
 from .serve.running import gallery_app as gallery_app
 from .serve.running import serve_gallery as serve_gallery
 from .sources import ColumnNames as ColumnNames
+from .tiles import Tiling as Tiling
 from .upkeep.cached import CacheKind as CacheKind
 from .upkeep.cached import cached as cached
 from .upkeep.cached import prune_cache as prune_cache

@@ -215,6 +215,7 @@ _TAKES_NO_PLACE = (
         "SQL",
         "STRING",
         "TEXT",
+        "TILES",
         "TOKEN",
         "TOPIC",
         "URL",

@@ -132,7 +132,7 @@ def test_a_pickle_is_read_without_running_what_it_names(oxford: tuple[Path, Path
             return os.system, (f"touch {tmp_path / 'sprung'}",)
 
     file.write_bytes(pickle.dumps({**make_truth(), "extra": Trap()}))
-    with pytest.raises(BenchmarkError, match=r"it names \w+\.system, which a ground truth has no need of"):
+    with pytest.raises(BenchmarkError, match=r"it names \w+\.system, which annotations have no need of"):
         load_instances("roxford5k", images=folder, annotations=file)
     assert not (tmp_path / "sprung").exists()
     for protocol in (0, 2, 5):

@@ -41,9 +41,12 @@ from mmsearch.benchmarks.published import (
     find_published_accuracy,
     require_published,
 )
+from mmsearch.benchmarks.regions import BOX_FORMS, BoxForm, Expression, RegionBenchmark, RegionImage, load_regions
 
 __all__ = [
     "Benchmark",
+    "BoxForm",
+    "BOX_FORMS",
     "COMPOSED_SETS",
     "CXC_POSITIVE",
     "ComposedBenchmark",
@@ -53,6 +56,7 @@ __all__ = [
     "DATA_SETS",
     "DataSet",
     "INSTANCE_SETS",
+    "Expression",
     "InstanceBenchmark",
     "InstanceQuery",
     "OFFICIAL_CAPTIONS",
@@ -65,6 +69,8 @@ __all__ = [
     "PublishedSource",
     "find_positives",
     "find_published",
+    "RegionImage",
+    "RegionBenchmark",
     "find_published_accuracy",
     "data_set",
     "image_number",
@@ -72,6 +78,7 @@ __all__ = [
     "load_benchmark",
     "load_composed",
     "load_instances",
+    "load_regions",
     "official_order",
     "require_published",
 ]

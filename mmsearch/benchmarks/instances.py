@@ -4,9 +4,7 @@ Their ground truth is a pickle, `gnd_roxford5k.pkl`. A pickle can run anything; 
 of numbers are taken, and what else it names is refused. The same as JSON is read too.
 """
 
-import io
 import json
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from mmsearch.benchmarks.annotation_files import read_bytes
 from mmsearch.benchmarks.image_folder import ImageFolder
 from mmsearch.benchmarks.model import DraftImage
+from mmsearch.benchmarks.plain_pickles import DAMAGED, RefusedName, load_plain
 from mmsearch.errors import BenchmarkError
 from mmsearch.locations import Location
 
@@ -30,22 +29,6 @@ INSTANCE_SETS = {
 
 _MOST_BYTES = 1 << 28
 _ENDING = ".jpg"
-_DAMAGED = (
-    *(EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError, OverflowError),
-    *(MemoryError, RecursionError, pickle.UnpicklingError),
-)
-"""What a damaged pickle or JSON raises."""
-_HARMLESS = frozenset(
-    {
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("_codecs", "encode"),
-    }
-)
-"""What pickles of arrays name, and what these do is to make arrays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,31 +131,11 @@ def _parse(file: Location) -> dict[Any, Any]:
     if len(data) > _MOST_BYTES:
         raise BenchmarkError(f"{file}: {len(data):,} bytes, too many for a ground truth")
     try:
-        parsed = json.loads(data) if data.lstrip()[:1] == b"{" else _Unpickler(io.BytesIO(data)).load()
-    except _RefusedName as error:
+        parsed = json.loads(data) if data.lstrip()[:1] == b"{" else load_plain(data)
+    except RefusedName as error:
         raise BenchmarkError(f"{file}: {error}") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise BenchmarkError(f"{file}: neither JSON nor a pickle of plain values ({error})") from None
     if not isinstance(parsed, dict):
         raise BenchmarkError(f"{file}: not a ground truth with imlist, qimlist and gnd")
     return parsed
-
-
-class _RefusedName(Exception):
-    """A pickle that names something to run."""
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads plain values and arrays, and nothing that runs."""
-
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream, encoding="latin1")  # as Python 2 wrote it
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core.", "numpy._core.")  # as it was called before version 2
-        if (module, name) not in _HARMLESS:
-            raise _RefusedName(f"it names {module}.{name}, which a ground truth has no need of: not read")
-        return super().find_class(module, name)
-
-    def persistent_load(self, _: Any) -> Any:
-        raise _RefusedName("it names objects outside of itself: not read")

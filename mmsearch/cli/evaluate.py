@@ -350,6 +350,7 @@ app.command("lengths", short_help="Long captions: by their length, and how many 
 app.command("positives", short_help="COCO by extended positives: ECCV Caption, CxC.")(evaluate_tables.positives)
 app.command("composed", short_help="A picture and words that change it: CIRR, FashionIQ.")(evaluate_tables.composed)
 app.command("instances", short_help="Image to image: ROxford, RParis.")(evaluate_tables.instances)
+app.command("regions", short_help="Which part of a picture is meant: RefCOCO and its kin.")(evaluate_tables.regions)
 app.command("folds", short_help="COCO 1K: five folds of the test split, and the mean.")(evaluate_tables.folds)
 app.command("vectors", short_help="Vectors that exist already, with qrels.")(vectors)
 app.command("gallery", short_help="Galleries whose captions name their pictures.")(galleries)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ from mmsearch.cli.progress import RESUMABLE, display
 if TYPE_CHECKING:
     from mmsearch.evaluation import EvaluateOptions, FigureReport
 
-__all__ = ["composed", "folds", "instances", "languages", "lengths", "positives"]
+__all__ = ["composed", "folds", "instances", "languages", "lengths", "positives", "regions"]
 
 TableReports = Annotated[
     list[Path] | None,
@@ -292,6 +292,68 @@ def instances(
             options=EvaluateOptions(device=device, precision=precision, fresh=fresh),
         ),
     )
+
+
+def regions(
+    *,
+    images: ImagePlace,
+    annotations: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            parser=location,
+            help="Expressions with boxes: refs(unc).p with instances.json beside it, COCO's layout, or JSON lines.",
+        ),
+    ],
+    instances: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", parser=location, help="Of refs, the instances.json that stands elsewhere."),
+    ] = None,
+    detections: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            parser=location,
+            help="Measure a detector's boxes too: JSON of image_id, box (x, y, w, h).",
+        ),
+    ] = None,
+    tiles: Annotated[
+        str | None, typer.Option(metavar="TILES", help="Measure tiles too: auto, or how many a side, as in 2,3.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Repeatable. Default: all but train.", show_default=False)
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help='Put each expression in the place of {}, as in "a photo of {}". Several are averaged. Repeatable.',
+        ),
+    ] = None,
+    box_form: Annotated[
+        Literal["xyxy", "xywh"] | None,
+        typer.Option(help="What the boxes of records are, where they do not tell.", show_default=False),
+    ] = None,
+    model: Models = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    report: TableReports = None,
+) -> None:
+    """Measure which part of a picture an expression means: RefCOCO, RefCOCO+, RefCOCOg, by accuracy at IoU .5."""
+    from mmsearch.evaluation import RegionOptions, evaluate_regions
+    from mmsearch.tiles import Tiling
+
+    options = RegionOptions(
+        splits=split or (),
+        instances=instances,
+        detections=detections,
+        tiles=None if tiles is None else Tiling.read(tiles),
+        box_form=box_form,
+        templates=template or (),
+        device=device,
+        precision=precision,
+    )
+    _measure(report, partial(evaluate_regions, images=images, annotations=annotations, encoder=model, options=options))
 
 
 def _options(

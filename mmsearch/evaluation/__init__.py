@@ -16,6 +16,7 @@ gallery_sizes       R@k against the size of the gallery
 published           measured figures beside published ones
 given_vectors       vectors that somebody else made, with qrels
 same_instances      a picture that asks for others of the same place
+regions             which part of a picture an expression means
 encoded_pairs       benchmarks as vectors, for reports that are tables
 slices              benchmarks by language, by the length of captions, in folds
 composed_queries    a picture and words that ask for another picture
@@ -68,6 +69,7 @@ from mmsearch.evaluation.records import (
     SystemResult,
     ViaIndex,
 )
+from mmsearch.evaluation.regions import RegionOptions, evaluate_regions
 from mmsearch.evaluation.same_instances import evaluate_instances
 from mmsearch.evaluation.slices import LENGTHS, evaluate_folds, evaluate_languages, evaluate_lengths
 from mmsearch.evaluation.zeroshot import evaluate_zeroshot
@@ -133,7 +135,9 @@ __all__ = [
     "evaluate_folds",
     "evaluate_galleries",
     "evaluate_linear",
+    "RegionOptions",
     "evaluate_instances",
+    "evaluate_regions",
     "evaluate_languages",
     "evaluate_lengths",
     "evaluate_positives",
