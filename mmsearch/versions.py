@@ -48,7 +48,10 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One immutable Parquet file of rows. Row ids lie in [min_row_id, max_row_id], ascending, with gaps."""
+    """One immutable Parquet file of rows. Row ids lie in [min_row_id, max_row_id], ascending, with gaps.
+
+    has_spans: whether any of its rows is a piece of a file: a frame of a film, a page, a tile.
+    """
 
     name: str
     rows: int
@@ -56,6 +59,7 @@ class Shard:
     max_row_id: int
     file_bytes: int
     provenance: Provenance | None = None
+    has_spans: bool = False
 
 
 @dataclass(frozen=True, slots=True)

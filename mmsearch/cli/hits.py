@@ -83,7 +83,7 @@ def csv_line(cells: list[object], quoting: Literal[0, 2] = csv.QUOTE_MINIMAL) ->
 def _files(answer: "Answer", end: bytes) -> None:
     # As bytes: a name that is no text must still reach the next program as it is.
     sys.stdout.flush()
-    for file in dict.fromkeys(hit.file for hit in answer.hits if hit.file):
+    for file in dict.fromkeys(hit.whole_file for hit in answer.hits if hit.whole_file):
         sys.stdout.buffer.write(os.fsencode(file) + end)
     sys.stdout.buffer.flush()
 

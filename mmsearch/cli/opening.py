@@ -47,7 +47,7 @@ def _browse(address: str, shown: str) -> None:
 
 def open_pictures(hits: Sequence["Hit"]) -> None:
     """Show the picture of each hit in the desktop's viewer. Raises MmsearchError where there is none."""
-    for file in dict.fromkeys(hit.file for hit in hits if hit.file and not hit.gone):
+    for file in dict.fromkeys(hit.whole_file for hit in hits if hit.whole_file and not hit.gone):
         if url_of(file) is not None:
             raise MmsearchError(
                 f"{file} is in an object store, which viewers do not read; --html FILE makes a page of it"

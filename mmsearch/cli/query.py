@@ -121,6 +121,18 @@ def query(
             rich_help_panel=_ANSWER,
         ),
     ] = False,
+    each: Annotated[
+        bool,
+        typer.Option(
+            "--each",
+            help="Every moment of a film, page of a document and tile of a picture is a hit; else the best of a file.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = False,
+    per_video: Annotated[
+        Literal["max", "mean"],
+        typer.Option(help="Rank films by their best frame, or by the mean of all.", rich_help_panel=_ANSWER),
+    ] = "max",
     sort: Annotated[
         Literal["rank", "date"],
         typer.Option(
@@ -348,6 +360,8 @@ def query(
             rerank_by=rerank_by,
             depth=depth,
             within=within,
+            each=each,
+            per_video=per_video,
         )
         with opening as answer:
             BATCH_FORMATS[output or "jsonl"](answer.many(queries))
@@ -378,6 +392,8 @@ def query(
         rerank_by=rerank_by,
         depth=depth,
         within=within,
+        each=each,
+        per_video=per_video,
     )
     with opening as answer:
         if kept is not None and answer.gallery is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmsearch.locations import url_of
 from mmsearch.names import printable
+from mmsearch.search.hits import where_in_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -171,8 +172,10 @@ def _table(
         gone = "  gone" if hit.gone else ""
         if hit.text is None:
             # A terminal that knows links opens the picture on a click.
-            path = printable(from_here(hit.file or hit.path or ""))
-            cells = [Text(shortened(path, room - len(gone)), style=_link(hit)), *([Text("")] if in_words else [])]
+            path = printable(from_here(hit.whole_file or hit.whole_path or ""))
+            place = f" {words}" if (words := where_in_file(hit)) else ""
+            shown = shortened(path, room - len(gone) - len(place))
+            cells = [Text(f"{shown}{place}", style=_link(hit)), *([Text("")] if in_words else [])]
         else:
             cells = [Text(printable(hit.text), style=_link(hit)), Text(printable(hit.path or ""))]
         if gone:
@@ -242,5 +245,6 @@ def shortened(path: str, columns: int) -> str:
 
 
 def _link(hit: "Hit") -> str:
-    openable = hit.file is not None and not hit.gone and url_of(hit.file) is None
-    return f"link {Path(str(hit.file)).as_uri()}" if openable else ""
+    file = hit.whole_file
+    openable = file is not None and not hit.gone and url_of(file) is None
+    return f"link {Path(str(file)).as_uri()}" if openable else ""

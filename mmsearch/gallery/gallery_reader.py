@@ -131,6 +131,10 @@ class Gallery:
             if kept.num_rows:
                 yield kept
 
+    def live_rows_of(self, table: str, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The live rows of one shard, as `scan` gives them."""
+        return self._live(table, shard, columns)
+
     def _is_wanted(self, table: str, row_ids: NDArray[np.int64], skip: Coverage) -> NDArray[np.bool_]:
         """Which rows are live and outside `skip`."""
         wanted = ~tables.contains(self.dead_row_ids(table), row_ids)

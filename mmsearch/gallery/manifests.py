@@ -233,6 +233,12 @@ def _to_bytes(manifest: Manifest) -> bytes:
     for parity in document["parity"]:
         if not parity["disagreements"]:
             del parity["disagreements"]  # which releases before it do not read
+    for shards in document["shards"].values():
+        for shard in shards:
+            del shard["has_spans"]  # which releases before it do not read
+    document["shards_with_spans"] = [
+        shard.name for shards in manifest.shards.values() for shard in shards if shard.has_spans
+    ]
     promised = document.pop("promised")
     document["promised"] = promised.pop(IMAGES.name, ())  # the first releases promised ids of images alone
     if promised:
@@ -244,6 +250,7 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
     shards, deletes, next_row_ids = document["shards"], document["deletes"], document["next_row_ids"]
     # Tables of kinds that are not known here are kept as they are; kinds that are newer than the gallery have no rows.
     names = dict.fromkeys((*table_names(), *shards))
+    with_spans = frozenset(document.get("shards_with_spans", ()))
     return Manifest(
         version=version,
         created_at=document["created_at"],
@@ -253,7 +260,7 @@ def _from_document(document: dict[str, Any], version: int) -> Manifest:
         roots=tuple(Root(**root) for root in document["roots"]),
         next_root_id=document["next_root_id"],
         next_row_ids={table: int(next_row_ids.get(table, 0)) for table in names},
-        shards={table: tuple(map(_read_shard, shards.get(table, ()))) for table in names},
+        shards={table: tuple(_read_shard(one, with_spans) for one in shards.get(table, ())) for table in names},
         deletes={table: tuple(RowIdFile(**file) for file in deletes.get(table, ())) for table in names},
         indexes=tuple(_read_index(fields, names) for fields in document["indexes"]),
         parity=tuple(map(_read_parity, document.get("parity", []))),
@@ -269,9 +276,10 @@ def _known_hash(name: str) -> str:
     return name
 
 
-def _read_shard(fields: dict[str, Any]) -> Shard:
+def _read_shard(fields: dict[str, Any], with_spans: Container[str]) -> Shard:
     provenance = fields.pop("provenance", None)
-    return Shard(**fields, provenance=Provenance(**provenance) if provenance else None)
+    has_spans = fields["name"] in with_spans
+    return Shard(**fields, provenance=Provenance(**provenance) if provenance else None, has_spans=has_spans)
 
 
 def _read_parity(fields: dict[str, Any]) -> Parity:

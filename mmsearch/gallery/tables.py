@@ -201,7 +201,9 @@ def _write_shard(store: Store, table: str, rows: pa.Table, provenance: Provenanc
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         size = file.tell()
     ids = row_ids_of(rows)
-    return Shard(name, rows.num_rows, int(ids[0]), int(ids[-1]), size, provenance)
+    numbers = [rows.column(column) for column in items.NUMBERS if column in rows.column_names]
+    has_spans = any(column.null_count < len(column) for column in numbers)
+    return Shard(name, rows.num_rows, int(ids[0]), int(ids[-1]), size, provenance, has_spans)
 
 
 def _layout(columns: pa.Schema) -> dict[str, Any]:

@@ -15,6 +15,7 @@ _ORDER = (
     "scores",
     "reranking",
     "duplicates",
+    "parts",
     "albums",
     "explaining",
     "embedding",

@@ -20,7 +20,7 @@ from mmsearch.render.explained import draw_found, draw_regions, region_colour
 from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
 from mmsearch.render.pictures import DRAWN_AT_ONCE, make_printable, render_page, thumbnail_uri
 from mmsearch.search.answers import Answer
-from mmsearch.search.hits import Hit
+from mmsearch.search.hits import Hit, where_in_file
 
 __all__ = ["html_page"]
 
@@ -33,7 +33,7 @@ class _Card:
         thumbnail: A data URI, or None.
         absent: Why there is no thumbnail, or "".
         link: A file URI, or None.
-        more: Size and date of a picture.
+        more: Where in its file it stands, size and date of a picture.
         explained: Its regions, each with the colour of its box.
         found: What was found in it, likewise.
     """
@@ -89,11 +89,13 @@ def _thumbnail(hit: Hit) -> tuple[str | None, str]:
 
 
 def _make_card(hit: Hit, thumbnail: str | None, absent: str) -> _Card:
-    folder, _, name = make_printable(hit.path or "").rpartition("/")
-    link = Path(hit.file).as_uri() if hit.file and not hit.gone and url_of(hit.file) is None else None
+    folder, _, name = make_printable(hit.whole_path or "").rpartition("/")
+    file = hit.whole_file
+    link = Path(file).as_uri() if file and not hit.gone and url_of(file) is None else None
     explained = [(region_colour(number), region) for number, region in enumerate(hit.regions)]
     found = [(region_colour(number), each) for number, each in enumerate(hit.found)]
-    return _Card(hit, name, folder, thumbnail, absent, link, _image_facts(hit.row), explained, found)
+    where = [words] if (words := where_in_file(hit)) else []
+    return _Card(hit, name, folder, thumbnail, absent, link, [*where, *_image_facts(hit.row)], explained, found)
 
 
 def _image_facts(row: Any) -> list[str]:

@@ -54,7 +54,7 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> CollectRepor
     copied: list[Path] = []
     present: list[Path] = []
     failed: list[tuple[str, str]] = []
-    first_ranks = {hit.file: hit.rank for hit in reversed(hits) if hit.file}
+    first_ranks = {hit.whole_file: hit.rank for hit in reversed(hits) if hit.whole_file}
     for file, rank in sorted(first_ranks.items(), key=lambda pair: pair[1]):
         try:
             source = url_of(file) or Path(file)

@@ -15,7 +15,7 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.names import printable
 from mmsearch.render.output_files import SHEET_SUFFIXES, resolve_output, save_output
 from mmsearch.search.answers import Answer
-from mmsearch.search.hits import Hit
+from mmsearch.search.hits import Hit, where_in_file
 from mmsearch.sources import read_location
 
 __all__ = ["contact_sheet", "draw_sheet"]
@@ -65,7 +65,8 @@ def draw_sheet(
 
 
 def _label(hit: Hit) -> str:
-    return f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.path or '').name}"
+    where = f" {words}" if (words := where_in_file(hit)) else ""
+    return f"{hit.rank}.  {hit.score:.3f}  {PurePosixPath(hit.whole_path or '').name}{where}"
 
 
 def _height(answer: Answer, columns: int) -> int:

@@ -12,6 +12,7 @@ from mmsearch.search.query import Query
 
 if TYPE_CHECKING:
     from mmsearch.scoring import Chances
+    from mmsearch.search.film_moments import Films
     from mmsearch.search.rerank import Rerankers
 
 __all__ = ["Candidates", "MakeStage", "SecondLook", "Stage", "StageContext"]
@@ -148,6 +149,8 @@ class StageContext:
         wanted: how many candidates there is use for, at most: the hits that are passed over among them.
         rerankers: what opens the re-ranker that the query names.
         second_look: where the stage that re-ranks says what it looked at.
+        films: the rows that share a file with others, as this query sees them; None where none does.
+        lowered: row ids -> what each score loses by the correction; None where nothing is corrected.
     """
 
     query: Query
@@ -158,6 +161,8 @@ class StageContext:
     keep: float | None = None
     rerankers: "Rerankers | None" = None
     second_look: SecondLook = field(default_factory=SecondLook)
+    films: "Films | None" = None
+    lowered: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
 
 
 Stage = Callable[[Candidates], Candidates]

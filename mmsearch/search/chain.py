@@ -1,6 +1,7 @@
 """The chain that answers: queries are encoded, rows retrieved, candidates go through the stages, hits are described.
 
-    encode, taught -> retrieve, corrected -> leave out -> probabilities -> distinct -> rerank -> sort -> describe
+    encode, taught -> retrieve, corrected -> leave out -> probabilities -> group by file -> distinct -> rerank -> sort
+    -> describe, with moments
 
 Each query gets the answer that it would get alone; what is wrong with one is the answer to that one. But texts are
 encoded in one call, and queries that look for the same number of the same rows are searched in one.
@@ -10,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, QueryError
-from mmsearch.exact import Neighbours
+from mmsearch.exact import Neighbours, Vectors
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.items import BOTH, IMAGES, kind, kinds
 from mmsearch.locations import located
@@ -36,6 +38,7 @@ from mmsearch.search.encoding import (
     texts_of,
     vector_of_length,
 )
+from mmsearch.search.group import group_by_file
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
 from mmsearch.search.marks import find_marked, teach_by_marks
@@ -48,9 +51,11 @@ from mmsearch.search.rerank import Rerankers, rerank
 from mmsearch.search.retrieval import SearchOptions
 
 if TYPE_CHECKING:
+    from mmsearch.gallery import FileSpans
     from mmsearch.scoring import Moments
     from mmsearch.scoring.presence import Chances
     from mmsearch.scoring.stored import TableScores
+    from mmsearch.search.film_moments import Films
 
 __all__ = ["STAGES", "Retrieves", "answer_queries", "require_items", "vector_of_query"]
 
@@ -58,14 +63,18 @@ STAGES: tuple[MakeStage, ...] = (
     leave_out_own_rows,
     leave_out_low_scores,
     add_probabilities,
+    group_by_file,
     leave_out_near_duplicates,
     rerank,
     sort_by_date,
 )
 """What candidates go through between being retrieved and being described, in this order."""
 
-_ADDED = ("probability", "z", "rerank")
+_ADDED = ("probability", "mean", "z", "rerank")
 """Scores beside those that rows are retrieved by."""
+
+_OF_A_FILE = 8
+"""How many times as many rows are retrieved at first where several may be of one file."""
 
 _LOOK_FURTHER = 4
 """How many times as many rows are retrieved where the stages left too few of them."""
@@ -99,6 +108,14 @@ class Retrieves(Protocol):
         """Raise FilterError where an expression is no filter of a table."""
         ...
 
+    def admitted(self, gallery: Gallery, table: str, where: str) -> NDArray[np.int64]:
+        """The ids of the live rows that a filter admits, ascending."""
+        ...
+
+    def file_spans(self, table: str) -> "FileSpans | None":
+        """Which rows of a table share a file; None where none does."""
+        ...
+
 
 def answer_queries(
     queries: Sequence[Query],
@@ -122,7 +139,7 @@ def answer_queries(
         with one.may_fail():
             _teach(one, retriever)
     ready = _without_error(asked)
-    chains = {one: _Chain(one, gallery, stages, retriever.scores(one.query.table), rerankers) for one in ready}
+    chains = {one: _Chain(one, gallery, stages, retriever, rerankers) for one in ready}
     _find(chains, retriever, options)
     for query, group in zip(queries, groups, strict=True):
         if query.table == BOTH:
@@ -164,6 +181,7 @@ class _PendingQuery:
         vectors: of the parts.
         taught: the vector that the marks made of them; None where there are no marks.
         candidates: the candidates that there is use for, those that are passed over among them.
+        films: the rows that share a file with others, as the query sees them; None where none does.
     """
 
     query: Query
@@ -181,6 +199,7 @@ class _PendingQuery:
     remarks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     second_look: SecondLook | None = None
+    films: "Films | None" = None
     error: QueryError | EncoderError | None = None
 
     @property
@@ -322,7 +341,9 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
     for one in _without_error([*chains]):
         with one.may_fail():
             vectors[one] = one.vector()
-    looking = {one: one.query.looked_at + len(one.own_rows) for one in vectors}
+    looking = {
+        one: one.query.looked_at * (_OF_A_FILE if one.films is not None else 1) + len(one.own_rows) for one in vectors
+    }
     while looking:
         alike: dict[tuple[str, str | None, int, float], list[_PendingQuery]] = {}
         for one, look in looking.items():
@@ -346,6 +367,29 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
                     looking[one] = look * _LOOK_FURTHER
 
 
+def _films(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -> "Films | None":
+    """The rows of the searched table that share a file with others; None where none does. Raises QueryError."""
+    query = asked.query
+    spans = retriever.file_spans(query.table)
+    if spans is None:
+        return None
+    from mmsearch.search.film_moments import Films  # late: most galleries hold whole files
+
+    where = query.filter
+    return Films(
+        spans,
+        partial(_vectors, gallery, query.table),
+        asked.vector(),
+        live_rows=gallery.live_rows(query.table),
+        lowest=-np.inf if query.min_score is None else query.min_score,
+        admitted=None if where is None else lambda: retriever.admitted(gallery, query.table, where),
+    )
+
+
+def _vectors(gallery: Gallery, table: str, row_ids: NDArray[np.int64]) -> Vectors:
+    return read_consistently(gallery, lambda now: now.vectors(table, row_ids))
+
+
 def _only(neighbours: Neighbours, query: int) -> Neighbours:
     """Those of one query, without padding."""
     there = neighbours.row_ids[query] >= 0
@@ -362,17 +406,29 @@ class _Chain:
         asked: _PendingQuery,
         gallery: Gallery,
         stages: Sequence[MakeStage],
-        table_scores: "TableScores | None",
+        retriever: Retrieves,
         rerankers: Rerankers,
     ) -> None:
-        self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
         query = asked.query
+        table_scores = retriever.scores(query.table)
+        self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
+        with asked.may_fail():
+            asked.films = _films(asked, gallery, retriever)
         # What is to be sorted anew is wanted as a whole.
         wanted = query.looked_at if query.sort == "rank" else gallery.live_rows(query.table)
         keep = table_scores.record.keep if table_scores is not None and asked.chances is not None else None
         self._second_look = SecondLook()
         context = StageContext(
-            query, gallery, asked.own_rows, wanted, asked.chances, keep, rerankers, self._second_look
+            query,
+            gallery,
+            asked.own_rows,
+            wanted,
+            asked.chances,
+            keep,
+            rerankers,
+            self._second_look,
+            asked.films,
+            self._lowered if asked.alpha else None,
         )
         self._stages: list[Stage] = []
         with asked.may_fail():
@@ -408,6 +464,12 @@ class _Chain:
         score_bound = bound + self._table_scores.most_lowered(self._asked.alpha)
         both = {"score": scores, "corrected": corrected}
         return Candidates(row_ids, both, bound, "corrected", score_bound, searched)
+
+    def _lowered(self, row_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What the score of each row loses."""
+        assert self._table_scores is not None
+        fetch = partial(_vectors, self._gallery, self._asked.query.table)
+        return self._table_scores.lowered(row_ids, lambda chosen: fetch(row_ids[chosen]), alpha=self._asked.alpha)
 
     def _worth(self, retrieved: Candidates) -> Worth:
         """What the best of all that was searched is worth."""
@@ -453,7 +515,7 @@ def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
         neighbours = side_by_side([_as_neighbours(candidates) for _, candidates in alike])
         offsets = [one.query.offset for one, _ in alike]
         for (one, candidates), hits in zip(alike, hits_of(gallery, neighbours, table, offsets), strict=True):
-            one.hits = _with_scores(hits, candidates, one.query.offset)
+            one.hits = _with_moments(_with_scores(hits, candidates, one.query.offset), one.films)
     _name_pictures(asked, gallery)
 
 
@@ -465,6 +527,17 @@ def _with_scores(hits: Sequence[Hit], candidates: Candidates, offset: int) -> Se
             replace(hit, **{name: value}) if value > -math.inf else hit for hit, value in zip(hits, values, strict=True)
         ]
     return hits
+
+
+def _with_moments(hits: Sequence[Hit], films: "Films | None") -> Sequence[Hit]:
+    """The hits that are frames of films with the moments that they are the best frames of."""
+    if films is None:
+        return hits
+    moments = [films.moment_at(hit.row_id) for hit in hits]
+    return [
+        hit if moment is None else replace(hit, from_s=moment.from_s, to_s=moment.to_s)
+        for hit, moment in zip(hits, moments, strict=True)
+    ]
 
 
 def _as_neighbours(candidates: Candidates) -> Neighbours:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def hits_of(
 def why_gone(hits: Sequence[Hit]) -> list[str]:
     """A line that names files that are not where they were, or the folder that all of them are missing from; none where
     nothing is gone."""
-    gone = list(dict.fromkeys(hit.file for hit in hits if hit.gone and hit.file))
+    gone = list(dict.fromkeys(hit.whole_file for hit in hits if hit.gone and hit.whole_file))
     if not gone:
         return []
     folders = sorted({hit.root for hit in hits if hit.gone and hit.root})
@@ -96,8 +97,8 @@ def _hit(
     name = None if row.path is None else real_name(row.path, row.path_bytes)
     file = None if root is None or name is None else str(root / name)
     where = None if root is None else str(root)
-    gone = file is not None and is_gone(file)
-    return Hit(rank, score, row_id, kind, row, where, file, gone, None if math.isnan(corrected) else corrected)
+    hit = Hit(rank, score, row_id, kind, row, where, file, False, None if math.isnan(corrected) else corrected)
+    return replace(hit, gone=True) if hit.whole_file is not None and is_gone(hit.whole_file) else hit
 
 
 def is_gone(file: str) -> bool:

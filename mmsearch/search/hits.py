@@ -1,5 +1,6 @@
 """A hit, and how programs are told of it: on the command line and by the server alike."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.detectors.records import Found, found_record
 from mmsearch.explaining.records import Region, region_record
-from mmsearch.items import AnyKind
+from mmsearch.items import MEMBER, NUMBERS, AnyKind
 from mmsearch.names import shown
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer
 
-__all__ = ["Hit", "base64_text", "columns", "hit_records", "record", "shown_file"]
+__all__ = ["Hit", "base64_text", "clock", "columns", "hit_records", "record", "shown_file", "where_in_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class Hit:
         corrected: the score less what hubs lose, which ranks go by; None where it was not corrected.
         probability: the chance that it is relevant; None where that is not known.
         z: its standard score (`mmsearch.scoring.moments`), which ranks go by among items of several kinds; else None.
+        from_s, to_s: when the moment that it is the best frame of is seen, in seconds of its film; None of what is no
+            frame.
+        mean: the mean of what ranks the frames of its film, which ranks go by; None where nobody asked for it.
         rerank: how well a re-ranker finds that it fits, which ranks go by; None where it was not looked at. Those come
             after those that were.
         regions: where in its picture what was asked is seen; empty where nobody asked to explain it.
@@ -54,17 +58,37 @@ class Hit:
     rerank: float | None = None
     regions: Sequence[Region] = ()
     found: Sequence[Found] = ()
+    from_s: float | None = None
+    to_s: float | None = None
+    mean: float | None = None
 
     @property
     def ranking(self) -> float:
         """What its rank goes by."""
-        return next(value for value in (self.rerank, self.z, self.corrected, self.score) if value is not None)
+        ranked_by = (self.rerank, self.z, self.mean, self.corrected, self.score)
+        return next(value for value in ranked_by if value is not None)
 
     @property
     def path(self) -> str | None:
         """Relative to `root`, as valid text."""
         path: str | None = self.row.path
         return path
+
+    @property
+    def whole_file(self) -> str | None:
+        """The file that holds it: of a frame the film, of a page the document, of a tile the picture; else `file`."""
+        return self._without_span(self.file)
+
+    @property
+    def whole_path(self) -> str | None:
+        """The path of `whole_file`, as `path`."""
+        return self._without_span(self.path)
+
+    def _without_span(self, name: str | None) -> str | None:
+        if name is None or all(getattr(self.row, number, None) is None for number in NUMBERS):
+            return name
+        whole, mark, _ = name.rpartition(MEMBER)
+        return whole if mark else name
 
     @property
     def text(self) -> str | None:
@@ -93,8 +117,12 @@ def record(hit: Hit) -> dict[str, object]:
     kind_name = None if hit.z is None else hit.kind.name  # where it stands among others, a hit says what it is
     regions = [region_record(region) for region in hit.regions] or None
     of_some = {
+        **{name: _plain(getattr(hit.row, name, None)) for name in NUMBERS if name not in told},
+        "from_s": hit.from_s,
+        "to_s": hit.to_s,
         "corrected": hit.corrected,
         "probability": hit.probability,
+        "mean": hit.mean,
         "z": hit.z,
         "rerank": hit.rerank,
         "table": kind_name,
@@ -121,6 +149,25 @@ def hit_records(answer: "Answer") -> list[dict[str, object]]:
 def shown_file(hit: Hit) -> str | None:
     """The file as valid text; undecodable bytes as escapes."""
     return None if hit.file is None else shown(hit.file)
+
+
+def where_in_file(hit: Hit) -> str:
+    """Where in its file a hit stands, for people: "0:12-0:19" of a film, "page 2" of a document; "" of all others."""
+    if hit.from_s is not None and hit.to_s is not None:
+        return f"{clock(math.floor(hit.from_s))}-{clock(math.ceil(hit.to_s))}"
+    page = getattr(hit.row, "page", None)
+    return "" if page is None else f"page {page:,}"
+
+
+def clock(seconds: int) -> str:
+    """A time as players show it.
+
+    >>> clock(72), clock(3_725)
+    ('1:12', '1:02:05')
+    """
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def base64_text(name: bytes | None) -> str | None:

@@ -24,6 +24,7 @@ from mmsearch.search.near import filter_near, require_positions
 __all__ = [
     "CORRECTIONS",
     "NEAR_DUPLICATE",
+    "PER_VIDEO",
     "PLUS_SCORE",
     "RERANK_BY",
     "SLOT",
@@ -51,6 +52,7 @@ PLUS_SCORE = "logit+score"
 RERANK_BY = ("logit", PLUS_SCORE)
 CORRECTIONS = ("measured", "general", "none")
 SORTS = ("rank", "date")
+PER_VIDEO = ("max", "mean")
 
 SLOT = "{}"
 """Where a template takes the text."""
@@ -150,6 +152,8 @@ class Query:
         rerank_by: what it ranks by: "logit": its own value; "logit+score": that plus the score, as BLIP was evaluated.
         depth: so many of the best candidates are re-ranked.
         within: seconds after which no further candidates are re-ranked, counted from the first; None: all are.
+        each: every page and tile of a file, and every moment of a film, is a hit; else the best of a file is one.
+        per_video: what films are ranked by: "max": by their best frame; "mean": by the mean of all their frames.
         id: its name in a TREC run.
         title: how people call it; by default made from its parts.
 
@@ -172,6 +176,8 @@ class Query:
     rerank_by: str = "logit"
     depth: int = RERANKED
     within: float | None = None
+    each: bool = False
+    per_video: str = "max"
     id: str = "1"
     title: str = ""
 
@@ -205,6 +211,7 @@ class Query:
             ("correct", self.correct, CORRECTIONS),
             ("sort", self.sort, SORTS),
             ("rerank_by", self.rerank_by, RERANK_BY),
+            ("per_video", self.per_video, PER_VIDEO),
         ):
             if value not in words:
                 raise QueryError(f"{name} of a query is {value!r}; it is one of {', '.join(words)}")
@@ -214,6 +221,8 @@ class Query:
             raise QueryError(f"marks teach which pictures are right, not which {self.nouns}: ask with --in images")
         if self.table == BOTH and self.sort != "rank":
             raise QueryError(f"items of several kinds are not sorted by {self.sort}; look among one kind: --in images")
+        if self.each and self.per_video != "max":
+            raise QueryError(f"a film has one {self.per_video}: of each of its moments there is none")
         self._check_rerank()
         if not self.title:
             object.__setattr__(self, "title", _title(self.parts))
@@ -275,6 +284,8 @@ class Query:
             *([f"score at least {self.min_score:g}"] if self.min_score is not None else []),
             *([f"probability at least {self.min_probability:g}"] if self.min_probability is not None else []),
             *(["newest first, of what is likely relevant"] if self.sort == "date" else []),
+            *(["every moment, page and tile"] if self.each else []),
+            *(["films by the mean of their frames"] if self.per_video == "mean" else []),
             *(["near-duplicates left out"] if self.distinct is not None else []),
             *([f"the best {self.depth:,} re-ranked with {self.rerank}"] if self.rerank is not None else []),
         ]
@@ -349,6 +360,8 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "rerank_by": (str,),
     "depth": (int,),
     "within": (float, int, type(None)),
+    "each": (bool,),
+    "per_video": (str,),
     "id": (str,),
     "title": (str,),
 }
@@ -427,11 +440,11 @@ def _object(value: object, name: str) -> Mapping[str, Any]:
 
 
 def _require(value: object, types: tuple[type, ...], name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, types):  # True is an int to Python
+    if (isinstance(value, bool) and bool not in types) or not isinstance(value, types):  # True is an int to Python
         raise QueryError(f"{name} is {value!r}; it is {_JSON_NAMES[types[0]]}")
 
 
-_JSON_NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list"}
+_JSON_NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list", bool: "true or false"}
 
 
 def filled_characters(template: str, text: str) -> int:

@@ -24,6 +24,7 @@ from mmsearch.versions import IndexEntry
 if TYPE_CHECKING:
     from mmsearch.ann import AnnIndex, Effort
     from mmsearch.filter_process import FilterProcesses
+    from mmsearch.gallery import FileSpans
     from mmsearch.scoring import Moments, ScoresRecord
     from mmsearch.scoring.stored import TableScores
 
@@ -67,6 +68,7 @@ class Retriever:
         self._scores: dict[str, TableScores | None] = {}
         self._moments: dict[str, Moments] = {}
         self._lowered: dict[tuple[str, str, float], NDArray[np.float64]] = {}
+        self._file_spans: dict[str, FileSpans | None] = {}
         self._opening = threading.RLock()
 
     def for_version(self, gallery: Gallery) -> "Retriever":
@@ -160,6 +162,17 @@ class Retriever:
             if table not in self._moments:
                 self._moments[table] = read_consistently(self.gallery, lambda gallery: _sample_moments(gallery, table))
             return self._moments[table]
+
+    def file_spans(self, table: str) -> "FileSpans | None":
+        """Which rows of a table share a file with others; None where none does."""
+        if not any(shard.has_spans for shard in self.gallery.shards(table)):
+            return None
+        from mmsearch.gallery import read_file_spans
+
+        with self._opening:
+            if table not in self._file_spans:
+                self._file_spans[table] = read_consistently(self.gallery, lambda now: read_file_spans(now, table))
+            return self._file_spans[table]
 
     def check_filter(self, table: str, where: str) -> None:
         """Raise FilterError where the expression is no filter of the table. It may still fail on a row."""

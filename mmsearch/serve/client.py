@@ -183,6 +183,9 @@ def _hit(message: dict[str, Any], table: str) -> Hit:
         probability=message.get("probability"),
         z=message.get("z"),
         rerank=message.get("rerank"),
+        from_s=message.get("from_s"),
+        to_s=message.get("to_s"),
+        mean=message.get("mean"),
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders import EncodedTexts, Encoder
 from mmsearch.exact import Neighbours
+from mmsearch.gallery import FileSpans, Gallery
 from mmsearch.scoring import Moments, TableScores
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.retrieval import Retriever, SearchOptions
@@ -108,3 +109,9 @@ class TimedRetriever:
 
     def check_filter(self, table: str, where: str) -> None:
         self._retriever.check_filter(table, where)
+
+    def admitted(self, gallery: Gallery, table: str, where: str) -> NDArray[np.int64]:
+        return self._retriever.admitted(gallery, table, where)
+
+    def file_spans(self, table: str) -> FileSpans | None:
+        return self._retriever.file_spans(table)

@@ -142,6 +142,12 @@ class QueryBody(_Message):
     within: float = Field(
         float(REQUEST.rerank_seconds), gt=0, le=REQUEST.rerank_seconds, description="Seconds in which it looks at them."
     )
+    each: bool = Field(
+        False, description="Every moment of a film, page and tile of a file is a hit; else the best of a file is one."
+    )
+    per_video: Literal["max", "mean"] = Field(
+        "max", description="Rank films by their best frame, or by the mean of all of their frames."
+    )
     templates: list[Annotated[str, Field(min_length=1, max_length=REQUEST.text_characters)]] = Field(
         default_factory=list, max_length=REQUEST.templates, description="Each text is put in the place of {} in each."
     )
@@ -292,9 +298,17 @@ class HitBody(_Told):  # type: ignore[misc]
     corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
     chance that it is relevant; null where that is not known. z, table: among items of several kinds, the standard score
     that ranks go by, and the kind; else null. rerank: what a re-ranker finds, which ranks go by; null where it did not
-    look."""
+    look. from_s, to_s: of a frame of a film, when the moment that it is the best frame of is seen, in seconds; start_s,
+    end_s: when the frame is. page, box: of a page and of a tile. mean: with per_video "mean", what ranks go by."""
 
     image: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    page: int | None = None
+    box: list[float] | None = None
+    from_s: float | None = None
+    to_s: float | None = None
+    mean: float | None = None
     corrected: float | None = None
     probability: float | None = None
     z: float | None = None

@@ -65,6 +65,7 @@ class QueryThreads:
         for each in waiting:
             query = each.query
             may_take_long = any(value is not None for value in (query.where, query.near, query.distinct))
+            may_take_long |= query.per_video == "mean"
             (self._slow if may_take_long else self._quick).put(each)
         answers: list[bytes | MmsearchError] = []
         try:

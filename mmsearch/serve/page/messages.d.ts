@@ -124,7 +124,8 @@ export interface HealthBody {
  * corrected: the score less what hubs lose, which ranks go by; null where it was not corrected. probability: the
  * chance that it is relevant; null where that is not known. z, table: among items of several kinds, the standard score
  * that ranks go by, and the kind; else null. rerank: what a re-ranker finds, which ranks go by; null where it did not
- * look.
+ * look. from_s, to_s: of a frame of a film, when the moment that it is the best frame of is seen, in seconds; start_s,
+ * end_s: when the frame is. page, box: of a page and of a tile. mean: with per_video "mean", what ranks go by.
  */
 export interface HitBody {
   rank: number;
@@ -153,6 +154,13 @@ export interface HitBody {
   files?: Array<string> | null;
   caption?: string | null;
   image?: number | null;
+  start_s?: number | null;
+  end_s?: number | null;
+  page?: number | null;
+  box?: Array<number> | null;
+  from_s?: number | null;
+  to_s?: number | null;
+  mean?: number | null;
   corrected?: number | null;
   probability?: number | null;
   z?: number | null;
@@ -324,6 +332,10 @@ export interface QueryBody {
   depth?: number;
   /** Seconds in which it looks at them. */
   within?: number;
+  /** Every moment of a film, page and tile of a file is a hit; else the best of a file is one. */
+  each?: boolean;
+  /** Rank films by their best frame, or by the mean of all of their frames. */
+  per_video?: "max" | "mean";
   /** Each text is put in the place of {} in each. */
   templates?: Array<string>;
   /** Its name among others. For the client. */
@@ -379,6 +391,13 @@ export interface SampledBody {
   files?: Array<string> | null;
   caption?: string | null;
   image?: number | null;
+  start_s?: number | null;
+  end_s?: number | null;
+  page?: number | null;
+  box?: Array<number> | null;
+  from_s?: number | null;
+  to_s?: number | null;
+  mean?: number | null;
   corrected?: number | null;
   probability?: number | null;
   z?: number | null;
