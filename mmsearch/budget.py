@@ -24,6 +24,8 @@ class Budget:
         filter_seconds: in which a filter is done with all rows.
         reranked: candidates of all its queries that a re-ranker looks at.
         rerank_seconds: in which it looks at those of one query.
+        phrases: that are looked for in a picture.
+        explain_seconds: in which they are found, waiting for its turn among them.
         pixels: of a picture that is sent.
         seconds: in which all is answered, waiting for its turn among them.
     """
@@ -42,6 +44,8 @@ class Budget:
     filter_seconds: int = 10
     reranked: int = 512
     rerank_seconds: int = 20
+    phrases: int = 16
+    explain_seconds: int = 60
     pixels: int = 100_000_000
     seconds: int = 60
 

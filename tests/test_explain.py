@@ -1,74 +1,26 @@
 """Where in a picture a text is seen: masks, phrases, views, regions, the command."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 import mmsearch as mm
-from mmsearch.encoders import EncodedTexts, Encoder, ImageSide, Pixels
 from mmsearch.errors import QueryError
 from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
 from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
 from mmsearch.explaining.view import view_of
-from mmsearch.identity import EncoderIdentity
 from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
 from tests.conftest import Command
 from tests.fakes import provide
-
-SIDE = 32
-HUES = {"red": (220, 30, 30), "blue": (40, 60, 220)}
-
-
-class HueEncoder(Encoder):
-    """An image is how much of it is red and how much blue; "red" and "blue" are the axes, other texts a third one."""
-
-    def __init__(self, name: str = "hues") -> None:
-        super().__init__(EncoderIdentity(name, "sha256:" + "0" * 64, 3), {"image": _Hues(self), "text": _HueTexts()})
-        self.encoded = 0
-
-
-class _Hues(ImageSide):
-    def __init__(self, encoder: HueEncoder) -> None:
-        self._encoder = encoder
-
-    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
-        small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        return np.asarray(np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(255), np.float32)
-
-    def encode(self, pixels: Pixels) -> NDArray[np.float32]:
-        self._encoder.encoded += len(pixels)
-        colours = np.array([HUES[name] for name in ("red", "blue")], np.float32) / 255
-        off = np.abs(pixels[:, None] - colours[None, :, :, None, None]).sum(2)
-        shares = (np.maximum(0, 1 - off)).mean((2, 3)) * 4
-        vectors = np.hstack([shares, np.full((len(pixels), 1), 0.5)])
-        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
-
-
-class _HueTexts:
-    def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        vectors = np.array([self._vector(text) for text in texts], np.float32)
-        return EncodedTexts(vectors, np.zeros(len(texts), np.bool_))
-
-    def _vector(self, text: str) -> NDArray[np.float64]:
-        there = np.array(["red" in text, "blue" in text, False], float)
-        vector = there if there.any() else np.array([0.0, 0.0, 1.0])
-        return np.asarray(vector / np.linalg.norm(vector))
+from tests.hues import SIDE, HueEncoder, two_squares
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """160 x 80, green, with a red square at the left and a blue one at the right below."""
-    pixels = np.full((80, 160, 3), (90, 200, 90), np.uint8)
-    pixels[10:30, 16:48] = HUES["red"]
-    pixels[50:70, 112:144] = HUES["blue"]
-    file = tmp_path / "squares.png"
-    Image.fromarray(pixels).save(file)
-    return file
+    return two_squares(tmp_path / "squares.png")
 
 
 @pytest.mark.parametrize(

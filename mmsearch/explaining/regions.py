@@ -3,7 +3,7 @@
 Each hidden picture serves all texts, so that m windows and n texts cost m + n encodings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,21 +55,28 @@ class Wanted:
     without: Sequence[Floats | None]
 
 
-def find_regions(side: ImageSide, image: "PIL.Image.Image", wanted: Wanted) -> tuple[float, list[Region], int]:
+def find_regions(
+    side: ImageSide,
+    image: "PIL.Image.Image",
+    wanted: Wanted,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[float, list[Region], int]:
     """The score of the whole, a region a phrase, and how many pictures were encoded.
 
-    image: upright, RGB. Raises EncoderError, ImageError (a picture of which nothing is left of a side).
+    image: upright, RGB. check: called before every few pictures that are encoded; what it raises ends the work.
+    Raises EncoderError, ImageError (a picture of which nothing is left of a side).
     """
+    check()
     pixels = apply_transform(lambda: side.prepare(image))
     view = view_of(side, *image.size)  # whose transform has just taken a picture of this size
     texts = np.vstack([wanted.whole[None], wanted.vectors]).astype(np.float64)
     whole_picture = side.encode(pixels[None])[0].astype(np.float64)
     scores = texts @ whole_picture
     hidden = windows(_STEPS, _SHARE)
-    falls = scores[:, None] - texts @ _encode_hidden(side, pixels, hidden).T
+    falls = scores[:, None] - texts @ _encode_hidden(side, pixels, hidden, check).T
     heats = heat_maps(falls[1:], _STEPS, _SHARE, _HEAT_SIDE)
     tried = [box for each in falls[1:] for box in _boxes_around(hidden[int(each.argmax())])]
-    measured = scores[:, None] - texts @ _encode_hidden(side, pixels, tried).T
+    measured = scores[:, None] - texts @ _encode_hidden(side, pixels, tried, check).T
     regions = []
     for number, phrase in enumerate(wanted.phrases):
         without = wanted.without[number]
@@ -93,10 +100,13 @@ def find_regions(side: ImageSide, image: "PIL.Image.Image", wanted: Wanted) -> t
     return float(scores[0]), regions, 1 + len(hidden) + len(tried)
 
 
-def _encode_hidden(side: ImageSide, pixels: Floats, boxes: Sequence[Box]) -> NDArray[np.float64]:
+def _encode_hidden(
+    side: ImageSide, pixels: Floats, boxes: Sequence[Box], check: Callable[[], None]
+) -> NDArray[np.float64]:
     """The vectors (n, dim) of a picture (3, H, W) in which each of n boxes is hidden."""
     vectors = []
     for start in range(0, len(boxes), _TOGETHER):
+        check()
         masks = box_masks(boxes[start : start + _TOGETHER], *pixels.shape[1:])
         vectors.append(side.encode(fill_masked(pixels, masks)))
     return np.concatenate(vectors).astype(np.float64)

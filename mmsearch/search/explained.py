@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
+from mmsearch.budget import REQUEST
 from mmsearch.detectors import Detector
 from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError, QueryError
@@ -20,7 +21,7 @@ from mmsearch.loader import least_raw_side
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.answers import Answer
 from mmsearch.search.encoding import EncodesQueries
-from mmsearch.search.gallery_files import FileGone, read_content
+from mmsearch.search.gallery_files import FileGone, image_row, read_content
 from mmsearch.search.hits import Hit
 from mmsearch.search.query import Query, TextPart
 
@@ -41,12 +42,33 @@ def wanted_of(query: Query, whole: NDArray[np.float32], encoders: EncodesQueries
     return Wanted(whole, [Phrase(piece, 0, 0) for piece in pieces], vectors, [None] * len(pieces))
 
 
-def regions_of(gallery: Gallery, row: ImageRow, side: ImageSide, wanted: Wanted) -> list[Region]:
-    """The regions of a picture of the gallery. Raises FileGone, EncoderError, and ImageError where its file, the same
-    as it was embedded, cannot be decoded any more."""
+def regions_of(
+    gallery: Gallery, row: ImageRow, side: ImageSide, wanted: Wanted, check: Callable[[], None] = lambda: None
+) -> list[Region]:
+    """The regions of a picture of the gallery. check: as of `find_regions`. Raises FileGone, EncoderError, and
+    ImageError where its file, the same as it was embedded, cannot be decoded any more."""
     data = read_content(gallery, row).data
     image = images.decode(data, raw_side=least_raw_side(side)).image
-    return find_regions(side, image, wanted)[1]
+    return find_regions(side, image, wanted, check)[1]
+
+
+def regions_in(
+    gallery: Gallery,
+    row_id: int,
+    query: Query,
+    whole: NDArray[np.float32],
+    encoders: EncodesQueries,
+    check: Callable[[], None],
+) -> list[Region]:
+    """The regions of one picture, by its row. Raises as `regions_of`, NoSuchImage, and QueryError for more phrases than
+    are looked for in one picture."""
+    row, wanted = image_row(gallery, row_id), wanted_of(query, whole, encoders)
+    if (phrases := len(wanted.phrases)) > REQUEST.phrases:
+        raise QueryError(f"{phrases} phrases; at most {REQUEST.phrases} are looked for in one picture")
+    try:
+        return regions_of(gallery, row, encoders.encoder("image").image, wanted, check)
+    except ImageError as error:
+        raise FileGone(f"the file cannot be shown: {error.reason}") from error
 
 
 def explain_answer(

@@ -14,6 +14,7 @@ from mmsearch.serve.failures import answer_failures
 from mmsearch.serve.routes.browsing import browsing_routes
 from mmsearch.serve.routes.chosen import chosen_routes
 from mmsearch.serve.routes.counting import counting_routes
+from mmsearch.serve.routes.explaining import explaining_routes
 from mmsearch.serve.routes.gallery import gallery_routes
 from mmsearch.serve.routes.images import image_routes
 from mmsearch.serve.routes.kept import kept_routes
@@ -70,6 +71,7 @@ def make_app(service: Service, doors: Mapping[str, MakeDoor] | None = None) -> F
         counting_routes,
         chosen_routes,
         kept_routes,
+        explaining_routes,
     ):
         app.include_router(routes(service))
     for path, door in made.items():

@@ -14,13 +14,13 @@ from mmsearch.search.gallery_files import image_row, read_content
 from mmsearch.search.kept_queries import KeptQuery, kept_query
 from mmsearch.search.own_items import row_named
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart, parts_from_json
-from mmsearch.serve.messages import KeepBody, QueryBody
+from mmsearch.serve.messages import ExplainBody, KeepBody, QueryBody
 from mmsearch.serve.service import Service
 
 __all__ = ["asked_query", "require_keeps"]
 
 
-async def asked_query(service: Service, body: QueryBody | KeepBody) -> Query:
+async def asked_query(service: Service, body: QueryBody | KeepBody | ExplainBody) -> Query:
     """What is asked. Raises QueryError, EncoderMismatch."""
     given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"parts", "name", "replace"})
     names = [part.kept for part in body.parts if part.kept is not None]

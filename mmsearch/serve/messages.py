@@ -23,6 +23,8 @@ __all__ = [
     "AnswersBody",
     "ChosenBody",
     "ErrorBody",
+    "ExplainBody",
+    "ExplanationBody",
     "FacetBody",
     "FilesBody",
     "FoldersBody",
@@ -217,6 +219,37 @@ class ChosenBody(_Message):
     """Pictures that were chosen, by their row ids."""
 
     row_ids: list[RowId] = Field(min_length=1, max_length=MOST_CHOSEN)
+
+
+class ExplainBody(_Message):
+    """What is looked for in a picture: what a query asks with."""
+
+    parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
+
+
+class RegionBody(BaseModel):
+    """Where in a picture a phrase is seen: box as left, top, right, bottom in shares of the upright picture, peak the x
+    and y that speak most, heat by rows the fall of the phrase's score where its surroundings are hidden, over the whole
+    picture; all null where no place stands out. score: of the phrase alone. fall, phrase_fall: by how much the scores
+    of all that is asked and of the phrase fall where the box is hidden. text_fall: by how much the score falls where
+    the phrase is left out of the text; null where it is no piece of it."""
+
+    phrase: str
+    box: list[float] | None
+    peak: list[float] | None
+    score: float
+    fall: float
+    phrase_fall: float
+    text_fall: float | None
+    stands_out: float
+    heat: list[list[float]] | None
+
+
+class ExplanationBody(BaseModel):
+    """A region a phrase, in their order."""
+
+    regions: list[RegionBody]
+    version: int
 
 
 class KeptBody(BaseModel):
@@ -492,6 +525,8 @@ class LimitsBody(BaseModel):
     filter_seconds: int
     reranked: int
     rerank_seconds: int
+    phrases: int
+    explain_seconds: int
     pixels: int
     seconds: int
 

@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 
 _RECEIVED_AT_ONCE = 8  # pictures, each up to the bound on a body
 _DRAW_SECONDS = 60.0
+_STOP_SECONDS = 30.0  # in which an explanation notices that its time is over
 _READ_SECONDS = 60.0  # a disk may have to spin up
 
 
@@ -61,9 +62,19 @@ class Service:
         self.chosen = ChosenLists()
         self.crops = Crops()
         self.cropping = Pool(2, "crops", seconds=_DRAW_SECONDS)
+        self.explaining = Pool(1, "explaining", seconds=REQUEST.explain_seconds + _STOP_SECONDS, most_waiting=8)
         self.zipping = Pool(2, "zips", seconds=_READ_SECONDS)
         self._drawing = Pool(threads, "thumbnails", seconds=_DRAW_SECONDS)
         self.thumbnails = Thumbnails(thumbnails, thumbnail_bytes, self._drawing, self.metrics.thumbnail)
+        self._pools = (
+            self.reading,
+            self.filtering,
+            self.explaining,
+            self.zipping,
+            self.cropping,
+            self._doors,
+            self._drawing,
+        )
         self.receiving = asyncio.Semaphore(_RECEIVED_AT_ONCE)
         self.text_problem: str | None = None
         self._watch()
@@ -84,7 +95,7 @@ class Service:
         self.query_threads.close()
         self.sent_images.close()
         self.crops.close()
-        for pool in (self.reading, self.filtering, self.zipping, self.cropping, self._doors, self._drawing):
+        for pool in self._pools:
             pool.close()
         self.followed.last.close()
 
@@ -101,16 +112,7 @@ class Service:
     @property
     def problem(self) -> str | None:
         """Why the server does not answer as it should; None where it does."""
-        pools = (
-            self.reading,
-            self.filtering,
-            self.zipping,
-            self.cropping,
-            self._doors,
-            self._drawing,
-            *self.sent_images.pools,
-        )
-        workers = self.query_threads, *pools
+        workers = self.query_threads, *self._pools, *self.sent_images.pools
         return self.followed.problem or next((problem for each in workers if (problem := each.problem)), None)
 
     def _watch(self) -> None:

@@ -17,6 +17,7 @@
  * @typedef {import("./messages.js").ImageBody} Item
  * @typedef {import("./messages.js").MonthBody} Month
  * @typedef {import("./messages.js").PlaceBody} Place
+ * @typedef {import("./messages.js").RegionBody} Region
  */
 import { bodyOf, partBodies } from "./query.js";
 
@@ -171,6 +172,15 @@ export const zip = (name) => `api/zips/${name}`;
 export function ask(query, { k, offset, signal }) {
   const headers = { "Content-Type": "application/json" };
   return json("POST /api/query", { body: JSON.stringify(bodyOf(query, k, offset)), headers, signal });
+}
+
+/**
+ * Where in a picture what is asked is seen.
+ * @param {number} row @param {Query} query @param {AbortSignal} signal
+ */
+export function regions(row, query, signal) {
+  const asked = { body: JSON.stringify({ parts: partBodies(query) }), headers: { "Content-Type": "application/json" } };
+  return json("POST /api/images/{row_id}/regions", { named: { row_id: row }, ...asked, signal });
 }
 
 /** The names that queries are kept under. */

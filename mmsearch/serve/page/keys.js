@@ -10,6 +10,7 @@ const KEYS = /** @type {[string[], string][]} */ ([
   [["x"], "choose it, one of several; Shift and a press: all up to it"],
   [["Ctrl", "A"], "choose all"],
   [["y", "n", "u"], "this is right, this is wrong: the answer learns from it; take the last mark back"],
+  [["w"], "where in the picture it is seen (large view)"],
   [["c"], "copy the path (large view)"],
   [["z"], "the picture's own pixels (large view)"],
   [["o"], "open the original (large view)"],

@@ -32,6 +32,7 @@ import { count, counted, shown } from "./text.js";
 import { pictureOf } from "./tile.js";
 import { Timeline } from "./timeline.js";
 import { TokenDialog } from "./token-dialog.js";
+import { Where } from "./where.js";
 import { ViewerHistory } from "./viewer-history.js";
 import { WorldMap, countPlaces } from "./world-map.js";
 
@@ -135,14 +136,18 @@ const list = () => (timeline.isShown ? timeline : grid);
 const selection = new Selection(list, failed);
 /** @type {Teaching} */
 const teaching = new Teaching({ query, list, view: () => view }, failed);
+const where = new Where(() => query.value, failed);
 /** @type {ViewerHistory} */
 const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
   slides: () => slides.start(Math.max(0, view.viewer.place)),
   help: () => help.open(),
   failed,
-  shown: (hit) => teaching.shown(hit),
-  keys: teaching.keys,
+  shown: (hit) => {
+    teaching.shown(hit);
+    where.shown(hit);
+  },
+  keys: { ...teaching.keys, w: () => where.toggle() },
 });
 const summary = new AnswerSummary({
   example: (words) => void query.ask({ ...NOTHING, words }),

@@ -56,6 +56,17 @@ export interface ErrorBody {
   picture?: string | null;
 }
 
+/** What is looked for in a picture: what a query asks with. */
+export interface ExplainBody {
+  parts: Array<PartBody>;
+}
+
+/** A region a phrase, in their order. */
+export interface ExplanationBody {
+  regions: Array<RegionBody>;
+  version: number;
+}
+
 /** The values of a facet, the most frequent first. others: how many values are left out. */
 export interface FacetBody {
   values: Array<FacetValueBody>;
@@ -241,6 +252,8 @@ export interface LimitsBody {
   filter_seconds: number;
   reranked: number;
   rerank_seconds: number;
+  phrases: number;
+  explain_seconds: number;
   pixels: number;
   seconds: number;
 }
@@ -344,6 +357,25 @@ export interface QueryBody {
   title?: string;
 }
 
+/**
+ * Where in a picture a phrase is seen: box as left, top, right, bottom in shares of the upright picture, peak the x
+ * and y that speak most, heat by rows the fall of the phrase's score where its surroundings are hidden, over the whole
+ * picture; all null where no place stands out. score: of the phrase alone. fall, phrase_fall: by how much the scores
+ * of all that is asked and of the phrase fall where the box is hidden. text_fall: by how much the score falls where
+ * the phrase is left out of the text; null where it is no piece of it.
+ */
+export interface RegionBody {
+  phrase: string;
+  box: Array<number> | null;
+  peak: Array<number> | null;
+  score: number;
+  fall: number;
+  phrase_fall: number;
+  text_fall: number | null;
+  stands_out: number;
+  heat: Array<Array<number>> | null;
+}
+
 /** A folder whose pictures the gallery holds. */
 export interface RootBody {
   id: number;
@@ -431,6 +463,7 @@ export interface Answers {
   "GET /api/folders": FoldersBody;
   "GET /api/gallery": GalleryBody;
   "GET /api/images/{row_id}": ImageBody;
+  "POST /api/images/{row_id}/regions": ExplanationBody;
   "GET /api/kept": KeptBody;
   "POST /api/kept": KeptBody;
   "POST /api/pictures": PictureBody;
