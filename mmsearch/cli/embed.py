@@ -81,6 +81,15 @@ def embed(
             help="Every picture file by itself: raw data beside what was made of them, originals beside edited copies.",
         ),
     ] = False,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TILES",
+            help="Embed overlapping tiles of large pictures beside the whole, so that small things in them are found: "
+            "auto (by size), 2,3 (2 x 2 and 3 x 3), or none. Default: as before.",
+            show_default=False,
+        ),
+    ] = None,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try again what an earlier run could not embed.")
     ] = False,
@@ -163,7 +172,7 @@ def embed(
     from mmsearch.embedding import EmbedOptions, Selection
     from mmsearch.embedding import embed as run
     from mmsearch.embedding import preview as run_dry
-    from mmsearch.images import MAX_PIXELS
+    from mmsearch.images import MAX_PIXELS, CutOptions
     from mmsearch.sources import ColumnNames
 
     options = EmbedOptions(
@@ -187,7 +196,9 @@ def embed(
         )
         _refresh(paths or [], gallery, options, output)
         return
-    selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file)
+    selection = Selection(
+        tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file, CutOptions(tiles=tiles)
+    )
     if dry_run:
         if watch:
             raise typer.BadParameter("it embeds nothing; leave --watch out", param_hint="--dry-run")
@@ -331,6 +342,8 @@ def _print(report: "EmbedReport") -> None:
         + (f", {images.moved:,} moved" if images.moved else "")
         + (f"; {images.reused:,} had known content" if images.reused else "")
     )
+    if report.tiles is not None:
+        print(f"tiles     {report.tiles:,} of these are tiles of large pictures")
     if images.joined:
         ended = f"; {images.merged:,} of them were pictures of their own before" if images.merged else ""
         print(f"files     {images.joined:,} joined with another file of the same picture{ended}")
@@ -375,6 +388,10 @@ def _print_estimate(estimate: "Estimate") -> None:
         + (f", {estimate.retried:,} tried again" if estimate.retried else "")
         + (f"; {estimate.still_skipped:,} skipped since an earlier run" if estimate.still_skipped else "")
     )
+    if estimate.pieces:
+        print(f"pieces    {estimate.pieces:,} of these are parts of files: tiles, pages, frames")
+    if estimate.bytes:
+        print(f"disk      about {_size(estimate.bytes)} for these {estimate.new + estimate.changed:,}")
     timing = estimate.timing
     if timing is None:
         reason = f"not known: {estimate.untimed}" if estimate.untimed else "a moment: nothing is to be embedded"
@@ -386,6 +403,10 @@ def _print_estimate(estimate: "Estimate") -> None:
         f"decoding took {timing.load_seconds * 1e3:,.1f} ms each, encoding {timing.encode_seconds * 1e3:,.1f} ms"
         + (f"; {timing.unreadable:,} would be skipped" if timing.unreadable else "")
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
 def _warn(report: "EmbedReport") -> None:

@@ -2,8 +2,17 @@
 
 registry     the cutters that there are, and what they make of a file
 tiff_pages   pages of a TIFF
+tiles        tiles of large pictures
 """
 
-from mmsearch.cutting.registry import CUTTERS, cutter_of, cutting_word, list_spans, make_pictures, why_missing
+from mmsearch.cutting.registry import (
+    CUTTERS,
+    as_before,
+    cutter_of,
+    cutting_word,
+    list_spans,
+    make_pictures,
+    why_missing,
+)
 
-__all__ = ["CUTTERS", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]
+__all__ = ["CUTTERS", "as_before", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]

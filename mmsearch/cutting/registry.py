@@ -1,15 +1,19 @@
 """The cutters that there are: one is added by its file and its line here."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmsearch.cutting.tiff_pages import TIFF_PAGES
+from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError
 from mmsearch.images import AS_USUAL, CutOptions, Cutter, MadePicture, PictureSpan
 
-__all__ = ["CUTTERS", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]
+__all__ = ["CUTTERS", "as_before", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]
 
-CUTTERS: tuple[Cutter, ...] = (TIFF_PAGES,)
+CUTTERS: tuple[Cutter, ...] = (
+    TIFF_PAGES,
+    TILES,
+)
 
 _BETWEEN_WORDS = "+"
 
@@ -37,6 +41,15 @@ def cutting_word(name: str, options: CutOptions = AS_USUAL, *, remote: bool = Fa
     remote: whether it lies in an object store.
     """
     return _BETWEEN_WORDS.join(word for _, word in _at_work(name, options, remote=remote))
+
+
+def as_before(cuttings: Iterable[str], options: CutOptions) -> CutOptions:
+    """The options of a run, where what it does not say is as it was. cuttings: how files were cut, as `cutting_word`
+    says it."""
+    words = {word for cutting in cuttings for word in cutting.split(_BETWEEN_WORDS)}
+    for cutter in CUTTERS:
+        options = cutter.as_before(words, options)
+    return options
 
 
 def why_missing(name: str, options: CutOptions = AS_USUAL) -> str | None:

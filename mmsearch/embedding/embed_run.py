@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from mmsearch.embedding.caption_sync import embed_captions
@@ -39,6 +40,7 @@ from mmsearch.sources import (
 )
 from mmsearch.stores import is_folder, real
 from mmsearch.sync import IsSettled, Plan, choose_roots, plan_root
+from mmsearch.tiles import USUAL_SIDE
 
 __all__ = ["embed", "embed_again", "preview"]
 
@@ -113,6 +115,9 @@ def embed_again(
         _require_own_vectors(writer)
         file_run, caption_counts = FileRun(ImageCounts(), {}, StageTimes()), CaptionCounts()
         measured = writer.manifest.parity
+        kept = kept or KeptEncoder()
+        cuts = replace(selection.cuts, input_side=_input_side(encoder, writer, options, announce, kept))
+        selection = replace(selection, cuts=cuts)
         plan = None
         if paths or not captions:
             plan = _plan(writer, paths, options, selection, progress, announce, is_settled)
@@ -142,7 +147,9 @@ def embed_again(
             _require_none_skipped(file_run.images)
         parity = next((measurement for measurement in writer.manifest.parity if measurement not in measured), None)
         report = _report(writer, source, file_run.images, caption_counts, time.monotonic() - started)
-        return replace(report, stages=file_run.stages, parity=parity, others=_drop_empty_kinds(file_run.others, writer))
+        others = _drop_empty_kinds(file_run.others, writer)
+        tiles = _count_tiles(writer) if selection.cuts.tiles is not None else None
+        return replace(report, stages=file_run.stages, parity=parity, others=others, tiles=tiles)
 
 
 def preview(
@@ -162,10 +169,29 @@ def preview(
     options = options or EmbedOptions()
     with open_writer(gallery_to_write(gallery, adds=bool(paths)), command="embed --dry-run") as writer:
         _require_own_vectors(writer)
-        plan = _plan(writer, paths, options, selection, progress, announce)
-        source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side})
+        kept = KeptEncoder()
+        cuts = replace(selection.cuts, input_side=_input_side(encoder, writer, options, announce, kept))
+        plan = _plan(writer, paths, options, replace(selection, cuts=cuts), progress, announce)
+        source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side}, kept)
         source.check_model()
         return estimate(plan, writer.gallery.path, source.load, options)
+
+
+def _input_side(
+    encoder: str | Encoder | None,
+    writer: GalleryWriter,
+    options: EmbedOptions,
+    announce: Callable[[str], None],
+    kept: KeptEncoder,
+) -> Callable[[], int]:
+    """Gives the longer side of the model's input, for which the model is loaded when somebody asks."""
+
+    @cache
+    def side() -> int:
+        loaded = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side}, kept).load()
+        return max(loaded.image.size or (USUAL_SIDE,))
+
+    return side
 
 
 def _require_own_vectors(writer: GalleryWriter) -> None:
@@ -278,6 +304,11 @@ def _require_pictures(plan: Plan, counts: ImageCounts) -> None:
 def _drop_empty_kinds(others: Mapping[str, ItemCounts], writer: GalleryWriter) -> dict[str, ItemCounts]:
     """Drop the counts of kinds of which the gallery neither held nor holds an item."""
     return {name: counts for name, counts in others.items() if counts != ItemCounts() or writer.gallery.live_rows(name)}
+
+
+def _count_tiles(writer: GalleryWriter) -> int:
+    columns = (rows.column("box") for rows in writer.gallery.scan(DEFAULT_KIND.name, ["box"]))
+    return sum(len(column) - column.null_count for column in columns)
 
 
 def _report(

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmsearch.errors import EncoderError
 from mmsearch.items import DEFAULT_KIND
 from mmsearch.loader import LoadOptions, load
 from mmsearch.locations import Location
+from mmsearch.sources import Member
 from mmsearch.sync import Plan, Task
 from mmsearch.workers import Workers
 
@@ -21,6 +23,7 @@ __all__ = ["Estimate", "Timing", "estimate"]
 
 _SAMPLE = 64  # pictures: some seconds of work on a small machine
 _BATCH = 16
+_ROW_BYTES = 150  # of a row beside its vector, compressed: names, sizes, dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Estimate:
     Attributes:
         new, changed, retried: files that it would embed, where their content is not known yet.
         gone: pictures that it would delete, since their files are no longer there.
+        pieces: how many of those that it would embed are made of a part of a file: tiles, pages, frames.
+        bytes: on the disk, of the rows of all that it would embed; None where the model cannot be loaded.
         timing: None where nothing has to be embedded, or where the model cannot be loaded.
         untimed: why the model cannot be loaded.
     """
@@ -66,15 +71,19 @@ class Estimate:
     gone: int
     timing: Timing | None
     untimed: str | None = None
+    pieces: int = 0
+    bytes: int | None = None
 
 
 def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], options: EmbedOptions) -> Estimate:
     """Estimate a run of `plan`: read and encode a sample of it, and write nothing."""
-    timing, untimed = None, None
+    timing, untimed, size = None, None, None
     image_tasks = [task for task in plan.tasks if task.kind.side == DEFAULT_KIND.side]
     if image_tasks:
         try:
-            timing = _time_sample(image_tasks, encoder(), options)
+            loaded = encoder()
+            timing = _time_sample(image_tasks, loaded, options)
+            size = len(image_tasks) * (loaded.identity.dim * np.dtype(options.dtype).itemsize + _ROW_BYTES)
         except EncoderError as error:
             untimed = str(error)
     changed = sum(task.replaces is not None for task in plan.tasks)
@@ -89,18 +98,18 @@ def estimate(plan: Plan, gallery: Location, encoder: Callable[[], Encoder], opti
         gone=sum(root.vanished_count for root in plan.roots),
         timing=timing,
         untimed=untimed,
+        pieces=sum(_container(task) is not None for task in image_tasks),
+        bytes=size,
     )
 
 
 def _time_sample(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions) -> Timing:
-    sample_indices = np.linspace(0, len(tasks) - 1, min(len(tasks), _SAMPLE)).astype(
-        int
-    )  # from all over: folders differ
+    sample = _sample(tasks)
     load_options = LoadOptions(options.max_pixels, options.exact, options.benchmark, options.seconds)
     threads = options.threads or os.cpu_count() or 1
     started = time.perf_counter()
     with Workers(threads, "mmsearch-load") as workers:
-        files = (tasks[index].file for index in sample_indices)
+        files = (task.file for task in sample)
         loaded_files = list(load(files, lambda: encoder.image, workers, threads, options=load_options))
     load_seconds = (time.perf_counter() - started) / len(loaded_files)
     pixels = [loaded_files.pixels for loaded_files in loaded_files if loaded_files.pixels is not None]
@@ -119,6 +128,20 @@ def _time_sample(tasks: Sequence[Task], encoder: Encoder, options: EmbedOptions)
         seconds=together,
         bottleneck="reading and decoding" if loading > encoding else "encoding",
     )
+
+
+def _container(task: Task) -> str | None:
+    """The file of which a picture is made; None of one that is a file itself, or one of an archive."""
+    file = task.file
+    return file.container.location if isinstance(file, Member) and file.span and file.container else None
+
+
+def _sample(tasks: Sequence[Task]) -> list[Task]:
+    """From all over, since folders differ; of several that are made of one file all, as they are made together."""
+    together = [list(some) for _, some in groupby(enumerate(tasks), lambda each: _container(each[1]) or each[0])]
+    number = max(1, min(len(together), round(_SAMPLE * len(together) / len(tasks))))
+    chosen = np.linspace(0, len(together) - 1, number).astype(int)
+    return [task for group in chosen for _, task in together[group]]
 
 
 def _time_encoding(encoder: Encoder, pixels: Sequence[np.ndarray], batch_size: int) -> float:

@@ -136,6 +136,7 @@ class EmbedReport:
 
     parity: how the fast way's vectors agree with the exact one's, by a sample of this run; None where nothing was
     encoded in the fast way. others: what happened to the items of further kinds, by kind, where there were any.
+    tiles: how many of the pictures are tiles of others; None where the run was not told to cut any.
     """
 
     gallery: Location
@@ -151,3 +152,4 @@ class EmbedReport:
     stages: StageTimes = _NONE
     parity: Parity | None = None
     others: Mapping[str, ItemCounts] = field(default_factory=dict)
+    tiles: int | None = None

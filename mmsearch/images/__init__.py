@@ -31,6 +31,7 @@ from mmsearch.images.decoding import (
     jpeg_header,
     probe,
     read_header_facts,
+    upright_size,
 )
 from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
@@ -68,6 +69,7 @@ __all__ = [
     "decode_for_benchmark",
     "jpeg_header",
     "probe",
+    "upright_size",
     "read_header_facts",
     "takeout_facts",
     "xmp_facts",

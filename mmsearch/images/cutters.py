@@ -8,11 +8,16 @@ from PIL import Image
 
 from mmsearch.errors import ImageError
 from mmsearch.images.photo_facts import NOTHING_SAID, PhotoFacts
+from mmsearch.tiles import USUAL_SIDE
 
 __all__ = ["AS_USUAL", "WHOLE", "CutOptions", "Cutter", "MadePicture", "PictureSpan"]
 
 WHOLE = ""
 """The name of the span that is the file itself, which then is a picture as it would be without a cutter."""
+
+
+def _usual_side() -> int:
+    return USUAL_SIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,14 @@ class CutOptions:
 
     Attributes:
         frames: which frames of films and animations, as `--frames` says it; None for what is usual.
-        tiles: the tiles of large pictures, as `--tiles` says it; None for none.
+        tiles: the tiles of large pictures, as `--tiles` says it, "none" for none; None for those that the files of a
+            root have by now, see `Cutter.as_before`.
+        input_side: gives the longer side of the model's input in pixels, where it has to be known.
     """
 
     frames: str | None = None
     tiles: str | None = None
+    input_side: Callable[[], int] = field(default=_usual_side, compare=False)
 
 
 AS_USUAL = CutOptions()
@@ -64,6 +72,10 @@ class MadePicture:
     damaged: bool = False
 
 
+def _as_asked(_: Iterable[str], options: CutOptions) -> CutOptions:
+    return options
+
+
 def _nothing_missing() -> str | None:
     return None
 
@@ -86,6 +98,8 @@ class Cutter:
         missing: why no file can be cut here, and the line that installs what is missing; None where nothing is.
         fetches: whether objects in a store are fetched whole to be cut; else they stay whole.
         together: how many spans of a file are made by one call of `make`, at most.
+        as_before: told the words by which the files of a root were cut by now, gives the options of a run, where what
+            it does not say stays as it was.
     """
 
     key: str
@@ -97,3 +111,4 @@ class Cutter:
     missing: Callable[[], str | None] = _nothing_missing
     fetches: bool = False
     together: int = 8
+    as_before: Callable[[Iterable[str], CutOptions], CutOptions] = _as_asked

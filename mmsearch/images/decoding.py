@@ -25,6 +25,7 @@ from mmsearch.images.truncated import read_truncated
 __all__ = [
     *("Header", "JpegHeader", "DecodedImage", "StoredImage"),
     *("decode", "decode_stream", "decode_fast", "decode_for_benchmark", "jpeg_header", "probe", "read_header_facts"),
+    "upright_size",
 ]
 
 
@@ -133,6 +134,15 @@ def probe(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Header:
     with quietly():
         image = open_image(HeaderFile(file), max_pixels)
         return Header(str(image.format), *stated_size(image))
+
+
+def upright_size(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of a picture as a person sees it, from its header. file: as of `probe`. Raises ImageError."""
+    with quietly():
+        image = open_image(HeaderFile(file), max_pixels)
+        width, height = stated_size(image)
+        turned = exif.orientation(exif.read_exif(image, places=False)) >= 5
+        return (height, width) if turned else (width, height)
 
 
 def decode(

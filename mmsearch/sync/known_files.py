@@ -67,6 +67,11 @@ class KnownFiles:
             same = (stored_state.size, stored_state.cutting) == (state.size, state.cutting)
         return bool(same)
 
+    def cuttings(self) -> set[str]:
+        """The words by which files were cut of which pictures were made, see `mmsearch.cutting.cutting_word`."""
+        etags = zip(self._rows.names, self._rows.etags, strict=True)
+        return {ContainerState.of(etag).cutting for name, etag in etags if etag is not None and MEMBER in name}
+
     def beside_names(self) -> list[str]:
         """The paths of all files that stand beside others."""
         return [path for paths in self._rows.beside.to_pylist() if paths for path in paths]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from mmsearch.cutting import cutting_word, why_missing
+from mmsearch.cutting import as_before, cutting_word, why_missing
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, Side, kind_of_file, kinds
@@ -187,6 +187,8 @@ class _RootPlanner:
         self.live = sum(map(len, self.items.values()))
         self.skipped = KnownFiles(gallery.files(SKIPPED.name, root.root.id), apart=selection.apart)
         self._tables = {**self.items, SKIPPED.name: self.skipped}
+        cuttings = {word for known in self._tables.values() for word in known.cuttings()}
+        self._selection = replace(selection, cuts=as_before(cuttings, selection.cuts))
         self._wants, self._excludes = selection.wants(), selection.excludes()
         self.walk = FolderWalk(
             root.folder,
@@ -288,6 +290,9 @@ class _RootPlanner:
                 self._plan_cut_file(file, self._cutting(file))
                 return
         self._plan_file(file if reason is None else replace(file, refused=reason))
+        if file.size is not None:
+            for name, known in self._tables.items():  # what was made of it when it was cut
+                self._uncut[name] += known.find_unseen_pieces(file)
 
     def _cutting(self, file: SourceFile) -> str:
         """The word for how pictures are made of a file; empty where it is what it is."""
