@@ -2,6 +2,7 @@
 
 registry     the cutters that there are, and what they make of a file
 tiff_pages   pages of a TIFF
+pdf_pages    pages of a PDF, in processes of their own: pdf_process
 tiles        tiles of large pictures
 """
 
