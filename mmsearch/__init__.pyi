@@ -36,12 +36,14 @@ from .evaluation import ZeroShotReport as ZeroShotReport
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_budget as evaluate_budget
 from .evaluation import evaluate_composed as evaluate_composed
+from .evaluation import evaluate_films as evaluate_films
 from .evaluation import evaluate_folds as evaluate_folds
 from .evaluation import evaluate_galleries as evaluate_galleries
 from .evaluation import evaluate_instances as evaluate_instances
 from .evaluation import evaluate_languages as evaluate_languages
 from .evaluation import evaluate_lengths as evaluate_lengths
 from .evaluation import evaluate_linear as evaluate_linear
+from .evaluation import evaluate_moments as evaluate_moments
 from .evaluation import evaluate_positives as evaluate_positives
 from .evaluation import evaluate_regions as evaluate_regions
 from .evaluation import evaluate_vectors as evaluate_vectors

@@ -32,11 +32,16 @@ PACKAGE = Path(items.__file__).parents[1]
 OLD = Path(__file__).parent / "old_gallery" / "gallery"
 OTHER_WORDS = {
     "benchmarks/composed.py": "the key under which FashionIQ keeps what is said",
+    "benchmarks/film_files.py": "a key of annotations of films",
     "benchmarks/json_files.py": "keys of annotations as COCO and Karpathy write them",
     "benchmarks/labelled_images.py": "what columns of lists of labels are called",
     "benchmarks/published.py": "columns of a table: how a source prepared both sides",
+    "benchmarks/regions.py": "a key of COCO's layout",
+    "sources/caption_files.py": "a key of COCO's layout",
     "sources/caption_tables.py": "what columns of tables of captions are called",
     "cli/zeroshot.py": "the heading of a column of counts",
+    "evaluation/films.py": "what is counted of each row of a table",
+    "evaluation/regions.py": "what is counted of each row of a table",
     "evaluation/slices.py": "what is counted of each row of a table",
     "evaluation/studies/study_file.py": "keys of a study's file",
     "metrics/health.py": "the two sides of an embedding space, as its figures name them",

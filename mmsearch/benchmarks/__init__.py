@@ -28,6 +28,13 @@ from mmsearch.benchmarks.composed import (
     load_composed,
 )
 from mmsearch.benchmarks.data_sets import DATA_SETS, DataSet, data_set
+from mmsearch.benchmarks.film_files import (
+    FilmCaptions,
+    FilmMoments,
+    MomentQuery,
+    load_film_captions,
+    load_film_moments,
+)
 from mmsearch.benchmarks.instances import INSTANCE_SETS, InstanceBenchmark, InstanceQuery, load_instances
 from mmsearch.benchmarks.load import languages_of, load_benchmark
 from mmsearch.benchmarks.model import Benchmark, Problem, ProblemKind
@@ -47,6 +54,11 @@ __all__ = [
     "Benchmark",
     "BoxForm",
     "BOX_FORMS",
+    "FilmCaptions",
+    "FilmMoments",
+    "MomentQuery",
+    "load_film_captions",
+    "load_film_moments",
     "COMPOSED_SETS",
     "CXC_POSITIVE",
     "ComposedBenchmark",

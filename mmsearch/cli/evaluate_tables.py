@@ -24,7 +24,7 @@ from mmsearch.cli.progress import RESUMABLE, display
 if TYPE_CHECKING:
     from mmsearch.evaluation import EvaluateOptions, FigureReport
 
-__all__ = ["composed", "folds", "instances", "languages", "lengths", "positives", "regions"]
+__all__ = ["composed", "folds", "instances", "languages", "lengths", "moments", "msrvtt", "positives", "regions"]
 
 TableReports = Annotated[
     list[Path] | None,
@@ -354,6 +354,88 @@ def regions(
         precision=precision,
     )
     _measure(report, partial(evaluate_regions, images=images, annotations=annotations, encoder=model, options=options))
+
+
+Galleries = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[GALLERY]...",
+        parser=location,
+        help="Galleries that hold the films, embedded in one way or another. None: .mmsearch here or in the nearest "
+        "parent folder.",
+    ),
+]
+
+QueryModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Where to load the galleries' model from now.", show_default=False),
+]
+
+
+def msrvtt(
+    places: Galleries = None,
+    *,
+    annotations: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            parser=location,
+            help="MSRVTT_JSFUSION_test.csv, a list of records with video and caption, or videodatainfo.json.",
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Which split of videodatainfo.json.")] = "test",
+    model: QueryModel = None,
+    k: Ks = None,
+    allow_missing: AllowMissing = False,
+    report: TableReports = None,
+) -> None:
+    """Measure how captions find films of galleries, and films captions: MSR-VTT (1k-A) and its kin.
+
+    Films are ranked by their best frame, by the mean of their frames, and by their mean vector, side by side. Frames
+    are those that embed chose: several galleries of the same films compare ways to choose them.
+    """
+    from mmsearch.evaluation import EvaluateOptions, evaluate_films
+
+    _measure(
+        report,
+        partial(
+            evaluate_films,
+            places or [None],
+            annotations=annotations,
+            split=split,
+            ks=tuple(sorted(set(k))) if k else EvaluateOptions().ks,
+            allow_missing=allow_missing,
+            encoder=model,
+        ),
+    )
+
+
+def moments(
+    places: Galleries = None,
+    *,
+    annotations: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", parser=location, help="JSON lines with query, vid and relevant_windows, as of QVHighlights."
+        ),
+    ],
+    model: QueryModel = None,
+    allow_missing: AllowMissing = False,
+    report: TableReports = None,
+) -> None:
+    """Measure how queries find moments in their films: QVHighlights, by R1 at IoU .5 and .7, and by mAP."""
+    from mmsearch.evaluation import evaluate_moments
+
+    _measure(
+        report,
+        partial(
+            evaluate_moments,
+            places or [None],
+            annotations=annotations,
+            allow_missing=allow_missing,
+            encoder=model,
+        ),
+    )
 
 
 def _options(

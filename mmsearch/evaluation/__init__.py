@@ -16,6 +16,7 @@ gallery_sizes       R@k against the size of the gallery
 published           measured figures beside published ones
 given_vectors       vectors that somebody else made, with qrels
 same_instances      a picture that asks for others of the same place
+films               films found by captions, and moments in them
 regions             which part of a picture an expression means
 encoded_pairs       benchmarks as vectors, for reports that are tables
 slices              benchmarks by language, by the length of captions, in folds
@@ -42,6 +43,7 @@ from mmsearch.evaluation.composed_queries import evaluate_composed
 from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.extended_positives import evaluate_positives
 from mmsearch.evaluation.figure_tables import FigureName, FigureReport, FigureRow, FigureTable, figures_to_json
+from mmsearch.evaluation.films import evaluate_films, evaluate_moments
 from mmsearch.evaluation.galleries import evaluate_galleries
 from mmsearch.evaluation.gallery_sizes import with_gallery_sizes
 from mmsearch.evaluation.given_vectors import evaluate_vectors
@@ -137,6 +139,8 @@ __all__ = [
     "evaluate_linear",
     "RegionOptions",
     "evaluate_instances",
+    "evaluate_films",
+    "evaluate_moments",
     "evaluate_regions",
     "evaluate_languages",
     "evaluate_lengths",

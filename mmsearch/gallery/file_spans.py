@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmsearch.exact import ascending
 from mmsearch.gallery import tables
 from mmsearch.gallery.gallery_reader import Gallery
 from mmsearch.items import MEMBER, NUMBERS
@@ -75,6 +76,11 @@ class FileSpans:
         rows = self._by_file[first:past]
         rows = rows[~np.isnan(self._start_s[rows])]
         return Frames(self._row_ids[rows], self._start_s[rows], self._end_s[rows])
+
+    def films(self) -> list[Frames]:
+        """The frames of each film."""
+        numbers = ascending(self._files[~np.isnan(self._start_s)])
+        return [self.frames_of(number) for number in numbers.tolist()]
 
     def _places(self, row_ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """Where rows stand in `self._row_ids`; -1 where they do not."""

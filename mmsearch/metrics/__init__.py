@@ -39,6 +39,7 @@ The usual way through:
     approximate   ann_recall_at_k
     skew          whether the first answers hold groups in the shares that they should
     shift         how far two sets of vectors lie apart
+    windows       moments of films: how well those found agree with those meant
 """
 
 import numpy as np  # noqa: F401 - for the examples above
@@ -107,8 +108,13 @@ from mmsearch.metrics.uncertainty import (
     resampled_means,
     wilson_interval,
 )
+from mmsearch.metrics.windows import AP_OVERLAPS, Windows, window_average_precision, window_overlaps
 
 __all__ = [
+    "AP_OVERLAPS",
+    "Windows",
+    "window_average_precision",
+    "window_overlaps",
     "FittedLaw",
     "SIZE_LAWS",
     "SizeLaw",

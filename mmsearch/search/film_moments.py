@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.exact import Vectors
 from mmsearch.gallery import FileSpans, Frames
 
-__all__ = ["FilmMoment", "Films", "moment_numbers"]
+__all__ = ["FilmMoment", "Films", "moment_end", "moment_numbers"]
 
 _HALF = 0.5
 
@@ -92,7 +92,7 @@ class Films:
         place = int(np.flatnonzero(frames.row_ids == row_id)[0])
         number = film.numbers[place]
         of_moment = np.flatnonzero(film.numbers == number) if number >= 0 else np.array([place])
-        return FilmMoment(float(frames.start_s[of_moment[0]]), _end(frames, int(of_moment[-1])))
+        return FilmMoment(float(frames.start_s[of_moment[0]]), moment_end(frames, int(of_moment[-1])))
 
     def moments_of(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n, 2): the file and the number of the moment in it for each row; -1 where a frame does not answer, and 0
@@ -123,7 +123,7 @@ class Films:
         return self._scored[file]
 
 
-def _end(frames: Frames, place: int) -> float:
+def moment_end(frames: Frames, place: int) -> float:
     """When a frame ends: as its row says, or where the next begins; the last one of those that do not say it is seen
     for no time."""
     ends = frames.end_s[place]

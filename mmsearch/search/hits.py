@@ -76,7 +76,8 @@ class Hit:
 
     @property
     def whole_file(self) -> str | None:
-        """The file that holds it: of a frame the film, of a page the document, of a tile the picture; else `file`."""
+        """The file that holds it: of a frame the film, of a page the document, of a tile the picture; else `file`, as
+        of what is shown in words, whose piece is a text of its own."""
         return self._without_span(self.file)
 
     @property
@@ -85,7 +86,8 @@ class Hit:
         return self._without_span(self.path)
 
     def _without_span(self, name: str | None) -> str | None:
-        if name is None or all(getattr(self.row, number, None) is None for number in NUMBERS):
+        is_span = any(getattr(self.row, number, None) is not None for number in NUMBERS)
+        if name is None or not is_span or self.kind.text is not None:
             return name
         whole, mark, _ = name.rpartition(MEMBER)
         return whole if mark else name
