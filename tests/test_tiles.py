@@ -1,7 +1,9 @@
 """Tiles of large pictures: rows beside the whole, cut of its own pixels, kept in step, found where they are."""
 
+import base64
 import io
 import json
+import re
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -16,7 +18,9 @@ from mmsearch.embedding import EmbedOptions, Selection, embed, preview
 from mmsearch.errors import ImageError, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, MadePicture
+from mmsearch.render import contact_sheet, html_page
 from mmsearch.search.open_gallery import open_gallery
+from mmsearch.search.query import Query, TextPart
 from mmsearch.tiles import Tiling
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, provide, write_picture
@@ -154,6 +158,29 @@ def test_programs_are_told_the_box(photos: Path, mmsearch: Command, monkeypatch:
     assert found == {f"{name}!/box=0.428571,0.428571,1,1" for name in ("red.jpg", "blue.png")}
     wrong = mmsearch("embed", photos, "--tiles", "2x2", *where)
     assert (wrong.code, "no tiles '2x2'" in wrong.err) == (1, True)
+
+
+def test_pages_and_sheets_show_the_whole_picture_with_the_box(photos: Path) -> None:
+    run(photos, WITH)
+    answer = open_gallery(photos.parent / "g", encoder=FakeEncoder()).ask(Query([TextPart("blue")], k=1))
+    page = html_page([answer], photos.parent / "a.html").read_text()
+    drawn = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn[0]))).convert("RGB"), int)
+    assert picture.shape[:2] == (384, 512)
+    left, top, right, bottom = Box(*answer.hits[0].box or ()).pixels(512, 384)
+
+    def is_drawn(y: int, x: int) -> bool:
+        """Whether the line of a box is seen near a point of its edge: neither the picture's white nor its blue."""
+        near = picture[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4].reshape(-1, 3)
+        return bool(min(np.abs(near - COLOURS[colour]).sum(1).max() for colour in ("white", "blue")) > 150)
+
+    middle = (top + bottom) // 2, (left + right) // 2
+    assert is_drawn(middle[0], left)
+    assert is_drawn(top, middle[1])
+    assert not is_drawn(middle[0] // 3, left)
+    assert not is_drawn(*middle)
+    sheet = Image.open(contact_sheet([answer], photos.parent / "a.png")).convert("RGB")
+    assert [*COLOURS["white"]] == pytest.approx(sheet.getpixel((40, 75)), abs=8)  # of the tile nothing is white there
 
 
 def test_a_dry_run_counts_and_times_what_a_run_does(photos: Path) -> None:

@@ -16,7 +16,7 @@ from mmsearch.detectors import Found
 from mmsearch.errors import QueryError
 from mmsearch.explaining.records import Region
 from mmsearch.locations import url_of
-from mmsearch.render.explained import draw_found, draw_regions, region_colour
+from mmsearch.render.explained import draw_box, draw_found, draw_regions, region_colour
 from mmsearch.render.output_files import PAGE_SUFFIXES, resolve_output, save_output
 from mmsearch.render.pictures import DRAWN_AT_ONCE, make_printable, render_page, thumbnail_uri
 from mmsearch.search.answers import Answer
@@ -81,7 +81,10 @@ def _make_section(answer: Answer, drawers: ThreadPoolExecutor) -> _Section:
 
 
 def _thumbnail(hit: Hit) -> tuple[str | None, str]:
-    """As `thumbnail_uri`, with the regions of the hit and what was found."""
+    """As `thumbnail_uri`, with the regions of the hit and what was found. Of a tile the whole picture with its box,
+    unless something is shown in the tile."""
+    if hit.box is not None and not (hit.regions or hit.found):
+        return thumbnail_uri(hit.whole_file, draw=lambda small: draw_box(small, hit.box))
     return thumbnail_uri(
         hit.file if hit.kind.has_picture else None,
         draw=lambda small: draw_found(draw_regions(small, hit.regions), hit.found),

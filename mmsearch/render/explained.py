@@ -59,6 +59,16 @@ def draw_found(image: Image.Image, found: Sequence[Found]) -> Image.Image:
     return drawn
 
 
+def draw_box(image: Image.Image, box: Sequence[float] | None) -> Image.Image:
+    """A picture with the box of a part of it: left, top, right and bottom in shares; as it is without one."""
+    if box is None:
+        return image
+    left, top, right, bottom = box
+    drawn = image.convert("RGB")
+    _draw_boxes(drawn, [((left, top, right, bottom), _COLOURS[0])])
+    return drawn
+
+
 def draw_found_in(picture: str | os.PathLike[str], found: Sequence[Found], file: str | os.PathLike[str]) -> Path:
     """Draw what was found into a .jpg, .png or .webp file. Raises QueryError, StoreError."""
     target = _target_beside(picture, file)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mmsearch import images
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.names import printable
+from mmsearch.render.explained import draw_box
 from mmsearch.render.output_files import SHEET_SUFFIXES, resolve_output, save_output
 from mmsearch.search.answers import Answer
 from mmsearch.search.hits import Hit, where_in_file
@@ -34,9 +35,14 @@ def contact_sheet(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Pa
     Raises QueryError (no answers, or too many hits for a picture), StoreError.
     """
     target = resolve_output(file, SHEET_SUFFIXES, answers)
-    sheet = draw_sheet(answers, read=lambda hit: read_location(hit.file or ""), label=_label)
+    sheet = draw_sheet(answers, read=_read, label=_label, box_of=lambda hit: hit.box)
     # The quality is of use to JPEG and WebP, ignored by the rest.
     return save_output(target, lambda temporary: sheet.save(temporary, quality=90))
+
+
+def _read(hit: Hit) -> bytes:
+    """The picture of a hit; of a tile the whole one."""
+    return read_location((hit.file if hit.box is None else hit.whole_file) or "")
 
 
 def draw_sheet(
@@ -45,12 +51,14 @@ def draw_sheet(
     read: Callable[[Hit], bytes],
     label: Callable[[Hit], str],
     columns: int = _COLUMNS,
+    box_of: Callable[[Hit], Sequence[float] | None] = lambda _: None,
 ) -> Image.Image:
     """The answers one below the other, best hit first, as one picture.
 
     A hit whose picture is gone or cannot be read is shown as an empty tile that says so; a caption as its words.
     read: gives the bytes of a hit's picture, or raises OSError or ImageError. label: what stands below a hit.
-    columns: how many tiles stand in a row. Raises QueryError (no answers, or too many hits for a picture).
+    columns: how many tiles stand in a row. box_of: the part of its picture that a hit is,
+    which is drawn on it. Raises QueryError (no answers, or too many hits for a picture).
     """
     if not answers:
         raise QueryError("no answers to draw")
@@ -60,7 +68,7 @@ def draw_sheet(
         raise QueryError("too many hits for a contact sheet; ask for fewer (-k), or for a page (--html)")
     sheet = Image.new("RGB", (_GAP + max(2, widest) * (_TILE + _GAP), tops[-1]), _BACKGROUND)
     for top, answer in zip(tops[:-1], answers, strict=True):
-        _draw_answer(sheet, top, answer, read, label, columns)
+        _draw_answer(sheet, top, answer, read, label, columns, box_of)
     return sheet
 
 
@@ -81,6 +89,7 @@ def _draw_answer(
     read: Callable[[Hit], bytes],
     label: Callable[[Hit], str],
     columns: int,
+    box_of: Callable[[Hit], Sequence[float] | None],
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     title = printable(answer.query.title if answer.hits else f"{answer.query.title}: no hits")
@@ -98,7 +107,7 @@ def _draw_answer(
         if hit.text is not None:
             _draw_words(sheet, corner, hit.text)
         else:
-            _draw_image(sheet, corner, partial(read, hit))
+            _draw_image(sheet, corner, partial(read, hit), box_of(hit))
         _draw_label(draw, corner, label(hit))
 
 
@@ -106,9 +115,11 @@ def _draw_label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], label: str) 
     draw.text((corner[0], corner[1] + _TILE + 3), _shorten_label(label), fill=_FAINT, font=_font(12))
 
 
-def _draw_image(sheet: Image.Image, corner: tuple[int, int], read: Callable[[], bytes]) -> None:
+def _draw_image(
+    sheet: Image.Image, corner: tuple[int, int], read: Callable[[], bytes], box: Sequence[float] | None = None
+) -> None:
     try:
-        thumbnail = images.make_thumbnail(read(), _TILE)
+        thumbnail = draw_box(images.make_thumbnail(read(), _TILE), box)
     except (OSError, ImageError):
         _draw_words(sheet, corner, "the picture is gone or cannot be read")
         return

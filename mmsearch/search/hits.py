@@ -85,6 +85,11 @@ class Hit:
         """The path of `whole_file`, as `path`."""
         return self._without_span(self.path)
 
+    @property
+    def box(self) -> list[float] | None:
+        """Of a tile, where it is in its picture: left, top, right and bottom in shares of it upright; else None."""
+        return getattr(self.row, "box", None)
+
     def _without_span(self, name: str | None) -> str | None:
         is_span = any(getattr(self.row, number, None) is not None for number in NUMBERS)
         if name is None or not is_span or self.kind.text is not None:
