@@ -68,6 +68,7 @@ _RAW_MARGIN = 2  # of the picture beside raw data, which is the camera's own and
 _SMALL_BYTES = 1 << 20
 """Files of so many bytes are read at once, and their headers only where they are decoded: reading one alone takes a
 tenth of a millisecond in which no other thread works, and thousands of small files come a second where GPUs encode."""
+_CHANGED = "changed while it was read"
 _PLACE_NAMES = ("city", "country")
 _PLACE = ("lat", "lon", *_PLACE_NAMES)
 _FILES_PER_THREAD = 4  # in flight: enough that no thread waits, few enough that pixels stay a few megabytes
@@ -339,6 +340,15 @@ def _are_made_together(batch: Sequence[SourceFile], file: SourceFile) -> bool:
     )
 
 
+def _is_as_listed(member: Member) -> bool:
+    """Whether the file that a picture was made of is still the one that was listed: reading a film takes minutes."""
+    try:
+        path_of_container(member)
+    except (OSError, ImageError):
+        return False
+    return True
+
+
 def _load_together(
     load_pictures: Callable[[Sequence[Member]], Iterator[LoadedFile]],
     members: Sequence[Member],
@@ -426,7 +436,8 @@ class _ImageLoader:
                 yield LoadedFile(member, content_hash)
             else:
                 with self._cores if self._gpu is not None else nullcontext():
-                    yield self._prepare_picture(member, content_hash, pictures, image_side)
+                    loaded = self._prepare_picture(member, content_hash, pictures, image_side)
+                yield loaded if _is_as_listed(member) else LoadedFile(member, error=ImageError("read", _CHANGED))
 
     def _prepare_picture(
         self,
@@ -587,6 +598,7 @@ def read_header_columns(file: SourceFile, stream: BinaryIO, *, max_pixels: int, 
 
 
 def _columns_of_facts(file: SourceFile, own: images.PhotoFacts, *, places: bool) -> dict[str, Any]:
+    own = own if places else replace(own, position=None)  # which films say without being asked
     facts = merge_beside(file, own, places=places)
     position = facts.position
     city, country = (None, None) if position is None else name_place(position.lat, position.lon)
@@ -687,7 +699,7 @@ def _read_file(file: SourceFile, check: Callable[[BinaryIO], None]) -> tuple[Sou
     except OSError as error:
         raise ImageError("read", _describe_error(error)) from error
     if before != after or (after.size is not None and len(data) != after.size):
-        raise ImageError("read", "changed while it was read")
+        raise ImageError("read", _CHANGED)
     return after, data
 
 

@@ -90,6 +90,15 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRAMES",
+            help="Which frames of films: auto (key frames, and more where these are over two seconds apart), keys, every=1s, "
+            "or how many of each. Default: as before, else auto. Needs pip install 'mmsearch[video]'.",
+            show_default=False,
+        ),
+    ] = None,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try again what an earlier run could not embed.")
     ] = False,
@@ -172,6 +181,7 @@ def embed(
     from mmsearch.embedding import EmbedOptions, Selection
     from mmsearch.embedding import embed as run
     from mmsearch.embedding import preview as run_dry
+    from mmsearch.frame_choice import parse_frames
     from mmsearch.images import MAX_PIXELS, CutOptions
     from mmsearch.sources import ColumnNames
 
@@ -190,15 +200,14 @@ def embed(
         places=places,
     )
     if refresh:
-        chooses = (include, exclude, limit, hidden, each_file, retry_skipped)
+        chooses = (include, exclude, limit, hidden, each_file, frames, retry_skipped)
         _require_alone(
             captions, image_column, caption_column, model, *chooses, dry_run, watch, ray, prune, strict, exact
         )
         _refresh(paths or [], gallery, options, output)
         return
-    selection = Selection(
-        tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file, CutOptions(tiles=tiles)
-    )
+    cuts = CutOptions(frames=None if frames is None else str(parse_frames(frames)), tiles=tiles)
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file, cuts)
     if dry_run:
         if watch:
             raise typer.BadParameter("it embeds nothing; leave --watch out", param_hint="--dry-run")

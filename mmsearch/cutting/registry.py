@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from mmsearch.cutting.pdf_pages import PDF_PAGES
+from mmsearch.cutting.film_frames import FILM_FRAMES
 from mmsearch.cutting.tiff_pages import TIFF_PAGES
 from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError
@@ -14,6 +15,7 @@ __all__ = ["CUTTERS", "as_before", "cutter_of", "cutting_word", "list_spans", "m
 CUTTERS: tuple[Cutter, ...] = (
     TIFF_PAGES,
     PDF_PAGES,
+    FILM_FRAMES,
     TILES,
 )
 

@@ -35,7 +35,17 @@ from mmsearch.images.decoding import (
 )
 from mmsearch.images.directories import read_directory, values_of
 from mmsearch.images.image_files import FORMATS, MAX_PIXELS
-from mmsearch.images.photo_facts import DATE_SOURCES, NOTHING_SAID, PhotoFacts, merge_facts
+from mmsearch.images.photo_facts import (
+    DATE_SOURCES,
+    NOTHING_SAID,
+    PhotoFacts,
+    SaidDate,
+    clean_text,
+    join_make,
+    merge_facts,
+    parse_date,
+    position_at,
+)
 from mmsearch.images.raw import LEAST_RAW_SIDE
 from mmsearch.images.showing import draw_jpeg, draw_part, make_thumbnail, to_srgb
 from mmsearch.images.takeout import takeout_facts
@@ -54,9 +64,17 @@ __all__ = [
     "MadePicture",
     "PictureSpan",
     "PhotoFacts",
+    "SaidDate",
+    "clean_text",
+    "join_make",
     "merge_facts",
+<<<<<<< HEAD
     "crop",
     "crop_pixels",
+=======
+    "parse_date",
+    "position_at",
+>>>>>>> 91230c3 (Frames of films are items: embed takes films, with their times, dates and places)
     "Header",
     "DecodedImage",
     "StoredImage",

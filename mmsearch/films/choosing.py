@@ -1,0 +1,59 @@
+"""Chooses frames of a film by their times, before any of them is decoded."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.films.frame_table import FrameTable
+from mmsearch.frame_choice import FrameChoice
+
+__all__ = ["GAP_SECONDS", "choose_frames"]
+
+GAP_SECONDS = 2.0
+"""No longer than this is a film left unseen, where nothing else is asked for."""
+_ROUNDING = 1e-6  # seconds: times are quotients of whole numbers
+
+
+def choose_frames(table: FrameTable, choice: FrameChoice) -> NDArray[np.intp]:
+    """The rows of a table of frames that are chosen, ascending, each once.
+
+    "auto" and "scenes" choose alike: the key frames, and as few others as leave no gap of more than GAP_SECONDS.
+
+    >>> table = FrameTable(np.arange(0, 7, 0.5), np.arange(14) % 10 == 0, 7.0)
+    >>> [table.times[choose_frames(table, FrameChoice(rule, seconds, 2))].tolist()
+    ...     for rule, seconds in (("auto", 0), ("keys", 0), ("every", 3.2), ("count", 0))]
+    [[0.0, 1.5, 3.0, 5.0], [0.0, 5.0], [0.0, 3.0, 6.0], [1.5, 5.0]]
+    """
+    keys = np.flatnonzero(table.is_key)
+    if choice.rule == "keys":
+        return keys
+    if choice.rule == "every":
+        return _shown_at(table, np.arange(0.0, max(table.end, _ROUNDING) - _ROUNDING, choice.seconds))
+    if choice.rule == "count":
+        first = table.times[0]
+        return _shown_at(table, first + (np.arange(choice.count) + 0.5) * (table.end - first) / choice.count)
+    return _fill_gaps(table, keys)
+
+
+def _shown_at(table: FrameTable, times: NDArray[np.float64]) -> NDArray[np.intp]:
+    """What is seen at some times, ascending: a frame is shown until the next one."""
+    rows = np.searchsorted(table.times, times + _ROUNDING, side="right") - 1
+    return np.unique(np.maximum(rows, 0))
+
+
+def _fill_gaps(table: FrameTable, keys: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The key frames, and between them others at equal distances. Where frames stand further apart than the gap there
+    is nothing to fill: what a frame shows, it shows until the next."""
+    chosen: list[int] = []
+    borders = sorted({0, *keys.tolist()})
+    for row, following in zip(borders, [*borders[1:], len(table.times)], strict=True):
+        until = table.times[following] if following < len(table.times) else table.end
+        chosen.append(row)
+        while until - table.times[row] > GAP_SECONDS + _ROUNDING and row + 1 < following:
+            steps = math.ceil((until - table.times[row]) / GAP_SECONDS - _ROUNDING)
+            target = table.times[row] + (until - table.times[row]) / steps
+            at_target = int(np.searchsorted(table.times[:following], target + _ROUNDING, side="right")) - 1
+            row = max(row + 1, at_target)
+            chosen.append(row)
+    return np.array(chosen, np.intp)

@@ -1,0 +1,79 @@
+"""What the process that reads a film is asked, on its stdin, and how it answers: messages, each a line of JSON with
+bytes behind it.
+
+    header  what the film says of itself
+    table   when its frames are shown: what `FrameTable` is made of
+    frame   one frame, with its pixels
+    end     what is wrong with the film
+    error   why it gives nothing
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+__all__ = ["FilmRequest", "NotAFilm", "read_message", "write_message"]
+
+_LENGTHS = struct.Struct(">IQ")
+_MOST_LINE = 1 << 20
+
+
+class NotAFilm(Exception):
+    """A file gives no frames. Its text is the reason, in a line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmRequest:
+    """What is asked of a film.
+
+    Attributes:
+        path: where it stands.
+        times: the frames that are wanted: those that are seen at these seconds, ascending; None where its table is.
+        side: pixels of the shorter side of what is given, where the film has more.
+        max_pixels: a film with larger frames is not decoded.
+        threads: that decode.
+    """
+
+    path: str
+    times: Sequence[float] | None
+    side: int
+    max_pixels: int
+    threads: int = 1
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> "FilmRequest":
+        """The inverse of `to_bytes`."""
+        return cls(**json.loads(text))
+
+
+def write_message(stream: IO[bytes], event: str, data: bytes | memoryview = b"", **fields: Any) -> None:
+    """Write one message."""
+    line = json.dumps({"event": event, **fields}).encode()
+    stream.write(_LENGTHS.pack(len(line), len(data)))
+    stream.write(line)
+    stream.write(data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes], most_bytes: int) -> tuple[str, Mapping[str, Any], bytes] | None:
+    """The next message: event, fields, bytes; None where the stream ends, or says what no message is.
+
+    most_bytes: that may stand behind its line.
+    """
+    head = stream.read(_LENGTHS.size)
+    if len(head) < _LENGTHS.size:
+        return None
+    line_length, data_length = _LENGTHS.unpack(head)
+    if line_length > _MOST_LINE or data_length > most_bytes:
+        return None
+    line, data = stream.read(line_length), stream.read(data_length)
+    if len(line) < line_length or len(data) < data_length:
+        return None
+    fields = json.loads(line)
+    return fields.pop("event"), fields, data

@@ -1,0 +1,346 @@
+"""Films: which frames are chosen, when they are shown, that they are those, and that nothing in a file does harm."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmsearch.errors import ImageError, MmsearchError
+from mmsearch.films import FilmFrame, FilmLimits, FrameTable, choose_frames, open_film, read_mp4_table, read_table
+from mmsearch.frame_choice import AUTO_FRAMES, FrameChoice, parse_frames
+from tests.rendered_films import HEIGHT, WIDTH, box, number_in, packet_times, render, shown_number
+
+STEADY = [number / 25 for number in range(150)]
+VARIABLE = np.cumsum([0.0, *np.tile([0.04, 0.1, 0.02, 0.5, 0.03, 3.2], 12)]).tolist()
+
+FILMS: dict[str, dict[str, Any]] = {
+    "steady.mp4": {"times": STEADY},
+    "variable.mp4": {"times": VARIABLE, "b_frames": 2, "group": 30},
+    "b_frames.mp4": {"times": STEADY, "b_frames": 3, "group": 250},
+    "open.mp4": {"times": STEADY, "b_frames": 3, "options": {"x264-params": "open-gop=1:scenecut=0"}},
+    "hevc.mkv": {"times": STEADY, "codec": "libx265", "options": {"x265-params": "log-level=none"}, "group": 40},
+    "fragments.mp4": {"times": STEADY, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "stream.ts": {"times": STEADY, "b_frames": 2},
+    "late.ts": {"times": [1000 + each for each in STEADY], "b_frames": 2},
+    "old.avi": {"times": STEADY, "codec": "mpeg4"},
+    "web.webm": {"times": STEADY, "codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for name, how in FILMS.items():
+        render(folder / name, **how)
+    return folder
+
+
+@cache
+def read_once(path: Path) -> tuple[FrameTable, list[float], list[FilmFrame]]:
+    return frames_of(path)
+
+
+def frames_of(path: Path, choice: FrameChoice = AUTO_FRAMES) -> tuple[FrameTable, list[float], list[FilmFrame]]:
+    table = read_table(str(path))
+    times = table.times[choose_frames(table, choice)].tolist()
+    with open_film(str(path), times) as film:
+        return table, times, list(film.frames)
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_times_are_those_of_the_packets_and_frames_are_those_of_the_times(films: Path, name: str) -> None:
+    table, times, frames = read_once(films / name)
+    expected = packet_times(films / name)
+    assert set(np.round(table.times, 4)) <= set(np.round(expected, 4))  # open groups leave some out
+    if name not in ("open.mp4", "hevc.mkv"):
+        np.testing.assert_allclose(table.times, expected, atol=5e-4)
+    assert [frame.seconds for frame in frames] == pytest.approx(times, abs=1e-3)
+    written = np.array(FILMS[name]["times"])
+    for frame in frames:
+        number = number_in(frame.pixels)
+        # Of one film after the other the numbers follow the times, however far its clock is from 0.
+        assert frame.seconds == pytest.approx(written[number] - written[0], abs=0.045)
+
+
+def test_no_gap_is_longer_than_two_seconds_but_where_one_frame_stands(films: Path) -> None:
+    for name in FILMS:
+        table, times, _ = read_once(films / name)
+        for before, after in zip(times, [*times[1:], table.end], strict=True):
+            between = table.times[(table.times > before) & (table.times < after)]
+            assert after - before <= 2.0 + 1e-6 or not len(between)
+
+
+def test_tables_of_mp4_say_what_its_packets_say(films: Path) -> None:
+    for name in ("steady.mp4", "variable.mp4", "b_frames.mp4", "open.mp4"):
+        with (films / name).open("rb") as file:
+            assert read_mp4_table(file) is not None
+    for name in ("fragments.mp4", "stream.ts", "web.webm"):
+        with (films / name).open("rb") as file:
+            assert read_mp4_table(file) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("variable.mp4", "every=1s"), ("variable.mp4", "every=300ms"), ("b_frames.mp4", "5"), ("stream.ts", "keys")],
+)
+def test_what_is_asked_for_is_what_is_seen_at_that_time(films: Path, name: str, said: str) -> None:
+    choice = parse_frames(said)
+    table, times, frames = frames_of(films / name, choice)
+    shown = packet_times(films / name)
+    if choice.rule == "count":
+        wanted: Sequence[float] = [(number + 0.5) * table.end / choice.count for number in range(choice.count)]
+    elif choice.rule == "every":
+        wanted = np.arange(0, table.end, choice.seconds).tolist()
+    else:
+        wanted = table.times[table.is_key].tolist()
+    seen = sorted({max(each for each in shown if each <= at + 1e-4) for at in wanted})
+    assert times == pytest.approx(seen, abs=1e-3)
+    numbers = [number_in(frame.pixels) for frame in frames]
+    assert numbers == [int(np.argmin(np.abs(np.array(shown) - at))) for at in seen]
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3)])
+def test_films_of_telephones_are_set_upright(tmp_path: Path, degrees: int, turns: int) -> None:
+    path = render(tmp_path / "turned.mp4", STEADY[:10], rotation=degrees)
+    _, _, frames = frames_of(path)
+    expected = np.rot90(shown_number(0), turns)
+    assert frames[0].pixels.shape == expected.shape
+    assert np.abs(frames[0].pixels.astype(int) - expected).mean() < 8
+
+
+def test_frames_are_no_larger_than_asked(films: Path) -> None:
+    with open_film(str(films / "steady.mp4"), [0.0], FilmLimits(side=48)) as film:
+        (frame,) = film.frames
+    assert frame.pixels.shape == (48, 48 * WIDTH // HEIGHT, 3)
+
+
+def test_an_edit_list_cuts_what_it_cuts(tmp_path: Path) -> None:
+    path = render(tmp_path / "cut.mp4", STEADY, b_frames=2, group=50)
+    data = bytearray(path.read_bytes())
+    # The list that every such file has: one edit. It begins a second later now, in the middle of a group.
+    place = data.index(b"elst") + 8
+    media = int.from_bytes(data[place + 8 : place + 12], "big")
+    data[place + 8 : place + 12] = (media + 12_800).to_bytes(4, "big")
+    data[place + 4 : place + 8] = (4_000).to_bytes(4, "big")  # four seconds of it
+    path.write_bytes(bytes(data))
+    table, times, frames = frames_of(path)
+    with path.open("rb") as file:
+        assert read_mp4_table(file) is not None
+    assert table.end == pytest.approx(4.0)
+    assert times[0] == 0.0
+    assert [number_in(frame.pixels) for frame in frames] == [round((at + 1) * 25) for at in times]
+    np.testing.assert_allclose(table.times, [each for each in packet_times(path) if each < 4.0], atol=5e-4)
+
+
+def test_hdr_comes_out_as_sdr_does(tmp_path: Path) -> None:
+    import av
+
+    linear = np.array([0.0, 0.2, 0.5, 1.0])  # 1 is reference white
+    nits = linear * 203 / 10_000
+    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128  # SMPTE ST 2084
+    signal = ((c1 + c2 * nits**m1) / (1 + c3 * nits**m1)) ** m2
+    path = tmp_path / "hdr.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace, context.color_range = 16, 9, 9, 1
+        frame = av.VideoFrame(128, 64, "yuv420p10le")
+        for plane, value in zip(frame.planes, (64 + 876 * signal, np.full(4, 512), np.full(4, 512)), strict=True):
+            rows = np.asarray(memoryview(plane)).view(np.uint16).reshape(plane.height, -1)
+            rows[:, : plane.width] = np.repeat(np.round(value).astype(np.uint16), plane.width // 4)
+        frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = 16, 9, 9, 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    _, _, frames = frames_of(path)
+    grey = frames[0].pixels[32, 16::32].mean(axis=1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    assert np.abs(grey - srgb)[:3].max() < 4  # taken for SDR, white were 146
+    assert 235 < grey[3] < 255  # above the knee there is room for what is brighter
+
+
+def test_of_interlaced_films_one_field_is_seen(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "interlaced.ts"
+    woven = shown_number(5)
+    woven[1::2] = 255 - woven[1::2]  # the other field is of another moment
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "qscale": "2"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv422p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(woven, format="rgb24").reformat(format="yuv422p")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    _, _, frames = frames_of(path)
+    assert frames[0].pixels.shape == (HEIGHT, WIDTH, 3)
+    assert number_in(frames[0].pixels) == 5
+    assert np.abs(frames[0].pixels[:40].astype(int) - shown_number(5)[:40]).mean() < 25
+
+
+# What strangers send.
+
+
+def test_a_truncated_film_gives_what_is_there(films: Path, tmp_path: Path) -> None:
+    whole = (films / "hevc.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(whole[: len(whole) // 2])
+    table, times, frames = frames_of(tmp_path / "a.mkv")
+    assert 1 < table.end < 5
+    assert table.damage is not None
+    assert table.damage.startswith("truncated film")
+    assert len(frames) >= len(times) - 1
+    assert [number_in(frame.pixels) for frame in frames] == [round(frame.seconds * 25) for frame in frames]
+
+
+def test_a_truncated_mp4_gives_what_is_there(tmp_path: Path) -> None:
+    path = render(tmp_path / "a.mp4", STEADY, container_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    table, times, frames = frames_of(path)
+    assert table.damage is not None
+    assert table.damage.startswith("truncated film")
+    assert "of 6 seconds" in table.damage
+    assert 1 < table.end < 5.5
+    assert [number_in(frame.pixels) for frame in frames] == [round(at * 25) for at in times][: len(frames)]
+    assert len(frames) >= len(times) - 1
+
+
+def test_a_mp4_without_its_tables_says_so(films: Path, tmp_path: Path) -> None:
+    data = (films / "steady.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data[: len(data) // 2])  # they stand at its end
+    with pytest.raises(ImageError, match="cut before its table of frames"):
+        read_table(str(tmp_path / "a.mp4"))
+
+
+def sound_with_cover(path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        sound: Any = container.add_stream("aac", rate=44_100)
+        cover: Any = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        frame.pts = 0
+        container.mux(cover.encode(frame))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        samples.sample_rate, samples.pts = 44_100, 0
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("empty.mp4", b"", "empty file"),
+        ("text.mp4", b"no film at all\n" * 1000, "not a film that can be opened"),
+        ("list.m3u8", b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n", "not a film that can be opened"),
+        ("head.mp4", box(b"ftyp", b"isom\0\0\2\0isom"), "not a film that can be opened"),
+    ],
+)
+def test_what_is_no_film_is_told_in_a_line(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ImageError, match=reason):
+        read_table(str(tmp_path / name))
+
+
+def test_covers_of_music_are_no_films(tmp_path: Path) -> None:
+    sound_with_cover(tmp_path / "song.mp4")
+    with pytest.raises(ImageError, match="sound without moving pictures"):
+        open_film(str(tmp_path / "song.mp4"), [0.0]).__enter__()
+
+
+def test_frames_over_the_limit_are_not_decoded(films: Path) -> None:
+    with (
+        pytest.raises(ImageError, match="160 x 96 pixels a frame, over the limit of 1,000"),
+        open_film(str(films / "steady.mp4"), [0.0], FilmLimits(max_pixels=1_000)),
+    ):
+        pass
+
+
+def test_a_table_without_end_costs_nothing(films: Path, tmp_path: Path) -> None:
+    """A few bytes claim four thousand million frames."""
+    data = bytearray((films / "steady.mp4").read_bytes())
+    place = data.index(b"stts") + 12
+    data[place : place + 4] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.mp4").write_bytes(bytes(data))
+    with (tmp_path / "a.mp4").open("rb") as file:
+        assert read_mp4_table(file) is None
+
+
+def test_tables_of_any_bytes_raise_nothing(films: Path, tmp_path: Path) -> None:
+    data = (films / "variable.mp4").read_bytes()
+    start = data.index(b"moov")
+    random = np.random.default_rng(0)
+    path = tmp_path / "a.mp4"
+    for _ in range(100):
+        damaged = bytearray(data)
+        for place in random.integers(start, len(data), 3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(bytes(damaged))
+        with path.open("rb") as file:
+            table = read_mp4_table(file)
+        assert table is None or (np.diff(table.times) > 0).all()
+
+
+def test_a_decoder_that_hangs_is_ended(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.films.reading._COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
+    started = time.monotonic()
+    with (
+        pytest.raises(ImageError, match=r"nothing came of it for 0\.5 seconds"),
+        open_film(str(films / "steady.mp4"), [0.0], FilmLimits(seconds=0.5)),
+    ):
+        pass
+    assert time.monotonic() - started < 60
+
+
+def test_a_decoder_that_breaks_down_is_told(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.films.reading._COMMAND", [sys.executable, "-c", "import os; os.abort()"])
+    with (
+        pytest.raises(ImageError, match="its decoder broke down"),
+        open_film(str(films / "steady.mp4"), [0.0]),
+    ):
+        pass
+
+
+def test_without_the_extra_the_line_that_installs_it_is_said(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.films.reading.find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r"pip install 'mmsearch\[video\]'"), open_film(str(films / "old.avi"), [0.0]):
+        pass
+
+
+def test_nothing_of_ffmpeg_is_loaded_here() -> None:
+    code = "import sys, mmsearch.films; sys.exit('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What --frames says.
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("auto", FrameChoice()),
+        (" Keys ", FrameChoice("keys")),
+        ("every=1s", FrameChoice("every", 1.0)),
+        ("every=.5", FrameChoice("every", 0.5)),
+        ("every=2min", FrameChoice("every", 120.0)),
+        ("12", FrameChoice("count", count=12)),
+    ],
+)
+def test_choices_of_frames(text: str, choice: FrameChoice) -> None:
+    assert parse_frames(text) == choice
+    assert parse_frames(str(choice)) == choice
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "every", "every=0s", "every=1h", "all", "1.5", "²", "9" * 30])
+def test_other_choices_are_refused_with_what_there_is(text: str) -> None:
+    with pytest.raises(MmsearchError, match="auto, scenes, keys, every=1s"):
+        parse_frames(text)
