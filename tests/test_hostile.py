@@ -204,6 +204,7 @@ _TAKES_NO_PLACE = (
         "COLUMN",
         "COSINE",
         "DEVICE",
+        "FRAMES",
         "KIND",
         "NAME",
         "PATTERN",

@@ -94,8 +94,8 @@ def embed(
         str | None,
         typer.Option(
             metavar="FRAMES",
-            help="Which frames of films: auto (key frames, and more where these are over two seconds apart), keys, every=1s, "
-            "or how many of each. Default: as before, else auto. Needs pip install 'mmsearch[video]'.",
+            help="Which frames of films: auto (key frames, and more where these are over two seconds apart), keys, "
+            "every=1s, or how many of each. Default: as before, else auto. Needs pip install 'mmsearch[video]'.",
             show_default=False,
         ),
     ] = None,

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from mmsearch.cutting.pdf_pages import PDF_PAGES
 from mmsearch.cutting.film_frames import FILM_FRAMES
+from mmsearch.cutting.pdf_pages import PDF_PAGES
 from mmsearch.cutting.tiff_pages import TIFF_PAGES
 from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError

@@ -103,11 +103,11 @@ def read_file_spans(gallery: Gallery, table: str) -> FileSpans | None:
     shards = gallery.manifest.shards[table]
     if not any(shard.has_spans for shard in shards):
         return None
-    pieces = [_read_shard(gallery, table, shard) for shard in shards if shard.has_spans]
+    pieces = [rows for shard in shards if shard.has_spans for rows in _read_shard(gallery, table, shard)]
     numbers: dict[tuple[int, str], int] = {}
     found = [piece for rows in pieces for piece in _spans(rows, numbers)]
     if any(rows.column(_BOX).null_count < rows.num_rows for rows in pieces if _BOX in rows.column_names):
-        others = (_read_shard(gallery, table, shard) for shard in shards if not shard.has_spans)
+        others = (rows for shard in shards if not shard.has_spans for rows in _read_shard(gallery, table, shard))
         for rows in (*pieces, *others):  # the pictures that tiles were cut from
             found += _whole_files(rows, numbers)
     if not found:  # those that there were are dead
@@ -122,9 +122,11 @@ def read_file_spans(gallery: Gallery, table: str) -> FileSpans | None:
 _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def _read_shard(gallery: Gallery, table: str, shard: Shard) -> pa.Table:
+def _read_shard(gallery: Gallery, table: str, shard: Shard) -> Iterator[pa.Table]:
+    """The live rows of a shard in one table; none where all of them are dead."""
     columns = [name for name in ("root_id", "path", *NUMBERS) if name in gallery.schema(table).names]
-    return pa.concat_tables([*gallery.live_rows_of(table, shard, columns)]).combine_chunks()
+    if rows := [*gallery.live_rows_of(table, shard, columns)]:
+        yield pa.concat_tables(rows).combine_chunks()
 
 
 def _spans(rows: pa.Table, numbers: dict[tuple[int, str], int]) -> Iterator[_Found]:

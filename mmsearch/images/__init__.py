@@ -68,13 +68,10 @@ __all__ = [
     "clean_text",
     "join_make",
     "merge_facts",
-<<<<<<< HEAD
     "crop",
     "crop_pixels",
-=======
     "parse_date",
     "position_at",
->>>>>>> 91230c3 (Frames of films are items: embed takes films, with their times, dates and places)
     "Header",
     "DecodedImage",
     "StoredImage",
