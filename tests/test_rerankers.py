@@ -3,7 +3,7 @@
 import json
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mmsearch.search.rerank import Rerankers
 from mmsearch.serve.client import Server
 from mmsearch.serve.running import ServeOptions
 from mmsearch.strict_json import json_text
+from tests.colour_reranker import ColourReranker, provide_colour
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.servers import running
@@ -297,46 +298,9 @@ def test_what_cannot_be_used_is_said(blip: Path, tmp_path: Path, monkeypatch: py
         open_reranker(f"st:{blip}")
 
 
-class _Colour(Reranker):
-    """Likes pictures by how much blue they hold, whatever the text; it counts what it does."""
-
-    pairs_at_once = 4
-
-    def __init__(self, request: RerankerRequest) -> None:
-        self.spec = request.spec
-        self.looks = self.matches = 0
-        self.when_matching: Callable[[], None] = lambda: None
-
-    def prepare(self, image: Image.Image) -> Any:
-        return np.asarray(image, np.float64).mean(axis=(0, 1))
-
-    def look(self, prepared: Sequence[Any]) -> list[Any]:
-        self.looks += len(prepared)
-        return [*prepared]
-
-    def match(self, texts: Sequence[str], pictures: Sequence[Any]) -> NDArray[np.float64]:
-        self.matches += len(texts)
-        self.when_matching()
-        return np.array([each[2] for each in pictures])
-
-
 @pytest.fixture
-def colour(monkeypatch: pytest.MonkeyPatch) -> list[_Colour]:
-    """Those that were opened as "colour:"."""
-    opened: list[_Colour] = []
-
-    class Entry:
-        name, value = "colour", "tests:colour"
-
-        def load(self) -> Callable[[RerankerRequest], Reranker]:
-            def make(request: RerankerRequest) -> Reranker:
-                opened.append(_Colour(request))
-                return opened[-1]
-
-            return make
-
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry()])
-    return opened
+def colour(monkeypatch: pytest.MonkeyPatch) -> list[ColourReranker]:
+    return provide_colour(monkeypatch)
 
 
 @pytest.fixture
@@ -349,7 +313,7 @@ def gallery(tmp_path: Path, fake: FakeEncoder) -> OpenGallery:
     return open_gallery(tmp_path / "g", encoder=fake)
 
 
-def test_the_best_come_in_the_order_of_the_re_ranker(gallery: OpenGallery, colour: list[_Colour]) -> None:
+def test_the_best_come_in_the_order_of_the_re_ranker(gallery: OpenGallery, colour: list[ColourReranker]) -> None:
     plain = gallery.ask(Query([TextPart("red")], k=24)).hits
     answer = gallery.ask(Query([TextPart("red")], k=24, rerank="colour:x", depth=10))
     values = [hit.rerank for hit in answer.hits]
@@ -364,7 +328,7 @@ def test_the_best_come_in_the_order_of_the_re_ranker(gallery: OpenGallery, colou
     assert [hit.rank for hit in answer.hits] == [*range(1, 25)]
 
 
-def test_fewer_hits_than_candidates_and_pages_of_hits_agree(gallery: OpenGallery, colour: list[_Colour]) -> None:
+def test_fewer_hits_than_candidates_and_pages_of_hits_agree(gallery: OpenGallery, colour: list[ColourReranker]) -> None:
     whole = gallery.ask(Query([TextPart("red")], k=24, rerank="colour:x", depth=12)).hits
     few = gallery.ask(Query([TextPart("red")], k=3, rerank="colour:x", depth=12))
     assert [hit.row_id for hit in few.hits] == [hit.row_id for hit in whole[:3]]
@@ -374,14 +338,14 @@ def test_fewer_hits_than_candidates_and_pages_of_hits_agree(gallery: OpenGallery
     assert not gallery.ask(Query([TextPart("red")], k=24, rerank="colour:x", depth=100)).more
 
 
-def test_a_picture_is_looked_at_once(gallery: OpenGallery, colour: list[_Colour]) -> None:
+def test_a_picture_is_looked_at_once(gallery: OpenGallery, colour: list[ColourReranker]) -> None:
     gallery.ask(Query([TextPart("red")], rerank="colour:x", depth=24))
     gallery.ask(Query([TextPart("blue")], rerank="colour:x", depth=24))
     assert [(each.looks, each.matches) for each in colour] == [(24, 48)]
 
 
-def test_what_is_kept_stays_within_its_bytes(colour: list[_Colour]) -> None:
-    reranker = _Colour(RerankerRequest("colour:x", "cpu", lambda _: None))
+def test_what_is_kept_stays_within_its_bytes(colour: list[ColourReranker]) -> None:
+    reranker = ColourReranker(RerankerRequest("colour:x", "cpu", lambda _: None))
     looked_at = LookedAt(reranker, most_bytes=2 * 24)
     for key in (1, 2, 1, 3, 1, 2):
         looked_at.match(["red"], [key], lambda key: np.full(3, float(key)))
@@ -389,7 +353,7 @@ def test_what_is_kept_stays_within_its_bytes(colour: list[_Colour]) -> None:
     assert looked_at.match(["a", "b"], [1, 7], lambda key: None).tolist() == [1.0, -np.inf]
 
 
-def test_the_score_can_be_added(gallery: OpenGallery, colour: list[_Colour]) -> None:
+def test_the_score_can_be_added(gallery: OpenGallery, colour: list[ColourReranker]) -> None:
     plain = gallery.ask(Query([TextPart("red")], k=8, rerank="colour:x", depth=8)).hits
     both = gallery.ask(Query([TextPart("red")], k=8, rerank="colour:x", depth=8, rerank_by="logit+score")).hits
     values = {hit.row_id: hit.rerank for hit in plain}
@@ -398,7 +362,7 @@ def test_the_score_can_be_added(gallery: OpenGallery, colour: list[_Colour]) -> 
 
 
 def test_time_ends_it_and_that_is_said(
-    gallery: OpenGallery, colour: list[_Colour], monkeypatch: pytest.MonkeyPatch
+    gallery: OpenGallery, colour: list[ColourReranker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clock that moves on by a second at each call of the model."""
     now = [100.0]
@@ -413,7 +377,7 @@ def test_time_ends_it_and_that_is_said(
 
 
 def test_files_that_are_gone_come_after_those_that_were_looked_at(
-    gallery: OpenGallery, colour: list[_Colour], tmp_path: Path
+    gallery: OpenGallery, colour: list[ColourReranker], tmp_path: Path
 ) -> None:
     best = gallery.ask(Query([TextPart("red")], k=1)).hits[0]
     Path(best.file or "").unlink()
@@ -424,7 +388,7 @@ def test_files_that_are_gone_come_after_those_that_were_looked_at(
     assert any("1 of 5 could not be re-ranked" in remark for remark in answer.remarks)
 
 
-def test_a_filter_and_near_duplicates_come_before_it(gallery: OpenGallery, colour: list[_Colour]) -> None:
+def test_a_filter_and_near_duplicates_come_before_it(gallery: OpenGallery, colour: list[ColourReranker]) -> None:
     asked = Query([TextPart("red")], k=24, where="path like 'red%' or path like 'blue%'", rerank="colour:x", depth=8)
     hits = gallery.ask(asked).hits
     assert [(hit.path or "")[:3] for hit in hits] == ["blu"] * 4 + ["red"] * 4
@@ -449,7 +413,9 @@ def test_what_cannot_be_re_ranked_is_refused(asked: dict[str, Any], message: str
         Query(**({"parts": [TextPart("a")], "rerank": "demo"} | asked))
 
 
-def test_one_wrong_re_ranker_is_the_answer_to_its_query_alone(gallery: OpenGallery, colour: list[_Colour]) -> None:
+def test_one_wrong_re_ranker_is_the_answer_to_its_query_alone(
+    gallery: OpenGallery, colour: list[ColourReranker]
+) -> None:
     wrong, right = gallery.ask_all(
         [Query([TextPart("red")], rerank="nobody:x"), Query([TextPart("red")], rerank="colour:x")]
     )
@@ -457,7 +423,7 @@ def test_one_wrong_re_ranker_is_the_answer_to_its_query_alone(gallery: OpenGalle
     assert not isinstance(right, Exception)
 
 
-def test_strangers_name_no_other_than_is_allowed(colour: list[_Colour]) -> None:
+def test_strangers_name_no_other_than_is_allowed(colour: list[ColourReranker]) -> None:
     with pytest.raises(QueryError, match="does not re-rank with 'hf:x', but with colour:x"):
         Rerankers(only="colour:x").reranker("hf:x")
     with pytest.raises(QueryError, match="but with nothing"):
@@ -466,7 +432,7 @@ def test_strangers_name_no_other_than_is_allowed(colour: list[_Colour]) -> None:
 
 
 def test_the_command_tells_both_values(
-    mmsearch: Command, gallery: OpenGallery, colour: list[_Colour], tmp_path: Path
+    mmsearch: Command, gallery: OpenGallery, colour: list[ColourReranker], tmp_path: Path
 ) -> None:
     asked = ("query", "red", "--gallery", tmp_path / "g", "-k", 5, "--rerank", "colour:x", "--depth", 4)
     rows = [json.loads(line) for line in mmsearch(*asked, "--format", "jsonl").out.splitlines()]
@@ -484,7 +450,7 @@ def test_the_command_tells_both_values(
 
 
 def test_a_server_re_ranks_with_its_own_and_with_no_other(
-    gallery: OpenGallery, colour: list[_Colour], tmp_path: Path
+    gallery: OpenGallery, colour: list[ColourReranker], tmp_path: Path
 ) -> None:
     query = Query([TextPart("red")], k=6, rerank="colour:x", depth=4)
     expected = gallery.ask(query).hits
@@ -606,7 +572,7 @@ def test_eval_re_ranks_both_directions_as_by_hand(numbered: tuple[Path, Path], d
 
 
 def test_eval_prints_both_rankings(
-    numbered: tuple[Path, Path], colour: list[_Colour], mmsearch: Command, fake: FakeEncoder
+    numbered: tuple[Path, Path], colour: list[ColourReranker], mmsearch: Command, fake: FakeEncoder
 ) -> None:
     done = mmsearch(
         *("eval", "custom", "--images", numbered[0], "--annotations", numbered[1], "--split", "all"),

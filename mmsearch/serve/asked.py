@@ -23,6 +23,8 @@ __all__ = ["asked_query", "require_keeps"]
 async def asked_query(service: Service, body: QueryBody | KeepBody | ExplainBody) -> Query:
     """What is asked. Raises QueryError, EncoderMismatch."""
     given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"parts", "name", "replace"})
+    if isinstance(given.get("rerank"), bool):
+        given["rerank"] = _own_reranker(service) if given["rerank"] else None
     names = [part.kept for part in body.parts if part.kept is not None]
     own = parts_from_json([part.model_dump(exclude_none=True) for part in body.parts if part.kept is None])
     if not names:
@@ -45,6 +47,13 @@ def require_keeps(service: Service) -> None:
             "this server keeps no queries: others reach it, and what is kept belongs to whoever started it. "
             "mmsearch query @NAME asks a kept query there"
         )
+
+
+def _own_reranker(service: Service) -> str:
+    only = service.followed.last.rerankers.only
+    if not only:
+        raise QueryError("this server has no re-ranker; start it with one: mmsearch serve --rerank MODEL")
+    return only
 
 
 def _kept_and(service: Service, name: str, others: Sequence[Part]) -> tuple[KeptQuery, list[Part]]:

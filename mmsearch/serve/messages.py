@@ -133,11 +133,10 @@ class QueryBody(_Message):
     sort: Literal["rank", "date"] = Field(
         "rank", description="date: newest first, of what is likely relevant. The gallery has to be calibrated."
     )
-    rerank: str | None = Field(
+    rerank: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)] | bool | None = Field(
         None,
-        min_length=1,
-        max_length=_LONGEST_NAME,
-        description="The re-ranker of the server, as GET /api/gallery names it. It looks at the best for a text.",
+        description="The re-ranker of the server, as GET /api/gallery names it, or true. It looks at the best for a "
+        "text.",
     )
     rerank_by: Literal["logit", "logit+score"] = Field("logit", description="What it ranks by.")
     depth: int = Field(RERANKED, ge=1, le=REQUEST.reranked, description="How many of the best it looks at.")
@@ -197,7 +196,7 @@ def _require_within(queries: Sequence[QueryBody]) -> None:
         (len(lengths), REQUEST.texts, "texts (each in each template)"),
         (sum(lengths), REQUEST.characters, "characters to encode"),
         (sum(part.mark is not None for each in queries for part in each.parts), REQUEST.marks, "marks"),
-        (sum(each.depth for each in queries if each.rerank is not None), REQUEST.reranked, "candidates to re-rank"),
+        (sum(each.depth for each in queries if each.rerank), REQUEST.reranked, "candidates to re-rank"),
         (sum(each.k + each.offset for each in queries), REQUEST.hits_together, "hits (k + offset of all queries)"),
     ):
         if count > most:

@@ -1,8 +1,8 @@
 """Queries that arrive together are answered together.
 
 Each thread takes all that wait, up to a bound, and answers them in one go; what arrives meanwhile waits for the next
-thread. One query alone waits for nothing. Filters, and the search for what is no near-duplicate, have threads of their
-own: they may take long.
+thread. One query alone waits for nothing. Filters, the search for what is no near-duplicate, and re-rankers have
+threads of their own: they may take long.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class QueryThreads:
         waiting = [_WaitingQuery(query, loop.create_future()) for query in queries]
         for each in waiting:
             query = each.query
-            may_take_long = any(value is not None for value in (query.where, query.near, query.distinct))
+            may_take_long = any(value is not None for value in (query.where, query.near, query.distinct, query.rerank))
             may_take_long |= query.per_video == "mean"
             (self._slow if may_take_long else self._quick).put(each)
         answers: list[bytes | MmsearchError] = []

@@ -40,7 +40,8 @@ export class AnswerSummary {
     const among = filtered ? "of what the filters admit" : `of ${counted(all, what)}`;
     const doubtful = answer.worth && typeof answer.probability === "number";
     const note = answer.worth && !doubtful ? ` · ${answer.worth}` : "";
-    const summary = `Best ${among} · ${Math.max(1, Math.round(answer.took))} ms${note}`;
+    const second = typeof answer.reranked === "number" ? ` · ${count(answer.reranked)} re-ranked` : "";
+    const summary = `Best ${among}${second} · ${Math.max(1, Math.round(answer.took))} ms${note}`;
     say(byId("summary", HTMLElement), asked && answer.hits.length ? summary : "");
     if (!asked && !filtered && !timeline) this.#offer(gallery?.answers_text === false ? [] : answer.captions);
     const doubts = doubtful && answer.worth ? [answer.worth] : [];

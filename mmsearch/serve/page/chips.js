@@ -9,7 +9,7 @@ import * as api from "./api.js";
 import { byId, element, icon } from "./elements.js";
 import { previews } from "./pictures.js";
 import { FACETS } from "./facets.js";
-import { NO_FILTER, changedPart, folderOf, partsOf, withPart, withoutPart } from "./query.js";
+import { NO_FILTER, changedPart, folderOf, isAsked, isReranked, partsOf, withPart, withoutPart } from "./query.js";
 import { count, split, shown } from "./text.js";
 
 const WEIGHTS = [0.5, 1, 2, 3, -0.5, -1, -2];
@@ -184,6 +184,9 @@ export class Chips {
     if (filter.score) set.push(["score", `Score ≥ ${filter.score}`, { score: "" }]);
     if (filter.distinct) set.push(["distinct", "No near-duplicates", { distinct: false }]);
     if (image && filter.newest) set.push(["newest", "Newest first", { newest: false }]);
+    if (image && filter.rerank && isAsked(query)) {
+      set.push(["rerank", isReranked(query) ? "Re-ranked" : "Not re-ranked: ask with words alone", { rerank: "" }]);
+    }
     if (filter.where.trim()) set.push(["where", shown(filter.where.trim().replace(/\s+/g, " ")), { where: "" }]);
     const chips = set.map(([key, words, without]) => {
       const chip = element("span", { class: key === "where" ? "chip filter sql" : "chip filter" });

@@ -88,6 +88,8 @@ export class Filters {
   describe(gallery) {
     this.#gallery = this.#facets.gallery = gallery;
     byId("table-field", HTMLElement).hidden = !gallery.captions;
+    byId("rerank-field", HTMLElement).hidden = gallery.reranker === null;
+    byId("rerank-name", HTMLElement).textContent = shown(gallery.reranker ?? "");
     if (this.#query) this.show(this.#query);
   }
 
@@ -157,6 +159,7 @@ export class Filters {
       score: text("score"),
       distinct: data.has("distinct"),
       newest: data.has("newest"),
+      rerank: text("rerank"),
       where: text("where"),
     };
     const table = tableNamed(text("table"));

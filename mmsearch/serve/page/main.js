@@ -110,6 +110,7 @@ const tiles = {
   isChosen: (row) => selection.has(row),
   choose: (tile, through) => selection.toggle(tile, through),
   choosing: () => selection.isActive,
+  isReranked: () => typeof search.shown?.reranked === "number",
   markOf: (row) => teaching.markOf(row),
   mark: (hit, right) => teaching.mark(hit, right),
   failed,

@@ -337,8 +337,8 @@ export interface QueryBody {
   correct?: "measured" | "general" | "none";
   /** date: newest first, of what is likely relevant. The gallery has to be calibrated. */
   sort?: "rank" | "date";
-  /** The re-ranker of the server, as GET /api/gallery names it. It looks at the best for a text. */
-  rerank?: string | null;
+  /** The re-ranker of the server, as GET /api/gallery names it, or true. It looks at the best for a text. */
+  rerank?: string | boolean | null;
   /** What it ranks by. */
   rerank_by?: "logit" | "logit+score";
   /** How many of the best it looks at. */

@@ -7,8 +7,8 @@
  *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures. mark: one
  *   that is right, or wrong where its weight is negative. A negative weight of others leads away from them.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
- *   newest: boolean, where: string, folder: string, box: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
- *   form holds them; "" where nothing is wanted. folder: "1/holiday/2024", the id of a root and a path below it.
+ *   newest: boolean, rerank: string, where: string, folder: string, box: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
+ *   form holds them; "" where nothing is wanted. rerank: for how many seconds the best are re-ranked. folder: "1/holiday/2024", the id of a root and a path below it.
  *   box: "38.1,-9.5,39.2,-8.7", a part of the world: south, west, north, east. facets:
  *   by name, the values of which a picture has one.
  * @typedef {{words: string, weight: number, parts: readonly Part[], table: Table, timeline: boolean,
@@ -28,6 +28,7 @@ export const NO_FILTER = Object.freeze({
   score: "",
   distinct: false,
   newest: false,
+  rerank: "",
   where: "",
   folder: "",
   box: "",
@@ -141,6 +142,18 @@ export function titleOf(query) {
   return `${names.join(" + ").replaceAll("+ −", "−")}${taught}`.replace(/^ \+ /, "");
 }
 
+/** How many of the best are re-ranked. */
+export const DEPTH = 128;
+
+/**
+ * Whether a query is one that a re-ranker can look at: words alone, which look for pictures.
+ * @param {Query} query
+ */
+export function isReranked(query) {
+  const { filter, table, words, weight, parts } = query;
+  return Boolean(filter.rerank && words.trim()) && table === "images" && !filter.newest && !parts.length && weight > 0 && !keptName(query);
+}
+
 /**
  * Whether the timeline is what answers a query.
  * @param {Query} query
@@ -198,7 +211,7 @@ export function toAddress(query) {
   if (query.table !== "images") address.append("in", query.table);
   if (isTimeline(query)) address.append("timeline", "1");
   for (const { name } of FACETS) for (const value of filter.facets[name] ?? []) address.append(name, value);
-  for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "folder", "box", "path", "score", "where"])) {
+  for (const name of /** @type {const} */ (["shape", "edge", "from", "to", "folder", "box", "path", "score", "rerank", "where"])) {
     if (filter[name].trim()) address.append(name, filter[name].trim());
   }
   for (const name of /** @type {const} */ (["distinct", "newest"])) if (filter[name]) address.append(name, "1");
@@ -242,6 +255,7 @@ export function fromAddress(search) {
       from: one("from", /^\d{4}-\d\d-\d\d$/),
       to: one("to", /^\d{4}-\d\d-\d\d$/),
       path: address.get("path") ?? "",
+      rerank: one("rerank", /^(2|5|20)$/),
       score: one("score", /^-?[01]?\.?\d*$/),
       distinct: address.has("distinct"),
       newest: address.has("newest"),
@@ -332,15 +346,18 @@ function dayAfter(day) {
  */
 export function bodyOf(query, k, offset) {
   const score = Number.parseFloat(query.filter.score);
+  // Those after the best that are re-ranked follow as they were ranked before.
+  const second = isReranked(query) && offset === 0 ? { rerank: true, depth: DEPTH, within: Number(query.filter.rerank) } : {};
   return {
     parts: partBodies(query),
-    k,
+    k: isReranked(query) && offset === 0 ? Math.max(k, DEPTH) : k,
     offset,
     table: query.table,
     where: whereOf(query),
     min_score: Number.isNaN(score) ? null : score,
     distinct: query.filter.distinct || null,
     sort: query.table === "images" && query.filter.newest ? "date" : "rank",
+    ...second,
   };
 }
 

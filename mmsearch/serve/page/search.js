@@ -5,8 +5,8 @@
  * @typedef {import("./query.js").Query} Query
  * @typedef {import("./api.js").Hit} Hit
  * @typedef {{query: Query, hits: Hit[], more: boolean, warnings: string[], notes: string[], captions: string[], version: number,
- *   probability?: number | null, worth?: string | null, months?: api.Month[], took: number, scroll: number}} Shown  took:
- *   milliseconds, as the page saw them. worth: what to know before one looks at the hits. months: of the timeline, where
+ *   probability?: number | null, reranked?: number | null, worth?: string | null, months?: api.Month[], took: number, scroll: number}} Shown  took:
+ *   milliseconds, as the page saw them. worth: what to know before one looks at the hits. reranked: how many of the best. months: of the timeline, where
  *   that is shown instead of hits.
  */
 import * as api from "./api.js";

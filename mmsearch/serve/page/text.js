@@ -104,11 +104,12 @@ export const worth = ({ probability }) =>
   typeof probability === "number" ? `${probability < 0.01 ? "< 1" : Math.round(100 * probability)} %` : null;
 
 /**
- * What a hit is worth beside the others, as its rank goes by it: its standard score among items of several kinds, else
- * the chance that it is relevant, or its score.
+ * What a hit is worth beside the others, as its rank goes by it: what a re-ranker finds, its standard score among
+ * items of several kinds, else the chance that it is relevant, or its score.
  * @param {import("./api.js").Hit} hit
  */
 export function standing(hit) {
+  if (typeof hit.rerank === "number") return hit.rerank.toFixed(2);
   if (typeof hit.z === "number") return `${hit.z.toFixed(1)} σ`;
   return worth(hit) ?? score(hit.score ?? 0);
 }

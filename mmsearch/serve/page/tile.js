@@ -4,8 +4,10 @@
  *
  * @typedef {import("./api.js").Hit} Hit
  * @typedef {import("./tile-marks.js").MarkEvents & {open: (place: number) => void, like: (hit: Hit) => void, failed: (error: api.ApiError) => void,
- *   isChosen: (row: number | null) => boolean, choose: (tile: Tile, through: boolean) => void, choosing: () => boolean}} TileEvents
- *   failed: the server did not answer for an image. choose: this one, or with all up to it; choosing: whether a press does so.
+ *   isChosen: (row: number | null) => boolean, choose: (tile: Tile, through: boolean) => void, choosing: () => boolean,
+ *   isReranked: () => boolean}} TileEvents
+ *   failed: the server did not answer for an image. choose: this one, or with all up to it; choosing: whether a press does so. isReranked: whether the
+ *   answer is, as far as there was time.
  */
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
@@ -51,7 +53,7 @@ export class Tile {
     const name = nameOf(hit);
     if (pictureOf(hit) !== null) this.#image = element("img", { alt: hit.caption ? "" : name, draggable: "false" });
     if (this.#image) this.#button.append(element("span", { class: "well" }, this.#image));
-    this.#button.append(facts(hit, name));
+    this.#button.append(facts(hit, name, on.isReranked()));
     this.#like.append(icon("like"), element("span", { class: "unseen" }, `More like ${name}`));
     this.item = element("li", { class: "tile", title: shown(hit.path ?? "") }, this.#button, this.#like);
     if (pictureOf(hit) !== null) this.item.append(this.#box);
@@ -139,13 +141,23 @@ export class Tile {
   }
 }
 
-/** @param {Hit} hit @param {string} name */
-function facts(hit, name) {
+/** @param {Hit} hit @param {string} name @param {boolean} reranked whether the answer is */
+function facts(hit, name, reranked) {
   const words = element("span", { class: "tile-facts" });
   if (hit.caption) words.append(element("span", { class: "tile-words", dir: "auto" }, name));
   else words.append(element("span", { class: "tile-name", dir: "auto", "aria-hidden": "true" }, name));
   if (hit.caption && hit.path) words.append(element("span", { class: "tile-path", dir: "auto" }, split(hit.path)[0]));
   if (!hit.caption && hit.taken_at) words.append(element("span", { class: "tile-date" }, day(hit.taken_at)));
+  if (reranked) words.append(secondLook(hit));
   if (hit.score !== null) words.append(element("span", { class: "tile-score" }, standing(hit)));
   return words;
+}
+
+/**
+ * Whether a re-ranker has looked at a hit.
+ * @param {Hit} hit
+ */
+function secondLook(hit) {
+  if (typeof hit.rerank !== "number") return element("span", { class: "tile-second" }, "not re-ranked");
+  return element("span", { class: "tile-second", title: "Re-ranked" }, icon("second"), element("span", { class: "unseen" }, "re-ranked"));
 }

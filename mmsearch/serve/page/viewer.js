@@ -259,6 +259,7 @@ export class Viewer {
       ["Score", hit.score === null ? "" : `${score(hit.score)}, rank ${count(hit.rank)}`],
       ["Corrected", typeof hit.corrected === "number" ? score(hit.corrected) : ""],
       ["Standard score", typeof hit.z === "number" ? `${hit.z.toFixed(1)} σ above the others of its kind` : ""],
+      ["Re-ranked", typeof hit.rerank === "number" ? score(hit.rerank) : ""],
       ["Relevant", worth(hit) ?? ""],
       ["Path", this.#path],
     ]).filter(([, value]) => value);
