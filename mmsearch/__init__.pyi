@@ -11,6 +11,8 @@ from .boxes import Box as Box
 from .calibration import CalibrateOptions as CalibrateOptions
 from .calibration import CalibrationReport as CalibrationReport
 from .calibration import calibrate as calibrate
+from .describing import Description as Description
+from .describing import describe as describe
 from .detectors import Found as Found
 from .detectors import FoundBox as FoundBox
 from .embedding import EmbedOptions as EmbedOptions

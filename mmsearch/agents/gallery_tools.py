@@ -37,7 +37,7 @@ from mmsearch.agents.messages import (
 )
 from mmsearch.agents.pictures import EDGE, PICTURE_BYTES, draw_answer, draw_within
 from mmsearch.errors import EncoderError, ImageError, MmsearchError, QueryError, StoreError
-from mmsearch.gallery import Gallery, read_consistently
+from mmsearch.gallery import CaptionOf, Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, ImageRow, kinds
 from mmsearch.names import printable
 from mmsearch.search.counting import FACETS, count_facet, count_folders
@@ -302,7 +302,7 @@ def _complain(error: BaseException) -> None:
     print(f"mmsearch: warning: {printable(str(error))}", file=sys.stderr, flush=True)
 
 
-def _captions(gallery: Gallery, row: ImageRow) -> list[str]:
+def _captions(gallery: Gallery, row: ImageRow) -> list[CaptionOf]:
     return gallery.captions_of(row.root_id, row.path)
 
 

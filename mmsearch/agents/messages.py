@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
+from mmsearch.gallery import CaptionOf
 from mmsearch.items import ImageRow
 from mmsearch.names import printable
 from mmsearch.search.answers import UNLIKELY, Answer
@@ -55,6 +56,7 @@ class UntrustedDetails(UntrustedText):
     country: str | None = None
     keywords: list[str] = []
     captions: list[str] = []
+    machine_guesses: list[str] = []
 
 
 class HitBody(BaseModel):
@@ -217,8 +219,10 @@ def _describe_hit(hit: Hit, *, paths: bool) -> HitBody:
     )
 
 
-def describe_details(row: ImageRow, captions: Sequence[str], *, paths: bool) -> dict[str, Any]:
-    """The fields of a `LookedAtBody` that a row says."""
+def describe_details(row: ImageRow, captions: Sequence[CaptionOf], *, paths: bool) -> dict[str, Any]:
+    """The fields of a `LookedAtBody` that a row says, and its captions, those of people and those of models apart."""
+    written = [clipped(each.caption, _CAPTION) for each in captions if each.guessed_by is None]
+    guessed = [clipped(each.caption, _CAPTION) for each in captions if each.guessed_by is not None]
     untrusted = UntrustedDetails(
         title=_clipped(row.title, _TITLE),
         path=clipped(row.path, _PATH) if paths else None,
@@ -227,7 +231,8 @@ def describe_details(row: ImageRow, captions: Sequence[str], *, paths: bool) -> 
         city=_clipped(row.city, _NAME),
         country=_clipped(row.country, _NAME),
         keywords=[clipped(word, _KEYWORD) for word in (row.keywords or [])[:_MOST_KEYWORDS]],
-        captions=[clipped(caption, _CAPTION) for caption in captions[:_MOST_CAPTIONS]],
+        captions=written[:_MOST_CAPTIONS],
+        machine_guesses=guessed[:_MOST_CAPTIONS],
     )
     taken_at = row.taken_at.isoformat() if row.taken_at else None
     return {

@@ -33,10 +33,10 @@ class Pairs:
 
 
 def read_pairs(gallery: Gallery) -> Pairs:
-    """All captions of a gallery, in one pass over the names of its images."""
+    """All captions of a gallery that people have written, in one pass over the names of its images."""
     captions: list[int] = []
     names: list[tuple[int, str] | None] = []
-    for row_id, row in gallery.all_captions():
+    for row_id, row in gallery.people_captions():
         captions.append(row_id)
         if row.path is None or row.root_id is None:
             names.append(None)

@@ -31,6 +31,7 @@ COMMANDS = {
     "query": ("query", "query"),
     "show": ("show", "show"),
     "explain": ("explain", "explain"),
+    "describe": ("describe", "describe"),
     "eval": ("evaluate", "app"),
     "serve": ("serve", "serve"),
     "mcp": ("mcp", "mcp"),

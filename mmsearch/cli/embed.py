@@ -49,6 +49,14 @@ def embed(
             ".json beside each picture. Repeatable.",
         ),
     ] = None,
+    describe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Have this model say what each picture shows, and embed that as captions of its own: hf:org/name, or "
+            "a plugin's (mmsearch guide describing).",
+        ),
+    ] = None,
     image_column: ImageColumn = None,
     caption_column: CaptionColumns = None,
     model: Annotated[
@@ -202,7 +210,7 @@ def embed(
     if refresh:
         chooses = (include, exclude, limit, hidden, each_file, frames, retry_skipped)
         _require_alone(
-            captions, image_column, caption_column, model, *chooses, dry_run, watch, ray, prune, strict, exact
+            captions, image_column, caption_column, model, *chooses, describe, dry_run, watch, ray, prune, strict, exact
         )
         _refresh(paths or [], gallery, options, output)
         return
@@ -213,8 +221,9 @@ def embed(
             raise typer.BadParameter("it embeds nothing; leave --watch out", param_hint="--dry-run")
         if ray:
             raise typer.BadParameter("it times a sample on this machine; leave --ray out", param_hint="--dry-run")
-        if captions:
-            raise typer.BadParameter("it looks at pictures only; leave --captions out", param_hint="--dry-run")
+        if captions or describe:
+            name = "--captions" if captions else "--describe"
+            raise typer.BadParameter(f"it looks at pictures only; leave {name} out", param_hint="--dry-run")
         with display(interrupted="nothing was written", output=output) as shown:
             estimate = run_dry(
                 paths or [],
@@ -228,7 +237,14 @@ def embed(
         _print_estimate(estimate) if output == "text" else _print_json("estimate", asdict(estimate))
         return
     if watch:
-        given = {"--ray": ray, "--captions": captions, "--limit": limit, "--prune": prune, "--strict": strict}
+        given: dict[str, Any] = {
+            "--ray": ray,
+            "--captions": captions,
+            "--describe": describe,
+            "--limit": limit,
+            "--prune": prune,
+            "--strict": strict,
+        }
         for name, value in given.items():
             if value:
                 raise typer.BadParameter(f"leave {name} out, and run it beside", param_hint="--watch")
@@ -240,6 +256,7 @@ def embed(
             captions=captions or [],
             gallery=gallery,
             encoder=model,
+            describer=describe,
             options=options,
             selection=selection,
             progress=shown.progress,
@@ -287,7 +304,10 @@ def _outcome(report: "EmbedReport") -> str:
 
 
 def _show(report: "EmbedReport", output: str) -> None:
-    _print(report) if output == "text" else _print_json("report", without_empty(asdict(report), "others"))
+    if output == "text":
+        _print(report)
+    else:
+        _print_json("report", without_empty(without_empty(asdict(report), "others"), "guesses"))
     _warn(report)
 
 
@@ -363,6 +383,13 @@ def _print(report: "EmbedReport") -> None:
             f"captions  {report.total_captions:,} in the gallery: {captions.added:,} added, "
             f"{captions.updated:,} updated, {captions.deleted:,} deleted, {captions.unchanged:,} unchanged"
         )
+    if (guesses := report.guesses) is not None:
+        print(
+            f"guesses   {guesses.described:,} pictures described"
+            + (f" by {printable(guesses.model)}" if guesses.model else "")
+            + (f", {guesses.copied:,} of content that it knows" if guesses.copied else "")
+            + f", {guesses.unchanged:,} unchanged, {guesses.deleted:,} deleted"
+        )
     for kind, counts in report.others.items():
         print(
             f"{kind:<9} {counts.added:,} added, {counts.updated:,} updated, {counts.deleted:,} deleted, "
@@ -432,3 +459,10 @@ def _warn(report: "EmbedReport") -> None:
         say(f"warning: {captions.uncaptioned:,} pictures beside the captions have none")
     for line in (*captions.unpaired[:10], *captions.problems[:10]):
         say(f"warning: {line}")
+    if (guesses := report.guesses) is not None:
+        if guesses.truncated:
+            say(f"warning: {guesses.truncated:,} descriptions are longer than the model reads; their ends do not count")
+        for file, reason in guesses.unread_files:
+            say(f"warning: {printable(file)} was not described: {reason}")
+        if guesses.unread > len(guesses.unread_files):
+            say(f"warning: nor were {guesses.unread - len(guesses.unread_files):,} more")

@@ -9,11 +9,16 @@ from mmsearch.cli.options import GalleryOption, location, say
 
 def forget(
     root: Annotated[
-        str, typer.Argument(metavar="ROOT", parser=location, help="A root of the gallery, or a file of captions.")
+        str,
+        typer.Argument(
+            metavar="ROOT",
+            parser=location,
+            help="A root of the gallery, a file of captions, or machine:MODEL: what a model has said of the pictures.",
+        ),
     ],
     gallery: GalleryOption = None,
 ) -> None:
-    """Drop a root and its pictures (or a file's captions) from the gallery. The files themselves are not touched."""
+    """Drop a root and its pictures (or the captions of a file or a model) from the gallery. No file is touched."""
     from mmsearch.upkeep.maintenance import forget as run
 
     report = run(root, gallery=gallery)

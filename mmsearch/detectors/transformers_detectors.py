@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from mmsearch.detectors.opening import Detector
 from mmsearch.detectors.records import Found, FoundBox
 from mmsearch.encoders.devices import choose_device, describe
-from mmsearch.encoders.model_folders import no_downloads
+from mmsearch.encoders.model_loading import first_words, load_model, load_part
 from mmsearch.errors import EncoderError
-from mmsearch.rerankers.pairs import load_model
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -35,23 +34,19 @@ class _TransformersDetector(Detector):
         self.spec = spec
         self._device = choose_device(device)
         self.device = describe(self._device)
-        self._model = load_model(getattr(transformers, self.model_class), folder, spec, self._device)
-        try:
-            with no_downloads():
-                self._processor: Any = transformers.AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-        except Exception as error:  # transformers, tokenizers and the disk raise trees of their own
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise EncoderError(f"the processor of {spec} cannot be loaded from {folder}: {words}") from error
+        kind = getattr(transformers, self.model_class)
+        advice = "It may be a model of the same family without the heads that find boxes"
+        self._model = load_model(kind, folder, spec, self._device, advice=advice)
+        self._processor = load_part("AutoProcessor", folder, f"the processor of {spec}")
 
     @torch.inference_mode()
     def find(self, image: "PIL.Image.Image", phrases: Sequence[str]) -> list[Found]:
         try:
             boxes, scores, named = self._detect(image, phrases)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise EncoderError(f"{self.spec} cannot be asked about {', '.join(phrases)}: {words}") from error
+            raise EncoderError(
+                f"{self.spec} cannot be asked about {', '.join(phrases)}: {first_words(error)}"
+            ) from error
         shares = np.clip(boxes / np.array([image.width, image.height] * 2), 0, 1)
         return [
             Found(phrase, _apart(shares[named == number], scores[named == number]))

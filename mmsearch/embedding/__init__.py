@@ -3,7 +3,7 @@
 from mmsearch.embedding.embed_run import embed, embed_again, preview
 from mmsearch.embedding.encoder_source import KeptEncoder
 from mmsearch.embedding.estimate import Estimate, Timing
-from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
+from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, GuessCounts, ImageCounts, ItemCounts
 from mmsearch.embedding.refreshing import RefreshReport, refresh
 from mmsearch.sources import Selection
 
@@ -12,6 +12,7 @@ __all__ = [
     "EmbedOptions",
     "EmbedReport",
     "Estimate",
+    "GuessCounts",
     "ImageCounts",
     "ItemCounts",
     "KeptEncoder",

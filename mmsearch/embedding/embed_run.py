@@ -8,11 +8,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from mmsearch.describing import Describer, open_describer
 from mmsearch.embedding.caption_sync import embed_captions
 from mmsearch.embedding.encoder_source import EncoderSource, KeptEncoder
 from mmsearch.embedding.estimate import Estimate, estimate
 from mmsearch.embedding.file_sync import FileRun, embed_files
-from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, ImageCounts, ItemCounts
+from mmsearch.embedding.guess_sync import embed_guesses, follow_pictures
+from mmsearch.embedding.records import CaptionCounts, EmbedOptions, EmbedReport, GuessCounts, ImageCounts, ItemCounts
 from mmsearch.embedding.stage_times import StageTimes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import (
@@ -54,6 +56,7 @@ def embed(
     captions: Sequence[_Path] = (),
     gallery: _Path | None = None,
     encoder: str | Encoder | None = None,
+    describer: str | Describer | None = None,
     options: EmbedOptions | None = None,
     selection: Selection = EVERYTHING,
     progress: ProgressCallback = quiet,
@@ -67,6 +70,8 @@ def embed(
     selection: which of the files; a run that looks at a part of them deletes nothing.
     gallery: its folder; see `mmsearch.gallery.gallery_to_write` for the default. Made where there is none.
     encoder: an encoder spec, or an encoder; by default the gallery's own, and for a new gallery `DEFAULT_MODEL`.
+    describer: a model that describes the pictures (`mmsearch.describing.open_describer`). What it says of those of
+    which the gallery does not hold it yet is embedded as captions of its own.
     announce: told in a line what device is used and what is downloaded, before it happens.
 
     What is finished is committed at least once a minute; an interrupted run is continued by the same call.
@@ -78,6 +83,7 @@ def embed(
         captions=captions,
         gallery=gallery,
         encoder=encoder,
+        describer=describer,
         options=options or EmbedOptions(),
         selection=selection,
         progress=progress,
@@ -95,6 +101,7 @@ def embed_again(
     selection: Selection,
     progress: ProgressCallback,
     announce: Callable[[str], None],
+    describer: str | Describer | None = None,
     kept: KeptEncoder | None = None,
     is_settled: IsSettled = lambda _: True,
 ) -> EmbedReport:
@@ -109,6 +116,9 @@ def embed_again(
     files = [(file, _read_captions(file, gallery_path, options.columns)) for file in caption_files]
     for file, lines in files:
         announce(f"{file.name}: {len(lines.lines):,} captions, read as {lines.form}")
+    opened = None if describer is None else open_describer(describer, device=options.device, announce=announce)
+    if opened is not None:
+        opened.require_describes()
     if options.places and not has_names():
         announce(f"cities and countries are not named: {INSTALL}; latitudes and longitudes are kept")
     with open_writer(gallery_path, command="embed") as writer:
@@ -118,12 +128,12 @@ def embed_again(
         kept = kept or KeptEncoder()
         cuts = replace(selection.cuts, input_side=_input_side(encoder, writer, options, announce, kept))
         selection = replace(selection, cuts=cuts)
-        plan = None
+        plan, guesses = None, None
         if paths or not captions:
             plan = _plan(writer, paths, options, selection, progress, announce, is_settled)
             if options.places and (held := plan.unchanged[DEFAULT_KIND.name]) and not knows_places(writer.gallery):
                 announce(f"{held:,} pictures are held already; to read their places: mmsearch embed --places --refresh")
-        sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions else [])}
+        sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions or opened else [])}
         source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side}, kept)
         source.check_model()
         try:
@@ -133,9 +143,16 @@ def embed_again(
                 writer.commit()  # captions find their pictures among committed rows
                 _require_roots(plan)
                 _require_pictures(plan, file_run.images)
+                deleted = follow_pictures(writer)
+                guesses = GuessCounts(deleted=deleted) if deleted else None
             for file, lines in files:
                 caption_counts += embed_captions(writer, source.load, file, lines, progress)
                 writer.commit()
+            if opened is not None:
+                writer.commit()  # it describes what is committed
+                announce(f"describing with {opened.name} on {opened.device}")
+                counts = embed_guesses(writer, source.load, opened, progress)
+                guesses = replace(counts, deleted=guesses.deleted if guesses else 0)
         except (StoreError, ParityError):
             raise
         except BaseException:
@@ -146,10 +163,10 @@ def embed_again(
         if options.strict:
             _require_none_skipped(file_run.images)
         parity = next((measurement for measurement in writer.manifest.parity if measurement not in measured), None)
-        report = _report(writer, source, file_run.images, caption_counts, time.monotonic() - started)
         others = _drop_empty_kinds(file_run.others, writer)
+        report = _report(writer, source, file_run.images, caption_counts, time.monotonic() - started)
         tiles = _count_tiles(writer) if selection.cuts.tiles is not None else None
-        return replace(report, stages=file_run.stages, parity=parity, others=others, tiles=tiles)
+        return replace(report, stages=file_run.stages, parity=parity, others=others, tiles=tiles, guesses=guesses)
 
 
 def preview(

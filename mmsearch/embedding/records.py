@@ -11,7 +11,7 @@ from mmsearch.locations import Location
 from mmsearch.sources import USUAL_NAMES, ColumnNames
 from mmsearch.versions import Parity
 
-__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "ImageCounts", "ItemCounts"]
+__all__ = ["CaptionCounts", "EmbedOptions", "EmbedReport", "GuessCounts", "ImageCounts", "ItemCounts"]
 
 
 _NONE = StageTimes()
@@ -131,12 +131,39 @@ class CaptionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class GuessCounts:
+    """What happened to the captions that models write.
+
+    Attributes:
+        model: The one that described pictures in this run; "" where none was asked.
+        described: The number of pictures that it described.
+        copied: The number of those whose content it had described before.
+        unchanged: The number of those of which the gallery held what it says.
+        deleted: The number of captions, of any model, whose picture is gone or has changed.
+        unread: The number of pictures that could not be read, or of which it says nothing.
+        unread_files: (path, reason) of the first of them.
+        truncated: The number of descriptions that are longer than the gallery's model reads, so that their ends do not
+            count.
+    """
+
+    model: str = ""
+    described: int = 0
+    copied: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    unread: int = 0
+    unread_files: tuple[tuple[str, str], ...] = ()
+    truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedReport:
     """What a run of `embed` did. device, precision: None where nothing had to be encoded.
 
     parity: how the fast way's vectors agree with the exact one's, by a sample of this run; None where nothing was
     encoded in the fast way. others: what happened to the items of further kinds, by kind, where there were any.
     tiles: how many of the pictures are tiles of others; None where the run was not told to cut any.
+    guesses: what happened to captions that models write; None where there were none, and none was asked.
     """
 
     gallery: Location
@@ -153,3 +180,4 @@ class EmbedReport:
     parity: Parity | None = None
     others: Mapping[str, ItemCounts] = field(default_factory=dict)
     tiles: int | None = None
+    guesses: GuessCounts | None = None

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.cache import cache_dir, file_identity
+from mmsearch.encoders.model_folders import read_settings
 from mmsearch.whole_files import whole_file
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fingerprint", "cached_fingerprint"]
+__all__ = ["cached_fingerprint", "fingerprint", "folder_fingerprint"]
 
 _FORMAT = 1  # of what is hashed; another number makes every fingerprint another
 _VALID = re.compile(r"sha256:[0-9a-f]{64}")
@@ -73,6 +74,47 @@ def cached_fingerprint(
     value = fingerprint(model_cfg, preprocess, tokenizer, tensors)
     _write(entry, value)
     return value
+
+
+def folder_fingerprint(folder: Path, tensors: Iterable[tuple[str, "torch.Tensor"]], further: Mapping[str, Any]) -> str:
+    """The fingerprint of a model in a folder: what its settings say, its tokenizer and its weights.
+
+    tensors: as in `fingerprint`. further: what else decides about what it gives.
+    """
+    settings = {
+        file.relative_to(folder).as_posix(): _lasting(read_settings(file))
+        for file in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+        if file.name in _DECIDING
+    }
+    names = [file for file in sorted([*folder.glob("*"), *folder.glob("*/*")]) if file.name in _TOKENS]
+    tokens = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in names}
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")])
+    return cached_fingerprint(weights, settings, dict(further), tokens, tensors)
+
+
+_DECIDING = frozenset(
+    {
+        *("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json", "modules.json", "sentence_bert_config.json"),
+        "config_sentence_transformers.json",
+    }
+)
+_TOKENS = frozenset(
+    {
+        *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model"),
+        *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json"),
+    }
+)
+# Who wrote the files, and how the weights are kept, changes no vector.
+_PASSING = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype", "__version__", "name_or_path"})
+
+
+def _lasting(settings: Any) -> Any:
+    if isinstance(settings, list):
+        return [_lasting(each) for each in settings]
+    if isinstance(settings, dict):
+        return {key: _lasting(value) for key, value in settings.items() if key not in _PASSING}
+    return settings
 
 
 def _canonical(model_cfg: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> bytes:

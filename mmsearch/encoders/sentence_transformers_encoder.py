@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.devices import Precision, choose_device, describe
 from mmsearch.encoders.encoder import Encoder, EncoderRequest
+from mmsearch.encoders.fingerprint import folder_fingerprint
 from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.model_folders import no_downloads, read_settings
+from mmsearch.encoders.model_loading import quietly
 from mmsearch.encoders.processor_pixels import SquarePictures, sample_picture, square_pictures_of
 from mmsearch.encoders.protocols import EncodedTexts
 from mmsearch.encoders.torch_images import TorchImages
-from mmsearch.encoders.transformers_encoder import folder_fingerprint, precision_for, quietly
+from mmsearch.encoders.transformers_encoder import precision_for
 from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 
@@ -42,7 +44,7 @@ def load(request: EncoderRequest, spec: str, folder: Path) -> Encoder:
         seer = SeeingModel(model, spec)
         dim = _dim(seer, spec)
     further = {"prompt": seer.prompt, "by": "sentence-transformers"}
-    identity = EncoderIdentity(spec, folder_fingerprint(folder, model, further), dim)
+    identity = EncoderIdentity(spec, folder_fingerprint(folder, model.state_dict().items(), further), dim)
     seer = seer.to(where)
     pictures = seer.pictures
     sides = {

@@ -1,9 +1,6 @@
 """Both sides of a dual encoder of the package transformers: any model with get_text_features and get_image_features."""
 
-import hashlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +10,11 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe
 from mmsearch.encoders.encoder import Encoder, EncoderRequest
-from mmsearch.encoders.fingerprint import cached_fingerprint
+from mmsearch.encoders.fingerprint import folder_fingerprint
 from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.logit_scale import logit_scale_of
 from mmsearch.encoders.model_folders import no_downloads, read_settings
+from mmsearch.encoders.model_loading import first_words, quietly
 from mmsearch.encoders.model_texts import ModelTokenizer, model_tokenizer
 from mmsearch.encoders.processor_pixels import PatchedPictures, SquarePictures, pictures_of
 from mmsearch.encoders.protocols import EncodedTexts
@@ -24,7 +22,7 @@ from mmsearch.encoders.torch_images import TorchImages
 from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 
-__all__ = ["folder_fingerprint", "load", "precision_for", "quietly"]
+__all__ = ["load", "precision_for"]
 
 _TEXT_BLOCK = 8192  # texts are tokenised and sorted by length in blocks of this many, which bounds the memory
 _TEXT_BATCH = {"cpu": 64, "cuda": 1024, "mps": 128}
@@ -44,7 +42,7 @@ def load(request: EncoderRequest, spec: str, folder: Path) -> Encoder:
         pictures = pictures_of(processor, spec)
         texts = model_tokenizer(processor, config)
     model = DualEncoder(inner, pictures, texts.names).eval()
-    fingerprint = folder_fingerprint(folder, inner, {"reads": texts.context_length})
+    fingerprint = folder_fingerprint(folder, inner.state_dict().items(), {"reads": texts.context_length})
     identity = EncoderIdentity(spec, fingerprint, _dim(model, texts, pictures, spec))
     model = model.to(where)
     has_tower = isinstance(getattr(inner, _TOWER.partition(".")[2], None), torch.nn.Module)
@@ -122,47 +120,6 @@ def precision_for(wanted: str, device: torch.device, folder: Path) -> Precision:
     return choose_precision(wanted, device)
 
 
-def folder_fingerprint(folder: Path, model: torch.nn.Module, further: Mapping[str, Any]) -> str:
-    """The fingerprint of a model in a folder: what its settings say, its tokenizer and its weights.
-
-    further: what else decides about vectors.
-    """
-    settings = {
-        file.relative_to(folder).as_posix(): _lasting(read_settings(file))
-        for file in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
-        if file.name in _DECIDING
-    }
-    names = [file for file in sorted([*folder.glob("*"), *folder.glob("*/*")]) if file.name in _TOKENS]
-    tokens = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in names}
-    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")])
-    return cached_fingerprint(weights, settings, dict(further), tokens, model.state_dict().items())
-
-
-_DECIDING = frozenset(
-    {
-        *("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"),
-        *("special_tokens_map.json", "added_tokens.json", "modules.json", "sentence_bert_config.json"),
-        "config_sentence_transformers.json",
-    }
-)
-_TOKENS = frozenset(
-    {
-        *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model"),
-        *("sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json"),
-    }
-)
-# Who wrote the files, and how the weights are kept, changes no vector.
-_PASSING = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype", "__version__", "name_or_path"})
-
-
-def _lasting(settings: Any) -> Any:
-    if isinstance(settings, list):
-        return [_lasting(each) for each in settings]
-    if isinstance(settings, dict):
-        return {key: _lasting(value) for key, value in settings.items() if key not in _PASSING}
-    return settings
-
-
 def _part(spec: str, name: str, folder: Path) -> Any:
     """What an auto class of transformers makes of a folder. Raises EncoderError."""
     import transformers
@@ -170,7 +127,7 @@ def _part(spec: str, name: str, folder: Path) -> Any:
     try:
         return getattr(transformers, name).from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and what it loads raise whatever they like
-        raise EncoderError(f"transformers cannot load {spec} ({name}): {_first_words(error)}") from error
+        raise EncoderError(f"transformers cannot load {spec} ({name}): {first_words(error)}") from error
 
 
 def _dual_encoder(config: Any, spec: str) -> Any:
@@ -199,7 +156,7 @@ def _load_weights(kind: Any, folder: Path, spec: str) -> Any:
             str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # as above; safetensors too, on a file that does not fit
-        raise EncoderError(f"the weights in {folder} do not fit {spec}: {_first_words(error)}") from error
+        raise EncoderError(f"the weights in {folder} do not fit {spec}: {first_words(error)}") from error
     if missing := sorted(report["missing_keys"]):
         more = f" and {len(missing) - 2:,} more" if len(missing) > 2 else ""
         raise EncoderError(
@@ -224,7 +181,7 @@ def _dim(model: DualEncoder, tokenizer: ModelTokenizer, pictures: SquarePictures
             image = model.encode_image(torch.from_numpy(pixels)[None])
             text = model.encode_text(torch.from_numpy(tokenizer.read(["a"]).padded(np.array([0]))))
     except Exception as error:  # the model's settings and its processor's do not belong together
-        raise EncoderError(f"{spec} cannot encode a picture and a text: {_first_words(error)}") from error
+        raise EncoderError(f"{spec} cannot encode a picture and a text: {first_words(error)}") from error
     if image.ndim != 2 or image.shape != text.shape:
         raise EncoderError(
             f"{spec} gives {tuple(image.shape[1:])} numbers for a picture and {tuple(text.shape[1:])} for a text: "
@@ -236,26 +193,3 @@ def _dim(model: DualEncoder, tokenizer: ModelTokenizer, pictures: SquarePictures
 def _vectors(output: Any) -> torch.Tensor:
     """Of what a model gives, the vectors: they are all that older releases give."""
     return torch.as_tensor(output if isinstance(output, torch.Tensor) else output.pooler_output)
-
-
-def _first_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Inside, transformers says nothing: its hints are for who trains, and its bars are of the reading of a file."""
-    import transformers.utils.logging
-
-    talk: Any = transformers.utils.logging  # whose annotations are incomplete
-    level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
-    talk.set_verbosity_error()
-    talk.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        talk.set_verbosity(level)
-        if bars:
-            talk.enable_progress_bar()

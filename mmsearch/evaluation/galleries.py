@@ -29,8 +29,8 @@ def evaluate_galleries(
     """Measure retrieval between the pictures and the captions of galleries, both directions; nothing is encoded.
 
     galleries: folders, None for the one that is found here; several hold the same pictures and captions and are
-    compared with the first. Captions without a picture and pictures without a caption do not count; equal
-    scores rank by path. Raises GalleryError, BenchmarkError.
+    compared with the first. Captions without a picture, captions that a model has written and pictures without a
+    caption do not count; equal scores rank by path. Raises GalleryError, BenchmarkError.
     """
     systems: list[SystemResult] = []
     first: _GalleryVectors | None = None
@@ -113,7 +113,7 @@ def read_captioned(gallery: Gallery) -> Captioned:
     image_row_ids = {(root_id, name): row_id for row_id, root_id, name in gallery.image_names()}
     captions = []
     unlinked = 0
-    for row_id, row in gallery.all_captions():
+    for row_id, row in gallery.people_captions():
         name = None if row.path is None else real_name(row.path, row.path_bytes)
         if row.root_id is None or name is None or (row.root_id, name) not in image_row_ids:
             unlinked += 1

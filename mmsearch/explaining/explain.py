@@ -1,6 +1,5 @@
 """`explain`: where in a picture a text is seen."""
 
-import io
 import os
 from collections.abc import Callable, Sequence
 
@@ -12,9 +11,9 @@ from mmsearch.explaining.records import Explanation
 from mmsearch.explaining.regions import Wanted, find_regions
 from mmsearch.gallery import Gallery
 from mmsearch.loader import least_raw_side
-from mmsearch.sources import read_picture
+from mmsearch.sources import read_named_picture
 
-__all__ = ["explain", "want_text"]
+__all__ = ["explain", "require_phrases", "want_text"]
 
 _MOST_PHRASES = 32
 
@@ -36,7 +35,7 @@ def explain(
     Raises QueryError (an empty text, no picture), EncoderError, EncoderMismatch.
     """
     require_phrases(text, phrases)
-    data = read_for_explaining(picture)
+    data = read_named_picture(picture)
     opened = None if isinstance(encoder, Encoder) else _gallery_to_fit(gallery, encoder)
     sides: dict[str, Encoder] = {}
     for name in ("text", "image"):  # one after the other: each alone needs no torch where a gallery names the model
@@ -92,16 +91,3 @@ def require_phrases(text: str, phrases: Sequence[str]) -> None:
             raise QueryError('the text is empty; say what to look for, as in: mmsearch explain boat.jpg "a red boat"')
     if len(phrases) > _MOST_PHRASES:
         raise QueryError(f"{len(phrases)} phrases; at most {_MOST_PHRASES} are looked for in one picture")
-
-
-def read_for_explaining(picture: str | os.PathLike[str]) -> bytes:
-    """The bytes of a picture. Raises QueryError, before a model is loaded, for what is none."""
-    try:
-        data = read_picture(picture)
-        images.probe(io.BytesIO(data))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise QueryError(f"cannot read the picture {os.fspath(picture)}: {reason}") from error
-    except ImageError as error:
-        raise QueryError(f"{os.fspath(picture)} is no picture that can be read: {error.reason}") from error
-    return data

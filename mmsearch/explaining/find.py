@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from mmsearch import encoders, images
 from mmsearch.detectors import Detector, Found, open_detector
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.explaining.explain import read_for_explaining, require_phrases
+from mmsearch.explaining.explain import require_phrases
 from mmsearch.explaining.phrases import phrases_in
+from mmsearch.sources import read_named_picture
 
 __all__ = ["find_things"]
 
@@ -28,7 +29,7 @@ def find_things(
     `mmsearch.detectors.open_detector`. Raises QueryError (an empty text, no picture), EncoderError.
     """
     require_phrases(text, phrases)
-    data = read_for_explaining(picture)
+    data = read_named_picture(picture)
     opened = open_detector(detector, device=device, announce=announce)
     try:
         image = images.decode(data).image

@@ -22,7 +22,7 @@ from mmsearch.gallery.compacting import RemovedFiles, remove_unused, rewrite_was
 from mmsearch.gallery.file_spans import FileSpans, Frames, read_file_spans
 from mmsearch.gallery.gallery_in_use import gallery_in_use, use_gallery, use_no_gallery
 from mmsearch.gallery.gallery_paths import GALLERY_NAME, find_gallery, gallery_to_write
-from mmsearch.gallery.gallery_reader import FileRows, Gallery, read_consistently
+from mmsearch.gallery.gallery_reader import CaptionOf, FileRows, Gallery, read_consistently
 from mmsearch.gallery.gallery_writer import GalleryWriter, open_writer, write_rows
 from mmsearch.gallery.in_memory import InMemoryGallery
 from mmsearch.gallery.sampling import sample_rows
@@ -30,6 +30,7 @@ from mmsearch.gallery.updating import update_rows
 
 __all__ = [
     "GALLERY_NAME",
+    "CaptionOf",
     "FileRows",
     "FileSpans",
     "Frames",

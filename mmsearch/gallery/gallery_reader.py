@@ -24,7 +24,7 @@ from mmsearch.names import composed, composed_column, printable_column, real_nam
 from mmsearch.stores import Store, open_store
 from mmsearch.versions import Coverage, IndexEntry, Manifest, ScoresEntry, Shard
 
-__all__ = ["FileRows", "Gallery", "read_consistently", "missing_file_error"]
+__all__ = ["CaptionOf", "FileRows", "Gallery", "missing_file_error", "read_consistently"]
 
 _R = TypeVar("_R")
 _T = TypeVar("_T")
@@ -52,6 +52,14 @@ class FileRows:
     etags: list[str | None]
     beside_states: list[bytes | None]
     beside: pa.ChunkedArray
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOf:
+    """A caption of an image. guessed_by: the model that has written it; None where people have."""
+
+    caption: str
+    guessed_by: str | None
 
 
 class Gallery:
@@ -218,8 +226,28 @@ class Gallery:
         return self.records(IMAGES, row_ids)
 
     def all_captions(self) -> Iterator[tuple[int, CaptionRow]]:
-        """Every live caption with its row id."""
+        """Every live caption with its row id, also those that a model has written."""
         return self.all_records(CAPTIONS)
+
+    def people_captions(self) -> Iterator[tuple[int, CaptionRow]]:
+        """Every live caption that people have written, with its row id: what a search may be measured by, and a model
+        be taught."""
+        return ((row_id, row) for row_id, row in self.all_records(CAPTIONS) if row.guessed_by is None)
+
+    def guessed_captions(self) -> Coverage:
+        """Ranges of row ids that hold all live captions which a model has written, and none that people have."""
+        parts = [
+            (tables.row_ids_of(rows), rows.column("guessed_by").is_valid().to_numpy(zero_copy_only=False))
+            for rows in self.scan(CAPTIONS.name, ["guessed_by"])
+        ]
+        if not parts:
+            return ()
+        ids, guessed = (np.concatenate(each) for each in zip(*parts, strict=True))
+        order = np.argsort(ids)
+        ids, guessed = ids[order], guessed[order]
+        starts = np.flatnonzero(np.diff(guessed.astype(np.int8), prepend=0) == 1)
+        ends = np.flatnonzero(np.diff(guessed.astype(np.int8), append=0) == -1)
+        return tuple((int(ids[start]), int(ids[end]) + 1) for start, end in zip(starts, ends, strict=True))
 
     def skipped_rows(self) -> Iterator[SkippedRow]:
         """Every input that is skipped at present."""
@@ -364,15 +392,17 @@ class Gallery:
             images += zip(tables.row_ids_of(matching).tolist(), *columns, strict=True)
         return images
 
-    def captions_of(self, root_id: int, path: str) -> list[str]:
-        """The live captions of an image."""
+    def captions_of(self, root_id: int, path: str) -> list[CaptionOf]:
+        """The live captions of an image, those of people first."""
         import pyarrow.compute as pc
 
-        captions: list[str] = []
-        for rows in self.scan(CAPTIONS.name, ["caption", "root_id", "path"]):
+        captions: list[CaptionOf] = []
+        for rows in self.scan(CAPTIONS.name, ["caption", "guessed_by", "root_id", "path"]):
             is_own = pc.and_(pc.equal(rows.column("root_id"), root_id), pc.equal(rows.column("path"), path))
-            captions += rows.filter(is_own).column("caption").to_pylist()
-        return captions
+            own = rows.filter(is_own)
+            pairs = zip(own.column("caption").to_pylist(), own.column("guessed_by").to_pylist(), strict=True)
+            captions += (CaptionOf(caption, guessed_by) for caption, guessed_by in pairs)
+        return sorted(captions, key=lambda each: each.guessed_by is not None)
 
     def _scan_shard(self, table: str, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows of a shard, dead ones too, with `row_id`, in bounded pieces."""

@@ -18,6 +18,7 @@ _ORDER = (
     "parts",
     "albums",
     "explaining",
+    "describing",
     "embedding",
     "models",
     "sources",

@@ -145,6 +145,14 @@ def make_corrected_queries(
     return TrialQueries(drawn.kind, drawn.source, drawn.vectors, drawn.own_row_ids, neighbours)
 
 
+def _own_rows(gallery: Gallery, kind: AnyKind) -> int:
+    """How many items of a kind there are, but for captions that a model has written."""
+    rows = gallery.live_rows(kind.name)
+    if kind != CAPTIONS or not rows:
+        return rows
+    return sum(len(part) for part in gallery.scan(kind.name, [], skip=gallery.guessed_captions()))
+
+
 def _with_progress(blocks: Iterable[VectorBlock], rows: int, progress: ProgressCallback) -> Iterator[VectorBlock]:
     passed = 0
     for block in blocks:
@@ -157,11 +165,12 @@ def _sample_queries(
     gallery: Gallery, table: str, query_kind: AnyKind, count: int, k: int, rng: np.random.Generator
 ) -> _UnansweredQueries | MeasuredRecall:
     kind, source = query_kind.side, query_kind.name
-    rows = gallery.live_rows(source)
+    rows = _own_rows(gallery, query_kind)
     if rows < LEAST_QUERIES:
         why = f"{kind} recall unmeasured: the gallery holds {rows} {source}, and {LEAST_QUERIES} are needed"
         return MeasuredRecall(kind, k, 0, None, why)
-    ids, vectors = sample_rows(gallery, source, count, rng)
+    skip = gallery.guessed_captions() if query_kind == CAPTIONS else ()  # nobody asks as a model writes
+    ids, vectors = sample_rows(gallery, source, count, rng, skip=skip)
     order = rng.permutation(len(ids))  # halves are to be alike, though a gallery's rows come in order
     own_row_ids = ids if source == table else np.full(len(ids), -1, np.int64)
     return _UnansweredQueries(kind, source, vectors[order], own_row_ids[order])
@@ -170,7 +179,7 @@ def _sample_queries(
 def _make_text_queries(
     gallery: Gallery, table: str, k: int, rng: np.random.Generator, general: bool, encoder: EncoderChoice
 ) -> _UnansweredQueries | MeasuredRecall:
-    caption_count = gallery.live_rows(CAPTIONS.name)
+    caption_count = _own_rows(gallery, CAPTIONS)
     if caption_count >= ENOUGH_CAPTIONS or (caption_count >= LEAST_QUERIES and not general):
         return _sample_queries(gallery, table, CAPTIONS, TEXT_QUERIES, k, rng)
     reason = f"the gallery holds {caption_count} captions"
@@ -187,7 +196,7 @@ def _make_text_queries(
 
 def expected_queries(gallery: Gallery, *, general: bool) -> int:
     """How many queries `make_trial_queries` makes, where a text side can be loaded if one is needed."""
-    rows, own = gallery.live_rows(IMAGES.name), gallery.live_rows(CAPTIONS.name)
+    rows, own = gallery.live_rows(IMAGES.name), _own_rows(gallery, CAPTIONS)
     images = min(IMAGE_QUERIES, rows) if rows >= LEAST_QUERIES else 0
     if own < ENOUGH_CAPTIONS and general and not gallery.manifest.encoder.declared:
         return images + len(general_captions())

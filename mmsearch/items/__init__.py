@@ -6,7 +6,7 @@ images, captions   the kinds that come with mmsearch
 registry  all kinds by name, and by the suffix of a file
 """
 
-from mmsearch.items.captions import CAPTIONS, CaptionRow
+from mmsearch.items.captions import CAPTIONS, GUESS, MACHINE, CaptionRow
 from mmsearch.items.images import IMAGES, ImageRow
 from mmsearch.items.kinds import NUMBERS, SKIPPED, AnyKind, Content, Files, Kind, Side, Span, Table
 from mmsearch.items.registry import (
@@ -29,7 +29,9 @@ __all__ = [
     "BOTH",
     "CAPTIONS",
     "DEFAULT_KIND",
+    "GUESS",
     "IMAGES",
+    "MACHINE",
     "MEMBER",
     "NUMBERS",
     "SKIPPED",

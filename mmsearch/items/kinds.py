@@ -94,7 +94,7 @@ class Kind(Table[_Row]):
         how_to_add: the command that brings some into a gallery.
         told: the fields of a hit, in the order in which programs are told them after rank, score and row_id. They are
             columns of the row, or of what every hit has: file, gone, file_bytes.
-        text: the column that is shown in words; None where the picture is shown.
+        text: what of a row is shown in words; None where the picture is shown.
         belongs_to: the kind of the item that `root_id` and `path` name, where that is another one.
         files: how files become items of it; None where its rows do not stand for files.
     """

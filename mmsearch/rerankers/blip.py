@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmsearch.encoders.model_loading import load_tokenizer
 from mmsearch.errors import EncoderError
-from mmsearch.rerankers.pairs import PictureSettings, clean_caption, device_of, load_model, load_tokenizer
+from mmsearch.rerankers.pairs import PictureSettings, clean_caption, device_of, load_matcher
 from mmsearch.rerankers.reranker import Reranker, RerankerRequest
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class BlipReranker(Reranker):
         self.spec = request.spec
         self._device, self.device = device_of(request)
         self._pictures = PictureSettings(folder, default_size=384)
-        self._model = load_model(BlipForImageTextRetrieval, folder, request.spec, self._device)
+        self._model = load_matcher(BlipForImageTextRetrieval, folder, request.spec, self._device)
         self._tokenizer = load_tokenizer(folder, request.spec)
         self._enc_id = self._find_enc()
 

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsearch.rerankers.pairs import PictureSettings, clean_caption, device_of, load_model, load_tokenizer
+from mmsearch.encoders.model_loading import load_tokenizer
+from mmsearch.rerankers.pairs import PictureSettings, clean_caption, device_of, load_matcher
 from mmsearch.rerankers.reranker import Reranker, RerankerRequest
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Blip2Reranker(Reranker):
 
         self.spec = request.spec
         self._device, self.device = device_of(request)
-        self._model = load_model(Blip2ForImageTextRetrieval, folder, request.spec, self._device)
+        self._model = load_matcher(Blip2ForImageTextRetrieval, folder, request.spec, self._device)
         self._size = int(self._model.config.vision_config.image_size)
         self._pictures = PictureSettings(folder, default_size=self._size)
         self._tokenizer = load_tokenizer(folder, request.spec)

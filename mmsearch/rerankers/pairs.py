@@ -6,8 +6,6 @@ the last bits.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from mmsearch.encoders.devices import choose_device, describe
-from mmsearch.encoders.model_folders import PROCESSOR, no_downloads, read_settings
+from mmsearch.encoders.model_folders import PROCESSOR, read_settings
+from mmsearch.encoders.model_loading import load_model
 from mmsearch.errors import EncoderError
 from mmsearch.rerankers.reranker import RerankerRequest
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["PictureSettings", "clean_caption", "device_of", "load_model", "load_tokenizer"]
+__all__ = ["PictureSettings", "clean_caption", "device_of", "load_matcher"]
 
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -88,56 +87,7 @@ def device_of(request: RerankerRequest) -> tuple[torch.device, str]:
     return device, describe(device)
 
 
-def load_model(kind: Any, folder: Path, spec: str, device: torch.device) -> Any:
-    """A model of a class of transformers, in fp32, ready to be asked. Raises EncoderError where weights are missing,
-    of another shape or damaged: what is missing would be random."""
-    try:
-        with no_downloads(), _quietly():
-            model, told = kind.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers, safetensors and the disk raise trees of their own
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise EncoderError(f"{spec} cannot be loaded as a {kind.__name__} from {folder}: {words}") from error
-    absent = sorted({*told["missing_keys"], *(str(each[0]) for each in told["mismatched_keys"])})
-    if absent:
-        more = f" and {len(absent) - 3:,} more" if len(absent) > 3 else ""
-        raise EncoderError(
-            f"{spec} lacks weights of a {kind.__name__}: {', '.join(absent[:3])}{more}. It may be a model of the same "
-            "family without a matching head; a model with random weights is not used"
-        )
-    return model.to(device).eval()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """transformers neither shows its progress nor prints tables; what is wrong is said here."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    before, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if shown:
-            logging.enable_progress_bar()
-
-
-def load_tokenizer(folder: Path, spec: str) -> Any:
-    """The tokenizer of a model. Raises EncoderError."""
-    from transformers import AutoTokenizer
-
-    try:
-        with no_downloads(), _quietly():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # as above
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise EncoderError(f"the tokenizer of {spec} cannot be loaded from {folder}: {words}") from error
+def load_matcher(kind: Any, folder: Path, spec: str, device: torch.device) -> Any:
+    """A model with a matching head, in fp32. Raises EncoderError, see `load_model`."""
+    advice = "It may be a model of the same family without a matching head"
+    return load_model(kind, folder, spec, device, advice=advice)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmsearch.rerankers.pairs import PictureSettings, device_of, load_model, load_tokenizer
+from mmsearch.encoders.model_loading import load_tokenizer
+from mmsearch.rerankers.pairs import PictureSettings, device_of, load_matcher
 from mmsearch.rerankers.reranker import Reranker, RerankerRequest
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ViltReranker(Reranker):
         self.spec = request.spec
         self._device, self.device = device_of(request)
         self._pictures = PictureSettings(folder, default_size=384, mean=(0.5,) * 3, std=(0.5,) * 3)
-        self._model = load_model(ViltForImageAndTextRetrieval, folder, request.spec, self._device)
+        self._model = load_matcher(ViltForImageAndTextRetrieval, folder, request.spec, self._device)
         self._tokenizer = load_tokenizer(folder, request.spec)
 
     def prepare(self, image: "PIL.Image.Image") -> NDArray[np.float32]:

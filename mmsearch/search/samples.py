@@ -39,7 +39,8 @@ def sample_captions(opened: OpenGallery, n: int) -> list[str]:
 
     def some(now: Gallery) -> list[str]:
         row_ids = _spread(_all(now, CAPTIONS.name), _LOOKED_AT)
-        return [row.caption for row in now.records(CAPTIONS, row_ids)] if row_ids.size else []
+        rows = now.records(CAPTIONS, row_ids) if row_ids.size else []
+        return [row.caption for row in rows if row.guessed_by is None]
 
     return sorted(dict.fromkeys(read_consistently(opened.gallery, some)), key=len)[:n]
 

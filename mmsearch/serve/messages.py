@@ -554,8 +554,16 @@ class GalleryBody(BaseModel):
 _ToldOfImage: Any = _told_of_image()
 
 
+class GuessBody(BaseModel):
+    """What a model says of a picture: a machine's guess, of which nothing is checked."""
+
+    guess: str
+    guessed_by: str
+
+
 class ImageBody(_ToldOfImage):  # type: ignore[misc]
-    """All that the gallery holds of a picture, but its vector. path_bytes: as of a hit."""
+    """All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. captions: those that people
+    have written; guesses: what models have said."""
 
     root_id: int
     bytes: int | None
@@ -563,6 +571,7 @@ class ImageBody(_ToldOfImage):  # type: ignore[misc]
     etag: str | None
     content_hash: str | None
     captions: list[str]
+    guesses: list[GuessBody]
 
 
 class HealthBody(BaseModel):

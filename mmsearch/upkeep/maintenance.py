@@ -13,7 +13,7 @@ from mmsearch.gallery import (
     remove_unused,
     rewrite_wasteful,
 )
-from mmsearch.items import CAPTIONS, SKIPPED, kinds
+from mmsearch.items import CAPTIONS, MACHINE, SKIPPED, kinds
 from mmsearch.locations import Location, located
 from mmsearch.names import composed
 from mmsearch.sources import MEMBER
@@ -72,8 +72,12 @@ class CompactReport:
 def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
     """Drop a root and its pictures, or a file of captions and its captions, from a gallery. No picture file is touched.
 
+    With a root goes what models have said of its pictures. `machine:` alone, or with the name of a model, drops the
+    captions that models, or that one, have written.
     Raises SourceError where the gallery has no such root, listing those that it has.
     """
+    if os.fspath(root).startswith(MACHINE):
+        return _forget_guesses(os.fspath(root), gallery)
     path = located(root)
     with open_writer(Gallery.open(gallery).path, command="forget") as writer:
         gallery_root = _find_root(writer, path)
@@ -90,10 +94,28 @@ def forget(root: _Path, *, gallery: _Path | None = None) -> ForgetReport:
             writer.delete(CAPTIONS.name, captions)
             images = unlinked = 0
         else:
-            unlinked = sum(row.root_id == gallery_root.id for _, row in writer.gallery.all_captions())
-            captions, images = [], _delete_root(writer, gallery_root)
+            own = [(row_id, row) for row_id, row in writer.gallery.all_captions() if row.root_id == gallery_root.id]
+            captions = [row_id for row_id, row in own if row.guessed_by is not None]
+            unlinked = len(own) - len(captions)
+            writer.delete(CAPTIONS.name, captions)
+            images = _delete_root(writer, gallery_root)
         writer.commit()
         return ForgetReport(writer.gallery.path, str(path), images, len(captions), unlinked)
+
+
+def _forget_guesses(named: str, gallery: _Path | None) -> ForgetReport:
+    """Drop the captions that models have written, all or those of one: `machine:`, `machine:hf:org/name`."""
+    with open_writer(Gallery.open(gallery).path, command="forget") as writer:
+        guesses = [(row_id, row) for row_id, row in writer.gallery.all_captions() if row.guessed_by is not None]
+        captions = [row_id for row_id, row in guesses if named in (MACHINE, row.source, f"{MACHINE}{row.guessed_by}")]
+        if not captions:
+            sources = sorted({f"{MACHINE}{row.guessed_by}" for _, row in guesses})
+            raise SourceError(
+                f"{writer.gallery.path} has no captions of {named}; of models it has those of {_join_names(sources)}"
+            )
+        writer.delete(CAPTIONS.name, captions)
+        writer.commit()
+        return ForgetReport(writer.gallery.path, named, 0, len(captions), 0)
 
 
 def _delete_root(writer: GalleryWriter, root: Root) -> int:

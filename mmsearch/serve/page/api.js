@@ -12,7 +12,7 @@
  * @typedef {import("./messages.js").FolderBody} Folder
  * @typedef {import("./messages.js").GalleryBody} Gallery
  * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
- *   | "file" | "caption" | "image" | "width" | "height" | "taken_at" | "taken_from" | "camera" | "lens"
+ *   | "file" | "caption" | "guessed_by" | "image" | "width" | "height" | "taken_at" | "taken_from" | "camera" | "lens"
  *   | "city" | "country" | "title" | "gone" | "corrected" | "probability" | "z" | "rerank" | "table">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
  * @typedef {import("./messages.js").MonthBody} Month

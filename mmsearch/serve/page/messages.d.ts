@@ -121,6 +121,12 @@ export interface GalleryBody {
   mmsearch: string;
 }
 
+/** What a model says of a picture: a machine's guess, of which nothing is checked. */
+export interface GuessBody {
+  guess: string;
+  guessed_by: string;
+}
+
 /** Whether queries are answered, and by which version. */
 export interface HealthBody {
   status: string;
@@ -164,6 +170,7 @@ export interface HitBody {
   rating?: number | null;
   files?: Array<string> | null;
   caption?: string | null;
+  guessed_by?: string | null;
   image?: number | null;
   start_s?: number | null;
   end_s?: number | null;
@@ -179,7 +186,10 @@ export interface HitBody {
   table?: string | null;
 }
 
-/** All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. */
+/**
+ * All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. captions: those that people have
+ * written; guesses: what models have said.
+ */
 export interface ImageBody {
   row_id: number;
   path: string;
@@ -208,6 +218,7 @@ export interface ImageBody {
   etag: string | null;
   content_hash: string | null;
   captions: Array<string>;
+  guesses: Array<GuessBody>;
 }
 
 /** An index of a table. */
@@ -422,6 +433,7 @@ export interface SampledBody {
   rating?: number | null;
   files?: Array<string> | null;
   caption?: string | null;
+  guessed_by?: string | null;
   image?: number | null;
   start_s?: number | null;
   end_s?: number | null;

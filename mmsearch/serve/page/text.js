@@ -25,6 +25,14 @@ export function sentence(text) {
 }
 
 /**
+ * What a model says of a picture, marked as such.
+ * @param {string} text
+ */
+export function guessed(text) {
+  return `a machine's guess: ${sentence(text)}`;
+}
+
+/**
  * The last part of a path, and what stands before it.
  * @param {string | null} path
  * @returns {[string, string]}

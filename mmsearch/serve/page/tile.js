@@ -12,7 +12,7 @@
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
 import { TileMarks } from "./tile-marks.js";
-import { absence, day, sentence, shown, split, standing } from "./text.js";
+import { absence, day, guessed, sentence, shown, split, standing } from "./text.js";
 
 /**
  * The picture that a hit shows: its own row, or that of the caption's picture.
@@ -28,7 +28,16 @@ export function pictureOf(hit) {
  * @param {Hit} hit
  */
 export function nameOf(hit) {
-  return hit.caption ? sentence(hit.caption) : split(hit.path)[0] || `picture ${hit.row_id}`;
+  return captionOf(hit) || split(hit.path)[0] || `picture ${hit.row_id}`;
+}
+
+/**
+ * The caption that a hit is; empty for a picture.
+ * @param {Hit} hit
+ */
+export function captionOf(hit) {
+  if (!hit.caption) return "";
+  return hit.guessed_by ? guessed(hit.caption) : sentence(hit.caption);
 }
 
 export class Tile {

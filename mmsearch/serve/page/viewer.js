@@ -8,9 +8,9 @@ import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
 import { CloseLook } from "./close-look.js";
 import { byId, element, say } from "./elements.js";
-import { nameOf, pictureOf } from "./tile.js";
+import { captionOf, nameOf, pictureOf } from "./tile.js";
 import { toast } from "./notices.js";
-import { absence, count, score, sentence, shown, size, split, when, worth } from "./text.js";
+import { absence, count, guessed, score, sentence, shown, size, split, when, worth } from "./text.js";
 
 const ENLARGED = 640; // pixels to which a small picture is enlarged, at most threefold
 const SWIPE = 48; // pixels that a finger moves aside
@@ -198,7 +198,7 @@ export class Viewer {
     say(this.#absent, row === null ? "This caption has no picture in the gallery" : hit.gone ? "The file is gone" : "");
     this.#picture.hidden = row === null || hit.gone;
     if (row === null || hit.gone) return this.#picture.removeAttribute("src");
-    this.#picture.alt = hit.caption ? sentence(hit.caption) : nameOf(hit);
+    this.#picture.alt = nameOf(hit);
     this.#picture.style.setProperty("--wide", hit.width ? `${Math.max(hit.width, Math.min(3 * hit.width, ENLARGED))}px` : "100cqw");
     this.#picture.style.setProperty("--ratio", String(hit.width && hit.height ? hit.width / hit.height : 1.5));
     this.#picture.src = api.thumbnail(row, 320); // it is there already, or soon
@@ -244,7 +244,7 @@ export class Viewer {
     const row = pictureOf(hit);
     this.#path = hit.file ?? hit.path ?? "";
     this.#name.textContent = name || (row === null ? "A caption" : `Picture ${row}`);
-    say(this.#caption, hit.caption ? sentence(hit.caption) : "");
+    say(this.#caption, captionOf(hit));
     const width = item?.width ?? hit.width;
     const height = item?.height ?? hit.height;
     const taken = item?.taken_at ?? hit.taken_at;
@@ -267,9 +267,11 @@ export class Viewer {
       ...facts.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", { dir: "auto" }, shown(value)))),
     );
     const captions = (item?.captions ?? []).filter((one) => one !== hit.caption);
-    this.#captions.hidden = !captions.length;
+    const guesses = (item?.guesses ?? []).filter((one) => one.guess !== hit.caption);
+    this.#captions.hidden = !captions.length && !guesses.length;
     byId("viewer-captions-list", HTMLElement).replaceChildren(
       ...captions.map((one) => element("li", { dir: "auto" }, sentence(one))),
+      ...guesses.map((one) => element("li", { dir: "auto", title: one.guessed_by }, guessed(one.guess))),
     );
     const openable = row !== null && !hit.gone && !item?.gone;
     this.#original.toggleAttribute("inert", !openable);

@@ -141,6 +141,7 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
     row = image_row(gallery, row_id)
     file = file_of(gallery, row)
     values = asdict(row)
+    captions = read_consistently(gallery, lambda now: now.captions_of(row.root_id, row.path))
     return values | {
         "row_id": row_id,
         "path_bytes": base64_text(row.path_bytes),
@@ -148,7 +149,10 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
         "content_hash": None if row.content_hash is None else row.content_hash.hex(),
         "taken_at": row.taken_at.isoformat() if row.taken_at else None,
         "gone": file is None or is_gone(file),
-        CAPTIONS.name: read_consistently(gallery, lambda now: now.captions_of(row.root_id, row.path)),
+        CAPTIONS.name: [each.caption for each in captions if each.guessed_by is None],
+        "guesses": [
+            {"guess": each.caption, "guessed_by": each.guessed_by} for each in captions if each.guessed_by is not None
+        ],
     }
 
 

@@ -1,0 +1,60 @@
+"""Who makes describers: mmsearch for `hf:`, and whatever is installed with an entry point of the group
+`mmsearch.describers`.
+
+A plugin names a prefix and a function:
+
+    [project.entry-points."mmsearch.describers"]
+    moondream = "mmsearch_moondream:open_describer"
+
+`moondream:2b` is then the spec of a describer. The function gets a `DescriberRequest` and returns a `Describer`; what
+it raises should be an EncoderError. It is imported when a spec names it, and not before.
+"""
+
+from typing import cast
+
+from mmsearch.describing.describer import Describer, DescriberRequest, Provider
+from mmsearch.encoders.model_folders import (
+    CONFIG,
+    PROCESSOR,
+    TOKENIZER,
+    find_model_folder,
+    parse_model_name,
+    require_package,
+)
+from mmsearch.encoders.plugins import installed_plugins, only_plugin, opened_by
+from mmsearch.errors import EncoderError
+
+__all__ = ["GROUP", "provider_of"]
+
+GROUP = "mmsearch.describers"
+_KNOWN = "hf:org/name or hf:FOLDER (BLIP, BLIP-2, GIT, LLaVA and others of transformers that see and write)"
+
+
+def provider_of(spec: str) -> Provider:
+    """What opens the describer of a spec. Raises EncoderError for one that nobody provides."""
+    prefix, colon, _ = spec.partition(":")
+    if colon and prefix == "hf":
+        return _open_of_transformers
+    installed = installed_plugins(GROUP)
+    entry = only_plugin(installed, prefix, spec, "describers") if colon else None
+    if entry is None:
+        plugins = "".join(f", {each.name}:…" for each in installed)
+        raise EncoderError(f"no model that describes pictures is called {spec!r}; there is {_KNOWN}{plugins}")
+
+    def open_plugin(request: DescriberRequest) -> Describer:
+        return cast(Describer, opened_by(entry, request, _is_describer, "mmsearch.describing.Describer"))
+
+    return open_plugin
+
+
+def _is_describer(made: object) -> bool:
+    return all(callable(getattr(made, step, None)) for step in ("describe", "answer")) and hasattr(made, "identity")
+
+
+def _open_of_transformers(request: DescriberRequest) -> Describer:
+    require_package("transformers", "describe", request.spec)
+    name = parse_model_name(request.spec)
+    folder = find_model_folder(name, [CONFIG, TOKENIZER, PROCESSOR], announce=request.announce)
+    from mmsearch.describing.generating import TransformersDescriber
+
+    return TransformersDescriber(request, name, folder)

@@ -1,0 +1,26 @@
+"""A picture that somebody named on a command line, or to a function: its bytes, or why they are none."""
+
+import io
+import os
+
+from mmsearch import images
+from mmsearch.errors import ImageError, QueryError
+from mmsearch.sources.open_files import read_picture
+
+__all__ = ["read_named_picture"]
+
+
+def read_named_picture(picture: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture (a file, an object, a member of an archive; "-" is stdin). Its header is read, no more.
+
+    Raises QueryError for what is no picture.
+    """
+    try:
+        data = read_picture(picture)
+        images.probe(io.BytesIO(data))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise QueryError(f"cannot read the picture {os.fspath(picture)}: {reason}") from error
+    except ImageError as error:
+        raise QueryError(f"{os.fspath(picture)} is no picture that can be read: {error.reason}") from error
+    return data
