@@ -34,7 +34,7 @@ from mmsearch.embedding import embed
 from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import EncoderError, MmsearchWarning
 from mmsearch.filters import RowFilter
-from mmsearch.gallery import Gallery
+from mmsearch.gallery import CaptionOf, Gallery
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.search.answers import Answer, Worth
 from mmsearch.search.hits import Hit
@@ -505,9 +505,9 @@ def test_text_of_strangers_is_bounded() -> None:
         hits = [Hit(rank, 0.123456, 2**63 - 1, IMAGES, row) for rank in range(1, 51)]
         body = describe_answer(Answer(Query.of("x"), hits), 1, paths=True)
         assert len(body.model_dump_json().encode()) < 100_000
-        details = describe_details(row, [long] * 100, paths=True)
+        details = describe_details(row, [CaptionOf(long, by) for by in (None, "hf:a/b")] * 100, paths=True)
         assert len(details["untrusted"].model_dump_json().encode()) < 12_000
-        assert len(details["untrusted"].captions) == 5
+        assert len(details["untrusted"].captions) == len(details["untrusted"].machine_guesses) == 5
 
 
 # --- over stdio -----------------------------------------------------------------------------------------------------

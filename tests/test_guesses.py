@@ -11,7 +11,7 @@ from PIL import Image
 from mmsearch.calibration.pairs import read_pairs
 from mmsearch.describing import Describer, Said, said
 from mmsearch.embedding import EmbedReport, embed
-from mmsearch.errors import BenchmarkError, EncoderError, SourceError
+from mmsearch.errors import BenchmarkError, EncoderError, MmsearchWarning, SourceError
 from mmsearch.evaluation import evaluate_galleries
 from mmsearch.gallery import Gallery
 from mmsearch.indexing.trial_queries import expected_queries
@@ -73,11 +73,11 @@ def test_descriptions_are_captions_of_their_own(photos: Path, gallery: Path, tmp
     assert all(row.content_hash for row in rows.values())
 
     asked = Query([TextPart("blue")], k=2, table="captions")
-    with open_gallery(gallery, encoder=FakeEncoder()) as opened:
-        hits = opened.ask(asked).hits
+    opened = open_gallery(gallery, encoder=FakeEncoder())
+    hits = opened.ask(asked).hits
     assert {hit.path for hit in hits} == {"blue.png", "more/blue.png"}
     assert hits[0].text == "a machine's guess: something blue here"
-    with open_gallery(gallery, encoder=FakeEncoder()) as opened:
+    with pytest.warns(MmsearchWarning, match="the filter admits none"):
         assert not opened.ask(Query([TextPart("blue")], table="captions", where="guessed_by is null")).hits
 
 
@@ -133,17 +133,14 @@ def test_what_was_described_before_it_ended_is_kept(photos: Path, gallery: Path)
 def test_a_picture_that_cannot_be_read_is_passed_by(
     photos: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mmsearch.embedding.guess_sync as module
-    from mmsearch.search.gallery_files import FileGone
-
-    read = module.read_content
+    from mmsearch.search.gallery_files import FileGone, read_content
 
     def gone(opened: Gallery, row: Any) -> Any:
         if row.path == "red.png":
             raise FileGone("the file is gone since it was embedded")
-        return read(opened, row)
+        return read_content(opened, row)
 
-    monkeypatch.setattr(module, "read_content", gone)
+    monkeypatch.setattr("mmsearch.embedding.guess_sync.read_content", gone)
     report = sync(photos, gallery, Painter())
     assert report.guesses is not None
     assert report.guesses.unread_files == (("red.png", "the file is gone since it was embedded"),)

@@ -155,7 +155,7 @@ def _vision_encoder_decoder() -> tuple[Any, Any]:
 
 _CHAT = (
     "{% for message in messages %}{{ message.role }}: {% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}"
+    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 
@@ -214,6 +214,8 @@ def write_writing_model(folder: Path, kind: str) -> Path:
             for parameter in model.parameters():
                 if parameter.ndim > 1:  # so large that pictures and words make a difference
                     parameter.normal_(0, 0.4)
+            if "<image>" in processor.tokenizer.get_vocab():  # it stands for a picture, and is never written
+                model.get_output_embeddings().weight[processor.tokenizer.convert_tokens_to_ids("<image>")] = 0
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: bsd-3-clause\n---\n# Random weights\n")

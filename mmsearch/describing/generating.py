@@ -19,7 +19,7 @@ from mmsearch.errors import EncoderError
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["TransformersDescriber", "short_identity"]
+__all__ = ["GREEDY", "TransformersDescriber", "short_identity"]
 
 _AT_ONCE = {"cpu": 4, "cuda": 32, "mps": 8}
 _DIGEST = 12
@@ -87,7 +87,7 @@ class TransformersDescriber(Describer):
                     name: self._moved(value)
                     for name, value in self._way.inputs(self._processor, question, images).items()
                 }
-                ids = model.generate(**inputs, **_GREEDY)
+                ids = model.generate(**inputs, **GREEDY)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a model's own processor thinks of a picture or a text
@@ -132,7 +132,7 @@ class TransformersDescriber(Describer):
             tokenizer.padding_side = "left"
 
 
-_GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": MOST_TOKENS}
+GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": MOST_TOKENS}
 
 
 def _make_greedy(model: Any) -> None:
