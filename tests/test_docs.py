@@ -213,12 +213,12 @@ def test_the_guide_to_python_names_all_that_the_package_exports() -> None:
 def test_the_guide_to_searching_names_the_columns_of_an_answer(photos: Path, mmsearch: Command) -> None:
     text = next(guide.text for guide in GUIDES if guide.topic == "searching")
     paragraph = text[text.index("The columns of `jsonl` and `csv` are") :].partition("\n\n")[0]
-    _, *parts = re.split(r"for pictures:|For captions:|For both:|of pictures:|\(the guide", paragraph)
-    images, captions, both, more, *_ = (re.findall(r"`(\w+)`", part) for part in parts)
+    _, *parts = re.split(r"for pictures:|For captions:|For both:|of captions:|of pictures:|\(the guide", paragraph)
+    images, captions, both, guessed, _, more, *_ = (re.findall(r"`(\w+)`", part) for part in parts)
     (photos.parent / "captions.csv").write_text("image,caption\nred.png,all red\n")
     gallery = photos.parent / "g"
     mmsearch("embed", photos, "--captions", photos.parent / "captions.csv", "--model", "fake", "-g", gallery)
-    for table, columns in (("images", [*images, *both[:2], *more]), ("captions", [*captions, *both[:2]])):
+    for table, columns in (("images", [*images, *both[:2], *more]), ("captions", [*captions, *both[:2], *guessed])):
         done = mmsearch("query", "red", "-k", 1, "--in", table, "--format", "jsonl", "-g", gallery)
         assert list(json.loads(done.out)) == columns
 

@@ -49,7 +49,7 @@ TOOLS = (
         "look",
         "Look closely",
         f"See pictures by their row ids, at most {MOST_LOOKED_AT} at a time and {EDGE:,} pixels wide or high, with "
-        f"size, date, camera, place, title and captions as far as they are known. {UNTRUSTED}",
+        f"size, date, camera, place, title and captions as far as they are known, and what models guess. {UNTRUSTED}",
         LookArguments,
         LookBody,
         GalleryTools.look,
