@@ -187,8 +187,8 @@ export interface HitBody {
 }
 
 /**
- * All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. captions: those that people have
- * written; guesses: what models have said.
+ * All that the gallery holds of a picture, but its vector. path_bytes: as of a hit. captions: those that people
+ * have written; guesses: what models have said.
  */
 export interface ImageBody {
   row_id: number;
