@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -235,7 +235,7 @@ def _load_in_order(
     workers: Workers,
     threads: int,
     seconds: float,
-    load_pictures: "Callable[[Sequence[Member]], Iterator[LoadedFile]] | None" = None,
+    load_pictures: "Callable[[Sequence[Member]], Generator[LoadedFile, None, None]] | None" = None,
 ) -> Iterator[LoadedFile]:
     pending: deque[_Pending] = deque()
     in_flight = 0
@@ -350,7 +350,7 @@ def _is_as_listed(member: Member) -> bool:
 
 
 def _load_together(
-    load_pictures: Callable[[Sequence[Member]], Iterator[LoadedFile]],
+    load_pictures: Callable[[Sequence[Member]], Generator[LoadedFile, None, None]],
     members: Sequence[Member],
     results: Sequence[Future[LoadedFile]],
     workers: Workers,
@@ -358,7 +358,12 @@ def _load_together(
     """Load pictures of one file; each has its own time, and its result is there as soon as it is loaded."""
     done = 0
     try:
-        for loaded in load_pictures(members):
+        loading = load_pictures(members)
+        for _ in members:
+            loaded = next(loading)
+            if done == len(members) - 1:
+                loading.close()  # the program may end with the last result: nothing is held any more, as the encoder
+                del loading
             if not results[done].set_running_or_notify_cancel():
                 return
             results[done].set_result(loaded)
@@ -412,7 +417,7 @@ class _ImageLoader:
         except MemoryError:
             return LoadedFile(file, content_hash, error=ImageError("decode", "out of memory"))
 
-    def load_pictures(self, members: Sequence[Member]) -> Iterator[LoadedFile]:
+    def load_pictures(self, members: Sequence[Member]) -> Generator[LoadedFile, None, None]:
         """Load pictures that are made of one file, in their order."""
         try:
             path = path_of_container(members[0])

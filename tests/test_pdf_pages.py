@@ -161,3 +161,53 @@ def test_without_the_extra_the_line_that_installs_it_is_told(papers: Path, monke
     monkeypatch.undo()
     assert sync(papers).images.added == 3
     assert reasons(papers) == {}
+
+
+def write_texts(file: Path, texts: Sequence[str]) -> Path:
+    """A PDF with a page a text, in Helvetica."""
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    kids = []
+    for text in texts:
+        kids.append(len(objects) + 1)
+        lines = b"".join(b"(%s) ' " % line.encode() for line in text.split("\n"))
+        content = b"BT /F 12 Tf 14 TL 20 380 Td %sET" % lines
+        objects.append(
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 400 400]/Resources<</Font<</F 3 0 R>>>>/Contents %d 0 R>>"
+            % (len(objects) + 2)
+        )
+        objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(content), content))
+    objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (b" ".join(b"%d 0 R" % kid for kid in kids), len(kids))
+    data, offsets = b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, 1):
+        offsets.append(len(data))
+        data += b"%d 0 obj%sendobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    start, size = len(data), len(objects) + 1
+    data += b"xref\n0 %d\n0000000000 65535 f \n%strailer<</Size %d/Root 1 0 R>>\n" % (size, table, size)
+    file.write_bytes(data + b"startxref\n%d\n%%%%EOF" % start)
+    return file
+
+
+def captions(folder: Path) -> dict[str, list[tuple[str | None, str]]]:
+    held: dict[str, list[tuple[str | None, str]]] = {}
+    for _, row in Gallery.open(folder.parent / "g").all_captions():
+        held.setdefault(row.source.rpartition("text.pdf!/")[2], []).append((row.path, row.caption))
+    return held
+
+
+@pytest.mark.parametrize("named", ["papers", "papers/text.pdf"])
+def test_the_text_of_pages_becomes_captions_of_them(papers: Path, named: str) -> None:
+    write_texts(papers / "text.pdf", ["A red boat.\nIt sails", "", "\n".join(["word " * 10] * 10)])
+    write_texts(papers.parent / "other.pdf", ["Nobody embedded this.", "", "Nor this."])
+    how: Any = {"gallery": papers.parent / "g", "encoder": FakeEncoder()}
+    report = embed([papers], captions=[papers.parent / named], **how)
+    assert (report.captions.added, report.captions.unmatched) == (3, 0)
+    long = [" ".join(["word"] * 60), " ".join(["word"] * 40)]
+    assert captions(papers) == {
+        "page=1": [("text.pdf!/page=1", "A red boat. It sails")],
+        "page=3": [("text.pdf!/page=3", text) for text in long],
+    }
+    assert embed([], captions=[papers.parent / named], **how).captions.unchanged == 3
+    # A page of the same number in another document is not taken for its picture.
+    stray = embed([], captions=[papers.parent / "other.pdf"], **how)
+    assert (stray.captions.added, stray.captions.unmatched) == (0, 2)

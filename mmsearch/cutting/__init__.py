@@ -7,6 +7,7 @@ tiles        tiles of large pictures
 film_frames  frames of a film        film_facts  what it says beside them
 """
 
+from mmsearch.cutting.pdf_pages import read_page_texts
 from mmsearch.cutting.registry import (
     CUTTERS,
     as_before,
@@ -17,4 +18,13 @@ from mmsearch.cutting.registry import (
     why_missing,
 )
 
-__all__ = ["CUTTERS", "as_before", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]
+__all__ = [
+    "CUTTERS",
+    "as_before",
+    "cutter_of",
+    "cutting_word",
+    "list_spans",
+    "make_pictures",
+    "read_page_texts",
+    "why_missing",
+]

@@ -13,7 +13,7 @@ from mmsearch.items import CAPTIONS, CaptionRow
 from mmsearch.locations import Location, joined
 from mmsearch.names import composed, stored_name
 from mmsearch.progress import Progress, ProgressCallback
-from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown
+from mmsearch.sources import MEMBER, CaptionFile, CaptionLine, shown, spanned
 from mmsearch.stores import is_folder
 from mmsearch.versions import Provenance
 
@@ -175,6 +175,8 @@ class _ImageFinder:
                 by_location.setdefault(location, (root_id, name))
                 if (composed_location := composed(location)) != location:
                     self._by_composed_location.setdefault(composed_location, (root_id, name))
+                if spanned(name) is not None:
+                    continue  # every document has a page 3
                 base_name = composed(known_name.rpartition("/")[2])
                 self._by_name[base_name] = None if base_name in self._by_name else (root_id, name)
         return by_location

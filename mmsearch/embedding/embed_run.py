@@ -37,7 +37,9 @@ from mmsearch.sources import (
     ColumnNames,
     Selection,
     container_form,
+    holds_page_texts,
     read_captions,
+    read_document_captions,
     read_sidecar_captions,
 )
 from mmsearch.stores import is_folder, real
@@ -223,6 +225,8 @@ def _require_own_vectors(writer: GalleryWriter) -> None:
 def _read_captions(file: Location, gallery: Location, columns: ColumnNames) -> CaptionFile:
     if is_folder(file) or container_form(file.name) in ("tar", "zip"):
         return read_sidecar_captions(file, avoid=gallery)
+    if holds_page_texts(file.name):
+        return read_document_captions(file)
     return read_captions(file, columns)
 
 

@@ -27,6 +27,7 @@ from mmsearch.sources.open_files import (
     read_location,
     read_picture,
 )
+from mmsearch.sources.page_texts import holds_page_texts, read_document_captions
 from mmsearch.sources.read_ahead import read_ahead
 from mmsearch.sources.selection import EVERYTHING, Selection
 from mmsearch.sources.source_files import (
@@ -87,6 +88,7 @@ __all__ = [
     "join_names",
     "list_names",
     "merge_beside",
+    "holds_page_texts",
     "is_list",
     "list_container",
     "list_pictures",
@@ -96,6 +98,7 @@ __all__ = [
     "open_source_file",
     "path_of_container",
     "read_captions",
+    "read_document_captions",
     "read_list",
     "read_location",
     "read_named_picture",

@@ -10,6 +10,7 @@ from mmsearch.sources.caption_files import CaptionFile, CaptionLine
 from mmsearch.sources.caption_tables import CAPTION_COLUMNS
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.open_files import open_source_file
+from mmsearch.sources.page_texts import holds_page_texts, read_page_captions
 from mmsearch.sources.source_files import MEMBER, file_in, is_hidden, stem
 from mmsearch.stores import is_folder, read_bytes
 
@@ -23,14 +24,15 @@ def read_sidecar_captions(source: Location, *, avoid: Location | None = None) ->
     """Read the captions in a folder or an archive, from files that have a picture's name with another suffix.
 
     `.txt` and `.caption` hold a caption a line, `.json` an object with "caption" (img2dataset, webdataset). Archives in
-    the folder are read too. avoid: a folder to leave out, the gallery.
+    the folder are read too, and the texts of documents, see `page_texts`. avoid: a folder to leave out, the gallery.
     A caption's `image` is the picture's name without its suffix, relative to the folder, with `stem` set; its `member`
     is the file that holds it. Raises SourceError: no such file in it, or it cannot be read.
     """
     texts: dict[str, tuple[str, str, bytes]] = {}  # stem -> suffix, name, content
     problems: list[str] = []
+    page_lines: list[CaptionLine] = []
     for name, data in (
-        _read_folder(source, avoid, problems) if is_folder(source) else _read_archive(source, "", problems)
+        _read_folder(source, avoid, problems, page_lines) if is_folder(source) else _read_archive(source, "", problems)
     ):
         base, suffix = stem(name), _suffix(name)
         known = texts.get(base)
@@ -44,6 +46,7 @@ def read_sidecar_captions(source: Location, *, avoid: Location | None = None) ->
             problems.append(f"{name}: {error}")
             continue
         lines += [CaptionLine(number, caption, base, name, stem=True) for number, caption in enumerate(captions)]
+    lines += page_lines
     if not lines:
         raise SourceError(
             f"no caption in {source}{''.join(f'; {problem}' for problem in problems[:3])}. Expected files such as "
@@ -56,11 +59,15 @@ def _suffix(name: str) -> str:
     return name[len(stem(name)) :].lower()
 
 
-def _read_folder(folder: Location, avoid: Location | None, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+def _read_folder(
+    folder: Location, avoid: Location | None, problems: list[str], page_lines: list[CaptionLine]
+) -> Iterator[tuple[str, bytes]]:
     walk = FolderWalk(folder, avoid=avoid, sidecars_too=True)
     for file in walk:
         if container_form(file.name) in ("tar", "zip"):
             yield from _read_archive(folder / file.name, f"{file.name}{MEMBER}", problems)
+        elif holds_page_texts(file.name):
+            page_lines += read_page_captions(folder / file.name, f"{file.name}{MEMBER}", problems)
         elif _suffix(file.name) in _SUFFIXES:
             try:
                 if file.refused is not None:
