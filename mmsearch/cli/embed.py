@@ -45,8 +45,8 @@ def embed(
         typer.Option(
             metavar="PATH",
             parser=location,
-            help="A file of captions (CSV, JSON, Parquet, or a caption a line), a PDF, whose pages have their text, or a "
-            "folder or archive with a .txt or .json beside each picture. Repeatable.",
+            help="A file of captions (CSV, JSON, Parquet, or a caption a line), a PDF for the text of its pages, or "
+            "a folder or archive with a .txt or .json beside each picture. Repeatable.",
         ),
     ] = None,
     describe: Annotated[
