@@ -28,7 +28,7 @@ from mmsearch.encoders.torch_images import TorchImages
 from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 
-__all__ = ["OpenClipTexts", "build_model", "load"]
+__all__ = ["CausalTextTower", "OpenClipTexts", "build_model", "causal_text_tower", "load"]
 
 # Texts are tokenised and sorted in blocks of this many, which bounds the memory for any number of texts and leaves
 # enough of each length to fill batches.
@@ -74,7 +74,7 @@ class OpenClipTexts:
         precision: Precision,
     ) -> None:
         self._model, self._tokenizer, self._identity, self._device = model, tokenizer, identity, device
-        self._tower = _causal_text_tower(model)
+        self._tower = causal_text_tower(model)
         # Of a quantised model the texts stay fp32: they are few, and nothing is gained.
         whole: Precision = "fp32" if precision == "int8" else precision
         self._lane = Lane(model.encode_image, device, whole, preprocessing, identity.spec)
@@ -196,7 +196,7 @@ def _image_size(model: Any) -> list[int]:
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
-class _CausalTextTower:
+class CausalTextTower:
     """A text tower in which a token sees only those before it and one token speaks for the text. What follows that
     token then counts for nothing, and need not be computed: the result is the same.
 
@@ -228,7 +228,7 @@ class _CausalTextTower:
         return torch.as_tensor(x)
 
 
-def _causal_text_tower(model: Any) -> _CausalTextTower | None:
+def causal_text_tower(model: Any) -> CausalTextTower | None:
     """The tower to use with shortened texts, None where that would not be exact (SigLIP, CoCa, Hugging Face towers)."""
     if type(model) is open_clip.CLIP:
         parts, pool_type, eos_id, extra_token = model, model.text_pool_type, model.text_eos_id, None
@@ -239,4 +239,4 @@ def _causal_text_tower(model: Any) -> _CausalTextTower | None:
         return None
     if parts.attn_mask is None or extra_token is not None or pool_type not in ("argmax", "eos"):
         return None
-    return _CausalTextTower(parts, pool_type, eos_id)
+    return CausalTextTower(parts, pool_type, eos_id)

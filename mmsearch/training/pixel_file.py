@@ -1,0 +1,77 @@
+"""Pictures of a training set, decoded once: each epoch reads them again, and decoding costs more than a small model."""
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders import FastPreprocessing
+from mmsearch.errors import ImageError, StoreError
+from mmsearch.loader import DECODE_SECONDS, load_pixels
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.sources import read_picture
+from mmsearch.workers import Overdue, Workers
+
+__all__ = ["PixelFile", "decode_pictures"]
+
+_AHEAD = 4  # pictures a thread: enough that none waits, few enough that they stay a few megabytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelFile:
+    """Attributes:
+    pixels: uint8 (n, H, W, 3), as the model takes them, mapped from the disk: what is not read takes no memory.
+    rows: which row is which picture's, by where it is.
+    skipped: (where it is, why) of those that hold no picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: dict[str, int]
+    skipped: tuple[tuple[str, str], ...]
+
+    def of(self, files: Sequence[str | None]) -> NDArray[np.int64]:
+        """The rows of some pictures, int64 (n,). All of them have to be there."""
+        return np.array([self.rows[file] for file in files if file is not None], dtype=np.int64)
+
+
+def decode_pictures(
+    files: Sequence[str],
+    fast: FastPreprocessing,
+    target: Path,
+    *,
+    threads: int | None = None,
+    progress: ProgressCallback = quiet,
+) -> PixelFile:
+    """Decode pictures into the file `target` (.npy, H x W x 3 bytes a picture), a bounded number ahead.
+
+    files: paths, URLs or members of archives. threads: None for all cores. Raises OSError where the disk is full.
+    """
+    count = threads or os.cpu_count() or 1
+    pixels = np.lib.format.open_memmap(target, "w+", np.uint8, (max(1, len(files)), *fast.size, 3))
+    rows: dict[str, int] = {}
+    skipped: list[tuple[str, str]] = []
+    pending: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
+    waiting = deque(dict.fromkeys(files))
+    with Workers(count, "mmsearch-training") as workers:
+        while waiting or pending:
+            while waiting and len(pending) < count * _AHEAD:
+                file = waiting.popleft()
+                pending.append((file, workers.submit(lambda file: load_pixels(read_picture(file), fast), file)))
+            file, future = pending.popleft()
+            try:
+                pixels[len(rows)] = workers.result(future, DECODE_SECONDS)
+                rows[file] = len(rows)
+            except (ImageError, StoreError, MemoryError) as error:
+                skipped.append((file, str(error) or "out of memory"))
+            except Overdue:
+                skipped.append((file, f"not decoded within {DECODE_SECONDS:g} seconds"))
+            except OSError as error:
+                skipped.append((file, error.strerror or str(error)))
+            progress(Progress("decoding", len(rows) + len(skipped), len(files), len(skipped)))
+    pixels.flush()
+    return PixelFile(pixels[: len(rows)], rows, tuple(skipped))

@@ -1,0 +1,360 @@
+"""Trains both towers of a model on pairs of pictures and captions: `finetune --lora` and `--full`.
+
+What decides the result is kept small and in one place: the order of pairs, the choice of captions, crops and dropout
+are functions of the seed and the step. So the same seed gives the same weights, and a run that was killed goes on from
+its checkpoint to the same end, on one machine.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmsearch.errors import TrainingError
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.training.augmentation import crop_at_random
+from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows, split_evenly
+from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from mmsearch.training.gradient_cache import Chunk, backward_in_chunks
+from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
+from mmsearch.training.losses import sigmoid_loss, softmax_loss
+from mmsearch.training.low_rank import Adapters, adapted_weights
+from mmsearch.training.schedule import learning_rate
+from mmsearch.training.trainable_model import TrainableModel
+
+__all__ = ["EpochFigures", "TowerMethod", "TowerSettings", "TrainedTowers", "train_towers"]
+
+TowerMethod: TypeAlias = Literal["lora", "full"]
+
+PEAK_RATES: dict[TowerMethod, float] = {"lora": 1e-3, "full": 1e-5}
+_WEIGHT_DECAY = 0.05
+_MOST_GRADIENT = 1.0  # the norm to which a gradient is cut: one odd batch must not undo a hundred
+_HARD_LISTED = 8  # hard negatives kept of each text; some stand in another batch by the time it comes
+_ENCODE_CHUNK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TowerSettings:
+    """How towers are trained.
+
+    Attributes:
+        method: "lora": narrow additions to the weights of both towers, see `low_rank`; "full": all weights.
+        epochs: How often each picture is seen, each time with the next of its captions.
+        batch: Pairs that are compared with each other at a time.
+        chunk: Pairs that are held in memory at a time; see `gradient_cache`.
+        peak_rate: The highest learning rate; None for that of the method.
+        warm_up: The share of the steps in which it rises.
+        rank: Of LoRA's additions.
+        least_crop: Pictures are cropped at random to this share of their area at least; 1 for none.
+        hard_negatives: How many pictures that a caption nearly fits stand with it in a batch, found anew before each
+            epoch; 0 for random batches.
+        negative_share: A picture is no hard negative if it scores more than this share of the caption's own picture.
+        seed: Of all that is random.
+    """
+
+    method: TowerMethod
+    epochs: int = 10
+    batch: int = 256
+    chunk: int = 64
+    peak_rate: float | None = None
+    warm_up: float = 0.1
+    rank: int = 16
+    least_crop: float = 0.9
+    hard_negatives: int = 0
+    negative_share: float = 0.95
+    seed: int = 0
+
+    @property
+    def rate(self) -> float:
+        return PEAK_RATES[self.method] if self.peak_rate is None else self.peak_rate
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFigures:
+    """What an epoch shows of itself.
+
+    Attributes:
+        epoch: From 1.
+        loss: The mean of its batches.
+        untrained_loss: What a model that knows nothing has: ln of the batch; None of a sigmoid loss.
+        scale: What cosines are multiplied with, at its end.
+        gradient: The mean norm of the gradient, before it is cut.
+        mined: The share of pictures that had a hard negative; None where none were looked for.
+    """
+
+    epoch: int
+    loss: float
+    untrained_loss: float | None
+    scale: float
+    gradient: float
+    mined: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedTowers:
+    """Attributes:
+    state: the weights as an ordinary model of open_clip has them, fp32, on the CPU.
+    epochs: what each showed. steps: in all. trained: how many numbers were trained. seconds: of this run alone.
+    """
+
+    state: dict[str, Tensor]
+    epochs: tuple[EpochFigures, ...]
+    steps: int
+    trained: int
+    seconds: float
+
+
+def train_towers(
+    trainable: TrainableModel,
+    pixels: NDArray[np.uint8],
+    captions: Sequence[Sequence[str]],
+    contents: Sequence[int] | NDArray[np.int64],
+    settings: TowerSettings,
+    *,
+    checkpoint: Path | None = None,
+    every_seconds: float = 300.0,
+    progress: ProgressCallback = quiet,
+) -> TrainedTowers:
+    """Train the towers of a model, which is changed in place.
+
+    pixels: (n, H, W, 3), fitted by the model's own preprocessing; read batch by batch, so it may be mapped from a disk.
+    captions: of each picture, at least one. contents: of each picture, equal for copies.
+    checkpoint: a file to continue from where it is there, and to write every so many seconds and at the end of each
+    epoch. Raises TrainingError where there is nothing to compare, where the loss is no number any more, or where the
+    checkpoint is another run's.
+    """
+    started = time.monotonic()
+    run = _TrainingRun(trainable, pixels, PairTexts.of(captions, contents), settings)
+    if checkpoint is not None and (found := read_checkpoint(checkpoint, run.digest)) is not None:
+        run.restore(found)
+    saved = time.monotonic()
+    seen = run.step * len(pixels) // run.steps_an_epoch
+    progress(Progress("training", seen, len(pixels) * settings.epochs))
+    while run.step < run.steps:
+        run.train_step()
+        done, within = divmod(run.step, run.steps_an_epoch)
+        seen = done * len(pixels) + within * len(pixels) // run.steps_an_epoch
+        progress(Progress("training", seen, len(pixels) * settings.epochs))
+        if checkpoint is not None and (within == 0 or time.monotonic() - saved >= every_seconds):
+            write_checkpoint(checkpoint, run.checkpoint())
+            saved = time.monotonic()
+    return run.finish(time.monotonic() - started)
+
+
+class _TrainingRun:
+    """One run, a step at a time. Everything that goes on changing is in `checkpoint`."""
+
+    def __init__(
+        self, trainable: TrainableModel, pixels: NDArray[np.uint8], texts: PairTexts, settings: TowerSettings
+    ) -> None:
+        if len(set(texts.contents.tolist())) < 2:
+            raise TrainingError("training compares pictures with each other: there have to be two at least")
+        self._trainable, self._pixels, self._texts = trainable, pixels, texts
+        self._settings = settings = replace(settings, batch=min(settings.batch, len(pixels)))
+        self._ids = trainable.tokens(texts.texts)
+        self._lengths = trainable.lengths(self._ids)
+        self.digest = _digest(trainable, texts, pixels, settings)
+        self._adapters: Adapters | None = None
+        if settings.method == "lora":
+            tokens = torch.unique(self._ids.to(torch.int64))
+            self._adapters = Adapters(trainable.model, rank=settings.rank, tokens=tokens, seed=settings.seed)
+        else:
+            trainable.model.requires_grad_(True)
+        trainable.model.logit_scale.requires_grad_(True)
+        if trainable.has_sigmoid_loss:
+            trainable.model.logit_bias.requires_grad_(True)
+        self._parameters = {name: each for name, each in trainable.model.named_parameters() if each.requires_grad}
+        if self._adapters is not None and self._adapters.tokens is not None:
+            self._parameters["token_rows"] = self._adapters.tokens.rows
+        self._optimizer = self._make_optimizer()
+        self.steps_an_epoch = -(-len(pixels) // settings.batch)
+        self.steps = self.steps_an_epoch * settings.epochs
+        self.step = 0
+        self._order: list[int] = []
+        self._mined: float | None = None
+        self._losses: list[float] = []
+        self._gradients: list[float] = []
+        self._epochs: list[EpochFigures] = []
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        """AdamW, as CLIP was trained. Weight decay is for the matrices of layers alone: it would wear away the
+        embeddings of all the words that do not come up in training."""
+        matrices: set[Tensor] = set()
+        if self._adapters is None:
+            matrices = {getattr(module, name) for module, name in adapted_weights(self._trainable.model)}
+        groups = [
+            {"params": [each for each in self._parameters.values() if each in matrices], "weight_decay": _WEIGHT_DECAY},
+            {"params": [each for each in self._parameters.values() if each not in matrices], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(groups, lr=self._settings.rate, betas=(0.9, 0.98), eps=1e-6)
+
+    # --- a step ---
+
+    def train_step(self) -> None:
+        """One update of the weights. Raises TrainingError where the loss is no number."""
+        settings, trainable = self._settings, self._trainable
+        epoch, within = divmod(self.step, self.steps_an_epoch)
+        if within == 0 or not self._order:
+            self._begin_epoch(epoch)
+        rows = split_evenly(self._order, settings.batch)[within]
+        captions = chosen_captions(self._texts.counts, seed=settings.seed, epoch=epoch)[rows]
+        left_out = torch.from_numpy(self._texts.left_out(rows, captions)).to(trainable.device)
+        trainable.set_training(True)
+        rate = learning_rate(self.step, self.steps, peak=settings.rate, warm_up=settings.warm_up)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        sides = [self._image_chunks(rows), self._text_chunks(rows, captions)]
+        seed = settings.seed * 1_000_003 + self.step
+        loss = backward_in_chunks(lambda images, texts: self._loss(images, texts, left_out), sides, seed=seed)
+        gradient = nn.utils.clip_grad_norm_(self._parameters.values(), _MOST_GRADIENT)
+        if not (torch.isfinite(loss) and torch.isfinite(gradient)):
+            raise TrainingError(
+                f"the loss is no number any more in step {self.step + 1:,} of {self.steps:,}: the learning rate of "
+                f"{settings.rate:g} is too high for this model; try a tenth of it (--learning-rate)"
+            )
+        self._optimizer.step()
+        trainable.clamp_scale()
+        self._losses.append(float(loss))
+        self._gradients.append(float(gradient))
+        self.step += 1
+        if self.step % self.steps_an_epoch == 0:
+            self._end_epoch(epoch)
+
+    def _loss(self, images: Tensor, texts: Tensor, left_out: Tensor) -> Tensor:
+        trainable = self._trainable
+        if trainable.has_sigmoid_loss:
+            return sigmoid_loss(images, texts, trainable.scale(), left_out, trainable.bias())
+        return softmax_loss(images, texts, trainable.scale(), left_out)
+
+    def _image_chunks(self, rows: Sequence[int]) -> list[Chunk]:
+        cropping = torch.Generator().manual_seed(self._settings.seed * 1_000_003 + self.step)
+        chunks = []
+        for places in torch.split(torch.arange(len(rows)), self._settings.chunk):
+            pixels = self._prepared([rows[place] for place in places.tolist()])
+            if self._settings.least_crop < 1:
+                pixels = crop_at_random(pixels, self._settings.least_crop, cropping)
+            chunks.append(Chunk(places, lambda pixels=pixels: self._encoded(self._trainable.encode_images, pixels)))  # type: ignore[misc]
+        return chunks
+
+    def _text_chunks(self, rows: Sequence[int], captions: NDArray[np.int64]) -> list[Chunk]:
+        """Of texts of similar length, each cut to its longest."""
+        texts = torch.from_numpy(self._texts.first[list(rows)] + captions)
+        order = torch.argsort(self._lengths[texts], stable=True)
+        chunks = []
+        for places in torch.split(order, self._settings.chunk):
+            ids = self._ids[texts[places], : int(self._lengths[texts[places]].max())]
+            chunks.append(Chunk(places, lambda ids=ids: self._encoded(self._trainable.encode_texts, ids)))  # type: ignore[misc]
+        return chunks
+
+    def _prepared(self, rows: Sequence[int]) -> Tensor:
+        """Pixels of some rows as the image tower takes them, on the device."""
+        pixels = torch.from_numpy(self._pixels[list(rows)])
+        prepared: Tensor = self._trainable.preprocessing.normalise(pixels.to(self._trainable.device))
+        return prepared
+
+    def _encoded(self, encode: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        with self._precision():
+            return encode(given)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """bf16 where GPUs have it: it needs no scaling of the loss as fp16 does. The weights and the loss stay fp32."""
+        device = self._trainable.device
+        if device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    # --- an epoch ---
+
+    def _begin_epoch(self, epoch: int) -> None:
+        settings = self._settings
+        self._order = shuffled_rows(len(self._pixels), seed=settings.seed, epoch=epoch)
+        if settings.hard_negatives:
+            mined = mine_hard_negatives(
+                *self.encode_pairs(epoch), self._texts.contents, count=_HARD_LISTED, share=settings.negative_share
+            )
+            self._mined = float((mined[:, 0] >= 0).mean())
+            self._order = order_with_hard_negatives(self._order, mined, each=settings.hard_negatives)
+
+    def encode_pairs(self, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Vectors of all pictures and of the caption that speaks for each in an epoch, by the model as it is now."""
+        trainable, found_images, found_texts = self._trainable, [], []
+        trainable.set_training(False)
+        captions = chosen_captions(self._texts.counts, seed=self._settings.seed, epoch=epoch)
+        texts = torch.from_numpy(self._texts.first[:-1] + captions)
+        with torch.inference_mode():
+            for rows in torch.split(torch.arange(len(self._pixels)), _ENCODE_CHUNK):
+                ids = self._ids[texts[rows], : int(self._lengths[texts[rows]].max())]
+                found_images.append(self._encoded(trainable.encode_images, self._prepared(rows.tolist())).cpu())
+                found_texts.append(self._encoded(trainable.encode_texts, ids).cpu())
+        return torch.cat(found_images).numpy(), torch.cat(found_texts).numpy()
+
+    def _end_epoch(self, epoch: int) -> None:
+        batch = len(self._pixels) / self.steps_an_epoch
+        untrained = None if self._trainable.has_sigmoid_loss else float(np.log(batch))
+        loss, gradient = float(np.mean(self._losses)), float(np.mean(self._gradients))
+        scale = float(self._trainable.scale().detach())
+        self._epochs.append(EpochFigures(epoch + 1, loss, untrained, scale, gradient, self._mined))
+        self._order, self._losses, self._gradients = [], [], []
+
+    # --- beginning, continuing, ending ---
+
+    def checkpoint(self) -> Checkpoint:
+        tensors: dict[str, Tensor] = {"order": torch.tensor(self._order, dtype=torch.int64)}
+        for name, parameter in self._parameters.items():
+            tensors[f"weight.{name}"] = parameter
+            tensors |= {f"{key}.{name}": value for key, value in self._optimizer.state.get(parameter, {}).items()}
+        log = {
+            "epochs": [asdict(each) for each in self._epochs],
+            "losses": self._losses,
+            "gradients": self._gradients,
+            "mined": self._mined,
+        }
+        return Checkpoint(self.digest, self.step, json.dumps(log), tensors)
+
+    def restore(self, found: Checkpoint) -> None:
+        """Go on from a checkpoint of this run."""
+        moments = ("step", "exp_avg", "exp_avg_sq")
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(found.tensors[f"weight.{name}"])
+                if f"step.{name}" in found.tensors:
+                    state = {key: found.tensors[f"{key}.{name}"] for key in moments}
+                    # The count of steps stays on the CPU, as torch has it.
+                    on_device = {key: value.to(parameter.device) for key, value in state.items() if key != "step"}
+                    self._optimizer.state[parameter] = {"step": state["step"], **on_device}
+        log = json.loads(found.log)
+        self._epochs = [EpochFigures(**each) for each in log["epochs"]]
+        self._losses, self._gradients, self._mined = log["losses"], log["gradients"], log["mined"]
+        self._order, self.step = found.tensors["order"].tolist(), found.step
+
+    def finish(self, seconds: float) -> TrainedTowers:
+        """Merge what was learnt into the weights."""
+        trained = sum(parameter.numel() for parameter in self._parameters.values())
+        if self._adapters is not None:
+            self._adapters.merge()
+        self._trainable.set_training(False)
+        self._trainable.model.requires_grad_(False)
+        return TrainedTowers(self._trainable.state(), tuple(self._epochs), self.steps, trained, seconds)
+
+
+def _digest(trainable: TrainableModel, texts: PairTexts, pixels: NDArray[np.uint8], settings: TowerSettings) -> str:
+    """What decides how a run goes. Of the pixels the first and last pictures stand for all: the rest follows from the
+    list of files, which the contents and captions tell apart."""
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest.update(json.dumps([texts.texts, texts.first.tolist(), texts.contents.tolist(), pixels.shape]).encode())
+    digest.update(np.ascontiguousarray(pixels[[0, -1]]).data)
+    for name, tensor in sorted(trainable.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
