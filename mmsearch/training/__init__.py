@@ -4,4 +4,16 @@ records         pairs, splits, what training gives, the report
 pairs           pairs from a gallery's captions
 splitting       training, validation and held-out pairs, by picture
 guards          before against after, with intervals; weights between both; what went wrong, by name
+
+tower_training  both towers, step by step: `--lora` and `--full`
+trainable_model a model of open_clip as it is trained
+losses          the losses of CLIP and SigLIP
+gradient_cache  batches larger than the memory
+low_rank        narrow additions to the weights, merged in the end (LoRA)
+hard_negatives  pictures that a text nearly fits
+batches         which pairs stand in which batch
+schedule        how fast training goes at each step
+augmentation    pictures cropped at random
+pixel_file      pictures decoded once
+checkpoints     where training stands, on the disk
 """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.nn.utils import parametrize
 
-__all__ = ["Adapters", "adapted_weights"]
+__all__ = ["Adapters", "adapted_weights", "token_table"]
 
 
 class _LowRank(nn.Module):
@@ -67,7 +67,7 @@ class Adapters(nn.Module):
             layer = _LowRank(weight, rank, generator).to(weight.device)
             parametrize.register_parametrization(module, name, layer)
             self.layers.append(layer)
-        self._table = [table] if (table := _token_table(model)) is not None else []
+        self._table = [table] if (table := token_table(model)) is not None else []
         self.tokens: _TokenRows | None = None
         if self._table:
             weight = self._table[0].weight
@@ -106,7 +106,7 @@ def _parametrized(model: nn.Module) -> Iterable[tuple[nn.Module, str]]:
                 yield module, name
 
 
-def _token_table(model: nn.Module) -> nn.Embedding | None:
+def token_table(model: nn.Module) -> nn.Embedding | None:
     """The table of token embeddings: the largest there is, since positions and token types are fewer."""
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     return max(tables, key=lambda table: table.num_embeddings, default=None)

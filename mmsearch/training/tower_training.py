@@ -27,7 +27,7 @@ from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_che
 from mmsearch.training.gradient_cache import Chunk, backward_in_chunks
 from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
 from mmsearch.training.losses import sigmoid_loss, softmax_loss
-from mmsearch.training.low_rank import Adapters, adapted_weights
+from mmsearch.training.low_rank import Adapters, adapted_weights, token_table
 from mmsearch.training.schedule import learning_rate
 from mmsearch.training.trainable_model import TrainableModel
 
@@ -52,6 +52,8 @@ class TowerSettings:
         batch: Pairs that are compared with each other at a time.
         chunk: Pairs that are held in memory at a time; see `gradient_cache`.
         peak_rate: The highest learning rate; None for that of the method.
+        word_rate: How many times as fast the embeddings of words are trained: each is met in a few captions only, and a
+            word that the model never saw has a long way to go.
         warm_up: The share of the steps in which it rises.
         rank: Of LoRA's additions.
         least_crop: Pictures are cropped at random to this share of their area at least; 1 for none.
@@ -66,6 +68,7 @@ class TowerSettings:
     batch: int = 256
     chunk: int = 64
     peak_rate: float | None = None
+    word_rate: float = 10.0
     warm_up: float = 0.1
     rank: int = 16
     least_crop: float = 0.9
@@ -191,12 +194,21 @@ class _TrainingRun:
         matrices: set[Tensor] = set()
         if self._adapters is None:
             matrices = {getattr(module, name) for module, name in adapted_weights(self._trainable.model)}
+        words = self._word_embeddings()
+        others = [each for each in self._parameters.values() if each not in matrices and each is not words]
         groups = [
             {"params": [each for each in self._parameters.values() if each in matrices], "weight_decay": _WEIGHT_DECAY},
-            {"params": [each for each in self._parameters.values() if each not in matrices], "weight_decay": 0.0},
+            {"params": others, "weight_decay": 0.0},
+            {"params": [words] if words is not None else [], "weight_decay": 0.0, "times": self._settings.word_rate},
         ]
-        groups = [group for group in groups if group["params"]]
+        groups = [{"times": 1.0} | group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, lr=self._settings.rate, betas=(0.9, 0.98), eps=1e-6)
+
+    def _word_embeddings(self) -> Tensor | None:
+        if self._adapters is not None:
+            return None if self._adapters.tokens is None else self._adapters.tokens.rows
+        table = token_table(self._trainable.model)
+        return None if table is None else table.weight
 
     # --- a step ---
 
@@ -212,7 +224,7 @@ class _TrainingRun:
         trainable.set_training(True)
         rate = learning_rate(self.step, self.steps, peak=settings.rate, warm_up=settings.warm_up)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         self._optimizer.zero_grad(set_to_none=True)
         sides = [self._image_chunks(rows), self._text_chunks(rows, captions)]
         seed = settings.seed * 1_000_003 + self.step
