@@ -661,6 +661,77 @@ def embedded(trial: Trial, encoder: Any, files: list[Path], way: str) -> Found:
     }
 
 
+def finetuning(trial: Trial, found: Found) -> None:
+    """Both towers trained: the gradient of chunks is that of the whole batch, a run that goes on from a checkpoint ends
+    near one that was never stopped, and how fast it goes in how much memory, against a plain loop of open_clip."""
+    from scripts.bench_finetune import WAYS, a_model, train_one_way
+
+    arch, batch, chunk = ("quick", 16, 6) if trial.quick else ("ViT-B-32", 1_024, 256)
+    model = a_model(trial.scratch / "model-finetune", arch)
+    found["gradient"] = gradient = gradient_of_chunks(trial.device, model)
+    say(f"gradient of chunks and of the whole batch, fp32: differ by {gradient:.1e} of the largest")
+    found["resumed"] = resumed = resumed_training(trial, model)
+    say(f"resumed and never stopped: weights differ by at most {resumed:.1e}")
+    rows: dict[str, Any] = {}
+    for way in WAYS:
+        if trial.left() < 15:
+            break
+        steps = 1 if trial.quick else 5
+        rows[way] = row = train_one_way(model, trial.device, way, batch=batch, chunk=chunk, steps=steps)
+        memory = f", {row['step_bytes'] / 2**30:.2f} GiB beyond the model" if "step_bytes" in row else ""
+        say(f"{way}: {row['pairs_a_second']:,.0f} pairs/s{memory}; loss {row['loss']:.3f}")
+    found["ways"] = rows
+    # Of one batch, before any step: the ways differ by their precision alone. Sums on a GPU come in any order.
+    losses = [row["loss"] for row in rows.values()]
+    found["wrong"] = gradient > 1e-4 or resumed > 1e-3 or max(losses, default=0) - min(losses, default=0) > 0.05
+
+
+def training_run(device: str, model: Path, **settings: Any) -> Any:
+    """A run over 16 random pictures in fp32, and the model that it trains."""
+    import numpy as np
+
+    from mmsearch.training.batches import PairTexts
+    from mmsearch.training.tower_training import TowerSettings, TrainingRun
+    from mmsearch.training.trainable_model import open_trainable_model
+
+    trainable = open_trainable_model(f"local-dir:{model}", device=device)
+    height, width = trainable.preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (16, height, width, 3), np.uint8)
+    texts = PairTexts.of([[f"picture {row}", f"number {row}"] for row in range(16)], np.arange(16))
+    full = TowerSettings("full", precision="fp32", batch=16, peak_rate=1e-5, **settings)
+    return TrainingRun(trainable, pixels, texts, full), trainable
+
+
+def gradient_of_chunks(device: str, model: Path) -> float:
+    """How far the gradient of a batch in chunks is from that at once, by the largest of it."""
+    gradients = []
+    for chunk in (16, 5):
+        run, trainable = training_run(device, model, epochs=1, chunk=chunk)
+        run.train_step()
+        gradients.append([each.grad.flatten() for each in trainable.model.parameters() if each.grad is not None])
+    worst = max(float((one - other).abs().max()) for one, other in zip(*gradients, strict=True))
+    return worst / max(float(each.abs().max()) for each in gradients[0])
+
+
+def resumed_training(trial: Trial, model: Path) -> float:
+    """How far weights after four steps are from those of two runs of two steps, with a checkpoint between."""
+    from mmsearch.training.checkpoints import read_checkpoint, write_checkpoint
+
+    file, states = trial.scratch / "checkpoint.safetensors", []
+    run, trainable = training_run(trial.device, model, epochs=4, chunk=8)
+    for step in range(4):
+        if step == 2:
+            write_checkpoint(file, run.checkpoint())
+        run.train_step()
+    states.append(trainable.state())
+    run, trainable = training_run(trial.device, model, epochs=4, chunk=8)
+    run.restore(read_checkpoint(file, run.digest))
+    while run.step < run.steps:
+        run.train_step()
+    states.append(trainable.state())
+    return max(float((states[0][name] - states[1][name]).abs().max()) for name in states[0])
+
+
 # (what it is called, seconds that it may take, what it does): first what has to be right, then what has to be fast, the
 # most telling first.
 PARTS: tuple[tuple[str, float, Callable[[Trial, Found], None]], ...] = (
@@ -671,6 +742,7 @@ PARTS: tuple[tuple[str, float, Callable[[Trial, Found], None]], ...] = (
     ("JPEG on the device", 40, jpeg),
     ("killed and begun again", 60, killed),
     ("pytest -m gpu", 100, tests),
+    ("fine-tuning", 120, finetuning),
     ("embed end to end", 150, end_to_end),
     ("encoding alone", 110, encoding),
     ("decoding alone", 50, decoding),

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mmsearch.encoders.open_clip_encoder import causal_text_tower
 from mmsearch.errors import TrainingError
-from mmsearch.training.augmentation import crop_at_random
+from mmsearch.training.augmentation import crop, random_boxes
 from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows, split_evenly
 from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from mmsearch.training.gradient_cache import Chunk, backward_in_chunks, repeatable_randomness
@@ -167,13 +167,14 @@ def test_chunks_give_the_gradient_of_the_whole_batch(dtype: torch.dtype, toleran
 
 def test_the_size_of_chunks_changes_nothing_but_the_memory(tiny: Path) -> None:
     """Without dropout the gradient of a batch of 12 is the same in chunks of 5 as at once."""
-    from mmsearch.training.tower_training import _TrainingRun
+    from mmsearch.training.tower_training import TrainingRun
 
     gradients = []
     for chunk in (5, 64):
         trainable = fresh(tiny)
-        pixels, captions, contents = a_task()
-        run = _TrainingRun(trainable, pixels, PairTexts.of(captions, contents), TowerSettings("full", chunk=chunk))
+        _, captions, contents = a_task()
+        pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)  # whose crops differ
+        run = TrainingRun(trainable, pixels, PairTexts.of(captions, contents), TowerSettings("full", chunk=chunk))
         run.train_step()
         gradients.append({name: each.grad for name, each in trainable.model.named_parameters()})
     for name, gradient in gradients[0].items():
@@ -261,17 +262,18 @@ def test_the_rate_rises_for_a_share_of_the_steps_and_falls_to_nothing() -> None:
 
 
 def test_crops_are_parts_of_the_picture_at_its_size() -> None:
+    def cropped(pixels: Tensor) -> Tensor:
+        return crop(pixels, random_boxes(len(pixels), 0.5, torch.Generator().manual_seed(0)))
+
     ramp = torch.linspace(0, 1, 32).expand(2000, 3, 32, 32)
-    cropped = crop_at_random(ramp, 0.5, torch.Generator().manual_seed(0))
-    width = (cropped[:, 0, 0, -1] - cropped[:, 0, 0, 0]) / (ramp[0, 0, 0, -1] - ramp[0, 0, 0, 0])
-    assert cropped.shape == ramp.shape
-    assert bool((cropped.diff(dim=-1) >= -1e-6).all()), "never mirrored"
+    parts = cropped(ramp)
+    assert parts.shape == ramp.shape
+    assert bool((parts.diff(dim=-1) >= -1e-6).all()), "never mirrored"
+    width = (parts[:, 0, 0, -1] - parts[:, 0, 0, 0]) / (ramp[0, 0, 0, -1] - ramp[0, 0, 0, 0])
     assert 0.55 < float(width.min()) < 0.7
     assert 0.97 < float(width.max()) < 1.01
-    assert torch.equal(cropped, crop_at_random(ramp, 0.5, torch.Generator().manual_seed(0)))
-    # The same box of all that is in the picture.
-    ones = crop_at_random(torch.ones(4, 3, 8, 8), 0.5, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(ones, torch.ones(4, 3, 8, 8))
+    assert torch.equal(parts, cropped(ramp))
+    torch.testing.assert_close(cropped(torch.ones(4, 3, 8, 8)), torch.ones(4, 3, 8, 8))
 
 
 # --- hard negatives ---------------------------------------------------------------------------------------------------
@@ -362,7 +364,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_as_one_that_was_never_stopped
     settings = TowerSettings(method, epochs=3, batch=4, chunk=3, peak_rate=1e-3, hard_negatives=hard, rank=2)
     whole = trained(tiny, settings)
     file, steps = tmp_path / "checkpoint.safetensors", 0
-    step = tower_training._TrainingRun.train_step
+    step = tower_training.TrainingRun.train_step
 
     def stopped(run: Any) -> None:
         nonlocal steps
@@ -372,7 +374,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_as_one_that_was_never_stopped
         step(run)
 
     with monkeypatch.context() as patched:
-        patched.setattr(tower_training._TrainingRun, "train_step", stopped)
+        patched.setattr(tower_training.TrainingRun, "train_step", stopped)
         with pytest.raises(Killed):
             trained(tiny, settings, checkpoint=file, every_seconds=0.0)
     found = read_checkpoint(file, json.loads(_about(file))["run"])
@@ -413,7 +415,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_why(tiny: Path) -> None:
-    with pytest.raises(TrainingError, match=r"no number any more in step .*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"no number any more in step .*--rate"):
         trained(tiny, TowerSettings("full", epochs=40, peak_rate=1e30, warm_up=0.0))
 
 
@@ -436,14 +438,14 @@ from safetensors.torch import save_file
 from mmsearch.training.tower_training import TowerSettings
 from tests.test_tower_training import trained
 model, checkpoint, target = map(Path, sys.argv[1:])
-settings = TowerSettings("lora", epochs=60, batch=4, chunk=3, peak_rate=1e-3, hard_negatives=1)
+settings = TowerSettings("lora", epochs=30, batch=4, chunk=3, peak_rate=1e-3, hard_negatives=1)
 save_file(trained(model, settings, checkpoint=checkpoint, every_seconds=0.0).state, target)
 """
 
 
 @pytest.mark.soak
 def test_a_run_that_is_killed_and_begun_again_ends_as_one_that_never_was(tiny: Path, tmp_path: Path) -> None:
-    """By SIGKILL, at three moments of the same run."""
+    """By SIGKILL, at two moments of the same run."""
     from safetensors.torch import load_file
 
     def begin(checkpoint: str, target: str) -> "subprocess.Popen[bytes]":
@@ -451,7 +453,7 @@ def test_a_run_that_is_killed_and_begun_again_ends_as_one_that_never_was(tiny: P
         return subprocess.Popen([sys.executable, "-c", _RUN, *paths])
 
     assert begin("never", "never.safetensors").wait(240) == 0
-    for steps in (1, 40, 90):
+    for steps in (1, 50):
         child = begin("killed", "killed.safetensors")
         while child.poll() is None and _steps_in(tmp_path / "killed") < steps:
             time.sleep(0.01)

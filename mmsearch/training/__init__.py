@@ -6,6 +6,7 @@ splitting       training, validation and held-out pairs, by picture
 guards          before against after, with intervals; weights between both; what went wrong, by name
 
 tower_training  both towers, step by step: `--lora` and `--full`
+tuned_towers    what `finetune` is given of them
 trainable_model a model of open_clip as it is trained
 losses          the losses of CLIP and SigLIP
 gradient_cache  batches larger than the memory

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mmsearch.errors import TrainingError
 from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.training.augmentation import crop_at_random
+from mmsearch.training.augmentation import crop, random_boxes
 from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows, split_evenly
 from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from mmsearch.training.gradient_cache import Chunk, backward_in_chunks
@@ -31,11 +31,12 @@ from mmsearch.training.low_rank import Adapters, adapted_weights, token_table
 from mmsearch.training.schedule import learning_rate
 from mmsearch.training.trainable_model import TrainableModel
 
-__all__ = ["EpochFigures", "TowerMethod", "TowerSettings", "TrainedTowers", "train_towers"]
+__all__ = ["EpochFigures", "TowerMethod", "TowerSettings", "TrainedTowers", "TrainingRun", "train_towers", "usual_rate"]
 
 TowerMethod: TypeAlias = Literal["lora", "full"]
+TowerPrecision: TypeAlias = Literal["auto", "fp32", "bf16"]
 
-PEAK_RATES: dict[TowerMethod, float] = {"lora": 1e-3, "full": 1e-5}
+_MEASURED_WIDTH = 128  # of the text tower of the model on which rates were measured
 _WEIGHT_DECAY = 0.05
 _MOST_GRADIENT = 1.0  # the norm to which a gradient is cut: one odd batch must not undo a hundred
 _HARD_LISTED = 8  # hard negatives kept of each text; some stand in another batch by the time it comes
@@ -51,7 +52,7 @@ class TowerSettings:
         epochs: How often each picture is seen, each time with the next of its captions.
         batch: Pairs that are compared with each other at a time.
         chunk: Pairs that are held in memory at a time; see `gradient_cache`.
-        peak_rate: The highest learning rate; None for that of the method.
+        peak_rate: The highest learning rate; None for `usual_rate`.
         word_rate: How many times as fast the embeddings of words are trained: each is met in a few captions only, and a
             word that the model never saw has a long way to go.
         warm_up: The share of the steps in which it rises.
@@ -61,6 +62,7 @@ class TowerSettings:
             epoch; 0 for random batches.
         negative_share: A picture is no hard negative if it scores more than this share of the caption's own picture.
         seed: Of all that is random.
+        precision: "bf16": towers compute in it, their weights and the loss stay fp32; "auto": where a GPU has it.
     """
 
     method: TowerMethod
@@ -75,10 +77,19 @@ class TowerSettings:
     hard_negatives: int = 0
     negative_share: float = 0.95
     seed: int = 0
+    precision: TowerPrecision = "auto"
 
-    @property
-    def rate(self) -> float:
-        return PEAK_RATES[self.method] if self.peak_rate is None else self.peak_rate
+
+def usual_rate(method: TowerMethod, width: int) -> float:
+    """The highest learning rate for a model whose text tower has a width.
+
+    At the width of 128 it is what was best on postcards of a new world (`scripts.shifted_protocol`), of a few rates; at
+    512, that of ViT-B-32, what published recipes use: 2.5e-4 of LoRA (Zanella and Ben Ayed, CLIP-LoRA, 2024: 2e-4) and
+    6e-5 of all weights, where WiSE-FT has 3e-5. Between them it falls evenly, of LoRA as the width grows, whose
+    additions begin with nothing, of all weights as its square. Larger models than the demo model were not measured.
+    """
+    narrowed = _MEASURED_WIDTH / width
+    return 1e-3 * (narrowed if method == "lora" else narrowed**2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +117,16 @@ class EpochFigures:
 class TrainedTowers:
     """Attributes:
     state: the weights as an ordinary model of open_clip has them, fp32, on the CPU.
-    epochs: what each showed. steps: in all. trained: how many numbers were trained. seconds: of this run alone.
+    epochs: what each showed.
+    settings: with what was left open.
+    steps: in all.
+    trained: how many numbers were trained.
+    seconds: of this run alone.
     """
 
     state: dict[str, Tensor]
     epochs: tuple[EpochFigures, ...]
+    settings: TowerSettings
     steps: int
     trained: int
     seconds: float
@@ -123,6 +139,7 @@ def train_towers(
     contents: Sequence[int] | NDArray[np.int64],
     settings: TowerSettings,
     *,
+    pixel_rows: NDArray[np.int64] | None = None,
     checkpoint: Path | None = None,
     every_seconds: float = 300.0,
     progress: ProgressCallback = quiet,
@@ -130,42 +147,52 @@ def train_towers(
     """Train the towers of a model, which is changed in place.
 
     pixels: (n, H, W, 3), fitted by the model's own preprocessing; read batch by batch, so it may be mapped from a disk.
+    pixel_rows: which rows of it the pictures are; None: all, in their order.
     captions: of each picture, at least one. contents: of each picture, equal for copies.
     checkpoint: a file to continue from where it is there, and to write every so many seconds and at the end of each
     epoch. Raises TrainingError where there is nothing to compare, where the loss is no number any more, or where the
     checkpoint is another run's.
     """
     started = time.monotonic()
-    run = _TrainingRun(trainable, pixels, PairTexts.of(captions, contents), settings)
+    run = TrainingRun(trainable, pixels, PairTexts.of(captions, contents), settings, pixel_rows)
     if checkpoint is not None and (found := read_checkpoint(checkpoint, run.digest)) is not None:
         run.restore(found)
     saved = time.monotonic()
-    seen = run.step * len(pixels) // run.steps_an_epoch
-    progress(Progress("training", seen, len(pixels) * settings.epochs))
+    pictures = len(captions)
+    progress(Progress("training", run.step * pictures // run.steps_an_epoch, pictures * settings.epochs))
     while run.step < run.steps:
         run.train_step()
-        done, within = divmod(run.step, run.steps_an_epoch)
-        seen = done * len(pixels) + within * len(pixels) // run.steps_an_epoch
-        progress(Progress("training", seen, len(pixels) * settings.epochs))
-        if checkpoint is not None and (within == 0 or time.monotonic() - saved >= every_seconds):
+        progress(Progress("training", run.step * pictures // run.steps_an_epoch, pictures * settings.epochs))
+        ends_epoch = run.step % run.steps_an_epoch == 0
+        if checkpoint is not None and (ends_epoch or time.monotonic() - saved >= every_seconds):
             write_checkpoint(checkpoint, run.checkpoint())
             saved = time.monotonic()
     return run.finish(time.monotonic() - started)
 
 
-class _TrainingRun:
+class TrainingRun:
     """One run, a step at a time. Everything that goes on changing is in `checkpoint`."""
 
     def __init__(
-        self, trainable: TrainableModel, pixels: NDArray[np.uint8], texts: PairTexts, settings: TowerSettings
+        self,
+        trainable: TrainableModel,
+        pixels: NDArray[np.uint8],
+        texts: PairTexts,
+        settings: TowerSettings,
+        pixel_rows: NDArray[np.int64] | None = None,
     ) -> None:
         if len(set(texts.contents.tolist())) < 2:
             raise TrainingError("training compares pictures with each other: there have to be two at least")
         self._trainable, self._pixels, self._texts = trainable, pixels, texts
-        self._settings = settings = replace(settings, batch=min(settings.batch, len(pixels)))
+        self._rows = np.arange(len(pixels)) if pixel_rows is None else pixel_rows
+        self._count = count = len(self._rows)
+        width = int(trainable.source.model_cfg["text_cfg"].get("width", 512))
+        rate = usual_rate(settings.method, width) if settings.peak_rate is None else settings.peak_rate
+        self.settings = settings = replace(settings, batch=min(settings.batch, count), peak_rate=rate)
+        self._rate = rate
         self._ids = trainable.tokens(texts.texts)
         self._lengths = trainable.lengths(self._ids)
-        self.digest = _digest(trainable, texts, pixels, settings)
+        self.digest = _digest(trainable, texts, pixels[self._rows[[0, -1]]], settings)
         self._adapters: Adapters | None = None
         if settings.method == "lora":
             tokens = torch.unique(self._ids.to(torch.int64))
@@ -179,7 +206,7 @@ class _TrainingRun:
         if self._adapters is not None and self._adapters.tokens is not None:
             self._parameters["token_rows"] = self._adapters.tokens.rows
         self._optimizer = self._make_optimizer()
-        self.steps_an_epoch = -(-len(pixels) // settings.batch)
+        self.steps_an_epoch = -(-count // settings.batch)
         self.steps = self.steps_an_epoch * settings.epochs
         self.step = 0
         self._order: list[int] = []
@@ -199,10 +226,10 @@ class _TrainingRun:
         groups = [
             {"params": [each for each in self._parameters.values() if each in matrices], "weight_decay": _WEIGHT_DECAY},
             {"params": others, "weight_decay": 0.0},
-            {"params": [words] if words is not None else [], "weight_decay": 0.0, "times": self._settings.word_rate},
+            {"params": [words] if words is not None else [], "weight_decay": 0.0, "times": self.settings.word_rate},
         ]
         groups = [{"times": 1.0} | group for group in groups if group["params"]]
-        return torch.optim.AdamW(groups, lr=self._settings.rate, betas=(0.9, 0.98), eps=1e-6)
+        return torch.optim.AdamW(groups, lr=self._rate, betas=(0.9, 0.98), eps=1e-6)
 
     def _word_embeddings(self) -> Tensor | None:
         if self._adapters is not None:
@@ -212,9 +239,9 @@ class _TrainingRun:
 
     # --- a step ---
 
-    def train_step(self) -> None:
-        """One update of the weights. Raises TrainingError where the loss is no number."""
-        settings, trainable = self._settings, self._trainable
+    def train_step(self) -> float:
+        """One update of the weights; the loss before it. Raises TrainingError where that is no number."""
+        settings, trainable = self.settings, self._trainable
         epoch, within = divmod(self.step, self.steps_an_epoch)
         if within == 0 or not self._order:
             self._begin_epoch(epoch)
@@ -222,7 +249,7 @@ class _TrainingRun:
         captions = chosen_captions(self._texts.counts, seed=settings.seed, epoch=epoch)[rows]
         left_out = torch.from_numpy(self._texts.left_out(rows, captions)).to(trainable.device)
         trainable.set_training(True)
-        rate = learning_rate(self.step, self.steps, peak=settings.rate, warm_up=settings.warm_up)
+        rate = learning_rate(self.step, self.steps, peak=self._rate, warm_up=settings.warm_up)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["times"]
         self._optimizer.zero_grad(set_to_none=True)
@@ -233,7 +260,7 @@ class _TrainingRun:
         if not (torch.isfinite(loss) and torch.isfinite(gradient)):
             raise TrainingError(
                 f"the loss is no number any more in step {self.step + 1:,} of {self.steps:,}: the learning rate of "
-                f"{settings.rate:g} is too high for this model; try a tenth of it (--learning-rate)"
+                f"{self._rate:g} is too high for this model; try a tenth of it (--rate)"
             )
         self._optimizer.step()
         trainable.clamp_scale()
@@ -242,6 +269,7 @@ class _TrainingRun:
         self.step += 1
         if self.step % self.steps_an_epoch == 0:
             self._end_epoch(epoch)
+        return float(loss)
 
     def _loss(self, images: Tensor, texts: Tensor, left_out: Tensor) -> Tensor:
         trainable = self._trainable
@@ -250,12 +278,14 @@ class _TrainingRun:
         return softmax_loss(images, texts, trainable.scale(), left_out)
 
     def _image_chunks(self, rows: Sequence[int]) -> list[Chunk]:
-        cropping = torch.Generator().manual_seed(self._settings.seed * 1_000_003 + self.step)
+        # Drawn for the whole batch, so that the size of chunks changes nothing.
+        cropping = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
+        boxes = random_boxes(len(rows), self.settings.least_crop, cropping)
         chunks = []
-        for places in torch.split(torch.arange(len(rows)), self._settings.chunk):
+        for places in torch.split(torch.arange(len(rows)), self.settings.chunk):
             pixels = self._prepared([rows[place] for place in places.tolist()])
-            if self._settings.least_crop < 1:
-                pixels = crop_at_random(pixels, self._settings.least_crop, cropping)
+            if self.settings.least_crop < 1:
+                pixels = crop(pixels, boxes[places])
             chunks.append(Chunk(places, lambda pixels=pixels: self._encoded(self._trainable.encode_images, pixels)))  # type: ignore[misc]
         return chunks
 
@@ -264,14 +294,14 @@ class _TrainingRun:
         texts = torch.from_numpy(self._texts.first[list(rows)] + captions)
         order = torch.argsort(self._lengths[texts], stable=True)
         chunks = []
-        for places in torch.split(order, self._settings.chunk):
+        for places in torch.split(order, self.settings.chunk):
             ids = self._ids[texts[places], : int(self._lengths[texts[places]].max())]
             chunks.append(Chunk(places, lambda ids=ids: self._encoded(self._trainable.encode_texts, ids)))  # type: ignore[misc]
         return chunks
 
     def _prepared(self, rows: Sequence[int]) -> Tensor:
         """Pixels of some rows as the image tower takes them, on the device."""
-        pixels = torch.from_numpy(self._pixels[list(rows)])
+        pixels = torch.from_numpy(self._pixels[self._rows[list(rows)]])
         prepared: Tensor = self._trainable.preprocessing.normalise(pixels.to(self._trainable.device))
         return prepared
 
@@ -280,17 +310,18 @@ class _TrainingRun:
             return encode(given)
 
     def _precision(self) -> AbstractContextManager[object]:
-        """bf16 where GPUs have it: it needs no scaling of the loss as fp16 does. The weights and the loss stay fp32."""
-        device = self._trainable.device
-        if device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", dtype=torch.bfloat16)
+        """bf16 needs no scaling of the loss, as fp16 does."""
+        device, wanted = self._trainable.device, self.settings.precision
+        has_units = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        if wanted == "bf16" or (wanted == "auto" and has_units):
+            return torch.autocast(device.type, dtype=torch.bfloat16)
         return nullcontext()
 
     # --- an epoch ---
 
     def _begin_epoch(self, epoch: int) -> None:
-        settings = self._settings
-        self._order = shuffled_rows(len(self._pixels), seed=settings.seed, epoch=epoch)
+        settings = self.settings
+        self._order = shuffled_rows(self._count, seed=settings.seed, epoch=epoch)
         if settings.hard_negatives:
             mined = mine_hard_negatives(
                 *self.encode_pairs(epoch), self._texts.contents, count=_HARD_LISTED, share=settings.negative_share
@@ -302,17 +333,17 @@ class _TrainingRun:
         """Vectors of all pictures and of the caption that speaks for each in an epoch, by the model as it is now."""
         trainable, found_images, found_texts = self._trainable, [], []
         trainable.set_training(False)
-        captions = chosen_captions(self._texts.counts, seed=self._settings.seed, epoch=epoch)
+        captions = chosen_captions(self._texts.counts, seed=self.settings.seed, epoch=epoch)
         texts = torch.from_numpy(self._texts.first[:-1] + captions)
         with torch.inference_mode():
-            for rows in torch.split(torch.arange(len(self._pixels)), _ENCODE_CHUNK):
+            for rows in torch.split(torch.arange(self._count), _ENCODE_CHUNK):
                 ids = self._ids[texts[rows], : int(self._lengths[texts[rows]].max())]
                 found_images.append(self._encoded(trainable.encode_images, self._prepared(rows.tolist())).cpu())
                 found_texts.append(self._encoded(trainable.encode_texts, ids).cpu())
         return torch.cat(found_images).numpy(), torch.cat(found_texts).numpy()
 
     def _end_epoch(self, epoch: int) -> None:
-        batch = len(self._pixels) / self.steps_an_epoch
+        batch = self._count / self.steps_an_epoch
         untrained = None if self._trainable.has_sigmoid_loss else float(np.log(batch))
         loss, gradient = float(np.mean(self._losses)), float(np.mean(self._gradients))
         scale = float(self._trainable.scale().detach())
@@ -357,15 +388,15 @@ class _TrainingRun:
             self._adapters.merge()
         self._trainable.set_training(False)
         self._trainable.model.requires_grad_(False)
-        return TrainedTowers(self._trainable.state(), tuple(self._epochs), self.steps, trained, seconds)
+        return TrainedTowers(self._trainable.state(), tuple(self._epochs), self.settings, self.steps, trained, seconds)
 
 
-def _digest(trainable: TrainableModel, texts: PairTexts, pixels: NDArray[np.uint8], settings: TowerSettings) -> str:
-    """What decides how a run goes. Of the pixels the first and last pictures stand for all: the rest follows from the
-    list of files, which the contents and captions tell apart."""
+def _digest(trainable: TrainableModel, texts: PairTexts, ends: NDArray[np.uint8], settings: TowerSettings) -> str:
+    """What decides how a run goes. ends: the first and the last picture, which stand for all: which pictures they are,
+    contents and captions tell."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    digest.update(json.dumps([texts.texts, texts.first.tolist(), texts.contents.tolist(), pixels.shape]).encode())
-    digest.update(np.ascontiguousarray(pixels[[0, -1]]).data)
+    digest.update(json.dumps([texts.texts, texts.first.tolist(), texts.contents.tolist()]).encode())
+    digest.update(np.ascontiguousarray(ends).data)
     for name, tensor in sorted(trainable.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
