@@ -36,7 +36,7 @@ from mmsearch.training.trainable_model import TrainableModel, open_trainable_mod
 from tests.models import write_tiny_model
 
 NOUNS = ("cat", "dog", "boat", "house", "tree", "car", "sun", "moon", "bird", "fish", "kite", "tent")
-SMALL = {"vision_cfg": {"layers": 1, "width": 32}, "text_cfg": {"layers": 1, "width": 32, "context_length": 16}}
+SMALL = {"vision_cfg": {"layers": 1, "width": 32}, "text_cfg": {"layers": 1, "width": 16, "context_length": 16}}
 
 
 def unit(rows: int, dim: int, seed: int) -> Tensor:
