@@ -77,6 +77,10 @@ class FileSpans:
         rows = rows[~np.isnan(self._start_s[rows])]
         return Frames(self._row_ids[rows], self._start_s[rows], self._end_s[rows])
 
+    def frame_rows(self) -> NDArray[np.int64]:
+        """The row ids of all frames, ascending."""
+        return self._row_ids[~np.isnan(self._start_s)]
+
     def films(self) -> list[Frames]:
         """The frames of each film."""
         numbers = ascending(self._files[~np.isnan(self._start_s)])

@@ -73,8 +73,9 @@ STAGES: tuple[MakeStage, ...] = (
 _ADDED = ("probability", "mean", "z", "rerank")
 """Scores beside those that rows are retrieved by."""
 
-_OF_A_FILE = 8
-"""How many times as many rows are retrieved at first where several may be of one file."""
+_OF_A_FILE = {"max": 8, "mean": 512}
+"""How many times as many rows are retrieved at first where several may be of one file, by what films are ranked by: the
+mean of a film is far below its best frame, so that many frames are above it."""
 
 _LOOK_FURTHER = 4
 """How many times as many rows are retrieved where the stages left too few of them."""
@@ -342,7 +343,8 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
         with one.may_fail():
             vectors[one] = one.vector()
     looking = {
-        one: one.query.looked_at * (_OF_A_FILE if one.films is not None else 1) + len(one.own_rows) for one in vectors
+        one: one.query.looked_at * (1 if one.films is None else _OF_A_FILE[one.query.per_video]) + len(one.own_rows)
+        for one in vectors
     }
     while looking:
         alike: dict[tuple[str, str | None, int, float], list[_PendingQuery]] = {}

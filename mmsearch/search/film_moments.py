@@ -17,6 +17,7 @@ from mmsearch.gallery import FileSpans, Frames
 __all__ = ["FilmMoment", "Films", "moment_end", "moment_numbers"]
 
 _HALF = 0.5
+_ROWS_AT_A_TIME = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,25 @@ class Films:
                 found[place, 1] = number_of[int(row_ids[place])]
         return found
 
-    def mean_of(self, file: int, lowered: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None) -> float:
-        """The mean score of the frames of a film that may answer. lowered: row ids -> what each score loses."""
-        film = self._film(file)
-        may_answer = film.scores > -np.inf
-        lost = 0.0 if lowered is None else lowered(film.frames.row_ids[may_answer])
-        return float(np.mean(film.scores[may_answer] - lost))
+    def means(self, lowered: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None) -> NDArray[np.float64]:
+        """The mean score of the frames of each film that may answer, by the number of its file; -inf of other files.
+
+        lowered: row ids -> what each score loses. All frames are scored in one pass: the mean of a film says nothing of
+        its best frame, so that hardly any film can be left out.
+        """
+        row_ids = self.spans.frame_rows()
+        if self._admitted is not None:
+            row_ids = row_ids[np.isin(row_ids, self._admitted())]
+        vector = self._vector.astype(np.float64)
+        scores = [np.empty(0)]
+        for start in range(0, len(row_ids), _ROWS_AT_A_TIME):
+            some = row_ids[start : start + _ROWS_AT_A_TIME]
+            lost = 0.0 if lowered is None else lowered(some)
+            scores.append(np.asarray(self._fetch(some), np.float64) @ vector - lost)
+        files = self.spans.files_of(row_ids)
+        sums = np.bincount(files, np.concatenate(scores))
+        counts = np.bincount(files)
+        return np.divide(sums, counts, out=np.full(len(sums), -np.inf), where=counts > 0)
 
     def _film(self, file: int) -> _ScoredFilm:
         if file not in self._scored:

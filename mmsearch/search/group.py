@@ -26,14 +26,14 @@ def group_by_file(context: StageContext) -> Stage | None:
     own_files = films.spans.files_of(context.own_rows)
     if query.each:
         return lambda candidates: _each_moment(candidates, films, context.own_rows)
-    means: dict[int, float] = {}
+    means = films.means(context.lowered) if query.per_video == "mean" else None
 
     def group(candidates: Candidates) -> Candidates:
         files = films.spans.files_of(candidates.row_ids)
         is_first = _first_of_each(files)
         all_seen = int(np.count_nonzero(is_first)) == films.file_count
         best = candidates.kept(is_first & ~np.isin(files, own_files), bound=-np.inf if all_seen else None)
-        return _by_mean(best, films, context, means) if query.per_video == "mean" else best
+        return best if means is None else _by_mean(best, films, means)
 
     return group
 
@@ -57,13 +57,9 @@ def _each_moment(candidates: Candidates, films: "Films", own_rows: NDArray[np.in
     return candidates.kept(keep)
 
 
-def _by_mean(candidates: Candidates, films: "Films", context: StageContext, means: dict[int, float]) -> Candidates:
+def _by_mean(candidates: Candidates, films: "Films", means: NDArray[np.float64]) -> Candidates:
     """Candidates, one a file, in the order of the means of films and of what ranks all others."""
+    files, frames = films.spans.files_of(candidates.row_ids), films.spans.are_frames(candidates.row_ids)
     values = candidates.ranking.copy()
-    files = films.spans.files_of(candidates.row_ids)
-    for place in np.flatnonzero(films.spans.are_frames(candidates.row_ids)).tolist():
-        file = int(files[place])
-        if file not in means:
-            means[file] = films.mean_of(file, context.lowered)
-        values[place] = means[file]
+    values[frames] = means[files[frames]]
     return candidates.reordered("mean", values, bound=candidates.bound)
