@@ -15,6 +15,7 @@ from mmsearch.serve.routes.browsing import browsing_routes
 from mmsearch.serve.routes.chosen import chosen_routes
 from mmsearch.serve.routes.counting import counting_routes
 from mmsearch.serve.routes.explaining import explaining_routes
+from mmsearch.serve.routes.films import film_routes
 from mmsearch.serve.routes.gallery import gallery_routes
 from mmsearch.serve.routes.images import image_routes
 from mmsearch.serve.routes.kept import kept_routes
@@ -67,6 +68,7 @@ def make_app(service: Service, doors: Mapping[str, MakeDoor] | None = None) -> F
         gallery_routes,
         query_routes,
         image_routes,
+        film_routes,
         browsing_routes,
         counting_routes,
         chosen_routes,

@@ -13,13 +13,13 @@
  * @typedef {import("./messages.js").GalleryBody} Gallery
  * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
  *   | "file" | "caption" | "guessed_by" | "image" | "width" | "height" | "taken_at" | "taken_from" | "camera" | "lens"
- *   | "city" | "country" | "title" | "gone" | "corrected" | "probability" | "z" | "rerank" | "table">} Hit  What the page reads of one.
+ *   | "city" | "country" | "title" | "gone" | "corrected" | "probability" | "z" | "rerank" | "table" | "start_s" | "page" | "from_s" | "to_s">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
  * @typedef {import("./messages.js").MonthBody} Month
  * @typedef {import("./messages.js").PlaceBody} Place
  * @typedef {import("./messages.js").RegionBody} Region
  */
-import { bodyOf, partBodies } from "./query.js";
+import { bodyOf, momentsBodyOf, partBodies } from "./query.js";
 
 export class ApiError extends Error {
   /** @param {number} status 0 where no answer came @param {string} words @param {Partial<ErrorBody>} [body] */
@@ -247,6 +247,21 @@ const thumbnailOf = (row, edge) => `api/images/${row}/thumbnail?edge=${edge}`;
 export function thumbnail(row, edge) {
   return thumbnailOf(row, edge <= 320 ? 320 : edge <= 640 ? 640 : 1280);
 }
+
+/**
+ * The moments of a film, best first.
+ * @param {Query} query @param {string} prefix what the paths of its frames begin with @param {number} k @param {AbortSignal} signal
+ */
+export function moments(query, prefix, k, signal) {
+  const headers = { "Content-Type": "application/json" };
+  return json("POST /api/query", { body: JSON.stringify(momentsBodyOf(query, prefix, k)), headers, signal });
+}
+
+/**
+ * The address of the film that a frame is of.
+ * @param {number} row
+ */
+export const film = (row) => `api/images/${row}/film`;
 
 /** @param {number} row */
 export const original = (row) => `api/images/${row}/original`;

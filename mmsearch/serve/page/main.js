@@ -11,6 +11,7 @@ import { Chips } from "./chips.js";
 import { offerActions } from "./chosen-actions.js";
 import { CurrentQuery } from "./current-query.js";
 import { byId } from "./elements.js";
+import { Film } from "./film.js";
 import { Filters } from "./filters.js";
 import { factsOf, introduce } from "./gallery-facts.js";
 import { Grid } from "./grid.js";
@@ -138,6 +139,7 @@ const selection = new Selection(list, failed);
 /** @type {Teaching} */
 const teaching = new Teaching({ query, list, view: () => view }, failed);
 const where = new Where(() => query.value, failed);
+const film = new Film(() => query.value, failed);
 /** @type {ViewerHistory} */
 const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
@@ -147,6 +149,7 @@ const view = new ViewerHistory({ list, query }, {
   shown: (hit) => {
     teaching.shown(hit);
     where.shown(hit);
+    film.shown(hit);
   },
   keys: { ...teaching.keys, w: () => where.toggle() },
 });

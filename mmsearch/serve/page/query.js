@@ -362,6 +362,20 @@ export function bodyOf(query, k, offset) {
 }
 
 /**
+ * The body of a query for all moments of a film.
+ * @param {Query} query
+ * @param {string} prefix what the paths of its frames begin with
+ * @param {number} k
+ * @returns {import("./messages.js").QueryBody}
+ */
+export function momentsBodyOf(query, prefix, k) {
+  const among = `starts_with(path, ${quoted(prefix)})`;
+  const where = whereOf({ ...query, table: "images" });
+  const body = { ...bodyOf({ ...query, table: "images" }, k, 0), sort: /** @type {const} */ ("rank"), distinct: null };
+  return { ...body, each: true, where: where ? `${bracketed(where)} and ${among}` : among };
+}
+
+/**
  * What is asked with, as the server takes it.
  * @param {Query} query
  * @returns {import("./messages.js").PartBody[]}

@@ -11,6 +11,7 @@
  */
 import * as api from "./api.js";
 import { element, icon } from "./elements.js";
+import { whereInFile, wholePath } from "./spans.js";
 import { TileMarks } from "./tile-marks.js";
 import { absence, day, guessed, sentence, shown, split, standing } from "./text.js";
 
@@ -28,7 +29,8 @@ export function pictureOf(hit) {
  * @param {Hit} hit
  */
 export function nameOf(hit) {
-  return captionOf(hit) || split(hit.path)[0] || `picture ${hit.row_id}`;
+  const name = split(wholePath(hit))[0] || `picture ${hit.row_id}`;
+  return captionOf(hit) || [name, whereInFile(hit)].filter(Boolean).join(" ");
 }
 
 /**

@@ -8,6 +8,7 @@ import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
 import { CloseLook } from "./close-look.js";
 import { byId, element, say } from "./elements.js";
+import { isFrame, whereInFile, wholePath } from "./spans.js";
 import { captionOf, nameOf, pictureOf } from "./tile.js";
 import { toast } from "./notices.js";
 import { absence, count, guessed, score, sentence, shown, size, split, when, worth } from "./text.js";
@@ -240,9 +241,9 @@ export class Viewer {
 
   /** @param {Hit} hit @param {Item | null} item */
   #describe(hit, item) {
-    const [name, folder] = split(hit.path);
+    const [name, folder] = split(wholePath(hit));
     const row = pictureOf(hit);
-    this.#path = hit.file ?? hit.path ?? "";
+    this.#path = wholePath(hit, hit.file ?? hit.path);
     this.#name.textContent = name || (row === null ? "A caption" : `Picture ${row}`);
     say(this.#caption, captionOf(hit));
     const width = item?.width ?? hit.width;
@@ -250,6 +251,7 @@ export class Viewer {
     const taken = item?.taken_at ?? hit.taken_at;
     const facts = /** @type {[string, string][]} */ ([
       ["Folder", folder],
+      ["Where", whereInFile(hit)],
       ["Taken", taken ? `${when(taken)}${(item ?? hit).taken_from === "edited" ? " (when it was edited)" : ""}` : ""],
       ["Place", [item?.city ?? hit.city, item?.country ?? hit.country].filter(Boolean).join(", ")],
       ["Camera", [item?.camera ?? hit.camera, item?.lens ?? hit.lens].filter(Boolean).join(", ")],
@@ -275,7 +277,7 @@ export class Viewer {
     );
     const openable = row !== null && !hit.gone && !item?.gone;
     this.#original.toggleAttribute("inert", !openable);
-    if (openable) this.#original.href = api.original(row);
+    if (openable) this.#original.href = isFrame(hit) ? api.film(row) : api.original(row);
     else this.#original.removeAttribute("href");
     byId("viewer-copy", HTMLButtonElement).disabled = !this.#path;
   }
