@@ -125,7 +125,8 @@ class Films:
         files = self.spans.files_of(row_ids)
         sums = np.bincount(files, np.concatenate(scores))
         counts = np.bincount(files)
-        return np.divide(sums, counts, out=np.full(len(sums), -np.inf), where=counts > 0)
+        means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(sums), -np.inf), where=counts > 0)
+        return means
 
     def _film(self, file: int) -> _ScoredFilm:
         if file not in self._scored:
