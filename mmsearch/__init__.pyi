@@ -109,6 +109,9 @@ from .reports import write_study as write_study
 from .reports import write_tabled as write_tabled
 from .reports import write_zeroshot as write_zeroshot
 from .search.answers import Answer as Answer
+from .search.asking import Asked as Asked
+from .search.asking import Guess as Guess
+from .search.asking import ask as ask
 from .search.candidates import Candidates as Candidates
 from .search.candidates import Stage as Stage
 from .search.candidates import StageContext as StageContext

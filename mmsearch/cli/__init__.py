@@ -32,6 +32,7 @@ COMMANDS = {
     "show": ("show", "show"),
     "explain": ("explain", "explain"),
     "describe": ("describe", "describe"),
+    "ask": ("ask", "ask"),
     "eval": ("evaluate", "app"),
     "serve": ("serve", "serve"),
     "mcp": ("mcp", "mcp"),

@@ -10,7 +10,7 @@
 Importing this package loads neither torch nor transformers; opening a describer does.
 """
 
-from mmsearch.describing.describe import Description, describe
+from mmsearch.describing.describe import Description, describe, picture_named, require_pictures
 from mmsearch.describing.describer import MOST_CHARACTERS, Describer, DescriberRequest, Said, said
 from mmsearch.describing.opening import open_describer
 
@@ -22,5 +22,7 @@ __all__ = [
     "Said",
     "describe",
     "open_describer",
+    "picture_named",
+    "require_pictures",
     "said",
 ]

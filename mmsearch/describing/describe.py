@@ -17,7 +17,7 @@ from mmsearch.sources import read_named_picture
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["Description", "describe", "picture_named"]
+__all__ = ["Description", "describe", "picture_named", "require_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,7 @@ def describe(
     """
     if not pictures:
         raise QueryError("no picture; name some, as in: mmsearch describe cat.jpg --model hf:org/name")
-    for picture in pictures:
-        _require_picture(picture)
+    require_pictures(pictures)
     describer = open_describer(model, device=device, announce=announce)
     describer.require_describes()
     return _described(describer, pictures, progress)
@@ -82,12 +81,14 @@ def picture_named(picture: str | os.PathLike[str]) -> "PIL.Image.Image":
         raise QueryError(f"{os.fspath(picture)} is no picture that can be read: {error.reason}") from error
 
 
-def _require_picture(picture: str | os.PathLike[str]) -> None:
-    if os.fspath(picture) == "-":  # it is read once
-        return
-    if Path(picture).is_dir():
-        raise QueryError(
-            f"{os.fspath(picture)} is a folder; to describe its pictures, and search what is said of them: "
-            f"mmsearch embed {os.fspath(picture)} --describe MODEL"
-        )
-    read_named_picture(picture)
+def require_pictures(pictures: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise QueryError for what is no picture, before a model is loaded. What comes by stdin is read once, later."""
+    for picture in pictures:
+        if os.fspath(picture) == "-":
+            continue
+        if Path(picture).is_dir():
+            raise QueryError(
+                f"{os.fspath(picture)} is a folder; to describe its pictures, and search what is said of them: "
+                f"mmsearch embed {os.fspath(picture)} --describe MODEL"
+            )
+        read_named_picture(picture)
