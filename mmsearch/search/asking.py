@@ -60,7 +60,7 @@ class Asked:
         guessed_by: The model.
         guesses: One a picture, in the order of the pictures; none where there is no picture to go by.
         nothing: Why there are none, in words; None where there are some.
-        remarks: What whoever asked should know: which hits were not looked at, that it was not measured whether anything
+        remarks: What whoever asked should know: which hits were not looked at, that nobody measured whether anything
             fits. Of what the search itself remarks is warned.
     """
 
