@@ -102,8 +102,9 @@ def embed(
         str | None,
         typer.Option(
             metavar="FRAMES",
-            help="Which frames of films: auto (key frames, and more where these are over two seconds apart), keys, "
-            "every=1s, or how many of each. Default: as before, else auto. Needs pip install 'mmsearch[video]'.",
+            help="Which frames of films and animations: auto (key frames, and more where these are over two seconds "
+            "apart), keys, every=1s, or how many of each. Default: as before, else auto, and of animations the first. "
+            "Films need pip install 'mmsearch[video]'.",
             show_default=False,
         ),
     ] = None,
@@ -214,7 +215,8 @@ def embed(
         )
         _refresh(paths or [], gallery, options, output)
         return
-    cuts = CutOptions(frames=None if frames is None else str(parse_frames(frames)), tiles=tiles)
+    choice = None if frames is None else str(parse_frames(frames))
+    cuts = CutOptions(frames=choice, animations=choice, tiles=tiles)
     selection = Selection(tuple(include or ()), tuple(exclude or ()), limit, hidden, retry_skipped, each_file, cuts)
     if dry_run:
         if watch:

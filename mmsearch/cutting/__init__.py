@@ -2,6 +2,7 @@
 
 registry     the cutters that there are, and what they make of a file
 tiff_pages   pages of a TIFF
+animations   frames of animated GIF, WebP and PNG
 pdf_pages    pages of a PDF, in processes of their own: pdf_process
 tiles        tiles of large pictures
 film_frames  frames of a film        film_facts  what it says beside them

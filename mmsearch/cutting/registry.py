@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from mmsearch.cutting.animations import ANIMATIONS
 from mmsearch.cutting.film_frames import FILM_FRAMES
 from mmsearch.cutting.pdf_pages import PDF_PAGES
 from mmsearch.cutting.tiff_pages import TIFF_PAGES
@@ -16,6 +17,7 @@ CUTTERS: tuple[Cutter, ...] = (
     TIFF_PAGES,
     PDF_PAGES,
     FILM_FRAMES,
+    ANIMATIONS,
     TILES,
 )
 

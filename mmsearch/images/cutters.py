@@ -25,13 +25,15 @@ class CutOptions:
     """How a run cuts files.
 
     Attributes:
-        frames: which frames of films and animations, as `--frames` says it; None for what is usual.
+        frames: which frames of films, as `--frames` says it; None for what is usual.
+        animations: likewise of animations, of which the first alone is usual.
         tiles: the tiles of large pictures, as `--tiles` says it, "none" for none; None for those that the files of a
             root have by now, see `Cutter.as_before`.
         input_side: gives the longer side of the model's input in pixels, where it has to be known.
     """
 
     frames: str | None = None
+    animations: str | None = None
     tiles: str | None = None
     input_side: Callable[[], int] = field(default=_usual_side, compare=False)
 
