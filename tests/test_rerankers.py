@@ -1,5 +1,7 @@
 """Re-rankers: each adapter gives the logits of the authors' own evaluation; what cannot be used is said."""
 
+import csv
+import io
 import json
 import re
 import string
@@ -16,6 +18,8 @@ from PIL import Image
 from mmsearch.embedding import embed
 from mmsearch.errors import EncoderError, MmsearchWarning, QueryError
 from mmsearch.evaluation import EvaluateOptions, EvaluationReport, evaluate, to_json
+from mmsearch.reports import write_report
+from mmsearch.reports.markdown import reranked_rows
 from mmsearch.rerankers import LookedAt, Reranker, RerankerRequest, open_reranker
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import ImagePart, Query, TextPart
@@ -582,3 +586,71 @@ def test_eval_prints_both_rankings(
     assert "fake, the best 4 re-ranked with colour:x on cpu" in done.out
     assert re.search(r"candidates: [\d.]+ % of queries \[[\d.]+, [\d.]+\] have a relevant item among them", done.out)
     assert done.out.count("text_to_image") >= 2
+
+
+def test_reports_show_both_rankings(numbered: tuple[Path, Path], tmp_path: Path) -> None:
+    options = EvaluateOptions(split="all", ks=(1, 5), rerank=_Words(), depth=5, correct=False)
+    report = evaluate("custom", images=numbered[0], annotations=numbered[1], encoder=FakeEncoder(), options=options)
+    again = report.systems[0].reranked
+    assert again is not None
+    header, rows = reranked_rows(report)
+    assert [row[1:3] for row in rows] == [
+        [direction, by]
+        for direction in ("text_to_image", "image_to_text")
+        for by in ("score", "words:x, logit, the best 5")
+    ]
+    for plain, second, direction in zip(rows[::2], rows[1::2], again.directions, strict=True):
+        shown = dict(zip(header, second, strict=True))
+        assert shown["R@1"].startswith(f"{100 * direction.result.recall[1]:.2f} [")
+        assert shown["candidate recall"].startswith(f"{100 * direction.candidate_recall:.2f} [")
+        assert shown["R@1 gain"].startswith(f"{100 * direction.differences['R@1'].value:+.2f} [")
+        assert plain[-1] == ""
+    for kind in ("md", "html", "csv"):
+        write_report(report, tmp_path / f"report.{kind}")
+    pages = [(tmp_path / f"report.{kind}").read_text("utf-8") for kind in ("md", "html")]
+    assert all("Re-ranked" in page and "candidate recall" in page for page in pages)
+    table = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))
+    assert [row["scores"] for row in table] == ["score", "score", "rerank", "rerank"]
+    assert float(table[2]["R@1"]) == again.text_to_image.result.recall[1]
+
+
+def test_eval_gallery_re_ranks_the_pictures_that_it_holds(
+    numbered: tuple[Path, Path], colour: list[ColourReranker], mmsearch: Command, tmp_path: Path
+) -> None:
+    embed([numbered[0]], captions=[numbered[1]], gallery=tmp_path / "numbered", encoder=FakeEncoder())
+    done = mmsearch(
+        *("eval", "gallery", tmp_path / "numbered", "--rerank", "colour:x", "--depth", 4, "--no-correct"),
+        *("--device", "cpu", "--report", tmp_path / "report.json"),
+    )
+    assert done.code == 0, done.err
+    assert "the best 4 re-ranked with colour:x on cpu" in done.out
+    assert "not measured, nor what best scores tell (--no-correct)" in done.out
+    system = json.loads((tmp_path / "report.json").read_text())["systems"][0]
+    assert system["reranked"]["text_to_image"]["candidate_recall"]["value"] <= 1
+    assert (system["corrected"]["measured"], system["calibration"]) == (False, None)
+    assert colour[0].looks == 12
+    (numbered[0] / "3.png").unlink()
+    refused = mmsearch("eval", "gallery", tmp_path / "numbered", "--rerank", "colour:x", "--no-correct")
+    assert refused.code == 1
+    assert "cannot be read again to be re-ranked" in refused.err
+
+
+def test_figures_are_the_same_without_the_corrections(numbered: tuple[Path, Path], tmp_path: Path) -> None:
+    of = [
+        evaluate(
+            "custom",
+            images=numbered[0],
+            annotations=numbered[1],
+            encoder=FakeEncoder(),
+            options=EvaluateOptions(split="all", correct=correct),
+        )
+        for correct in (True, False)
+    ]
+    (full,), (plain,) = (each.systems for each in of)
+    assert plain.directions == full.directions
+    assert (plain.mean_recall, plain.mean_recall_interval) == (full.mean_recall, full.mean_recall_interval)
+    assert full.corrected.measured
+    assert not plain.corrected.measured
+    assert plain.corrected.mean_recall == plain.mean_recall
+    write_report(of[1], tmp_path / "all")
+    assert "Corrected for hubs" not in (tmp_path / "all" / "report.md").read_text("utf-8")

@@ -1,11 +1,11 @@
 """`mmsearch eval`: benchmarks, vectors, studies, zero-shot classification, and where recall is lost."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.budget import MOST_RERANKED, RERANKED
+from mmsearch.budget import RERANKED
 from mmsearch.cli import evaluate_tables
 from mmsearch.cli.bias import bias
 from mmsearch.cli.budget import print_budget
@@ -15,14 +15,18 @@ from mmsearch.cli.evaluate_options import (
     CaptionsPerImage,
     Compare,
     CompareAs,
+    Depth,
     Factory,
     Fresh,
     GallerySizes,
     ImageFolder,
     Ks,
     Models,
+    NoCorrect,
     PerQuery,
     Reports,
+    Rerank,
+    RerankBy,
     Split,
     SplitFile,
 )
@@ -74,20 +78,10 @@ def benchmark(
     compare: Compare = False,
     compare_as: CompareAs = None,
     allow_missing: AllowMissing = False,
-    rerank: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RERANKER",
-            help="Measure also with the best candidates of each query re-ranked, as query --rerank does.",
-        ),
-    ] = None,
-    rerank_by: Annotated[
-        Literal["logit", "logit+score"],
-        typer.Option(help="What it ranks by: its own value, or that plus the score, as BLIP was published."),
-    ] = "logit",
-    depth: Annotated[
-        int, typer.Option(min=1, max=MOST_RERANKED, help="How many candidates of each query it looks at.")
-    ] = RERANKED,
+    rerank: Rerank = None,
+    rerank_by: RerankBy = "logit",
+    depth: Depth = RERANKED,
+    no_correct: NoCorrect = False,
     via_index: Annotated[
         bool, typer.Option("--via-index", help="Ask through the ANN index too, and print what that costs.")
     ] = False,
@@ -120,6 +114,7 @@ def benchmark(
         compare_as=tuple(compare_as or ()),
         device=device,
         precision=precision,
+        correct=not no_correct,
         rerank=rerank,
         rerank_by=rerank_by,
         depth=depth,
@@ -184,6 +179,7 @@ def vectors(
         Path | None, typer.Option(metavar="FILE", parser=path, help="Likewise for captions; texts are welcome.")
     ] = None,
     k: Ks = None,
+    no_correct: NoCorrect = False,
     gallery_sizes: GallerySizes = False,
     report: Reports = None,
     per_query: PerQuery = False,
@@ -206,6 +202,7 @@ def vectors(
             image_ids=image_ids,
             caption_ids=caption_ids,
             ks=tuple(sorted(set(k))) if k else EvaluateOptions().ks,
+            correct=not no_correct,
             progress=shown.progress,
             announce=shown.announce,
         )
@@ -225,13 +222,18 @@ def galleries(
         ),
     ] = None,
     k: Ks = None,
+    rerank: Rerank = None,
+    rerank_by: RerankBy = "logit",
+    depth: Depth = RERANKED,
+    no_correct: NoCorrect = False,
+    device: Device = "auto",
     gallery_sizes: GallerySizes = False,
     report: Reports = None,
     per_query: PerQuery = False,
 ) -> None:
     """Measure retrieval between the pictures and the captions of galleries, as embed left them; nothing is encoded.
 
-    Captions that name a picture of the gallery count, and pictures that have one.
+    Captions that name a picture of the gallery count, and pictures that have one. A re-ranker reads the pictures again.
     """
     from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
     from mmsearch.evaluation import evaluate_galleries as run
@@ -239,9 +241,16 @@ def galleries(
 
     for target in report or []:
         require_target(target)
-    ks = tuple(sorted(set(k))) if k else EvaluateOptions().ks
+    options = EvaluateOptions(
+        ks=tuple(sorted(set(k))) if k else EvaluateOptions().ks,
+        correct=not no_correct,
+        rerank=rerank,
+        rerank_by=rerank_by,
+        depth=depth,
+        device=device,
+    )
     with display(interrupted="nothing was written") as shown:
-        evaluation = run(places or [None], ks=ks, progress=shown.progress, announce=shown.announce)
+        evaluation = run(places or [None], options=options, progress=shown.progress, announce=shown.announce)
         if gallery_sizes:
             evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
     print_evaluation(evaluation, compare=False)

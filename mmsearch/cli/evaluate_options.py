@@ -1,10 +1,11 @@
 """Options that the commands of `mmsearch eval` share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from mmsearch.budget import MOST_RERANKED
 from mmsearch.cli.options import location, path
 
 __all__ = [
@@ -13,14 +14,18 @@ __all__ = [
     "CaptionsPerImage",
     "Compare",
     "CompareAs",
+    "Depth",
     "Factory",
     "Fresh",
     "GallerySizes",
     "ImageFolder",
     "Ks",
     "Models",
+    "NoCorrect",
     "PerQuery",
     "Reports",
+    "Rerank",
+    "RerankBy",
     "Split",
     "SplitFile",
 ]
@@ -63,6 +68,25 @@ GallerySizes = Annotated[
         "grows.",
     ),
 ]
+NoCorrect = Annotated[
+    bool,
+    typer.Option(
+        "--no-correct",
+        help="Leave out how scores would be corrected for hubs and calibrated, which takes most of the time.",
+    ),
+]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RERANKER",
+        help="Measure also with the best candidates of each query re-ranked, as query --rerank does.",
+    ),
+]
+RerankBy = Annotated[
+    Literal["logit", "logit+score"],
+    typer.Option(help="What it ranks by: its own value, or that plus the score, as BLIP was published."),
+]
+Depth = Annotated[int, typer.Option(min=1, max=MOST_RERANKED, help="How many candidates of each query it looks at.")]
 PerQuery = Annotated[bool, typer.Option("--per-query", help="Put the rank of each query into the JSON.")]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Go on without images that are missing or unreadable, and say so.")

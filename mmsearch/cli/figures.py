@@ -74,7 +74,8 @@ def _print_system(system: "SystemResult") -> None:
     _print_corrected(system, system.corrected)
     if system.reranked is not None:
         _print_reranked(system, system.reranked)
-    _print_presence(system.calibration)
+    if system.corrected.measured:
+        _print_presence(system.calibration)
     if health.collapsed:
         say(f"warning: {system.name}: {' and '.join(health.collapsed)} are collapsed into one spot; ranks are noise")
     if system.truncated:
@@ -116,6 +117,9 @@ def _print_header(system: "SystemResult") -> None:
 
 def _print_corrected(system: "SystemResult", corrected: "Corrected") -> None:
     """The same queries with scores that are corrected for hubs, and what that changes."""
+    if not corrected.measured:
+        print("corrected      not measured, nor what best scores tell (--no-correct)")
+        return
     if not any(each.alpha for each in corrected.directions):
         for each in corrected.directions:
             print(f"corrected      {each.result.direction}: {each.why}")

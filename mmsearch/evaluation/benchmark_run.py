@@ -23,11 +23,10 @@ from mmsearch.evaluation.records import (
     EvaluationReport,
     SystemResult,
 )
-from mmsearch.evaluation.reranking import measure_reranked
+from mmsearch.evaluation.reranking import measure_reranked, open_named_reranker
 from mmsearch.evaluation.via_index import measure_through_index
 from mmsearch.locations import located
 from mmsearch.progress import ProgressCallback, quiet
-from mmsearch.rerankers import open_reranker
 
 __all__ = ["evaluate", "find_departures", "load_chosen", "make_title"]
 
@@ -59,10 +58,7 @@ def evaluate(
     templates = templates_named(options.templates)
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
     _require_names_to_compare(options, len(models))
-    reranker = None
-    if options.rerank is not None:  # what is wrong with it is said before anything is encoded
-        announce(f"loading {getattr(options.rerank, 'spec', options.rerank)}")
-        reranker = open_reranker(options.rerank, device=options.device, announce=announce)
+    reranker = open_named_reranker(options, announce)
     systems: list[SystemResult] = []
     first: EncodedBenchmark | None = None
     for number, model in enumerate(models):
@@ -86,7 +82,13 @@ def evaluate(
             require_same_images(encoded, first)
             _require_distinct(encoded, opened, systems)
             measurements = measure(
-                encoded.images, encoded.captions, encoded.items, options.ks, progress=progress, announce=announce
+                encoded.images,
+                encoded.captions,
+                encoded.items,
+                options.ks,
+                correct=options.correct,
+                progress=progress,
+                announce=announce,
             )
             system = build_system_result(
                 measurements,

@@ -58,6 +58,7 @@ def _system_document(system: SystemResult, *, per_query: bool) -> dict[str, Any]
         "alpha": text_to_image.alpha,
         "k": text_to_image.k,
         "mean_recall": system.corrected.mean_recall,
+        "measured": system.corrected.measured,
     }
     document["reranked"] = system.reranked and _reranked_document(system.reranked)
     document["calibration"] = system.calibration and _presence_document(system.calibration)

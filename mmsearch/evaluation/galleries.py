@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.measuring import build_report, build_system_result, measure
-from mmsearch.evaluation.records import EvaluationReport, Items, SystemResult
+from mmsearch.evaluation.records import EvaluateOptions, EvaluationReport, Items, SystemResult
+from mmsearch.evaluation.reranking import measure_reranked, open_named_reranker
 from mmsearch.gallery import Gallery
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.metrics import Relevance, Vectors
@@ -22,16 +23,21 @@ __all__ = ["Captioned", "evaluate_galleries", "read_captioned"]
 def evaluate_galleries(
     galleries: Sequence[str | os.PathLike[str] | None],
     *,
-    ks: tuple[int, ...] = (1, 5, 10),
+    options: EvaluateOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> EvaluationReport:
     """Measure retrieval between the pictures and the captions of galleries, both directions; nothing is encoded.
 
+    options: of which `ks`, `correct`, `rerank`, `rerank_by`, `depth` and `device` count.
+
     galleries: folders, None for the one that is found here; several hold the same pictures and captions and are
     compared with the first. Captions without a picture, captions that a model has written and pictures without a
-    caption do not count; equal scores rank by path. Raises GalleryError, BenchmarkError.
+    caption do not count; equal scores rank by path. Raises GalleryError, BenchmarkError,
+    EncoderError.
     """
+    options = options or EvaluateOptions()
+    reranker = open_named_reranker(options, announce)
     systems: list[SystemResult] = []
     first: _GalleryVectors | None = None
     for path in galleries:
@@ -45,30 +51,39 @@ def evaluate_galleries(
         if any(system.name == name for system in systems):
             raise BenchmarkError(f"{gallery.path} is named twice")
         measurements = measure(
-            vectors.images, vectors.captions, vectors.items, ks, progress=progress, announce=announce
+            vectors.images,
+            vectors.captions,
+            vectors.items,
+            options.ks,
+            correct=options.correct,
+            progress=progress,
+            announce=announce,
         )
-        dtype = gallery.manifest.dtype
-        systems.append(
-            build_system_result(
-                measurements,
-                name,
-                encoder=identity,
-                precision=dtype,
-                gallery=gallery.path,
-                preprocessing="product",
-                truncated=vectors.truncated,
-            )
+        system = build_system_result(
+            measurements,
+            name,
+            encoder=identity,
+            precision=gallery.manifest.dtype,
+            gallery=gallery.path,
+            preprocessing="product",
+            truncated=vectors.truncated,
         )
+        if reranker is not None:
+            again = measure_reranked(vectors, measurements.evidence, reranker, options, product=True, progress=progress)
+            system = replace(system, reranked=again)
+        systems.append(system)
     if first is None:
         raise BenchmarkError("no gallery: name at least one")
     items = first.items
     title = f"gallery: {len(items.images):,} images, {len(items.captions):,} captions"
     source = "captions that name a picture of the gallery"
-    return build_report("gallery", title, source, systems, items, ks, problems=first.problems)
+    return build_report("gallery", title, source, systems, items, options.ks, problems=first.problems)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _GalleryVectors:
+    gallery: Gallery
+    image_row_ids: NDArray[np.int64]
     images: Vectors
     captions: Vectors
     items: Items
@@ -79,6 +94,8 @@ class _GalleryVectors:
 def _read_gallery(gallery: Gallery) -> _GalleryVectors:
     captioned = read_captioned(gallery)
     return _GalleryVectors(
+        gallery=gallery,
+        image_row_ids=captioned.image_row_ids,
         images=gallery.vectors(IMAGES.name, captioned.image_row_ids),
         captions=gallery.vectors(CAPTIONS.name, captioned.caption_row_ids),
         items=captioned.items,

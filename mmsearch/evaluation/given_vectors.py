@@ -36,6 +36,7 @@ def evaluate_vectors(
     image_ids: Path | None = None,
     caption_ids: Path | None = None,
     ks: tuple[int, ...] = (1, 5, 10),
+    correct: bool = True,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> EvaluationReport:
@@ -48,7 +49,7 @@ def evaluate_vectors(
     id first; without them caption i belongs to image i. Ids are row numbers from 0, a Parquet file's column
     `id`, `path` or `row_id`, or the lines of image_ids and caption_ids; captions may be equal texts. All vectors are
     normalised, in float64 (8 bytes a number in memory); the report says so where their lengths were not near 1.
-    Raises BenchmarkError.
+    correct: as of `EvaluateOptions`. Raises BenchmarkError.
     """
     results: list[SystemResult] = []
     problems: list[str] = []
@@ -76,7 +77,9 @@ def evaluate_vectors(
             _normalise(vectors, file, problems) for vectors, file in ((images, image_file), (captions, caption_file))
         )
         banks = Banks(_read_bank(bank, unit_images, problems), _read_bank(image_bank, unit_captions, problems))
-        measurements = measure(unit_images, unit_captions, items, ks, banks=banks, progress=progress, announce=announce)
+        measurements = measure(
+            unit_images, unit_captions, items, ks, banks=banks, correct=correct, progress=progress, announce=announce
+        )
         results.append(build_system_result(measurements, name, precision=str(images.dtype)))
     if items is None:
         raise BenchmarkError("no vectors: give at least one file of images and one of captions")

@@ -64,6 +64,9 @@ _LARGE = 1_000_000_000
 """Scores from which on the time is estimated before the work goes on: some ten seconds on two cores."""
 
 
+_UNCORRECTED: dict[Direction, CorrectedRanking | None] = {"text_to_image": None, "image_to_text": None}
+
+
 @dataclass(frozen=True, slots=True)
 class Measurements:
     """The part of a `SystemResult` that follows from vectors alone."""
@@ -87,6 +90,7 @@ def measure(
     ks: Sequence[int],
     *,
     banks: Banks | None = None,
+    correct: bool = True,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Measurements:
@@ -94,7 +98,8 @@ def measure(
     of `items`.
 
     banks: what scores are corrected by; None: by other captions and images of what is measured, each of whose captions
-    then belongs to one image.
+    then belongs to one image. correct: whether it is measured what corrections do, and whether best scores tell what is
+    there.
     """
     started = time.monotonic()
     forward, backward = _rank_both_directions(
@@ -116,10 +121,16 @@ def measure(
         "image_to_text", backward, len(captions), ks, intervals["image_to_text"], len(items.query_images)
     )
     asking = min(len(np.unique(image_of_caption)), len(items.query_images))
-    corrected, calibration, rankings = _correct_and_calibrate(
-        images, captions, items, ks, banks, forward, backward, progress
-    )
     mean_recall = _mean_recall(forward, backward)
+    corrected, calibration, rankings = (
+        Corrected.unmeasured(text_to_image, image_to_text, mean_recall),
+        None,
+        _UNCORRECTED,
+    )
+    if correct:
+        corrected, calibration, rankings = _correct_and_calibrate(
+            images, captions, items, ks, banks, forward, backward, progress
+        )
     return Measurements(
         text_to_image=text_to_image,
         image_to_text=image_to_text,

@@ -89,6 +89,7 @@ class EvaluateOptions:
             encoder, or none.
         via_index: Measure also through an index.
         factory: The kind of that index; None: chosen by size.
+        correct: Measure also how scores would be corrected for hubs and calibrated, which takes most of the time.
         rerank: A re-ranker or its name, as `rerankers.open_reranker` takes it: measure also with the best candidates
             in its order.
         rerank_by: What it ranks by: "logit", or "logit+score".
@@ -110,6 +111,7 @@ class EvaluateOptions:
     precision: str = "fp32"
     via_index: bool = False
     factory: str | None = None
+    correct: bool = True
     rerank: str | Reranker | None = None
     rerank_by: str = "logit"
     depth: int = RERANKED
@@ -248,11 +250,24 @@ class Corrected:
 
     Attributes:
         mean_recall: The mean of R@1, R@5 and R@10 of both directions, each corrected where that helps.
+        measured: Whether it was measured what corrections do.
     """
 
     text_to_image: CorrectedDirection
     image_to_text: CorrectedDirection
     mean_recall: float
+    measured: bool = True
+
+    @classmethod
+    def unmeasured(
+        cls, text_to_image: DirectionResult, image_to_text: DirectionResult, mean_recall: float
+    ) -> "Corrected":
+        """The plain figures, where it was not asked what corrections do."""
+        forward, backward = (
+            CorrectedDirection(result, 0.0, 0, (), None, 0, "not measured", {})
+            for result in (text_to_image, image_to_text)
+        )
+        return cls(forward, backward, mean_recall, measured=False)
 
     @property
     def directions(self) -> tuple[CorrectedDirection, CorrectedDirection]:
@@ -423,7 +438,8 @@ class SystemResult:
         published: Published figures beside ours, where asked for and known.
         corrected: The same queries with scores that are corrected for hubs.
         reranked: The same queries with their best candidates re-ranked; None where that was not asked for.
-        calibration: Whether best scores tell what is there; None where too few images are asked for to judge.
+        calibration: Whether best scores tell what is there; None where too few images are asked for to judge, and where
+            corrections were not measured.
         sizes: R@k against the size of the gallery, where `with_gallery_sizes` measured it.
     """
 

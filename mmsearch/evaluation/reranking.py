@@ -6,20 +6,22 @@ caption that found the picture, and one that the picture found.
 """
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import images
 from mmsearch.errors import BenchmarkError, ImageError
-from mmsearch.evaluation.benchmark_encoding import EncodedBenchmark
 from mmsearch.evaluation.records import EvaluateOptions, Evidence, Items, Reranked, RerankedDirection
+from mmsearch.gallery import Gallery
 from mmsearch.metrics import (
     Direction,
     Ids,
     RankBounds,
     Ranking,
+    Vectors,
     differences,
     intervals,
     per_query,
@@ -28,6 +30,7 @@ from mmsearch.metrics import (
     summarize,
 )
 from mmsearch.progress import Progress, ProgressCallback
+from mmsearch.rerankers import open_reranker
 from mmsearch.search.gallery_files import FileGone, image_row, read_content
 from mmsearch.search.query import PLUS_SCORE
 
@@ -36,11 +39,40 @@ if TYPE_CHECKING:
 
     from mmsearch.rerankers import Reranker
 
-__all__ = ["measure_reranked", "rank_again"]
+__all__ = ["Rereadable", "measure_reranked", "open_named_reranker", "rank_again"]
+
+
+class Rereadable(Protocol):
+    """What was measured, with pictures that can be read again: the images and captions of `items` as vectors, and the
+    row of the gallery that each image is."""
+
+    @property
+    def gallery(self) -> Gallery: ...
+
+    @property
+    def image_row_ids(self) -> NDArray[np.int64]: ...
+
+    @property
+    def images(self) -> Vectors: ...
+
+    @property
+    def captions(self) -> Vectors: ...
+
+    @property
+    def items(self) -> Items: ...
+
+
+def open_named_reranker(options: EvaluateOptions, announce: Callable[[str], None]) -> "Reranker | None":
+    """The re-ranker that the options name: what is wrong with it is said before anything is measured. Raises
+    EncoderError."""
+    if options.rerank is None:
+        return None
+    announce(f"loading {getattr(options.rerank, 'spec', options.rerank)}")
+    return open_reranker(options.rerank, device=options.device, announce=announce)
 
 
 def measure_reranked(
-    encoded: EncodedBenchmark,
+    encoded: Rereadable,
     evidence: Evidence,
     reranker: "Reranker",
     options: EvaluateOptions,
@@ -130,7 +162,7 @@ class _Direction:
 
 
 def _ask(
-    encoded: EncodedBenchmark,
+    encoded: Rereadable,
     by_text: _Direction,
     by_image: _Direction,
     reranker: "Reranker",
@@ -167,7 +199,7 @@ def _ask(
     return total
 
 
-def _image(encoded: EncodedBenchmark, image: int, *, product: bool) -> "PIL.Image.Image":
+def _image(encoded: Rereadable, image: int, *, product: bool) -> "PIL.Image.Image":
     """A picture of the benchmark as it was encoded."""
     name = encoded.items.images[image]
     try:

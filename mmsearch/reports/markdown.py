@@ -16,6 +16,7 @@ __all__ = [
     "other_rows",
     "published_rows",
     "recall_rows",
+    "reranked_rows",
 ]
 
 MEAN_RECALL = "mean recall (R@1, R@5, R@10)"
@@ -40,6 +41,7 @@ def markdown(report: EvaluationReport) -> str:
     for heading, table in (
         ("R@k against the size of the gallery", size_rows(report)),
         ("Corrected for hubs", corrected_rows(report)),
+        ("Re-ranked", reranked_rows(report)),
         ("Is there what was asked for?", calibration_rows(report)),
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),
@@ -123,7 +125,7 @@ def corrected_rows(report: EvaluationReport) -> Table:
     header = ["model", "direction", *names, *(f"{name} gain" for name in names), "alpha", "k", "bank"]
     rows = []
     for system in report.systems:
-        for each in system.corrected.directions:
+        for each in system.corrected.directions if system.corrected.measured else ():
             figures = {f"R@{k}": each.result.recall[k] for k in ks} | {"MRR": each.result.mean_reciprocal_rank}
             rows.append(
                 [
@@ -136,6 +138,36 @@ def corrected_rows(report: EvaluationReport) -> Table:
                     f"{each.bank:,} vectors, {each.source}" if each.alpha else each.why,
                 ]
             )
+    return header, rows
+
+
+def reranked_rows(report: EvaluationReport) -> Table:
+    """Two rows a system and direction: as it ranks, and with the best candidates re-ranked, which cannot do better than
+    the share of queries that have a relevant item among them."""
+    ks = list(report.text_to_image.recall)
+    names = [*(f"R@{k}" for k in ks), "MRR"]
+    header = ["model", "direction", "ranked by", *names, *(f"{name} gain" for name in names), "candidate recall"]
+    rows = []
+    for system in report.systems:
+        if (again := system.reranked) is None:
+            continue
+        by = f"{again.spec}, {again.by}, the best {again.depth:,}"
+        for plain, each in zip(system.directions, again.directions, strict=True):
+            for ranked_by, direction in (("score", plain), (by, each.result)):
+                figures = {f"R@{k}": direction.recall[k] for k in ks} | {"MRR": direction.mean_reciprocal_rank}
+                again_only = [
+                    *(_format_difference(name, each.differences[name]) for name in names),
+                    _format_interval(each.candidate_recall, each.candidate_interval),
+                ]
+                rows.append(
+                    [
+                        system.name,
+                        direction.direction,
+                        ranked_by,
+                        *(_format_share(direction, value, name) for name, value in figures.items()),
+                        *(again_only if direction is each.result else [""] * len(again_only)),
+                    ]
+                )
     return header, rows
 
 

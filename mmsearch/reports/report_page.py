@@ -16,6 +16,7 @@ from mmsearch.reports.markdown import (
     other_rows,
     published_rows,
     recall_rows,
+    reranked_rows,
 )
 from mmsearch.reports.page_parts import document, escape, table_html
 from mmsearch.reports.pictures import figure_html
@@ -41,6 +42,7 @@ def page(report: EvaluationReport, drawn: Mapping[str, str] | None = None) -> st
     parts += [table_html(recall_rows(report)), table_html(other_rows(report))]
     for heading, table in (
         ("Corrected for hubs", corrected_rows(report)),
+        ("Re-ranked", reranked_rows(report)),
         ("Is there what was asked for?", calibration_rows(report)),
         ("Compared on the same queries", comparison_rows(report)),
         ("Beside published figures", published_rows(report)),

@@ -15,8 +15,8 @@ _Row: TypeAlias = dict[str, str | int | float]
 
 
 def figures_csv(report: EvaluationReport) -> str:
-    """A row a system and direction, and a further one by corrected scores where they help: each figure, and for those
-    that have one the ends of its 95 % interval."""
+    """A row a system and direction, and a further one by corrected scores where they help, and by a re-ranker where
+    there is one: each figure, and for those that have one the ends of its 95 % interval."""
     rows = [row for system in report.systems for row in _csv_rows(report, system)]
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
@@ -33,6 +33,10 @@ def _csv_rows(report: EvaluationReport, system: SystemResult) -> Iterator[_Row]:
         if corrected.alpha:
             means: _Row = {"mean_recall": system.corrected.mean_recall, "mean_recall_low": "", "mean_recall_high": ""}
             yield _csv_row(report, system, corrected.result, "corrected", means)
+    if system.reranked is not None:
+        for again in system.reranked.directions:
+            unknown: _Row = {"mean_recall": "", "mean_recall_low": "", "mean_recall_high": ""}
+            yield _csv_row(report, system, again.result, "rerank", unknown)
 
 
 def _csv_row(
