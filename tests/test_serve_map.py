@@ -70,6 +70,7 @@ def test_a_place_of_the_map_filters(browser: Browser, server: Running) -> None:
         page.keyboard.press("?")
         expect(page.locator("#help")).to_be_visible()
         page.keyboard.press("Escape")
+        expect(page.locator("#help")).to_be_hidden()
         page.keyboard.press("Escape")
         expect(page.locator("#map")).to_be_hidden()
         page.evaluate("document.activeElement.blur()")

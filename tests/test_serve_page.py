@@ -76,10 +76,20 @@ def test_the_start_says_what_the_gallery_is(visit: Visit) -> None:
     assert not page.is_visible("#start")
 
 
+# A letter after the other, with no time between them in which a slow machine would make a pause.
+LETTERS = """(words) => {
+  const box = document.querySelector("#words");
+  for (const letter of words) {
+    box.value += letter;
+    box.dispatchEvent(new InputEvent("input", {bubbles: true}));
+  }
+}"""
+
+
 def test_typing_brings_pictures_after_a_pause_and_enter_at_once(visit: Visit) -> None:
     page = visit.go()
     with page.expect_response("**/api/query") as answer:
-        page.keyboard.type("red", delay=40)
+        page.evaluate(LETTERS, "red")
     visit.settled()
     reds(page)
     assert len(visit.bodies()) == 1  # none a letter
@@ -89,8 +99,7 @@ def test_typing_brings_pictures_after_a_pause_and_enter_at_once(visit: Visit) ->
     assert page.title() == "red · Photos"
     assert re.fullmatch(rf"Best of {ALL} pictures · \d+ ms", page.inner_text("#summary"))
     assert page.locator("#live").text_content() in ("60 pictures, more below", "120 further hits, 180 in all")
-    page.fill("#words", "blue")
-    page.press("#words", "Enter")
+    visit.enter("blue")
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", "blue-000.png")
     assert page.evaluate("document.activeElement.id") == "words"
 
@@ -128,11 +137,9 @@ def test_an_answer_that_comes_late_is_not_shown(visit: Visit) -> None:
         "**/api/query",
         lambda route: held.append(route) if "green" in (route.request.post_data or "") else route.continue_(),
     )
-    page.fill("#words", "green")
-    page.press("#words", "Enter")
+    visit.enter("green")
     expect(page.locator("#busy")).to_be_visible()
-    page.fill("#words", "red")
-    page.press("#words", "Enter")
+    visit.enter("red")
     reds(page)
     for route in held:
         route.continue_()
@@ -270,8 +277,7 @@ def test_a_picture_that_is_still_here_is_sent_again_by_itself(visit: Visit) -> N
     forgot = {"error": "not known any more", "code": "unknown_picture", "picture": page.url[-32:]}
     refuse_once(page, "red", status=404, json=forgot)
     with page.expect_request("**/api/pictures"):
-        page.fill("#words", "red")
-        page.press("#words", "Enter")
+        visit.enter("red")
     visit.settled()
     assert not page.is_visible("#banner")
     assert chips(page) == ["red", "picture"]
@@ -454,6 +460,7 @@ def test_captions_are_searched_too(visit: Visit) -> None:
     expect(page.locator("#viewer-name")).to_have_text("red-007.png")
     expect(page.locator("#viewer-caption")).to_have_text("a red picture, number 7")
     page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
     page.locator(".tile", has_text="of nothing").locator(".tile-open").click()
     expect(page.locator("#viewer-absent")).to_have_text("This caption has no picture in the gallery")
 
@@ -544,8 +551,7 @@ def test_a_large_view_outlives_the_answer_that_it_came_from(visit: Visit) -> Non
     page = visit.go("?q=red")
     held: list[Route] = []
     page.route("**/api/query", lambda route: held.append(route))
-    page.fill("#words", "blue")
-    page.press("#words", "Enter")
+    visit.enter("blue")
     name = visit.names()[2]
     page.locator(".tile-open").nth(2).click()
     for route in held:
@@ -563,6 +569,7 @@ def test_the_path_is_copied_with_and_without_a_clipboard_to_ask(visit: Visit) ->
     page = visit.go("?q=red&path=red-00")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
     page.click("#viewer-copy")
     expect(page.locator("#toast")).to_have_text("Path copied")
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -663,6 +670,7 @@ def test_hostile_names_and_captions_are_text(visit: Visit) -> None:
         )
         assert overflow <= 0
         page.keyboard.press("Escape")
+        expect(page.locator("#viewer")).to_be_hidden()
     visit.go("?q=white&in=captions")
     words = page.locator(".tile-words", has_text="document.title").first
     assert words.text_content() == shown(CAPTION)
@@ -684,8 +692,12 @@ def shown(name: str) -> str:
 def test_back_forward_and_reload_reproduce_the_query(visit: Visit) -> None:
     page = visit.go()
     visit.ask("red")
-    page.evaluate("scrollTo(0, 700)")
-    page.wait_for_timeout(100)
+    page.evaluate(
+        """() => new Promise((seen) => {
+          addEventListener("scroll", () => requestAnimationFrame(seen), {once: true});
+          scrollTo(0, 700);
+        })"""
+    )  # the page has been told of it
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
     assert page.evaluate("[scrollY, document.activeElement.id]") == [700, "words"]  # nothing moves
@@ -716,8 +728,7 @@ def test_back_forward_and_reload_reproduce_the_query(visit: Visit) -> None:
 def test_a_server_that_is_gone_takes_nothing_from_the_screen(visit: Visit) -> None:
     page = visit.go("?q=red")
     visit.context.set_offline(True)
-    page.fill("#words", "blue")
-    page.press("#words", "Enter")
+    visit.enter("blue")
     expect(page.locator("#banner")).to_contain_text("The server does not answer")
     reds(page)
     page.click("text=Try now")
@@ -741,15 +752,13 @@ def test_thumbnails_that_did_not_come_are_asked_for_again(visit: Visit) -> None:
 def test_a_busy_server_and_one_that_breaks_say_so(visit: Visit) -> None:
     page = visit.go("?q=red")
     refuse_once(page, "blue", status=503, json={"error": "too many queries"})
-    page.fill("#words", "blue")
-    page.press("#words", "Enter")
+    visit.enter("blue")
     expect(page.locator("#banner")).to_contain_text("too many queries")
     reds(page)
     page.click("text=Try again")
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", "blue-000.png")
     refuse_once(page, "red", status=500, body="<h1>boom")
-    page.fill("#words", "red")
-    page.press("#words", "Enter")
+    visit.enter("red")
     expect(page.locator("#banner")).to_contain_text("The server answered 500.")
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", "blue-000.png")
 

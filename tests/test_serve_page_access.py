@@ -167,8 +167,10 @@ def test_text_stands_out_in_both_themes(browser: Browser, site: str, scheme: str
         assert page.evaluate(CONTRAST) == []
         page.unroute("**/api/query")
         page.click("#help-button")
+        expect(page.locator("#help")).to_be_visible()
         assert page.evaluate(CONTRAST) == []
         page.keyboard.press("Escape")
+        expect(page.locator("#help")).to_be_hidden()
         page.locator(".tile-open").first.click()
         expect(page.locator("#viewer-facts")).to_contain_text("Size")
         assert page.evaluate(CONTRAST) == []

@@ -26,6 +26,7 @@ def test_pictures_are_chosen_one_by_one_in_rows_all_and_none(visit: Visit) -> No
     expect(page.locator("#selection-count")).to_have_text("1 picture chosen")
     assert chosen(page) == [names[1]]
     page.click(".tile >> nth=4 >> .tile-open", modifiers=["Shift"])
+    expect(page.locator("#selection-count")).to_have_text("4 pictures chosen")
     assert chosen(page) == names[1:5]
     page.click(".tile >> nth=2 >> .tile-open")  # while some are chosen a press chooses
     assert chosen(page) == [names[1], names[3], names[4]]
