@@ -8,7 +8,8 @@ For scenes of one to four things (four: two in the sky, two below), each describ
                  width (the pointing game of Zhang et al. 2016, with 15 pixels of some 500); chance is the share of the
                  picture that these fill
     box IoU      the overlap of the box with that of the thing's pixels
-    pointed      the share of phrases that get a box; of things that are not in the picture beside it
+    pointed      the share of phrases that get a box; of things that are not in the picture beside it, and how many
+                 would if it did not count whether a phrase fits the picture
     correlation  of the measured fall of the text's score without the box with its true fall without the thing, and how
                  much of that is measured; likewise of things that are no group, which one box can hold
     deletion     the phrase's score while the picture is hidden from its hottest part on, as the mean over nine steps, 1
@@ -37,7 +38,7 @@ from mmsearch import encoders
 from mmsearch.encoders import Encoder
 from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.masking import fill_masked
-from mmsearch.explaining.records import Region
+from mmsearch.explaining.records import STANDS_OUT, Region
 from mmsearch.explaining.regions import find_regions
 from scripts.postcards.captions import name_thing
 from scripts.postcards.render import PICTURE_SIZE, render
@@ -61,6 +62,9 @@ class Figures:
     overlap: list[float] = field(default_factory=list)
     pointed: list[bool] = field(default_factory=list)
     pointed_absent: list[bool] = field(default_factory=list)
+    stands_out_absent: list[bool] = field(default_factory=list)
+    fits: list[float] = field(default_factory=list)
+    fits_absent: list[float] = field(default_factory=list)
     falls: list[tuple[float, float]] = field(default_factory=list)
     single: list[bool] = field(default_factory=list)
     curves: list[tuple[float, float, float, float]] = field(default_factory=list)
@@ -86,6 +90,8 @@ def _measure_scene(
     wanted = want_text(encoder.text, text, [*phrases, absent])
     score, regions, _ = find_regions(encoder.image, picture, wanted)
     figures.pointed_absent.append(regions[-1].points)
+    figures.stands_out_absent.append(regions[-1].stands_out >= STANDS_OUT and regions[-1].phrase_fall > 0)
+    figures.fits_absent.append(regions[-1].fits or 0.0)
     for number, (thing, region) in enumerate(zip(scene.things, regions, strict=False)):
         without = render(scene, seed, frozenset({thing.kind}))
         differs = np.abs(np.asarray(picture, np.int16) - np.asarray(without, np.int16)).max(2) > _DIFFERS
@@ -96,6 +102,7 @@ def _measure_scene(
         figures.chance.append(float(widened.mean()))
         figures.overlap.append(_overlap(region, differs))
         figures.pointed.append(region.points)
+        figures.fits.append(region.fits or 0.0)
         vector = encoder.image.encode(encoder.image.prepare(without)[None])[0]
         figures.single.append(thing.count == 1)
         figures.falls.append((region.fall, score - float(wanted.whole.astype(np.float64) @ vector)))
@@ -157,12 +164,23 @@ def random_encoder(folder: Path, seed: int = 0) -> Encoder:
 
 
 def _print_pointing(name: str, of_number: dict[int, Figures]) -> None:
-    print(f"\n{name}\nthings  phrases  pointing  chance  box IoU  pointed  pointed, not there")
+    print(f"\n{name}\nthings  phrases  pointing  chance  box IoU  pointed  not there: pointed  before it fits")
     for number, each in of_number.items():
-        columns = each.pointing, each.chance, each.overlap, each.pointed, each.pointed_absent
-        pointing, chance, overlap, pointed, absent = (float(np.mean(values)) for values in columns)
-        figures = f"{pointing:9.3f} {chance:7.3f} {overlap:8.3f} {pointed:8.3f} {absent:19.3f}"
+        columns = each.pointing, each.chance, each.overlap, each.pointed, each.pointed_absent, each.stands_out_absent
+        pointing, chance, overlap, pointed, absent, before = (float(np.mean(values)) for values in columns)
+        figures = f"{pointing:9.3f} {chance:7.3f} {overlap:8.3f} {pointed:8.3f} {absent:19.3f} {before:15.3f}"
         print(f"{number:6} {len(each.pointing):8,} {figures}")
+
+
+def _print_fits(of_number: dict[int, Figures]) -> None:
+    """How far phrases lie above everyday ones: the least and the lower of what is there, the upper of what is not."""
+    there, absent = (
+        np.concatenate([getattr(each, name) for each in of_number.values()]) for name in ("fits", "fits_absent")
+    )
+    print(
+        f"fits: there from {there.min():.2f} on, 5 % below {np.quantile(there, 0.05):.2f}; not there up to "
+        f"{absent.max():.2f}, 5 % above {np.quantile(absent, 0.95):.2f}"
+    )
 
 
 def _print_falls(of_number: dict[int, Figures]) -> None:
@@ -188,6 +206,7 @@ def main() -> None:
     encoder = encoders.open(given.model, device="cpu", precision="fp32")
     figures = {number: measure(encoder, number, given.scenes) for number in _NUMBERS}
     _print_pointing(given.model, figures)
+    _print_fits(figures)
     _print_falls(figures)
     with tempfile.TemporaryDirectory() as folder:
         blind = random_encoder(Path(folder))

@@ -15,7 +15,7 @@ HUES = {"red": (220, 30, 30), "blue": (40, 60, 220)}
 
 
 class HueEncoder(Encoder):
-    """An image is how much of it is red and how much blue; "red" and "blue" are the axes, other texts a third one."""
+    """An image is how much of it is red and how much blue; "red" and "blue" are the axes, other texts are neither."""
 
     def __init__(self, name: str = "hues") -> None:
         super().__init__(EncoderIdentity(name, "sha256:" + "0" * 64, 3), {"image": _Hues(self), "text": _HueTexts()})
@@ -46,7 +46,7 @@ class _HueTexts:
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         there = np.array(["red" in text, "blue" in text, False], float)
-        vector = there if there.any() else np.array([0.0, 0.0, 1.0])
+        vector = there if there.any() else np.array([-1.0, -1.0, 0.0])
         return np.asarray(vector / np.linalg.norm(vector))
 
 

@@ -1,6 +1,7 @@
 """Where in a picture a text is seen: masks, phrases, views, regions, the command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ from PIL import Image
 
 import mmsearch as mm
 from mmsearch.errors import QueryError
+from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
 from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
+from mmsearch.explaining.records import region_record
+from mmsearch.explaining.regions import find_regions
 from mmsearch.explaining.view import view_of
 from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
 from tests.conftest import Command
@@ -294,3 +298,20 @@ def test_where_nothing_can_be_shown_nothing_is_explained(options: list[str], sai
     done = mmsearch("query", "red", *options)
     assert done.code == 2
     assert said in " ".join(done.err.split())
+
+
+def test_a_phrase_that_fits_no_better_than_everyday_ones_has_no_box(picture: Path) -> None:
+    """However much its place stands out: hiding what is most like a thing that is not there costs score too."""
+    encoder, image = HueEncoder(), Image.open(picture).convert("RGB")
+    wanted = want_text(encoder.text, "a red square")
+    (there,) = find_regions(encoder.image, image, wanted)[1]
+    assert there.points
+    assert there.fits is not None
+    assert there.fits > 0
+    everyday = np.stack([wanted.whole] * 2)
+    (absent,) = find_regions(encoder.image, image, replace(wanted, everyday=everyday))[1]
+    assert (absent.stands_out, absent.phrase_fall) == (there.stands_out, there.phrase_fall)
+    assert absent.fits == 0
+    assert region_record(absent)["box"] is None
+    (no_text,) = find_regions(encoder.image, image, replace(wanted, everyday=None))[1]
+    assert (no_text.fits, no_text.points) == (None, True)

@@ -8,6 +8,7 @@ from mmsearch.encoders import Encoder, TextSide
 from mmsearch.errors import GalleryNotFound, ImageError, QueryError
 from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
 from mmsearch.explaining.records import Explanation
+from mmsearch.explaining.reference import EVERYDAY
 from mmsearch.explaining.regions import Wanted, find_regions
 from mmsearch.gallery import Gallery
 from mmsearch.loader import least_raw_side
@@ -58,12 +59,12 @@ def want_text(side: TextSide, text: str, phrases: Sequence[str] = ()) -> Wanted:
     """A text and its phrases as vectors, encoded together. Raises EncoderError."""
     pieces = [_piece(text, phrase) for phrase in phrases] or phrases_in(text)
     rests = ["" if piece.end == piece.start else text_without(text, piece) for piece in pieces]
-    distinct = {
-        each: row for row, each in enumerate(dict.fromkeys([text, *(p.text for p in pieces), *filter(None, rests)]))
-    }
+    texts = [text, *(piece.text for piece in pieces), *filter(None, rests), *EVERYDAY]
+    distinct = {each: row for row, each in enumerate(dict.fromkeys(texts))}
     vectors = side.encode([*distinct]).vectors
     without = [vectors[distinct[rest]] if rest else None for rest in rests]
-    return Wanted(vectors[0], pieces, vectors[[distinct[piece.text] for piece in pieces]], without)
+    own, everyday = (vectors[[distinct[each] for each in some]] for some in ([p.text for p in pieces], EVERYDAY))
+    return Wanted(vectors[0], pieces, own, without, everyday)
 
 
 def _piece(text: str, phrase: str) -> Phrase:

@@ -33,6 +33,8 @@ class Region:
             no piece of the text, or all of it.
         stands_out: How far the greatest fall lies above the middle one, in usual deviations (1.48 times the median
             absolute one).
+        fits: How far the score of the phrase lies above the mean of those of everyday phrases with this picture
+            (`mmsearch.explaining.reference`), in their deviations; None of what is no text.
         box: left, top, right, bottom in shares of the upright picture.
         peak: x and y of the point that speaks most for it, likewise.
         heat: (rows, columns), over the upright picture: the fall of the phrase's score where its surroundings are
@@ -47,14 +49,16 @@ class Region:
     phrase_fall: float
     text_fall: float | None
     stands_out: float
+    fits: float | None
     box: Box
     peak: tuple[float, float]
     heat: "NDArray[np.float32]"
 
     @property
     def points(self) -> bool:
-        """Whether one place speaks for the phrase more than others do by accident, and hiding it costs score."""
-        return self.stands_out >= STANDS_OUT and self.phrase_fall > 0
+        """Whether one place speaks for the phrase more than others do by accident, hiding it costs score, and the
+        phrase fits the picture better than everyday phrases do on average."""
+        return self.stands_out >= STANDS_OUT and self.phrase_fall > 0 and (self.fits is None or self.fits > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +89,5 @@ def region_record(region: Region) -> dict[str, object]:
         "phrase_fall": region.phrase_fall,
         "text_fall": region.text_fall,
         "stands_out": round(region.stands_out, 2),
+        "fits": None if region.fits is None else round(region.fits, 2),
     }

@@ -47,12 +47,14 @@ class Wanted:
         phrases: The pieces that get a region each.
         vectors: (n, dim), of the phrases, unit length.
         without: For each phrase the vector (dim,) of the text without it; None where there is none.
+        everyday: (m, dim), of the phrases that they are held against; None where what is looked for is no text.
     """
 
     whole: Floats
     phrases: Sequence[Phrase]
     vectors: Floats
     without: Sequence[Floats | None]
+    everyday: Floats | None = None
 
 
 def find_regions(
@@ -72,6 +74,7 @@ def find_regions(
     texts = np.vstack([wanted.whole[None], wanted.vectors]).astype(np.float64)
     whole_picture = side.encode(pixels[None])[0].astype(np.float64)
     scores = texts @ whole_picture
+    fits = _fits(scores[1:], wanted.everyday, whole_picture)
     hidden = windows(_STEPS, _SHARE)
     falls = scores[:, None] - texts @ _encode_hidden(side, pixels, hidden, check).T
     heats = heat_maps(falls[1:], _STEPS, _SHARE, _HEAT_SIDE)
@@ -92,6 +95,7 @@ def find_regions(
                 phrase_fall=float(measured[number + 1, chosen]),
                 text_fall=None if without is None else float(scores[0] - without.astype(np.float64) @ whole_picture),
                 stands_out=_stands_out(falls[number + 1]),
+                fits=fits[number],
                 box=view.box(tried[chosen]),
                 peak=_middle(view, hidden[int(falls[number + 1].argmax())]),
                 heat=view.over_picture(heats[number], _HEAT_SIDE),
@@ -133,6 +137,14 @@ def _stands_out(falls: NDArray[np.float64]) -> float:
     middle = float(np.median(falls))
     usual = max(_LEAST_USUAL, _USUAL * float(np.median(np.abs(falls - middle))))
     return (float(falls.max()) - middle) / usual
+
+
+def _fits(scores: NDArray[np.float64], everyday: Floats | None, picture: NDArray[np.float64]) -> Sequence[float | None]:
+    """How far each score lies above the mean of those of everyday phrases, in their deviations."""
+    if everyday is None:
+        return [None] * len(scores)
+    usual = everyday.astype(np.float64) @ picture
+    return [*map(float, (scores - usual.mean()) / max(_LEAST_USUAL, float(usual.std())))]
 
 
 def _middle(view: View, box: Box) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from mmsearch.errors import ImageError, QueryError
 from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.phrases import Phrase, phrases_in
 from mmsearch.explaining.records import Region
+from mmsearch.explaining.reference import EVERYDAY
 from mmsearch.explaining.regions import Wanted, find_regions
 from mmsearch.gallery import Gallery
 from mmsearch.items import ImageRow
@@ -38,8 +39,9 @@ def wanted_of(query: Query, whole: NDArray[np.float32], encoders: EncodesQueries
     if len(query.parts) == 1 and not query.templates:
         return replace(want_text(side, texts[0].text), whole=whole)
     pieces = list(dict.fromkeys(piece.text for part in texts for piece in phrases_in(part.text)))
-    vectors = side.encode(pieces).vectors
-    return Wanted(whole, [Phrase(piece, 0, 0) for piece in pieces], vectors, [None] * len(pieces))
+    vectors = side.encode([*pieces, *EVERYDAY]).vectors
+    own, everyday = np.split(vectors, [len(pieces)])
+    return Wanted(whole, [Phrase(piece, 0, 0) for piece in pieces], own, [None] * len(pieces), everyday)
 
 
 def regions_of(

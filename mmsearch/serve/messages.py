@@ -241,6 +241,7 @@ class RegionBody(BaseModel):
     phrase_fall: float
     text_fall: float | None
     stands_out: float
+    fits: float | None
     heat: list[list[float]] | None
 
 

@@ -384,6 +384,7 @@ export interface RegionBody {
   phrase_fall: number;
   text_fall: number | null;
   stands_out: number;
+  fits: number | null;
   heat: Array<Array<number>> | null;
 }
 
