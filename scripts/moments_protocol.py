@@ -64,7 +64,7 @@ def sample_film(rng: Random) -> list[Shot]:
     shots = []
     for _ in range(rng.randint(*_SCENES)):
         scene = sample_scene(rng)
-        seconds = float(rng.randint(*_SECONDS))
+        seconds = round(rng.uniform(*_SECONDS), 1)  # not whole: one frame a second would know where scenes begin
         change = float(rng.randint(*_CHANGE)) if rng.random() < 0.4 else 0.0
         frame = np.asarray(render(scene, rng.randrange(1 << 30)))
         shots.append(Shot(describe(rng, scene, 0.9).text, frame, seconds, min(change, seconds)))
