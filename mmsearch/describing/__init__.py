@@ -4,6 +4,7 @@
     describer          what one takes and gives
     providers          who makes describers: transformers, the demo model, and plugins
     generating         models of transformers that see and write
+    demo_describer     the one that comes with mmsearch, for postcards
     ways_of_asking     how the kinds of models are asked: what goes in beside the picture
     describe           pictures -> what a describer says of each
 

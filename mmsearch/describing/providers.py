@@ -27,7 +27,7 @@ from mmsearch.errors import EncoderError
 __all__ = ["GROUP", "provider_of"]
 
 GROUP = "mmsearch.describers"
-_KNOWN = "hf:org/name or hf:FOLDER (BLIP, BLIP-2, GIT, LLaVA and others of transformers that see and write)"
+_KNOWN = "hf:org/name or hf:FOLDER (BLIP, BLIP-2, GIT, LLaVA and others of transformers that see and write), demo"
 
 
 def provider_of(spec: str) -> Provider:
@@ -35,6 +35,8 @@ def provider_of(spec: str) -> Provider:
     prefix, colon, _ = spec.partition(":")
     if colon and prefix == "hf":
         return _open_of_transformers
+    if spec == "demo":
+        return _open_demo
     installed = installed_plugins(GROUP)
     entry = only_plugin(installed, prefix, spec, "describers") if colon else None
     if entry is None:
@@ -58,3 +60,10 @@ def _open_of_transformers(request: DescriberRequest) -> Describer:
     from mmsearch.describing.generating import TransformersDescriber
 
     return TransformersDescriber(request, name, folder)
+
+
+def _open_demo(request: DescriberRequest) -> Describer:
+    require_package("transformers", "describe", "demo")
+    from mmsearch.describing.demo_describer import DemoDescriber
+
+    return DemoDescriber(request)

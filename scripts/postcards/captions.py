@@ -12,7 +12,7 @@ from random import Random
 
 from scripts.postcards.scene import KINDS, Scene, Thing
 
-__all__ = ["Caption", "caption_scene", "describe", "describe_tersely", "name_thing", "tokens"]
+__all__ = ["NOUNS", "PLACES", "Caption", "caption_scene", "describe", "describe_tersely", "name_thing", "tokens"]
 
 CAPTIONS_PER_SCENE = 5
 
@@ -107,7 +107,7 @@ _LAND_BARE = {
 }
 _PLURAL_BARE = {"mountains", "dunes", "woods", "fields", "snow", "snowy hills", "farmland", "countryside"}
 
-_NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
+NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
     "house": (("house", "houses"), ("house", "houses"), ("cottage", "cottages"), ("home", "homes")),
     "tent": (("tent", "tents"), ("tent", "tents"), ("camping tent", "camping tents")),
     "car": (("car", "cars"), ("car", "cars"), ("automobile", "automobiles")),
@@ -149,7 +149,7 @@ _COLOURS = {
 }
 _SIZES = {"small": ("small", "little", "tiny"), "big": ("big", "large", "huge")}
 _COUNTS = {2: ("two", "two", "a pair of"), 3: ("three", "three", "a group of three")}
-_PLACES = {
+PLACES = {
     "left": ("on the left", "to the left", "on the left side"),
     "middle": ("in the middle", "in the centre", "in the center"),
     "right": ("on the right", "to the right", "on the right side"),
@@ -278,7 +278,7 @@ def _claims_of(mention: Mention) -> set[str]:
 
 def noun_phrase(rng: Random, mention: Mention) -> str:
     thing = mention.thing
-    singular, plural = rng.choice(_NOUNS[thing.kind])
+    singular, plural = rng.choice(NOUNS[thing.kind])
     words: list[str] = []
     if mention.size and thing.size:
         words.append(rng.choice(_SIZES[thing.size]))
@@ -293,7 +293,7 @@ def noun_phrase(rng: Random, mention: Mention) -> str:
     if rng.random() < 0.25:
         phrase += " " + rng.choice(_VERBS[thing.kind])
     if mention.place and thing.place:
-        phrase += " " + rng.choice(_PLACES[thing.place])
+        phrase += " " + rng.choice(PLACES[thing.place])
     return phrase
 
 
