@@ -573,6 +573,8 @@ class ImageBody(_ToldOfImage):  # type: ignore[misc]
     content_hash: str | None
     captions: list[str]
     guesses: list[GuessBody]
+    box: list[float] | None
+    whole: int | None = Field(description="Of a tile, the row id of the picture that it is of, where that is held.")
 
 
 class HealthBody(BaseModel):

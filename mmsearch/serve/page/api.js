@@ -263,6 +263,13 @@ export function moments(query, prefix, k, signal) {
  */
 export const film = (row) => `api/images/${row}/film`;
 
+/**
+ * The address of a part of a picture, small.
+ * @param {number} row
+ * @param {string} box left, top, right, bottom in shares of the picture
+ */
+export const part = (row, box) => `api/images/${row}/part?edge=320&box=${box}`;
+
 /** @param {number} row */
 export const original = (row) => `api/images/${row}/original`;
 

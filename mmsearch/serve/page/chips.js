@@ -9,7 +9,7 @@ import * as api from "./api.js";
 import { byId, element, icon } from "./elements.js";
 import { previews } from "./pictures.js";
 import { FACETS } from "./facets.js";
-import { NO_FILTER, changedPart, folderOf, isAsked, isReranked, partsOf, withPart, withoutPart } from "./query.js";
+import { NO_FILTER, changedPart, folderOf, isAsked, isReranked, partsOf, rowAndBox, withPart, withoutPart } from "./query.js";
 import { count, split, shown } from "./text.js";
 
 const WEIGHTS = [0.5, 1, 2, 3, -0.5, -1, -2];
@@ -143,13 +143,14 @@ export class Chips {
       } else chip.append(picture(previews(part.value), name), element("span", { class: "chip-words" }, "picture"));
     }
     if (part.kind === "like") {
-      name = `picture ${part.value}`;
+      const { row, box } = rowAndBox(part.value);
+      name = box ? `a part of picture ${row}` : `picture ${row}`;
       const words = element("span", { class: "chip-words", dir: "auto" }, "like this");
-      const image = picture([api.thumbnail(Number(part.value), 320)], name);
+      const image = picture([box ? api.part(row, box) : api.thumbnail(row, 320)], name);
       chip.append(image, words);
-      void nameOf(part.value).then((known) => {
-        words.textContent = known;
-        chip.title = known;
+      void nameOf(String(row)).then((known) => {
+        words.textContent = box ? `a part of ${known}` : known;
+        chip.title = words.textContent;
         image.alt = known;
       });
     }

@@ -11,6 +11,7 @@ const KEYS = /** @type {[string[], string][]} */ ([
   [["Ctrl", "A"], "choose all"],
   [["y", "n", "u"], "this is right, this is wrong: the answer learns from it; take the last mark back"],
   [["w"], "where in the picture it is seen (large view)"],
+  [["b"], "draw a box around a part of it, to look for more like that (large view)"],
   [["c"], "copy the path (large view)"],
   [["z"], "the picture's own pixels (large view)"],
   [["o"], "open the original (large view)"],

@@ -34,6 +34,7 @@ import { pictureOf } from "./tile.js";
 import { Timeline } from "./timeline.js";
 import { TokenDialog } from "./token-dialog.js";
 import { Where } from "./where.js";
+import { PartSearch } from "./part-search.js";
 import { ViewerHistory } from "./viewer-history.js";
 import { WorldMap, countPlaces } from "./world-map.js";
 
@@ -140,6 +141,7 @@ const selection = new Selection(list, failed);
 const teaching = new Teaching({ query, list, view: () => view }, failed);
 const where = new Where(() => query.value, failed);
 const film = new Film(() => query.value, failed);
+const part = new PartSearch((row, box) => askForMoreLikePart(`${row}#${box}`));
 /** @type {ViewerHistory} */
 const view = new ViewerHistory({ list, query }, {
   like: askForMoreLike,
@@ -150,8 +152,10 @@ const view = new ViewerHistory({ list, query }, {
     teaching.shown(hit);
     where.shown(hit);
     film.shown(hit);
+    part.shown(hit);
   },
-  keys: { ...teaching.keys, w: () => where.toggle() },
+  whole: (row) => part.shownWhole(row),
+  keys: { ...teaching.keys, w: () => where.toggle(), b: () => part.toggle() },
 });
 const summary = new AnswerSummary({
   example: (words) => void query.ask({ ...NOTHING, words }),
@@ -207,10 +211,18 @@ function toggleTimeline() {
 /** @param {Hit} hit */
 function askForMoreLike(hit) {
   const row = pictureOf(hit);
+  if (row !== null) return askForMoreLikePart(String(row));
+  focusPictures = true;
+  view.leave();
+  void query.ask({ ...NOTHING, table: query.value.table, filter: query.value.filter, words: hit.caption ?? "" });
+}
+
+/** @param {string} value a row id, or one and a box in it */
+function askForMoreLikePart(value) {
   focusPictures = true;
   const asked = { ...NOTHING, table: query.value.table, filter: query.value.filter };
   view.leave();
-  void query.ask(row === null ? { ...asked, words: hit.caption ?? "" } : withPart(asked, { kind: "like", value: String(row), weight: 1 }));
+  void query.ask(withPart(asked, { kind: "like", value, weight: 1 }));
 }
 
 // --- what goes wrong

@@ -219,6 +219,9 @@ export interface ImageBody {
   content_hash: string | null;
   captions: Array<string>;
   guesses: Array<GuessBody>;
+  box: Array<number> | null;
+  /** Of a tile, the row id of the picture that it is of, where that is held. */
+  whole: number | null;
 }
 
 /** An index of a table. */

@@ -4,7 +4,8 @@
  *
  * @typedef {"images" | "captions" | "both"} Table
  * @typedef {{kind: "text" | "picture" | "like" | "mark", value: string, weight: number}} Part
- *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures. mark: one
+ *   text: words. picture: the content hash of an uploaded picture. like: a row id of the gallery's pictures; of a part of
+ *   one with a box, as "17#0.25,0,0.5,0.5": left, top, right, bottom in shares. mark: one
  *   that is right, or wrong where its weight is negative. A negative weight of others leads away from them.
  * @typedef {{shape: string, edge: string, from: string, to: string, path: string, score: string, distinct: boolean,
  *   newest: boolean, rerank: string, where: string, folder: string, box: string, facets: Readonly<Record<string, readonly string[]>>}} Filter  As the
@@ -128,6 +129,15 @@ export function changedPart(query, place, change) {
 }
 
 /**
+ * What a part of the kind "like" is like: a row, and the box of a part of its picture or "".
+ * @param {string} value
+ */
+export function rowAndBox(value) {
+  const [row, box = ""] = value.split("#");
+  return { row: Number(row), box };
+}
+
+/**
  * The query in a line, for titles.
  * @param {Query} query
  */
@@ -136,7 +146,7 @@ export function titleOf(query) {
   const taught = `${right ? ` + ${count(right)} right` : ""}${wrong ? ` − ${count(wrong)} wrong` : ""}`;
   const named = partsOf(query).filter((part) => part.kind !== "mark");
   const names = named.map((part) => {
-    const name = part.kind === "text" ? shown(part.value) : part.kind === "like" ? "like a picture" : "a picture";
+    const name = part.kind === "text" ? shown(part.value) : part.kind !== "like" ? "a picture" : rowAndBox(part.value).box ? "like a part of a picture" : "like a picture";
     return part.weight < 0 ? `− ${name}` : name;
   });
   return `${names.join(" + ").replaceAll("+ −", "−")}${taught}`.replace(/^ \+ /, "");
@@ -175,6 +185,7 @@ export function filtersSet(query) {
 
 // --- the address
 
+const LIKE = /^\d{1,18}(#[01](\.\d{1,6})?(,[01](\.\d{1,6})?){3})?$/;
 const WEIGHTED = /^(.*)\^([+-]?(?:\d+\.?\d*|\.\d+))$/s;
 
 /**
@@ -233,7 +244,7 @@ export function fromAddress(search) {
     if (!value.trim()) continue;
     if (name === "and" || name === "not") parts.push({ kind: "text", value, weight: name === "not" ? -times : times });
     if (name === "picture" && /^[0-9a-f]{32}$/.test(value)) parts.push({ kind: "picture", value, weight: times });
-    if (name === "like" && /^\d{1,18}$/.test(value)) parts.push({ kind: "like", value, weight: times });
+    if (name === "like" && LIKE.test(value)) parts.push({ kind: "like", value, weight: times });
     const marked = (name === "yes" || name === "no") && /^\d{1,18}$/.test(value) && times > 0;
     if (marked && !parts.some((part) => part.kind === "mark" && part.value === value)) {
       parts.push({ kind: "mark", value, weight: name === "no" ? -times : times });
@@ -391,5 +402,6 @@ function partBody({ kind, value, weight }) {
   if (kind === "text") return { text: value, weight };
   if (kind === "picture") return { picture: value, weight };
   if (kind === "mark") return { mark: Number(value), weight };
-  return { like: Number(value), weight };
+  const { row, box } = rowAndBox(value);
+  return box ? { like: row, box: box.split(",").map(Number), weight } : { like: row, weight };
 }

@@ -32,13 +32,16 @@ export function guessed(text) {
   return `a machine's guess: ${sentence(text)}`;
 }
 
+/** What an address adds to that of a file, of a piece of which it is. */
+const PIECE = /!\/(box|page|t)=[^/]*$/;
+
 /**
  * The last part of a path, and what stands before it.
  * @param {string | null} path
  * @returns {[string, string]}
  */
 export function split(path) {
-  const whole = shown(path ?? "");
+  const whole = shown((path ?? "").replace(PIECE, ""));
   const cut = whole.lastIndexOf("/");
   return [whole.slice(cut + 1), cut < 0 ? "" : whole.slice(0, cut)];
 }

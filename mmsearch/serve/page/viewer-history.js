@@ -15,8 +15,8 @@ export class ViewerHistory {
   /**
    * @param {{list: () => PictureList, query: CurrentQuery}} parts of the page
    * @param {{like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: ApiError) => void,
-   *   shown: (hit: Hit | null) => void, keys: Readonly<Record<string, (hit: Hit) => void>>}} on
-   *   help: show the keys. shown, keys: as of `Viewer`.
+   *   shown: (hit: Hit | null) => void, whole: (row: number) => void, keys: Readonly<Record<string, (hit: Hit) => void>>}} on
+   *   help: show the keys. shown, whole, keys: as of `Viewer`.
    */
   constructor({ list, query }, on) {
     this.list = list;
@@ -33,6 +33,7 @@ export class ViewerHistory {
       help: on.help,
       failed: on.failed,
       shown: on.shown,
+      whole: on.whole,
       keys: on.keys,
     });
   }

@@ -29,6 +29,9 @@ export class Viewer {
   #previous = byId("previous", HTMLButtonElement);
   #next = byId("next", HTMLButtonElement);
   #closeLook = new CloseLook(this.#picture);
+  #tile = byId("viewer-tile", HTMLElement);
+  /** @type {{row: number, width: number | null, height: number | null, box: number[]} | null} the picture that a tile is of, where that is shown */
+  #whole = null;
   #waiting = new AbortController();
   /** @type {Hit | null} */
   hit = null;
@@ -39,9 +42,9 @@ export class Viewer {
   /**
    * @param {{at: (place: number) => Hit | null, moved: (hit: Hit, place: number) => void, closed: () => void,
    *   like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: api.ApiError) => void,
-   *   shown: (hit: Hit | null) => void, keys: Readonly<Record<string, (hit: Hit) => void>>}} on
+   *   shown: (hit: Hit | null) => void, whole: (row: number) => void, keys: Readonly<Record<string, (hit: Hit) => void>>}} on
    *   at: a hit of the list. moved: to another one. closed: by the person, who sees nothing happen until `hide`. slides: begin a slide show here. help: show
-   *   the keys. shown: another hit, or none any more. keys: what further keys do with what is shown.
+   *   the keys. shown: another hit, or none any more. whole: the picture that a tile is of, in its place. keys: what further keys do with what is shown.
    */
   constructor(on) {
     this.on = on;
@@ -60,6 +63,8 @@ export class Viewer {
       else if (event.target === this.#stage) on.closed();
     });
     this.#swipes();
+    new ResizeObserver(() => this.#alignTile()).observe(this.#picture);
+    this.#stage.addEventListener("scroll", () => this.#alignTile(), { passive: true });
   }
 
   get isOpen() {
@@ -110,6 +115,7 @@ export class Viewer {
     this.#waiting.abort();
     this.#dialog.close();
     this.#closeLook.end();
+    this.#tile.hidden = true;
     this.#picture.removeAttribute("src");
     this.hit = null;
     this.on.shown(null);
@@ -169,16 +175,19 @@ export class Viewer {
   zoom() {
     if (!this.hit || this.#picture.hidden) return;
     const zoomed = this.#stage.classList.toggle("zoomed");
-    const row = pictureOf(this.hit);
+    const row = this.#whole?.row ?? pictureOf(this.hit);
     this.#closeLook.end();
     if (!zoomed || row === null) return;
-    this.#stage.scrollTo((this.#stage.scrollWidth - this.#stage.clientWidth) / 2, (this.#stage.scrollHeight - this.#stage.clientHeight) / 2);
-    void this.#lookClosely(row, this.hit, this.#waiting.signal);
+    const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = this.#picture;
+    const [left = 0, top = 0, right = 1, bottom = 1] = this.#whole?.box ?? [];
+    const middle = { x: offsetLeft + (offsetWidth * (left + right)) / 2, y: offsetTop + (offsetHeight * (top + bottom)) / 2 };
+    this.#stage.scrollTo(middle.x - this.#stage.clientWidth / 2, middle.y - this.#stage.clientHeight / 2);
+    void this.#lookClosely(row, this.#whole ?? this.hit, this.#waiting.signal);
   }
 
   /**
    * Shows a picture's own pixels: of the file itself, or of the parts that the server draws of it.
-   * @param {number} row @param {Hit} hit @param {AbortSignal} signal
+   * @param {number} row @param {{width: number | null, height: number | null}} size of it @param {AbortSignal} signal
    */
   async #lookClosely(row, { width, height }, signal) {
     const shows = await loads(api.original(row));
@@ -196,14 +205,48 @@ export class Viewer {
   #draw(hit, row) {
     this.#stage.classList.remove("zoomed");
     this.#closeLook.end();
+    this.#whole = null;
+    this.#tile.hidden = true;
     say(this.#absent, row === null ? "This caption has no picture in the gallery" : hit.gone ? "The file is gone" : "");
     this.#picture.hidden = row === null || hit.gone;
     if (row === null || hit.gone) return this.#picture.removeAttribute("src");
     this.#picture.alt = nameOf(hit);
-    this.#picture.style.setProperty("--wide", hit.width ? `${Math.max(hit.width, Math.min(3 * hit.width, ENLARGED))}px` : "100cqw");
-    this.#picture.style.setProperty("--ratio", String(hit.width && hit.height ? hit.width / hit.height : 1.5));
+    this.#measure(hit);
     this.#picture.src = api.thumbnail(row, 320); // it is there already, or soon
     void this.#swap([api.thumbnail(row, this.#edge())], this.#waiting.signal);
+  }
+
+  /** @param {{width: number | null, height: number | null}} size */
+  #measure({ width, height }) {
+    this.#picture.style.setProperty("--wide", width ? `${Math.max(width, Math.min(3 * width, ENLARGED))}px` : "100cqw");
+    this.#picture.style.setProperty("--ratio", String(width && height ? width / height : 1.5));
+  }
+
+  /**
+   * Shows the picture that a tile is of, and where in it the tile is.
+   * @param {Item} tile @param {AbortSignal} signal
+   */
+  async #showWhole({ box, whole }, signal) {
+    if (!box || whole === null || this.#stage.classList.contains("zoomed")) return;
+    const { width, height, gone } = await api.item(whole, signal);
+    if (signal.aborted || gone || this.#stage.classList.contains("zoomed")) return;
+    this.#whole = { row: whole, width, height, box };
+    this.#measure({ width, height });
+    const [left, top, right, bottom] = box.map((share) => `${(100 * share).toFixed(3)}%`);
+    Object.assign(/** @type {HTMLElement} */ (this.#tile.firstElementChild).style, { left, top, width: `calc(${right} - ${left})`, height: `calc(${bottom} - ${top})` });
+    this.#tile.hidden = false;
+    this.#alignTile();
+    this.on.whole(whole);
+    await this.#swap([api.thumbnail(whole, this.#edge())], signal);
+  }
+
+  /** Lays the box of a tile over the picture, wherever that is. */
+  #alignTile() {
+    if (this.#tile.hidden) return;
+    const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = this.#picture;
+    this.#tile.style.translate = `${offsetLeft}px ${offsetTop}px`;
+    this.#tile.style.width = `${offsetWidth}px`;
+    this.#tile.style.height = `${offsetHeight}px`;
   }
 
   /**
@@ -232,7 +275,9 @@ export class Viewer {
     const row = pictureOf(hit);
     if (row === null) return;
     try {
-      this.#describe(hit, await api.item(row, signal));
+      const item = await api.item(row, signal);
+      this.#describe(hit, item);
+      await this.#showWhole(item, signal);
     } catch (error) {
       if (error instanceof api.ApiError && error.passes) this.on.failed(error);
       else if (!(error instanceof api.ApiError) && !api.isAbort(error)) throw error;

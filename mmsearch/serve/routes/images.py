@@ -11,7 +11,7 @@ from mmsearch import images
 from mmsearch.boxes import Box, PixelBox
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, read_consistently
-from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.items import CAPTIONS, IMAGES, MEMBER, ImageRow
 from mmsearch.names import shown
 from mmsearch.search.describing import is_gone
 from mmsearch.search.gallery_files import FileGone, file_of, image_row, read_content
@@ -153,7 +153,17 @@ def _image(gallery: Gallery, row_id: int) -> dict[str, Any]:
         "guesses": [
             {"guess": each.caption, "guessed_by": each.guessed_by} for each in captions if each.guessed_by is not None
         ],
+        "whole": _whole(gallery, row),
     }
+
+
+def _whole(gallery: Gallery, row: ImageRow) -> int | None:
+    """The row id of the picture that a tile is of; None of what is no tile, and where the gallery does not hold it."""
+    if row.box is None:
+        return None
+    path = row.path.rpartition(MEMBER)[0]
+    rows = read_consistently(gallery, lambda now: now.rows_at(IMAGES.name, path))
+    return next((row_id for row_id, root_id in rows if root_id == row.root_id), None)
 
 
 def _media_type(data: bytes) -> str:
