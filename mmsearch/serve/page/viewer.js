@@ -187,7 +187,7 @@ export class Viewer {
 
   /**
    * Shows a picture's own pixels: of the file itself, or of the parts that the server draws of it.
-   * @param {number} row @param {{width: number | null, height: number | null}} size of it @param {AbortSignal} signal
+   * @param {number} row @param {{width?: number | null, height?: number | null}} size of it @param {AbortSignal} signal
    */
   async #lookClosely(row, { width, height }, signal) {
     const shows = await loads(api.original(row));
@@ -216,7 +216,7 @@ export class Viewer {
     void this.#swap([api.thumbnail(row, this.#edge())], this.#waiting.signal);
   }
 
-  /** @param {{width: number | null, height: number | null}} size */
+  /** @param {{width?: number | null, height?: number | null}} size */
   #measure({ width, height }) {
     this.#picture.style.setProperty("--wide", width ? `${Math.max(width, Math.min(3 * width, ENLARGED))}px` : "100cqw");
     this.#picture.style.setProperty("--ratio", String(width && height ? width / height : 1.5));
