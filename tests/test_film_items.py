@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch import cutting
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, preview
+from mmsearch.encoders import Pixels
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, MadePicture
@@ -20,6 +24,9 @@ from mmsearch.search.query import Query, TextPart
 from mmsearch.sources import Selection
 from tests.fakes import FakeEncoder, write_picture
 from tests.rendered_films import render_scenes
+from tests.worker_pools import PretendedWorkerPool, worker_pool
+
+__all__ = ["worker_pool"]
 
 SCENES = (("red", 5.0), ("green", 3.0), ("blue", 0.5), ("yellow", 6.0))
 APPLE = {
@@ -110,7 +117,7 @@ def test_without_the_extra_the_line_that_installs_it_is_said(videos: Path, monke
     assert counts(report) == {"added": 1, "skipped": 1}
     ((reason, _),) = report.images.skipped_reasons
     assert reason.endswith("pip install 'mmsearch[video]'")
-    assert counts(sync(videos))["added"] >= 4  # once it is installed
+    assert counts(sync(videos)) == {"added": 4, "unchanged": 1}  # once it is installed
 
 
 def test_the_film_of_a_live_photo_belongs_to_its_picture(videos: Path) -> None:
@@ -161,6 +168,98 @@ def test_a_truncated_film_gives_what_is_there_and_is_counted(videos: Path) -> No
     (skipped_row, *_) = [row for _, row in Gallery.open(videos.parent / "g").all_records(SKIPPED)]
     assert "of 14 seconds are there" in skipped_row.reason
     assert counts(sync(videos, selection=frames("every=2s"))) == {"unchanged": added, "still_skipped": skipped}
+
+
+def vectors_of(folder: Path) -> dict[str, bytes]:
+    gallery = Gallery.open(folder.parent / "g")
+    return {
+        row.path: gallery.vectors(IMAGES.name, np.array([row_id])).tobytes()
+        for row_id, row in gallery.all_records(IMAGES)
+    }
+
+
+def test_frames_that_show_nothing_new_are_left_out(videos: Path) -> None:
+    report = sync(videos)
+    held = sorted(rows(videos).values(), key=lambda row: row.start_s or 0)
+    # Each scene is seen at most two seconds after it began; blue is short, but has the key frame of a cut.
+    assert len(held) == 4
+    for row, (begins, ends) in zip(held, ((0, 5), (5, 8), (8, 8.5), (8.5, 14.5)), strict=True):
+        assert row.start_s is not None
+        assert begins - 0.01 <= row.start_s <= min(begins + 2, ends)
+    for row, following in pairwise(held):
+        assert row.end_s == following.start_s
+    assert held[-1].end_s == pytest.approx(14.5, abs=0.1)
+    opened = open_gallery(videos.parent / "g", encoder=FakeEncoder())
+    for row, colour in zip(held, ("red", "green", "blue", "yellow"), strict=True):
+        assert opened.ask(Query([TextPart(colour)], k=1)).hits[0].path == row.path
+    assert report.images.alike >= 4
+    assert counts(sync(videos)) == {"unchanged": 4}
+
+
+def test_a_film_that_was_renamed_or_touched_keeps_its_vectors(videos: Path) -> None:
+    sync(videos)
+    before = vectors_of(videos)
+    (videos / "trip.mp4").rename(videos / "tour.mp4")
+    assert counts(sync(videos)) == {"moved": 4}
+    assert [*vectors_of(videos).values()] == [*before.values()]
+    os.utime(videos / "tour.mp4", (1, 1))
+    assert counts(sync(videos)) == {"updated": 4, "reused": 4}
+    assert counts(sync(videos)) == {"unchanged": 4}
+
+
+def test_two_films_of_one_content_are_thinned_alike(videos: Path) -> None:
+    shutil.copy(videos / "trip.mp4", videos / "copy.mp4")
+    assert counts(sync(videos)) == {"added": 8, "reused": 4}
+    assert {path.split("!")[1] for path in rows(videos) if path.startswith("copy")} == {
+        path.split("!")[1] for path in rows(videos) if path.startswith("trip")
+    }
+    assert counts(sync(videos)) == {"unchanged": 8}
+
+
+def test_of_a_changed_film_no_former_frame_stays(videos: Path) -> None:
+    sync(videos, selection=frames("every=1s"))
+    assert len(rows(videos)) == 15
+    sync(videos, selection=frames("scenes"))
+    assert len(rows(videos)) == 4
+    render_scenes(videos / "trip.mp4", [("white", 6.0)])
+    sync(videos, selection=frames("scenes"))
+    assert [(row.path, row.start_s) for row in rows(videos).values()] == [("trip.mp4!/t=0", 0.0)]
+    assert counts(sync(videos)) == {"unchanged": 1}
+
+
+def test_a_run_that_ends_within_a_film_begins_it_anew(videos: Path) -> None:
+    write_picture(videos / "a.png", "white")
+    sync(videos)
+    whole = vectors_of(videos)
+    shutil.rmtree(videos.parent / "g")
+
+    class Dying(FakeEncoder):
+        def encode_images(self, pixels: Pixels) -> NDArray[np.float32]:
+            if self.images_encoded >= 3:
+                raise KeyboardInterrupt
+            return super().encode_images(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        sync(videos, Dying(), options=EmbedOptions(batch_size=2))
+    assert counts(sync(videos)).get("added", 0) >= 4
+    assert vectors_of(videos) == whole
+
+
+def test_a_limit_takes_films_as_a_whole(videos: Path) -> None:
+    shutil.copy(videos / "trip.mp4", videos / "copy.mp4")
+    sync(videos, selection=Selection(limit=2))
+    assert len(rows(videos)) == 4
+    assert counts(sync(videos)) == {"added": 4, "reused": 4, "unchanged": 4}
+
+
+def test_a_cluster_leaves_out_what_this_process_does(videos: Path, worker_pool: type[PretendedWorkerPool]) -> None:
+    sync(videos)
+    here = vectors_of(videos)
+    shutil.rmtree(videos.parent / "g")
+    report = sync(videos, options=EmbedOptions(ray="local"))
+    assert vectors_of(videos) == here
+    assert report.images.alike >= 4
+    assert counts(sync(videos)) == {"unchanged": 4}
 
 
 def test_a_dry_run_says_how_many_frames_are_looked_at(videos: Path) -> None:

@@ -378,6 +378,8 @@ def _print(report: "EmbedReport") -> None:
     if images.joined:
         ended = f"; {images.merged:,} of them were pictures of their own before" if images.merged else ""
         print(f"files     {images.joined:,} joined with another file of the same picture{ended}")
+    if images.alike:
+        print(f"films     {images.alike:,} more frames were looked at and left out: they look like the one before")
     if images.passed_over:
         print(f"passed    {images.passed_over:,} files and folders over, hidden or none of your pictures (--hidden)")
     if report.total_captions:

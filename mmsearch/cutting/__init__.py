@@ -11,6 +11,7 @@ film_frames  frames of a film        film_facts  what it says beside them
 from mmsearch.cutting.pdf_pages import read_page_texts
 from mmsearch.cutting.registry import (
     CUTTERS,
+    alike_from,
     as_before,
     cutter_of,
     cutting_word,
@@ -21,6 +22,7 @@ from mmsearch.cutting.registry import (
 
 __all__ = [
     "CUTTERS",
+    "alike_from",
     "as_before",
     "cutter_of",
     "cutting_word",

@@ -31,6 +31,8 @@ _TIME = re.compile(r"t=(\d{1,7}(?:\.\d{1,6})?)\Z")
 _TOGETHER = 64
 """Frames of a film that are made by one call, and held until they are encoded: to open it takes as long as a few."""
 _HEAD_BYTES = 4096
+_ALIKE = {f"{_WORD}auto": 0.95, f"{_WORD}scenes": 0.85}
+"""Measured by scripts/film_protocol.py."""
 
 
 def _choice(options: CutOptions) -> FrameChoice:
@@ -104,4 +106,5 @@ FILM_FRAMES = Cutter(
     fetches=True,
     together=_TOGETHER,
     as_before=_as_before,
+    alike=_ALIKE.get,
 )

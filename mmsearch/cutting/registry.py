@@ -11,7 +11,16 @@ from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError
 from mmsearch.images import AS_USUAL, CutOptions, Cutter, MadePicture, PictureSpan
 
-__all__ = ["CUTTERS", "as_before", "cutter_of", "cutting_word", "list_spans", "make_pictures", "why_missing"]
+__all__ = [
+    "CUTTERS",
+    "alike_from",
+    "as_before",
+    "cutter_of",
+    "cutting_word",
+    "list_spans",
+    "make_pictures",
+    "why_missing",
+]
 
 CUTTERS: tuple[Cutter, ...] = (
     TIFF_PAGES,
@@ -56,6 +65,16 @@ def as_before(cuttings: Iterable[str], options: CutOptions) -> CutOptions:
     for cutter in CUTTERS:
         options = cutter.as_before(words, options)
     return options
+
+
+def alike_from(name: str, cutting: str) -> float | None:
+    """The cosine from which a picture made of a file shows nothing new after the one before; None where all are kept.
+
+    cutting: how the file is cut, as `cutting_word` says it.
+    """
+    words = cutting.split(_BETWEEN_WORDS)
+    limits = (cutter.alike(word) for cutter in _cutters_of(_suffix(name)) for word in words)
+    return next((limit for limit in limits if limit is not None), None)
 
 
 def why_missing(name: str, options: CutOptions = AS_USUAL) -> str | None:

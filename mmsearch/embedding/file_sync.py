@@ -190,6 +190,7 @@ def _count_images(plan: Plan, recorders: Mapping[str, RowRecorder], skipped: int
         merged=sum(recorder.merged for recorder in recorders.values()),
         joined=plan.joined - sum(recorder.kept for recorder in recorders.values()),
         passed_over=plan.passed_over,
+        alike=sum(recorder.alike for recorder in recorders.values()),
         in_gallery=written + plan.unchanged.total() + len(unknown),
         skipped_reasons=tuple(sum((recorder.reasons for recorder in recorders.values()), Counter[str]()).most_common()),
         unreadable=(*plan.unreadable, *unknown),

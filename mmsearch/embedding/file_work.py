@@ -10,6 +10,7 @@ from mmsearch.embedding.records import EmbedOptions
 from mmsearch.embedding.sink import Sink
 from mmsearch.embedding.stage_times import StageClock
 from mmsearch.embedding.text_work import embed_texts
+from mmsearch.embedding.thinning import ThinningSink
 from mmsearch.encoders import DecodesJpeg, Encoder, ImageSide
 from mmsearch.errors import EncoderError
 from mmsearch.loader import NVJPEG, GpuDecoding, LoadOptions, load
@@ -40,6 +41,7 @@ def process_files(
     """
     if tasks and tasks[0].kind.side == "text":
         return embed_texts(tasks, sink, encoder, options, clock, report=report)
+    sink = thinning = ThinningSink(sink)
     load_options = LoadOptions(
         options.max_pixels, options.exact, options.benchmark, options.seconds, sink.hash_name, options.places
     )
@@ -93,6 +95,7 @@ def process_files(
                     sink.encoder = encoder()
                     set_encoder(sink.encoder)
             flow.finish()
+            thinning.finish()
             if gpu is not None:
                 clock.gpu_decode += gpu.decoder.seconds
         except BaseException:

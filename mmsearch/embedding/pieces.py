@@ -50,15 +50,17 @@ class PieceCutter:
         return Piece(self._reserve(self._next - start), tuple(self._tasks[start : self._next]), len(self._tasks))
 
     def _choose_end(self, start: int, end: int) -> int:
-        """Move `end` so that an archive that fits into one piece is opened by one worker only."""
-        if end == len(self._tasks) or _container_of(self._tasks[end]) is None:
+        """Move `end` so that an archive that fits into one piece is opened by one worker only, and that all frames of a
+        film are compared, but for one of more than MOST."""
+        archive_at_end = None if end == len(self._tasks) else _container_of(self._tasks[end])
+        if archive_at_end is None:
             return end
-        archive, size = _container_of(self._tasks[end]), end - start
+        archive, size = archive_at_end, end - start
         container_start = container_end = end
         while container_start > start and _container_of(self._tasks[container_start - 1]) == archive:
             container_start -= 1
         while (
-            container_end < min(len(self._tasks), start + 2 * size)
+            container_end < min(len(self._tasks), start + (MOST if archive.form == "pictures" else 2 * size))
             and _container_of(self._tasks[container_end]) == archive
         ):
             container_end += 1

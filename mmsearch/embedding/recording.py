@@ -56,6 +56,7 @@ class RowRecorder:
         withdrawn: how many files changed before they could be encoded again; the next run takes them.
         merged: how many items ended, since their files are of the same picture as another.
         kept: how many did not, since that other holds no picture.
+        alike: how many frames of films got no row, since they show nothing new.
     """
 
     writer: GalleryWriter
@@ -82,6 +83,7 @@ class RowRecorder:
     withdrawn: int = 0
     merged: int = 0
     kept: int = 0
+    alike: int = 0
     _instead: list[Task] = field(default_factory=list)
     _groups: dict[bytes, DecodeGroup] = field(default_factory=dict)
 
@@ -138,6 +140,7 @@ class RowRecorder:
         if outcome.known:
             self.add_reused([LoadedTask(tasks[task_index], loaded) for task_index, loaded in outcome.known])
         self.add_skipped([LoadedTask(tasks[task_index], loaded) for task_index, loaded in outcome.skipped])
+        self._drop([tasks[task_index] for task_index in outcome.alike])
 
     def add_reused(self, entries: Sequence[LoadedTask]) -> None:
         """Write rows whose content is known, with the stored vectors of that content."""
@@ -193,7 +196,7 @@ class RowRecorder:
             else:
                 self.kept += len(task.joins)
             file = task.file
-            state: tuple[int | None, int | None, str | None] = loaded.file.size, loaded.file.mtime_ns, file.etag
+            state: tuple[int | None, int | None, str | None] = loaded.file.size, loaded.file.mtime_ns, loaded.file.etag
             if error.stage == "read":
                 # A failing disk or a lost mount says nothing of the file: without a state, every run tries it again.
                 state = None, None, None
@@ -207,6 +210,23 @@ class RowRecorder:
         if rows:
             self.writer.append(SKIPPED.name, rows, replaces={SKIPPED.name: replaced})
         self._commit_if_due()
+
+    def add_alike(self, entries: Sequence[LoadedTask]) -> None:
+        """Count frames that show nothing new, and delete the rows that they would have replaced."""
+        self._drop([entry.task for entry in entries])
+
+    def _drop(self, tasks: Sequence[Task]) -> None:
+        self.alike += len(tasks)
+        for table, row_ids in self._replaced(tasks).items():
+            self.writer.delete(table, row_ids)
+        self._commit_if_due()
+
+    def vectors_of(self, entries: Sequence[LoadedTask]) -> list[NDArray[np.float32] | None]:
+        """The vectors of pictures whose content is known."""
+        if not entries:
+            return []
+        ids = np.array([self.known[entry.loaded.content_hash] for entry in entries], np.int64)
+        return [np.asarray(vector, np.float32) for vector in self.writer.read_items(self.kind, ids)[1]]
 
     def take_instead(self) -> list[Task]:
         """The tasks to be done instead of those that were skipped since the last call, see `Task.instead`."""

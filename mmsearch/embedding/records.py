@@ -78,6 +78,7 @@ class ImageCounts:
     found and are held. unreadable: (folder, reason) whose content is unknown. linked_folders: not followed.
     joined: files that stand beside another of the same picture, see `mmsearch.sources.companions`. merged: pictures
     that ended with that, since they were items before. passed_over: files and folders that are hidden, or clutter.
+    alike: frames of films that were looked at and left out, since they show nothing new after the one before.
     """
 
     added: int = 0
@@ -95,6 +96,7 @@ class ImageCounts:
     merged: int = 0
     passed_over: int = 0
     moved: int = 0
+    alike: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,14 @@ class Sink(Protocol):
         """Add files that could not be read."""
         ...
 
+    def add_alike(self, entries: Sequence[LoadedTask]) -> None:
+        """Add frames that get no row, since they show nothing new; what they would have replaced goes."""
+        ...
+
+    def vectors_of(self, entries: Sequence[LoadedTask]) -> list[NDArray[np.float32] | None]:
+        """The vectors (dim,) of pictures whose content is known; None where they stand elsewhere."""
+        ...
+
     def abandon(self) -> None:
         """Write no more: what was added is not to be trusted, since writing it was interrupted."""
         ...

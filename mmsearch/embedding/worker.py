@@ -67,6 +67,7 @@ class PieceOutcome:
         copies: how many of them took the vector of another file of the piece.
         known: (task index, loaded file) where the content is in the gallery already.
         skipped: (task index, loaded file) where the file could not be read.
+        alike: task indices of frames that get no row, since they show nothing new.
         compared: pictures that were encoded by the exact way too.
         seconds: for the whole piece.
     """
@@ -77,6 +78,7 @@ class PieceOutcome:
     copies: int
     known: tuple[tuple[int, LoadedFile], ...]
     skipped: tuple[tuple[int, LoadedFile], ...]
+    alike: tuple[int, ...]
     compared: ComparedImages
     clock: StageClock
     seconds: float
@@ -157,6 +159,7 @@ class Worker:
             buffer.copies,
             tuple(buffer.known),
             tuple(buffer.unread),
+            tuple(buffer.alike),
             self._parity.take_compared(),
             clock,
             time.perf_counter() - started,
@@ -182,6 +185,7 @@ class _PieceBuffer:
         self.copies = 0
         self.known: list[tuple[int, LoadedFile]] = []
         self.unread: list[tuple[int, LoadedFile]] = []
+        self.alike: list[int] = []
         self._piece, self._known, self._clock = piece, known, clock
         self._task_indices = {id(task): task_index for task_index, task in enumerate(piece.tasks)}
         self._rows: dict[int, tuple[Any, NDArray[np.float32]]] = {}
@@ -263,6 +267,13 @@ class _PieceBuffer:
     def add_skipped(self, entries: Sequence[LoadedTask]) -> None:
         for task, loaded in ((entry.task, entry.loaded) for entry in entries):
             self.unread.append((self._task_indices[id(task)], replace(loaded, file=loaded.file.without_bytes())))
+
+    def add_alike(self, entries: Sequence[LoadedTask]) -> None:
+        self.alike += [self._task_indices[id(entry.task)] for entry in entries]
+
+    def vectors_of(self, entries: Sequence[LoadedTask]) -> list[NDArray[np.float32] | None]:
+        own = (self._own_hashes.get(entry.loaded.content_hash) for entry in entries)
+        return [None if task_index is None else self._rows[task_index][1] for task_index in own]
 
     def abandon(self) -> None:
         """Do nothing: nothing was written yet."""

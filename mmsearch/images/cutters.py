@@ -82,6 +82,10 @@ def _nothing_missing() -> str | None:
     return None
 
 
+def _all_are_kept(_: str) -> float | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """One way to get several pictures out of a file.
@@ -102,6 +106,8 @@ class Cutter:
         together: how many spans of a file are made by one call of `make`, at most.
         as_before: told the words by which the files of a root were cut by now, gives the options of a run, where what
             it does not say stays as it was.
+        alike: told its word, the cosine from which a picture shows nothing new after the one before it in the file, and
+            is left out; None where all are kept. Such a file is embedded as a whole.
     """
 
     key: str
@@ -114,3 +120,4 @@ class Cutter:
     fetches: bool = False
     together: int = 8
     as_before: Callable[[Iterable[str], CutOptions], CutOptions] = _as_asked
+    alike: Callable[[str], float | None] = _all_are_kept

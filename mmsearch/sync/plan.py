@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from mmsearch.cutting import as_before, cutting_word, why_missing
+from mmsearch.cutting import alike_from, as_before, cutting_word, why_missing
 from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, Side, kind_of_file, kinds
@@ -316,8 +316,9 @@ class _RootPlanner:
             except OSError as error:
                 self._add_unknown(file, error.strerror or str(error))
                 return
+            as_a_whole = alike_from(file.name, cutting) is not None and not self._has_enough
             for picture in pictures:
-                self._plan_file(picture)
+                self._plan_file(picture, anew=as_a_whole)
         else:
             unchanged = {
                 kind: known.mark_members_seen(file, former=False, cutting=cutting) for kind, known in self.items.items()
@@ -345,7 +346,8 @@ class _RootPlanner:
             return self.items[kind_of_file(file.name).name].row_of(file) is None
         return self.skipped.holds_unchanged(file)
 
-    def _plan_file(self, file: SourceFile) -> None:
+    def _plan_file(self, file: SourceFile, *, anew: bool = False) -> None:
+        """anew: whether it is embedded also where it is unchanged, as what stands beside it in its file is."""
         plan = self._plan
         plan.candidates += 1
         if plan.candidates % _FILES_PER_REPORT == 0:
@@ -355,13 +357,13 @@ class _RootPlanner:
         skipped_row, is_still_skipped = self.skipped.find(file, alone=True)  # what is beside it makes it no picture
         joins = self._rows_beside(file)
         plan.joined += len(file.beside)
-        if item_row is not None and is_unchanged and not joins:
+        if item_row is not None and is_unchanged and not joins and not anew:
             plan.unchanged[kind] += 1
-        elif skipped_row is not None and is_still_skipped and not self._selection.retry_skipped:
+        elif skipped_row is not None and is_still_skipped and not self._selection.retry_skipped and not anew:
             plan.still_skipped += 1
         elif not all(self._is_settled(each) for each in (file, *(other.file for other in file.beside))):
             plan.unsettled += 1
-        elif not self._has_enough:
+        elif anew or not self._has_enough:
             plan.tasks.append(Task(file, self._root.root.id, item_row, skipped_row, joins, self._instead(file)))
 
     def _instead(self, file: SourceFile) -> Task | None:
