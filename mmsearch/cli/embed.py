@@ -102,9 +102,9 @@ def embed(
         str | None,
         typer.Option(
             metavar="FRAMES",
-            help="Which frames of films and animations: auto (key frames, and more where these are over two seconds "
-            "apart), keys, every=1s, or how many of each. Default: as before, else auto, and of animations the first. "
-            "Films need pip install 'mmsearch[video]'.",
+            help="Which frames of films and animations: auto (a look every two seconds at least; what shows something "
+            "new), scenes, keys, every=1s, or how many of each. Default: as before, else auto, and of animations the "
+            "first. Films need pip install 'mmsearch[video]'.",
             show_default=False,
         ),
     ] = None,
