@@ -98,6 +98,7 @@ from .render import html_page as html_page
 from .render import map_page as map_page
 from .render.collecting import collect as collect
 from .reports import bias_report as bias_report
+from .reports import draw_alpha_curve as draw_alpha_curve
 from .reports import draw_curve as draw_curve
 from .reports import shift_report as shift_report
 from .reports import write_budget as write_budget
@@ -139,6 +140,9 @@ from .serve.running import gallery_app as gallery_app
 from .serve.running import serve_gallery as serve_gallery
 from .sources import ColumnNames as ColumnNames
 from .tiles import Tiling as Tiling
+from .training.finetune_run import finetune as finetune
+from .training.records import FinetuneOptions as FinetuneOptions
+from .training.records import FinetuneReport as FinetuneReport
 from .upkeep.cached import CacheKind as CacheKind
 from .upkeep.cached import cached as cached
 from .upkeep.cached import prune_cache as prune_cache

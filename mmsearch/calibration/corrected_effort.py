@@ -19,7 +19,7 @@ from mmsearch.indexing.tuning import (
     measure_recall,
     try_efforts,
 )
-from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.items import CAPTIONS, IMAGES, kind
 from mmsearch.progress import ProgressCallback
 from mmsearch.scoring import CorrectedEffort, ScoresRecord, TableScores
 from mmsearch.search.correct import with_lowered
@@ -49,8 +49,9 @@ def tune_corrected(
     if entry is None or not alpha or not record.correction.measured:
         return None
     own = gallery.manifest.encoder
+    side = kind(entry.table).side
     try:
-        ann = open_index(gallery.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+        ann = open_index(gallery.index_folder(entry.name), fingerprint=own.of_side(side), dim=own.dim, entry=entry)
     except AnnIndexError:
         return None  # queries pass it by, and say so
     vectors = ann.vectors

@@ -1,7 +1,7 @@
 """The command line: one file a command. A command parses, makes one library call of the same name, and prints.
 
 stdout carries results; progress, warnings and errors go to stderr. Exit codes: 0 done, 1 an `MmsearchError`, 2 wrong
-usage, 130 interrupted. Anything else is a bug and keeps its traceback.
+usage, 3 `finetune` whose model is not surely better, 130 interrupted. Anything else is a bug and keeps its traceback.
 """
 
 import errno
@@ -28,6 +28,7 @@ COMMANDS = {
     "embed": ("embed", "embed"),
     "index": ("index", "index"),
     "calibrate": ("calibrate", "calibrate"),
+    "finetune": ("finetune", "finetune"),
     "query": ("query", "query"),
     "show": ("show", "show"),
     "explain": ("explain", "explain"),

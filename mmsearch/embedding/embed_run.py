@@ -136,7 +136,7 @@ def embed_again(
             if options.places and (held := plan.unchanged[DEFAULT_KIND.name]) and not knows_places(writer.gallery):
                 announce(f"{held:,} pictures are held already; to read their places: mmsearch embed --places --refresh")
         sides = {*(plan.sides if plan else ()), *([CAPTIONS.side] if captions or opened else [])}
-        source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side}, kept)
+        source = EncoderSource(encoder, writer, options, announce, sides or {DEFAULT_KIND.side}, kept, progress)
         source.check_model()
         try:
             if plan is not None:
@@ -191,7 +191,7 @@ def preview(
         kept = KeptEncoder()
         cuts = replace(selection.cuts, input_side=_input_side(encoder, writer, options, announce, kept))
         plan = _plan(writer, paths, options, replace(selection, cuts=cuts), progress, announce)
-        source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side}, kept)
+        source = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side}, kept, only_looks=True)
         source.check_model()
         return estimate(plan, writer.gallery.path, source.load, options)
 
@@ -207,7 +207,7 @@ def _input_side(
 
     @cache
     def side() -> int:
-        loaded = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side}, kept).load()
+        loaded = EncoderSource(encoder, writer, options, announce, {DEFAULT_KIND.side}, kept, only_looks=True).load()
         return max(loaded.image.size or (USUAL_SIDE,))
 
     return side

@@ -9,12 +9,14 @@ from mmsearch import encoders
 from mmsearch.embedding.cluster_run import ClusterExecutor
 from mmsearch.embedding.file_sync import route_of
 from mmsearch.embedding.records import EmbedOptions
+from mmsearch.embedding.text_side_change import take_text_side
 from mmsearch.embedding.worker import WorkerInfo, WorkerSettings
 from mmsearch.encoders import DEFAULT_MODEL, Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchWarning
 from mmsearch.gallery import GalleryWriter
 from mmsearch.identity import EncoderIdentity, require_same_encoder
-from mmsearch.items import AnyKind
+from mmsearch.items import CAPTIONS, AnyKind
+from mmsearch.progress import ProgressCallback, quiet
 
 __all__ = ["EncoderSource", "KeptEncoder"]
 
@@ -42,9 +44,14 @@ class EncoderSource:
         announce: Callable[[str], None],
         sides: Collection[str],
         kept: KeptEncoder | None = None,
+        progress: ProgressCallback = quiet,
+        *,
+        only_looks: bool = False,
     ) -> None:
+        """only_looks: nothing is going to be written."""
         self._writer, self._options, self._announce = writer, options, announce
         self._sides = sides
+        self._progress, self._only_looks, self._is_other = progress, only_looks, False
         self._kept = kept or KeptEncoder()
         self._own = writer.manifest.encoder if writer.manifest.version else None
         self._wanted: str | Encoder = wanted or (self._own.spec if self._own else DEFAULT_MODEL)
@@ -58,6 +65,8 @@ class EncoderSource:
         if self._own is None or self._wanted == self._own.spec:
             return
         if not isinstance(self._wanted, str) or encoders.canonical_spec(self._wanted) != self._own.spec:
+            self._is_other = True
+            self._sides = {*self._sides, CAPTIONS.side}  # with which its texts would be encoded anew
             self.load()
 
     def load(self) -> Encoder:
@@ -75,7 +84,7 @@ class EncoderSource:
 
     def _open_encoder(self) -> Encoder:
         if self._kept.encoder is not None and self._kept.sides.issuperset(self._sides):
-            self._writer.set_encoder(self._kept.encoder.identity, self._options.dtype)
+            self._set_encoder(self._kept.encoder)
             return self._kept.encoder
         if isinstance(self._wanted, str):
             self._announce(f"loading {self._wanted}")
@@ -85,12 +94,28 @@ class EncoderSource:
             device=self._options.device,
             precision=self._precision(),
             for_gallery=self._writer.gallery if self._own else None,
+            any_text_side=self._is_other or self._only_looks,  # one of the same name that has changed is a mistake
             announce=self._announce,
         )
-        self._writer.set_encoder(encoder.identity, self._options.dtype)
+        self._set_encoder(encoder)
         self._announce_encoder(encoder.identity, encoder.device, encoder.precision)
         self._kept.encoder, self._kept.sides = encoder, frozenset(self._sides)
         return encoder
+
+    def _set_encoder(self, encoder: Encoder) -> None:
+        if self._is_other and self._own is not None and encoder.identity.fingerprint != self._own.fingerprint:
+            self._take_text_side(encoder)
+        if not self._only_looks:
+            self._writer.set_encoder(encoder.identity, self._options.dtype)
+
+    def _take_text_side(self, encoder: Encoder) -> None:
+        """The gallery's vectors of pictures are the encoder's; its texts are encoded anew."""
+        before, change = self._writer.manifest.encoder.spec, "would take" if self._only_looks else "takes"
+        self._announce(f"the gallery {change} the text side of {encoder.identity.spec}; before it was that of {before}")
+        if self._only_looks:
+            return
+        texts = take_text_side(self._writer, encoder, self._progress)
+        self._announce(f"{texts:,} texts encoded anew; pictures keep their vectors")
 
     def _precision(self) -> str:
         return _require_fp32(self._options.precision) if self._options.exact else self._options.precision

@@ -19,6 +19,7 @@
     open_clip_provider  open_clip's encoders, without torch where that does
     transformers_provider  those of transformers
     sentence_transformers_provider  those of sentence-transformers
+    image_origin        whose image side a model has of which only the text side was trained
     costs               what an encoder costs: parameters, operations, speed
                         (none of those above imports torch, open_clip or transformers)
     open_clip_encoder   both sides of a model of open_clip

@@ -19,7 +19,7 @@ from mmsearch.whole_files import whole_file
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["cached_fingerprint", "fingerprint", "folder_fingerprint"]
+__all__ = ["cached_fingerprint", "fingerprint", "folder_fingerprint", "image_side_fingerprint"]
 
 _FORMAT = 1  # of what is hashed; another number makes every fingerprint another
 _VALID = re.compile(r"sha256:[0-9a-f]{64}")
@@ -31,6 +31,16 @@ _NO_EFFECT = frozenset(
         # The tokenizer stands on its own, by content.
         *("hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode"),
     }
+)
+
+
+_OF_TEXTS = (
+    "text_cfg",
+    "multimodal_cfg",
+    "custom_text",
+    "init_logit_scale",
+    "init_logit_bias",
+    "nonscalar_logit_scale",
 )
 
 
@@ -74,6 +84,19 @@ def cached_fingerprint(
     value = fingerprint(model_cfg, preprocess, tokenizer, tensors)
     _write(entry, value)
     return value
+
+
+def image_side_fingerprint(
+    weights: Sequence[Path],
+    model_cfg: Mapping[str, Any],
+    preprocess: Mapping[str, Any],
+    tensors: Iterable[tuple[str, "torch.Tensor"]],
+) -> str:
+    """The fingerprint of the image side of a model of open_clip alone, else as `cached_fingerprint`: of two models for
+    which it is the same, the vectors of pictures are."""
+    own_cfg = {name: value for name, value in model_cfg.items() if name not in _OF_TEXTS}
+    own = ((name, tensor) for name, tensor in tensors if name.startswith("visual."))
+    return cached_fingerprint(weights, {"side": "image", **own_cfg}, preprocess, {}, own)
 
 
 def folder_fingerprint(folder: Path, tensors: Iterable[tuple[str, "torch.Tensor"]], further: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from mmsearch.encoders.devices import Precision, choose_device, choose_precision, describe
 from mmsearch.encoders.encoder import Encoder
-from mmsearch.encoders.fingerprint import cached_fingerprint
+from mmsearch.encoders.fingerprint import cached_fingerprint, image_side_fingerprint
+from mmsearch.encoders.image_origin import note_identity, stated_image_origin
 from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.laying_out import keep_towers
 from mmsearch.encoders.logit_scale import logit_scale_of
@@ -28,7 +29,15 @@ from mmsearch.encoders.torch_images import TorchImages
 from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 
-__all__ = ["CausalTextTower", "OpenClipTexts", "build_model", "causal_text_tower", "load"]
+__all__ = [
+    "CausalTextTower",
+    "OpenClipTexts",
+    "build_model",
+    "causal_text_tower",
+    "identify",
+    "identify_image_side",
+    "load",
+]
 
 # Texts are tokenised and sorted in blocks of this many, which bounds the memory for any number of texts and leaves
 # enough of each length to fill batches.
@@ -43,15 +52,10 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
     source = resolve(spec, announce=announce)
     tokenizer = load_tokenizer(source, announce=announce)
     model = build_model(source)
-    preprocess = {**source.preprocess, "size": _image_size(model)}
-    identity = EncoderIdentity(
-        spec=source.spec,
-        fingerprint=cached_fingerprint(
-            [source.weights], source.model_cfg, preprocess, tokenizer.identity, model.state_dict().items()
-        ),
-        dim=int(source.model_cfg["embed_dim"]),
-    )
-    preprocessing = Preprocessing(preprocess)
+    identity = identify(source, model, tokenizer)
+    if source.folder is not None and not any(map(source.model_cfg["text_cfg"].get, _TOKENIZERS_ELSEWHERE)):
+        note_identity(source.folder, identity)
+    preprocessing = Preprocessing(_preprocess(source, model))
     keep_towers(model, tokenizer, preprocessing, identity)
     model = model.to(where)
     sides = {
@@ -59,6 +63,34 @@ def load(spec: Spec, *, device: str, precision: str, announce: Callable[[str], N
         "text": OpenClipTexts(model, tokenizer, preprocessing, identity, where, how),
     }
     return Encoder(identity, sides, device=describe(where), precision=how, logit_scale=logit_scale_of(model))
+
+
+_TOKENIZERS_ELSEWHERE = ("hf_model_name", "hf_tokenizer_name")
+"""Settings of models whose tokenizer may lie outside of their folder."""
+
+
+def identify(source: ModelSource, model: Any, tokenizer: Tokenizer) -> EncoderIdentity:
+    """Which encoder a model is that has the weights of its source; and whose image side it has, where its folder says
+    so and that is true."""
+    weights, tensors = [source.weights], model.state_dict()
+    value = cached_fingerprint(
+        weights, source.model_cfg, _preprocess(source, model), tokenizer.identity, tensors.items()
+    )
+    image_of = None
+    if source.folder is not None and (stated := stated_image_origin(source.folder)) is not None:
+        origin, of_images = stated
+        image_of = origin if identify_image_side(source, model) == of_images else None
+    return EncoderIdentity(source.spec, value, int(source.model_cfg["embed_dim"]), image_of)
+
+
+def identify_image_side(source: ModelSource, model: Any) -> str:
+    """The fingerprint of the image side of a model that has the weights of its source."""
+    tensors = model.state_dict().items()
+    return image_side_fingerprint([source.weights], source.model_cfg, _preprocess(source, model), tensors)
+
+
+def _preprocess(source: ModelSource, model: Any) -> dict[str, Any]:
+    return {**source.preprocess, "size": _image_size(model)}
 
 
 class OpenClipTexts:

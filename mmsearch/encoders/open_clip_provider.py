@@ -2,7 +2,7 @@
 
 from mmsearch.encoders.encoder import Encoder, EncoderRequest
 from mmsearch.encoders.protocols import ImageSide, TextSide
-from mmsearch.encoders.specs import parse_spec, require_files
+from mmsearch.encoders.specs import LocalModel, parse_spec, require_files
 from mmsearch.identity import EncoderIdentity
 
 __all__ = ["open_clip_encoder", "without_torch"]
@@ -25,19 +25,34 @@ def open_clip_encoder(request: EncoderRequest) -> Encoder:
 
 
 def without_torch(request: EncoderRequest) -> Encoder | None:
-    """The side that is asked for of the encoder that is known; None where more is asked, or where it is not laid out.
-    Then a line says why loading the model comes next."""
+    """The side that is asked for of the encoder that is known, by a gallery or by its folder; None where more is asked,
+    or where it is not laid out. Then a line says why loading the model comes next."""
     one_side = request.sides in ({"text"}, {"image"})
     plain = request.device == "cpu" and request.precision in ("auto", "fp32")
-    if request.known is None or not (one_side and plain):
+    if not (one_side and plain):
+        return None
+    known = request.known
+    if known is None and request.precision == "fp32":  # as queries ask; what encodes much is quicker with torch
+        known = _known_in_folder(request.spec)
+    if known is None:
         return None
     from mmsearch.towers.tower_files import NoTower
 
     try:
-        return Encoder(request.known, {side: _open_side(side, request.known) for side in sorted(request.sides)})
+        return Encoder(known, {side: _open_side(side, known) for side in sorted(request.sides)})
     except NoTower as reason:
         request.announce(f"loading {request.spec} with torch, which takes seconds: {reason}")
         return None
+
+
+def _known_in_folder(spec: str) -> EncoderIdentity | None:
+    """The encoder in a folder, where that was loaded before and is as it was."""
+    parsed = parse_spec(spec)
+    if not isinstance(parsed, LocalModel):
+        return None
+    from mmsearch.encoders.image_origin import known_identity
+
+    return known_identity(parsed.folder, parsed.spec)
 
 
 def _open_side(side: str, identity: EncoderIdentity) -> ImageSide | TextSide:

@@ -9,7 +9,7 @@ from mmsearch.encoders import providers
 from mmsearch.encoders.encoder import Encoder, EncoderRequest
 from mmsearch.encoders.specs import DEFAULT_MODEL
 from mmsearch.errors import EncoderMismatch, MmsearchWarning
-from mmsearch.identity import require_same_encoder
+from mmsearch.identity import require_same_encoder, require_same_images
 from mmsearch.locations import Location
 from mmsearch.versions import Manifest
 
@@ -38,6 +38,7 @@ def open_encoder(
     device: str = "auto",
     precision: str = "auto",
     for_gallery: HoldsVectors | None = None,
+    any_text_side: bool = False,
     announce: Callable[[str], None] = announce_on_stderr,
 ) -> Encoder:
     """The encoder that a spec names, on a device, with the sides that will be used (it may have more).
@@ -48,6 +49,8 @@ def open_encoder(
     device: auto, cpu, cuda, cuda:N or mps. precision: auto, fp32, fp16, bf16 or int8; benchmarks ask for fp32.
     for_gallery: whose vectors those of the encoder are to be compared with. Where these were imported, a warning says
     that nobody has checked whose they are. For texts alone, on the CPU, and with no spec, torch is not needed.
+    any_text_side: whether it may have another text side than the gallery, as long as its vectors of pictures are the
+    same: one that was taught on the gallery.
     announce: gets one line before each download: what, from where, how large, where to.
     Raises EncoderError where the model is unknown, its weights cannot be had, it lacks a side, or there is no such
     device; EncoderMismatch where it is not the gallery's encoder.
@@ -65,15 +68,16 @@ def open_encoder(
     for name in sides:
         encoder.side(name)
     if for_gallery is not None:
-        _require_fit(encoder, for_gallery)
+        _require_fit(encoder, for_gallery, any_text_side=any_text_side)
     return encoder
 
 
-def _require_fit(encoder: Encoder, gallery: HoldsVectors) -> None:
+def _require_fit(encoder: Encoder, gallery: HoldsVectors, *, any_text_side: bool) -> None:
     """Raise EncoderMismatch for another encoder than the gallery's; warn where that was only declared."""
     own, other = gallery.manifest.encoder, encoder.identity
     if not own.declared:
-        require_same_encoder(own, other, gallery.path)
+        require = require_same_images if any_text_side else require_same_encoder
+        require(own, other, gallery.path)
         return
     if own.dim != other.dim:
         raise EncoderMismatch(

@@ -26,7 +26,7 @@ from mmsearch.evaluation.staged_search import StagedSearch, TunedIndex
 from mmsearch.gallery import Gallery
 from mmsearch.gallery.tables import schema
 from mmsearch.indexing import IndexOptions, index
-from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.items import CAPTIONS, IMAGES, kind
 from mmsearch.metrics import Difference, Direction, Ids, differences, mean_difference
 from mmsearch.progress import Progress, ProgressCallback, quiet
 
@@ -142,7 +142,8 @@ class _BudgetRun:
         entry = newest.index_for(table)
         assert entry is not None
         own = newest.manifest.encoder
-        ann = open_index(newest.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+        side = kind(entry.table).side
+        ann = open_index(newest.index_folder(entry.name), fingerprint=own.of_side(side), dim=own.dim, entry=entry)
         tuned, asked = ann.record.effort, self.options.effort
         effort = Effort(
             asked.nprobe if asked.nprobe and tuned.nprobe else tuned.nprobe,

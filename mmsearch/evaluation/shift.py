@@ -164,7 +164,7 @@ def evaluate_shift(
 def _require_one_model(own: Gallery, other: Gallery) -> None:
     """Vectors of two models cannot be compared."""
     first, second = own.manifest.encoder, other.manifest.encoder
-    if first.fingerprint != second.fingerprint:
+    if first.of_side("image") != second.of_side("image"):
         raise EncoderMismatch(
             f"{own.path} holds vectors of {first.spec} ({first.fingerprint[:19]}…) and {other.path} of {second.spec} "
             f"({second.fingerprint[:19]}…): vectors of two models cannot be compared. Embed the same pictures with one "

@@ -42,7 +42,13 @@ def explain(
     for name in ("text", "image"):  # one after the other: each alone needs no torch where a gallery names the model
         if name not in sides:
             found = encoders.open(
-                encoder, [name], device=device, precision="fp32", for_gallery=opened, announce=announce
+                encoder,
+                [name],
+                device=device,
+                precision="fp32",
+                for_gallery=opened,
+                any_text_side=True,
+                announce=announce,
             )
             sides = dict.fromkeys(found.sides, found) | sides
     wanted = want_text(sides["text"].text, text, phrases)

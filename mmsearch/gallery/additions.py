@@ -15,6 +15,7 @@ from mmsearch.errors import CommitConflict, EncoderMismatch, GalleryError
 from mmsearch.exact import Vectors
 from mmsearch.gallery import manifests, tables
 from mmsearch.gallery.gallery_reader import Gallery
+from mmsearch.items import kind
 from mmsearch.names import random_name
 from mmsearch.versions import IndexEntry, Manifest, ScoresEntry, Shard
 
@@ -63,7 +64,8 @@ def commit_index(
     """
 
     def add(current: Manifest) -> Manifest:
-        if current.encoder.fingerprint != gallery.manifest.encoder.fingerprint:
+        side = kind(entry.table).side
+        if current.encoder.of_side(side) != gallery.manifest.encoder.of_side(side):
             raise EncoderMismatch(f"{gallery.path} was made anew with another encoder while its index was built")
         kept = tuple(index for index in current.indexes if index.name not in replaces)
         dropped = dropped_since(gallery, current, entry.table, row_ids)

@@ -17,8 +17,8 @@ from mmsearch.gallery import compacting, manifests, tables
 from mmsearch.gallery.additions import dropped_since
 from mmsearch.gallery.gallery_paths import root_path, root_uri
 from mmsearch.gallery.gallery_reader import Gallery, missing_file_error
-from mmsearch.identity import EncoderIdentity, require_same_encoder
-from mmsearch.items import ItemRow, Kind, table_names
+from mmsearch.identity import EncoderIdentity, require_same_encoder, require_same_images
+from mmsearch.items import IMAGES, ItemRow, Kind, kind, table_names
 from mmsearch.locations import Location
 from mmsearch.stores import Store, exists, open_store
 from mmsearch.versions import Coverage, Manifest, Parity, Provenance, Root, Shard
@@ -137,6 +137,7 @@ class GalleryWriter:
         self._opened = manifest
         self._pending: list[_Pending] = []
         self._is_stopped = False
+        self._text_side: EncoderIdentity | None = None  # that the next commit gives the gallery
         self._next_row_ids = dict(manifest.next_row_ids)
         self._roots = manifest.roots
         self._next_root_id = manifest.next_root_id
@@ -150,7 +151,16 @@ class GalleryWriter:
         if self.manifest.version == 0:
             self.manifest = manifests.make_first(encoder, dtype, self._command)
         else:
-            require_same_encoder(self.manifest.encoder, encoder, self._store.location)
+            require_same_encoder(self._text_side or self.manifest.encoder, encoder, self._store.location)
+
+    def take_text_side(self, encoder: EncoderIdentity) -> None:
+        """Have the gallery be of an encoder with the same image side from the next commit on, in which every row that
+        the text side made has to be replaced. What was built and measured with the text side before goes.
+
+        Raises EncoderMismatch where its image side is another one.
+        """
+        require_same_images(self.manifest.encoder, encoder, self._store.location)
+        self._text_side = encoder
 
     @property
     def gallery(self) -> Gallery:
@@ -318,7 +328,7 @@ class GalleryWriter:
     @property
     def has_changes(self) -> bool:
         """Whether a commit would change anything."""
-        return bool(self._pending) or self._roots != self.manifest.roots
+        return bool(self._pending) or self._roots != self.manifest.roots or self._text_side is not None
 
     def commit(self) -> Manifest:
         """Write what is pending and commit it as the next version. Where nothing is pending, do nothing.
@@ -336,6 +346,7 @@ class GalleryWriter:
             self._is_stopped = False
             raise
         self._pending.clear()
+        self._text_side = None
         self._is_stopped = False
         return self.manifest
 
@@ -362,6 +373,7 @@ class GalleryWriter:
                 deletes[table].append(tables.write_row_ids(self._store, ascending, in_shards=len(ids)))
         return replace(
             self.manifest,
+            encoder=self._text_side or self.manifest.encoder,
             roots=self._roots,
             next_root_id=self._next_root_id,
             parity=self._parity,
@@ -391,6 +403,10 @@ class GalleryWriter:
                     if dropped.size:
                         added.append(tables.write_row_ids(self._store, dropped, in_shards=0))
                 deletes[table] = (*proposed.deletes[table], *added)
-            return replace(proposed, indexes=current.indexes, scores=current.scores, deletes=deletes)
+            indexes, scores = current.indexes, current.scores
+            if current.encoder.fingerprint != proposed.encoder.fingerprint:  # another text side
+                indexes = tuple(index for index in indexes if kind(index.table).side == IMAGES.side)
+                scores = ()
+            return replace(proposed, indexes=indexes, scores=scores, deletes=deletes)
 
         self.manifest = manifests.commit(self._store, self.manifest, change, command=self._command)

@@ -230,6 +230,8 @@ def _to_bytes(manifest: Manifest) -> bytes:
     if manifest.content_hash == FIRST_HASH:
         document["format_version"] = 1
         del document["content_hash"]
+    if manifest.encoder.image_of is None:
+        del document["encoder"]["image_of"]  # which releases before it do not read
     for parity in document["parity"]:
         if not parity["disagreements"]:
             del parity["disagreements"]  # which releases before it do not read

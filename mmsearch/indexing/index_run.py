@@ -179,7 +179,8 @@ class _IndexRun:
     def _open(self, entry: IndexEntry, *, writable: bool = False) -> AnnIndex:
         folder = self.gallery.index_folder(entry.name)
         own = self.encoder
-        return open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry, writable=writable)
+        side = kind(entry.table).side
+        return open_index(folder, fingerprint=own.of_side(side), dim=own.dim, entry=entry, writable=writable)
 
     def _reason_to_rebuild(self, entry: IndexEntry, record: IndexRecord) -> str | None:
         """Why an index is built anew rather than added to, or None."""
@@ -212,7 +213,7 @@ class _IndexRun:
                     self.plan.factory,
                     name=name,
                     table=self.table,
-                    fingerprint=self.encoder.fingerprint,
+                    fingerprint=self.encoder.of_side(kind(self.table).side),
                     dim=self.encoder.dim,
                     training=lambda: sample_rows(self.gallery, self.table, self.plan.training_rows, self.rng)[1],
                     blocks=vectors.write_through(self.gallery.vector_blocks(self.table)),

@@ -2,6 +2,7 @@
 
 report_files   a file, or a folder with everything
 index_curve    recall of an index against time (matplotlib)
+alpha_curve    what was learnt and what was kept by weights between before and after (matplotlib)
 plots          recall against k, rank histograms, score distributions, the gap in two dimensions (matplotlib)
 markdown       figures as Markdown
 report_page    one HTML file with everything, plots and pictures within
@@ -29,6 +30,7 @@ zeroshot_plots   the same as plots
 linear_report    classification beside what learns from pictures, in all forms but those of queries
 """
 
+from mmsearch.reports.alpha_curve import draw_alpha_curve
 from mmsearch.reports.bias_report import bias_report
 from mmsearch.reports.budget_report import BUDGET_KINDS, budget_markdown, budget_page, budget_tables, write_budget
 from mmsearch.reports.disagreements import disagreements
@@ -68,6 +70,7 @@ __all__ = [
     "budget_page",
     "budget_tables",
     "disagreements",
+    "draw_alpha_curve",
     "draw_curve",
     "draw_linear",
     "figure_cells",

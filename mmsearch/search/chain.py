@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderError, QueryError
+from mmsearch.errors import EncoderError, EncoderMismatch, QueryError
 from mmsearch.exact import Neighbours, Vectors
 from mmsearch.gallery import Gallery, read_consistently
-from mmsearch.items import BOTH, IMAGES, kind, kinds
+from mmsearch.items import BOTH, CAPTIONS, IMAGES, kind, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
 from mmsearch.search.by_date import sort_by_date
@@ -76,6 +76,8 @@ _ADDED = ("probability", "mean", "z", "rerank")
 _OF_A_FILE = {"max": 8, "mean": 512}
 """How many times as many rows are retrieved at first where several may be of one file, by what films are ranked by: the
 mean of a film is far below its best frame, so that many frames are above it."""
+
+_TEXT_SIDE = CAPTIONS.side
 
 _LOOK_FURTHER = 4
 """How many times as many rows are retrieved where the stages left too few of them."""
@@ -134,7 +136,7 @@ def answer_queries(
     asked = [one for group in groups for one in group]
     for one in asked:
         with one.may_fail():
-            _check_query(one, gallery, retriever)
+            _check_query(one, gallery, retriever, encoders)
     _encode(_without_error(asked), gallery, encoders)
     for one in _without_error(asked):
         with one.may_fail():
@@ -155,7 +157,7 @@ def vector_of_query(
     """The unit vector (dim,) that a query searches by, with what marks taught. Raises QueryError, EncoderError."""
     pending = _pending(query, gallery)[0]
     with pending.may_fail():
-        _check_query(pending, gallery, retriever)
+        _check_query(pending, gallery, retriever, encoders)
         _encode([pending], gallery, encoders)
     with pending.may_fail():
         if pending.error is None:
@@ -177,6 +179,7 @@ class _PendingQuery:
 
     Attributes:
         own: the row that each `ItemPart` names, and each `MarkPart` whose image the gallery holds.
+        scores: what makes those of the table comparable; None where that is not known.
         alpha: of the correction; 0 for none.
         chances: what its hits are worth, where that is known.
         vectors: of the parts.
@@ -187,6 +190,7 @@ class _PendingQuery:
 
     query: Query
     own: dict[ItemPart | MarkPart, int] = field(default_factory=dict)
+    scores: "TableScores | None" = None
     alpha: float = 0.0
     chances: "Chances | None" = None
     worth: Worth = NOTHING_KNOWN
@@ -256,7 +260,7 @@ def _without_error(asked: Sequence[_PendingQuery]) -> list[_PendingQuery]:
     return [one for one in asked if one.error is None]
 
 
-def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -> None:
+def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves, encoders: EncodesQueries) -> None:
     """Say what can be said before a model has to be loaded."""
     query = asked.query
     require_items(gallery, query.table)
@@ -264,9 +268,17 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -
         retriever.check_filter(query.table, query.where)
     if query.near is not None and (remark := remark_on(query.near)) is not None:
         asked.remarks.append(remark)
-    scores = retriever.scores(query.table)
-    asked.alpha = alpha_for(query, scores)
-    asked.chances = chances_for(query, scores, asked.alpha)
+    other_texts = encoders.has_own_texts
+    if other_texts and kind(query.table).side == _TEXT_SIDE:
+        spec = encoders.encoder(_TEXT_SIDE).identity.spec
+        raise EncoderMismatch(
+            f"the vectors of {query.table} in {gallery.path} are of the text side of {gallery.manifest.encoder.spec}, "
+            f"and cannot be compared with those of {spec}. To have them encoded anew: mmsearch embed --model {spec} "
+            f"--gallery {gallery.path}"
+        )
+    asked.scores = None if other_texts else retriever.scores(query.table)
+    asked.alpha = alpha_for(query, asked.scores)
+    asked.chances = chances_for(query, asked.scores, asked.alpha)
     like = [part for part in query.parts if isinstance(part, ItemPart)]
     asked.own.update((part, row_named(gallery, part.item)) for part in like)
     asked.own.update(find_marked(query, gallery).items())
@@ -412,7 +424,7 @@ class _Chain:
         rerankers: Rerankers,
     ) -> None:
         query = asked.query
-        table_scores = retriever.scores(query.table)
+        table_scores = asked.scores
         self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
         with asked.may_fail():
             asked.films = _films(asked, gallery, retriever)

@@ -40,7 +40,13 @@ class EncodesQueries(Protocol):
         ...
 
     def encoder(self, side: str) -> Encoder:
-        """An encoder with this side. Raises EncoderError, EncoderMismatch unless it is the gallery's."""
+        """An encoder with this side. Raises EncoderError, EncoderMismatch unless its image side is the gallery's."""
+        ...
+
+    @property
+    def has_own_texts(self) -> bool:
+        """Whether texts are read by another text side than the gallery's: what was measured with that one, and vectors
+        that it made, say nothing then. Raises as `encoder`."""
         ...
 
 
@@ -58,6 +64,7 @@ class QueryEncoders:
         self._wanted, self._device, self._announce = wanted, device, announce
         self._opened: dict[str, Encoder] = {}
         self._opening = threading.RLock()
+        self._has_own_texts: bool | None = None
 
     def for_version(self, gallery: Gallery) -> "QueryEncoders":
         """For another version of the gallery: the same, as long as that is of the same encoder."""
@@ -78,10 +85,25 @@ class QueryEncoders:
                     device=self._device,
                     precision="fp32",
                     for_gallery=self._gallery,
+                    any_text_side=True,
                     announce=self._announce,
                 )
                 self._opened = dict.fromkeys(encoder.sides, encoder) | self._opened
             return self._opened[side]
+
+    @property
+    def has_own_texts(self) -> bool:
+        if self._has_own_texts is None:
+            self._has_own_texts = self._compare_texts()
+        return self._has_own_texts
+
+    def _compare_texts(self) -> bool:
+        own = self._gallery.manifest.encoder
+        if self._wanted is None or own.declared:
+            return False
+        if not isinstance(self._wanted, Encoder) and encoders.canonical_spec(self._wanted) == own.spec:
+            return False
+        return self.encoder("text").identity.fingerprint != own.fingerprint
 
 
 def texts_of(query: Query) -> list[str]:

@@ -182,7 +182,8 @@ class OpenGallery:
         """How a query is searched for, a line a table, for people. Raises FilterError."""
         lines = []
         for each in by_table(query, self.gallery):
-            alpha = alpha_for(each, self.retriever.scores(each.table))
+            scores = None if self.encoders.has_own_texts else self.retriever.scores(each.table)
+            alpha = alpha_for(each, scores)
             searched = self.retriever.plan(each.table, k=each.wanted, where=each.filter, options=options, alpha=alpha)
             lines.append(searched)
         return lines

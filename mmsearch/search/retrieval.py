@@ -16,6 +16,7 @@ from mmsearch.blas import one_thread
 from mmsearch.errors import AnnIndexError, GalleryError, MmsearchWarning
 from mmsearch.exact import Neighbours, VectorBlock, exact_search, merge
 from mmsearch.gallery import Gallery, InMemoryGallery, read_consistently, sample_rows
+from mmsearch.items import kind
 from mmsearch.search.correct import with_lowered
 from mmsearch.search.filtering import Filters
 from mmsearch.search.through_index import search_index
@@ -269,8 +270,9 @@ class Retriever:
                 from mmsearch.ann import open_index
 
                 own, folder = gallery.manifest.encoder, gallery.index_folder(entry.name)
+                side = kind(entry.table).side
                 try:
-                    opened = open_index(folder, fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+                    opened = open_index(folder, fingerprint=own.of_side(side), dim=own.dim, entry=entry)
                     self._indexes[entry.name] = opened
                 except AnnIndexError as error:
                     warnings.warn(f"{error}. Answering by exact search.", MmsearchWarning, stacklevel=2)

@@ -74,6 +74,10 @@ class RememberingEncoders:
     def chosen(self) -> bool:
         return self._encoders.chosen
 
+    @property
+    def has_own_texts(self) -> bool:
+        return self._encoders.has_own_texts
+
     def encoder(self, side: str) -> Encoder:
         encoder = self._encoders.encoder(side)
         if side != "text":

@@ -17,4 +17,12 @@ schedule        how fast training goes at each step
 augmentation    pictures cropped at random
 pixel_file      pictures decoded once
 checkpoints     where training stands, on the disk
+text_map        a linear map on the vectors of texts, as functions of arrays
+text_map_training  the same as a model that was trained
+text_training   the text tower alone, on vectors of pictures
+model_folder    a model as a folder, in open_clip's own layout
+model_card      what was trained and whether it helped, in words
+finetune_run    `finetune`: all of that in its order
+
+Importing this package loads no torch; `finetune_run` does.
 """

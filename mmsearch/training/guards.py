@@ -9,14 +9,24 @@ from numpy.typing import NDArray
 from mmsearch.metrics import Relevance, differences, mean_difference, rank_both
 from mmsearch.training.records import AlphaPoint, Comparison, LossLog, PairVectors, TrainingPairs, Verdict
 
-__all__ = ["ALPHAS", "choose_alpha", "compare", "judge", "mean_recall", "neighbours_kept", "notice_problems"]
+__all__ = [
+    "ALPHAS",
+    "NOT_SURELY_BETTER",
+    "choose_alpha",
+    "compare",
+    "judge",
+    "mean_recall",
+    "neighbours_kept",
+    "notice_problems",
+]
 
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Where between before and after weights are tried (WiSE-FT: Wortsman et al. 2022)."""
+
+NOT_SURELY_BETTER: Verdict = "not surely better"
 
 _KS = (1, 5, 10)
 _NEIGHBOURS = 10
-_MOST_LOST = 0.02  # of what the model knew, that is given up for what it learns
 _NOTHING_LEARNT = 0.02  # of ln(batch), below it, that a loss has to fall
 _MOST_SCALE = 99.9  # of logits; open_clip holds it to 100
 _ALIKE = 0.95  # mean cosine of two vectors of one side
@@ -49,21 +59,26 @@ def judge(comparison: Comparison) -> Verdict:
     interval = comparison.mean_recall.interval
     if interval.low > 0:
         return "better"
-    return "worse" if interval.high < 0 else "not surely better"
+    return "worse" if interval.high < 0 else NOT_SURELY_BETTER
 
 
 def choose_alpha(
-    new: Callable[[float], float], kept: Callable[[float], float | None], alphas: Sequence[float] = ALPHAS
+    new: Callable[[float], float],
+    kept: Callable[[float], float | None],
+    alphas: Sequence[float] = ALPHAS,
+    *,
+    most_lost: float = 0.02,
 ) -> tuple[float, tuple[AlphaPoint, ...]]:
     """How much of the training to keep: the share that is best on validation pairs among those that lose little of
-    what the model knew (see `AlphaPoint`); of equals the smallest. Returns it, and what all of them gave.
+    what the model knew, no more than `most_lost` (see `AlphaPoint`); of equals the smallest. Returns it, and what all
+    of them gave.
 
     >>> choose_alpha(lambda alpha: 0.5 + alpha / 10, lambda alpha: 1 - alpha / 20, (0.0, 0.4, 1.0))[0]
     0.4
     """
     curve = tuple(AlphaPoint(alpha, new(alpha), kept(alpha)) for alpha in alphas)
     known = curve[0].kept
-    loses_little = [point for point in curve if point.kept is None or known is None or point.kept >= known - _MOST_LOST]
+    loses_little = [point for point in curve if point.kept is None or known is None or point.kept >= known - most_lost]
     best = max(loses_little, key=lambda point: (round(point.new, 9), -point.alpha))
     return best.alpha, curve
 

@@ -151,7 +151,6 @@ class FinetuneOptions:
         batch: pairs that are told apart at once; None likewise.
         rate: the highest learning rate; None likewise.
         device: auto, cpu, cuda, cuda:N or mps.
-        minutes: at most so long, where there is a choice.
     """
 
     method: Method = "text-only"
@@ -160,7 +159,6 @@ class FinetuneOptions:
     batch: int | None = None
     rate: float | None = None
     device: str = "auto"
-    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +211,8 @@ class FinetuneReport:
         problems: what was noticed, by name and in words.
         log: how the training went.
         seconds: everything.
+        settings: what the training was given.
+        keeps_images: whether vectors of pictures by the model before are its own: no gallery has to be embedded anew.
     """
 
     out: str | None
@@ -229,3 +229,4 @@ class FinetuneReport:
     log: LossLog
     seconds: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+    keeps_images: bool = False

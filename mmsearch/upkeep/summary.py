@@ -10,7 +10,7 @@ from mmsearch.encoders.weight_licences import licence_of
 from mmsearch.errors import AnnIndexError, GalleryError, StoreError
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.identity import EncoderIdentity
-from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kinds
+from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kind, kinds
 from mmsearch.locations import Location
 from mmsearch.scoring import ScoresRecord, read_scores_record
 from mmsearch.stores import is_folder
@@ -155,7 +155,7 @@ def _is_present(folder: Location) -> bool:
 
 def _describe_indexes(gallery: Gallery) -> list[IndexInfo]:
     infos = []
-    for table in (kind.name for kind in kinds()):
+    for table in (each.name for each in kinds()):
         if (entry := gallery.index_for(table)) is not None:
             beside = sum(len(rows) for rows in gallery.scan(table, [], skip=entry.covers))
             covered = gallery.live_rows(table) - beside
@@ -168,8 +168,9 @@ def _describe_indexes(gallery: Gallery) -> list[IndexInfo]:
 def _read_index_state(gallery: Gallery, entry: IndexEntry) -> tuple[str | None, tuple[MeasuredRecall, ...]]:
     """Why an index cannot be used, or None; and its recall."""
     own = gallery.manifest.encoder
+    side = kind(entry.table).side
     try:
-        ann = open_index(gallery.index_folder(entry.name), fingerprint=own.fingerprint, dim=own.dim, entry=entry)
+        ann = open_index(gallery.index_folder(entry.name), fingerprint=own.of_side(side), dim=own.dim, entry=entry)
     except AnnIndexError as error:
         return str(error), ()
     return None, ann.record.recall

@@ -1,0 +1,125 @@
+"""`mmsearch finetune`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import Device, GalleryOption, location, say
+from mmsearch.cli.progress import display
+from mmsearch.names import printable
+
+if TYPE_CHECKING:
+    from mmsearch.training.records import Comparison, FinetuneReport
+
+NOT_SURELY_BETTER = 3
+"""The exit code where it was not seen that the model is better than the one before."""
+
+
+def finetune(
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            parser=location,
+            help="A new folder for the model; --model local-dir:DIR is then taken wherever a model is.",
+            show_default=False,
+        ),
+    ],
+    gallery: GalleryOption = None,
+    retention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GALLERY",
+            parser=location,
+            help="Another gallery of the same model, with captions: what should not be forgotten. Else the neighbours "
+            "of general captions tell how much changes.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Where to load the gallery's model from now. Default: where it was then."),
+    ] = None,
+    text_only: Annotated[
+        bool,
+        typer.Option(
+            "--text-only", help="Train the text side alone: vectors of pictures stay as they are. The default."
+        ),
+    ] = True,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="How often each text is seen; 0: try a linear map alone, which takes seconds."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Texts at a time.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="The highest learning rate.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of all that is drawn: the same seed, the same weights on one machine.")
+    ] = 0,
+    device: Device = "auto",
+) -> None:
+    """Teach a model with the captions of a gallery, and find out whether that helped.
+
+    Pairs are divided by picture: most to learn from, some to choose by, and some that are looked at once, at the end.
+    The text side is trained on the vectors that the gallery holds, so that no picture is encoded again and the gallery
+    stays good. Where it is not seen to be better nothing is written, or it is said, and the exit code is 3.
+    """
+    from mmsearch.training.finetune_run import finetune as run
+    from mmsearch.training.records import FinetuneOptions
+
+    options = FinetuneOptions("text-only", seed=seed, epochs=epochs, batch=batch, rate=rate, device=device)
+    with display(interrupted="nothing was written") as shown:
+        report = run(
+            out,
+            gallery=gallery,
+            retention=retention,
+            encoder=model,
+            options=options,
+            progress=shown.progress,
+            announce=shown.announce,
+        )
+    if report.out is not None:
+        from mmsearch.reports import draw_alpha_curve
+
+        draw_alpha_curve(report, Path(report.out) / "curve.svg")
+    _print(report)
+    for problem in report.problems:
+        say(f"warning: {printable(problem)}")
+    if report.verdict != "better":
+        raise typer.Exit(NOT_SURELY_BETTER)
+
+
+def _print(report: "FinetuneReport") -> None:
+    if report.out is None:
+        print(f"model     not surely better: nothing was written; {printable(report.base.spec)} stays what it is")
+    else:
+        print(f"model     {printable(report.out)}: {report.verdict}")
+        print(f"trained   {report.method}; {report.alpha:g} of the way from before to after")
+    counts = (f"{images:,} pictures {name.replace('_', ' ')}" for name, (images, _) in report.counts.items())
+    print(f"pairs     {', '.join(counts)}")
+    if report.out is not None:
+        _print_change("held out", report.held_out)
+        if report.retention is not None:
+            _print_change("kept", report.retention)
+    else:
+        best = max(report.curve, key=lambda point: point.new)
+        print(
+            f"chosen by mean recall on validation pairs: {100 * report.curve[0].new:.1f} before, "
+            f"{100 * best.new:.1f} at best, which may be chance"
+        )
+    print(f"took      {report.seconds:.1f} s")
+    if report.out is not None and report.keeps_images:
+        print(f"use it    mmsearch query 'words' --model {printable(f'local-dir:{report.out}')}")
+        print(f"for good  mmsearch embed --model {printable(f'local-dir:{report.out}')}")
+
+
+def _print_change(name: str, comparison: "Comparison") -> None:
+    """Mean recall and R@1 in both directions, before and after."""
+    print(f"{name:<9} {comparison.images:,} pictures, {comparison.texts:,} texts; in per cent, 95 % intervals")
+    shown = {"mean recall": comparison.mean_recall}
+    shown |= {figure: change for figure, change in comparison.figures.items() if figure.endswith("R@1")}
+    for figure, change in shown.items():
+        low, high = 100 * change.interval.low, 100 * change.interval.high
+        print(
+            f"          {figure:<17} {100 * change.first:5.1f} -> {100 * change.second:5.1f}  "
+            f"({100 * change.value:+.1f}, {low:+.1f} to {high:+.1f})"
+        )

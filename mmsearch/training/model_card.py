@@ -1,0 +1,54 @@
+"""What was trained and whether it helped, in words: a model card in Markdown."""
+
+from collections.abc import Iterator
+
+from mmsearch.training.records import Comparison, FinetuneReport
+from mmsearch.version import __version__
+
+__all__ = ["model_card"]
+
+
+def model_card(report: FinetuneReport, *, data: str) -> str:
+    """The card of a model. data: where its pairs come from, for people."""
+    return "\n".join(_lines(report, data)) + "\n"
+
+
+def _lines(report: FinetuneReport, data: str) -> Iterator[str]:
+    yield "# A model that was fine-tuned with mmsearch"
+    yield ""
+    yield f"Made from `{report.base.spec}` (`{report.base.fingerprint}`) by mmsearch {__version__}."
+    if report.keeps_images:
+        yield "Only its text side was trained: its vectors of pictures are those of the model that it was made from."
+    yield ""
+    yield f"**{report.verdict.capitalize()}** than before on held-out pairs."
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| trained | {report.method} |"
+    yield f"| kept | {report.alpha:g} of the way from the weights before to those after, chosen on validation pairs |"
+    yield f"| data | {data} |"
+    for name, (images, texts) in report.counts.items():
+        yield f"| {name.replace('_', '-')} pairs | {images:,} pictures, {texts:,} texts |"
+    for name, value in report.settings.items():
+        yield f"| {name.replace('_', ' ')} | {value} |"
+    yield ""
+    for comparison in (report.held_out, report.retention):
+        if comparison is not None:
+            yield from _table(comparison)
+    for problem in report.problems:
+        yield f"- {problem}"
+
+
+def _table(comparison: Comparison) -> Iterator[str]:
+    yield f"## {comparison.what[0].upper()}{comparison.what[1:]}"
+    yield ""
+    yield f"{comparison.images:,} pictures, {comparison.texts:,} texts; only they are searched. In per cent; 95 % "
+    yield "intervals of the change by the bootstrap over pictures."
+    yield ""
+    yield "| | before | after | change | 95 % from | to |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for name, change in {**comparison.figures, "mean recall": comparison.mean_recall}.items():
+        low, high = change.interval.low, change.interval.high
+        values = (change.first, change.second, change.value, low, high)
+        yield f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |"
+    yield ""

@@ -1,0 +1,284 @@
+"""Trains the text side alone, on the vectors of pictures that the gallery holds: no picture is decoded or encoded.
+
+As these stand still, each text is told apart from all pictures at once, not from those of a batch.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mmsearch.errors import TrainingError
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.training.batches import split_evenly
+from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
+from mmsearch.training.schedule import learning_rate
+from mmsearch.training.tower_training import usual_rate
+from mmsearch.training.trainable_model import TrainableModel
+
+__all__ = ["TextSettings", "TrainedTexts", "encode_texts", "train_texts"]
+
+_WIDTH = 512  # of text towers that do not say
+_WEIGHT_DECAY = 0.05
+_MOST_GRADIENT = 1.0
+_MOST_IMAGES = 8_192  # that a text is told apart from at once
+_ENCODE_CHUNK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """How the text side is trained.
+
+    Attributes:
+        epochs: how often each text is seen.
+        batch: texts at a time.
+        rate: the highest learning rate, of all but the embeddings of tokens; None: `usual_rate` of all weights.
+        token_rate: how many times as fast the embeddings of tokens are trained: a word that the model never saw has a
+            long way to go.
+        warm_up: the share of the steps in which the rates rise.
+        seed: of the order of texts.
+    """
+
+    epochs: int = 20
+    batch: int = 128
+    rate: float | None = None
+    token_rate: float = 10.0
+    warm_up: float = 0.1
+    seed: int = 0
+
+
+class TrainedTexts:
+    """A text side that was trained; see `Trained`."""
+
+    name = "the text tower"
+    keeps_images = True
+
+    def __init__(
+        self,
+        trainable: TrainableModel,
+        before: dict[str, Tensor],
+        after: dict[str, Tensor],
+        log: LossLog,
+        **settings: Any,
+    ) -> None:
+        self._trainable, self._before, self._after = trainable, before, after
+        self.log, self.settings = log, settings
+        self._alpha: float | None = None
+
+    def vectors(self, alpha: float, pairs: TrainingPairs) -> PairVectors:
+        texts = pairs.text_vectors if alpha == 0 else self.text_vectors(alpha, pairs.texts)
+        return PairVectors(pairs.image_vectors, texts)
+
+    def text_vectors(self, alpha: float, texts: Sequence[str]) -> NDArray[np.float32]:
+        if alpha != self._alpha:
+            self._trainable.model.load_state_dict(self._between(alpha), strict=False)
+            self._alpha = alpha
+        return encode_texts(self._trainable, texts)
+
+    def weights(self, alpha: float) -> Mapping[str, Tensor]:
+        return {**self._trainable.state(), **self._between(alpha)}
+
+    def _between(self, alpha: float) -> dict[str, Tensor]:
+        """The tensors that were trained, at alpha; exactly those from before at 0, from after at 1."""
+        if alpha in (0.0, 1.0):
+            return self._after if alpha else self._before
+        return {name: torch.lerp(before, self._after[name], alpha) for name, before in self._before.items()}
+
+
+def train_texts(
+    trainable: TrainableModel, pairs: TrainingPairs, settings: TextSettings, *, progress: ProgressCallback = quiet
+) -> TrainedTexts:
+    """Train the text side of a model, which is changed in place, on pairs whose pictures keep their vectors.
+
+    The loss is the symmetric one of CLIP (InfoNCE): each text against all pictures, each picture against the texts of
+    the batch; what is said of the same picture, of one that shows the same, or in the same words, is left out. Raises
+    TrainingError where the loss becomes no number.
+    """
+    started = time.monotonic()
+    run = _TextRun(trainable, pairs, settings)
+    steps = settings.epochs * len(run.batches(0))
+    losses = []
+    step = 0
+    for epoch in range(settings.epochs):
+        of_epoch = []
+        for rows in run.batches(epoch):
+            of_epoch.append(run.train_step(rows, learning_rate(step, steps, peak=1.0, warm_up=settings.warm_up)))
+            step += 1
+            progress(Progress("training the text side", step, steps))
+        losses.append(float(np.mean(of_epoch)))
+    log = LossLog(tuple(losses), run.told_apart, float(trainable.scale()), time.monotonic() - started)
+    return run.finish(log)
+
+
+class _TextRun:
+    """One run, a step at a time."""
+
+    def __init__(self, trainable: TrainableModel, pairs: TrainingPairs, settings: TextSettings) -> None:
+        self._trainable, self._settings = trainable, settings
+        model = trainable.model
+        model.requires_grad_(False)
+        trainable.set_training(False)  # what is held still is not disturbed by dropout
+        self._ids = trainable.tokens(pairs.texts)
+        self._lengths = trainable.lengths(self._ids)
+        self._before = {
+            name: each.detach().cpu().clone() for name, each in model.named_parameters() if _is_of_texts(name)
+        }
+        self._seen = torch.unique(self._ids.to(torch.int64))
+        self._whole = _narrow_tokens(trainable, self._seen)
+        if self._whole is not None:
+            self._ids = torch.searchsorted(self._seen, self._ids.to(torch.int64)).to(torch.int32)
+        parts = {name: each for name, each in model.named_parameters() if _is_of_texts(name)}
+        for each in parts.values():
+            each.requires_grad_(True)
+        tokens = [each for name, each in parts.items() if _is_of_tokens(name)]
+        others = [each for name, each in parts.items() if not _is_of_tokens(name)]
+        # Weight decay would wear away the embeddings of all words that do not come up.
+        width = int(trainable.source.model_cfg["text_cfg"].get("width", _WIDTH))
+        self.rate = settings.rate or usual_rate("full", width)
+        groups = [
+            {"params": tokens, "weight_decay": 0.0, "peak": settings.token_rate * self.rate},
+            {
+                "params": [each for each in others if each.ndim > 1],
+                "weight_decay": _WEIGHT_DECAY,
+                "peak": settings.rate,
+            },
+            {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0, "peak": self.rate},
+        ]
+        self._optimizer = torch.optim.AdamW([each for each in groups if each["params"]], betas=(0.9, 0.98), eps=1e-6)
+        self._parameters = [*parts.values()]
+        self._pairs = pairs
+        self._images = torch.from_numpy(pairs.image_vectors).to(trainable.device)
+        self._texts_alike = _numbered(pairs.texts)
+        self.told_apart = min(pairs.images, _MOST_IMAGES)
+
+    def batches(self, epoch: int) -> list[Sequence[int]]:
+        order: list[int] = np.random.default_rng((self._settings.seed, epoch)).permutation(len(self._ids)).tolist()
+        return split_evenly(order, self._settings.batch)
+
+    def train_step(self, rows: Sequence[int], share: float) -> float:
+        """One update of the weights; the loss. share: of the peak rates."""
+        trainable = self._trainable
+        for group in self._optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+        self._optimizer.zero_grad(set_to_none=True)
+        chosen = np.array(rows)
+        loss = self._loss(self._encode(torch.from_numpy(chosen)), chosen)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradient = nn.utils.clip_grad_norm_(self._parameters, _MOST_GRADIENT)
+        if not (torch.isfinite(loss) and torch.isfinite(gradient)):
+            raise TrainingError(
+                f"the loss is no number any more: the learning rate of {self.rate:g} is too high for this "
+                "model; try a tenth of it (--rate)"
+            )
+        self._optimizer.step()
+        with torch.no_grad():
+            trainable.clamp_scale()
+        return float(loss.detach())
+
+    def _encode(self, rows: Tensor) -> Tensor:
+        """(n, dim), in the order of the rows; in two pieces of similar lengths, each cut to its longest text."""
+        order = torch.argsort(self._lengths[rows], stable=True)
+        pieces = []
+        for part in torch.chunk(order, 2):
+            texts = rows[part]
+            pieces.append(self._trainable.encode_texts(self._ids[texts, : int(self._lengths[texts].max())]))
+        return torch.cat(pieces)[torch.argsort(order).to(pieces[0].device)]
+
+    def _loss(self, texts: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        pairs, device = self._pairs, self._trainable.device
+        own = pairs.image_of_text[rows]
+        scale = self._trainable.scale().detach()
+        # Of a text all pictures that show the same as its own are right; so are those of which the same is said.
+        others = self._others(own)
+        images = np.concatenate([own, others])
+        alike = pairs.groups[own][:, None] == pairs.groups[images][None, :]
+        same_words = self._texts_alike[rows]
+        alike[:, : len(rows)] |= same_words[:, None] == same_words[None, :]
+        np.fill_diagonal(alike, False)
+        scores = scale * texts @ self._images[torch.from_numpy(images).to(device)].T
+        scores = scores.masked_fill(torch.from_numpy(alike).to(device), -torch.inf)
+        right = torch.arange(len(rows), device=device)
+        return (cross_entropy(scores, right) + cross_entropy(scores[:, : len(rows)].T, right)) / 2
+
+    def _others(self, own: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Pictures that are no picture of the batch: all, or so many as are told apart at once."""
+        others = np.setdiff1d(np.arange(self._pairs.images), own)
+        room = max(0, _MOST_IMAGES - len(own))
+        if len(others) <= room:
+            return others
+        return np.random.default_rng((self._settings.seed, int(own.sum()))).choice(others, room, replace=False)
+
+    def finish(self, log: LossLog) -> TrainedTexts:
+        trainable, settings = self._trainable, self._settings
+        after = {name: each.detach().cpu().clone() for name, each in trainable.model.named_parameters()}
+        after = {name: after[name] for name in self._before}
+        for name, before in self._before.items():
+            if _is_of_tokens(name):  # words that did not come up are what they were, to the last bit
+                rows = after[name] if self._whole is not None else after[name][self._seen]
+                after[name] = before.index_copy(0, self._seen, rows)
+        if self._whole is not None:
+            _parts(trainable).token_embedding = self._whole
+        trainable.model.requires_grad_(False)
+        given = {
+            "epochs": settings.epochs,
+            "batch": settings.batch,
+            "rate": self.rate,
+            "token_rate": self.rate * settings.token_rate,
+        }
+        return TrainedTexts(trainable, self._before, after, log, **given)
+
+
+def _parts(trainable: TrainableModel) -> Any:
+    """The module whose attributes are the parts of the text tower."""
+    model = trainable.model
+    return model.text if hasattr(model, "text") else model
+
+
+def _narrow_tokens(trainable: TrainableModel, seen: Tensor) -> nn.Embedding | None:
+    """Leave a model only the embeddings of those tokens that come up, numbered anew in their order, and return the
+    whole of them; None, and nothing is done, where that would change what the tower does.
+
+    Most of the weights of a text side are embeddings of tokens that do not come up: an optimiser would spend most of
+    its time on them.
+    """
+    parts = _parts(trainable)
+    pool = getattr(parts, "text_pool_type", None) or getattr(parts, "pool_type", None)
+    whole = getattr(parts, "token_embedding", None)
+    if trainable.short_texts is None or pool != "argmax" or type(whole) is not nn.Embedding:
+        return None
+    rows = whole.weight.detach()[seen.to(whole.weight.device)].clone()
+    parts.token_embedding = nn.Embedding(rows.shape[0], rows.shape[1], _weight=rows)
+    return whole
+
+
+def encode_texts(trainable: TrainableModel, texts: Sequence[str]) -> NDArray[np.float32]:
+    """float32 (n, dim), of length 1, by the model as it is now."""
+    ids = trainable.tokens(texts)
+    lengths = trainable.lengths(ids)
+    vectors = np.empty((len(texts), int(trainable.source.model_cfg["embed_dim"])), np.float32)
+    with torch.inference_mode():
+        for rows in torch.split(torch.argsort(lengths, stable=True), _ENCODE_CHUNK):
+            encoded = trainable.encode_texts(ids[rows, : int(lengths[rows].max())])
+            vectors[rows.numpy()] = encoded.float().cpu().numpy()
+    return vectors
+
+
+def _is_of_texts(name: str) -> bool:
+    """Whether a tensor is of the text side: neither of pictures nor what both are compared by."""
+    return not name.startswith(("visual.", "text_decoder.")) and name not in ("logit_scale", "logit_bias")
+
+
+def _is_of_tokens(name: str) -> bool:
+    return name.endswith(("token_embedding.weight", "word_embeddings.weight", "embed_tokens.weight", "shared.weight"))
+
+
+def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Equal numbers for texts that say the same, but for case and spaces."""
+    _, numbers = np.unique([" ".join(text.casefold().split()) for text in texts], return_inverse=True)
+    return numbers.astype(np.int64)

@@ -1,0 +1,241 @@
+"""The text side of a model is taught on the vectors that a gallery holds, and the gallery stays good."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mmsearch import encoders
+from mmsearch.embedding import embed
+from mmsearch.encoders.specs import demo_folder
+from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
+from mmsearch.gallery import Gallery
+from mmsearch.items import CAPTIONS, IMAGES
+from mmsearch.search.open_gallery import open_gallery
+from mmsearch.training.finetune_run import finetune
+from mmsearch.training.pairs import gallery_pairs
+from mmsearch.training.records import FinetuneOptions, FinetuneReport
+from mmsearch.training.text_map import fit_text_map, mapped
+from mmsearch.training.text_training import TextSettings, train_texts
+from mmsearch.training.trainable_model import open_trainable_model
+from tests.conftest import Command
+
+POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards"
+MAP_ALONE = FinetuneOptions(epochs=0)
+
+pytestmark = pytest.mark.filterwarnings("ignore:the demo model knows drawn postcards")
+
+
+def write_data(folder: Path, count: int) -> tuple[Path, Path]:
+    """Some postcards and their captions."""
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,caption"]
+    for image in json.loads((POSTCARDS / "dataset_postcards.json").read_text())["images"][:count]:
+        shutil.copy(POSTCARDS / "images" / image["filename"], folder / "images")
+        lines += [f"{image['filename']},{json.dumps(sentence['raw'])}" for sentence in image["sentences"]]
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
+    return folder / "images", folder / "captions.csv"
+
+
+def write_spoilt_model(folder: Path) -> str:
+    """The demo model, whose texts point elsewhere by a rotation: a linear map is all that it needs to learn."""
+    shutil.copytree(demo_folder(), folder)
+    tensors = load_file(folder / "open_clip_model.safetensors")
+    matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(256, 256)))[0]
+    projection = tensors["text_projection"].double() @ torch.from_numpy(matrix)
+    save_file({**tensors, "text_projection": projection.float()}, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+class Taught:
+    """A gallery of a spoilt model, and the model that was taught with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pictures, captions = write_data(folder / "data", 120)
+        self.spoilt = write_spoilt_model(folder / "spoilt")
+        self.gallery = folder / "gallery"
+        embed([self.pictures], captions=[captions], gallery=self.gallery, encoder=self.spoilt)
+        self.model = folder / "taught"
+        self.spec = f"local-dir:{self.model}"
+        self.report: FinetuneReport = finetune(self.model, gallery=self.gallery, options=MAP_ALONE)
+
+    def copy_of_gallery(self, place: Path) -> Path:
+        """Beside the pictures, as they are found from it."""
+        return Path(shutil.copytree(self.gallery, place))
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    return Taught(tmp_path_factory.mktemp("finetune"))
+
+
+def first_of_own(gallery: Path, encoder: str | None, texts: list[tuple[str, str]]) -> int:
+    """How many texts find their picture among the first ten."""
+    opened = open_gallery(gallery, encoder=encoder)
+    return sum(any(hit.path == name for hit in opened.query(text, k=10)) for text, name in texts)
+
+
+def some_texts() -> list[tuple[str, str]]:
+    images = json.loads((POSTCARDS / "dataset_postcards.json").read_text())["images"][:120]
+    return [(image["sentences"][0]["raw"], image["filename"]) for image in images[::6]]
+
+
+def test_what_a_linear_map_can_mend_is_mended_and_said_to_be_better(taught: Taught) -> None:
+    report = taught.report
+    assert report.verdict == "better"
+    assert report.method == "a linear map on the text vectors"
+    assert report.held_out.mean_recall.interval.low > 0
+    assert report.held_out.mean_recall.second > report.held_out.mean_recall.first + 0.2
+    assert report.counts["training"][0] + report.counts["validation"][0] + report.counts["held_out"][0] == 120
+    assert report.keeps_images
+
+
+def test_the_gallery_is_asked_through_the_new_texts_without_torch_and_without_a_new_vector(
+    taught: Taught, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Gallery.open(taught.gallery).manifest
+    poor = first_of_own(taught.gallery, None, some_texts())
+    encoders.open(taught.spec, ["text"], device="cpu", precision="fp32")  # lays it out, in the cache of this test
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("torch was asked")
+
+    monkeypatch.setattr("mmsearch.encoders.open_clip_encoder.load", never)
+    assert first_of_own(taught.gallery, taught.spec, some_texts()) > poor + 5
+    assert Gallery.open(taught.gallery).manifest == before
+
+
+def test_captions_of_the_other_text_side_are_refused_with_what_to_do(taught: Taught) -> None:
+    opened = open_gallery(taught.gallery, encoder=taught.spec)
+    with pytest.raises(EncoderMismatch, match=f"captions.*cannot be compared.*embed --model {taught.spec}"):
+        opened.query("a red boat", table=CAPTIONS.name)
+
+
+def test_the_gallery_takes_the_text_side_and_gives_it_back(taught: Taught) -> None:
+    gallery = taught.copy_of_gallery(taught.folder / "taken")
+    pictures = Gallery.open(gallery).manifest.shards[IMAGES.name]
+    said: list[str] = []
+    report = embed(gallery=gallery, encoder=taught.spec, announce=said.append)
+    assert (report.images.added, report.images.updated, report.total_captions) == (0, 0, 600)
+    assert any("takes the text side" in line for line in said)
+    assert any("600 texts encoded anew" in line for line in said)
+    newest = Gallery.open(gallery)
+    assert newest.manifest.encoder.spec == taught.spec
+    assert newest.manifest.shards[IMAGES.name] == pictures
+    opened = open_gallery(gallery)
+    assert opened.query("a red boat", table=CAPTIONS.name)
+    assert first_of_own(gallery, None, some_texts()) == first_of_own(taught.gallery, taught.spec, some_texts())
+    pairs = gallery_pairs(newest)
+    texts = encoders.open(taught.spec, ["text"], device="cpu").text.encode(pairs.texts[:20]).vectors
+    assert np.allclose(pairs.text_vectors[:20], texts, atol=2e-3)
+    embed(gallery=gallery, encoder=taught.spec)  # again, and nothing is left to do
+    embed(gallery=gallery, encoder=taught.spoilt)
+    assert Gallery.open(gallery).manifest.encoder == Gallery.open(taught.gallery).manifest.encoder
+
+
+def test_who_calibrates_or_compares_with_another_text_side_is_told(taught: Taught) -> None:
+    with pytest.raises(EncoderMismatch, match=r"sees pictures alike and reads texts otherwise.*mmsearch embed --model"):
+        encoders.open(taught.spec, ["text"], device="cpu", for_gallery=Gallery.open(taught.gallery))
+
+
+def test_an_impostor_with_another_image_side_is_refused(taught: Taught, tmp_path: Path) -> None:
+    folder = tmp_path / "impostor"
+    shutil.copytree(taught.model, folder)
+    tensors = load_file(folder / "open_clip_model.safetensors")
+    name = next(name for name in sorted(tensors) if name.startswith("visual.") and name.endswith("weight"))
+    save_file({**tensors, name: tensors[name] * 1.001}, folder / "open_clip_model.safetensors")
+    with pytest.raises(EncoderMismatch, match="vectors of two models cannot be compared"):
+        open_gallery(taught.gallery, encoder=f"local-dir:{folder}").query("a red boat")
+    (folder / "mmsearch_finetune.json").write_text("{")
+    with pytest.raises(EncoderMismatch):
+        embed(gallery=taught.copy_of_gallery(taught.folder / "impostor"), encoder=f"local-dir:{folder}")
+
+
+def test_the_folder_is_a_model_of_open_clip_with_a_card_and_a_record(taught: Taught) -> None:
+    names = {file.name for file in taught.model.iterdir()}
+    assert {"README.md", "mmsearch_finetune.json", "open_clip_config.json", "open_clip_model.safetensors"} <= names
+    assert not [name for name in os.listdir(taught.folder) if ".tmp" in name]
+    card = (taught.model / "README.md").read_text()
+    assert "**Better** than before" in card
+    assert "| mean recall |" in card
+    record = json.loads((taught.model / "mmsearch_finetune.json").read_text())
+    assert record["verdict"] == "better"
+    assert record["image_side"]["of"] == Gallery.open(taught.gallery).manifest.encoder.fingerprint
+
+
+def test_where_nothing_is_gained_nothing_is_written_and_the_exit_code_is_3(
+    taught: Taught, command_line: Command
+) -> None:
+    gallery = taught.folder / "known"
+    embed([taught.pictures], captions=[taught.folder / "data" / "captions.csv"], gallery=gallery, encoder="demo")
+    done = command_line("finetune", "--out", taught.folder / "nothing", "-g", gallery, "--epochs", "0")
+    assert done.code == 3
+    assert "not surely better: nothing was written" in done.out
+    assert not (taught.folder / "nothing").exists()
+
+
+def test_an_out_that_exists_is_left_alone(taught: Taught, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="exists already"):
+        finetune(tmp_path / "model", gallery=taught.gallery, options=MAP_ALONE)
+    assert os.listdir(tmp_path / "model") == ["mine.txt"]
+
+
+def test_a_disk_that_is_full_leaves_nothing(taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mmsearch.training.model_folder.save_file", full)
+    with pytest.raises(StoreError, match=r"cannot write the model.*No space left"):
+        finetune(tmp_path / "model", gallery=taught.gallery, options=MAP_ALONE)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_should_be_kept_is_another_gallery(taught: Taught, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is another gallery"):
+        finetune(tmp_path / "model", gallery=taught.gallery, retention=taught.gallery, options=MAP_ALONE)
+
+
+def test_a_model_that_is_not_the_gallerys_is_refused(taught: Taught, tmp_path: Path) -> None:
+    with pytest.raises(EncoderMismatch):
+        finetune(tmp_path / "model", gallery=taught.gallery, encoder="demo", options=MAP_ALONE)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_map_of_nothing_is_the_identity() -> None:
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(50, 8)).astype(np.float32)
+    held = fit_text_map(texts, rng.normal(size=(50, 8)).astype(np.float32), strength=1e9)
+    assert np.allclose(held, np.eye(8), atol=1e-6)
+    unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    assert np.allclose(mapped(texts, held), unit, atol=1e-6)
+
+
+def test_the_same_seed_trains_the_same_tower_and_touches_neither_pictures_nor_words_that_do_not_come_up(
+    taught: Taught,
+) -> None:
+    pairs = gallery_pairs(Gallery.open(taught.gallery)).of_images(np.arange(8))
+    settings = TextSettings(epochs=2, batch=16, rate=1e-3)
+    states = []
+    for _ in range(2):
+        trainable = open_trainable_model(taught.spoilt, device="cpu")
+        before = trainable.state()
+        trained = train_texts(trainable, pairs, settings)
+        assert trained.log.losses[1] < trained.log.losses[0]
+        states.append(trained.weights(1.0))
+    changed = {name for name, tensor in states[0].items() if not torch.equal(tensor, before[name])}
+    assert "text_projection" in changed
+    assert not [name for name in changed if name.startswith("visual.")]
+    assert "logit_scale" not in changed
+    rows = (states[0]["token_embedding.weight"] != before["token_embedding.weight"]).any(dim=1)
+    assert set(torch.nonzero(rows).flatten().tolist()) <= set(trainable.tokens(pairs.texts).flatten().tolist())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    half = trained.weights(0.5)["text_projection"]
+    assert torch.allclose(half, (before["text_projection"] + states[0]["text_projection"]) / 2, atol=1e-6)
