@@ -50,7 +50,7 @@ class EncoderSource:
     ) -> None:
         """only_looks: nothing is going to be written."""
         self._writer, self._options, self._announce = writer, options, announce
-        self._sides = sides
+        self._sides: Collection[str] = sides
         self._progress, self._only_looks, self._is_other = progress, only_looks, False
         self._kept = kept or KeptEncoder()
         self._own = writer.manifest.encoder if writer.manifest.version else None
