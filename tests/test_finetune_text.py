@@ -192,7 +192,7 @@ def test_a_disk_that_is_full_leaves_nothing(taught: Taught, tmp_path: Path, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mmsearch.training.model_folder.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(StoreError, match=r"cannot write the model.*No space left"):
         finetune(tmp_path / "model", gallery=taught.gallery, options=MAP_ALONE)
     assert os.listdir(tmp_path) == []

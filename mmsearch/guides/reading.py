@@ -14,6 +14,7 @@ _ORDER = (
     "searching",
     "scores",
     "reranking",
+    "finetuning",
     "duplicates",
     "parts",
     "albums",

@@ -1,55 +1,16 @@
 """`finetune`: teaches a model with the captions of a gallery, and says whether that helped."""
 
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from mmsearch import encoders
-from mmsearch.encoders.open_clip_encoder import identify, identify_image_side
-from mmsearch.encoders.providers import is_open_clip
-from mmsearch.errors import EncoderMismatch, TrainingError
 from mmsearch.gallery import Gallery
-from mmsearch.identity import EncoderIdentity, require_same_encoder
 from mmsearch.locations import expanded
-from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.search.general_captions import general_captions
-from mmsearch.training.guards import (
-    NOT_SURELY_BETTER,
-    choose_alpha,
-    compare,
-    judge,
-    mean_recall,
-    neighbours_kept,
-    notice_problems,
-)
-from mmsearch.training.model_card import model_card
-from mmsearch.training.model_folder import require_new_folder, write_model
-from mmsearch.training.pairs import gallery_pairs
-from mmsearch.training.records import (
-    AlphaPoint,
-    FinetuneOptions,
-    FinetuneReport,
-    PairSplit,
-    PairVectors,
-    Trained,
-    TrainingPairs,
-)
-from mmsearch.training.splitting import split_pairs
-from mmsearch.training.text_map_training import train_map
-from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
-from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
+from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.training.model_folder import require_new_folder
+from mmsearch.training.records import FinetuneOptions, FinetuneReport
 
 __all__ = ["finetune"]
-
-_GENERAL = 128  # captions whose neighbours are looked at where there is nothing else to see what is kept
-_MOST_LOST, _MOST_NEIGHBOURS_LOST = 0.02, 0.5
-_CHECKED = 8  # texts, of which the model that was written has to give the vectors that it had in training
-_AGREES = 0.999
 
 _Path = str | os.PathLike[str]
 
@@ -74,208 +35,18 @@ def finetune(
     of the same model, with captions: what should not be forgotten. encoder: where to load the gallery's model from now.
     Raises TrainingError, EncoderError, EncoderMismatch, GalleryError, StoreError.
     """
-    began = time.monotonic()
-    options = options or FinetuneOptions()
-    folder = Path(expanded(os.fspath(out)))
-    require_new_folder(folder)
-    opened = Gallery.open(gallery)
-    split = split_pairs(gallery_pairs(opened), seed=options.seed)
-    known = _Retention.of_gallery(retention, opened, options.seed) if retention is not None else None
-    trainable, base = _open_model(opened, encoder, options, announce)
-    known = known or _Retention.of_general(trainable)
-    parts = {"training": split.training, "validation": split.validation, "held_out": split.held_out}
-    counts = {name: (part.images, len(part.texts)) for name, part in parts.items()}
-    announce(
-        f"learning from {split.training.images:,} pictures with {len(split.training.texts):,} texts; "
-        f"{split.validation.images:,} choose, {split.held_out.images:,} are held out"
+    require_new_folder(Path(expanded(os.fspath(out))))
+    Gallery.open(gallery)
+    if retention is not None:
+        Gallery.open(retention)
+    from mmsearch.training.text_finetuning import teach_texts  # late: it loads torch, which takes seconds
+
+    return teach_texts(
+        out,
+        gallery=gallery,
+        retention=retention,
+        encoder=encoder,
+        options=options,
+        progress=progress,
+        announce=announce,
     )
-    chosen = _train(trainable, split, known, options, progress, announce)
-    trained, alpha = chosen.trained, chosen.alpha
-    before = PairVectors(split.held_out.image_vectors, split.held_out.text_vectors)
-    after = trained.vectors(alpha, split.held_out)
-    held_out = compare("held-out pairs", before, after, split.held_out)
-    report = FinetuneReport(
-        out=str(folder.absolute()) if alpha else None,
-        encoder=None,
-        base=base,
-        method=trained.name if alpha else f"nothing: {trained.name} was tried",
-        counts=counts,
-        alpha=alpha,
-        curve=chosen.curve,
-        held_out=held_out,
-        retention=known.compare(trained, alpha) if alpha else None,
-        verdict=judge(held_out) if alpha else NOT_SURELY_BETTER,
-        problems=chosen.problems,
-        log=trained.log,
-        seconds=time.monotonic() - began,
-        settings={**trained.settings, "seed": options.seed},
-        keeps_images=trained.keeps_images,
-    )
-    if not alpha:
-        return report
-    data = f"captions of {opened.path} (version {opened.manifest.version})"
-    record = _record(report, trainable, base, data)
-    write_model(folder, trainable.source, trained.weights(alpha), card=model_card(report, data=data), record=record)
-    identity = _open_written(folder, trained, alpha, split.held_out, base, announce)
-    return replace(report, encoder=identity, seconds=time.monotonic() - began)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Retention:
-    """What a model knew, and how much of it is left.
-
-    Attributes:
-        choosing, reporting: pairs of another gallery; None where there is none.
-        texts, vectors: general captions, whose neighbours are looked at instead, and their vectors before training.
-    """
-
-    choosing: TrainingPairs | None = None
-    reporting: TrainingPairs | None = None
-    texts: Sequence[str] = ()
-    vectors: Any = None
-
-    @classmethod
-    def of_gallery(cls, path: _Path, own: Gallery, seed: int) -> "_Retention":
-        other = Gallery.open(path)
-        if other.path == own.path:
-            raise TrainingError(f"{own.path} is what is learned from: what should be kept is another gallery")
-        require_same_encoder(own.manifest.encoder, other.manifest.encoder, other.path)
-        split = split_pairs(gallery_pairs(other), seed=seed)
-        return cls(choosing=split.validation, reporting=split.held_out)
-
-    @classmethod
-    def of_general(cls, trainable: TrainableModel) -> "_Retention":
-        captions = general_captions()
-        texts = captions[:: max(1, len(captions) // _GENERAL)]
-        return cls(texts=texts, vectors=encode_texts(trainable, texts))
-
-    @property
-    def most_lost(self) -> float:
-        return _MOST_LOST if self.choosing is not None else _MOST_NEIGHBOURS_LOST
-
-    def kept(self, trained: Trained, alpha: float) -> float:
-        if self.choosing is not None:
-            return mean_recall(trained.vectors(alpha, self.choosing), self.choosing)
-        return neighbours_kept(self.vectors, trained.text_vectors(alpha, self.texts))
-
-    def compare(self, trained: Trained, alpha: float) -> Any:
-        if self.reporting is None:
-            return None
-        before = PairVectors(self.reporting.image_vectors, self.reporting.text_vectors)
-        return compare("what should be kept", before, trained.vectors(alpha, self.reporting), self.reporting)
-
-
-def _open_model(
-    gallery: Gallery, encoder: str | None, options: FinetuneOptions, announce: Callable[[str], None]
-) -> tuple[TrainableModel, EncoderIdentity]:
-    """The gallery's model, to be trained. Raises TrainingError, EncoderMismatch."""
-    own = gallery.manifest.encoder
-    if own.declared:
-        raise TrainingError(
-            f"the vectors of {gallery.path} were imported, and that they are of {own.spec} is not checked: a text side "
-            "that is taught with them may be taught nonsense. Embed the pictures: mmsearch embed PICTURES --gallery DIR"
-        )
-    spec = encoder or own.spec
-    if not is_open_clip(spec):
-        raise TrainingError(f"{spec} is no model of open_clip, and only those can be trained")
-    announce(f"loading {spec}")
-    trainable = open_trainable_model(spec, device=options.device, announce=announce)
-    base = identify(trainable.source, trainable.model, trainable.tokenizer)
-    require_same_encoder(own, base, gallery.path)
-    return trainable, base
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chosen:
-    trained: Trained
-    alpha: float
-    curve: tuple[AlphaPoint, ...]
-    problems: tuple[str, ...]
-
-    @property
-    def gain(self) -> float:
-        """On validation pairs."""
-        of_alpha = {point.alpha: point.new for point in self.curve}
-        return of_alpha[self.alpha] - of_alpha[0.0]
-
-
-def _train(
-    trainable: TrainableModel,
-    split: PairSplit,
-    known: _Retention,
-    options: FinetuneOptions,
-    progress: ProgressCallback,
-    announce: Callable[[str], None],
-) -> _Chosen:
-    """What validation pairs choose among all that was trained; at alpha 0 where none of it surely gains."""
-    tried = []
-    if (by_map := train_map(trainable, split)) is not None:
-        tried.append(_choose(by_map, split.validation, known, progress))
-    defaults = TextSettings()
-    settings = TextSettings(
-        epochs=defaults.epochs if options.epochs is None else options.epochs,
-        batch=options.batch or defaults.batch,
-        rate=options.rate,
-        seed=options.seed,
-    )
-    if settings.epochs:
-        tried.append(
-            _choose(
-                train_texts(trainable, split.training, settings, progress=progress), split.validation, known, progress
-            )
-        )
-    if not tried:
-        raise TrainingError(
-            f"of {trainable.source.spec} no last matrix is known that a linear map could be multiplied into: have its "
-            "text tower trained with --epochs"
-        )
-    for each in tried:
-        announce(f"{each.trained.name}: {100 * each.gain:+.1f} points of mean recall on validation pairs")
-    return max(tried, key=lambda each: each.gain)
-
-
-def _choose(trained: Trained, validation: TrainingPairs, known: _Retention, progress: ProgressCallback) -> _Chosen:
-    before = trained.vectors(0.0, validation)
-    problems = notice_problems(trained.log, trained.vectors(1.0, validation))
-    done = 0
-
-    def new(alpha: float) -> float:
-        nonlocal done
-        progress(Progress("between before and after", done, None))
-        done += 1
-        return mean_recall(trained.vectors(alpha, validation), validation)
-
-    alpha, curve = choose_alpha(new, lambda alpha: known.kept(trained, alpha), most_lost=known.most_lost)
-    if alpha and judge(compare("validation pairs", before, trained.vectors(alpha, validation), validation)) != "better":
-        alpha = 0.0
-    return _Chosen(trained, alpha, curve, problems)
-
-
-def _record(report: FinetuneReport, trainable: TrainableModel, base: EncoderIdentity, data: str) -> dict[str, Any]:
-    """What programs are told of a model: all of the report but where it is, and whose image side it has."""
-    told = asdict(replace(report, held_out=report.held_out, out=None))
-    for name in ("out", "encoder", "seconds"):
-        del told[name]
-    record: dict[str, Any] = {"format": 1, "data": data, **told}
-    if report.keeps_images:
-        of_images = identify_image_side(trainable.source, trainable.model)
-        record["image_side"] = {"of": base.of_side("image"), "fingerprint": of_images}
-    return record
-
-
-def _open_written(
-    folder: Path,
-    trained: Trained,
-    alpha: float,
-    pairs: TrainingPairs,
-    base: EncoderIdentity,
-    announce: Callable[[str], None],
-) -> EncoderIdentity:
-    """Open a model that was written, which also lays it out for queries without torch. Raises EncoderMismatch where it
-    is not what was trained."""
-    opened = encoders.open(f"local-dir:{folder.absolute()}", device="cpu", precision="fp32", announce=announce)
-    texts = pairs.texts[:_CHECKED]
-    agreement = np.sum(opened.text.encode(texts).vectors * trained.text_vectors(alpha, texts), axis=1)
-    if float(agreement.min()) < _AGREES or (trained.keeps_images and opened.identity.image_of != base.of_side("image")):
-        raise EncoderMismatch(f"the model in {folder} is not what was trained: its disk or memory may be damaged")
-    return opened.identity

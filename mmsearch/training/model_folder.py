@@ -5,11 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.encoders.image_origin import RECORD_NAME
 from mmsearch.encoders.sources import ModelSource
@@ -17,6 +13,9 @@ from mmsearch.encoders.specs import CONFIG_NAME
 from mmsearch.errors import StoreError, TrainingError
 from mmsearch.names import random_name
 from mmsearch.whole_files import make_durable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["CARD_NAME", "require_new_folder", "write_model"]
 
@@ -37,9 +36,12 @@ def require_new_folder(out: Path) -> None:
 
 
 def write_model(
-    out: Path, source: ModelSource, weights: Mapping[str, Tensor], *, card: str, record: Mapping[str, Any]
+    out: Path, source: ModelSource, weights: "Mapping[str, Tensor]", *, card: str, record: Mapping[str, Any]
 ) -> None:
     """Write a model, whole or not at all. Raises StoreError, TrainingError where something stands there by now."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file  # late: it loads torch
+
     partial = out.with_name(f".{out.name}.{random_name(8)}.tmp")
     try:
         partial.mkdir(parents=True)
