@@ -208,6 +208,7 @@ _TAKES_NO_PLACE = (
         "KIND",
         "NAME",
         "PATTERN",
+        "QUESTION",
         "RANKS|PATH",
         "RANK",
         "SECONDS",
