@@ -39,7 +39,6 @@ from scripts.postcards.oracle import (
 from scripts.postcards.scene import FACTS, Scene, claims_to_bits, facts
 from scripts.postcards.shifted import POSTCARDS, Shift, shifted_postcards, write_shifted
 
-HELD_OUT = 200
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -76,14 +75,16 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--word-rate", type=float, default=10.0, help="times as fast as the rest are words trained")
     parser.add_argument("--trials", nargs="+", choices=("lora", "full", "hard"), default=["lora", "full", "hard"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = dict(circumstances())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, new = new_world(folder / "train", options.pictures, 1), new_world(folder / "new", HELD_OUT, 2)
-        old = known()
+        train, new = new_world(folder / "train", options.pictures, 1), new_world(folder / "new", options.held_out, 2)
+        old = known(options.held_out)
         files = [file for world in (train, new, old) for file in world.pairs.files if file is not None]
         pictures = decode_pictures(files, open_trainable_model("demo").preprocessing, folder / "pixels.npy")
         found["ceiling of text_to_image R@1"] = {
@@ -93,7 +94,9 @@ def main() -> None:
         for trial in options.trials:
             method: TowerMethod = "full" if trial == "full" else "lora"
             hard = 3 if trial == "hard" else 0
-            settings = TowerSettings(method, epochs=options.epochs, batch=options.batch, hard_negatives=hard)
+            settings = TowerSettings(
+                method, epochs=options.epochs, batch=options.batch, word_rate=options.word_rate, hard_negatives=hard
+            )
             found[trial] = row = one_trial(settings, pictures, train, new, old)
             print(trial, json.dumps(row), flush=True)
             if options.json:
@@ -128,8 +131,8 @@ def new_world(folder: Path, count: int, seed: int) -> World:
     return World(files, [each.captions for each in postcards], [each.scene for each in postcards])
 
 
-def known() -> World:
-    test = load_test(POSTCARDS)[:HELD_OUT]
+def known(count: int) -> World:
+    test = load_test(POSTCARDS)[:count]
     files = [str(POSTCARDS / "images" / each.filename) for each in test]
     return World(files, [each.captions for each in test], [each.scene for each in test])
 

@@ -45,13 +45,41 @@ def finetune(
         typer.Option(
             "--text-only", help="Train the text side alone: vectors of pictures stay as they are. The default."
         ),
-    ] = True,
+    ] = False,
+    lora: Annotated[
+        bool,
+        typer.Option(
+            "--lora",
+            help="Train narrow additions to the weights of both towers, on the pictures: of a style that the model "
+            "never saw. Galleries are embedded anew for it.",
+        ),
+    ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Train all weights of both towers: learns more than --lora, and forgets more."),
+    ] = False,
     epochs: Annotated[
         int | None,
-        typer.Option(min=0, help="How often each text is seen; 0: try a linear map alone, which takes seconds."),
+        typer.Option(
+            min=0,
+            help="How often each text is seen, with --lora and --full each picture; 0: try a linear map alone, which "
+            "takes seconds.",
+        ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Texts at a time.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Texts, with --lora and --full pairs, at a time.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="The highest learning rate.")] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --lora and --full: pairs in memory at a time; the result is that of the batch."),
+    ] = None,
+    hard_negatives: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="With --lora and --full: so many pictures that a caption nearly fits stand with it in a batch, looked "
+            "for before each epoch.",
+        ),
+    ] = 0,
     seed: Annotated[
         int, typer.Option(min=0, help="Of all that is drawn: the same seed, the same weights on one machine.")
     ] = 0,
@@ -61,13 +89,31 @@ def finetune(
 
     Pairs are divided by picture: most to learn from, some to choose by, and some that are looked at once, at the end.
     The text side is trained on the vectors that the gallery holds, so that no picture is encoded again and the gallery
-    stays good. Where it is not seen to be better nothing is written, or it is said, and the exit code is 3.
+    stays good; with --lora and --full both towers are, on the pictures.
+
+    Where it is not seen to be better nothing is written, or it is said, and the exit code is 3.
     """
     from mmsearch.training.finetune_run import finetune as run
     from mmsearch.training.records import FinetuneOptions
 
-    options = FinetuneOptions("text-only", seed=seed, epochs=epochs, batch=batch, rate=rate, device=device)
-    with display(interrupted="nothing was written") as shown:
+    if text_only + lora + full > 1:
+        raise typer.BadParameter("--text-only, --lora and --full say each what is trained: give one of them")
+    if not (lora or full) and (chunk is not None or hard_negatives):
+        raise typer.BadParameter("--chunk and --hard-negatives are for --lora and --full")
+    if (lora or full) and epochs == 0:
+        raise typer.BadParameter("--epochs 0 is for --text-only, which tries a linear map then")
+    options = FinetuneOptions(
+        "lora" if lora else "full" if full else "text-only",
+        seed=seed,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        chunk=chunk,
+        hard_negatives=hard_negatives,
+        device=device,
+    )
+    interrupted = "the same command continues from the last epoch" if lora or full else "nothing was written"
+    with display(interrupted=interrupted) as shown:
         report = run(
             out,
             gallery=gallery,
@@ -107,6 +153,8 @@ def _print(report: "FinetuneReport") -> None:
             f"{100 * best.new:.1f} at best, which may be chance"
         )
     print(f"took      {report.seconds:.1f} s")
+    if report.out is not None and not report.keeps_images:
+        print(f"use it    mmsearch embed PICTURES --model {printable(f'local-dir:{report.out}')} --gallery NEW")
     if report.out is not None and report.keeps_images:
         print(f"use it    mmsearch query 'words' --model {printable(f'local-dir:{report.out}')}")
         print(f"for good  mmsearch embed --model {printable(f'local-dir:{report.out}')}")

@@ -25,11 +25,13 @@ def finetune(
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> FinetuneReport:
-    """Teach the text side of a gallery's model with the gallery's captions, on the vectors that it holds.
+    """Teach a gallery's model with the gallery's captions: its text side, on the vectors that the gallery holds, or
+    both towers, on the pictures.
 
     Pairs are divided by picture; nothing is chosen by those that are held out. A linear map on the vectors of texts and
     the whole text tower are both trained, and validation pairs choose between them, how much of the training is kept,
-    and whether any is: where they do not surely gain, the model before is kept and nothing is written.
+    and whether any is: where they do not surely gain, the model before is kept and nothing is written. Both towers
+    (`options.method`) are trained as `train_towers` says; a run that was stopped goes on from a folder beside `out`.
 
     out: a new folder, which becomes a model: `local-dir:OUT` is taken wherever a model is. retention: another gallery
     of the same model, with captions: what should not be forgotten. encoder: where to load the gallery's model from now.

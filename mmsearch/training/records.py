@@ -150,6 +150,8 @@ class FinetuneOptions:
         epochs: passes over the training pairs; None: what suits the method.
         batch: pairs that are told apart at once; None likewise.
         rate: the highest learning rate; None likewise.
+        chunk: of both towers, pairs that are held in memory at a time; None likewise.
+        hard_negatives: of both towers, how many pictures that a caption nearly fits stand with it in a batch.
         device: auto, cpu, cuda, cuda:N or mps.
     """
 
@@ -158,6 +160,8 @@ class FinetuneOptions:
     epochs: int | None = None
     batch: int | None = None
     rate: float | None = None
+    chunk: int | None = None
+    hard_negatives: int = 0
     device: str = "auto"
 
 

@@ -1,6 +1,7 @@
 """`finetune --text-only`: both ways to teach the text side, what is chosen, and the model that is written."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 from mmsearch import encoders
 from mmsearch.encoders.open_clip_encoder import identify, identify_image_side
 from mmsearch.encoders.providers import is_open_clip
-from mmsearch.errors import EncoderMismatch, TrainingError
+from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity, require_same_encoder
 from mmsearch.locations import expanded
@@ -30,19 +31,21 @@ from mmsearch.training.guards import (
 from mmsearch.training.model_card import model_card
 from mmsearch.training.model_folder import require_new_folder, write_model
 from mmsearch.training.pairs import gallery_pairs
+from mmsearch.training.pixel_file import PixelFile, decode_pictures
 from mmsearch.training.records import (
     AlphaPoint,
     FinetuneOptions,
     FinetuneReport,
     PairSplit,
-    PairVectors,
     Trained,
     TrainingPairs,
 )
 from mmsearch.training.splitting import split_pairs
 from mmsearch.training.text_map_training import train_map
 from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
+from mmsearch.training.tower_training import TowerMethod, TowerSettings
 from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
+from mmsearch.training.tuned_towers import tune_towers
 
 __all__ = ["teach_texts"]
 
@@ -64,11 +67,13 @@ def teach_texts(
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> FinetuneReport:
-    """Teach the text side of a gallery's model with the gallery's captions, on the vectors that it holds.
+    """Teach a gallery's model with the gallery's captions: its text side, on the vectors that the gallery holds, or
+    both towers, on the pictures.
 
     Pairs are divided by picture; nothing is chosen by those that are held out. A linear map on the vectors of texts and
     the whole text tower are both trained, and validation pairs choose between them, how much of the training is kept,
-    and whether any is: where they do not surely gain, the model before is kept and nothing is written.
+    and whether any is: where they do not surely gain, the model before is kept and nothing is written. Both towers
+    (`options.method`) are trained as `train_towers` says; a run that was stopped goes on from a folder beside `out`.
 
     Everything else as of `mmsearch.training.finetune_run.finetune`.
     """
@@ -81,15 +86,22 @@ def teach_texts(
     known = _Retention.of_gallery(retention, opened, options.seed) if retention is not None else None
     trainable, base = _open_model(opened, encoder, options, announce)
     known = known or _Retention.of_general(trainable)
+    pictures = None
+    if options.method != "text-only":
+        pictures = _decode(folder, split, known, trainable, progress, announce)
+        split, known = _readable(split, pictures), known.readable(pictures)
     parts = {"training": split.training, "validation": split.validation, "held_out": split.held_out}
     counts = {name: (part.images, len(part.texts)) for name, part in parts.items()}
     announce(
         f"learning from {split.training.images:,} pictures with {len(split.training.texts):,} texts; "
         f"{split.validation.images:,} choose, {split.held_out.images:,} are held out"
     )
-    chosen = _train(trainable, split, known, options, progress, announce)
+    if pictures is None:
+        chosen = _train(trainable, split, known, options, progress, announce)
+    else:
+        chosen = _train_towers(trainable, split, known, pictures, folder, options, progress)
     trained, alpha = chosen.trained, chosen.alpha
-    before = PairVectors(split.held_out.image_vectors, split.held_out.text_vectors)
+    before = trained.vectors(0.0, split.held_out)
     after = trained.vectors(alpha, split.held_out)
     held_out = compare("held-out pairs", before, after, split.held_out)
     report = FinetuneReport(
@@ -110,11 +122,13 @@ def teach_texts(
         keeps_images=trained.keeps_images,
     )
     if not alpha:
+        shutil.rmtree(_work_folder(folder), ignore_errors=True)
         return report
     data = f"captions of {opened.path} (version {opened.manifest.version})"
     record = _record(report, trainable, base, data)
     write_model(folder, trainable.source, trained.weights(alpha), card=model_card(report, data=data), record=record)
     identity = _open_written(folder, trained, alpha, split.held_out, base, announce)
+    shutil.rmtree(_work_folder(folder), ignore_errors=True)
     return replace(report, encoder=identity, seconds=time.monotonic() - began)
 
 
@@ -147,6 +161,13 @@ class _Retention:
         texts = captions[:: max(1, len(captions) // _GENERAL)]
         return cls(texts=texts, vectors=encode_texts(trainable, texts))
 
+    def readable(self, pictures: PixelFile) -> "_Retention":
+        """Without pairs whose pictures cannot be decoded."""
+        if self.choosing is None or self.reporting is None:
+            return self
+        choosing, reporting = (_of_readable(pairs, pictures) for pairs in (self.choosing, self.reporting))
+        return replace(self, choosing=choosing, reporting=reporting)
+
     @property
     def most_lost(self) -> float:
         return _MOST_LOST if self.choosing is not None else _MOST_NEIGHBOURS_LOST
@@ -159,7 +180,7 @@ class _Retention:
     def compare(self, trained: Trained, alpha: float) -> Any:
         if self.reporting is None:
             return None
-        before = PairVectors(self.reporting.image_vectors, self.reporting.text_vectors)
+        before = trained.vectors(0.0, self.reporting)
         return compare("what should be kept", before, trained.vectors(alpha, self.reporting), self.reporting)
 
 
@@ -230,6 +251,74 @@ def _train(
     for each in tried:
         announce(f"{each.trained.name}: {100 * each.gain:+.1f} points of mean recall on validation pairs")
     return max(tried, key=lambda each: each.gain)
+
+
+def _train_towers(
+    trainable: TrainableModel,
+    split: PairSplit,
+    known: _Retention,
+    pictures: PixelFile,
+    folder: Path,
+    options: FinetuneOptions,
+    progress: ProgressCallback,
+) -> _Chosen:
+    method: TowerMethod = "full" if options.method == "full" else "lora"
+    usual = TowerSettings(method)
+    settings = replace(
+        usual,
+        epochs=options.epochs or usual.epochs,
+        batch=options.batch or usual.batch,
+        chunk=options.chunk or usual.chunk,
+        peak_rate=options.rate,
+        hard_negatives=options.hard_negatives,
+        seed=options.seed,
+    )
+    checkpoint = _work_folder(folder) / "checkpoint.safetensors"
+    tuned = tune_towers(trainable, split.training, pictures, settings, checkpoint=checkpoint, progress=progress)
+    return _choose(tuned, split.validation, known, progress)
+
+
+def _work_folder(folder: Path) -> Path:
+    """Where the pixels and the checkpoint of a run lie until it is done: beside the model that it makes."""
+    return folder.with_name(f".{folder.name}.training")
+
+
+def _decode(
+    folder: Path,
+    split: PairSplit,
+    known: _Retention,
+    trainable: TrainableModel,
+    progress: ProgressCallback,
+    announce: Callable[[str], None],
+) -> PixelFile:
+    """The pictures of all pairs, decoded once. Raises StoreError, and TrainingError where most cannot be decoded."""
+    parts = (split.training, split.validation, split.held_out, known.choosing, known.reporting)
+    files = [file for part in parts if part is not None for file in part.files if file is not None]
+    work = _work_folder(folder)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        pictures = decode_pictures(files, trainable.preprocessing, work / "pixels.npy", progress=progress)
+    except OSError as error:
+        raise StoreError(f"cannot write decoded pictures to {work}: {error.strerror or error}") from error
+    if pictures.skipped:
+        file, reason = pictures.skipped[0]
+        said = f"{len(pictures.skipped):,} of {len(files):,} pictures cannot be decoded, among them {file}: {reason}"
+        if len(pictures.rows) < len(files) / 2:
+            raise TrainingError(f"{said}. Is their disk connected? Where they moved, mmsearch relocate says so")
+        announce(said)
+    return pictures
+
+
+def _readable(split: PairSplit, pictures: PixelFile) -> PairSplit:
+    training, validation, held_out = (
+        _of_readable(pairs, pictures) for pairs in (split.training, split.validation, split.held_out)
+    )
+    return PairSplit(training, validation, held_out)
+
+
+def _of_readable(pairs: TrainingPairs, pictures: PixelFile) -> TrainingPairs:
+    kept = [number for number, file in enumerate(pairs.files) if file in pictures.rows]
+    return pairs.of_images(np.array(kept, dtype=np.int64))
 
 
 def _choose(trained: Trained, validation: TrainingPairs, known: _Retention, progress: ProgressCallback) -> _Chosen:
