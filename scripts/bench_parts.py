@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from mmsearch.cutting import list_spans, make_pictures
 from mmsearch.images import MAX_PIXELS
-from scripts.measuring import circumstances, keep_bytecode, median_of
+from scripts.measuring import circumstances
 
 _SIDE = 1600
 _TOGETHER = 8
@@ -41,7 +41,6 @@ def main() -> None:
     if asked.load:
         print(json.dumps(load_and_weigh(Path(asked.load), asked.threads)))
         return
-    keep_bytecode()
     figures: dict[str, object] = {**circumstances(), "pages": asked.pages, "threads": asked.threads}
     with tempfile.TemporaryDirectory() as folder:
         for name, write, plain in (
@@ -68,8 +67,7 @@ def measure(
         loader_seconds.append(whole["seconds"])
     few = weigh(short, threads)
     plain_rate, made_rate, rate = (
-        pages / median_of(1, lambda each=each: float(np.median(each)))  # type: ignore[misc]
-        for each in (plain_seconds, made_seconds, loader_seconds)
+        pages / float(np.median(each)) for each in (plain_seconds, made_seconds, loader_seconds)
     )
     return {
         "plain_pages_a_second": round(plain_rate, 1),
