@@ -13,8 +13,8 @@ from .calibration import CalibrationReport as CalibrationReport
 from .calibration import calibrate as calibrate
 from .describing import Description as Description
 from .describing import describe as describe
-from .detectors import Found as Found
-from .detectors import FoundBox as FoundBox
+from .detectors.records import Found as Found
+from .detectors.records import FoundBox as FoundBox
 from .embedding import EmbedOptions as EmbedOptions
 from .embedding import EmbedReport as EmbedReport
 from .embedding import Estimate as Estimate

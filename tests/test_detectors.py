@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 import mmsearch as mm
-from mmsearch.detectors import Found, FoundBox, found_record, open_detector
+from mmsearch.detectors.opening import open_detector
+from mmsearch.detectors.records import Found, FoundBox, found_record
 from mmsearch.detectors.transformers_detectors import _apart
 from mmsearch.errors import EncoderError, QueryError
 from tests.conftest import Command

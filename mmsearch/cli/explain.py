@@ -90,7 +90,7 @@ def _find(
     picture: str, text: str, model: str, phrases: Sequence[str], out: Path | None, output: str, device: str
 ) -> None:
     """What a detector finds."""
-    from mmsearch.detectors import found_record
+    from mmsearch.detectors.records import found_record
     from mmsearch.explaining.find import find_things
 
     things = find_things(picture, text, detector=model, phrases=phrases, device=device, announce=say)

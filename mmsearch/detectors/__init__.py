@@ -4,10 +4,5 @@
     records                 what is found
     transformers_detectors  OWL-ViT, OWLv2, Grounding DINO of the package transformers
 
-Importing this package loads neither torch nor transformers; opening a detector does.
+Importing this package loads nothing; opening a detector loads torch and transformers.
 """
-
-from mmsearch.detectors.opening import Detector, open_detector
-from mmsearch.detectors.records import Found, FoundBox, found_record
-
-__all__ = ["Detector", "Found", "FoundBox", "found_record", "open_detector"]

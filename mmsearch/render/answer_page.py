@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmsearch.detectors import Found
+from mmsearch.detectors.records import Found
 from mmsearch.errors import QueryError
 from mmsearch.explaining.records import Region
 from mmsearch.locations import url_of

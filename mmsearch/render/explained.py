@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mmsearch import images
-from mmsearch.detectors import Found
+from mmsearch.detectors.records import Found
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.explaining.records import Box, Explanation, Region
 from mmsearch.locations import expanded

@@ -16,7 +16,6 @@ from mmsearch.errors import EncoderMismatch, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.locations import located
 from mmsearch.names import shown
-from mmsearch.search.gallery_files import file_of, image_row
 from mmsearch.search.marks import row_of_mark
 from mmsearch.search.own_items import row_named, vector_at
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
@@ -137,6 +136,8 @@ def _nothing_kept(name: str) -> str:
 
 def _portable(part: Part, gallery: Gallery) -> Part:
     """A part as it is kept: what names an item of the gallery has its vector, and files are named in full."""
+    from mmsearch.search.gallery_files import file_of, image_row  # late: it loads what decodes pictures
+
     if isinstance(part, MarkPart) and part.vector is None:
         row = row_named(gallery, part.item)
         # A row id means another picture in another gallery.

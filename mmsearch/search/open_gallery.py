@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.detectors import Detector, open_detector
+from mmsearch.detectors.opening import Detector, open_detector
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchNote, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours
