@@ -96,6 +96,34 @@ def test_what_a_linear_map_can_mend_is_mended_and_said_to_be_better(taught: Taug
     assert report.keeps_images
 
 
+def test_pairs_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: Command) -> None:
+    """They are embedded into the cache as they are now, and a gallery that the environment names is let be."""
+    pictures, captions = write_data(tmp_path / "data", 4)
+    asked: list[tuple[Gallery, str]] = []
+
+    def teach(out: Path, *, gallery: Path, data: str, **_: object) -> None:
+        asked.append((Gallery.open(gallery), data))
+        raise TrainingError("seen")
+
+    monkeypatch.setattr("mmsearch.training.text_finetuning.teach_texts", teach)
+    monkeypatch.setenv("MMSEARCH_GALLERY", str(tmp_path / "another"))
+    named = ("--pairs", captions, "--images", pictures, "--model", "demo")
+    assert "seen" in command_line("finetune", "--out", tmp_path / "taught", *named).err
+    (pictures / "postcard_0000.jpg").unlink()
+    assert "seen" in command_line("finetune", "--out", tmp_path / "taught", *named).err
+    (first, data), (second, _) = asked
+    assert data == f"captions of {captions}, pictures of {pictures}"
+    assert first.manifest.encoder.spec == "demo"
+    assert [len(gallery_pairs(each).texts) for each in (first, second)] == [20, 15]
+    assert first.path == second.path
+    assert not (tmp_path / "another").exists()
+    for wrong in (("--pairs", captions), ("--images", pictures), (*named, "--gallery", tmp_path / "g")):
+        refused = command_line("finetune", "--out", tmp_path / "taught", *wrong)
+        assert (refused.code, "--pairs" in refused.err) == (2, True)
+    with pytest.raises(TrainingError, match="name one of them"):
+        finetune(tmp_path / "taught", gallery=tmp_path / "g", pairs=[captions], images=pictures)
+
+
 def test_the_gallery_is_asked_through_the_new_texts_without_torch_and_without_a_new_vector(
     taught: Taught, monkeypatch: pytest.MonkeyPatch
 ) -> None:

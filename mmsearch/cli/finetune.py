@@ -17,6 +17,7 @@ NOT_SURELY_BETTER = 3
 
 
 def finetune(
+    ctx: typer.Context,
     out: Annotated[
         str,
         typer.Option(
@@ -27,6 +28,25 @@ def finetune(
         ),
     ],
     gallery: GalleryOption = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE",
+            parser=location,
+            help="Captions to learn from in the place of a gallery: any file that embed --captions reads. Needs "
+            "--images. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            parser=location,
+            help="Where the pictures of --pairs are. They are embedded into the cache.",
+        ),
+    ] = None,
     retention: Annotated[
         str | None,
         typer.Option(
@@ -102,6 +122,11 @@ def finetune(
         raise typer.BadParameter("--chunk and --hard-negatives are for --lora and --full")
     if (lora or full) and epochs == 0:
         raise typer.BadParameter("--epochs 0 is for --text-only, which tries a linear map then")
+    if bool(pairs) != (images is not None):
+        raise typer.BadParameter("--pairs FILE and --images DIR go together: captions, and where their pictures are")
+    named = ctx.get_parameter_source("gallery")
+    if pairs and named is not None and named.name == "COMMANDLINE":  # and not in the environment
+        raise typer.BadParameter("--gallery and --pairs say each what is learned from: give one of them")
     options = FinetuneOptions(
         "lora" if lora else "full" if full else "text-only",
         seed=seed,
@@ -116,7 +141,9 @@ def finetune(
     with display(interrupted=interrupted) as shown:
         report = run(
             out,
-            gallery=gallery,
+            gallery=None if pairs else gallery,
+            pairs=pairs or (),
+            images=images,
             retention=retention,
             encoder=model,
             options=options,
@@ -158,6 +185,7 @@ def _print(report: "FinetuneReport") -> None:
     if report.out is not None and report.keeps_images:
         print(f"use it    mmsearch query 'words' --model {printable(f'local-dir:{report.out}')}")
         print(f"for good  mmsearch embed --model {printable(f'local-dir:{report.out}')}")
+        print(f"both in a gallery whose pictures {printable(report.base.spec)} has embedded")
 
 
 def _print_change(name: str, comparison: "Comparison") -> None:

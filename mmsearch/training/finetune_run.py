@@ -1,11 +1,14 @@
 """`finetune`: teaches a model with the captions of a gallery, and says whether that helped."""
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmsearch.cache import writable_cache
+from mmsearch.errors import TrainingError
 from mmsearch.gallery import Gallery
-from mmsearch.locations import expanded
+from mmsearch.locations import Location, expanded, located
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.training.model_folder import require_new_folder
 from mmsearch.training.records import FinetuneOptions, FinetuneReport
@@ -19,6 +22,8 @@ def finetune(
     out: _Path,
     *,
     gallery: _Path | None = None,
+    pairs: Sequence[_Path] = (),
+    images: _Path | None = None,
     retention: _Path | None = None,
     encoder: str | None = None,
     options: FinetuneOptions | None = None,
@@ -33,11 +38,23 @@ def finetune(
     and whether any is: where they do not surely gain, the model before is kept and nothing is written. Both towers
     (`options.method`) are trained as `train_towers` says; a run that was stopped goes on from a folder beside `out`.
 
-    out: a new folder, which becomes a model: `local-dir:OUT` is taken wherever a model is. retention: another gallery
-    of the same model, with captions: what should not be forgotten. encoder: where to load the gallery's model from now.
-    Raises TrainingError, EncoderError, EncoderMismatch, GalleryError, StoreError.
+    out: a new folder, which becomes a model: `local-dir:OUT` is taken wherever a model is. pairs, images: files of
+    captions and the folder of their pictures, in the place of a gallery: these are embedded into the cache, with
+    `encoder` or the default model, where that was not done before. retention: another gallery of the same model, with
+    captions: what should not be forgotten. encoder: where to load the gallery's model from now.
+    Raises TrainingError, SourceError, EncoderError, EncoderMismatch, GalleryError, StoreError.
     """
     require_new_folder(Path(expanded(os.fspath(out))))
+    options = options or FinetuneOptions()
+    data = None
+    if pairs or images is not None:
+        if gallery is not None:
+            raise TrainingError("pairs come from a gallery, or from files of captions with images: name one of them")
+        if not pairs or images is None:
+            raise TrainingError("files of captions need the folder of their images, and images the captions")
+        files = [located(file) for file in pairs]
+        gallery = _embed_pairs(files, located(images), encoder, options.device, progress, announce)
+        data = f"captions of {', '.join(map(str, files))}, pictures of {located(images)}"
     Gallery.open(gallery)
     if retention is not None:
         Gallery.open(retention)
@@ -48,7 +65,34 @@ def finetune(
         gallery=gallery,
         retention=retention,
         encoder=encoder,
+        data=data,
         options=options,
         progress=progress,
         announce=announce,
     )
+
+
+def _embed_pairs(
+    files: Sequence[Location],
+    images: Location,
+    encoder: str | None,
+    device: str,
+    progress: ProgressCallback,
+    announce: Callable[[str], None],
+) -> Path:
+    """The gallery in the cache with these pictures and captions, as they are now."""
+    from mmsearch.embedding import EmbedOptions, embed  # late, as above
+
+    named = "\0".join([encoder or "", str(images), *map(str, files)])
+    digest = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    place = writable_cache("finetuning", digest)
+    embed(
+        [str(images)],
+        captions=[str(file) for file in files],
+        gallery=place,
+        encoder=encoder,
+        options=EmbedOptions(device=device, prune=True),
+        progress=progress,
+        announce=announce,
+    )
+    return place

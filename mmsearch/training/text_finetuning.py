@@ -63,6 +63,7 @@ def teach_texts(
     gallery: _Path | None = None,
     retention: _Path | None = None,
     encoder: str | None = None,
+    data: str | None = None,
     options: FinetuneOptions | None = None,
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
@@ -75,7 +76,8 @@ def teach_texts(
     and whether any is: where they do not surely gain, the model before is kept and nothing is written. Both towers
     (`options.method`) are trained as `train_towers` says; a run that was stopped goes on from a folder beside `out`.
 
-    Everything else as of `mmsearch.training.finetune_run.finetune`.
+    data: what is learned from, for people; by default the gallery. Everything else as of
+    `mmsearch.training.finetune_run.finetune`.
     """
     began = time.monotonic()
     options = options or FinetuneOptions()
@@ -124,7 +126,7 @@ def teach_texts(
     if not alpha:
         shutil.rmtree(_work_folder(folder), ignore_errors=True)
         return report
-    data = f"captions of {opened.path} (version {opened.manifest.version})"
+    data = data or f"captions of {opened.path} (version {opened.manifest.version})"
     record = _record(report, trainable, base, data)
     write_model(folder, trainable.source, trained.weights(alpha), card=model_card(report, data=data), record=record)
     identity = _open_written(folder, trained, alpha, split.held_out, base, announce)
