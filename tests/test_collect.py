@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
+import av
+import numpy as np
 import pytest
 
 from mmsearch.errors import StoreError
@@ -12,6 +14,8 @@ from mmsearch.items import IMAGES
 from mmsearch.render.collecting import collect
 from mmsearch.search.hits import Hit
 from tests.conftest import Command
+from tests.films import frame
+from tests.rendered_films import number_in, render
 
 
 def hits(*files: Path | str | None) -> list[Hit]:
@@ -106,3 +110,33 @@ def test_the_option_of_query(photos: Path, mmsearch: Command, tmp_path: Path) ->
         f"mmsearch: warning: not copied, gone since it was embedded: {photos / 'red.png'}",
         f"mmsearch: copied 0 files to {folder}; 1 stood there already",
     ]
+
+
+def moment(rank: int, file: Path, from_s: float, to_s: float) -> Hit:
+    row = frame(file.name, from_s)
+    return Hit(rank, 0.5, rank, IMAGES, row, str(file.parent), f"{file}!/t={from_s:g}", from_s=from_s, to_s=to_s)
+
+
+def test_of_films_the_moments_alone_are_cut_out(tmp_path: Path) -> None:
+    """From the key frame before (every two seconds), as they were encoded, turned as before; twice is once."""
+    film = render(tmp_path / "trip.mp4", [number / 10 for number in range(80)], group=20, rotation=90)
+    found = [moment(1, film, 4.3, 5.0), moment(2, film, 65.0, 67.0)]
+    folder = tmp_path / "to"
+    first = collect(found[:1], folder, cut=True)
+    assert [copy.name for copy in first.copied] == ["1-trip-0m04s-0m05s.mp4"]
+    with av.open(str(first.copied[0])) as cut:
+        frames = [
+            (one.time, number_in(np.asarray(one.to_ndarray(format="rgb24"), np.uint8))) for one in cut.decode(video=0)
+        ]
+        assert [number for _, number in frames] == [*range(40, 50)]
+        assert frames[0][0] == 0
+    with av.open(str(first.copied[0])) as cut:
+        assert {one.rotation for one in cut.decode(video=0)} == {90}
+    again = collect(found[:1], folder, cut=True)
+    assert (again.copied, again.present) == ([], first.copied)
+    film.write_bytes(b"no film at all")
+    broken = collect(found, folder, cut=True)
+    assert [copy.name for copy in broken.copied] == ["1-trip.mp4"]  # whole, once
+    assert [file for file, _ in broken.whole] == [str(film)] * 2
+    assert all(reason.startswith("not a film") for _, reason in broken.whole)
+    assert sorted(copy.name for copy in folder.iterdir()) == ["1-trip-0m04s-0m05s.mp4", "1-trip.mp4"]

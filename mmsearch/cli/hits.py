@@ -140,11 +140,13 @@ def keep_page(answer: "Answer", file: Path) -> None:
     say(f"page: {html_page([answer], file)}")
 
 
-def keep_files(answer: "Answer", folder: Path) -> None:
-    """Copy the files of the hits too; what could not be copied is said."""
+def keep_files(answer: "Answer", folder: Path, *, cut: bool = False) -> None:
+    """Copy the files of the hits too; what could not be copied is said. cut: of films the moments alone."""
     from mmsearch.render.collecting import collect
 
-    collected = collect(answer.hits, folder)
+    collected = collect(answer.hits, folder, cut=cut)
+    for file, reason in collected.whole:
+        say(f"warning: copied whole, {reason}: {printable(file)}")
     for file, reason in collected.failed:
         say(f"warning: not copied, {reason}: {printable(file)}")
     there = f"; {len(collected.present)} stood there already" if collected.present else ""

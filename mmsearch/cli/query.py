@@ -1,6 +1,7 @@
 """`mmsearch query`"""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -173,6 +174,14 @@ def query(
             rich_help_panel=_ANSWER,
         ),
     ] = None,
+    cut: Annotated[
+        bool,
+        typer.Option(
+            "--cut",
+            help="With --copy-to: of films copy the moments alone, from the key frame before; nothing is encoded anew.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -325,6 +334,8 @@ def query(
         from mmsearch.render import require_outputs
 
         require_outputs(page=html, sheet=sheet)
+    if cut and copy_to is None:
+        raise typer.BadParameter("says what is copied to a folder; name it with --copy-to DIR", param_hint="--cut")
     opening = answering(server, gallery, model=model, device=device, options=options)
     if from_file is not None:
         parts = text, also, away, image, like, yes, no, keep
@@ -415,7 +426,7 @@ def query(
         print_table(answered, preview=preview)
     else:
         FORMATS[output or "table"](answered)
-    for write, target in ((keep_sheet, sheet), (keep_page, html), (keep_files, copy_to)):
+    for write, target in ((keep_sheet, sheet), (keep_page, html), (partial(keep_files, cut=cut), copy_to)):
         if target is not None:
             write(answered, target)
     if show:

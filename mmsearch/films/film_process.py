@@ -19,7 +19,7 @@ from mmsearch.films.film_stream import FilmStream
 from mmsearch.films.messages import FilmRequest, NotAFilm, write_message
 from mmsearch.films.picturing import Picturing
 
-__all__ = ["main"]
+__all__ = ["limit_memory", "main", "one_line", "open_container"]
 
 _FORMATS = (
     *("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "m4v", "asf", "flv", "ogg", "mxf", "dv"),
@@ -32,11 +32,11 @@ _MEMORY = 4 << 30  # bytes of addresses: sixteen frames of 8K that a decoder kee
 def main() -> None:
     """Answer one request."""
     request = FilmRequest.from_bytes(sys.stdin.buffer.read())
-    _limit()
+    limit_memory()
     av.logging.set_level(None)
     answer = sys.stdout.buffer
     try:
-        with _opened(request.path) as container:
+        with open_container(request.path) as container:
             film = FilmStream(container, request.max_pixels, request.threads)
             write_message(answer, "header", **film.header())
             if request.times is None:
@@ -46,12 +46,13 @@ def main() -> None:
     except NotAFilm as error:
         write_message(answer, "error", reason=str(error))
     except FFmpegError as error:
-        write_message(answer, "error", reason=f"damaged film: {_one_line(error)}")
+        write_message(answer, "error", reason=f"damaged film: {one_line(error)}")
     except MemoryError:
         write_message(answer, "error", reason="not enough memory to decode this film")
 
 
-def _limit() -> None:
+def limit_memory() -> None:
+    """Let this process have no more addresses than a film may cost."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no limits of this kind
         import resource
 
@@ -59,7 +60,7 @@ def _limit() -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def open_container(path: str) -> Iterator[Any]:
     """The container at a path. FFmpeg gets an open file, and may open nothing else. Raises NotAFilm, FFmpegError."""
     with open(path, "rb") as file:  # noqa: PTH123 - the path may hold surrogates; Path adds nothing
         if not os.fstat(file.fileno()).st_size:
@@ -68,7 +69,7 @@ def _opened(path: str) -> Iterator[Any]:
         try:
             container = av.open("fd:", options=options, metadata_errors="replace")
         except FFmpegError as error:
-            raise NotAFilm(_why_not_opened(error)) from error
+            raise NotAFilm(_why_notopen_container(error)) from error
         with container:
             yield container
 
@@ -99,8 +100,8 @@ def _draw_frames(film: FilmStream, request: FilmRequest, drawing: Picturing, ans
         write_message(answer, "frame", pixels.data.cast("B"), **said)
 
 
-def _why_not_opened(error: Exception) -> str:
-    text = _one_line(error)
+def _why_notopen_container(error: Exception) -> str:
+    text = one_line(error)
     if isinstance(error, av.error.EOFError):
         return "a film that ends before its first frame"
     if isinstance(error, av.error.InvalidDataError):
@@ -108,7 +109,8 @@ def _why_not_opened(error: Exception) -> str:
     return f"not a film that can be opened: {text}"
 
 
-def _one_line(error: Any) -> str:
+def one_line(error: Any) -> str:
+    """What FFmpeg says of an error."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
 
 

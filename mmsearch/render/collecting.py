@@ -5,6 +5,7 @@ import filecmp
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import ImageError, StoreError
+from mmsearch.films import copy_moment
 from mmsearch.locations import Location, expanded, url_of
 from mmsearch.search.hits import Hit
 from mmsearch.sources import container_of, read_location
@@ -30,16 +32,20 @@ class CollectReport:
         copied: New files, by rank.
         present: Files that stood there already with the same content.
         failed: (file, reason) of hits that could not be copied.
+        whole: (file, reason) of films that were copied whole, since the moment could not be cut out.
     """
 
     folder: Path
     copied: Sequence[Path]
     present: Sequence[Path]
     failed: Sequence[tuple[str, str]]
+    whole: Sequence[tuple[str, str]] = ()
 
 
-def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> CollectReport:
+def collect(hits: Sequence[Hit], folder: str | os.PathLike[str], *, cut: bool = False) -> CollectReport:
     """Copy the files of hits into a folder, as "01-beach.jpg"; it is made if it is not there.
+
+    cut: of films the moments alone, as "02-trip-0m12s-0m19s.mp4", from the last key frame before; nothing is encoded.
 
     Nothing is ever overwritten: where a name is taken by another content, a number is added to it. Running it again
     changes nothing. A file that several hits share (captions) is copied once, under its best rank.
@@ -54,6 +60,9 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> CollectRepor
     copied: list[Path] = []
     present: list[Path] = []
     failed: list[tuple[str, str]] = []
+    whole: list[tuple[str, str]] = []
+    if cut:
+        hits = _cut_moments(hits, target, digits, copied, present, whole)
     first_ranks = {hit.whole_file: hit.rank for hit in reversed(hits) if hit.whole_file}
     for file, rank in sorted(first_ranks.items(), key=lambda pair: pair[1]):
         try:
@@ -71,7 +80,51 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str]) -> CollectRepor
             continue
         copy, is_new = _copy(source, target, f"{rank:0{digits}}-")
         (copied if is_new else present).append(copy)
-    return CollectReport(target, copied, present, failed)
+    return CollectReport(target, copied, present, failed, whole)
+
+
+def _cut_moments(
+    hits: Sequence[Hit],
+    folder: Path,
+    digits: int,
+    copied: list[Path],
+    present: list[Path],
+    whole: list[tuple[str, str]],
+) -> list[Hit]:
+    """Cut out what hits are moments of; the others are given back, and films of which that cannot be done."""
+    others = []
+    for hit in hits:
+        file = hit.whole_file
+        if hit.from_s is None or hit.to_s is None or not file or hit.gone:
+            others.append(hit)
+            continue
+        source = url_of(file) or Path(file)
+        stem = f"{hit.rank:0{digits}}-{_shortened(source.stem)}-{_clock(hit.from_s)}-{_clock(hit.to_s)}"
+        try:
+            place = tempfile.TemporaryDirectory(dir=folder, prefix=".cut-")
+        except OSError as error:
+            raise StoreError(f"cannot write into {folder}: {(error.strerror or str(error)).lower()}") from error
+        with place as work:
+            made = Path(work) / f"moment{source.suffix}"
+            try:
+                if not isinstance(source, Path):
+                    raise ImageError("read", "it lies in an object store")
+                copy_moment(source, hit.from_s, hit.to_s, made)
+            except ImageError as error:
+                whole.append((file, error.reason))
+                others.append(hit)
+                continue
+            copy, is_new = _copy(made, folder, "", stem)
+            (copied if is_new else present).append(copy)
+    return others
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}m{int(seconds) % 60:02}s"
+
+
+def _shortened(stem: str) -> str:
+    return os.fsdecode(os.fsencode(stem)[:_LONGEST])
 
 
 def _open_source(source: Location) -> BinaryIO:
@@ -87,9 +140,9 @@ def _is_same(source: Location, copy: Path) -> bool:
     return read_location(source) == copy.read_bytes()
 
 
-def _copy(source: Location, folder: Path, prefix: str) -> tuple[Path, bool]:
-    """The copy, and whether it is new."""
-    stem = os.fsdecode(os.fsencode(source.stem)[:_LONGEST])
+def _copy(source: Location, folder: Path, prefix: str, stem: str | None = None) -> tuple[Path, bool]:
+    """The copy, and whether it is new. stem: of its name; by default that of the source."""
+    stem = _shortened(source.stem) if stem is None else stem
     for number in count(1):
         target = folder / f"{prefix}{stem}{f'-{number}' if number > 1 else ''}{source.suffix}"
         try:
