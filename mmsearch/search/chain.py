@@ -268,8 +268,10 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves, e
         retriever.check_filter(query.table, query.where)
     if query.near is not None and (remark := remark_on(query.near)) is not None:
         asked.remarks.append(remark)
-    other_texts = encoders.has_own_texts
-    if other_texts and kind(query.table).side == _TEXT_SIDE:
+    is_of_texts = kind(query.table).side == _TEXT_SIDE
+    with_texts = is_of_texts or any(isinstance(part, TextPart) for part in query.parts)
+    other_texts = with_texts and encoders.has_own_texts  # for which a model may have to be loaded
+    if other_texts and is_of_texts:
         spec = encoders.encoder(_TEXT_SIDE).identity.spec
         raise EncoderMismatch(
             f"the vectors of {query.table} in {gallery.path} are of the text side of {gallery.manifest.encoder.spec}, "
