@@ -44,6 +44,7 @@ from mmsearch.serve.running import ServeOptions
 from tests.agent_clients import PROJECT, Agent, in_memory, over_http, over_stdio
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
+from tests.rendered_films import render_scenes
 from tests.servers import Running, running
 from tests.test_serve_command import started
 
@@ -251,6 +252,32 @@ def test_looking_gives_small_pictures_in_true_colours_and_no_exif(tmp_path: Path
         assert absent["problem"] == "the gallery holds no picture with this row id"
 
     in_memory(open_gallery(tmp_path / "g", encoder=fake), work)
+
+
+def test_a_frame_of_a_film_is_looked_at_with_its_neighbours(tmp_path: Path, fake: FakeEncoder) -> None:
+    """As a strip: the colours of its scenes from left to right, and their seconds."""
+    colours = ["red", "green", "blue", "yellow", "red", "blue", "green"]
+    write_picture(tmp_path / "p" / "a.png", "red")
+    render_scenes(tmp_path / "p" / "trip.mp4", [(colour, 2) for colour in colours], group=12)
+    embed([tmp_path / "p"], gallery=tmp_path / "g", encoder=fake)
+    opened = open_gallery(tmp_path / "g", encoder=fake)
+    rows = dict(opened.gallery.all_records(IMAGES))
+    frames = sorted((row.start_s, row_id) for row_id, row in rows.items() if row.start_s is not None)
+    (photo,) = (row_id for row_id, row in rows.items() if row.start_s is None)
+    assert len(frames) >= len(colours)
+
+    async def work(agent: Agent) -> None:
+        looked = await agent.call("look", row_ids=[frames[2][1], photo])
+        strip, alone = looked.pictures
+        of_frame, of_photo = looked.fields["pictures"]
+        assert of_frame["strip_s"] == [start for start, _ in frames[:5]]
+        assert of_photo["strip_s"] is None
+        for place, start in enumerate(of_frame["strip_s"]):
+            shown = pixel(strip, int((place + 0.5) * strip.width / 5), 20)
+            assert np.abs(np.subtract(shown, COLOURS[colours[int(start // 2)]])).max() < 30
+        assert np.abs(np.subtract(pixel(alone, 5, 5), COLOURS["red"])).max() < 30
+
+    in_memory(opened, work)
 
 
 def test_captions_are_told_as_what_strangers_wrote(tmp_path: Path, fake: FakeEncoder) -> None:

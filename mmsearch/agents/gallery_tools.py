@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from mmsearch.agents.arguments import (
@@ -35,7 +36,7 @@ from mmsearch.agents.messages import (
     describe_answer,
     describe_details,
 )
-from mmsearch.agents.pictures import EDGE, PICTURE_BYTES, draw_answer, draw_within
+from mmsearch.agents.pictures import EDGE, PICTURE_BYTES, draw_answer, draw_strip, draw_within
 from mmsearch.errors import EncoderError, ImageError, MmsearchError, QueryError, StoreError
 from mmsearch.gallery import CaptionOf, Gallery, read_consistently
 from mmsearch.items import CAPTIONS, IMAGES, ImageRow, kinds
@@ -54,6 +55,7 @@ ANSWER_BYTES = 1_000_000
 VALUES = 20  # of a facet
 _VALUE_CHARACTERS = 80
 _TRIES = 3  # on ever newer versions, where one loses its files
+_STRIP = 5  # frames
 _BESIDE_PICTURES = 2.0  # the weight of words: scores of pictures with each other differ more than those with words
 
 _NOT_POSSIBLE = (
@@ -170,7 +172,8 @@ class GalleryTools:
 
     def look(self, asked: LookArguments) -> ToolAnswer:
         """Some pictures, and what is known of them."""
-        gallery = self._opened().gallery
+        opened = self._opened()
+        gallery = opened.gallery
         row_ids = list(dict.fromkeys(asked.row_ids))
         bodies: list[LookedAtBody] = []
         pictures: list[tuple[str, bytes]] = []
@@ -180,15 +183,21 @@ class GalleryTools:
             except NoSuchImage:
                 bodies.append(LookedAtBody(row_id=row_id, problem="the gallery holds no picture with this row id"))
                 continue
-            problem = None
+            problem, strip_s = None, None
             try:
-                drawn = draw_within(read_content(gallery, row).data, PICTURE_BYTES // len(row_ids))
+                strip = _moment(opened, row_id, row)
+                most_bytes = PICTURE_BYTES // len(row_ids)
+                if len(strip) > 1:
+                    drawn = draw_strip(strip, most_bytes)
+                    strip_s = [seconds for seconds, _ in strip]
+                else:
+                    drawn = draw_within(read_content(gallery, row).data, most_bytes)
                 pictures.append((f"row {row_id}", drawn))
             except (FileGone, ImageError, StoreError) as error:
                 problem = f"it cannot be shown: {self._without_places(str(error))}"
             captions = read_consistently(gallery, partial(_captions, row=row))
             details = describe_details(row, captions, paths=self._paths)
-            bodies.append(LookedAtBody(row_id=row_id, problem=problem, **details))
+            bodies.append(LookedAtBody(row_id=row_id, problem=problem, strip_s=strip_s, **details))
         return ToolAnswer(LookBody(pictures=bodies, version=gallery.manifest.version), pictures)
 
     def facets(self, asked: FacetsArguments) -> ToolAnswer:
@@ -300,6 +309,29 @@ def _known_columns(gallery: Gallery, facets: Sequence[str]) -> set[str]:
 
 def _complain(error: BaseException) -> None:
     print(f"mmsearch: warning: {printable(str(error))}", file=sys.stderr, flush=True)
+
+
+def _moment(opened: OpenGallery, row_id: int, row: ImageRow) -> list[tuple[float, bytes]]:
+    """The frames around one of a film, it among them, each with its second; none of what is no frame, or alone.
+
+    A frame that cannot be read is left out. Raises FileGone, ImageError, StoreError where that is the one asked for.
+    """
+    spans = None if row.start_s is None else opened.retriever.file_spans(IMAGES.name)
+    if spans is None:
+        return []
+    (file,) = spans.files_of(np.array([row_id], np.int64)).tolist()
+    near = spans.frames_of(file).row_ids.tolist()
+    place = near.index(row_id)
+    first = max(0, min(place - _STRIP // 2, len(near) - _STRIP))
+    strip: list[tuple[float, bytes]] = []
+    for each in near[first : first + _STRIP]:
+        try:
+            frame = image_row(opened.gallery, each)
+            strip.append((frame.start_s or 0.0, read_content(opened.gallery, frame).data))
+        except (FileGone, ImageError, NoSuchImage, StoreError):
+            if each == row_id:
+                raise
+    return strip
 
 
 def _captions(gallery: Gallery, row: ImageRow) -> list[CaptionOf]:

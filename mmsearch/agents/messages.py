@@ -91,10 +91,15 @@ class AnswerBody(BaseModel):
 
 
 class LookedAtBody(BaseModel):
-    """A picture that was to be looked at. problem: why it is not shown; null where it is."""
+    """A picture that was to be looked at.
+
+    problem: why it is not shown; null where it is. strip_s: of a frame of a film, whose neighbours are shown with it,
+    the second of each, from left to right.
+    """
 
     row_id: int
     problem: str | None
+    strip_s: list[float] | None = None
     width: int | None = None
     height: int | None = None
     taken_at: str | None = None

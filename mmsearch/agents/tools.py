@@ -49,7 +49,8 @@ TOOLS = (
         "look",
         "Look closely",
         f"See pictures by their row ids, at most {MOST_LOOKED_AT} at a time and {EDGE:,} pixels wide or high, with "
-        f"size, date, camera, place, title and captions as far as they are known, and what models guess. {UNTRUSTED}",
+        "size, date, camera, place, title and captions as far as they are known, and what models guess. Of a frame of "
+        f"a film a strip of those around it, whose seconds are strip_s. {UNTRUSTED}",
         LookArguments,
         LookBody,
         GalleryTools.look,
