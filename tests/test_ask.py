@@ -253,7 +253,8 @@ def test_captions(world: World, ask: Callable[..., str]) -> None:
             text, file = world.captions[row]
             found = {"rank": rank, "score": pytest.approx(score, abs=2e-6), "row_id": row, "caption": text}
             path = str(file.relative_to(file.parents[1]))
-            expected.append({**found, "path": path, "file": str(file), "gone": False, **NO_BYTES})
+            told = {"path": path, "file": str(file), "gone": False, **NO_BYTES, "guessed_by": None}
+            expected.append({**found, **told})
         assert parsed(out) == expected
 
 

@@ -324,16 +324,16 @@ def test_captions_have_columns_of_their_own(photos: Path, mmsearch: Command) -> 
     done = mmsearch(*ask, "caption like '%red%' and path is null")
     assert done.err == ""
     rank, _, *rest = done.out.splitlines()[1].split(",")
-    assert (rank, rest) == ("1", ["2", "a red thing", "", "", "false", "", ""])
+    assert (rank, rest) == ("1", ["2", "a red thing", "", "", "false", "", "", ""])
     done = mmsearch(*ask, "width > 3")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
         "mmsearch: error: the filter 'width > 3' cannot be used: there is no column width. Columns: row_id (integer), "
         "caption (text), root_id (integer), path (text), path_bytes (blob), source (text), ordinal (integer), "
-        "truncated (true or false)\n"
+        "truncated (true or false), guessed_by (text), content_hash (blob)\n"
     )
     done = mmsearch(*ask, "ordinal > 3")
-    assert (done.code, done.out) == (0, "rank,score,row_id,caption,path,file,gone,path_bytes,file_bytes\n")
+    assert (done.code, done.out) == (0, "rank,score,row_id,caption,path,file,gone,path_bytes,file_bytes,guessed_by\n")
     assert done.err == "mmsearch: warning: the filter admits none of the 3 captions: ordinal > 3\n"
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import index
-from mmsearch.items import IMAGES
+from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import ImagePart, Query
 from mmsearch.upkeep.maintenance import compact
@@ -22,7 +22,7 @@ from tests.conftest import Command
 
 OLD = Path(__file__).parent / "old_gallery"
 MODIFIED = 1_700_000_000  # seconds: when all its files were, which no version control keeps
-_MORE = "".join(f', "{name}": null' for name in IMAGES.told[-12:]) + "}"  # what hits of that time do not know
+_MORE = {False: IMAGES.told[-12:], True: CAPTIONS.told[-1:]}  # what hits of that time do not know; of captions
 _SCORE = re.compile(r"\b0\.\d{9,}\b")
 
 
@@ -58,10 +58,11 @@ def test_it_answers_as_it_did(old: Path, command_line: Command) -> None:
     for arguments, then, now in answers(old, command_line):
         if "--like" not in arguments:
             then, now = list(map(rounded, then)), list(map(rounded, now))
-        if {"jsonl", "csv"} & {*arguments} and "captions" not in arguments:
-            assert now[1:] == [
-                line.removesuffix("}") + (_MORE if "jsonl" in arguments else "," * 12) for line in then[1:]
-            ]
+        if {"jsonl", "csv"} & {*arguments}:
+            names = _MORE["captions" in arguments]
+            as_json = "".join(f', "{name}": null' for name in names) + "}"
+            more = as_json if "jsonl" in arguments else "," * len(names)
+            assert now[1:] == [line.removesuffix("}") + more for line in then[1:]]
             then, now = [then[0].removesuffix("}")], [now[0][: len(then[0].removesuffix("}"))]]
         assert now == then, arguments
 

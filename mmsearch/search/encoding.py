@@ -99,7 +99,7 @@ class QueryEncoders:
 
     def _compare_texts(self) -> bool:
         own = self._gallery.manifest.encoder
-        if self._wanted is None or own.declared:
+        if self._wanted is None or self._wanted == own.spec or own.declared:
             return False
         if not isinstance(self._wanted, Encoder) and encoders.canonical_spec(self._wanted) == own.spec:
             return False
