@@ -23,7 +23,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return written_once(write_writing_model, tmp_path_factory.mktemp("writing"))
 
 
-@pytest.mark.parametrize("kind", DESCRIBING)
+def _one_quick(kinds: Sequence[str]) -> list[Any]:
+    """The first kind is tried among the quick tests, the others among the slow ones."""
+    return [kinds[0], *(pytest.param(kind, marks=pytest.mark.soak) for kind in kinds[1:])]
+
+
+@pytest.mark.parametrize("kind", _one_quick(DESCRIBING))
 def test_descriptions_are_those_of_a_plain_loop(kind: str, written: Callable[[str], Path]) -> None:
     """In batches, with what was computed kept from word to word: nothing of that changes a word."""
     describer = open_describer(f"hf:{written(kind)}", device="cpu")
@@ -33,7 +38,7 @@ def test_descriptions_are_those_of_a_plain_loop(kind: str, written: Callable[[st
     assert [each.text for each in describer.describe(pictures())] == expected
 
 
-@pytest.mark.parametrize("kind", ANSWERING)
+@pytest.mark.parametrize("kind", _one_quick(ANSWERING))
 def test_answers_are_those_of_a_plain_loop(kind: str, written: Callable[[str], Path]) -> None:
     describer = open_describer(f"hf:{written(kind)}", device="cpu")
     loop = loop_of(written(kind), kind)

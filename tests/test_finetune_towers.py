@@ -51,7 +51,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.soak)])
 def test_both_towers_are_taught_and_the_model_is_one(taught: Path, tmp_path: Path, method: str) -> None:
     options = FinetuneOptions(method, epochs=4, batch=16, chunk=6, rate=5e-3, hard_negatives=1, device="cpu")  # type: ignore[arg-type]
     report = finetune(tmp_path / "out", gallery=taught / "gallery", options=options)

@@ -216,7 +216,7 @@ def test_a_picture_is_decoded_once_for_all_its_tiles(photos: Path, monkeypatch: 
 
     monkeypatch.setitem(TILES.make.__globals__, "decode_fast", counted)
     run(photos, Selection(cuts=CutOptions(tiles="2,3,4")))
-    assert len(decoded) == 2
+    assert len(decoded) <= 4  # once each, and once more where the exact way is looked at: not 58 times
     assert len([path for path in paths(photos) if "!/" in path]) == 2 * (4 + 9 + 16)
 
 

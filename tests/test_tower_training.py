@@ -307,6 +307,7 @@ def test_hard_negatives_stand_beside_their_row_and_all_come_once() -> None:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_training_learns_and_the_same_seed_gives_the_same_weights(tiny: Path, method: Any) -> None:
     settings = TowerSettings(method, epochs=10, batch=12, chunk=5, peak_rate=3e-3, hard_negatives=1, rank=4)
