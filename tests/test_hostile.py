@@ -789,7 +789,7 @@ _SITUATIONS = [
     Situation("a gallery whose model is gone", "really_mmsearch query red -g g", "fake"),
     # Pictures.
     _fine("a folder of what is no picture", "mmsearch embed odd/pictures -g new && mmsearch info --skipped -g new",
-          "film (MP4"),
+          "not a film that can be opened"),
     Situation("nothing but what is no picture", "rm odd/pictures/{good,ribbon}.png odd/pictures/torn.tif; "
               "mmsearch embed odd/pictures -g new", "no picture could be embedded"),
     Situation("strictly", "mmsearch embed odd/pictures -g new --strict", "could not be embedded"),

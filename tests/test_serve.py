@@ -184,6 +184,8 @@ def test_a_body_without_its_content_type_is_told_so(still: Running) -> None:
 def test_what_is_not_there_is_said_in_words_of_our_own(still: Running) -> None:
     assert still.get("/api/nothing").json()["error"].startswith("there is nothing at /api/nothing")
     assert still.get("/api/query").json()["error"].startswith("/api/query does not take GET")
+    assert still.get("/api/query").headers["allow"] == "POST"
+    assert still.client.delete("/api/kept").headers["allow"] == "GET, POST"  # of both of its routes
 
 
 LONG = "x" * 10_000

@@ -1,5 +1,6 @@
 """What goes wrong, as answers: a status, and a message that says what, where and what to do."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -78,7 +79,19 @@ async def _refused(request: Request, error: Exception) -> Response:
     said = {404: f"there is nothing at {request.url.path}; /api/openapi.json lists what there is"}
     said[405] = f"{request.url.path} does not take {request.method}; /api/openapi.json says what it takes"
     own = error.detail not in ("Not Found", "Method Not Allowed")
-    return _error(error.status_code, error.detail if own else said[error.status_code], dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := _methods_at(request)):
+        headers["Allow"] = ", ".join(methods)
+    return _error(error.status_code, error.detail if own else said[error.status_code], headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What a path of the API takes, by all of its operations: the first of its routes names its own alone."""
+    for path, operations in request.app.openapi()["paths"].items():
+        pattern = "[^/]+".join(map(re.escape, re.split(r"\{\w+\}", path)))
+        if re.fullmatch(pattern, request.url.path):
+            return sorted(map(str.upper, operations))
+    return []
 
 
 async def _failed(_: Request, error: Exception) -> Response:
