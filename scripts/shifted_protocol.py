@@ -1,12 +1,15 @@
 """What training both towers teaches of a world that the demo model never saw, and what it costs of the one it knows.
 
     python -m scripts.shifted_protocol [--pictures 800] [--epochs 5] [--trials lora full hard]
+    python -m scripts.shifted_protocol --words-only --trials text full
 
 The new world is that of `scripts.postcards.shifted`: another palette and drawing style, invented words. 200 of its
 postcards are held out; what is known is measured on 200 of data/postcards. Trials:
 
     lora, full   the methods of `finetune`, and the weights between before and after
     hard         as lora, with hard negatives in the batches
+    text         the text side alone, on the vectors of pictures that a gallery holds; --words-only leaves the drawing
+                 style as it is, so that only words are new
 
 Of hard negatives it is told how many are false, before and after training, with and without the 95 % rule: a picture
 that a caption is true of, as the oracle of the postcards knows.
@@ -15,15 +18,19 @@ that a caption is true of, as the oracle of the postcards knows.
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from mmsearch import encoders
 from mmsearch.training.hard_negatives import SHARE_OF_POSITIVE, mine_hard_negatives
 from mmsearch.training.pixel_file import PixelFile, decode_pictures
 from mmsearch.training.records import PairVectors, TrainingPairs
+from mmsearch.training.text_training import TextSettings, train_texts
 from mmsearch.training.tower_training import TowerMethod, TowerSettings
 from mmsearch.training.trainable_model import open_trainable_model
 from mmsearch.training.tuned_towers import TunedTowers, tune_towers
@@ -77,13 +84,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--word-rate", type=float, default=10.0, help="times as fast as the rest are words trained")
-    parser.add_argument("--trials", nargs="+", choices=("lora", "full", "hard"), default=["lora", "full", "hard"])
+    parser.add_argument(
+        "--trials", nargs="+", choices=("lora", "full", "hard", "text"), default=["lora", "full", "hard"]
+    )
+    parser.add_argument("--words-only", action="store_true", help="the drawing style is the known one")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = dict(circumstances())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, new = new_world(folder / "train", options.pictures, 1), new_world(folder / "new", options.held_out, 2)
+        shift = Shift(style=not options.words_only)
+        train = new_world(folder / "train", options.pictures, 1, shift)
+        new = new_world(folder / "new", options.held_out, 2, shift)
         old = known(options.held_out)
         files = [file for world in (train, new, old) for file in world.pairs.files if file is not None]
         pictures = decode_pictures(files, open_trainable_model("demo").preprocessing, folder / "pixels.npy")
@@ -92,6 +104,13 @@ def main() -> None:
         }  # fmt: skip
         print(found)
         for trial in options.trials:
+            if trial == "text":
+                settings_of_text = TextSettings(
+                    epochs=options.epochs, batch=options.batch, token_rate=options.word_rate
+                )
+                found[trial] = text_trial(settings_of_text, train, new, old)
+                print(trial, json.dumps(found[trial]), flush=True)
+                continue
             method: TowerMethod = "full" if trial == "full" else "lora"
             hard = 3 if trial == "hard" else 0
             settings = TowerSettings(
@@ -115,6 +134,27 @@ def one_trial(settings: TowerSettings, pictures: PixelFile, train: World, new: W
     return row
 
 
+def text_trial(settings: TextSettings, train: World, new: World, old: World) -> dict[str, Any]:
+    encoder = encoders.open("demo", device="cpu", precision="fp32")
+
+    def with_vectors(world: World) -> TrainingPairs:
+        prepared = [encoder.image.prepare(Image.open(file).convert("RGB")) for file in world.pairs.files if file]
+        vectors = encoder.image.encode(np.stack(prepared))
+        return replace(world.pairs, image_vectors=vectors, text_vectors=encoder.text.encode(world.pairs.texts).vectors)
+
+    pairs = {world: with_vectors(world) for world in (train, new, old)}
+    trained = train_texts(open_trainable_model("demo"), pairs[train], settings)
+    row: dict[str, Any] = {
+        "seconds": round(trained.log.seconds),
+        "losses": [round(each, 2) for each in trained.log.losses],
+    }
+    row["R@1 by alpha: new t2i, new i2t, old t2i, old i2t"] = {
+        alpha: [round(each, 3) for world in (new, old) for each in world.recalls(trained.vectors(alpha, pairs[world]))]
+        for alpha in ALPHAS
+    }
+    return row
+
+
 def false_shares(tuned: TunedTowers, train: World) -> dict[str, list[float]]:
     shares = {}
     for when, alpha in (("before", 0.0), ("after", 1.0)):
@@ -124,8 +164,8 @@ def false_shares(tuned: TunedTowers, train: World) -> dict[str, list[float]]:
     return shares
 
 
-def new_world(folder: Path, count: int, seed: int) -> World:
-    postcards = shifted_postcards(count, seed=seed, shift=Shift())
+def new_world(folder: Path, count: int, seed: int, shift: Shift) -> World:
+    postcards = shifted_postcards(count, seed=seed, shift=shift)
     images, _ = write_shifted(folder, postcards)
     files = [str(images / f"shifted_{number:05d}.jpg") for number in range(count)]
     return World(files, [each.captions for each in postcards], [each.scene for each in postcards])

@@ -250,7 +250,7 @@ def test_the_same_seed_trains_the_same_tower_and_touches_neither_pictures_nor_wo
     taught: Taught,
 ) -> None:
     pairs = gallery_pairs(Gallery.open(taught.gallery)).of_images(np.arange(8))
-    settings = TextSettings(epochs=2, batch=16, rate=1e-3)
+    settings = TextSettings(epochs=2, batch=16)
     states = []
     for _ in range(2):
         trainable = open_trainable_model(taught.spoilt, device="cpu")

@@ -146,7 +146,7 @@ class _TextRun:
             {
                 "params": [each for each in others if each.ndim > 1],
                 "weight_decay": _WEIGHT_DECAY,
-                "peak": settings.rate,
+                "peak": self.rate,
             },
             {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0, "peak": self.rate},
         ]
