@@ -105,7 +105,7 @@ def test_pairs_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         asked.append((Gallery.open(gallery), data))
         raise TrainingError("seen")
 
-    monkeypatch.setattr("mmsearch.training.text_finetuning.teach_texts", teach)
+    monkeypatch.setattr("mmsearch.training.gallery_training.train_on_gallery", teach)
     monkeypatch.setenv("MMSEARCH_GALLERY", str(tmp_path / "another"))
     named = ("--pairs", captions, "--images", pictures, "--model", "demo")
     assert "seen" in command_line("finetune", "--out", tmp_path / "taught", *named).err

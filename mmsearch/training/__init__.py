@@ -22,7 +22,7 @@ text_map_training  the same as a model that was trained
 text_training   the text tower alone, on vectors of pictures
 model_folder    a model as a folder, in open_clip's own layout
 model_card      what was trained and whether it helped, in words
-text_finetuning both ways to teach the text side, what is chosen among them, and the model that is written
+gallery_training   what is done with the pairs of a gallery: divided, trained, chosen, compared, written
 finetune_run    `finetune`: what can be said before torch is loaded, and then one of the ways
 
 Importing this package loads no torch.

@@ -58,9 +58,9 @@ def finetune(
     Gallery.open(gallery)
     if retention is not None:
         Gallery.open(retention)
-    from mmsearch.training.text_finetuning import teach_texts  # late: it loads torch, which takes seconds
+    from mmsearch.training.gallery_training import train_on_gallery  # late: it loads torch, which takes seconds
 
-    return teach_texts(
+    return train_on_gallery(
         out,
         gallery=gallery,
         retention=retention,

@@ -1,4 +1,4 @@
-"""`finetune --text-only`: both ways to teach the text side, what is chosen, and the model that is written."""
+"""All that `finetune` does with the pairs of a gallery: divides, trains, chooses, compares, and writes the model."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ from mmsearch.training.tower_training import TowerMethod, TowerSettings
 from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
 from mmsearch.training.tuned_towers import tune_towers
 
-__all__ = ["teach_texts"]
+__all__ = ["train_on_gallery"]
 
 _GENERAL = 128  # captions whose neighbours are looked at where there is nothing else to see what is kept
 _MOST_LOST, _MOST_NEIGHBOURS_LOST = 0.02, 0.5
@@ -57,7 +57,7 @@ _AGREES = 0.999
 _Path = str | os.PathLike[str]
 
 
-def teach_texts(
+def train_on_gallery(
     out: _Path,
     *,
     gallery: _Path | None = None,
@@ -68,16 +68,9 @@ def teach_texts(
     progress: ProgressCallback = quiet,
     announce: Callable[[str], None] = lambda _: None,
 ) -> FinetuneReport:
-    """Teach a gallery's model with the gallery's captions: its text side, on the vectors that the gallery holds, or
-    both towers, on the pictures.
+    """What `mmsearch.training.finetune_run.finetune` does, of a gallery.
 
-    Pairs are divided by picture; nothing is chosen by those that are held out. A linear map on the vectors of texts and
-    the whole text tower are both trained, and validation pairs choose between them, how much of the training is kept,
-    and whether any is: where they do not surely gain, the model before is kept and nothing is written. Both towers
-    (`options.method`) are trained as `train_towers` says; a run that was stopped goes on from a folder beside `out`.
-
-    data: what is learned from, for people; by default the gallery. Everything else as of
-    `mmsearch.training.finetune_run.finetune`.
+    data: what is learned from, for people; by default the gallery.
     """
     began = time.monotonic()
     options = options or FinetuneOptions()
