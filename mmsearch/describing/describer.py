@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from mmsearch.encoders.plugins import PluginRequest
 from mmsearch.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -92,20 +93,8 @@ class Describer(Protocol):
             )
 
 
-@dataclass(frozen=True, slots=True)
-class DescriberRequest:
-    """What is asked of a provider.
-
-    Attributes:
-        spec: The whole of it, with its prefix.
-        device: auto, cpu, cuda, cuda:N or mps.
-        announce: Gets a line before each download: what, from where, how large, where to.
-    """
-
-    spec: str
-    device: str
-    announce: Callable[[str], None]
-
+DescriberRequest: TypeAlias = PluginRequest
+"""What is asked of a provider."""
 
 Provider: TypeAlias = Callable[[DescriberRequest], Describer]
 """Opens a describer, or raises EncoderError."""

@@ -10,8 +10,6 @@ A plugin names a prefix and a function:
 it raises should be an EncoderError. It is imported when a spec names it, and not before.
 """
 
-from typing import cast
-
 from mmsearch.describing.describer import Describer, DescriberRequest, Provider
 from mmsearch.encoders.model_folders import (
     CONFIG,
@@ -21,8 +19,7 @@ from mmsearch.encoders.model_folders import (
     parse_model_name,
     require_package,
 )
-from mmsearch.encoders.plugins import installed_plugins, only_plugin, opened_by
-from mmsearch.errors import EncoderError
+from mmsearch.encoders.plugins import plugin_opener
 
 __all__ = ["GROUP", "provider_of"]
 
@@ -37,16 +34,8 @@ def provider_of(spec: str) -> Provider:
         return _open_of_transformers
     if spec == "demo":
         return _open_demo
-    installed = installed_plugins(GROUP)
-    entry = only_plugin(installed, prefix, spec, "describers") if colon else None
-    if entry is None:
-        plugins = "".join(f", {each.name}:…" for each in installed)
-        raise EncoderError(f"no model that describes pictures is called {spec!r}; there is {_KNOWN}{plugins}")
-
-    def open_plugin(request: DescriberRequest) -> Describer:
-        return cast(Describer, opened_by(entry, request, _is_describer, "mmsearch.describing.Describer"))
-
-    return open_plugin
+    unknown = f"no model that describes pictures is called {spec!r}; there is {_KNOWN}"
+    return plugin_opener(GROUP, spec, "describers", _is_describer, "mmsearch.describing.Describer", unknown)
 
 
 def _is_describer(made: object) -> bool:

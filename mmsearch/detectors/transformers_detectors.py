@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmsearch.boxes import intersection_over_union
 from mmsearch.detectors.opening import Detector
 from mmsearch.detectors.records import Found, FoundBox
 from mmsearch.encoders.devices import choose_device, describe
@@ -162,14 +163,6 @@ def _apart(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Foun
     for number in np.argsort(-scores, kind="stable"):
         left, top, right, bottom = (float(value) for value in boxes[number])
         box = (left, top, right, bottom)
-        if right > left and bottom > top and all(_overlap(box, other.box) < _SAME for other in kept):
+        if right > left and bottom > top and all(intersection_over_union(box, other.box) < _SAME for other in kept):
             kept.append(FoundBox(box, float(scores[number])))
     return kept
-
-
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    """Intersection over union."""
-    across = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    down = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    areas = sum((right - left) * (bottom - top) for left, top, right, bottom in (one, other))
-    return across * down / (areas - across * down)

@@ -1,6 +1,7 @@
 """What other packages provide: entry points of a group, by the prefix of a spec; their faults are EncoderErrors."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import EncoderError, MmsearchError
@@ -8,7 +9,22 @@ from mmsearch.errors import EncoderError, MmsearchError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["installed_plugins", "only_plugin", "opened_by"]
+__all__ = ["PluginRequest", "installed_plugins", "only_plugin", "opened_by", "plugin_opener"]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRequest:
+    """What is asked of a provider of models that look at pictures: re-rankers, describers.
+
+    Attributes:
+        spec: the whole of it, with its prefix.
+        device: auto, cpu, cuda, cuda:N or mps.
+        announce: gets a line before each download: what, from where, how large, where to.
+    """
+
+    spec: str
+    device: str
+    announce: Callable[[str], None]
 
 
 def installed_plugins(group: str) -> tuple["EntryPoint", ...]:
@@ -47,3 +63,16 @@ def opened_by(entry: "EntryPoint", request: Any, is_right: Callable[[object], bo
             f"the provider {entry.name} ({entry.value}) gave a {type(made).__name__} for {request.spec}, and no {right}"
         )
     return made
+
+
+def plugin_opener(
+    group: str, spec: str, things: str, is_right: Callable[[object], bool], right: str, unknown: str
+) -> Callable[[PluginRequest], Any]:
+    """What opens a spec by the plugin of its prefix. unknown: what is said of one that nobody provides; the prefixes of
+    the plugins that there are follow. Else as of `only_plugin` and `opened_by`. Raises EncoderError."""
+    prefix, colon, _ = spec.partition(":")
+    installed = installed_plugins(group)
+    entry = only_plugin(installed, prefix, spec, things) if colon else None
+    if entry is None:
+        raise EncoderError(unknown + "".join(f", {each.name}:…" for each in installed))
+    return lambda request: opened_by(entry, request, is_right, right)

@@ -11,11 +11,10 @@ raises should be an EncoderError. It is imported when a spec names it, and not b
 """
 
 import json
-from typing import cast
 
 from mmsearch.encoders.model_folders import CONFIG, TOKENIZER, find_model_folder, parse_model_name, require_package
 from mmsearch.encoders.model_folders import read_settings as read_json
-from mmsearch.encoders.plugins import installed_plugins, only_plugin, opened_by
+from mmsearch.encoders.plugins import plugin_opener
 from mmsearch.errors import EncoderError
 from mmsearch.rerankers.reranker import Provider, Reranker, RerankerRequest
 
@@ -33,16 +32,8 @@ def provider_of(spec: str) -> Provider:
         return _open_of_transformers
     if colon and prefix == "st":
         return _open_cross_encoder
-    installed = installed_plugins(GROUP)
-    entry = only_plugin(installed, prefix, spec, "re-rankers") if colon else None
-    if entry is None:
-        plugins = "".join(f", {each.name}:…" for each in installed)
-        raise EncoderError(f"no re-ranker is called {spec!r}; there is {_KNOWN}{plugins}")
-
-    def open_plugin(request: RerankerRequest) -> Reranker:
-        return cast(Reranker, opened_by(entry, request, _is_reranker, "mmsearch.rerankers.Reranker"))
-
-    return open_plugin
+    unknown = f"no re-ranker is called {spec!r}; there is {_KNOWN}"
+    return plugin_opener(GROUP, spec, "re-rankers", _is_reranker, "mmsearch.rerankers.Reranker", unknown)
 
 
 def _is_reranker(made: object) -> bool:

@@ -3,11 +3,12 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mmsearch.encoders.plugins import PluginRequest
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -45,20 +46,8 @@ class Reranker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RerankerRequest:
-    """What is asked of a provider.
-
-    Attributes:
-        spec: the whole of it, with its prefix.
-        device: auto, cpu, cuda, cuda:N or mps.
-        announce: gets a line before each download: what, from where, how large, where to.
-    """
-
-    spec: str
-    device: str
-    announce: Callable[[str], None]
-
+RerankerRequest: TypeAlias = PluginRequest
+"""What is asked of a provider."""
 
 Provider: TypeAlias = Callable[[RerankerRequest], Reranker]
 """Opens a re-ranker, or raises EncoderError."""
