@@ -24,6 +24,8 @@ __all__ = ["SCALE", "DemoDescriber"]
 SCALE = 16.0
 """Vectors have length 1; what a decoder of 256 numbers attends to has about the square root of that."""
 
+_KNOWS = "the demo describer knows drawn postcards (data/postcards); of other pictures what it says means nothing"
+
 _FOLDER = Path(__file__).parent / "demo"
 
 
@@ -45,6 +47,7 @@ class DemoDescriber(Describer):
         weights = sorted(folder.glob("*.safetensors"))
         self.identity = short_identity("demo", folder_fingerprint(folder, tensors_in(weights), sees))
         self._loaded: Any = None
+        request.announce(_KNOWS)
         self._turn = threading.RLock()
 
     def describe(self, images: "Sequence[PIL.Image.Image]") -> list[Said]:
