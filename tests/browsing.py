@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -171,6 +172,15 @@ def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> bytes
     data = io.BytesIO()
     Image.new("RGB", size, colour).save(data, "PNG")
     return data.getvalue()
+
+
+def until(page: Page, script: str, arg: Any = None) -> None:
+    """Wait until a script's value is true. Playwright's own `wait_for_function` asks again from inside of the page, by
+    `eval`, which the page's policy refuses: it only passes where what is waited for is there at once."""
+    last = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(script, arg):
+        assert time.monotonic() < last, f"never true: {script}"
+        page.wait_for_timeout(20)
 
 
 def reds(page: Page, count: int = 3) -> None:

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from tests.browsing import serving, visiting
+from tests.browsing import serving, until, visiting
 from tests.fakes import FakeEncoder, write_picture
 from tests.rendered_films import render_scenes
 from tests.servers import Running, running
@@ -85,7 +85,7 @@ def test_the_page_plays_from_the_moment_and_shows_all_moments(films: Path, brows
         tile.locator(".tile-open").click()
         expect(page.locator("#viewer-name")).to_have_text("trip.webm")
         expect(page.locator(".stage.plays")).to_be_visible()
-        page.wait_for_function("document.querySelector('#viewer-film').currentTime >= 3")
+        until(page, "document.querySelector('#viewer-film').currentTime >= 3")
         assert page.evaluate("document.querySelector('#viewer-film').muted")
         moments = page.locator("#film-moments button")
         expect(moments).to_have_text(["0:03–0:06", "0:09–0:12"])
@@ -93,7 +93,7 @@ def test_the_page_plays_from_the_moment_and_shows_all_moments(films: Path, brows
         expect(page.locator("#viewer-original")).to_have_attribute("href", re.compile(r"api/images/\d+/film$"))
         expect(page.locator("#viewer-facts")).to_contain_text(str(films / "trip.webm"))
         moments.nth(1).click()
-        page.wait_for_function("document.querySelector('#viewer-film').currentTime >= 9")
+        until(page, "document.querySelector('#viewer-film').currentTime >= 9")
         expect(moments.nth(1)).to_have_attribute("aria-current", "true")
         _closes(page)
 

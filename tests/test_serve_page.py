@@ -30,6 +30,7 @@ from tests.browsing import (
     png,
     reds,
     serving,
+    until,
     visiting,
 )
 from tests.fakes import FakeEncoder
@@ -514,7 +515,7 @@ def test_the_large_view(visit: Visit) -> None:
     assert re.search(r"Folder red .* Score \d\.\d{3}, rank 3 Path /.*/Photos/red/" + names[2], text)
     expect(page.locator("#viewer-captions")).to_contain_text("a red picture, number")
     assert "view=" in page.url
-    page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth > 0")
+    until(page, "() => document.querySelector('#viewer-picture').naturalWidth > 0")
     for _ in range(12):  # the focus does not leave it
         page.keyboard.press("Tab")
         assert page.evaluate(
@@ -579,7 +580,7 @@ def test_the_path_is_copied_with_and_without_a_clipboard_to_ask(visit: Visit) ->
     page.evaluate("() => { Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true}) }")
     page.keyboard.press("c")
     page.evaluate("() => { delete navigator.clipboard }")
-    page.wait_for_function("async (old) => (await navigator.clipboard.readText()) !== old", arg=copied)
+    until(page, "async (old) => (await navigator.clipboard.readText()) !== old", arg=copied)
     assert page.evaluate("navigator.clipboard.readText()").endswith(f"/Photos/red/{visit.names()[1]}")
 
 
@@ -587,7 +588,7 @@ def test_what_browsers_do_not_show_is_shown_by_the_server(visit: Visit) -> None:
     page = visit.go("?q=red&path=scan.tiff")
     page.locator(".tile-open").click()
     expect(page.locator("#viewer-name")).to_have_text("scan.tiff")
-    page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth === 200")
+    until(page, "() => document.querySelector('#viewer-picture').naturalWidth === 200")
     page.click("#viewer-picture")
     visit.settled()
     expect(page.locator("#viewer-picture")).to_be_visible()
@@ -607,9 +608,9 @@ def test_what_browsers_do_not_show_is_zoomed_to_its_own_pixels(kind: str, browse
     with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
         page = visit.go()
         page.locator(".tile-open").first.click()
-        page.wait_for_function("() => document.querySelector('#viewer-picture').naturalWidth === 1280")
+        until(page, "() => document.querySelector('#viewer-picture').naturalWidth === 1280")
         page.keyboard.press("z")
-        page.wait_for_function("() => document.querySelectorAll('#viewer-parts img.there').length >= 4")
+        until(page, "() => document.querySelectorAll('#viewer-parts img.there').length >= 4")
         parts = page.locator("#viewer-parts img")
         seen = page.locator("#viewer-parts img.there")
         assert seen.evaluate_all("all => all.every((one) => one.naturalWidth === one.offsetWidth)")  # no pixel between
@@ -707,7 +708,7 @@ def test_back_forward_and_reload_reproduce_the_query(visit: Visit) -> None:
     page.go_back()
     reds(page)
     assert page.input_value("#words") == "red"
-    page.wait_for_function("() => scrollY === 700")
+    until(page, "() => scrollY === 700")
     page.go_back()
     expect(page.locator("#start")).to_be_visible()
     page.go_forward()

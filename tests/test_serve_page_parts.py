@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from mmsearch.embedding import Selection, embed
 from mmsearch.images import CutOptions
-from tests.browsing import Visit, serving, visiting
+from tests.browsing import Visit, serving, until, visiting
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
 BOX = "0.428571,0.428571,1,1"
@@ -51,13 +51,14 @@ def test_a_tile_is_shown_as_a_box_in_its_picture_and_zoomed_into(visit: Visit) -
     assert (box["y"] + box["height"] - picture["y"]) / picture["height"] == pytest.approx(1, abs=0.01)
     page.keyboard.press("z")
     expect(page.locator("#stage")).to_have_class("stage zoomed")
-    page.wait_for_function("document.getElementById('viewer-picture').src.endsWith('/original')")
-    page.wait_for_function(
+    until(page, "document.getElementById('viewer-picture').src.endsWith('/original')")
+    until(
+        page,
         """() => { const box = document.querySelector('.tile-box').getBoundingClientRect();
         const stage = document.getElementById('stage');
         const seen = stage.getBoundingClientRect();
         return box.left < seen.right && box.right > seen.left && box.top < seen.bottom && box.bottom > seen.top
-          && stage.scrollLeft + stage.scrollTop > 0; }"""
+          && stage.scrollLeft + stage.scrollTop > 0; }""",
     )
     page.keyboard.press("z")
     page.keyboard.press("Escape")
@@ -91,7 +92,7 @@ def test_a_box_that_is_drawn_asks_with_what_is_in_it(visit: Visit) -> None:
     assert part["box"] == pytest.approx([0, 0, 0.25, 0.25], abs=0.02)
     expect(page.locator(".chip-words")).to_have_text("a part of large.png")
     shown = page.locator(".chip img")
-    page.wait_for_function("document.querySelector('.chip img').naturalWidth > 0")
+    until(page, "document.querySelector('.chip img').naturalWidth > 0")
     assert shown.evaluate("image => image.naturalWidth / image.naturalHeight") == pytest.approx(4 / 3, rel=0.1)
     page.reload()
     visit.settled()

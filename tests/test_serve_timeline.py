@@ -14,7 +14,7 @@ from mmsearch.embedding import embed
 from mmsearch.gallery import open_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
-from tests.browsing import ALL, Visit, photo, serving, visiting
+from tests.browsing import ALL, Visit, photo, serving, until, visiting
 from tests.fakes import FakeEncoder
 
 UNDATED = ALL - 3
@@ -73,7 +73,7 @@ def test_the_timeline_goes_by_keys(visit: Visit) -> None:
     page.keyboard.press("ArrowRight")
     assert page.evaluate(name) == "2023-06-01.jpg"
     page.keyboard.press("End")
-    page.wait_for_function("() => document.activeElement.querySelector('img')?.complete")
+    until(page, "() => document.activeElement.querySelector('img')?.complete")
     box = page.evaluate("document.activeElement.getBoundingClientRect().toJSON()")
     assert 0 <= box["top"] < box["bottom"] <= 800
     page.keyboard.press("Home")
