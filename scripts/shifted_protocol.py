@@ -88,6 +88,8 @@ def main() -> None:
         "--trials", nargs="+", choices=("lora", "full", "hard", "text"), default=["lora", "full", "hard"]
     )
     parser.add_argument("--words-only", action="store_true", help="the drawing style is the known one")
+    parser.add_argument("--least-crop", type=float, default=0.9, help="1: no picture is cropped")
+    parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = dict(circumstances())
@@ -106,7 +108,7 @@ def main() -> None:
         for trial in options.trials:
             if trial == "text":
                 settings_of_text = TextSettings(
-                    epochs=options.epochs, batch=options.batch, token_rate=options.word_rate
+                    epochs=options.epochs, batch=options.batch, token_rate=options.word_rate, seed=options.seed
                 )
                 found[trial] = text_trial(settings_of_text, train, new, old)
                 print(trial, json.dumps(found[trial]), flush=True)
@@ -114,8 +116,9 @@ def main() -> None:
             method: TowerMethod = "full" if trial == "full" else "lora"
             hard = 3 if trial == "hard" else 0
             settings = TowerSettings(
-                method, epochs=options.epochs, batch=options.batch, word_rate=options.word_rate, hard_negatives=hard
-            )
+                method, epochs=options.epochs, batch=options.batch, word_rate=options.word_rate, hard_negatives=hard,
+                least_crop=options.least_crop, seed=options.seed,
+            )  # fmt: skip
             found[trial] = row = one_trial(settings, pictures, train, new, old)
             print(trial, json.dumps(row), flush=True)
             if options.json:

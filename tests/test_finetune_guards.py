@@ -127,9 +127,9 @@ def test_neighbours_of_random_vectors_are_not_kept() -> None:
 @pytest.mark.parametrize(
     ("log", "name"),
     [
-        (LossLog((4.8, math.log(128) - 0.01), 128, 50.0, 1.0), "nothing learnt"),
-        (LossLog((4.8, float("nan")), 128, 50.0, 1.0), "broken"),
-        (LossLog((4.8, 0.1), 128, 100.0, 1.0), "runaway temperature"),
+        (LossLog((4.8, math.log(128) - 0.01), math.log(128), 50.0, 1.0), "nothing learnt"),
+        (LossLog((4.8, float("nan")), math.log(128), 50.0, 1.0), "broken"),
+        (LossLog((4.8, 0.1), math.log(128), 100.0, 1.0), "runaway temperature"),
     ],
 )
 def test_what_went_wrong_is_named(log: LossLog, name: str) -> None:
@@ -139,10 +139,16 @@ def test_what_went_wrong_is_named(log: LossLog, name: str) -> None:
     assert problem.startswith(f"{name}:")
 
 
+def test_a_sigmoid_loss_is_not_judged_by_that_of_a_softmax() -> None:
+    rng = np.random.default_rng(0)
+    sound = PairVectors(random_unit_vectors(rng, 20, 16), random_unit_vectors(rng, 20, 16))
+    assert notice_problems(LossLog((9.7, 9.1), None, 10.0, 1.0), sound) == ()
+
+
 def test_collapse_is_named_with_its_side() -> None:
     rng = np.random.default_rng(0)
     sound, one = random_unit_vectors(rng, 20, 16), np.tile(random_unit_vectors(rng, 1, 16), (20, 1))
-    good = LossLog((4.8, 0.5), 128, 50.0, 1.0)
+    good = LossLog((4.8, 0.5), math.log(128), 50.0, 1.0)
     assert notice_problems(good, PairVectors(sound, sound)) == ()
     (problem,) = notice_problems(good, PairVectors(sound, one))
     assert problem.startswith("collapse: the vectors of all texts")

@@ -1,6 +1,7 @@
 """The text side of a model is taught on the vectors that a gallery holds, and the gallery stays good."""
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -19,11 +20,14 @@ from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.training.finetune_run import finetune
 from mmsearch.training.pairs import gallery_pairs
-from mmsearch.training.records import FinetuneOptions, FinetuneReport
+from mmsearch.training.records import FinetuneOptions, FinetuneReport, TrainingPairs
 from mmsearch.training.text_map import fit_text_map, mapped
-from mmsearch.training.text_training import TextSettings, train_texts
+from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
 from mmsearch.training.trainable_model import open_trainable_model
 from tests.conftest import Command
+from tests.models import write_tiny_model
+from tests.test_tower_training import SMALL
+from tests.vectors import random_unit_vectors
 
 POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards"
 MAP_ALONE = FinetuneOptions(epochs=0)
@@ -267,3 +271,42 @@ def test_the_same_seed_trains_the_same_tower_and_touches_neither_pictures_nor_wo
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
     half = trained.weights(0.5)["text_projection"]
     assert torch.allclose(half, (before["text_projection"] + states[0]["text_projection"]) / 2, atol=1e-6)
+
+
+def told_apart(scores: list[float], right: int, left_out: set[int]) -> float:
+    """Minus the logarithm of the softmax of one score among all that are not left out."""
+    return math.log(sum(math.exp(each - scores[right]) for row, each in enumerate(scores) if row not in left_out))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_the_text_side_learns_by_the_loss_that_its_model_was_trained_with(tmp_path: Path, loss: str) -> None:
+    """Pictures 0 and 1 share a sentence, and 2 and 3 show the same: those are no mistakes, wherever the picture is."""
+    bias = {"init_logit_bias": -3.0, "custom_text": True} if loss == "sigmoid" else {}
+    folder = write_tiny_model(tmp_path / "model", model={**SMALL, **bias})
+    trainable = open_trainable_model(f"local-dir:{folder}", device="cpu")
+    texts = ("a cat", "A  cat", "a dog", "two dogs", "a boat")
+    images = random_unit_vectors(np.random.default_rng(0), 5, int(trainable.source.model_cfg["embed_dim"]))
+    pairs = TrainingPairs(texts, np.arange(5), (None,) * 5, np.array([4, 5, 6, 6, 7]), images, images)
+    scale = float(trainable.scale())
+    scores = (scale * encode_texts(trainable, texts).astype(np.float64) @ images.T).tolist()
+    left_out = {0: {1}, 1: {0}, 2: {3}, 3: {2}, 4: set[int]()}
+    added = float(trainable.bias()) if loss == "sigmoid" else 0.0
+    if loss == "softmax":
+        columns = [list(each) for each in zip(*scores, strict=True)]
+        each = [told_apart(row[number], number, left_out[number]) for row in (scores, columns) for number in range(5)]
+        expected = sum(each) / 10
+    else:
+        expected = sum(
+            math.log1p(math.exp((1 if image != text else -1) * (scores[text][image] + added)))
+            for text in range(5)
+            for image in range(5)
+            if image not in left_out[text]
+        ) / 5  # fmt: skip
+    before = trainable.state()
+    trained = train_texts(trainable, pairs, TextSettings(epochs=1, batch=8))
+    assert trained.log.losses[0] == pytest.approx(expected, rel=1e-5)
+    assert trained.settings["loss"] == loss
+    assert (trained.log.untrained_loss is None) == (loss == "sigmoid")
+    after = trained.weights(1.0)
+    assert {"logit_scale", "logit_bias"} & {n for n in before if not torch.equal(before[n], after[n])} == set()
+    assert any(not torch.equal(before[name], after[name]) for name in before if "token_embedding" in name)

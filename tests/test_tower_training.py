@@ -28,7 +28,7 @@ from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows,
 from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from mmsearch.training.gradient_cache import Chunk, backward_in_chunks, repeatable_randomness
 from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
-from mmsearch.training.losses import sigmoid_loss, softmax_loss
+from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.low_rank import Adapters, adapted_weights
 from mmsearch.training.schedule import learning_rate
 from mmsearch.training.tower_training import TowerMethod, TowerSettings, TrainedTowers, train_towers
@@ -107,6 +107,33 @@ def test_a_pair_that_is_left_out_has_no_say(loss: Callable[..., Tensor]) -> None
     (again,) = torch.autograd.grad(loss(moved, texts, scale, out), texts)
     torch.testing.assert_close(gradient[1], again[1])
     assert not torch.allclose(gradient[2], again[2])
+
+
+def test_images_beyond_the_last_text_are_wrong_for_all() -> None:
+    """Against plain loops; image 4 is left out for text 0, and image 1 for text 2."""
+    images, texts = unit(5, 4, 0), unit(3, 4, 1)
+    out = torch.zeros(5, 3, dtype=torch.bool)
+    out[4, 0] = out[1, 2] = True
+    logits = (5 * images @ texts.T).tolist()
+    of_texts = [
+        math.log(sum(math.exp(logits[image][text]) for image in range(5) if not out[image, text])) - logits[text][text]
+        for text in range(3)
+    ]
+    of_images = [
+        math.log(sum(math.exp(logits[image][text]) for text in range(3) if not out[image, text])) - logits[image][image]
+        for image in range(3)
+    ]
+    scale = torch.tensor(5.0).double()
+    assert float(softmax_loss(images, texts, scale, out)) == pytest.approx((sum(of_texts) + sum(of_images)) / 6)
+    each = [
+        math.log1p(math.exp((-1 if image == text else 1) * (logits[image][text] - 1)))
+        for image in range(5)
+        for text in range(3)
+        if not out[image, text]
+    ]
+    assert float(biased(images, texts, scale, out)) == pytest.approx(sum(each) / 3)
+    flat = torch.ones(5, 4).double() / 2
+    assert untrained_softmax_loss(out) == pytest.approx(float(softmax_loss(flat, flat[:3], scale, out)))
 
 
 def test_copies_and_shared_sentences_are_left_out() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PairTexts", "chosen_captions", "shuffled_rows", "split_evenly"]
+__all__ = ["PairTexts", "RightGroups", "chosen_captions", "number_texts", "shuffled_rows", "split_evenly"]
 
 
 def shuffled_rows(count: int, *, seed: int, epoch: int) -> list[int]:
@@ -59,10 +59,8 @@ class PairTexts:
     def of(cls, captions: Sequence[Sequence[str]], contents: Sequence[int] | NDArray[np.int64]) -> "PairTexts":
         """captions: of each picture, at least one. contents: of each picture."""
         texts = tuple(text for own in captions for text in own)
-        known: dict[str, int] = {}
-        numbers = [known.setdefault(_plain(text), len(known)) for text in texts]
         first = np.cumsum([0, *(len(own) for own in captions)])
-        return cls(texts, first, np.asarray(contents, dtype=np.int64), np.array(numbers, dtype=np.int64))
+        return cls(texts, first, np.asarray(contents, dtype=np.int64), number_texts(texts))
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -91,5 +89,51 @@ class PairTexts:
         return out
 
 
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+@dataclass(frozen=True, slots=True, eq=False)
+class RightGroups:
+    """Of which groups of pictures that show the same each text is known to be right: those of which the same is said.
+
+    Attributes:
+        numbers: int64 (n_texts,), equal for texts that say the same.
+        first: int64 (n_numbers + 1,), where in `groups` those of each number begin.
+        groups: int64, from 0.
+        group_of_image: int64 (n_images,), from 0.
+    """
+
+    numbers: NDArray[np.int64]
+    first: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    group_of_image: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], image_of_text: NDArray[np.int64], group_of_image: NDArray[np.int64]
+    ) -> "RightGroups":
+        """image_of_text: (n_texts,), the picture of each. group_of_image: (n_images,), any numbers."""
+        _, numbered = np.unique(group_of_image, return_inverse=True)
+        numbers = number_texts(texts)
+        pairs = np.unique(np.stack([numbers, numbered[image_of_text]], axis=1), axis=0)
+        return cls(numbers, np.searchsorted(pairs[:, 0], np.arange(numbers.max() + 2)), pairs[:, 1], numbered)
+
+    def mask(self, texts: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether text i is right for image j: rows of texts (n,) and of images (m,) -> bool (n, m).
+
+        >>> right = RightGroups.of(["a dog", "A  dog", "a cat"], np.array([0, 1, 2]), np.array([5, 6, 6]))
+        >>> right.mask(np.array([0, 2]), np.arange(3)).astype(int).tolist()
+        [[1, 1, 1], [0, 1, 1]]
+        """
+        of_groups = np.zeros((len(texts), int(self.group_of_image.max()) + 1), np.bool_)
+        for row, number in enumerate(self.numbers[texts].tolist()):
+            of_groups[row, self.groups[self.first[number] : self.first[number + 1]]] = True
+        return of_groups[:, self.group_of_image[images]]
+
+
+def number_texts(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Numbers from 0, (n,), equal for texts that say the same, but for case and spaces.
+
+    >>> number_texts(["A dog", "a cat", " a  dog"]).tolist()
+    [0, 1, 0]
+    """
+    known: dict[str, int] = {}
+    plain = (" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)
+    return np.array([known.setdefault(text, len(known)) for text in plain], dtype=np.int64)

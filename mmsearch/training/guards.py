@@ -27,7 +27,7 @@ NOT_SURELY_BETTER: Verdict = "not surely better"
 
 _KS = (1, 5, 10)
 _NEIGHBOURS = 10
-_NOTHING_LEARNT = 0.02  # of ln(batch), below it, that a loss has to fall
+_NOTHING_LEARNT = 0.02  # of the loss of a model that tells nothing apart, below it, that a loss has to fall
 _MOST_SCALE = 99.9  # of logits; open_clip holds it to 100
 _ALIKE = 0.95  # mean cosine of two vectors of one side
 
@@ -114,10 +114,10 @@ def notice_problems(log: LossLog, after: PairVectors) -> tuple[str, ...]:
     problems = []
     if not all(map(math.isfinite, log.losses)):
         problems.append("broken: the loss became no number; try a lower --rate")
-    elif log.losses and log.batch > 1 and log.losses[-1] > (1 - _NOTHING_LEARNT) * math.log(log.batch):
+    elif log.losses and log.untrained_loss and log.losses[-1] > (1 - _NOTHING_LEARNT) * log.untrained_loss:
         problems.append(
             f"nothing learnt: the loss is {log.losses[-1]:.2f}, and that of a model that tells no pair from another is "
-            f"ln({log.batch}) = {math.log(log.batch):.2f}; are the captions those of their pictures?"
+            f"{log.untrained_loss:.2f}; are the captions those of their pictures?"
         )
     if log.logit_scale >= _MOST_SCALE:
         problems.append(

@@ -94,13 +94,14 @@ class LossLog:
 
     Attributes:
         losses: the mean loss of each epoch.
-        batch: pairs that were told apart at once: of a model that tells nothing apart the loss is ln(batch).
+        untrained_loss: that of a model that tells nothing apart: ln(batch) of CLIP's loss where no pair is left out;
+            None where it is no fixed number, of SigLIP's, and of a map, which has none.
         logit_scale: what cosines were multiplied with in the end.
         seconds: what it took.
     """
 
     losses: tuple[float, ...]
-    batch: int
+    untrained_loss: float | None
     logit_scale: float
     seconds: float
 

@@ -66,7 +66,7 @@ def train_map(trainable: TrainableModel, split: PairSplit) -> TrainedMap | None:
         return mean_recall(vectors, validation), strength, matrix
 
     _, strength, matrix = max((fit(strength) for strength in STRENGTHS), key=lambda fitted: fitted[:2])
-    log = LossLog((), 0, float(trainable.scale()), time.monotonic() - started)
+    log = LossLog((), None, float(trainable.scale()), time.monotonic() - started)
     return TrainedMap(trainable, matrix, log, strength)
 
 

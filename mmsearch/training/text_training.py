@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mmsearch.errors import TrainingError
 from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.training.batches import split_evenly
+from mmsearch.training.batches import RightGroups, split_evenly
+from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
 from mmsearch.training.schedule import learning_rate
 from mmsearch.training.tower_training import usual_rate
@@ -96,9 +96,10 @@ def train_texts(
 ) -> TrainedTexts:
     """Train the text side of a model, which is changed in place, on pairs whose pictures keep their vectors.
 
-    The loss is the symmetric one of CLIP (InfoNCE): each text against all pictures, each picture against the texts of
-    the batch; what is said of the same picture, of one that shows the same, or in the same words, is left out. Raises
-    TrainingError where the loss becomes no number.
+    The loss is the one that the model was trained with, CLIP's or SigLIP's: each text against all pictures, each
+    picture against the texts of the batch; pictures of which the same is said as of a text's own, and those that show
+    the same, are left out. What cosines are multiplied with, and SigLIP's bias, stay. Raises TrainingError where the
+    loss becomes no number.
     """
     started = time.monotonic()
     run = _TextRun(trainable, pairs, settings)
@@ -112,7 +113,7 @@ def train_texts(
             step += 1
             progress(Progress("training the text side", step, steps))
         losses.append(float(np.mean(of_epoch)))
-    log = LossLog(tuple(losses), run.told_apart, float(trainable.scale()), time.monotonic() - started)
+    log = LossLog(tuple(losses), run.untrained_loss(), float(trainable.scale()), time.monotonic() - started)
     return run.finish(log)
 
 
@@ -154,8 +155,8 @@ class _TextRun:
         self._parameters = [*parts.values()]
         self._pairs = pairs
         self._images = torch.from_numpy(pairs.image_vectors).to(trainable.device)
-        self._texts_alike = _numbered(pairs.texts)
-        self.told_apart = min(pairs.images, _MOST_IMAGES)
+        self._right = RightGroups.of(pairs.texts, pairs.image_of_text, pairs.groups)
+        self._untrained: list[float] = []  # of each step
 
     def batches(self, epoch: int) -> list[Sequence[int]]:
         order: list[int] = np.random.default_rng((self._settings.seed, epoch)).permutation(len(self._ids)).tolist()
@@ -191,20 +192,22 @@ class _TextRun:
         return torch.cat(pieces)[torch.argsort(order).to(pieces[0].device)]
 
     def _loss(self, texts: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        pairs, device = self._pairs, self._trainable.device
-        own = pairs.image_of_text[rows]
-        scale = self._trainable.scale().detach()
-        # Of a text all pictures that show the same as its own are right; so are those of which the same is said.
-        others = self._others(own)
-        images = np.concatenate([own, others])
-        alike = pairs.groups[own][:, None] == pairs.groups[images][None, :]
-        same_words = self._texts_alike[rows]
-        alike[:, : len(rows)] |= same_words[:, None] == same_words[None, :]
+        trainable, device = self._trainable, self._trainable.device
+        own = self._pairs.image_of_text[rows]
+        images = np.concatenate([own, self._others(own)])
+        alike = self._right.mask(rows, images).T
         np.fill_diagonal(alike, False)
-        scores = scale * texts @ self._images[torch.from_numpy(images).to(device)].T
-        scores = scores.masked_fill(torch.from_numpy(alike).to(device), -torch.inf)
-        right = torch.arange(len(rows), device=device)
-        return (cross_entropy(scores, right) + cross_entropy(scores[:, : len(rows)].T, right)) / 2
+        left_out = torch.from_numpy(alike.copy()).to(device)
+        vectors = self._images[torch.from_numpy(images).to(device)]
+        scale = trainable.scale().detach()
+        if trainable.has_sigmoid_loss:
+            return sigmoid_loss(vectors, texts, scale, left_out, trainable.bias().detach())
+        self._untrained.append(untrained_softmax_loss(left_out))
+        return softmax_loss(vectors, texts, scale, left_out)
+
+    def untrained_loss(self) -> float | None:
+        """Of a model that tells nothing apart; None of a sigmoid loss, where it is no fixed number."""
+        return float(np.mean(self._untrained)) if self._untrained else None
 
     def _others(self, own: NDArray[np.int64]) -> NDArray[np.int64]:
         """Pictures that are no picture of the batch: all, or so many as are told apart at once."""
@@ -230,6 +233,7 @@ class _TextRun:
             "batch": settings.batch,
             "rate": self.rate,
             "token_rate": self.rate * settings.token_rate,
+            "loss": "sigmoid" if trainable.has_sigmoid_loss else "softmax",
         }
         return TrainedTexts(trainable, self._before, after, log, **given)
 
@@ -276,9 +280,3 @@ def _is_of_texts(name: str) -> bool:
 
 def _is_of_tokens(name: str) -> bool:
     return name.endswith(("token_embedding.weight", "word_embeddings.weight", "embed_tokens.weight", "shared.weight"))
-
-
-def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Equal numbers for texts that say the same, but for case and spaces."""
-    _, numbers = np.unique([" ".join(text.casefold().split()) for text in texts], return_inverse=True)
-    return numbers.astype(np.int64)

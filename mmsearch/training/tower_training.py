@@ -26,7 +26,7 @@ from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows,
 from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from mmsearch.training.gradient_cache import Chunk, backward_in_chunks
 from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
-from mmsearch.training.losses import sigmoid_loss, softmax_loss
+from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.low_rank import Adapters, adapted_weights, token_table
 from mmsearch.training.schedule import learning_rate
 from mmsearch.training.trainable_model import TrainableModel
@@ -99,7 +99,8 @@ class EpochFigures:
     Attributes:
         epoch: From 1.
         loss: The mean of its batches.
-        untrained_loss: What a model that knows nothing has: ln of the batch; None of a sigmoid loss.
+        untrained_loss: What a model that tells nothing apart has: ln of the batch where no pair is left out; None of a
+            sigmoid loss.
         scale: What cosines are multiplied with, at its end.
         gradient: The mean norm of the gradient, before it is cut.
         mined: The share of pictures that had a hard negative; None where none were looked for.
@@ -343,12 +344,18 @@ class TrainingRun:
         return torch.cat(found_images).numpy(), torch.cat(found_texts).numpy()
 
     def _end_epoch(self, epoch: int) -> None:
-        batch = self._count / self.steps_an_epoch
-        untrained = None if self._trainable.has_sigmoid_loss else float(np.log(batch))
+        untrained = None if self._trainable.has_sigmoid_loss else self._untrained_loss(epoch)
         loss, gradient = float(np.mean(self._losses)), float(np.mean(self._gradients))
         scale = float(self._trainable.scale().detach())
         self._epochs.append(EpochFigures(epoch + 1, loss, untrained, scale, gradient, self._mined))
         self._order, self._losses, self._gradients = [], [], []
+
+    def _untrained_loss(self, epoch: int) -> float:
+        """The mean over the batches of an epoch."""
+        captions = chosen_captions(self._texts.counts, seed=self.settings.seed, epoch=epoch)
+        batches = split_evenly(self._order, self.settings.batch)
+        left_out = (torch.from_numpy(self._texts.left_out(rows, captions[list(rows)])) for rows in batches)
+        return float(np.mean([untrained_softmax_loss(each) for each in left_out]))
 
     # --- beginning, continuing, ending ---
 

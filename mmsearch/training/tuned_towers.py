@@ -110,5 +110,5 @@ def tune_towers(
         pixel_rows=rows, checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     losses = tuple(each.loss for each in done.epochs)
-    log = LossLog(losses, done.settings.batch, done.epochs[-1].scale, done.seconds)
+    log = LossLog(losses, done.epochs[-1].untrained_loss, done.epochs[-1].scale, done.seconds)
     return TunedTowers(trainable, pictures, before, done.state, done.epochs, log, done.settings)
