@@ -107,7 +107,7 @@ class ScoresEntry:
 class Agreement:
     """How well pictures that are decoded alike agree with the exact route.
 
-    format, orientation, route: see `mmsearch.loader.DecodeGroup`. images: compared. psnr_*: of the pixels, in dB; None
+    format, orientation, route: see `mmsearch.loading.DecodeGroup`. images: compared. psnr_*: of the pixels, in dB; None
     where all are equal (to the median, or to the lowest). cosine_*: of the embeddings, the sample's mean subtracted.
     """
 

@@ -127,7 +127,7 @@ def load_and_weigh(file: Path, threads: int) -> dict[str, float]:
     from mmsearch.cutting import cutting_word
     from mmsearch.encoders import open as open_encoder
     from mmsearch.images import AS_USUAL
-    from mmsearch.loader import load
+    from mmsearch.loading import load
     from mmsearch.sources import file_in, list_pictures
     from mmsearch.workers import Workers
 

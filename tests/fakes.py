@@ -136,4 +136,4 @@ def when_opened(patch: pytest.MonkeyPatch, then: Callable[[SourceFile], object])
 
             yield OpenFile(source.stream, state)
 
-    patch.setattr("mmsearch.loader.open_source_file", opening)
+    patch.setattr("mmsearch.loading.reading.open_source_file", opening)

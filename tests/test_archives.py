@@ -21,7 +21,7 @@ from mmsearch.embedding import EmbedOptions, EmbedReport, Selection, embed
 from mmsearch.encoders import Pixels
 from mmsearch.errors import MmsearchWarning, SourceError
 from mmsearch.gallery import Gallery
-from mmsearch.loader import load
+from mmsearch.loading import load
 from mmsearch.sources import archives as archives_module
 from mmsearch.sources import file_in, list_container, read_location
 from mmsearch.workers import Workers

@@ -311,7 +311,7 @@ def test_a_worker_without_the_mount(
     folder: Path, worker_pool: type[PretendedWorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pictures that only it cannot read are not skipped: what was embedded is kept, and the error says what to do."""
-    from mmsearch import loader
+    from mmsearch.loading import reading
 
     blind = [False]
 
@@ -324,7 +324,7 @@ def test_a_worker_without_the_mount(
         blind[0] = piece.first_row_id > 20
         return None
 
-    monkeypatch.setattr(loader, "open_source_file", open_source_file)
+    monkeypatch.setattr(reading, "open_source_file", open_source_file)
     monkeypatch.setattr(PretendedWorkerPool, "fault", staticmethod(fault))
     with pytest.raises(SourceError, match=r"on node\d none of \d files below .*photos can be read, and here they can"):
         spread(folder)

@@ -15,7 +15,7 @@ from mmsearch.errors import EncoderMismatch, PruneRefused, SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decoding
 from mmsearch.images.image_files import open_image
-from mmsearch.loader import load
+from mmsearch.loading import load
 from mmsearch.progress import Progress
 from mmsearch.sources import SourceFile
 from mmsearch.workers import Workers

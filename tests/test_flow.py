@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from mmsearch import loader
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder, ImageLane, Pixels
 from mmsearch.errors import EncoderError, StoreError
 from mmsearch.gallery import Gallery, GalleryWriter
-from mmsearch.loader import LoadSeconds
+from mmsearch.loading import LoadSeconds, image_loader, reading
 from mmsearch.upkeep.summary import skipped
 from tests.fakes import FakeEncoder, write_picture
 
@@ -99,13 +98,13 @@ def test_a_slow_writer_does_not_keep_the_encoder_waiting(photos: Path, monkeypat
 
 def test_a_slow_encoder_bounds_what_is_decoded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pixels that nobody can take yet are not piled up."""
-    encoder, read, ahead = Lanes(seconds=0.05), loader._read_file, []
+    encoder, read, ahead = Lanes(seconds=0.05), reading.read_file, []
 
     def counted(*arguments: Any) -> Any:
         ahead.append(encoder.images_encoded)
         return read(*arguments)
 
-    monkeypatch.setattr(loader, "_read_file", counted)
+    monkeypatch.setattr(image_loader, "read_file", counted)
     run(photos, encoder, batch_size=2, threads=2)
     # In flight: 2 threads x 4 files and one more, 2 lanes x (1 running + 2 ready) batches of 2, one that waits and one
     # that is being filled; and the first nine files are read a second time, when the encoder has been loaded.
@@ -136,14 +135,14 @@ def test_what_fails_on_another_thread_is_raised_and_the_rest_is_kept(
 
 def test_a_decoder_that_hangs_costs_one_picture(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is skipped, with its reason, and not tried again until it changes."""
-    release, read = threading.Event(), loader._read_file
+    release, read = threading.Event(), reading.read_file
 
     def hanging(file: Any, *rest: Any) -> Any:
         if file.name == "07.png":
             release.wait(60)
         return read(file, *rest)
 
-    monkeypatch.setattr(loader, "_read_file", hanging)
+    monkeypatch.setattr(image_loader, "read_file", hanging)
     report = run(photos, FakeEncoder(), seconds=0.5, threads=2)
     assert (report.images.added, report.images.skipped) == (59, 1)
     ((_, row),) = skipped(photos.parent / "g")

@@ -37,7 +37,7 @@ from mmsearch.images import (
 )
 from mmsearch.images.colours import to_rgb
 from mmsearch.images.silence import quietly
-from mmsearch.loader import LoadOptions, load
+from mmsearch.loading import LoadOptions, load
 from mmsearch.sources import SourceFile
 from mmsearch.workers import Workers
 from tests.fakes import FakeEncoder, FakeImages

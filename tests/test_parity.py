@@ -22,7 +22,7 @@ from mmsearch.encoders import EncodedImages, Encoder, open_clip_encoder, preproc
 from mmsearch.errors import ParityError
 from mmsearch.gallery import Gallery
 from mmsearch.images import decode, turbo
-from mmsearch.loader import DecodeGroup, LoadedFile, LoadSeconds
+from mmsearch.loading import DecodeGroup, LoadedFile, LoadSeconds
 from mmsearch.sources import SourceFile
 from mmsearch.upkeep.summary import info
 from tests.models import write_tiny_model

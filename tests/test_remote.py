@@ -38,7 +38,7 @@ from mmsearch.errors import (
 from mmsearch.gallery import Gallery, open_writer, update_rows
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import IMAGES, ImageRow
-from mmsearch.loader import load
+from mmsearch.loading import load
 from mmsearch.locations import Location, Url, joined, located, redacted
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.sources import FolderWalk

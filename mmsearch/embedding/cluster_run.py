@@ -19,7 +19,7 @@ from mmsearch.embedding.worker import PieceOutcome, WorkerInfo, sort_hashes
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ClusterError, EncoderMismatch, ImageError, ParityError, SourceError
 from mmsearch.items import AnyKind
-from mmsearch.loader import LoadedFile
+from mmsearch.loading import LoadedFile
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import open_source_file
 from mmsearch.sync import Task

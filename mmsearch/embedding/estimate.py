@@ -13,7 +13,7 @@ from mmsearch.embedding.records import EmbedOptions
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError
 from mmsearch.items import DEFAULT_KIND
-from mmsearch.loader import LoadOptions, load
+from mmsearch.loading import LoadOptions, load
 from mmsearch.locations import Location
 from mmsearch.sources import Member
 from mmsearch.sync import Plan, Task

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mmsearch.embedding.records import EmbedOptions
 from mmsearch.encoders import Encoder
-from mmsearch.loader import LoadOptions, load
+from mmsearch.loading import LoadOptions, load
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 

@@ -13,7 +13,7 @@ from mmsearch.embedding.text_work import embed_texts
 from mmsearch.embedding.thinning import ThinningSink
 from mmsearch.encoders import DecodesJpeg, Encoder, ImageSide
 from mmsearch.errors import EncoderError
-from mmsearch.loader import NVJPEG, GpuDecoding, LoadOptions, load
+from mmsearch.loading import NVJPEG, GpuDecoding, LoadOptions, load
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from mmsearch.embedding.batch_sizes import BatchSize
 from mmsearch.embedding.sink import LoadedTask, Sink
 from mmsearch.encoders import EncodedImages, Encoder, ImageLane, Pixels
-from mmsearch.loader import LoadedFile
+from mmsearch.loading import LoadedFile
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 

@@ -8,7 +8,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mmsearch.encoders import ImageSide
-from mmsearch.loader import MARGIN
+from mmsearch.loading import MARGIN
 
 __all__ = ["ANCHORS", "encode_anchors", "make_control_file"]
 

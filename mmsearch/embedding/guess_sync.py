@@ -19,7 +19,7 @@ from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery, GalleryWriter
 from mmsearch.items import CAPTIONS, IMAGES, MACHINE, CaptionRow
-from mmsearch.loader import DECODE_SECONDS
+from mmsearch.loading import DECODE_SECONDS
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.search.gallery_files import FileGone, image_row, read_content
 from mmsearch.versions import Provenance

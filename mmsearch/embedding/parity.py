@@ -16,7 +16,7 @@ from mmsearch.embedding.generated_pictures import ANCHORS, encode_anchors, make_
 from mmsearch.embedding.sample_budget import SampleBudget
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ParityError
-from mmsearch.loader import NVJPEG, DecodeGroup, LoadedFile, load_fast_and_exact
+from mmsearch.loading import NVJPEG, DecodeGroup, LoadedFile, load_fast_and_exact
 from mmsearch.names import shown
 from mmsearch.versions import Agreement, Disagreement, Parity
 

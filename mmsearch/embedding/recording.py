@@ -29,7 +29,7 @@ from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.errors import ImageError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.items import SKIPPED, AnyKind, SkippedRow
-from mmsearch.loader import DecodeGroup
+from mmsearch.loading import DecodeGroup
 from mmsearch.sync import Task
 from mmsearch.versions import Provenance
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mmsearch.embedding.stage_times import StageTimes
 from mmsearch.identity import EncoderIdentity
 from mmsearch.images import MAX_PIXELS
-from mmsearch.loader import DECODE_SECONDS
+from mmsearch.loading import DECODE_SECONDS
 from mmsearch.locations import Location
 from mmsearch.sources import USUAL_NAMES, ColumnNames
 from mmsearch.versions import Parity

@@ -14,7 +14,7 @@ from mmsearch.errors import ImageError, SourceError
 from mmsearch.gallery import Gallery, open_writer, update_rows
 from mmsearch.images import MAX_PIXELS
 from mmsearch.items import IMAGES, ImageRow
-from mmsearch.loader import DECODE_SECONDS, read_header_columns
+from mmsearch.loading import DECODE_SECONDS, read_header_columns
 from mmsearch.locations import Location, located
 from mmsearch.names import real_name
 from mmsearch.places import INSTALL, has_names

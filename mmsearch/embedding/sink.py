@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmsearch.embedding.parity import ParityCheck, Sample
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.items import NUMBERS
-from mmsearch.loader import DecodeGroup, LoadedFile
+from mmsearch.loading import DecodeGroup, LoadedFile
 from mmsearch.sources import Member, SourceFile
 from mmsearch.sync import Task
 

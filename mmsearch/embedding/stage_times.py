@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mmsearch.loader import LoadSeconds
+from mmsearch.loading import LoadSeconds
 
 __all__ = ["StageTime", "StageTimes", "StageClock"]
 

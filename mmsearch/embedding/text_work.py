@@ -8,7 +8,7 @@ from mmsearch.embedding.sink import LoadedTask, Sink
 from mmsearch.embedding.stage_times import StageClock
 from mmsearch.encoders import EncodedImages, Encoder
 from mmsearch.items import Content
-from mmsearch.loader import load_texts
+from mmsearch.loading import load_texts
 from mmsearch.sync import Task
 from mmsearch.workers import Workers
 

@@ -24,7 +24,7 @@ from mmsearch.errors import EncoderError, ImageError, StoreError
 from mmsearch.gallery import write_rows
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import AnyKind, know
-from mmsearch.loader import DecodeGroup, LoadedFile
+from mmsearch.loading import DecodeGroup, LoadedFile
 from mmsearch.locations import Location
 from mmsearch.version import __version__
 from mmsearch.versions import Provenance, Shard

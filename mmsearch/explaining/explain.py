@@ -11,7 +11,7 @@ from mmsearch.explaining.records import Explanation
 from mmsearch.explaining.reference import EVERYDAY
 from mmsearch.explaining.regions import Wanted, find_regions
 from mmsearch.gallery import Gallery
-from mmsearch.loader import least_raw_side
+from mmsearch.loading import least_raw_side
 from mmsearch.sources import read_named_picture
 
 __all__ = ["explain", "require_phrases", "want_text"]

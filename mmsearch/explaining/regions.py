@@ -15,7 +15,7 @@ from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windo
 from mmsearch.explaining.phrases import Phrase
 from mmsearch.explaining.records import Box, Region
 from mmsearch.explaining.view import View, view_of
-from mmsearch.loader import apply_transform
+from mmsearch.loading import apply_transform
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -153,7 +153,7 @@ def part_vector(gallery: Gallery, row_id: int, box: Box, by: EncodesQueries) -> 
 
 def _encode_image(name: str, data: bytes, box: Box | None, by: EncodesQueries) -> NDArray[np.float32]:
     from mmsearch import images
-    from mmsearch.loader import apply_transform, decode_to_ask
+    from mmsearch.loading import apply_transform, decode_to_ask
 
     try:
         images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded

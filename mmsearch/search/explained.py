@@ -18,7 +18,7 @@ from mmsearch.explaining.reference import EVERYDAY
 from mmsearch.explaining.regions import Wanted, find_regions
 from mmsearch.gallery import Gallery
 from mmsearch.items import ImageRow
-from mmsearch.loader import least_raw_side
+from mmsearch.loading import least_raw_side
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.answers import Answer
 from mmsearch.search.encoding import EncodesQueries

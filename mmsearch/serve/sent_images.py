@@ -14,7 +14,7 @@ from mmsearch.boxes import Box
 from mmsearch.budget import REQUEST
 from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError, QueryError
-from mmsearch.loader import apply_transform, decode_to_ask
+from mmsearch.loading import apply_transform, decode_to_ask
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.own_items import vector_of
 from mmsearch.serve.pools import Pool

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders import FastPreprocessing
 from mmsearch.errors import ImageError, StoreError
-from mmsearch.loader import DECODE_SECONDS, load_pixels
+from mmsearch.loading import DECODE_SECONDS, load_pixels
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.sources import read_picture
 from mmsearch.workers import Overdue, Workers
