@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from mmsearch.encoders import fingerprint as fingerprints
 from mmsearch.encoders import hub as hub_module
 from mmsearch.encoders import open_clip_encoder as implementation
 from mmsearch.encoders.devices import autocast, choose_device, choose_precision, exact_fp32
+from mmsearch.encoders.lanes import Lane
 from mmsearch.encoders.sources import resolve, resolve_tagged
 from mmsearch.encoders.specs import CheckpointFile, HubModel, LocalModel, Tagged, architectures, parse_spec
 from mmsearch.errors import EncoderError
@@ -146,6 +148,39 @@ def test_many_texts_pass_in_bounded_blocks(tiny: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(implementation, "_TEXT_BATCH", {"cpu": 5})
     pieces = encoder.text.encode(texts)
     assert np.abs(whole.vectors - pieces.vectors).max() < 1e-6
+
+
+def test_batches_of_texts_share_the_cores_of_a_cpu_and_no_operation() -> None:
+    lane = Lane(lambda batch: batch, torch.device("cpu"), "fp32", None, "spec")
+    batches = [torch.full((2, 3), float(number)) for number in range(1, 7)]
+    at_the_same_time = threading.Barrier(2)
+    seen: list[int] = []
+
+    def encode(batch: torch.Tensor) -> torch.Tensor:
+        at_the_same_time.wait(timeout=60)
+        seen.append(torch.get_num_threads())
+        return batch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = lane.run_each(batches, encode)
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (seen, after) == ([1] * 6, 2)
+    unit = np.full((2, 3), 3**-0.5, np.float32)
+    assert len(found) == 6
+    assert all(np.allclose(vectors, unit) for vectors in found)
+    assert lane.run_each([], encode) == []
+
+
+def test_a_batch_that_fails_ends_the_work_and_gives_the_threads_back() -> None:
+    lane = Lane(lambda batch: batch, torch.device("cpu"), "fp32", None, "spec")
+    before = torch.get_num_threads()
+    with pytest.raises(EncoderError, match="NaN"):
+        lane.run_each([torch.full((1, 2), float("nan"))] * 4, lambda batch: batch)
+    assert torch.get_num_threads() == before
 
 
 def test_truncated_texts_are_reported(tiny: Path) -> None:

@@ -3,9 +3,11 @@
 The encoder knows colours: a text is the colour that it names first, and two texts of one colour are a tie.
 """
 
+import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mmsearch import images
 from mmsearch.embedding import embed
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.probes import (
@@ -26,6 +29,7 @@ from mmsearch.evaluation.probes import (
     chance,
     evaluate_gallery_probe,
     evaluate_probe,
+    pictures,
 )
 from mmsearch.evaluation.probes.altering import ALTERATIONS
 from mmsearch.evaluation.probes.comparing import (
@@ -36,9 +40,10 @@ from mmsearch.evaluation.probes.comparing import (
 )
 from mmsearch.evaluation.probes.entries import Entry
 from mmsearch.evaluation.probes.layouts import NUMBERS, counted_texts
-from mmsearch.evaluation.probes.pictures import write_word
-from mmsearch.evaluation.probes.records import WrittenWord
+from mmsearch.evaluation.probes.pictures import encode_pictures, open_picture, write_word
+from mmsearch.evaluation.probes.records import ProbePicture, WrittenWord
 from mmsearch.evaluation.probes.scoring import ProbeVectors, judge
+from mmsearch.progress import Progress
 from scripts.postcards.probe import write_pairs
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, provide, write_picture
@@ -467,6 +472,40 @@ def test_vectors_are_kept_and_a_changed_picture_is_encoded_anew(pairs: Path) -> 
     write_picture(pairs / "blue.png", "blue", seed=99)
     assert measure(third) == 2  # the block that it is in
     assert measure(fourth, fresh=True) == 4
+
+
+def test_a_picture_is_decoded_once_whatever_is_written_over_it(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def decode(data: bytes) -> Any:
+        decoded.append(hashlib.sha256(data).hexdigest())
+        return images.decode(data)
+
+    monkeypatch.setattr(pictures, "decode", decode)
+    encoder = FakeEncoder()
+    options = GalleryProbeOptions(strengths=(0.1, 0.2, 0.3), fresh=True)
+    report = evaluate_gallery_probe(gallery, options=options, encoder=encoder)
+    assert (report.pictures, encoder.images_encoded - report.texts) == (4 * 30, 4 * 30)
+    assert len(set(decoded)) == 30
+    assert len(decoded) < 2 * 30  # again only where a thread's share ends within the pictures of one file
+
+
+def test_vectors_come_in_the_order_of_the_pictures_and_the_work_is_told(tmp_path: Path) -> None:
+    coloured(tmp_path, "red", "blue", "green")
+    (tmp_path / "black.png").write_text("no picture")
+    files = [str(tmp_path / f"{name}.png") for name in ("red", "blue", "black", "green", "red", "blue")]
+    asked = [ProbePicture(file, file) for file in files]
+    asked[4] = replace(asked[4], written=WrittenWord("word", 0.3))
+    asked += [replace(asked[3], box=(0, 0, 4, number)) for number in range(4, 8)]
+    encoder, told = FakeEncoder(), list[Progress]()
+    vectors, reasons = encode_pictures(asked, encoder, told.append)
+    assert list(reasons) == [2]
+    assert not vectors[2].any()
+    for place, picture in enumerate(asked):
+        if place != 2:
+            alone = encoder.image.encode(encoder.image.prepare(open_picture(picture))[np.newaxis])[0]
+            assert np.allclose(vectors[place], alone, atol=1e-6)
+    assert (told[-1].done, told[-1].total) == (10, 10)
 
 
 def test_several_models_are_compared(pairs: Path) -> None:

@@ -13,7 +13,7 @@ from mmsearch.errors import EncoderError
 
 __all__ = [
     *("Precision", "autocast", "choose_device", "choose_precision", "describe", "every_device", "exact_fp32"),
-    "on_stream",
+    *("on_stream", "threads_of_operations"),
 ]
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
@@ -138,6 +138,43 @@ class _ExactSwitches:
 
 
 _EXACT = _ExactSwitches()
+
+
+@contextmanager
+def threads_of_operations(count: int) -> Iterator[None]:
+    """As many threads for one operation of torch on a CPU, where several operations run at the same time.
+
+    The number is the process's: of several threads that are inside the last one to leave puts it back."""
+    _OPERATIONS.enter(count)
+    try:
+        yield
+    finally:
+        _OPERATIONS.leave()
+
+
+class _OperationThreads:
+    """Another number of threads for each operation, as long as anybody needs it so."""
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._inside = 0
+        self._before = 1
+
+    def enter(self, count: int) -> None:
+        with self._counting:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(count)
+
+    def leave(self) -> None:
+        with self._counting:
+            self._inside -= 1
+            if self._inside == 0:
+                torch.set_num_threads(self._before)
+
+
+_OPERATIONS = _OperationThreads()
 
 
 def on_stream(device: torch.device, user: str) -> AbstractContextManager[Any]:

@@ -2,19 +2,23 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmsearch.encoders.devices import Precision, autocast, describe, on_stream
+from mmsearch.encoders.devices import Precision, autocast, describe, on_stream, threads_of_operations
 from mmsearch.encoders.preprocessing import TorchPixels
 from mmsearch.encoders.protocols import EncodedImages, Pixels
 from mmsearch.errors import EncoderError
 
-__all__ = ["Lane"]
+__all__ = ["MOST_CPU_LANES", "Lane"]
+
+# Each holds a batch and its activations, some hundred megabytes; more cores than this share lanes.
+MOST_CPU_LANES = 16
 
 _Encode: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
@@ -73,6 +77,15 @@ class Lane:
         self._most = -(-len(batch) // 2)
         torch.cuda.empty_cache()
         return self.run(batch, encode, precision, clock)
+
+    def run_each(self, batches: Sequence[torch.Tensor], encode: _Encode) -> list[NDArray[np.float32]]:
+        """`run` of each batch. On a CPU as many at the same time as torch would take threads for one, and one thread
+        for each: threads that share an operation wait for each other, long where other programs work too."""
+        threads = min(torch.get_num_threads(), MOST_CPU_LANES, len(batches)) if self._device.type == "cpu" else 1
+        if threads < 2:
+            return [self.run(batch, encode) for batch in batches]
+        with threads_of_operations(1), ThreadPoolExecutor(threads, "mmsearch-lane") as pool:
+            return list(pool.map(lambda batch: self.run(batch, encode), batches))
 
     def _run(
         self, batch: torch.Tensor, encode: _Encode, precision: Precision, clock: "_Clock | None"

@@ -128,12 +128,11 @@ class OpenClipTexts:
         tower = self._tower
         lengths = tower.lengths(ids) if tower is not None else torch.full((len(ids),), ids.shape[1])
         order = torch.argsort(lengths, stable=True)
-        size = _TEXT_BATCH[self._device.type]
-        for first in range(0, len(ids), size):
-            rows = order[first : first + size]
-            batch = ids[rows, : int(lengths[rows].max())]
-            encode = tower.encode if tower is not None else self._model.encode_text
-            vectors[rows.numpy()] = self._lane.run(batch, encode)
+        encode = tower.encode if tower is not None else self._model.encode_text
+        batches = order.split(_TEXT_BATCH[self._device.type]) if len(ids) else ()
+        encoded = self._lane.run_each([ids[rows, : int(lengths[rows].max())] for rows in batches], encode)
+        for rows, found in zip(batches, encoded, strict=True):
+            vectors[rows.numpy()] = found
         return vectors
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmsearch.encoders.devices import Precision, every_device
+from mmsearch.encoders.devices import Precision, every_device, threads_of_operations
 from mmsearch.encoders.jpeg_decoding import BatchJpegDecoder, why_not_on
-from mmsearch.encoders.lanes import Lane
+from mmsearch.encoders.lanes import MOST_CPU_LANES, Lane
 from mmsearch.encoders.preprocessing import TorchPixels
 from mmsearch.encoders.protocols import ImageLane, ImageSide, Pixels
 from mmsearch.encoders.quantised import quantised
@@ -25,8 +25,6 @@ __all__ = ["TorchImages"]
 
 # On CUDA one lane computes while the other's pixels are on their way.
 _LANES = {"cuda": 2, "mps": 1}
-# Each lane holds a batch and its activations, some hundred megabytes; more cores than this share lanes.
-_MOST_CPU_LANES = 16
 
 
 class TorchImages(ImageSide):
@@ -82,13 +80,10 @@ class TorchImages(ImageSide):
     def lanes(self, threads: int) -> Iterator[tuple[ImageLane, ...]]:
         if self._device.type == "cpu":
             # One thread a lane: two that share a matrix product wait for each other, and for whoever decodes.
-            before, count = torch.get_num_threads(), min(threads, _MOST_CPU_LANES)
-            torch.set_num_threads(max(1, threads // count))
-            try:
+            count = min(threads, MOST_CPU_LANES)
+            with threads_of_operations(max(1, threads // count)):
                 encode = self._lane.encode_image
                 yield tuple(self._lane_of(encode, self._device).images for _ in range(count))
-            finally:
-                torch.set_num_threads(before)
             return
         lanes: list[ImageLane] = []
         for place, device in enumerate(every_device(self._device)):

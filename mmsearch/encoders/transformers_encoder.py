@@ -101,9 +101,10 @@ class TransformersTexts:
         read = self._tokenizer.read(texts)
         vectors = np.empty((len(texts), self._identity.dim), dtype=np.float32)
         order = np.argsort(read.lengths, kind="stable")
-        for first in range(0, len(order), self._size):
-            rows = order[first : first + self._size]
-            vectors[rows] = self._lane.run(torch.from_numpy(read.padded(rows)), self._model.encode_text)
+        batches = [order[first : first + self._size] for first in range(0, len(order), self._size)]
+        tokens = [torch.from_numpy(read.padded(rows)) for rows in batches]
+        for rows, found in zip(batches, self._lane.run_each(tokens, self._model.encode_text), strict=True):
+            vectors[rows] = found
         return vectors, read.truncated
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mmsearch.cache import file_identity, writable_cache
-from mmsearch.encoders import Encoder
+from mmsearch.encoders import Encoder, ImageLane
 from mmsearch.errors import ImageError, StoreError
 from mmsearch.evaluation.probes.parquet_pictures import picture_bytes
 from mmsearch.evaluation.probes.records import ProbePicture, WrittenWord
@@ -24,7 +26,7 @@ from mmsearch.workers import Workers
 __all__ = ["encode_pictures", "open_picture", "write_word"]
 
 _BLOCK = 256  # pictures whose vectors are kept together: what an interrupted run loses at most
-_BATCH = 32
+_BATCH = 32  # pictures of a thread at a time; fewer where a block would not keep all cores busy
 _FONT_SIDE = 0.95  # of the picture's width that a word takes at most
 
 
@@ -79,20 +81,49 @@ def encode_pictures(
     read, whose vectors are 0."""
     vectors = np.zeros((len(pictures), encoder.identity.dim), np.float32)
     reasons: dict[int, str] = {}
+    order = _by_file(pictures)
     threads = os.cpu_count() or 1
-    with Workers(threads, "mmsearch-probe") as workers:
-        for start in range(0, len(pictures), _BLOCK):
-            block = pictures[start : start + _BLOCK]
+    size = max(1, min(_BATCH, _BLOCK // (2 * threads)))
+    done = 0
+    with encoder.image.lanes(threads) as opened, Workers(threads, "mmsearch-probe") as workers:
+        lanes: SimpleQueue[ImageLane] = SimpleQueue()
+        for lane in opened:
+            lanes.put(lane)
+        for start in range(0, len(order), _BLOCK):
+            places = order[start : start + _BLOCK]
+            block = [pictures[place] for place in places]
             file = writable_cache("probes") / f"{_block_name(block, encoder)}.npy"
             known = None if fresh else _kept(file, len(block), encoder.identity.dim)
-            if known is None:
-                known, unreadable = _encode_block(block, encoder, workers)
-                reasons |= {start + place: reason for place, reason in unreadable.items()}
-                if not unreadable:
-                    _keep(file, known)
-            vectors[start : start + len(block)] = known
-            progress(Progress("encoding pictures", start + len(block), len(pictures), len(reasons)))
-    return vectors, reasons
+            if known is not None:
+                vectors[places] = known
+                done += len(places)
+                progress(Progress("encoding pictures", done, len(pictures), len(reasons)))
+                continue
+            unreadable = len(reasons)
+            tasks = [
+                (places[first : first + size], workers.submit(_encode, block[first : first + size], encoder, lanes))
+                for first in range(0, len(block), size)
+            ]
+            for batch, task in tasks:
+                vectors[batch], reasons_of_batch = task.result()
+                reasons |= {batch[row]: reason for row, reason in reasons_of_batch.items()}
+                done += len(batch)
+                progress(Progress("encoding pictures", done, len(pictures), len(reasons)))
+            if len(reasons) == unreadable:
+                _keep(file, vectors[places])
+    return vectors, dict(sorted(reasons.items()))
+
+
+def _by_file(pictures: Sequence[ProbePicture]) -> list[int]:
+    """The places of the pictures, those that are made of one file together: it is decoded once for all of them."""
+    first: dict[ProbePicture, int] = {}
+    for place, picture in enumerate(pictures):
+        first.setdefault(_undrawn(picture), place)
+    return sorted(range(len(pictures)), key=lambda place: (first[_undrawn(pictures[place])], place))
+
+
+def _undrawn(picture: ProbePicture) -> ProbePicture:
+    return replace(picture, written=None)
 
 
 def _block_name(block: Sequence[ProbePicture], encoder: Encoder) -> str:
@@ -129,30 +160,29 @@ def _keep(file: Path, vectors: NDArray[np.float32]) -> None:
             part.unlink()
 
 
-def _encode_block(
-    block: Sequence[ProbePicture], encoder: Encoder, workers: Workers
+def _encode(
+    pictures: Sequence[ProbePicture], encoder: Encoder, lanes: "SimpleQueue[ImageLane]"
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
-    vectors = np.zeros((len(block), encoder.identity.dim), np.float32)
+    """Their vectors, by whichever lane is free; and row -> reason of those that cannot be read."""
+    vectors = np.zeros((len(pictures), encoder.identity.dim), np.float32)
     reasons: dict[int, str] = {}
-    for places, pixels in _batches(block, encoder, workers, reasons):
-        vectors[places] = encoder.image.encode(pixels)
+    rows, prepared = [], []
+    last: tuple[ProbePicture, Image.Image] | None = None
+    for row, picture in enumerate(pictures):
+        plain = _undrawn(picture)
+        try:
+            if last is None or last[0] != plain:
+                last = plain, open_picture(plain)
+            image = last[1] if picture.written is None else write_word(last[1], picture.written)
+            prepared.append(encoder.image.prepare(image))
+            rows.append(row)
+        except (ImageError, OSError, StoreError) as error:
+            reasons[row] = str(error)
+    if prepared:
+        pixels = np.asarray(encoder.image.stack(prepared))
+        lane = lanes.get()
+        try:
+            vectors[rows] = lane(pixels).vectors
+        finally:
+            lanes.put(lane)
     return vectors, reasons
-
-
-def _batches(
-    block: Sequence[ProbePicture], encoder: Encoder, workers: Workers, reasons: dict[int, str]
-) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-    def prepare(picture: ProbePicture) -> NDArray[np.float32]:
-        return encoder.image.prepare(open_picture(picture))
-
-    for start in range(0, len(block), _BATCH):
-        tasks = [workers.submit(prepare, picture) for picture in block[start : start + _BATCH]]
-        places, prepared = [], []
-        for place, task in enumerate(tasks, start):
-            try:
-                prepared.append(task.result())
-                places.append(place)
-            except (ImageError, OSError, StoreError) as error:
-                reasons[place] = str(error)
-        if prepared:
-            yield places, np.asarray(encoder.image.stack(prepared))
