@@ -129,7 +129,8 @@ class OpenClipTexts:
         lengths = tower.lengths(ids) if tower is not None else torch.full((len(ids),), ids.shape[1])
         order = torch.argsort(lengths, stable=True)
         encode = tower.encode if tower is not None else self._model.encode_text
-        batches = order.split(_TEXT_BATCH[self._device.type]) if len(ids) else ()
+        size = _TEXT_BATCH[self._device.type]
+        batches = [order[first : first + size] for first in range(0, len(ids), size)]
         encoded = self._lane.run_each([ids[rows, : int(lengths[rows].max())] for rows in batches], encode)
         for rows, found in zip(batches, encoded, strict=True):
             vectors[rows.numpy()] = found

@@ -179,7 +179,7 @@ def _encode(
         except (ImageError, OSError, StoreError) as error:
             reasons[row] = str(error)
     if prepared:
-        pixels = np.asarray(encoder.image.stack(prepared))
+        pixels = encoder.image.stack(prepared)
         lane = lanes.get()
         try:
             vectors[rows] = lane(pixels).vectors
