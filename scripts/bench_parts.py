@@ -1,12 +1,16 @@
 """Pages of documents: how many a second, beside a plain loop of pypdfium2 or Pillow, and what they take in memory.
 
-    python scripts/bench_parts.py [--pages 120] [--rounds 3] [--threads 2]
+    python -m scripts.bench_parts [--pages 120] [--rounds 3] [--threads 2] [--seconds 240]
 
 Three files are made: a scan (a JPEG of 1,654 x 2,339 pixels a page, as a scanner at 200 dots per inch gives), a text
 (40 lines a page), and a TIFF of the same scans, compressed by LZW. For each, in turn: the plain loop, which opens the
-file and makes each page in this process, one after the other; and the loader of `mmsearch embed`, which also prepares
-each page for a model. Of the loader also the peak of its memory and of the largest process that it started, and that
-for a file with a tenth of the pages.
+file and makes each page in this process, one after the other; the cutter alone; and the loader of `mmsearch embed`,
+which also prepares each page for a model. Of the loader also the peak of its memory and of the largest process that it
+started, and that for a file with a tenth of the pages.
+
+--seconds bounds it: each measurement ends after its share with the pages that it made by then, no further round begins
+when the share of its file is over, and what was left out is said. A line of JSON comes for each file as soon as it is
+measured. Making the files and starting the loader's process comes on top: seconds on a quiet machine.
 """
 
 import argparse
@@ -16,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,47 +33,70 @@ from scripts.measuring import circumstances
 
 _SIDE = 1600
 _TOGETHER = 8
+_WAYS = 3  # in which the pages of a file are made: plain, the cutter, the loader
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is measured of one file: that many rounds, none of which begins after `seconds`, and in each way that
+    many seconds at most."""
+
+    rounds: int
+    threads: int
+    seconds: float
+
+    @property
+    def seconds_a_way(self) -> float:
+        return self.seconds / (self.rounds * _WAYS + 1)
 
 
 def main() -> None:
-    """Measure, and print the figures as JSON."""
-    options = argparse.ArgumentParser(description=__doc__)
+    """Measure, and print the figures as JSON, a line a file."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pages", type=int, default=120)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--seconds", type=float, default=240.0)
     options.add_argument("--load", help=argparse.SUPPRESS)
     asked = options.parse_args()
     if asked.load:
-        print(json.dumps(load_and_weigh(Path(asked.load), asked.threads)))
+        print(json.dumps(load_and_weigh(Path(asked.load), asked.threads, asked.seconds)))
         return
-    figures: dict[str, object] = {**circumstances(), "pages": asked.pages, "threads": asked.threads}
+    print(json.dumps({**circumstances(), "pages": asked.pages, "threads": asked.threads}), flush=True)
+    files = (
+        ("scan.pdf", write_scan, plain_pdf),
+        ("text.pdf", write_text, plain_pdf),
+        ("scan.tif", write_tiff, plain_tiff),
+    )
+    limits = Limits(asked.rounds, asked.threads, asked.seconds / len(files))
     with tempfile.TemporaryDirectory() as folder:
-        for name, write, plain in (
-            ("scan.pdf", write_scan, plain_pdf),
-            ("text.pdf", write_text, plain_pdf),
-            ("scan.tif", write_tiff, plain_tiff),
-        ):
+        for name, write, plain in files:
             file, short = Path(folder) / name, Path(folder) / f"short-{name}"
             write(file, asked.pages)
             write(short, max(1, asked.pages // 10))
-            figures[name] = measure(file, short, plain, asked.rounds, asked.threads, asked.pages)
-    print(json.dumps(figures, indent=2))
+            print(json.dumps({"file": name, **measure(file, short, plain, asked.pages, limits)}), flush=True)
 
 
 def measure(
-    file: Path, short: Path, plain: Callable[[Path], None], rounds: int, threads: int, pages: int
-) -> dict[str, float]:
+    file: Path, short: Path, plain: Callable[[Path], Iterator[None]], pages: int, limits: Limits
+) -> dict[str, object]:
     """Pages a second of the plain loop, of making them one after the other, and of the loader; and memory in MB."""
-    plain_seconds, made_seconds, loader_seconds = [], [], []
-    for _ in range(rounds):  # in turn, since what else the machine does changes
-        plain_seconds.append(seconds_of(lambda: plain(file)))
-        made_seconds.append(seconds_of(lambda: make_all(file)))
-        whole = weigh(file, threads)
-        loader_seconds.append(whole["seconds"])
-    few = weigh(short, threads)
-    plain_rate, made_rate, rate = (
-        pages / float(np.median(each)) for each in (plain_seconds, made_seconds, loader_seconds)
-    )
+    plain_rates: list[float] = []
+    made_rates: list[float] = []
+    loader_rates: list[float] = []
+    most_pages = {"plain": 0, "made": 0, "loader": 0}
+    until = time.perf_counter() + limits.seconds
+    while len(plain_rates) < limits.rounds and (not plain_rates or time.perf_counter() < until):
+        for name, rates, make in (("plain", plain_rates, plain), ("made", made_rates, make_all)):  # in turn, since
+            count, taken = pages_within(make(file), limits.seconds_a_way)  # what else the machine does changes
+            rates.append(count / taken)
+            most_pages[name] = max(most_pages[name], count)
+        whole = weigh(file, limits)
+        loader_rates.append(whole["pages"] / whole["seconds"])
+        most_pages["loader"] = max(most_pages["loader"], round(whole["pages"]))
+    few = weigh(short, limits)
+    plain_rate, made_rate, rate = (float(np.median(each)) for each in (plain_rates, made_rates, loader_rates))
+    left_out = {name: f"{count:,} of {pages:,} pages" for name, count in most_pages.items() if count < pages}
     return {
         "plain_pages_a_second": round(plain_rate, 1),
         "made_pages_a_second": round(made_rate, 1),
@@ -78,17 +106,23 @@ def measure(
         "peak_mb": round(whole["peak_mb"]),
         "peak_mb_of_a_tenth": round(few["peak_mb"]),
         "file_mb": round(file.stat().st_size / 1e6, 1),
+        "rounds": f"{len(plain_rates)} of {limits.rounds}",
+        **({"time_was_over_after": left_out} if left_out else {}),
     }
 
 
-def seconds_of(work: Callable[[], None]) -> float:
-    """How long it takes."""
+def pages_within(pages: Iterator[None], seconds: float) -> tuple[int, float]:
+    """How many pages are made until so many seconds are over, and how long that took."""
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    count = 0
+    for _ in pages:
+        count += 1
+        if time.perf_counter() - started > seconds:
+            break
+    return count, time.perf_counter() - started
 
 
-def plain_pdf(file: Path) -> None:
+def plain_pdf(file: Path) -> Iterator[None]:
     """What a script would do."""
     import pypdfium2
 
@@ -96,34 +130,38 @@ def plain_pdf(file: Path) -> None:
     for number in range(len(document)):
         page = document[number]
         page.render(scale=_SIDE / max(page.get_size())).to_pil().convert("RGB")
+        yield
 
 
-def plain_tiff(file: Path) -> None:
+def plain_tiff(file: Path) -> Iterator[None]:
     """What a script would do."""
     with Image.open(file) as image:
         for number in range(image.n_frames):  # type: ignore[attr-defined]
             image.seek(number)
             image.convert("RGB")
+            yield
 
 
-def make_all(file: Path) -> None:
+def make_all(file: Path) -> Iterator[None]:
     """Each page by the cutter, without the threads of the loader."""
     names = [span.name for span in list_spans(str(file), file.name) if span.name]
     for start in range(0, len(names), _TOGETHER):
         for _ in make_pictures(str(file), file.name, names[start : start + _TOGETHER], MAX_PIXELS):
-            pass
+            yield
 
 
-def weigh(file: Path, threads: int) -> dict[str, float]:
+def weigh(file: Path, limits: Limits) -> dict[str, float]:
     """`load_and_weigh` in a process of its own."""
-    command = [sys.executable, __file__, "--load", str(file), "--threads", str(threads)]
+    command = [sys.executable, "-m", "scripts.bench_parts", "--load", str(file)]
+    command += ["--threads", str(limits.threads), "--seconds", str(limits.seconds_a_way)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     weighed: dict[str, float] = json.loads(done.stdout)
     return weighed
 
 
-def load_and_weigh(file: Path, threads: int) -> dict[str, float]:
-    """Seconds of the loader, and the peak of memory of this process and of the largest that it started."""
+def load_and_weigh(file: Path, threads: int, seconds: float) -> dict[str, float]:
+    """Pages of the loader and the seconds that they took, and the peak of memory of this process and of the largest
+    that it started."""
     from mmsearch.cutting import cutting_word
     from mmsearch.encoders import open as open_encoder
     from mmsearch.images import AS_USUAL
@@ -133,14 +171,17 @@ def load_and_weigh(file: Path, threads: int) -> dict[str, float]:
 
     encoder = open_encoder("demo", device="cpu")
     members = list_pictures(file_in(file.parent, file), cutting_word(file.name), AS_USUAL)
-    started = time.perf_counter()
+
+    def loaded(workers: Workers) -> Iterator[None]:
+        for each in load(members, lambda: encoder.image, workers, threads):
+            if each.error:
+                raise SystemExit(f"{file}: {each.error}")
+            yield
+
     with Workers(threads, "load") as workers:
-        broken = [each.error for each in load(members, lambda: encoder.image, workers, threads) if each.error]
-    taken = time.perf_counter() - started
-    if broken:
-        raise SystemExit(f"{file}: {broken[0]}")
+        pages, taken = pages_within(loaded(workers), seconds)
     kilobytes = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"seconds": taken, "peak_mb": kilobytes / 1e3}
+    return {"pages": pages, "seconds": taken, "peak_mb": kilobytes / 1e3}
 
 
 def _scans(pages: int) -> list[Image.Image]:
