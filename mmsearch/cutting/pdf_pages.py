@@ -1,14 +1,11 @@
 """Pages of a PDF, rendered by pdfium (the extra `pdf`) in processes of their own, bounded in time and memory."""
 
-import atexit
 import json
-import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from PIL import Image
 from mmsearch.errors import ImageError
 from mmsearch.images import CutOptions, Cutter, MadePicture, PhotoFacts, PictureSpan
 from mmsearch.images.photo_facts import clean_text, parse_date
+from mmsearch.kept_processes import KeptProcesses
 
 __all__ = ["PDF_PAGES", "read_page_texts"]
 
@@ -60,19 +58,23 @@ class _Reader:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        self.is_free = True
 
     def ask(self, path: str, pages: Sequence[int], **how: Any) -> Iterator[tuple[dict[str, Any], bytes]]:
         """The answers to a request, one a page or one, each with its pixels. Raises _Ended, _Unreadable."""
         request = json.dumps({"path": path, "pages": [*pages], **how}).encode() + b"\n"
         assert self._process.stdin is not None
+        self.is_free = False
         try:
             self._process.stdin.write(request)
             self._process.stdin.flush()
         except OSError as error:
             raise _Ended("what renders PDFs ended") from error
-        for _ in range(max(1, len(pages))):
+        for following in reversed(range(max(1, len(pages)))):
             answer, pixels = self._take_answer()
-            if (failure := answer.get("failed")) is not None:
+            failure = answer.get("failed")
+            self.is_free = following == 0 or failure is not None
+            if failure is not None:
                 raise _Unreadable(failure)
             yield answer, pixels
 
@@ -110,49 +112,7 @@ class _Reader:
                     continue
 
 
-class _Readers:
-    """Processes that wait for their next document: to start one takes longer than to render a page."""
-
-    def __init__(self) -> None:
-        self._idle: list[_Reader] = []
-        self._lock = threading.Lock()
-        self._owner = os.getpid()
-
-    @contextmanager
-    def one(self) -> Iterator[_Reader]:
-        """A process to be asked by this thread alone; it is ended where the block raises or is left early."""
-        with self._lock:
-            if self._owner != os.getpid():  # a fork: they are its parent's
-                self._idle, self._owner = [], os.getpid()
-            reader = self._idle.pop() if self._idle else None
-        reader = reader or _Reader()
-        try:
-            yield reader
-        except _Unreadable:
-            self._keep(reader)
-            raise
-        except BaseException:
-            reader.end()
-            raise
-        self._keep(reader)
-
-    def _keep(self, reader: _Reader) -> None:
-        with self._lock:
-            if len(self._idle) < (os.cpu_count() or 1):
-                self._idle.append(reader)
-                return
-        reader.end()
-
-    def end(self) -> None:
-        """End all that wait."""
-        with self._lock:
-            for reader in self._idle if self._owner == os.getpid() else ():
-                reader.end()
-            self._idle = []
-
-
-_readers = _Readers()
-atexit.register(_readers.end)
+_readers = KeptProcesses(_Reader)
 
 
 def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:

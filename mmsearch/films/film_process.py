@@ -1,7 +1,7 @@
-"""Reads one film within limits: the process that `mmsearch.films.reading` starts.
+"""Reads films within limits, one after the other: the process that `mmsearch.films.reading` starts.
 
-What is asked comes on stdin, what is found goes to stdout, as `messages` says. FFmpeg's decoders are run on what
-strangers made, so that they have a process of their own, limited in time and memory.
+What is asked comes on stdin, what is found goes to stdout, as `messages` says; it ends when stdin does. FFmpeg's
+decoders are run on what strangers made, so that they have processes of their own, limited in time and memory.
 """
 
 import contextlib
@@ -30,11 +30,14 @@ _MEMORY = 4 << 30  # bytes of addresses: sixteen frames of 8K that a decoder kee
 
 
 def main() -> None:
-    """Answer one request."""
-    request = FilmRequest.from_bytes(sys.stdin.buffer.read())
+    """Answer until nothing more is asked."""
     limit_memory()
     av.logging.set_level(None)
-    answer = sys.stdout.buffer
+    while (request := FilmRequest.read(sys.stdin.buffer)) is not None:
+        _answer(request, sys.stdout.buffer)
+
+
+def _answer(request: FilmRequest, answer: BinaryIO) -> None:
     try:
         with open_container(request.path) as container:
             film = FilmStream(container, request.max_pixels, request.threads)

@@ -1,6 +1,7 @@
-"""What the process that reads a film is asked, on its stdin, and how it answers: messages, each a line of JSON with
-bytes behind it.
+"""What a process that reads films is asked, on its stdin, and how it answers: messages, each a line of JSON with bytes
+behind it.
 
+    read    what is asked: see `FilmRequest`
     header  what the film says of itself
     table   when its frames are shown: what `FrameTable` is made of
     frame   one frame, with its pixels
@@ -18,6 +19,7 @@ __all__ = ["FilmRequest", "NotAFilm", "read_message", "write_message"]
 
 _LENGTHS = struct.Struct(">IQ")
 _MOST_LINE = 1 << 20
+_MOST_REQUEST = 1 << 28
 
 
 class NotAFilm(Exception):
@@ -42,14 +44,15 @@ class FilmRequest:
     max_pixels: int
     threads: int = 1
 
-    def to_bytes(self) -> bytes:
-        """As JSON."""
-        return json.dumps(asdict(self)).encode()
+    def write(self, stream: IO[bytes]) -> None:
+        """Write it, as a message."""
+        write_message(stream, "read", **asdict(self))
 
     @classmethod
-    def from_bytes(cls, text: bytes) -> "FilmRequest":
-        """The inverse of `to_bytes`."""
-        return cls(**json.loads(text))
+    def read(cls, stream: IO[bytes]) -> "FilmRequest | None":
+        """The next one of a stream; None where it ends."""
+        message = read_message(stream, 0, _MOST_REQUEST)
+        return None if message is None else cls(**message[1])
 
 
 def write_message(stream: IO[bytes], event: str, data: bytes | memoryview = b"", **fields: Any) -> None:
@@ -61,16 +64,18 @@ def write_message(stream: IO[bytes], event: str, data: bytes | memoryview = b"",
     stream.flush()
 
 
-def read_message(stream: IO[bytes], most_bytes: int) -> tuple[str, Mapping[str, Any], bytes] | None:
+def read_message(
+    stream: IO[bytes], most_bytes: int, most_line: int = _MOST_LINE
+) -> tuple[str, Mapping[str, Any], bytes] | None:
     """The next message: event, fields, bytes; None where the stream ends, or says what no message is.
 
-    most_bytes: that may stand behind its line.
+    most_bytes: that may stand behind its line. most_line: of the line itself.
     """
     head = stream.read(_LENGTHS.size)
     if len(head) < _LENGTHS.size:
         return None
     line_length, data_length = _LENGTHS.unpack(head)
-    if line_length > _MOST_LINE or data_length > most_bytes:
+    if line_length > most_line or data_length > most_bytes:
         return None
     line, data = stream.read(line_length), stream.read(data_length)
     if len(line) < line_length or len(data) < data_length:

@@ -1,11 +1,14 @@
-"""Reads films through a process of its own for each: one that hangs, or wants too much memory, is ended."""
+"""Reads films through processes, one film at a time: one that hangs, or wants too much memory, is ended.
+
+A process that has read a film is kept for the next: to start one takes as long as a short film.
+"""
 
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import ImageError
 from mmsearch.films.frame_table import MOST_FRAMES, FrameTable, read_mp4_table
 from mmsearch.films.messages import FilmRequest, read_message
+from mmsearch.kept_processes import KeptProcesses
 
 __all__ = ["Film", "FilmFrame", "FilmLimits", "has_decoder", "open_film", "read_table"]
 
@@ -39,7 +43,7 @@ class FilmLimits:
         side: pixels of the shorter side of a frame that is taken out, at most; more than models look at.
         max_pixels: a film of larger frames is not read.
         seconds: how long nothing may come. A table of a film in a container without one takes as long as reading it.
-        threads: that decode; None for one a core.
+        threads: that decode; None for the cores, shared with what is read beside it.
     """
 
     side: int = 720
@@ -123,36 +127,69 @@ def _frames(answers: "_Answers") -> Generator[FilmFrame]:
 
 @contextmanager
 def _answers(path: str, times: Sequence[float] | None, limits: FilmLimits, seconds: float) -> Iterator["_Answers"]:
-    """Start the process. Raises ImageError where there is none, OSError where the file is not there."""
+    """Ask a process. Raises ImageError where there is none, OSError where the file is not there."""
     Path(path).stat()
     if not has_decoder():
         raise ImageError("identify", NO_DECODER)
-    request = FilmRequest(path, times, limits.side, limits.max_pixels, limits.threads or os.cpu_count() or 1)
-    process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    try:
-        assert process.stdin is not None
-        try:
-            process.stdin.write(request.to_bytes())
-            process.stdin.close()
-        except OSError:
-            raise ImageError("decode", _BROKEN) from None
+    with _processes.one() as process:
+        threads = limits.threads or max(1, (os.cpu_count() or 1) // _processes.used)
+        process.ask(FilmRequest(path, times, limits.side, limits.max_pixels, threads))
         most_bytes = 3 * limits.side**2 * _MOST_RATIO if times is not None else _BYTES_A_FRAME * MOST_FRAMES
         yield _Answers(process, seconds, most_bytes)
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 NO_DECODER = "a film, which is read through: pip install 'mmsearch[video]'"
 _BROKEN = "its decoder broke down: damaged film, or one that needs more memory than it may have"
+_LAST = frozenset({"table", "end"})
+"""Messages behind which nothing more comes of a request."""
+
+
+class _FilmProcess:
+    """A process that reads films."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.is_free = True
+
+    def ask(self, request: FilmRequest) -> None:
+        """Send a request. Raises ImageError."""
+        assert self._process.stdin is not None
+        self.is_free = False
+        try:
+            request.write(self._process.stdin)
+        except OSError:
+            raise ImageError("decode", _BROKEN) from None
+
+    def answer(self, most_bytes: int) -> tuple[str, Mapping[str, Any], bytes] | None:
+        """The next message; None where it ended."""
+        assert self._process.stdout is not None
+        message = read_message(self._process.stdout, most_bytes)
+        self.is_free = message is not None and message[0] in _LAST
+        return message
+
+    def kill(self) -> None:
+        """End it, from any thread; whoever waits for an answer gets none."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """End it, and leave nothing of it."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what was written to it and not taken
+                    pipe.close()
+
+
+_processes = KeptProcesses(_FilmProcess)
 
 
 class _Answers:
-    """What the process says, message by message."""
+    """What a process says of a film, message by message."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", seconds: float, most_bytes: int) -> None:
+    def __init__(self, process: _FilmProcess, seconds: float, most_bytes: int) -> None:
         self._process, self._seconds, self._most_bytes = process, seconds, most_bytes
 
     def next(self, expected: str) -> tuple[str, Mapping[str, Any], bytes]:
@@ -167,8 +204,7 @@ class _Answers:
         timer.daemon = True
         timer.start()
         try:
-            assert self._process.stdout is not None
-            message = read_message(self._process.stdout, self._most_bytes)
+            message = self._process.answer(self._most_bytes)
         finally:
             timer.cancel()
         if message is None:
