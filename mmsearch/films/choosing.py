@@ -12,6 +12,9 @@ __all__ = ["GAP_SECONDS", "choose_frames"]
 
 GAP_SECONDS = 2.0
 """No longer than this is a film left unseen, where nothing else is asked for."""
+_SEEN_SECONDS = 0.1
+"""Of the time that a chosen frame is shown, what does not count as unseen, at most. So key frames each 60 frames leave
+no gap at 29.97 frames a second, where they stand 2.002 seconds apart; and a film of stills has each of them."""
 _ROUNDING = 1e-6  # seconds: times are quotients of whole numbers
 
 
@@ -43,17 +46,32 @@ def _shown_at(table: FrameTable, times: NDArray[np.float64]) -> NDArray[np.intp]
 
 
 def _fill_gaps(table: FrameTable, keys: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The key frames, and between them others at equal distances. Where frames stand further apart than the gap there
-    is nothing to fill: what a frame shows, it shows until the next."""
+    """The key frames, and between them others. Where frames stand further apart than the gap there is nothing to fill:
+    what a frame shows, it shows until the next."""
     chosen: list[int] = []
     borders = sorted({0, *keys.tolist()})
     for row, following in zip(borders, [*borders[1:], len(table.times)], strict=True):
         until = table.times[following] if following < len(table.times) else table.end
-        chosen.append(row)
-        while until - table.times[row] > GAP_SECONDS + _ROUNDING and row + 1 < following:
-            steps = math.ceil((until - table.times[row]) / GAP_SECONDS - _ROUNDING)
-            target = table.times[row] + (until - table.times[row]) / steps
-            at_target = int(np.searchsorted(table.times[:following], target + _ROUNDING, side="right")) - 1
-            row = max(row + 1, at_target)
-            chosen.append(row)
+        chosen += _between(table.times[row:following], float(until), row)
     return np.array(chosen, np.intp)
+
+
+def _between(times: NDArray[np.float64], until: float, first_row: int) -> list[int]:
+    """The rows of frames of which each needs those before it: the first, and as few others as leave no gap.
+
+    A frame costs what it takes to decode those before it. So the last one stands as early as the gap behind it
+    allows, and the others at equal distances before it; one alone stands in the middle.
+    """
+    rows = [0]
+    while (row := rows[-1]) + 1 < len(times):
+        longest = GAP_SECONDS + min(float(times[row + 1] - times[row]), _SEEN_SECONDS)
+        left = until - float(times[row])
+        if left <= longest + _ROUNDING:
+            break
+        steps = math.ceil(left / longest - _ROUNDING)
+        is_alone = row == 0 and steps == 2
+        target = times[row] + (left / 2 if is_alone else (left - longest) / (steps - 1))
+        at_target = int(np.searchsorted(times, target - _ROUNDING))
+        last_allowed = int(np.searchsorted(times, times[row] + longest + _ROUNDING, side="right")) - 1
+        rows.append(max(row + 1, min(at_target, last_allowed)))
+    return [first_row + row for row in rows]
