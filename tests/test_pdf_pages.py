@@ -15,6 +15,7 @@ from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery
 from mmsearch.images import MadePicture
 from mmsearch.items import IMAGES, ImageRow
+from mmsearch.kept_processes import KeptProcesses
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import Query, TextPart
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -135,7 +136,7 @@ def test_pages_that_are_not_there_are_refused(papers: Path) -> None:
 def pausing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Page 2 ends the process that renders, page 3 makes it wait."""
     (tmp_path / "pausing.py").write_text(PAUSES)
-    readers = pdf_pages._Readers()
+    readers = KeptProcesses(pdf_pages._Reader)
     monkeypatch.setattr(pdf_pages, "_readers", readers)
     monkeypatch.setattr(pdf_pages, "_PROCESS", str(tmp_path / "pausing.py"))
     monkeypatch.setattr(pdf_pages, "_SECONDS", 8.0)
