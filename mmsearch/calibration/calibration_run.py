@@ -13,7 +13,7 @@ from mmsearch.calibration.pairs import Pairs, read_pairs
 from mmsearch.calibration.records import CalibrateOptions, CalibrationReport, TableCalibration
 from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.exact import Vectors, exact_search
-from mmsearch.gallery import Gallery, commit_scores, read_consistently
+from mmsearch.gallery import FileSpans, Gallery, commit_scores, read_consistently, read_file_spans
 from mmsearch.items import CAPTIONS, IMAGES, AnyKind
 from mmsearch.metrics import Relevance
 from mmsearch.progress import Progress, ProgressCallback, quiet
@@ -32,6 +32,7 @@ from mmsearch.scoring import (
     TableScores,
     average_trials,
     bank_means,
+    best_of_files,
     fit_chances,
     keep_threshold,
     open_scores,
@@ -64,6 +65,7 @@ MOMENTS_ROWS = 1 << 16
 # A gallery that has grown or shrunk by more than this is another one.
 STALE = 0.25
 KNOWN_ROWS = 8
+ROWS_AT_ONCE = 8_192  # of files that hold several items; more where one holds more
 
 
 def calibrate(
@@ -131,8 +133,12 @@ class _CalibrationRun:
         return TableCalibration(kind.name, record, "tuned", correction.why)
 
     def _calibrate_images(self, pairs: Pairs) -> TableCalibration:
-        """Images, for texts."""
-        linked, table = pairs.linked(), IMAGES.name
+        """Images, for texts. Of frames, pages and tiles the file is what a caption asks for, and what answers it."""
+        table = IMAGES.name
+        spans = read_file_spans(self.gallery, table)
+        files_of = _each_alone if spans is None else spans.first_rows
+        pairs = pairs.with_images(files_of)
+        linked = pairs.linked()
         own_bank = len(pairs.captions) >= ENOUGH_CAPTIONS
         general: NDArray[np.float32] | None = None
         if not own_bank:
@@ -154,25 +160,28 @@ class _CalibrationRun:
         if len(np.unique(linked.images)) < LEAST_QUERIES:
             count = len(np.unique(linked.images))
             why = f"not measured: captions name {count:,} of its pictures, and {LEAST_QUERIES} are needed"
-            return self._store(IMAGES, bank_of(), None, source, why)
+            return self._store(IMAGES, bank_of(), None, source, why, owners_of=files_of, spans=spans)
         asking = linked.take(self.rng.permutation(len(linked.captions))[:QUERIES])
-        items = self._searched(table, np.unique(asking.images))
-        vectors = self.gallery.vectors(table, items)
+        items = self._searched(table, np.unique(asking.images), files_of)
+        vectors = self.gallery.vectors(table, items.row_ids)
 
         def split() -> _Split:
             fold_of = self._folds(linked.images)
             banks = [bank_of((pairs.images < 0) | (fold_of(pairs.images) != fold)) for fold in (0, 1)]
-            return _Split.of(fold_of(asking.images), banks, vectors, items)
+            return _Split.of(fold_of(asking.images), banks, vectors, items.files, items.starts)
 
         measured = self._try(
             np.asarray(self.gallery.vectors(CAPTIONS.name, asking.captions), np.float32),
             vectors,
-            Relevance.one_each(np.searchsorted(items, asking.images)),
+            Relevance.one_each(np.searchsorted(items.files[items.starts], asking.images)),
             split,
             asking.images,
+            items.starts,
         )
-        why = _explain(measured.trial, CAPTIONS, len(items), IMAGES)
-        return self._store(IMAGES, bank_of(size=measured.bank), measured, source, why, searched=len(items))
+        searched = len(items.starts)
+        why = _explain(measured.trial, CAPTIONS, searched, IMAGES.name if spans is None else "files")
+        bank = bank_of(size=measured.bank)
+        return self._store(IMAGES, bank, measured, source, why, searched=searched, owners_of=files_of, spans=spans)
 
     def _calibrate_captions(self, pairs: Pairs) -> TableCalibration:
         """Captions, for images."""
@@ -191,7 +200,7 @@ class _CalibrationRun:
 
         asking = np.sort(self.rng.permutation(images)[:QUERIES])
         own_captions = linked.captions[np.isin(linked.images, asking)]
-        items = self._searched(table, own_captions)
+        items = self._searched(table, own_captions, _each_alone).row_ids
         owners = owners_of(items)
         by_owner: dict[int, list[int]] = {image: [] for image in asking.tolist()}
         for position, owner in enumerate(owners.tolist()):
@@ -210,8 +219,9 @@ class _CalibrationRun:
             Relevance.lists(by_owner[image] for image in asking.tolist()),
             split,
             asking,
+            np.arange(len(items)),
         )
-        why = _explain(measured.trial, IMAGES, len(items), CAPTIONS)
+        why = _explain(measured.trial, IMAGES, len(items), CAPTIONS.name)
         bank = bank_of(images, measured.bank)
         return self._store(CAPTIONS, bank, measured, IMAGES.name, why, searched=len(items), owners_of=owners_of)
 
@@ -222,12 +232,13 @@ class _CalibrationRun:
         relevant: Relevance,
         split: Callable[[], "_Split"],
         clusters: NDArray[np.int64],
+        starts: NDArray[np.int64],
     ) -> "_Measured":
         self.progress(Progress("choosing a correction", 0, None))
         scores = queries @ np.asarray(vectors, np.float32).T
         clusters = np.unique(clusters, return_inverse=True)[1]
         splits = [split() for _ in range(min(SPLITS, max(1, round(QUERIES / len(queries)))))]
-        trials = [try_settings(scores, relevant, each.means, each.folds, clusters) for each in splits]
+        trials = [try_settings(scores, relevant, each.means, each.folds, clusters, starts) for each in splits]
         trial, (folds, means) = average_trials(trials, clusters), (splits[0].folds, splits[0].means)
         self.progress(Progress("fitting probabilities", 0, None))
         samples, relevant_scores, asked = [], [], []
@@ -236,6 +247,7 @@ class _CalibrationRun:
             left = scores[of_fold].astype(np.float64)
             if trial.setting.alpha:
                 left -= trial.setting.alpha * means[fold][trial.setting.k]
+            left = np.asarray(best_of_files(left, starts), np.float64)
             own = relevant.take(of_fold)
             samples.append(sample_presence(left, own, self.rng))
             relevant_scores.append(left[np.repeat(np.arange(len(own)), own.counts), own.positions])
@@ -255,12 +267,16 @@ class _CalibrationRun:
 
         return fold_of
 
-    def _searched(self, table: str, needed: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row ids of the needed rows and of others at random, ascending."""
+    def _searched(self, table: str, needed: NDArray[np.int64], files_of: "_FilesOf") -> "_Searched":
+        """The rows of the needed files, and of others at random."""
         everything = np.concatenate([block.column("row_id").to_numpy() for block in self.gallery.scan(table, [])])
-        others = np.setdiff1d(everything, needed)
-        more = self.rng.permutation(others)[: max(0, SEARCHED - len(needed))]
-        return np.sort(np.concatenate([needed, more]))
+        files = files_of(everything)
+        names, counts = np.unique(files, return_counts=True)
+        others = self.rng.permutation(np.setdiff1d(names, needed))
+        rows = np.cumsum(counts[np.searchsorted(names, others)])
+        room = SEARCHED - int(counts[np.isin(names, needed)].sum())
+        is_searched = np.isin(files, np.concatenate([needed, others[rows <= room]]))
+        return _Searched.of(everything[is_searched], files[is_searched])
 
     def _bank_of(self, kind: AnyKind, row_ids: NDArray[np.int64], owners: NDArray[np.int64], size: int) -> Bank:
         chosen = np.sort(self.rng.permutation(len(row_ids))[:size])
@@ -276,11 +292,12 @@ class _CalibrationRun:
         why: str,
         *,
         searched: int = 0,
-        owners_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None,
+        owners_of: "_FilesOf",
+        spans: FileSpans | None = None,
     ) -> TableCalibration:
         own, rows = self.gallery.manifest.encoder, self.gallery.live_rows(kind.name)
         setting = CAUTIOUS if measured is None else measured.trial.setting
-        row_ids, means, moments = self._take_means(kind, bank, setting, owners_of)
+        row_ids, means, moments = self._take_means(kind, bank, setting, owners_of, spans)
         correction = CorrectionRecord(setting.alpha, setting.k, source, len(bank.vectors), measured is not None, why)
         if measured is not None:
             trial, gain = measured.trial, measured.trial.gain
@@ -300,6 +317,7 @@ class _CalibrationRun:
             rows=rows,
             correction=correction,
             highest=float(means.max()) if len(means) else 0.0,
+            by_file=True,
         )
         if measured is None:
             record = replace(record, general=self._general_scores(kind, bank))
@@ -328,28 +346,78 @@ class _CalibrationRun:
         kind: AnyKind,
         bank: Bank,
         setting: Setting,
-        owners_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None,
+        owners_of: "_FilesOf",
+        spans: FileSpans | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], Moments]:
         """(row ids ascending, their means, the moments of all rows). Of means there are none where nothing is
         corrected, else one of every live row."""
         ids, means, total = [], [], self.gallery.live_rows(kind.name)
         moments = MomentsSum(self.gallery.manifest.encoder.dim, step=max(1, total // MOMENTS_ROWS))
         done = 0
+        shared, shared_means = np.empty(0, np.int64), np.empty(0, np.float32)
+        if spans is not None and setting != NO_CORRECTION:
+            shared, shared_means = self._means_of_files(kind, bank, setting, owners_of, spans)
         for block in self.gallery.vector_blocks(kind.name):
             done += len(block.row_ids)
             if setting == NO_CORRECTION:
                 moments.add(block.vectors)
             else:
-                owners = block.row_ids if owners_of is None else owners_of(block.row_ids)
+                alone = ~np.isin(block.row_ids, shared)
+                some = block.vectors if alone.all() else block.vectors[alone]
+                of_block = np.empty(len(block.row_ids), np.float32)
+                of_block[alone] = bank.means(some, setting.k, owners_of(block.row_ids[alone]))
+                of_block[~alone] = shared_means[np.searchsorted(shared, block.row_ids[~alone])]
                 ids.append(block.row_ids)
-                means.append(bank.means(block.vectors, setting.k, owners))
-                moments.add(block.vectors, means[-1])
+                means.append(of_block)
+                moments.add(block.vectors, of_block)
             self.progress(Progress(f"correcting {kind.name}", done, total))
         if not ids:
             return np.empty(0, np.int64), np.empty(0, np.float32), moments.moments()
         row_ids = np.concatenate(ids)
         order = np.argsort(row_ids)
         return row_ids[order], np.concatenate(means)[order], moments.moments()
+
+    def _means_of_files(
+        self, kind: AnyKind, bank: Bank, setting: Setting, owners_of: "_FilesOf", spans: FileSpans
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(row ids ascending, their means) of all rows that share a file."""
+        row_ids, starts = spans.by_file()
+        means = np.empty(len(row_ids), np.float32)
+        ends = np.append(starts[1:], len(row_ids))
+        file = 0
+        while file < len(starts):
+            past = max(file + 1, int(np.searchsorted(ends, starts[file] + ROWS_AT_ONCE, side="right")))
+            rows = slice(int(starts[file]), int(ends[past - 1]))
+            vectors = self.gallery.vectors(kind.name, row_ids[rows])
+            owners = owners_of(row_ids[rows])
+            means[rows] = bank.means(vectors, setting.k, owners, starts[file:past] - starts[file])
+            file = past
+        order = np.argsort(row_ids)
+        return row_ids[order], means[order]
+
+
+_FilesOf = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Row ids (n,) -> the file of each, by the lowest row id that it has."""
+
+
+def _each_alone(row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    return row_ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Searched:
+    """Rows by their files. row_ids, files: (n,), ascending by file. starts: (n_files,), the first row of each file."""
+
+    row_ids: NDArray[np.int64]
+    files: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, row_ids: NDArray[np.int64], files: NDArray[np.int64]) -> "_Searched":
+        order = np.lexsort((row_ids, files))
+        in_order = files[order]
+        starts = np.flatnonzero(np.concatenate([[True], np.diff(in_order) > 0])[: len(order)])
+        return cls(row_ids[order], in_order, starts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -363,10 +431,18 @@ class _Split:
 
     @classmethod
     def of(
-        cls, folds: NDArray[np.int64], banks: Sequence[Bank], vectors: Vectors, owners: NDArray[np.int64]
+        cls,
+        folds: NDArray[np.int64],
+        banks: Sequence[Bank],
+        vectors: Vectors,
+        owners: NDArray[np.int64],
+        starts: NDArray[np.int64] | None = None,
     ) -> "_Split":
-        """banks: for each fold; their own `owners` (n_items,) do not count for items with vectors (n_items, dim)."""
-        means = [bank_means(vectors, bank.vectors, owners=owners, bank_owners=bank.owners) for bank in banks]
+        """banks: for each fold; their own `owners` (n_items,) do not count for items with vectors (n_items, dim).
+        starts: see `bank_means`."""
+        means = [
+            bank_means(vectors, bank.vectors, owners=owners, bank_owners=bank.owners, starts=starts) for bank in banks
+        ]
         return cls(folds, means, min(len(bank.vectors) for bank in banks))
 
 
@@ -397,16 +473,16 @@ def _figures(ranks: NDArray[np.int64]) -> dict[str, float]:
     return {f"R@{k}": float((ranks <= k).mean()) for k in (1, 5, 10)} | {"MRR": float((1 / ranks).mean())}
 
 
-def _explain(trial: CorrectionTrial, asking: AnyKind, searched: int, kind: AnyKind) -> str:
+def _explain(trial: CorrectionTrial, asking: AnyKind, searched: int, among: str) -> str:
     plain, corrected = _figures(trial.plain_ranks), _figures(trial.corrected_ranks)
-    among = f"{len(trial.plain_ranks):,} {asking.name} among {searched:,} {kind.name}"
+    asked = f"{len(trial.plain_ranks):,} {asking.name} among {searched:,} {among}"
     if trial.helps:
         return (
             f"R@1 {100 * plain['R@1']:.1f} % -> {100 * corrected['R@1']:.1f} %, R@10 {100 * plain['R@10']:.1f} % -> "
-            f"{100 * corrected['R@10']:.1f} %, of {among}"
+            f"{100 * corrected['R@10']:.1f} %, of {asked}"
         )
     low, high = trial.gain.interval.low, trial.gain.interval.high
     return (
         f"no correction: that it helps was not seen (mean reciprocal rank {trial.gain.value:+.3f}, 95 % interval "
-        f"{low:+.3f} to {high:+.3f}, of {among})"
+        f"{low:+.3f} to {high:+.3f}, of {asked})"
     )

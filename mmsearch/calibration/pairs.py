@@ -1,5 +1,6 @@
 """Which captions of a gallery ask for which of its images: what is known of right answers without anybody's labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ class Pairs:
     def linked(self) -> "Pairs":
         """Those that have an image."""
         return self.take(np.flatnonzero(self.images >= 0))
+
+    def with_images(self, named: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> "Pairs":
+        """The same, with other ids for the images. named: row ids (m,) -> such an id each."""
+        return Pairs(self.captions, np.where(self.images < 0, -1, named(self.images)))
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "Pairs":
         """Some of them, in ascending order."""

@@ -49,6 +49,8 @@ class FileSpans:
         self._row_ids, self._files, self._start_s, self._end_s = row_ids, files, start_s, end_s
         self._by_file = np.lexsort((start_s, files))
         self._files_in_order = files[self._by_file]
+        self._first_rows = np.zeros(int(files.max(initial=-1)) + 1, np.int64)
+        self._first_rows[files[::-1]] = row_ids[::-1]  # of equal places the last stays, which is the lowest row
 
     def files_of(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The same number for rows (n,) of one file, another one for each file; below 0 for what shares none."""
@@ -56,6 +58,16 @@ class FileSpans:
         places = self._places(row_ids)
         numbers[places >= 0] = self._files[places[places >= 0]]
         return numbers
+
+    def first_rows(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The lowest row id of the file of each row (n,): the row itself where it shares none."""
+        places = self._places(row_ids)
+        return np.where(places >= 0, self._first_rows[self._files[places]], row_ids)
+
+    def by_file(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(all of these rows, those of one file side by side; the place (n_files,) at which each file begins)."""
+        begins = np.concatenate([[True], np.diff(self._files_in_order) > 0])[: len(self._row_ids)]
+        return self._row_ids[self._by_file], np.flatnonzero(begins)
 
     def are_frames(self, row_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some rows (n,) are frames of films."""

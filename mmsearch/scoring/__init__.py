@@ -20,6 +20,7 @@ from mmsearch.scoring.correction import (
     Setting,
     average_trials,
     bank_means,
+    best_of_files,
     try_settings,
 )
 from mmsearch.scoring.moments import Moments, MomentsSum
@@ -53,6 +54,7 @@ __all__ = [
     "Taught",
     "average_trials",
     "bank_means",
+    "best_of_files",
     "fit_chances",
     "fit_probability",
     "keep_threshold",

@@ -3,7 +3,10 @@
     corrected(q, i) = score(q, i) - alpha * mean of the k highest scores of i with a bank of queries
 
 "Nearest Neighbor Normalization Improves Multimodal Retrieval", Chowdhury, Wang, Hall, Xu, Yeh, Boix-Adserà, Jegelka,
-EMNLP 2024. The bank has to be of the kind that asks: texts for images, images for captions. A query that truly asks
+EMNLP 2024. Of a file with several items (frames, pages, tiles) the best item answers, so that the file is what may be
+a hub: all of its items are lowered alike, by what the best of them scores with each query of the bank.
+
+The bank has to be of the kind that asks: texts for images, images for captions. A query that truly asks
 for an item must not stand in the item's own bank, or the item is lowered for being right.
 """
 
@@ -28,6 +31,7 @@ __all__ = [
     "Setting",
     "average_trials",
     "bank_means",
+    "best_of_files",
     "try_settings",
 ]
 
@@ -59,12 +63,14 @@ def bank_means(
     *,
     owners: NDArray[np.int64] | None = None,
     bank_owners: NDArray[np.int64] | None = None,
+    starts: NDArray[np.integer[Any]] | None = None,
 ) -> dict[int, NDArray[np.float64]]:
     """The mean of the k highest scores of each item with a bank, for each of some k: float64 (n,).
 
     vectors: (n, dim), of the items. bank: (m, dim), at least one row. Both L2-normalised. owners (n,), bank_owners
     (m,): what in the bank has an item's own id does not count for it. Of fewer than k scores the mean is of those
-    there are; of none it is 0.
+    there are; of none it is 0. starts: where several items are of one file, see `best_of_files`; each of them then has
+    the mean of its file, whose score with a query is that of its best item. They have one owner.
 
     >>> items, bank = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[:2]
     >>> bank_means(items, bank, (1, 2))[1].tolist(), bank_means(items, bank, (1, 2))[2].tolist()
@@ -72,6 +78,8 @@ def bank_means(
     >>> bank_means(items, bank, (1,), owners=np.arange(3), bank_owners=np.arange(2))[1].tolist()
     [0.0, 0.0, 0.0]
     """
+    if starts is not None and len(starts) < len(vectors):
+        return _bank_means_of_files(vectors, bank, ks, owners, bank_owners, starts)
     most_own = 0
     if bank_owners is not None and owners is not None:
         most_own = int(np.unique_counts(bank_owners).counts.max(initial=0))
@@ -92,6 +100,43 @@ def bank_means(
             last = min(k, scores.shape[1]) - 1
             means[k][rows] = sums[:, last] / np.maximum(1, counts[:, last])
     return means
+
+
+def _bank_means_of_files(
+    vectors: Vectors,
+    bank: NDArray[np.float32],
+    ks: Sequence[int],
+    owners: NDArray[np.int64] | None,
+    bank_owners: NDArray[np.int64] | None,
+    starts: NDArray[np.integer[Any]],
+) -> dict[int, NDArray[np.float64]]:
+    counts = np.diff(starts, append=len(vectors))
+    means = {k: np.zeros(len(starts)) for k in ks}
+    alone = starts[counts == 1]
+    of_alone = None if owners is None else owners[alone]
+    for k, values in bank_means(vectors[alone], bank, ks, owners=of_alone, bank_owners=bank_owners).items():
+        means[k][counts == 1] = values
+    for file in np.flatnonzero(counts > 1).tolist():
+        first = int(starts[file])
+        items = np.asarray(vectors[first : first + int(counts[file])], np.float32)
+        scores = (items @ bank.T).max(axis=0)
+        if owners is not None and bank_owners is not None:
+            scores = scores[bank_owners != owners[first]]
+        best = np.sort(scores)[::-1][: max(ks)].astype(np.float64)
+        for k in ks:
+            means[k][file] = best[:k].mean() if len(best) else 0.0
+    return {k: np.repeat(values, counts) for k, values in means.items()}
+
+
+def best_of_files(scores: NDArray[np.floating[Any]], starts: NDArray[np.integer[Any]]) -> NDArray[np.floating[Any]]:
+    """What the best item of each file scores: (n_queries, n_files).
+
+    scores: (n_queries, n_items), the items of one file side by side. starts: (n_files,), ascending, the first of each.
+
+    >>> best_of_files(np.array([[0.1, 0.9, 0.3, 0.2]]), np.array([0, 2, 3])).tolist()
+    [[0.9, 0.3, 0.2]]
+    """
+    return scores if len(starts) == scores.shape[1] else np.maximum.reduceat(scores, starts, axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,25 +177,27 @@ def try_settings(
     means: Sequence[Mapping[int, NDArray[np.float64]]],
     folds: NDArray[np.integer[Any]],
     clusters: NDArray[np.int64],
+    starts: NDArray[np.integer[Any]] | None = None,
 ) -> CorrectionTrial:
     """Choose alpha and k by two-fold cross-fitting: every query counts, and none judges its own choice.
 
     scores: (n_queries, n_items), cosines. relevant: positions of the items that each query asks for. means: of the
     items, for each fold of queries, as `bank_means` gives them. folds: (n_queries,), 0 or 1; the queries of one
-    cluster belong to one fold. clusters: (n_queries,), from 0, what is resampled for the interval (images).
-    Raises ValueError where a fold has no query.
+    cluster belong to one fold. clusters: (n_queries,), from 0, what is resampled for the interval (images). starts:
+    where several items are of one file, see `best_of_files`; then files are ranked, each by its best item, and
+    `relevant` are positions of files. Raises ValueError where a fold has no query.
     """
     if sorted(np.unique(folds).tolist()) != [0, 1]:
         raise ValueError("both folds need queries")
     settings = [Setting(alpha, k) for k in sorted(means[0]) for alpha in ALPHAS]
-    plain = _ranks(scores, relevant, None)
+    plain = _ranks(scores, relevant, None, starts)
     ranks = {setting: np.empty(len(scores), np.int64) for setting in settings}
     for fold in (0, 1):
         (queries,) = np.nonzero(folds == fold)
         of_fold = relevant.take(queries)
         for setting in settings:
             lowered = setting.alpha * means[fold][setting.k]
-            ranks[setting][queries] = _ranks(scores[queries], of_fold, lowered)
+            ranks[setting][queries] = _ranks(scores[queries], of_fold, lowered, starts)
     reciprocal = {NO_CORRECTION: 1 / plain} | {setting: 1 / ranks[setting] for setting in settings}
     ranks[NO_CORRECTION] = plain
 
@@ -190,14 +237,18 @@ def _gain(plain: NDArray[np.int64], reciprocal: NDArray[np.float64], clusters: N
 
 
 def _ranks(
-    scores: NDArray[np.floating[Any]], relevant: "Relevance", lowered: NDArray[np.float64] | None
+    scores: NDArray[np.floating[Any]],
+    relevant: "Relevance",
+    lowered: NDArray[np.float64] | None,
+    starts: NDArray[np.integer[Any]] | None,
 ) -> NDArray[np.int64]:
     """Ranks, from 1, of the best relevant item of each query; of equal scores the lower position comes first."""
     ranks = np.empty(len(scores), np.int64)
     step = max(1, _SCORES_AT_ONCE // max(1, scores.shape[1]))
-    positions = np.arange(scores.shape[1])
+    positions = np.arange(scores.shape[1] if starts is None else len(starts))
     for start in range(0, len(scores), step):
         block = scores[start : start + step] if lowered is None else scores[start : start + step] - lowered
+        block = block if starts is None else best_of_files(block, starts)
         for row, values in enumerate(block, start):
             own = relevant.positions[relevant.offsets[row] : relevant.offsets[row + 1]]
             best = own[np.argmax(values[own])]

@@ -76,6 +76,8 @@ class ScoresRecord:
         keep: A hit of at least so much is one of those that keep `KEPT` of what is relevant; None: all are.
         general: Where there are no chances: the best scores that general texts get, ascending, (101,) percentiles.
         through_index: How corrected searches go through the index that was there; None where it was not measured.
+        by_file: Whether `chances` go by how many files were searched, each of which answers once with its best item;
+            else, as earlier releases measured them, by how many items.
     """
 
     table: str
@@ -89,6 +91,7 @@ class ScoresRecord:
     keep: float | None = None
     general: tuple[float, ...] = ()
     through_index: CorrectedEffort | None = None
+    by_file: bool = False
 
     def effort_for(self, index: str) -> Effort:
         """Of corrected searches through an index, by its name; what is None in it is as for plain ones."""

@@ -44,17 +44,25 @@ class Bank:
     vectors: NDArray[np.float32]
     owners: NDArray[np.int64]
 
-    def means(self, vectors: Vectors, k: int, owners: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def means(
+        self,
+        vectors: Vectors,
+        k: int,
+        owners: NDArray[np.int64] | None,
+        starts: NDArray[np.integer[Any]] | None = None,
+    ) -> NDArray[np.float32]:
         """Of items with these vectors (n, dim). Rounded as it is stored, so that it does not matter when a mean was
-        taken. owners: (n,), for whom what each of them owns does not count; None: all counts."""
-        taken = bank_means(vectors, self.vectors, (k,), owners=owners, bank_owners=self.owners)[k]
+        taken. owners: (n,), for whom what each of them owns does not count; None: all counts. starts: see
+        `bank_means`."""
+        taken = bank_means(vectors, self.vectors, (k,), owners=owners, bank_owners=self.owners, starts=starts)[k]
         return taken.astype(np.float32)
 
 
 class TableScores:
     """What is known of the scores of one table, for any number of threads.
 
-    Rows that came since are corrected too: their means are taken from the bank when they are first met, and kept.
+    Rows that came since are corrected too, each for itself: their means are taken from the bank when they are first
+    met, and kept.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Candidates:
             -inf where none is missing.
         ranked_by: the score that the order goes by, downwards; of equal ones the lower row id comes first.
         score_bound: no row that is missing here has a higher "score" than this; None: than `bound`.
-        searched: among how many rows they were found.
+        searched: among how many files they were found, as the chances of hits count them, see `ScoresRecord.by_file`.
     """
 
     row_ids: NDArray[np.int64]

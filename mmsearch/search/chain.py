@@ -473,13 +473,20 @@ class _Chain:
         all_live = self._gallery.live_rows(self._asked.query.table)
         nothing_missing = len(row_ids) < look or len(row_ids) == neighbours.searched or look >= all_live
         bound = -np.inf if nothing_missing else float(neighbours.ranking[-1])
-        searched = neighbours.searched
+        searched = self._searched(neighbours)
         if corrected is None:
             return Candidates(row_ids, {"score": scores}, bound, searched=searched)
         assert self._table_scores is not None
         score_bound = bound + self._table_scores.most_lowered(self._asked.alpha)
         both = {"score": scores, "corrected": corrected}
         return Candidates(row_ids, both, bound, "corrected", score_bound, searched)
+
+    def _searched(self, neighbours: Neighbours) -> int:
+        """Among how many files was searched, or rows where chances are told by their number."""
+        asked, scores = self._asked, self._table_scores
+        if asked.films is None or asked.chances is None or scores is None or not scores.record.by_file:
+            return neighbours.searched
+        return asked.films.file_count
 
     def _lowered(self, row_ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """What the score of each row loses."""
