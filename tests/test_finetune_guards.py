@@ -9,7 +9,7 @@ import pytest
 from mmsearch.embedding import embed
 from mmsearch.errors import TrainingError
 from mmsearch.gallery import Gallery
-from mmsearch.training.guards import choose_alpha, compare, judge, mean_recall, neighbours_kept, notice_problems
+from mmsearch.training.guards import choose_alpha, compare, deciding_figure, judge, neighbours_kept, notice_problems
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
 from mmsearch.training.splitting import group_images, split_pairs
@@ -94,7 +94,7 @@ def test_mean_recall_by_hand() -> None:
     images = np.eye(3, dtype=np.float32)
     texts = np.array([[1, 0, 0], [0, 1, 0], [0.8, 0.6, 0]], np.float32)
     # R@1 by text 2/3, by picture: picture 2 scores 0 with all texts, and the first text comes first; R@5, R@10: 1.
-    assert mean_recall(PairVectors(images, texts), pairs) == pytest.approx((2 / 3 + 1 + 1 + 2 / 3 + 1 + 1) / 6)
+    assert deciding_figure(PairVectors(images, texts), pairs) == pytest.approx((2 / 3 + 1 + 1 + 2 / 3 + 1 + 1) / 6)
 
 
 @pytest.mark.parametrize(("better", "verdict"), [(1, "better"), (0, "not surely better"), (-1, "worse")])

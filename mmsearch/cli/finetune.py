@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Device, GalleryOption, location, say
+from mmsearch.cli.options import Device, GalleryOption, location, path, say
 from mmsearch.cli.progress import display
 from mmsearch.names import printable
 
@@ -44,7 +44,25 @@ def finetune(
         typer.Option(
             metavar="PLACE",
             parser=location,
-            help="Where the pictures of --pairs are. They are embedded into the cache.",
+            help="Where the pictures of --pairs are; without --pairs a folder with a folder of pictures for each "
+            "class, whose names are learned. They are embedded into the cache.",
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path,
+            help="What the folders of --images are called: a name a line in the order of the sorted folders, or "
+            "FOLDER<TAB>NAME. Default: the folders' names.",
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What is said of a picture of a class, with {} for the name; or openai (80), simple (7). Repeatable. "
+            "Default: a photo of a {}.",
         ),
     ] = None,
     retention: Annotated[
@@ -105,7 +123,7 @@ def finetune(
     ] = 0,
     device: Device = "auto",
 ) -> None:
-    """Teach a model with the captions of a gallery, and find out whether that helped.
+    """Teach a model with the captions of a gallery, or the names of classes, and find out whether that helped.
 
     Pairs are divided by picture: most to learn from, some to choose by, and some that are looked at once, at the end.
     The text side is trained on the vectors that the gallery holds, so that no picture is encoded again and the gallery
@@ -122,11 +140,13 @@ def finetune(
         raise typer.BadParameter("--chunk and --hard-negatives are for --lora and --full")
     if (lora or full) and epochs == 0:
         raise typer.BadParameter("--epochs 0 is for --text-only, which tries a linear map then")
-    if bool(pairs) != (images is not None):
-        raise typer.BadParameter("--pairs FILE and --images DIR go together: captions, and where their pictures are")
+    if pairs and images is None:
+        raise typer.BadParameter("--pairs FILE needs --images DIR: where the pictures of the captions are")
+    if (classes or template) and (pairs or images is None):
+        raise typer.BadParameter("--classes and --template are for folders of classes: --images DIR without --pairs")
     named = ctx.get_parameter_source("gallery")
-    if pairs and named is not None and named.name == "COMMANDLINE":  # and not in the environment
-        raise typer.BadParameter("--gallery and --pairs say each what is learned from: give one of them")
+    if images is not None and named is not None and named.name == "COMMANDLINE":  # and not in the environment
+        raise typer.BadParameter("--gallery, and --images with or without --pairs, say each what is learned from")
     options = FinetuneOptions(
         "lora" if lora else "full" if full else "text-only",
         seed=seed,
@@ -136,12 +156,14 @@ def finetune(
         chunk=chunk,
         hard_negatives=hard_negatives,
         device=device,
+        classes=classes,
+        templates=tuple(template or ()),
     )
     interrupted = "the same command continues from the last epoch" if lora or full else "nothing was written"
     with display(interrupted=interrupted) as shown:
         report = run(
             out,
-            gallery=None if pairs else gallery,
+            gallery=None if images is not None else gallery,
             pairs=pairs or (),
             images=images,
             retention=retention,
@@ -176,7 +198,7 @@ def _print(report: "FinetuneReport") -> None:
     else:
         best = max(report.curve, key=lambda point: point.new)
         print(
-            f"chosen by mean recall on validation pairs: {100 * report.curve[0].new:.1f} before, "
+            f"chosen by {report.held_out.decided_by} on validation pairs: {100 * report.curve[0].new:.1f} before, "
             f"{100 * best.new:.1f} at best, which may be chance"
         )
     print(f"took      {report.seconds:.1f} s")
@@ -189,13 +211,13 @@ def _print(report: "FinetuneReport") -> None:
 
 
 def _print_change(name: str, comparison: "Comparison") -> None:
-    """Mean recall and R@1 in both directions, before and after."""
+    """What decides, mean recall and R@1 in both directions, before and after."""
     print(f"{name:<9} {comparison.images:,} pictures, {comparison.texts:,} texts; in per cent, 95 % intervals")
-    shown = {"mean recall": comparison.mean_recall}
-    shown |= {figure: change for figure, change in comparison.figures.items() if figure.endswith("R@1")}
-    for figure, change in shown.items():
+    for figure, change in comparison.shown.items():
+        if figure.endswith(("R@5", "R@10")):
+            continue
         low, high = 100 * change.interval.low, 100 * change.interval.high
         print(
-            f"          {figure:<17} {100 * change.first:5.1f} -> {100 * change.second:5.1f}  "
+            f"          {figure:<18} {100 * change.first:5.1f} -> {100 * change.second:5.1f}  "
             f"({100 * change.value:+.1f}, {low:+.1f} to {high:+.1f})"
         )

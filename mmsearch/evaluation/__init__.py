@@ -36,9 +36,9 @@ records             options and reports
 document            a report as JSON
 """
 
+from mmsearch.benchmarks.own_classes import templates_in
 from mmsearch.evaluation.benchmark_run import evaluate
 from mmsearch.evaluation.budget_records import BudgetOptions, BudgetReport, BudgetStage, RecallChange
-from mmsearch.evaluation.classification_task import templates_in
 from mmsearch.evaluation.composed_queries import evaluate_composed
 from mmsearch.evaluation.document import to_json
 from mmsearch.evaluation.extended_positives import evaluate_positives

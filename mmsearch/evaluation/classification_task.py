@@ -9,15 +9,13 @@ from pathlib import Path
 from mmsearch.benchmarks.class_sets import ClassFinder, ClassSet, load_class_set
 from mmsearch.benchmarks.labelled_images import assign_classes, read_labelled_images
 from mmsearch.benchmarks.model import LabelledImage, LabelledImages
+from mmsearch.benchmarks.own_classes import DEFAULT_TEMPLATES, name_classes, names_in_order
 from mmsearch.encoders.prompts import templates_named
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.zeroshot_records import ZeroShotClass, ZeroShotOptions
 from mmsearch.locations import Location
-from mmsearch.stores import read_lines
 
-__all__ = ["ClassificationTask", "PictureClasses", "read_task", "shorten", "templates_in"]
-
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
+__all__ = ["ClassificationTask", "PictureClasses", "read_task", "shorten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def read_task(images: str | os.PathLike[str], benchmark: str, options: ZeroShotO
         labels = [folder or name for folder, name in zip(known.folders, known.names, strict=True)]
         names = list(known.names)
         if options.classes is not None:
-            names = _read_names_in_order(options.classes, len(labels))
+            names = names_in_order(options.classes, len(labels))
     else:
         index_of, labels, names = _own_classes(read, options.classes, problems)
         found = read.images
@@ -160,7 +158,7 @@ def _own_classes(
             f"images: {read.layout}, whose {len(read.labels):,} classes are numbers without names: name the data set, "
             "or give --classes with a name a line"
         )
-    name_of = _read_class_names({label: counts[label] for label in read.labels}, file)
+    name_of = name_classes({label: counts[label] for label in read.labels}, file)
     without_class = [label for label in read.labels if label not in name_of]
     if without_class:
         problems.append(
@@ -174,52 +172,6 @@ def _distinguish_names(names: list[str], labels: list[str]) -> list[str]:
     """The names, and of those that several classes have the label too."""
     times = Counter(names)
     return [name if times[name] == 1 else f"{name} ({label})" for name, label in zip(names, labels, strict=True)]
-
-
-def _read_class_names(counts: dict[str, int], file: Path | None) -> dict[str, str]:
-    """Label -> name of each class. counts: the pictures of each label. Names may repeat. A folder without pictures is a
-    class where the file names it."""
-    filled = [label for label, count in counts.items() if count]
-    if file is None:
-        return {label: label.replace("_", " ").replace("-", " ") for label in filled}
-    lines = _read_lines(file, "classes")
-    if lines and all("\t" in line for line in lines):
-        pairs = [(label.strip(), name.strip()) for label, _, name in (line.partition("\t") for line in lines)]
-        if repeated := [label for label, times in Counter(label for label, _ in pairs).items() if times > 1]:
-            raise BenchmarkError(f"classes: {file} names the folder {repeated[0]} twice")
-        names_given = dict(pairs)
-        if absent := [label for label in filled if label not in names_given]:
-            raise BenchmarkError(f"classes: {file} has no name for the folder {absent[0]}")
-        return {label: names_given[label] for label in counts if label in names_given}
-    for labels in (filled, list(counts)):
-        if len(lines) == len(labels):
-            return dict(zip(labels, lines, strict=True))
-    raise BenchmarkError(
-        f"classes: {file} has {len(lines):,} names for {len(filled):,} folders; give a name a line in the order "
-        "of the sorted folders, or FOLDER<TAB>NAME"
-    )
-
-
-def _read_names_in_order(file: Path, count: int) -> list[str]:
-    lines = _read_lines(file, "classes")
-    if len(lines) != count:
-        raise BenchmarkError(f"classes: {file} has {len(lines):,} names for the {count:,} classes of the data set")
-    return lines
-
-
-def _read_lines(file: Path, noun: str) -> list[str]:
-    try:
-        return [line.strip() for line in read_lines(file) if line.strip()]
-    except OSError as error:
-        raise BenchmarkError(f"{noun}: {file} cannot be read: {error.strerror or error}") from None
-
-
-def templates_in(file: Path) -> tuple[str, ...]:
-    """The templates in a file, one a line. Raises BenchmarkError."""
-    lines = tuple(_read_lines(file, "templates"))
-    if not lines:
-        raise BenchmarkError(f"templates: {file} is empty; write one a line, with {{}} for the name")
-    return lines
 
 
 def shorten(names: Sequence[str]) -> str:

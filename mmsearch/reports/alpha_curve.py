@@ -14,7 +14,7 @@ __all__ = ["draw_alpha_curve"]
 
 
 def draw_alpha_curve(report: FinetuneReport, file: Path) -> Path:
-    """Draw mean recall on validation pairs, and what is left of what the model knew, against the share of the training
+    """Draw what decides on validation pairs, and what is left of what the model knew, against the share of the training
     that is kept. Raises StoreError."""
 
     def draw_panels(panels: "list[Axes]") -> None:
@@ -35,7 +35,7 @@ def _draw(axes: "Axes", report: FinetuneReport) -> None:
         color=COLOURS[0],
         marker="o",
         markersize=4,
-        label="learnt: mean recall on validation pairs",
+        label=f"learnt: {report.held_out.decided_by} on validation pairs",
     )
     kept = [(point.alpha, point.kept) for point in report.curve if point.kept is not None]
     if kept:

@@ -2,6 +2,7 @@
 
 records         pairs, splits, what training gives, the report
 pairs           pairs from a gallery's captions
+class_folders   pairs from folders of classes
 splitting       training, validation and held-out pairs, by picture
 guards          before against after, with intervals; weights between both; what went wrong, by name
 

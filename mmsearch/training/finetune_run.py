@@ -10,6 +10,7 @@ from mmsearch.errors import TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.locations import Location, expanded, located
 from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.training.class_folders import read_class_folders
 from mmsearch.training.model_folder import require_new_folder
 from mmsearch.training.records import FinetuneOptions, FinetuneReport
 
@@ -40,21 +41,27 @@ def finetune(
 
     out: a new folder, which becomes a model: `local-dir:OUT` is taken wherever a model is. pairs, images: files of
     captions and the folder of their pictures, in the place of a gallery: these are embedded into the cache, with
-    `encoder` or the default model, where that was not done before. retention: another gallery of the same model, with
-    captions: what should not be forgotten. encoder: where to load the gallery's model from now.
+    `encoder` or the default model, where that was not done before. images alone: a folder with a folder of pictures for
+    each class, whose names are learned; zero-shot accuracy decides then, and classes are divided alike. retention:
+    another gallery of the same model, with captions: what should not be forgotten. encoder: where to load the gallery's
+    model from now.
     Raises TrainingError, SourceError, EncoderError, EncoderMismatch, GalleryError, StoreError.
     """
     require_new_folder(Path(expanded(os.fspath(out))))
     options = options or FinetuneOptions()
-    data = None
-    if pairs or images is not None:
+    data, folders = None, None
+    if images is None and (pairs or options.classes or options.templates):
+        raise TrainingError("files of captions, and classes with their templates, need the folder of their images")
+    if images is not None:
         if gallery is not None:
-            raise TrainingError("pairs come from a gallery, or from files of captions with images: name one of them")
-        if not pairs or images is None:
-            raise TrainingError("files of captions need the folder of their images, and images the captions")
+            raise TrainingError("pairs come from a gallery, or from images with captions or classes: name one of them")
         files = [located(file) for file in pairs]
+        if files:
+            data = f"captions of {', '.join(map(str, files))}, pictures of {located(images)}"
+        else:
+            folders = read_class_folders(images, classes=options.classes, templates=options.templates)
+            data = f"{len(folders.names):,} classes of {located(images)}, said as {', '.join(folders.templates)}"
         gallery = _embed_pairs(files, located(images), encoder, options.device, progress, announce)
-        data = f"captions of {', '.join(map(str, files))}, pictures of {located(images)}"
     Gallery.open(gallery)
     if retention is not None:
         Gallery.open(retention)
@@ -65,6 +72,7 @@ def finetune(
         gallery=gallery,
         retention=retention,
         encoder=encoder,
+        folders=folders,
         data=data,
         options=options,
         progress=progress,

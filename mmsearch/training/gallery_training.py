@@ -19,12 +19,13 @@ from mmsearch.identity import EncoderIdentity, require_same_encoder
 from mmsearch.locations import expanded
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.general_captions import general_captions
+from mmsearch.training.class_folders import ClassFolders, class_pairs
 from mmsearch.training.guards import (
     NOT_SURELY_BETTER,
     choose_alpha,
     compare,
+    deciding_figure,
     judge,
-    mean_recall,
     neighbours_kept,
     notice_problems,
 )
@@ -63,6 +64,7 @@ def train_on_gallery(
     gallery: _Path | None = None,
     retention: _Path | None = None,
     encoder: str | None = None,
+    folders: ClassFolders | None = None,
     data: str | None = None,
     options: FinetuneOptions | None = None,
     progress: ProgressCallback = quiet,
@@ -70,16 +72,22 @@ def train_on_gallery(
 ) -> FinetuneReport:
     """What `mmsearch.training.finetune_run.finetune` does, of a gallery.
 
-    data: what is learned from, for people; by default the gallery.
+    folders: the classes of its pictures, which are learned in the place of its captions. data: what is learned from,
+    for people; by default the gallery.
     """
     began = time.monotonic()
     options = options or FinetuneOptions()
     folder = Path(expanded(os.fspath(out)))
     require_new_folder(folder)
     opened = Gallery.open(gallery)
-    split = split_pairs(gallery_pairs(opened), seed=options.seed)
+    pairs = gallery_pairs(opened) if folders is None else class_pairs(opened, folders)
+    if folders is not None and (absent := len(folders.class_of) - pairs.images):
+        announce(f"{absent:,} of {len(folders.class_of):,} pictures of the classes cannot be read, and are left out")
+    split = split_pairs(pairs, seed=options.seed)
     known = _Retention.of_gallery(retention, opened, options.seed) if retention is not None else None
     trainable, base = _open_model(opened, encoder, options, announce)
+    if folders is not None:
+        split = _with_text_vectors(split, trainable)
     known = known or _Retention.of_general(trainable)
     pictures = None
     if options.method != "text-only":
@@ -127,6 +135,15 @@ def train_on_gallery(
     return replace(report, encoder=identity, seconds=time.monotonic() - began)
 
 
+def _with_text_vectors(split: PairSplit, trainable: TrainableModel) -> PairSplit:
+    """With the vectors of texts that no gallery holds, by the model before training."""
+    training, validation, held_out = (
+        replace(pairs, text_vectors=encode_texts(trainable, pairs.texts))
+        for pairs in (split.training, split.validation, split.held_out)
+    )
+    return PairSplit(training, validation, held_out)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Retention:
     """What a model knew, and how much of it is left.
@@ -169,7 +186,7 @@ class _Retention:
 
     def kept(self, trained: Trained, alpha: float) -> float:
         if self.choosing is not None:
-            return mean_recall(trained.vectors(alpha, self.choosing), self.choosing)
+            return deciding_figure(trained.vectors(alpha, self.choosing), self.choosing)
         return neighbours_kept(self.vectors, trained.text_vectors(alpha, self.texts))
 
     def compare(self, trained: Trained, alpha: float) -> Any:
@@ -205,6 +222,7 @@ class _Chosen:
     alpha: float
     curve: tuple[AlphaPoint, ...]
     problems: tuple[str, ...]
+    decided_by: str
 
     @property
     def gain(self) -> float:
@@ -244,7 +262,7 @@ def _train(
             "text tower trained with --epochs"
         )
     for each in tried:
-        announce(f"{each.trained.name}: {100 * each.gain:+.1f} points of mean recall on validation pairs")
+        announce(f"{each.trained.name}: {100 * each.gain:+.1f} points of {each.decided_by} on validation pairs")
     return max(tried, key=lambda each: each.gain)
 
 
@@ -325,12 +343,13 @@ def _choose(trained: Trained, validation: TrainingPairs, known: _Retention, prog
         nonlocal done
         progress(Progress("between before and after", done, None))
         done += 1
-        return mean_recall(trained.vectors(alpha, validation), validation)
+        return deciding_figure(trained.vectors(alpha, validation), validation)
 
     alpha, curve = choose_alpha(new, lambda alpha: known.kept(trained, alpha), most_lost=known.most_lost)
-    if alpha and judge(compare("validation pairs", before, trained.vectors(alpha, validation), validation)) != "better":
+    change = compare("validation pairs", before, trained.vectors(alpha, validation), validation)
+    if judge(change) != "better":
         alpha = 0.0
-    return _Chosen(trained, alpha, curve, problems)
+    return _Chosen(trained, alpha, curve, problems, change.decided_by)
 
 
 def _record(report: FinetuneReport, trainable: TrainableModel, base: EncoderIdentity, data: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ __all__ = [
     "NOT_SURELY_BETTER",
     "choose_alpha",
     "compare",
+    "deciding_figure",
     "judge",
-    "mean_recall",
     "neighbours_kept",
     "notice_problems",
 ]
@@ -34,8 +34,11 @@ _ALIKE = 0.95  # mean cosine of two vectors of one side
 _Figures = dict[str, NDArray[np.float64]]
 
 
-def mean_recall(vectors: PairVectors, pairs: TrainingPairs) -> float:
-    """The mean of R@1, R@5 and R@10 of both directions, 0 to 1. Only the pictures of `pairs` are searched."""
+def deciding_figure(vectors: PairVectors, pairs: TrainingPairs) -> float:
+    """What models are chosen by, 0 to 1: the mean of R@1, R@5 and R@10 of both directions, of which only the pictures
+    of `pairs` are searched; where these have classes, zero-shot accuracy."""
+    if pairs.classes is not None:
+        return float(_rightly_classified(vectors, pairs).mean())
     by_text, by_image = _figures(vectors, pairs)
     return float(np.mean([np.mean(values) for values in (*by_text.values(), *by_image.values())]))
 
@@ -51,12 +54,16 @@ def compare(what: str, before: PairVectors, after: PairVectors, pairs: TrainingP
         for name, change in differences(first, second, images, pairs.images).items():
             changes[f"{direction} {name}"] = change
     mean = mean_difference(list(zip(firsts, seconds, of_query, strict=True)), pairs.images)
-    return Comparison(what, pairs.images, len(pairs.texts), changes, mean)
+    accuracy = None
+    if pairs.classes is not None:
+        first, second = ({"accuracy": _rightly_classified(each, pairs)} for each in (before, after))
+        accuracy = differences(first, second, np.arange(pairs.images), pairs.images)["accuracy"]
+    return Comparison(what, pairs.images, len(pairs.texts), changes, mean, accuracy)
 
 
 def judge(comparison: Comparison) -> Verdict:
-    """Whether the interval of the change of mean recall lies above 0, below it, or holds it."""
-    interval = comparison.mean_recall.interval
+    """Whether the interval of the change of what decides lies above 0, below it, or holds it."""
+    interval = comparison.deciding.interval
     if interval.low > 0:
         return "better"
     return "worse" if interval.high < 0 else NOT_SURELY_BETTER
@@ -138,6 +145,13 @@ def _mean_cosine(vectors: NDArray[np.float32]) -> float:
 
 def _figures(vectors: PairVectors, pairs: TrainingPairs) -> tuple[_Figures, _Figures]:
     """(text_to_image, image_to_text): "R@k" -> of each query whether it is answered."""
+    ranks = _ranks_of_classes(vectors, pairs) if pairs.classes is not None else _ranks(vectors, pairs)
+    by_text, by_image = ({f"R@{k}": (each <= k).astype(np.float64) for k in _KS} for each in ranks)
+    return by_text, by_image
+
+
+def _ranks(vectors: PairVectors, pairs: TrainingPairs) -> list[NDArray[np.int64]]:
+    """Of the first right answer, from 1: (n_texts,) and (n_images,)."""
     both = rank_both(
         vectors.texts,
         vectors.images,
@@ -145,6 +159,40 @@ def _figures(vectors: PairVectors, pairs: TrainingPairs) -> tuple[_Figures, _Fig
         Relevance.inverse(pairs.image_of_text, pairs.images),
         depth=0,
     )
-    ranks = [ranking.bounds.ranks for ranking in both if ranking is not None]
-    by_text, by_image = ({f"R@{k}": (each <= k).astype(np.float64) for k in _KS} for each in ranks)
-    return by_text, by_image
+    return [ranking.bounds.ranks for ranking in both if ranking is not None]
+
+
+def _ranks_of_classes(vectors: PairVectors, pairs: TrainingPairs) -> list[NDArray[np.int64]]:
+    """Likewise where a text is right for all pictures of its class: the text asks among all pictures, the picture among
+    the different texts. Of equal scores a wrong answer stands first."""
+    texts, rows, classes_of_images = _class_texts(vectors, pairs)
+    count, each, dim = texts.shape
+    scores = texts.reshape(-1, dim) @ vectors.images.T
+    is_right = np.repeat(np.arange(count), each)[:, None] == classes_of_images[None, :]
+    best = np.where(is_right, scores, -np.inf)
+    wrong = np.where(is_right, -np.inf, scores)
+    by_text = 1 + (wrong >= best.max(axis=1, keepdims=True)).sum(axis=1)
+    by_image = 1 + (wrong >= best.max(axis=0, keepdims=True)).sum(axis=0)
+    return [by_text[rows], by_image]
+
+
+def _rightly_classified(vectors: PairVectors, pairs: TrainingPairs) -> NDArray[np.float64]:
+    """(n_images,), 1 where the class whose texts' normalised mean is nearest is the picture's own."""
+    texts, _, classes_of_images = _class_texts(vectors, pairs)
+    means = texts.mean(axis=1)
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    is_right: NDArray[np.bool_] = (vectors.images @ means.T).argmax(axis=1) == classes_of_images
+    return is_right.astype(np.float64)
+
+
+def _class_texts(
+    vectors: PairVectors, pairs: TrainingPairs
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """What is said of the classes that some pictures have, (n_classes, n_templates, dim); of each text of the pairs
+    which it is, of all in one row, (n_texts,); and of each picture which class, (n_images,)."""
+    assert pairs.classes is not None
+    _, first, of_images = np.unique(pairs.classes, return_index=True, return_inverse=True)
+    each = len(pairs.texts) // pairs.images
+    texts = vectors.texts.reshape(pairs.images, each, -1)[first]
+    rows = (of_images[:, None] * each + np.arange(each)[None, :]).reshape(-1)
+    return texts, rows, of_images

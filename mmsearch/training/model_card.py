@@ -47,7 +47,7 @@ def _table(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield "| | before | after | change | 95 % from | to |"
     yield "|---|---:|---:|---:|---:|---:|"
-    for name, change in {**comparison.figures, "mean recall": comparison.mean_recall}.items():
+    for name, change in comparison.shown.items():
         low, high = change.interval.low, change.interval.high
         values = (change.first, change.second, change.value, low, high)
         yield f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |"

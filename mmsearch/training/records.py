@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -20,8 +21,10 @@ Method: TypeAlias = Literal["text-only", "lora", "full"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 Verdict: TypeAlias = Literal["better", "not surely better", "worse"]
-"""Of the tuned model on held-out pairs: the 95 % interval of the change of mean recall lies above 0, holds it, or lies
-below."""
+"""Of the tuned model on held-out pairs: the 95 % interval of the change of mean recall, of classes that of zero-shot
+accuracy, lies above 0, holds it, or lies below."""
+
+MEAN_RECALL, ZERO_SHOT_ACCURACY = "mean recall", "zero-shot accuracy"
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -37,6 +40,8 @@ class TrainingPairs:
         groups: int64 (n_images,), of pictures that show the same the same number.
         image_vectors: float32 (n_images, dim), of length 1, as the gallery holds them.
         text_vectors: float32 (n_texts, dim), likewise, of the text side before training.
+        classes: int64 (n_images,), where texts are what the classes of pictures are called; pictures of one class have
+            the same texts, as many as there are templates, and a text is right for all of them. None of captions.
     """
 
     texts: tuple[str, ...]
@@ -45,6 +50,7 @@ class TrainingPairs:
     groups: NDArray[np.int64]
     image_vectors: Vectors
     text_vectors: Vectors
+    classes: NDArray[np.int64] | None = None
 
     @property
     def images(self) -> int:
@@ -62,6 +68,7 @@ class TrainingPairs:
             groups=self.groups[chosen],
             image_vectors=self.image_vectors[chosen],
             text_vectors=self.text_vectors[rows],
+            classes=None if self.classes is None else self.classes[chosen],
         )
 
 
@@ -154,6 +161,8 @@ class FinetuneOptions:
         chunk: of both towers, pairs that are held in memory at a time; None likewise.
         hard_negatives: of both towers, how many pictures that a caption nearly fits stand with it in a batch.
         device: auto, cpu, cuda, cuda:N or mps.
+        classes: of folders of classes, a file of what they are called, as `ZeroShotOptions` has it.
+        templates: likewise of what is said of a picture, with {} for the name; none: "a photo of a {}.".
     """
 
     method: Method = "text-only"
@@ -164,6 +173,8 @@ class FinetuneOptions:
     chunk: int | None = None
     hard_negatives: int = 0
     device: str = "auto"
+    classes: Path | None = None
+    templates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +182,7 @@ class AlphaPoint:
     """What the weights at alpha do on what is chosen by.
 
     Attributes:
-        new: mean recall on validation pairs, 0 to 1.
+        new: the deciding figure on validation pairs, 0 to 1; see `Comparison.decided_by`.
         kept: what is left of what the model knew, see `Comparison.retention`; None where it was not measured.
     """
 
@@ -189,6 +200,8 @@ class Comparison:
         images, texts: how many.
         figures: name ("text_to_image R@1", …) -> its change; means over queries, 0 to 1.
         mean_recall: the mean of R@1, R@5 and R@10 of both directions.
+        accuracy: of classes the share of pictures whose own is the best: the one whose texts, their mean normalised,
+            are nearest, among the classes that these pictures have. None of captions.
     """
 
     what: str
@@ -196,6 +209,23 @@ class Comparison:
     texts: int
     figures: Mapping[str, Difference]
     mean_recall: Difference
+    accuracy: Difference | None = None
+
+    @property
+    def decided_by(self) -> str:
+        """By what a model is chosen and judged, for people."""
+        return MEAN_RECALL if self.accuracy is None else ZERO_SHOT_ACCURACY
+
+    @property
+    def deciding(self) -> Difference:
+        """The change of that."""
+        return self.mean_recall if self.accuracy is None else self.accuracy
+
+    @property
+    def shown(self) -> Mapping[str, Difference]:
+        """All figures by their names, what decides first."""
+        means = {MEAN_RECALL: self.mean_recall}
+        return (means if self.accuracy is None else {ZERO_SHOT_ACCURACY: self.accuracy, **means}) | dict(self.figures)
 
 
 @dataclass(frozen=True, slots=True)

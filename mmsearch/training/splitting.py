@@ -44,7 +44,8 @@ def group_images(vectors: NDArray[np.float32], contents: NDArray[np.int64]) -> N
 
 
 def split_pairs(pairs: TrainingPairs, *, seed: int = 0) -> PairSplit:
-    """The pairs in three parts, of which none holds a group of another. The same seed, the same parts.
+    """The pairs in three parts, of which none holds a group of another. The same seed, the same parts. Of classes each
+    is divided alike: of four pictures one is held out and one is chosen by; a single one is learned from.
 
     Raises TrainingError where there are too few pictures that differ.
     """
@@ -55,7 +56,10 @@ def split_pairs(pairs: TrainingPairs, *, seed: int = 0) -> PairSplit:
             f"to see whether it helped: at least {FEWEST_IMAGES} are needed"
         )
     order = np.random.default_rng(seed).permutation(len(groups))
-    upto = np.cumsum(sizes[order]) / pairs.images
+    if pairs.classes is not None:
+        _, first = np.unique(pairs.groups, return_index=True)
+        order = order[np.argsort(pairs.classes[first[order]], kind="stable")]
+    upto = _share_before(sizes[order], None if pairs.classes is None else pairs.classes[first[order]])
     is_held_out = upto <= HELD_OUT_SHARE
     is_validation = ~is_held_out & (upto <= HELD_OUT_SHARE + VALIDATION_SHARE)
     parts = [is_held_out, is_validation, ~(is_held_out | is_validation)]
@@ -68,6 +72,19 @@ def split_pairs(pairs: TrainingPairs, *, seed: int = 0) -> PairSplit:
         pairs.of_images(np.flatnonzero(np.isin(pairs.groups, groups[order[part]]))) for part in parts
     )
     return PairSplit(training, validation, held_out)
+
+
+def _share_before(sizes: NDArray[np.int64], classes: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """How far groups in an order reach into all pictures, 0 to 1, (n,). classes: of each group, ascending: how far the
+    middle of each reaches into its class."""
+    upto = np.cumsum(sizes)
+    if classes is None:
+        shares: NDArray[np.float64] = upto / upto[-1]
+        return shares
+    _, first, own = np.unique(classes, return_index=True, return_inverse=True)
+    totals = np.add.reduceat(sizes, first)
+    middles: NDArray[np.float64] = (upto - sizes / 2 - (upto[first] - sizes[first])[own]) / totals[own]
+    return middles
 
 
 def _joined(groups: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:

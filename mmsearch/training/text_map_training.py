@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsearch.training.guards import mean_recall
+from mmsearch.training.guards import deciding_figure
 from mmsearch.training.records import LossLog, PairSplit, PairVectors, TrainingPairs
 from mmsearch.training.text_map import STRENGTHS, fit_text_map, mapped
 from mmsearch.training.text_training import encode_texts
@@ -63,7 +63,7 @@ def train_map(trainable: TrainableModel, split: PairSplit) -> TrainedMap | None:
     def fit(strength: float) -> tuple[float, float, NDArray[np.float32]]:
         matrix = fit_text_map(training.text_vectors, images, strength=strength)
         vectors = PairVectors(validation.image_vectors, mapped(validation.text_vectors, matrix))
-        return mean_recall(vectors, validation), strength, matrix
+        return deciding_figure(vectors, validation), strength, matrix
 
     _, strength, matrix = max((fit(strength) for strength in STRENGTHS), key=lambda fitted: fitted[:2])
     log = LossLog((), None, float(trainable.scale()), time.monotonic() - started)

@@ -155,6 +155,8 @@ class _TextRun:
         self._parameters = [*parts.values()]
         self._pairs = pairs
         self._images = torch.from_numpy(pairs.image_vectors).to(trainable.device)
+        first_alike: dict[str, int] = {}
+        self._first_alike = torch.tensor([first_alike.setdefault(text, row) for row, text in enumerate(pairs.texts)])
         self._right = RightGroups.of(pairs.texts, pairs.image_of_text, pairs.groups)
         self._untrained: list[float] = []  # of each step
 
@@ -183,7 +185,11 @@ class _TextRun:
         return float(loss.detach())
 
     def _encode(self, rows: Tensor) -> Tensor:
-        """(n, dim), in the order of the rows; in two pieces of similar lengths, each cut to its longest text."""
+        """(n, dim), in the order of the rows; in two pieces of similar lengths, each cut to its longest text. What
+        comes several times, as what is said of a class does, is encoded once."""
+        different, of_rows = torch.unique(self._first_alike[rows], return_inverse=True)
+        if len(different) < len(rows):
+            return self._encode(different)[of_rows.to(self._trainable.device)]
         order = torch.argsort(self._lengths[rows], stable=True)
         pieces = []
         for part in torch.chunk(order, 2):
@@ -262,15 +268,16 @@ def _narrow_tokens(trainable: TrainableModel, seen: Tensor) -> nn.Embedding | No
 
 
 def encode_texts(trainable: TrainableModel, texts: Sequence[str]) -> NDArray[np.float32]:
-    """float32 (n, dim), of length 1, by the model as it is now."""
-    ids = trainable.tokens(texts)
+    """float32 (n, dim), of length 1, by the model as it is now. Equal texts are encoded once."""
+    different = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    ids = trainable.tokens(list(different))
     lengths = trainable.lengths(ids)
-    vectors = np.empty((len(texts), int(trainable.source.model_cfg["embed_dim"])), np.float32)
+    vectors = np.empty((len(different), int(trainable.source.model_cfg["embed_dim"])), np.float32)
     with torch.inference_mode():
         for rows in torch.split(torch.argsort(lengths, stable=True), _ENCODE_CHUNK):
             encoded = trainable.encode_texts(ids[rows, : int(lengths[rows].max())])
             vectors[rows.numpy()] = encoded.float().cpu().numpy()
-    return vectors
+    return vectors[[different[text] for text in texts]]
 
 
 def _is_of_texts(name: str) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.training.pixel_file import PixelFile
 from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
+from mmsearch.training.text_training import encode_texts
 from mmsearch.training.tower_training import EpochFigures, TowerMethod, TowerSettings, train_towers
 from mmsearch.training.trainable_model import TrainableModel
 
@@ -72,15 +73,7 @@ class TunedTowers:
     def text_vectors(self, alpha: float, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 (n, dim), of length 1, in the order of the texts."""
         self._use(alpha)
-        trainable = self._trainable
-        ids = trainable.tokens(texts)
-        lengths = trainable.lengths(ids)
-        vectors = np.empty((len(texts), int(trainable.source.model_cfg["embed_dim"])), np.float32)
-        with torch.inference_mode():
-            for rows in torch.split(torch.argsort(lengths, stable=True), _CHUNK):
-                encoded = trainable.encode_texts(ids[rows, : int(lengths[rows].max())])
-                vectors[rows.numpy()] = encoded.cpu().numpy()
-        return vectors
+        return encode_texts(self._trainable, texts)
 
     def _use(self, alpha: float) -> None:
         if alpha != self._alpha:
