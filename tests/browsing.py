@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from mmsearch.embedding import embed
 from mmsearch.serve.running import ServeOptions
@@ -98,8 +98,8 @@ class Visit:
         return self.page
 
     def settled(self) -> Page:
-        """The page, once no query is on its way."""
-        self.page.wait_for_selector("main[aria-busy=false]")
+        """The page, once no query is on its way and it knows the gallery: it says so in the search box."""
+        self.page.wait_for_selector("body:not(:has(#words[placeholder='Describe a picture'])) main[aria-busy=false]")
         return self.page
 
     def enter(self, words: str) -> None:
@@ -125,6 +125,10 @@ class Visit:
     def bodies(self) -> list[dict[str, Any]]:
         """What was asked of the server, in order."""
         return [json.loads(request.post_data or "") for request in self.requests if request.url.endswith("/api/query")]
+
+    def asked(self) -> int:
+        """How many queries were asked; requests for their further hits do not count, which come sooner or later."""
+        return sum(not body.get("offset") for body in self.bodies())
 
     def names(self) -> list[str]:
         """The pictures on the page, in their order, as a screen reader names them."""
@@ -181,6 +185,66 @@ def until(page: Page, script: str, arg: Any = None) -> None:
     while not page.evaluate(script, arg):
         assert time.monotonic() < last, f"never true: {script}"
         page.wait_for_timeout(20)
+
+
+class Held:
+    """Requests of a page that are not answered until they are released: what a slow server does.
+
+    Args:
+        pattern: of their addresses.
+        words: that stand in the body of those that are held; the others go through.
+    """
+
+    def __init__(self, page: Page, pattern: str, words: str = "") -> None:
+        self.page, self.pattern, self.words = page, pattern, words
+        self.routes: list[Route] = []
+        self.is_released = False
+        page.route(pattern, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if not self.is_released and self.words in (route.request.post_data or ""):
+            self.routes.append(route)
+        else:
+            route.fallback()
+
+    def wait(self, count: int = 1) -> None:
+        """Wait until so many were asked."""
+        last = time.monotonic() + PATIENCE / 1000
+        while len(self.routes) < count:
+            assert time.monotonic() < last, f"{len(self.routes)} of {count} asked: {self.pattern}"
+            self.page.wait_for_timeout(20)
+
+    def release(self) -> None:
+        """Have them answered, and those that come from now on."""
+        self.is_released = True
+        for route in self.routes:
+            route.continue_()
+
+
+def drawn(page: Page) -> None:
+    """What has changed is drawn, and what observes sizes has been told: two frames later."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def at_rest(page: Page) -> None:
+    """Nothing moves or fades any more, but for what turns without an end."""
+    drawn(page)
+    until(
+        page,
+        """() => document.getAnimations().every((one) =>
+          one.playState !== "running" || one.effect?.getComputedTiming().endTime === Infinity)""",
+    )
+
+
+def scroll_to_the_end(page: Page, by: int, seconds: float = PATIENCE / 1000) -> int:
+    """Scroll down, by so many pixels a turn, until the page says that this is all. The most images that it held."""
+    last, most = time.monotonic() + seconds, 0
+    while not page.is_visible("#end"):
+        assert time.monotonic() < last, "there was no end"
+        page.mouse.wheel(0, by)
+        drawn(page)
+        most = max(most, page.locator(".tile img[src]").count())
+    return most
 
 
 def reds(page: Page, count: int = 3) -> None:

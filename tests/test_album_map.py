@@ -165,13 +165,15 @@ def visit(browser: "Browser", page: Path) -> "Iterator[Visit]":
     with visiting(browser, page.as_uri()) as one:
         one.page.goto(one.address)
         one.page.wait_for_selector("#legend button")
-        one.page.wait_for_timeout(300)  # thumbnails are drawn once they are decoded
+        one.page.wait_for_selector("#map[aria-busy=false]")  # thumbnails are drawn once they are decoded
         yield one
 
 
 def painted(visit: "Visit") -> str:
     """What is on the map now."""
-    visit.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    from tests.browsing import drawn
+
+    drawn(visit.page)
     return str(visit.page.evaluate("document.getElementById('map').toDataURL()"))
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from mmsearch.gallery import open_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
-from tests.browsing import BLUE, GREEN, RED, photo, visiting
+from tests.browsing import BLUE, GREEN, RED, Held, photo, until, visiting
 from tests.servers import Running, running
 
 LISBON, PORTO, SYDNEY = (38.72, -9.14), (41.15, -8.61), (-33.87, 151.21)
@@ -93,3 +93,33 @@ def test_a_place_of_the_map_filters(browser: Browser, server: Running) -> None:
         page.keyboard.press("Escape")
         page.click("[aria-label='Remove A part of the map']")
         expect(page.locator("#grid-title")).to_have_text("5 pictures by month, newest first")
+
+
+@pytest.mark.soak
+def test_the_map_waits_for_a_slow_server_and_keys_go_on(browser: Browser, server: Running) -> None:
+    """It moves to where the pictures are, however late that is known; and the focus stays when places become one."""
+    with visiting(browser, f"{server.url}/") as visit:
+        page = visit.go("?path=d")  # the one of Sydney
+        page.click("#filters-button")
+        expect(page.locator("#map-button")).to_have_text("Map 1")
+        counted = Held(page, "**/api/places*")
+        page.click("#map-button")
+        counted.wait()
+        counted.release()  # there are some, so that it opens
+        to_move_to = Held(page, "**/api/places*")
+        expect(page.locator("#map")).to_be_visible()
+        to_move_to.wait()
+        page.wait_for_timeout(300)  # longer than the map waits before it asks for the places of what is seen
+        to_move_to.release()
+        place = page.locator(".place")
+        expect(place).to_have_count(1)
+        until(page, "Math.abs(document.querySelector('.place').getBoundingClientRect().x - innerWidth / 2) < 100")
+        page.keyboard.press("Escape")
+        page.click("[aria-label='Remove Path: d']")
+        page.click("#map-button")
+        expect(place).to_have_count(2)
+        page.focus(".place >> nth=1")
+        for _ in range(8):
+            page.keyboard.press("-")
+        page.keyboard.press("ArrowLeft")
+        assert page.evaluate("document.activeElement.closest('dialog')?.id") == "map"

@@ -25,10 +25,13 @@ from tests.browsing import (
     SHAPES,
     WHITE,
     YELLOW,
+    Held,
     Visit,
+    drawn,
     photo,
     png,
     reds,
+    scroll_to_the_end,
     serving,
     until,
     visiting,
@@ -93,7 +96,7 @@ def test_typing_brings_pictures_after_a_pause_and_enter_at_once(visit: Visit) ->
         page.evaluate(LETTERS, "red")
     visit.settled()
     reds(page)
-    assert len(visit.bodies()) == 1  # none a letter
+    assert visit.asked() == 1  # none a letter
     expected = [f"{hit['score']:.3f}" for hit in answer.value.json()["hits"]]
     assert page.locator(".tile-score").all_text_contents()[:60] == expected
     assert page.url.endswith("/?q=red")
@@ -106,20 +109,17 @@ def test_typing_brings_pictures_after_a_pause_and_enter_at_once(visit: Visit) ->
 
 
 def test_pictures_have_their_place_before_they_load_and_their_own_shape(visit: Visit) -> None:
-    held: list[Route] = []
-    visit.page.route("**/thumbnail*", lambda route: held.append(route))
     page = visit.page
-    page.goto(f"{visit.address}?q=red")
-    expect(page.locator(".tile").nth(20)).to_be_attached()
+    held = Held(page, "**/thumbnail*")
+    page.goto(f"{visit.address}?q=red", wait_until="commit")  # it is whole only once its images are there
+    visit.settled()
     boxes = """all => all.slice(0, 30).map((one) => {
       const box = one.getBoundingClientRect();
       return [box.x, box.y, box.width, box.height];
     })"""
     before = np.array(page.eval_on_selector_all(".tile", boxes))
     assert not page.locator(".tile.loaded").count()
-    for route in held:
-        route.continue_()
-    page.unroute("**/thumbnail*")
+    held.release()
     expect(page.locator(".tile.loaded").nth(5)).to_be_visible()
     after = np.array(page.eval_on_selector_all(".tile", boxes))
     assert np.array_equal(before, after)
@@ -133,18 +133,19 @@ def test_pictures_have_their_place_before_they_load_and_their_own_shape(visit: V
 
 def test_an_answer_that_comes_late_is_not_shown(visit: Visit) -> None:
     page = visit.go()
-    held: list[Route] = []
-    page.route(
-        "**/api/query",
-        lambda route: held.append(route) if "green" in (route.request.post_data or "") else route.continue_(),
-    )
+    held = Held(page, "**/api/query", "green")
+    over: list[str] = []
+    for event in ("requestfinished", "requestfailed"):
+        page.on(event, lambda request: over.append(request.post_data or ""))
     visit.enter("green")
+    held.wait()
     expect(page.locator("#busy")).to_be_visible()
     visit.enter("red")
     reds(page)
-    for route in held:
-        route.continue_()
-    page.wait_for_timeout(300)
+    held.release()
+    while not any("green" in body for body in over):
+        page.wait_for_timeout(20)
+    drawn(page)
     reds(page)
     expect(page.locator("#busy")).to_be_hidden()
 
@@ -181,10 +182,11 @@ def test_a_picture_dropped_anywhere_is_asked_with(visit: Visit, tmp_path: Path) 
     expect(page.locator("#drop")).to_be_visible()
     devtools.send("Input.dispatchDragEvent", {"type": "drop", "x": 500, "y": 600, "data": data})
     expect(page.locator("#drop")).to_be_hidden()
+    expect(page).to_have_url(re.compile(r"\?picture=[0-9a-f]{32}$"))
+    visit.settled()
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", re.compile("blue-"))
     preview = page.locator(".chip-picture")
     assert preview.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 40
-    assert re.search(r"\?picture=[0-9a-f]{32}$", page.url)
     page.click("[aria-label='Remove your picture']")
     expect(page.locator("#start")).to_be_visible()
     assert page.url == visit.address
@@ -201,6 +203,8 @@ def test_a_picture_is_pasted_or_chosen_and_goes_together_with_words(visit: Visit
         base64.b64encode(png(GREEN)).decode(),
     )
     page.keyboard.press("Control+v")
+    expect(page).to_have_url(re.compile("picture="))
+    visit.settled()
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", re.compile("green-"))
     visit.ask("red")
     parts = visit.bodies()[-1]["parts"]
@@ -277,7 +281,9 @@ def test_a_picture_that_is_still_here_is_sent_again_by_itself(visit: Visit) -> N
     visit.settled()
     forgot = {"error": "not known any more", "code": "unknown_picture", "picture": page.url[-32:]}
     refuse_once(page, "red", status=404, json=forgot)
-    with page.expect_request("**/api/pictures"):
+    again = page.expect_request("**/api/pictures")
+    answered = page.expect_response(lambda answer: "red" in (answer.request.post_data or "") and answer.ok)
+    with again, answered:
         visit.enter("red")
     visit.settled()
     assert not page.is_visible("#banner")
@@ -354,8 +360,10 @@ def test_filters_need_no_sql(visit: Visit) -> None:
     visit.settled()
     assert visit.names() == ["2024-05-01.jpg"]
     page.click("#filters-reset")
+    visit.settled()
     page.fill("[name=path]", "100%_")
-    expect(page.get_by_alt_text("100%_sure.png")).to_be_visible()
+    expect(page).to_have_url(re.compile("path=100"))
+    visit.settled()
     assert visit.names() == ["100%_sure.png"]
     page.fill("[name=path]", "")
     page.check("[name=distinct]")
@@ -550,13 +558,13 @@ def test_the_large_view(visit: Visit) -> None:
 
 def test_a_large_view_outlives_the_answer_that_it_came_from(visit: Visit) -> None:
     page = visit.go("?q=red")
-    held: list[Route] = []
-    page.route("**/api/query", lambda route: held.append(route))
+    held = Held(page, "**/api/query", "blue")
     visit.enter("blue")
+    held.wait()
     name = visit.names()[2]
     page.locator(".tile-open").nth(2).click()
-    for route in held:
-        route.continue_()
+    expect(page.locator("#viewer-name")).to_have_text(name)
+    held.release()
     visit.settled()
     expect(page.locator("#viewer-name")).to_have_text(name)
     expect(page.locator("#next")).to_be_disabled()
@@ -640,13 +648,7 @@ def test_what_browsers_do_not_show_is_zoomed_to_its_own_pixels(kind: str, browse
 
 def test_scrolling_goes_on_to_the_end_and_memory_stays_bounded(visit: Visit) -> None:
     page = visit.go("?q=red")
-    most = 0
-    for _ in range(60):
-        page.mouse.wheel(0, 1500)
-        page.wait_for_timeout(40)
-        most = max(most, page.locator(".tile img[src]").count())
-        if page.is_visible("#end"):
-            break
+    most = scroll_to_the_end(page, 1_500)
     expect(page.locator("#end")).to_have_text(f"That is all: {ALL} pictures.")
     names = visit.names()
     assert len(names) == ALL == len(set(names))
@@ -704,7 +706,7 @@ def test_back_forward_and_reload_reproduce_the_query(visit: Visit) -> None:
     assert page.evaluate("[scrollY, document.activeElement.id]") == [700, "words"]  # nothing moves
     visit.ask("blue")
     assert page.evaluate("scrollY") == 0
-    asked = len(visit.bodies())
+    asked = visit.asked()
     page.go_back()
     reds(page)
     assert page.input_value("#words") == "red"
@@ -714,13 +716,14 @@ def test_back_forward_and_reload_reproduce_the_query(visit: Visit) -> None:
     page.go_forward()
     page.go_forward()
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", "blue-000.png")
-    assert len(visit.bodies()) == asked  # all of it was still here
+    assert visit.asked() == asked  # all of it was still here
     page.reload()
     expect(page.locator(".tile .well img").first).to_have_attribute("alt", "blue-000.png")
     page.keyboard.press("End")
-    for letter in " sky":
+    page.keyboard.type(" ")
+    for letter in "sky":
         page.keyboard.type(letter)
-        page.wait_for_timeout(420)
+        expect(page).to_have_url(re.compile(rf"\?q=blue.*{letter}$"))
     visit.settled()
     page.go_back()  # one step, not one a letter
     expect(page.locator("#words")).to_have_value("blue")
@@ -846,13 +849,7 @@ def test_ten_thousand_pictures_scrolled_through(browser: Browser, tmp_path: Path
     with serving(tmp_path / "g") as address, visiting(browser, address) as visit:
         page = visit.go("?q=red")
         devtools = visit.context.new_cdp_session(page)
-        most = 0
-        for _ in range(3_000):
-            page.mouse.wheel(0, 3_000)
-            page.wait_for_timeout(15)
-            if page.is_visible("#end"):
-                break
-            most = max(most, page.locator(".tile img[src]").count())
+        most = scroll_to_the_end(page, 3_000, seconds=240)
         expect(page.locator("#end")).to_have_text("That is all: 6,000 pictures.")
         names = visit.names()
         assert len(names) == 6_000 == len(set(names))

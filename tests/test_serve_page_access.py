@@ -5,9 +5,9 @@ import re
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browsing import ALL, Visit, reds, visiting
+from tests.browsing import ALL, Visit, at_rest, drawn, reds, visiting
 
 
 def test_everything_goes_by_keys(visit: Visit) -> None:
@@ -16,7 +16,7 @@ def test_everything_goes_by_keys(visit: Visit) -> None:
     names = visit.names()
     page.keyboard.press("ArrowDown")
     assert page.evaluate(focused) == names[0]
-    assert page.locator(".grid [tabindex='0']").count() == 5  # a picture, "more like" it, its box, and its thumbs
+    expect(page.locator(".grid [tabindex='0']")).to_have_count(5)  # a picture, "more like" it, its box, and its thumbs
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
@@ -144,38 +144,44 @@ CONTRAST = """() => {
 }"""
 
 
+def _stands_out(page: Page) -> None:
+    """Once nothing fades in or out any more."""
+    at_rest(page)
+    assert page.evaluate(CONTRAST) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_both_themes(browser: Browser, site: str, scheme: str) -> None:
     """WCAG AA by the colours that Chromium computes: 4.5:1, 3:1 for large text; what lies on pictures, as on white."""
     with visiting(browser, site, color_scheme=scheme) as visit:
         page = visit.go()
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (int(re.findall(r"\d+", ground)[0]) > 200) == (scheme == "light")
         visit.go("?q=red&not=green&like=3&shape=landscape&where=widht%3D1&path=r")
         expect(page.locator("#where-error")).to_be_visible()
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
         visit.go("?q=red&yes=3&no=5")
         expect(page.locator(".taught-mark")).to_have_count(2)
         page.click("#teach")
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
         visit.go("?q=red&path=red")
         page.route("**/api/query", lambda route: route.fulfill(status=500, json={"error": "it broke"}))
         page.press("#words", "Enter")
         expect(page.locator("#banner")).to_be_visible()
         assert page.locator(".tile-score").count() > 10
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
         page.unroute("**/api/query")
         page.click("#help-button")
         expect(page.locator("#help")).to_be_visible()
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
         page.keyboard.press("Escape")
         expect(page.locator("#help")).to_be_hidden()
         page.locator(".tile-open").first.click()
         expect(page.locator("#viewer-facts")).to_contain_text("Size")
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
         visit.go("?q=red&in=captions")
-        assert page.evaluate(CONTRAST) == []
+        _stands_out(page)
 
 
 def test_the_theme_is_chosen_and_kept(visit: Visit) -> None:
@@ -225,6 +231,7 @@ def test_a_phone_shows_all_of_it(browser: Browser, site: str) -> None:
         expect(page).to_have_url(re.compile("like="))
         visit.settled()
         page.tap("#filters-button")
+        expect(page.locator(".facet").first).to_be_visible()
         assert page.evaluate("document.querySelector('#filters').getBoundingClientRect().width") == 360
         assert page.evaluate(SMALL) == []
         page.check("[name=shape][value=landscape]")
@@ -252,6 +259,7 @@ def test_nothing_sticks_out_at_any_width_or_size_of_letters(browser: Browser, si
         page = visit.go("?q=red&not=green&like=3&shape=landscape&edge=10&from=2020-01-01&path=a+rather+long+path")
         for size in ("100%", "200%"):
             page.evaluate("(size) => { document.documentElement.style.fontSize = size }", size)
+            drawn(page)
             assert page.evaluate(SIDEWAYS) == 0, size
             for one in ("#words", "#choose", "#filters-button", "#theme", "#help-button"):
                 box = page.locator(one).bounding_box()
@@ -259,6 +267,7 @@ def test_nothing_sticks_out_at_any_width_or_size_of_letters(browser: Browser, si
                 assert box["x"] >= 0, (one, size)
                 assert box["x"] + box["width"] <= width, (one, size)
         page.click("#filters-button")
+        drawn(page)
         assert page.evaluate(SIDEWAYS) == 0
 
 

@@ -39,7 +39,7 @@ def test_marks_move_the_answer_and_back_takes_them_away(visit: Visit) -> None:
         expect(page.locator("#taught-marks li")).to_have_count(count)
         visit.settled()
         if key == "y":
-            assert tile(page, page.evaluate(FOCUSED)).locator(".right[aria-pressed=true]").count() == 1
+            expect(tile(page, page.evaluate(FOCUSED)).locator(".right[aria-pressed=true]")).to_have_count(1)
     marked(visit, -1, -1, 1, 1)
     weights = [part["weight"] for part in visit.bodies()[-1]["parts"] if "mark" in part]
     assert weights == [-1, -1, 1, 1]

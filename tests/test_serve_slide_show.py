@@ -23,14 +23,17 @@ def test_pictures_follow_each_other_and_stop(visit: Visit) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("s")
+    page.keyboard.press(" ")  # so that it waits for this test
     shown(page, names[1])
     page.keyboard.press("+")
     page.keyboard.press("+")
     expect(page.locator("#toast")).to_have_text("2 seconds a picture")
-    shown(page, names[2])  # by itself
+    page.keyboard.press(" ")
+    expect(page.locator(SHOWN)).not_to_have_attribute("alt", names[1])  # by itself
     page.keyboard.press(" ")
     assert page.get_attribute("#slides-play", "aria-label") == "Play"
     stopped = page.get_attribute(SHOWN, "alt")
+    assert stopped in names[2:]
     page.wait_for_timeout(2_300)
     assert page.get_attribute(SHOWN, "alt") == stopped
     page.keyboard.press("ArrowRight")
@@ -52,9 +55,9 @@ def test_the_timeline_is_shown_to_its_end_and_begins_again(visit: Visit) -> None
     page = visit.go("?timeline=1")
     expect(page.locator(".months .tile.loaded").first).to_be_visible()
     page.click("#slides-button")
+    page.keyboard.press(" ")  # so that it waits for this test
     shown(page, "2024-12-31.jpg")
     expect(page.locator("#slide-words")).to_have_text(f"31 Dec 2024 · 1 of {ALL}")
-    page.keyboard.press(" ")
     page.keyboard.press("ArrowLeft")  # its files come though nobody scrolled there
     expect(page.locator("#slide-words")).to_have_text(f"{ALL} of {ALL}")
     page.keyboard.press("ArrowRight")

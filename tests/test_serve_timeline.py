@@ -14,7 +14,7 @@ from mmsearch.embedding import embed
 from mmsearch.gallery import open_writer
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import ImageRow
-from tests.browsing import ALL, Visit, photo, serving, until, visiting
+from tests.browsing import ALL, Held, Visit, drawn, photo, serving, until, visiting
 from tests.fakes import FakeEncoder
 
 UNDATED = ALL - 3
@@ -124,6 +124,23 @@ def test_facets_count_what_each_would_leave_and_go_together(visit: Visit) -> Non
     months_of(page, "December 2024 1", "May 2024 1", "June 2023 1", f"No date {UNDATED}")
 
 
+def test_facets_are_pressed_before_they_are_counted_anew(visit: Visit) -> None:
+    """A press adds to what is asked, not to what was asked when the facets were drawn."""
+    page = visit.go()
+    page.click("#filters-button")
+    facets = page.locator("#facets")
+    expect(facets.get_by_label("JPEG")).to_be_visible()
+    visit.ask("yellow")
+    held = Held(page, "**/api/facets/**")
+    facets.get_by_label("JPEG").check()
+    held.wait()
+    facets.get_by_label("2024").check()
+    held.release()
+    visit.settled()
+    assert page.url.endswith("/?q=yellow&year=2024&kind=JPEG")
+    assert sorted(visit.names()) == ["2024-05-01.jpg", "2024-12-31.jpg"]
+
+
 @pytest.mark.soak
 def test_folders_lead_down_and_up(browser: Browser, tmp_path: Path) -> None:
     photos = tmp_path / "Photos"
@@ -179,7 +196,7 @@ def test_a_hundred_thousand_pictures_are_scrolled_through(browser: Browser, tmp_
         most = 0
         for step in range(300):
             page.mouse.wheel(0, 4_000 if step < 200 else 60_000)
-            page.wait_for_timeout(15)
+            drawn(page)
             most = max(most, page.locator(".months li").count())
         assert most < 250
         page.evaluate("scrollTo(0, document.body.scrollHeight)")

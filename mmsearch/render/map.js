@@ -28,9 +28,15 @@
   /** @type {Data} */
   const data = JSON.parse(element("data").textContent ?? "");
   const many = data.x.length;
+  let coming = data.sprites.length; // sprites that are still being decoded
+  canvas.ariaBusy = String(coming > 0);
   const sprites = data.sprites.map((source) => {
     const image = new Image();
-    image.onload = () => draw();
+    image.onload = () => {
+      coming -= 1;
+      canvas.ariaBusy = String(coming > 0);
+      draw();
+    };
     image.src = source;
     return image;
   });

@@ -37,7 +37,7 @@ export class AnswerSummary {
     const strip = byId("grid-title", HTMLElement);
     strip.textContent = timeline ? timelineTitle(answer) : asked ? "Answers, best first" : filtered ? "Some of what the filters admit" : "From all over the gallery";
     strip.classList.toggle("unseen", asked);
-    const among = filtered ? "of what the filters admit" : `of ${counted(all, what)}`;
+    const among = filtered ? "of what the filters admit" : gallery ? `of ${counted(all, what)}` : "first";
     const doubtful = answer.worth && typeof answer.probability === "number";
     const note = answer.worth && !doubtful ? ` · ${answer.worth}` : "";
     const second = typeof answer.reranked === "number" ? ` · ${count(answer.reranked)} re-ranked` : "";

@@ -57,17 +57,22 @@ export class CurrentQuery {
     this.filters.show(asked);
     byId("asked", HTMLElement).hidden = !isAsked(asked) && !filtersSet(asked);
     byId("timeline-button", HTMLElement).setAttribute("aria-pressed", String(isTimeline(asked)));
-    const name = isAsked(asked) ? titleOf(asked) : isTimeline(asked) ? "Timeline" : "";
-    document.title = name ? `${name} · ${this.#galleryName}` : this.#galleryName;
+    this.#nameQuery();
   }
 
   /**
-   * Names the gallery in the title, and shows the query anew.
+   * Names the gallery in the title. Nothing else is shown anew: somebody may be typing.
    * @param {string} name
    */
   nameGallery(name) {
     this.#galleryName = name;
-    this.show(this.#query);
+    this.#nameQuery();
+  }
+
+  #nameQuery() {
+    const query = this.#query;
+    const name = isAsked(query) ? titleOf(query) : isTimeline(query) ? "Timeline" : "";
+    document.title = name ? `${name} · ${this.#galleryName}` : this.#galleryName;
   }
 
   /**

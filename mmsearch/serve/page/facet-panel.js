@@ -10,7 +10,7 @@
 import * as api from "./api.js";
 import { byId, element, icon } from "./elements.js";
 import { FACETS, offered } from "./facets.js";
-import { folderOf, whereOf } from "./query.js";
+import { NOTHING, folderOf, whereOf } from "./query.js";
 import { count, counted, shown } from "./text.js";
 import { countPlaces } from "./world-map.js";
 
@@ -28,6 +28,8 @@ export class FacetPanel {
   #counted = "";
   /** @type {Gallery | null} */
   gallery = null;
+  /** The query that is asked, to which presses add: what is drawn may still be counted for the one before. */
+  #query = NOTHING;
 
   /** @param {{changed: (query: Query) => void, failed: (error: api.ApiError) => void}} on */
   constructor(on) {
@@ -39,6 +41,7 @@ export class FacetPanel {
    * @param {Query} query
    */
   async show(query) {
+    this.#query = query;
     const asked = JSON.stringify([query.table, query.filter, this.gallery?.version]);
     if (asked === this.#counted) return;
     this.#counted = asked;
@@ -92,9 +95,11 @@ export class FacetPanel {
     label.append(element("span", { class: "facet-count", title: counted(many, "picture") }, count(many)));
     input.addEventListener("change", (event) => {
       event.stopPropagation(); // of the form, which holds no facets
-      const values = input.checked ? [...chosen, value] : chosen.filter((other) => other !== value);
-      const facets = Object.fromEntries(Object.entries({ ...query.filter.facets, [facet.name]: values }).filter(([, some]) => some.length));
-      this.on.changed({ ...query, filter: { ...query.filter, facets } });
+      const { filter } = this.#query;
+      const others = (filter.facets[facet.name] ?? []).filter((other) => other !== value);
+      const values = input.checked ? [...others, value] : others;
+      const facets = Object.fromEntries(Object.entries({ ...filter.facets, [facet.name]: values }).filter(([, some]) => some.length));
+      this.on.changed({ ...this.#query, filter: { ...filter, facets } });
     });
     return label;
   }
@@ -121,7 +126,7 @@ export class FacetPanel {
     const focused = this.#folders.contains(document.activeElement);
     const draw = () => {
       const some = this.#whole.has("folder") ? folders : folders.slice(0, AT_FIRST);
-      const rows = some.map((one) => this.#folder(one, query));
+      const rows = some.map((one) => this.#folder(one));
       this.#folders.replaceChildren(element("legend", {}, "Folder"), ...this.#way(query), ...rows);
       if (some.length < folders.length) this.#folders.append(this.#more("folder", "the folders", folders.length - some.length, draw));
       else if (others) this.#folders.append(element("p", { class: "help" }, `and ${counted(others, "further folder")}`));
@@ -139,25 +144,25 @@ export class FacetPanel {
     const { folder } = query.filter;
     if (!folder) return [];
     const { root, path } = folderOf(folder);
-    const steps = [this.#step("All", "", query), this.#step(this.#rootName(root), String(root), query)];
+    const steps = [this.#step("All", ""), this.#step(this.#rootName(root), String(root))];
     if (this.gallery?.roots.length === 1) steps.pop();
     const names = path ? path.split("/") : [];
-    names.forEach((name, index) => steps.push(this.#step(nameOf(name), `${root}/${names.slice(0, index + 1).join("/")}`, query)));
+    names.forEach((name, index) => steps.push(this.#step(nameOf(name), `${root}/${names.slice(0, index + 1).join("/")}`)));
     steps.at(-1)?.setAttribute("aria-current", "location");
     return [element("nav", { class: "way", "aria-label": "The folder that is chosen" }, ...steps)];
   }
 
-  /** @param {string} name @param {string} folder @param {Query} query */
-  #step(name, folder, query) {
+  /** @param {string} name @param {string} folder */
+  #step(name, folder) {
     const button = element("button", { type: "button", class: "plain", dir: "auto" }, shown(name));
-    button.addEventListener("click", () => this.on.changed({ ...query, filter: { ...query.filter, folder } }));
+    button.addEventListener("click", () => this.on.changed({ ...this.#query, filter: { ...this.#query.filter, folder } }));
     return button;
   }
 
-  /** @param {Folder} one @param {Query} query */
-  #folder({ root, path, count: many }, query) {
+  /** @param {Folder} one */
+  #folder({ root, path, count: many }) {
     const name = path ? nameOf(path.slice(path.lastIndexOf("/") + 1)) : this.#rootName(root);
-    const button = this.#step(name, path ? `${root}/${path}` : String(root), query);
+    const button = this.#step(name, path ? `${root}/${path}` : String(root));
     button.className = "folder";
     button.replaceChildren(icon("folder"), element("span", { dir: "auto" }, shown(name)), " ", element("span", { class: "facet-count", title: counted(many, "picture") }, count(many)));
     return button;

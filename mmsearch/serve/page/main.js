@@ -348,7 +348,7 @@ function refreshGallery() {
 }
 
 async function start() {
-  query.show(fromAddress(location.search));
+  box.begin(() => query.show(fromAddress(location.search)));
   try {
     await Promise.all([api.gallery().then(showGallery), search.ask(query.value)]);
     if (search.shown) summary.describe(search.shown, gallery, search.deepest);

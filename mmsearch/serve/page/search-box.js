@@ -53,6 +53,19 @@ export class SearchBox {
     this.#clear.hidden = !this.#field.value;
   }
 
+  /**
+   * Shows the words of the first query, and takes up what was typed before this script was there to hear it.
+   * @param {() => void} show
+   */
+  begin(show) {
+    const typed = this.#field.value;
+    show();
+    if (!typed.trim() || typed.trim() === this.#asked) return;
+    this.#field.value = typed;
+    this.#clear.hidden = false;
+    this.#askAfter(PAUSE);
+  }
+
   /** A query is being asked: what was typed so far is not asked again, and typing starts a new address. */
   stopTyping() {
     clearTimeout(this.#timer);

@@ -20,6 +20,10 @@ export class SlideShow {
   #play = byId("slides-play", HTMLButtonElement);
   #pace = 2;
   #place = 0;
+  /** Where it is going, while that picture is on its way. */
+  #going = 0;
+  /** Whether it goes there by itself, which a pause ends. */
+  #goesByItself = false;
   #playing = true;
   #timer = 0;
   #hiding = 0;
@@ -56,7 +60,9 @@ export class SlideShow {
     this.#playing = true;
     this.#dialog.showModal();
     this.#play.focus();
-    this.#dialog.requestFullscreen?.().catch(() => {}); // not everywhere allowed: then it fills the window
+    this.#dialog.requestFullscreen?.()
+      .then(() => (this.isOpen ? undefined : document.exitFullscreen())) // it may be closed before the screen is given
+      .catch(() => {}); // not everywhere allowed: then it fills the window
     this.#showButtons();
     this.#describe();
     void this.#show(place, 1);
@@ -68,7 +74,7 @@ export class SlideShow {
 
   /** @param {1 | -1} by */
   step(by) {
-    void this.#show(this.#place + by, by);
+    void this.#show(this.#going + by, by);
   }
 
   /**
@@ -77,6 +83,8 @@ export class SlideShow {
    */
   async #show(place, by) {
     const turn = (this.#turn += 1);
+    this.#going = place;
+    this.#goesByItself = false;
     clearTimeout(this.#timer);
     const list = this.on.list();
     for (let tries = 0; tries < list.length; tries += 1) {
@@ -90,7 +98,8 @@ export class SlideShow {
       const came = await next.decode().then(() => true, () => false);
       if (turn !== this.#turn || !this.isOpen) return;
       if (!came) continue;
-      this.#place = at;
+      this.#place = this.#going = at;
+      this.#goesByItself = false;
       next.alt = nameOf(hit);
       next.classList.add("there");
       shown.classList.remove("there");
@@ -118,11 +127,20 @@ export class SlideShow {
   /** The next one comes after a while. */
   #wait() {
     clearTimeout(this.#timer);
-    if (this.isOpen && this.#playing && !document.hidden) this.#timer = window.setTimeout(() => this.step(1), 1000 * (PACES[this.#pace] ?? 5));
+    if (!this.isOpen || !this.#playing || document.hidden) return;
+    this.#timer = window.setTimeout(() => {
+      this.step(1);
+      this.#goesByItself = true;
+    }, 1000 * (PACES[this.#pace] ?? 5));
   }
 
   #pause() {
     this.#playing = !this.#playing;
+    if (this.#goesByItself) {
+      this.#turn += 1; // what is on its way is not shown: who stops wants to look at this one
+      this.#going = this.#place;
+      this.#goesByItself = false;
+    }
     this.#describe();
     announce(this.#playing ? "Playing" : "Paused");
     this.#wait();

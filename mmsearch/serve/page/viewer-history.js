@@ -12,6 +12,8 @@ import { pictureOf } from "./tile.js";
 import { Viewer } from "./viewer.js";
 
 export class ViewerHistory {
+  #closing = false;
+
   /**
    * @param {{list: () => PictureList, query: CurrentQuery}} parts of the page
    * @param {{like: (hit: Hit) => void, slides: () => void, help: () => void, failed: (error: ApiError) => void,
@@ -70,24 +72,30 @@ export class ViewerHistory {
 
   /** Closes what is open, and takes it out of the address. */
   close() {
-    if (!this.viewer.isOpen) return;
-    if (history.state?.opened) return history.back(); // which closes it, so that "back" on a phone does the same
+    if (!this.viewer.isOpen || this.#closing) return;
+    if (history.state?.opened) {
+      this.#closing = true; // a second press, before it is closed, would lead further back
+      return history.back(); // which closes it, so that "back" on a phone does the same
+    }
     history.replaceState({}, "", this.query.addressWith(null));
     this.#hide();
   }
 
   /** Closes what is open; the address is about to change anyway. */
   leave() {
+    this.#closing = false;
     if (this.viewer.isOpen) this.viewer.hide();
   }
 
   /** Opens the picture that the address names, and closes the one that it does not. */
   follow() {
+    this.#closing = false;
     const named = new URLSearchParams(location.search).get("view");
     const row = named && /^\d{1,18}$/.test(named) ? Number(named) : null;
     if (row === null) return this.viewer.isOpen ? this.#hide() : undefined;
     const place = this.list().placeOf(row);
     const hit = this.list().hitAt(place);
+    if (hit && hit === this.viewer.hit) return; // it was opened while the page was still told about the gallery
     if (hit) this.viewer.show(hit, place);
     else void this.viewer.showRow(row);
   }

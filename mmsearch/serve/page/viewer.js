@@ -33,6 +33,8 @@ export class Viewer {
   /** @type {{row: number, width: number | null, height: number | null, box: number[]} | null} the picture that a tile is of, where that is shown */
   #whole = null;
   #waiting = new AbortController();
+  /** Counts the sources that the picture was to have: one that comes late does not take the place of a later one. */
+  #drawn = 0;
   /** @type {Hit | null} */
   hit = null;
   /** In the list; -1 where it is not there. */
@@ -192,8 +194,10 @@ export class Viewer {
   async #lookClosely(row, { width, height }, signal) {
     const shows = await loads(api.original(row));
     if (signal.aborted || !this.#stage.classList.contains("zoomed")) return;
-    if (shows) this.#picture.src = api.original(row);
-    else if (width && height) this.#closeLook.begin(row, width, height);
+    if (shows) {
+      this.#drawn += 1;
+      this.#picture.src = api.original(row);
+    } else if (width && height) this.#closeLook.begin(row, width, height);
     else void this.#swap([api.converted(row), this.#picture.src], signal);
   }
 
@@ -255,16 +259,17 @@ export class Viewer {
    * @param {AbortSignal} signal
    */
   async #swap(sources, signal) {
+    const drawn = (this.#drawn += 1);
     for (const source of sources) {
       const came = await loads(source);
-      if (signal.aborted) return;
+      if (signal.aborted || drawn !== this.#drawn) return;
       if (came) {
         this.#picture.src = source;
         return;
       }
     }
     const why = await api.whyNot(sources.at(-1) ?? "");
-    if (signal.aborted) return;
+    if (signal.aborted || drawn !== this.#drawn) return;
     if (why?.passes) return this.on.failed(why);
     this.#picture.hidden = true;
     say(this.#absent, absence(why));

@@ -27,6 +27,8 @@ export class WorldMap {
   #middle = { lat: 20, lon: 0 };
   #scale = 2; // pixels a degree
   #timer = 0;
+  /** Whether all places are being counted, to which the map then moves, unless a person moves it first. */
+  #opening = false;
   #ends = new AbortController();
   /** @type {string | null} */
   #where = null;
@@ -61,13 +63,16 @@ export class WorldMap {
   async open(query) {
     this.#where = whereOf(query, "box");
     this.#shown = [];
+    this.#opening = true;
     this.#dialog.showModal();
     this.#scale = this.#farthest();
     this.#middle = { lat: 0, lon: 0 };
     this.#draw();
     const all = await this.#ask(WORLD, 1, 1);
-    const [place] = all ?? [];
-    if (place) this.#fit(place);
+    if (!all || !this.#opening) return;
+    this.#opening = false;
+    if (all[0]) this.#fit(all[0]);
+    else this.#draw();
   }
 
   /** @param {Box} box */
@@ -106,6 +111,7 @@ export class WorldMap {
    * @param {number} lon @param {number} lat
    */
   #pan(lon, lat) {
+    this.#opening = false;
     this.#middle = { lat: Math.min(90, Math.max(-90, this.#middle.lat + lat)), lon: Math.min(180, Math.max(-180, this.#middle.lon + lon)) };
     this.#draw();
   }
@@ -129,7 +135,7 @@ export class WorldMap {
     style.setProperty("--high", `${180 * this.#scale}px`);
     this.#drawPlaces();
     clearTimeout(this.#timer);
-    this.#timer = window.setTimeout(() => void this.#refresh(), PAUSE);
+    if (!this.#opening) this.#timer = window.setTimeout(() => void this.#refresh(), PAUSE);
   }
 
   async #refresh() {
@@ -159,7 +165,9 @@ export class WorldMap {
     const focused = this.#places.contains(document.activeElement) && document.activeElement?.getAttribute("data-row");
     const buttons = this.#together().map((place) => this.#place(place));
     this.#places.replaceChildren(...buttons);
-    for (const button of buttons) if (focused && button.dataset.row === focused) button.focus();
+    if (!focused) return;
+    const again = buttons.find((button) => button.dataset.row === focused) ?? buttons[0] ?? byId("map-closer", HTMLElement);
+    again.focus(); // where its place became part of another, keys go on to move the map
   }
 
   /** The places that are known; those that would lie upon each other are one. */
