@@ -23,7 +23,7 @@ from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import Query, TextPart
 from mmsearch.sources import Selection
 from tests.fakes import FakeEncoder, write_picture
-from tests.rendered_films import render_scenes
+from tests.rendered_films import render, render_scenes
 from tests.worker_pools import PretendedWorkerPool, worker_pool
 
 __all__ = ["worker_pool"]
@@ -98,6 +98,13 @@ def test_what_is_not_said_stays_as_it_was(videos: Path) -> None:
     assert counts(sync(videos)) == {"unchanged": 3}
     sync(videos, selection=frames("auto"))
     assert len(rows(videos)) > 3
+
+
+def test_frames_of_a_film_whose_clock_leaps_for_years_are_items(videos: Path) -> None:
+    (videos / "trip.mp4").unlink()
+    render(videos / "leap.mkv", [0.0, 0.5, 20_000_000.25, 20_000_000.5], group=1)
+    assert counts(sync(videos, selection=frames("keys"))) == {"added": 4}
+    assert "leap.mkv!/t=20000000.25" in rows(videos)
 
 
 def test_an_unchanged_film_costs_a_look_at_the_file(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

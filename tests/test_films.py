@@ -1,8 +1,10 @@
 """Films: which frames are chosen, when they are shown, that they are those, and that nothing in a file does harm."""
 
+import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -187,6 +189,23 @@ def test_an_edit_list_cuts_what_it_cuts(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.times, [each for each in packet_times(path) if each < 4.0], atol=5e-4)
 
 
+def test_a_film_that_is_cut_between_two_frames_begins_with_what_it_shows_first(tmp_path: Path) -> None:
+    path = render(tmp_path / "cut.mp4", VARIABLE, b_frames=2, group=30)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst") + 8
+    media = int.from_bytes(data[place + 8 : place + 12], "big")
+    data[place + 8 : place + 12] = (media + 19_200).to_bytes(4, "big")  # a frame is shown from 0.69 to 3.89 s
+    path.write_bytes(bytes(data))
+    with path.open("rb") as file:
+        table = read_mp4_table(file)
+    assert table is not None
+    expected = packet_times(path)
+    np.testing.assert_allclose(table.times, expected[: len(table.times)], atol=5e-4)
+    _, times, frames = frames_of(path)
+    assert [frame.seconds for frame in frames] == pytest.approx(times, abs=1e-3)
+    assert number_in(frames[0].pixels) == 6
+
+
 def test_hdr_comes_out_as_sdr_does(tmp_path: Path) -> None:
     import av
 
@@ -322,6 +341,47 @@ def test_a_table_without_end_costs_nothing(films: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(bytes(data))
     with (tmp_path / "a.mp4").open("rb") as file:
         assert read_mp4_table(file) is None
+
+
+def test_offsets_without_end_cost_nothing(films: Path, tmp_path: Path) -> None:
+    data = bytearray((films / "b_frames.mp4").read_bytes())
+    place = data.index(b"ctts") + 8
+    (entries,) = struct.unpack_from(">I", data, place)
+    for entry in range(entries):  # eight bytes each, that claim millions
+        struct.pack_into(">I", data, place + 4 + 8 * entry, 4_999_999)
+    (tmp_path / "a.mp4").write_bytes(bytes(data))
+    tracemalloc.start()
+    with (tmp_path / "a.mp4").open("rb") as file:
+        assert read_mp4_table(file) is None
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 24
+
+
+def test_a_clock_that_leaps_for_years_costs_nothing() -> None:
+    """One bit of a time is damaged: what is asked for by the second is not counted by the second."""
+    leap = FrameTable(np.array([0.0, 1.0, 2.5, 1e12, 1e12 + 0.5]), np.arange(5) == 0, 1e12 + 1)
+    assert choose_frames(leap, FrameChoice("every", 1.0)).tolist() == [0, 1, 2, 3]
+    assert choose_frames(leap, FrameChoice("every", 2.5)).tolist() == [0, 2, 3]
+    for choice in (AUTO_FRAMES, FrameChoice("count", count=3)):
+        assert set(choose_frames(leap, choice).tolist()) <= set(range(5))
+
+
+def test_a_frame_that_is_shown_for_no_time_is_chosen() -> None:
+    for end in (0.0, 5.0):
+        still = FrameTable(np.array([end]), np.array([True]), end)
+        assert all(
+            choose_frames(still, parse_frames(said)).tolist() == [0] for said in ("every=1s", "auto", "3", "keys")
+        )
+
+
+def test_where_every_frame_is_a_key_frame_not_all_are_chosen() -> None:
+    """As cameras and editors store films: 25 a second of them would be looked at."""
+    times = np.arange(0, 60, 0.04)
+    chosen = times[choose_frames(FrameTable(times, np.ones(len(times), bool), 60.0), AUTO_FRAMES)]
+    assert len(chosen) <= 120
+    assert np.diff(chosen).max() < 0.6
+    assert len(choose_frames(FrameTable(times, np.ones(len(times), bool), 60.0), FrameChoice("keys"))) == len(times)
 
 
 def test_tables_of_any_bytes_raise_nothing(films: Path, tmp_path: Path) -> None:

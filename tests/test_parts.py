@@ -310,6 +310,24 @@ def test_pieces_of_a_file_are_bounded_in_time_each_and_one_that_fails_costs_no_o
     }
 
 
+@pytest.mark.parametrize("fault", [KeyError("stts"), MemoryError(), RecursionError("too deep"), ValueError()])
+def test_a_file_whose_pieces_cannot_be_listed_costs_no_other(
+    photos: Path, halves: _Halves, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def list_spans(path: str, options: CutOptions) -> Iterator[PictureSpan]:
+        if "red" in path:
+            raise fault
+        yield from halves.list_spans(path, options)
+
+    broken = replace(halves.cutter(), list_spans=list_spans)
+    monkeypatch.setattr("mmsearch.cutting.registry.CUTTERS", (broken,))
+    only = Selection(include=("/red.png", "/blue.png"), cuts=CutOptions(tiles="2"))
+    assert counts(sync(photos, selection=only)) == {"added": 3, "skipped": 1}
+    ((path, reason),) = ((row.path, row.reason) for row in Gallery.open(photos.parent / "g").skipped_rows())
+    assert path == "red.png"
+    assert reason == "out of memory" if isinstance(fault, MemoryError) else reason.startswith("damaged: ")
+
+
 def test_what_is_not_installed_is_said_and_made_up_for_later(
     photos: Path, halves: _Halves, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,20 @@ def test_locked_broken_and_empty_documents_are_skipped_with_a_reason(papers: Pat
     assert sync(papers).images.still_skipped == 4
 
 
+def test_a_document_that_claims_a_million_pages_gives_some(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(
+        b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+        b"2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1000000>>endobj\n"
+        b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n"
+    )
+    spans = list(cutting.list_spans(str(tmp_path / "a.pdf"), "a.pdf"))
+    assert len(spans) == 20_001
+    assert spans[-1].refused == "only its first 20,000 pages are read"
+    first, second = cutting.make_pictures(str(tmp_path / "a.pdf"), "a.pdf", ["page=1", "page=2"], 10**8)
+    assert isinstance(first, MadePicture)
+    assert isinstance(second, ImageError)
+
+
 def test_huge_and_tiny_pages_are_rendered_at_a_bounded_size(tmp_path: Path) -> None:
     for size in ((14_000, 3), (1, 1), (2_000, 3_000)):
         file = write_pdf(tmp_path / "a.pdf", ["red"], size=size)

@@ -27,7 +27,7 @@ _SUFFIXES = (
     *(".m2v", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".mxf", ".dv"),
 )
 _WORD = "frames-"
-_TIME = re.compile(r"t=(\d{1,7}(?:\.\d{1,6})?)\Z")
+_TIME = re.compile(r"t=(-?\d{1,15}(?:\.\d{1,6})?)\Z")  # what a film with nonsense for times says too
 _TOGETHER = 64
 """Frames of a film that are made by one call, and held until they are encoded: to open it takes as long as a few."""
 _HEAD_BYTES = 4096

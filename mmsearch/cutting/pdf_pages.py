@@ -21,6 +21,8 @@ __all__ = ["PDF_PAGES", "read_page_texts"]
 
 _SIDE = 1600
 """Pixels of the longer side of a page: more than models take, and enough to read it on a screen."""
+_MOST_PAGES = 20_000
+"""A document of a few bytes may claim a million."""
 _SECONDS = 60.0  # for a page; what needs more hangs, or was made to
 _PROCESS = "pdf_process.py"
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+-])(\d\d)'?(\d\d)?'?)?")
@@ -126,8 +128,11 @@ def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:
         raise ImageError("identify", error.reason) from error
     if not answer["pages"]:
         raise ImageError("identify", "PDF without pages")
-    for page in range(1, answer["pages"] + 1):
+    for page in range(1, min(answer["pages"], _MOST_PAGES) + 1):
         yield PictureSpan(f"page={page}", {"page": page})
+    if answer["pages"] > _MOST_PAGES:
+        page = _MOST_PAGES + 1
+        yield PictureSpan(f"page={page}", {"page": page}, refused=f"only its first {_MOST_PAGES:,} pages are read")
 
 
 def _damaged(error: str) -> str:
@@ -173,7 +178,7 @@ def _page_number(span: str) -> int:
 
 def read_page_texts(path: str) -> Iterator[tuple[int, str]]:
     """The number and the text of each page that has one; at most 4,000 characters. Raises ImageError, OSError."""
-    pages = [span.numbers["page"] for span in _list_spans(path, CutOptions())]
+    pages = [span.numbers["page"] for span in _list_spans(path, CutOptions()) if span.refused is None]
     for page, (answer, _) in zip(pages, _ask_each(path, pages, text=True), strict=True):
         if not isinstance(answer, ImageError) and (text := " ".join(answer["text"].split())):
             yield page, text

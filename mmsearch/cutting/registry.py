@@ -91,10 +91,15 @@ def list_spans(path: str, name: str, options: CutOptions = AS_USUAL, *, remote: 
     """
     given: set[str] = set()
     for cutter, _ in _at_work(name, options, remote=remote):
-        for span in cutter.list_spans(path, options):
-            if span.name not in given:
-                given.add(span.name)
-                yield span
+        try:
+            for span in cutter.list_spans(path, options):
+                if span.name not in given:
+                    given.add(span.name)
+                    yield span
+        except (ImageError, OSError):
+            raise
+        except Exception as error:
+            raise _damage(error) from error
 
 
 def cutter_of(name: str, span: str) -> Cutter | None:
@@ -121,10 +126,15 @@ def make_pictures(path: str, name: str, spans: Sequence[str], max_pixels: int) -
         failure = ImageError("read", (error.strerror or str(error)).lower())
     except ImageError as error:
         failure = error
-    except MemoryError:
-        failure = ImageError("decode", "out of memory")
-    except Exception as error:  # noqa: BLE001 - libraries raise anything on damaged files; it costs this file alone
-        failure = ImageError("decode", f"damaged: {' '.join(str(error).split())[:100] or type(error).__name__}")
+    except Exception as error:  # noqa: BLE001 - see _damage
+        failure = _damage(error)
     else:
         failure = ImageError("decode", "its file gives no such picture")
     yield from (failure for _ in spans[made:])
+
+
+def _damage(error: Exception) -> ImageError:
+    """What was raised over a file, which costs that file alone: libraries raise anything on damaged ones."""
+    if isinstance(error, MemoryError):
+        return ImageError("decode", "out of memory")
+    return ImageError("decode", f"damaged: {' '.join(str(error).split())[:100] or type(error).__name__}")

@@ -15,13 +15,16 @@ GAP_SECONDS = 2.0
 _SEEN_SECONDS = 0.1
 """Of the time that a chosen frame is shown, what does not count as unseen, at most. So key frames each 60 frames leave
 no gap at 29.97 frames a second, where they stand 2.002 seconds apart; and a film of stills has each of them."""
+_LEAST_SECONDS = 0.5
+"""Key frames nearer than this to the one before are left out: some cameras store every frame whole."""
 _ROUNDING = 1e-6  # seconds: times are quotients of whole numbers
 
 
 def choose_frames(table: FrameTable, choice: FrameChoice) -> NDArray[np.intp]:
     """The rows of a table of frames that are chosen, ascending, each once.
 
-    "auto" and "scenes" choose alike: the key frames, and as few others as leave no gap of more than GAP_SECONDS.
+    "auto" and "scenes" choose alike: the key frames that are half a second apart, and as few others as leave no gap of
+    more than GAP_SECONDS.
 
     >>> table = FrameTable(np.arange(0, 7, 0.5), np.arange(14) % 10 == 0, 7.0)
     >>> [table.times[choose_frames(table, FrameChoice(rule, seconds, 2))].tolist()
@@ -32,17 +35,38 @@ def choose_frames(table: FrameTable, choice: FrameChoice) -> NDArray[np.intp]:
     if choice.rule == "keys":
         return keys
     if choice.rule == "every":
-        return _shown_at(table, np.arange(0.0, max(table.end, _ROUNDING) - _ROUNDING, choice.seconds))
+        return _shown_at_multiples(table, choice.seconds)
     if choice.rule == "count":
         first = table.times[0]
         return _shown_at(table, first + (np.arange(choice.count) + 0.5) * (table.end - first) / choice.count)
-    return _fill_gaps(table, keys)
+    return _fill_gaps(table, _thinned(table, keys))
+
+
+def _thinned(table: FrameTable, keys: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of some rows those that are at least _LEAST_SECONDS after the last one of them."""
+    kept: list[int] = []
+    earliest = -np.inf
+    for row, seconds in zip(keys.tolist(), table.times[keys].tolist(), strict=True):
+        if seconds >= earliest:
+            kept.append(row)
+            earliest = seconds + _LEAST_SECONDS - _ROUNDING
+    return np.array(kept, np.intp)
 
 
 def _shown_at(table: FrameTable, times: NDArray[np.float64]) -> NDArray[np.intp]:
     """What is seen at some times, ascending: a frame is shown until the next one."""
     rows = np.searchsorted(table.times, times + _ROUNDING, side="right") - 1
     return np.unique(np.maximum(rows, 0))
+
+
+def _shown_at_multiples(table: FrameTable, seconds: float) -> NDArray[np.intp]:
+    """What is seen at each multiple of some seconds, and the first frame. Asks of each frame whether a multiple falls
+    into the time for which it is shown: a damaged film may say that it lasts for years."""
+    until = np.minimum(np.append(table.times[1:], table.end), table.end)
+    multiples = np.maximum(np.ceil((table.times - _ROUNDING) / seconds), 0) * seconds
+    is_seen = multiples < until - _ROUNDING
+    is_seen[0] = True
+    return np.flatnonzero(is_seen)
 
 
 def _fill_gaps(table: FrameTable, keys: NDArray[np.intp]) -> NDArray[np.intp]:

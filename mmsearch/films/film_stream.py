@@ -175,7 +175,7 @@ class FilmStream:
         ticks = int((max(0.0, seconds) + _SAME_SECONDS + self._offset) / self._unit)
         try:
             self._container.seek(ticks, stream=self._stream, backward=True)
-        except FFmpegError:
+        except (FFmpegError, OverflowError):
             self._can_seek = False  # what comes next is looked at
 
     def _packets(self) -> Iterator[Packet]:

@@ -20,7 +20,7 @@ MOST_FRAMES = 5_000_000
 _MOST_TABLE_BYTES = 1 << 28
 _MOST_BOXES = 10_000
 _INTO = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"})
-_WANTED = frozenset({b"mvhd", b"mdhd", b"hdlr", b"stts", b"ctts", b"stss", b"elst", b"mvex", b"stsz", b"stz2"})
+_WANTED = frozenset({b"mvhd", b"mdhd", b"hdlr", b"stts", b"ctts", b"stss", b"elst", b"mvex"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,10 @@ class _Track:
     @property
     def is_of_sound(self) -> bool:
         return self.boxes.get(b"hdlr", b"")[8:12] == b"soun"
+
+    @property
+    def is_edited(self) -> bool:
+        return b"elst" in self.boxes
 
     def timescale(self) -> int:
         data = self.boxes[b"mdhd"]
@@ -144,8 +148,10 @@ def _read_mp4_table(file: BinaryIO) -> FrameTable | None:
     offsets = track.entries(b"ctts", ">u4,>i4")
     shown = decoded
     if offsets is not None:
-        each = np.repeat(offsets["f1"].astype(np.int64), offsets["f0"].astype(np.int64).clip(0, MOST_FRAMES))
-        shown = decoded + each[: len(decoded)]
+        each = offsets["f0"].astype(np.int64)
+        if each.sum() > MOST_FRAMES:
+            return None
+        shown = decoded + np.repeat(offsets["f1"].astype(np.int64), each)[: len(decoded)]
     keys = track.entries(b"stss", ">u4")
     is_key = np.ones(len(decoded), bool) if keys is None else np.zeros(len(decoded), bool)
     if keys is not None:
@@ -153,10 +159,12 @@ def _read_mp4_table(file: BinaryIO) -> FrameTable | None:
     begins, media, length = track.edit(scale, movie_scale)
     last = int(shown.max()) + max(0, ends - int(decoded[-1]))
     end = min(last, media + length) if length else last
-    shift = begins - media
+    first = int(shown[(shown >= media) & (shown < end)].min())  # ValueError where nothing is shown
+    # FFmpeg has what is shown first begin where the edit does, though it is cut between two frames.
+    shift = begins - (first if track.is_edited else media)
     start = min(
         [_begin(each, movie_scale) for each in tracks if each is not track and each.is_of_sound]
-        + [(max(int(shown.min()), media) + shift) / scale]
+        + [(first + shift) / scale]
     )
     times, is_key = order_frames(shown / 1.0, is_key)
     within = (times >= media) & (times < end)
