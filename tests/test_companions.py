@@ -31,6 +31,16 @@ def test_a_live_photo_is_its_still_with_its_film() -> None:
     assert joined("MVI_1.MOV", "IMG_2.JPG") == {}
 
 
+def test_a_film_with_its_cover_is_no_live_photo() -> None:
+    assert joined("trip.webp", "trip.mp4", "walk.png", "walk.mov") == {}
+    names, sizes = (
+        ("trip.jpg", "trip.mp4", "IMG_1.HEIC", "IMG_1.MOV"),
+        {"trip.mp4": (1 << 25) + 1, "IMG_1.MOV": 1 << 25},
+    )
+    beside = join_names(names, size_of=sizes.get).beside
+    assert {best: [other.name for other in others] for best, others in beside.items()} == {"IMG_1.HEIC": ["IMG_1.MOV"]}
+
+
 def test_an_edited_copy_of_apple_stands_before_the_original() -> None:
     assert joined(
         "IMG_1234.HEIC", "IMG_E1234.JPG", "IMG_1234.AAE", "IMG_O1234.AAE", "IMG_1234.MOV", "IMG_E1234.MOV"

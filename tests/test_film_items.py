@@ -128,11 +128,11 @@ def test_without_the_extra_the_line_that_installs_it_is_said(videos: Path, monke
 
 
 def test_the_film_of_a_live_photo_belongs_to_its_picture(videos: Path) -> None:
-    write_picture(videos / "IMG_1.png", "white")
+    write_picture(videos / "IMG_1.jpg", "white")
     (videos / "trip.mp4").rename(videos / "IMG_1.MOV")
     report = sync(videos)
-    assert [*rows(videos)] == ["IMG_1.png"]
-    assert rows(videos)["IMG_1.png"].files == ["IMG_1.MOV"]
+    assert [*rows(videos)] == ["IMG_1.jpg"]
+    assert rows(videos)["IMG_1.jpg"].files == ["IMG_1.MOV"]
     assert report.images.joined == 1
 
 
@@ -279,3 +279,22 @@ def test_films_may_have_names_that_are_no_text(videos: Path) -> None:
     name = os.fsdecode(b"caf\xe9.mp4")
     (videos / "trip.mp4").rename(videos / name)
     assert counts(sync(videos, selection=frames("2"))) == {"added": 2}
+
+
+def test_a_film_with_its_cover_is_an_item_and_a_live_photo_is_none(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(videos / "trip.jpg", "white")
+    assert set(rows_after_sync(videos)) == {"trip.jpg"}
+    monkeypatch.setattr("mmsearch.sources.companions.MOST_LIVE_BYTES", 1_000)
+    assert len(rows_after_sync(videos)) > 2
+    assert "trip.jpg" in rows(videos)
+    listed = embed(
+        [videos / "trip.mp4"], gallery=videos.parent / "other", encoder=FakeEncoder(), selection=frames("every=2s")
+    )
+    assert listed.images.added == 8
+
+
+def rows_after_sync(folder: Path) -> dict[str, ImageRow]:
+    sync(folder)
+    return rows(folder)

@@ -19,6 +19,7 @@ from mmsearch.films import (
     FilmLimits,
     FrameTable,
     choose_frames,
+    copy_moment,
     open_film,
     read_mp4_table,
     read_table,
@@ -204,6 +205,20 @@ def test_a_film_that_is_cut_between_two_frames_begins_with_what_it_shows_first(t
     _, times, frames = frames_of(path)
     assert [frame.seconds for frame in frames] == pytest.approx(times, abs=1e-3)
     assert number_in(frames[0].pixels) == 6
+
+
+@pytest.mark.parametrize("name", ["hevc.mkv", "late.ts", "web.webm", "old.avi"])
+def test_a_moment_is_cut_out_of_films_of_all_kinds(films: Path, tmp_path: Path, name: str) -> None:
+    import av
+
+    for from_s, to_s in ((0.0, 1.0), (2.0, 4.0)):
+        copy_moment(films / name, from_s, to_s, tmp_path / name)
+        with av.open(str(tmp_path / name)) as cut:
+            numbers = [number_in(frame.to_ndarray(format="rgb24")) for frame in cut.decode(video=0)]
+        first, last = round(from_s * 25), round(to_s * 25) - 1
+        assert first - 40 <= numbers[0] <= first  # from the key frame before
+        assert numbers[: last + 1 - numbers[0]] == list(range(numbers[0], last + 1))
+        assert numbers[-1] <= last + 4
 
 
 def test_hdr_comes_out_as_sdr_does(tmp_path: Path) -> None:

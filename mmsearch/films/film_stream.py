@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from mmsearch.films.frame_table import MOST_FRAMES, FrameTable, order_frames
 from mmsearch.films.messages import NotAFilm
 
-__all__ = ["FilmStream", "SeenFrame"]
+__all__ = ["FilmStream", "SeenFrame", "choose_stream"]
 
 if TYPE_CHECKING:
     Packet: TypeAlias = AnyPacket[VideoStream]
@@ -84,7 +84,7 @@ class FilmStream:
 
     def __init__(self, container: Any, max_pixels: int, threads: int) -> None:
         self._container = container
-        self._stream = _choose_stream(container)
+        self._stream = choose_stream(container)
         self._context = self._stream.codec_context
         self._max_pixels = max_pixels
         self._check_size(self._context.width, self._context.height)
@@ -256,7 +256,7 @@ class FilmStream:
         return round(float(ticks * self._unit) - self._offset, 6)
 
 
-def _choose_stream(container: Any) -> VideoStream:
+def choose_stream(container: Any) -> VideoStream:
     """The stream of pictures that players show; covers of music are none."""
     streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
     if not streams:

@@ -1,9 +1,9 @@
-"""Which files of one folder are one picture: told by their names alone.
+"""Which files of one folder are one picture: told by their names, and of films by their size.
 
 Cameras, phones, programs and Google's Takeout write several files of one shot:
 
     raw and rendered   IMG_1.CR2 beside IMG_1.JPG; PXL_1.RAW-02.ORIGINAL.dng beside PXL_1.RAW-01.COVER.jpg
-    live               IMG_1.MOV or .MP4 beside IMG_1.HEIC; IMG_1_HEVC.MOV; PXL_1.MP beside PXL_1.MP.jpg
+    live               IMG_1.MOV or .MP4 beside IMG_1.HEIC; IMG_1_HEVC.MOV; PXL_1.MP beside PXL_1.MP.jpg; no long film
     edited             IMG_E1.JPG beside IMG_1.HEIC (Apple); IMG_1-edited.jpg beside IMG_1.jpg (Google, by language)
     how it was edited  IMG_1.AAE, IMG_1.CR2.pp3, IMG_1.CR2.dop, IMG_1_01.CR2.xmp (a duplicate of darktable)
     what is said of it IMG_1.xmp, IMG_1.CR2.xmp; IMG_1.jpg.json, IMG_1.jpg.supplemental-metadata.json (Takeout)
@@ -15,13 +15,13 @@ files that share a stem (a.png, a.jpg) are two pictures: nothing says that they 
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from mmsearch.names import composed
 
-__all__ = ["NOTHING_JOINED", "RAW_SUFFIXES", "Beside", "Joined", "Role", "join_names"]
+__all__ = ["MOST_LIVE_BYTES", "NOTHING_JOINED", "RAW_SUFFIXES", "Beside", "Joined", "Role", "join_names"]
 
 Role: TypeAlias = Literal["original", "raw", "film", "edits", "facts"]
 """What a file is to the picture that it stands beside. original: before it was edited. film: of a live photo. edits:
@@ -42,6 +42,10 @@ RAW_SUFFIXES = frozenset(
 )
 """Of the files in which cameras keep their raw data."""
 _FILMS = frozenset({".mov", ".mp4", ".m4v", ".mp", ".mv", ".3gp"})
+_LIVE_STILLS = frozenset({".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif", ".avif"})
+"""What phones write. WebP and PNG beside a film are what programs made of it, to show it by."""
+MOST_LIVE_BYTES = 1 << 25
+"""Of the film of a live photo, which lasts three seconds or less; a larger one beside a JPEG is a film with a cover."""
 _EDITS = frozenset({".aae", ".pp3", ".dop", ".on1"})
 _CAPTIONS = frozenset({".txt", ".caption", ".cls"})
 _RANK = {suffix: rank for rank, suffix in enumerate(_RENDERED)}
@@ -91,10 +95,13 @@ class Joined:
 NOTHING_JOINED = Joined({}, frozenset())
 
 
-def join_names(names: Iterable[str], *, apart: bool = False) -> Joined:
+def join_names(
+    names: Iterable[str], *, apart: bool = False, size_of: Callable[[str], int | None] = lambda _: None
+) -> Joined:
     """Join the names of the files in one folder.
 
-    apart: leave pictures and films by themselves; only what is said of a picture joins it.
+    apart: leave pictures and films by themselves; only what is said of a picture joins it. size_of: how many bytes a
+    film beside a picture has; None where that is not known, and it is taken for the film of a live photo.
 
     >>> joined = join_names(["IMG_1.JPG", "IMG_1.CR2", "IMG_1.CR2.xmp", "IMG_2.JPG"])
     >>> [(best, [each.name for each in others]) for best, others in joined.beside.items()]
@@ -104,7 +111,7 @@ def join_names(names: Iterable[str], *, apart: bool = False) -> Joined:
     if not _maybe_joined(names):
         return NOTHING_JOINED
     suffixes = [_suffix(name) for name in names]
-    joiner = _Joiner(apart=apart)
+    joiner = _Joiner(size_of, apart=apart)
     by_role: dict[str, list[tuple[str, str]]] = {}
     for name, suffix in zip(names, suffixes, strict=True):
         by_role.setdefault(_ROLE.get(suffix, ""), []).append((name, suffix))
@@ -143,8 +150,8 @@ _ROLE = {
 class _Joiner:
     """Joins the files of a folder, those first that can be looked at."""
 
-    def __init__(self, *, apart: bool) -> None:
-        self._apart = apart
+    def __init__(self, size_of: Callable[[str], int | None], *, apart: bool) -> None:
+        self._size_of, self._apart = size_of, apart
         self._best_of: dict[str, str] = {}  # the name of any file of a picture -> the one to look at
         self._by_stem: dict[str, str] = {}  # the stem of any file that can be looked at -> the one to look at
         self._raw_takers: dict[str, str] = {}  # of those that raw data may join
@@ -212,9 +219,12 @@ class _Joiner:
             apple = _APPLE.match(stem)
             if best is None and apple is not None:
                 best = self._by_stem.get(apple[1] + apple[3])
-            if best is not None:
+            if best is not None and self._may_be_live(best, name):
                 self._join(best, name, "film")
                 self._best_of.setdefault(whole, best)
+
+    def _may_be_live(self, still: str, film: str) -> bool:
+        return _suffix(still) in _LIVE_STILLS and (self._size_of(film) or 0) <= MOST_LIVE_BYTES
 
     def add_text(self, name: str, form: str, suffix: str) -> None:
         """Add what is said of a picture, if there is one that it is said of."""

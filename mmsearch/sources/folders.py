@@ -97,7 +97,7 @@ class FolderWalk:
         if self._sidecars_too:
             yield from self._make_files(entries, prefix)
             return
-        joined = join_names(entries, apart=self._apart)
+        joined = join_names(entries, apart=self._apart, size_of=lambda name: _size_of(entries[name]))
         if not joined.beside and not joined.captions:
             yield from self._make_files(entries, prefix)
             return
@@ -146,6 +146,15 @@ class FolderWalk:
         except OSError:  # vanished, or a link into a folder that may not be entered
             return SourceFile(self._root, name, None, None)
         return None  # a socket, a device, a pipe: never an image
+
+
+def _size_of(entry: "_Entry") -> int | None:
+    if isinstance(entry, ObjectEntry):
+        return None if entry.stored is None else entry.stored.size
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return None
 
 
 def _target_refused(link: "os.DirEntry[str]") -> str | None:

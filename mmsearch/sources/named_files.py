@@ -68,7 +68,8 @@ def _join_folder(
     """The files of one folder. listed: all names in it."""
     chosen = set(named)
     # All that is there is joined, so that what is said of a picture finds that one, be it named or not.
-    joined = join_names(dict.fromkeys((*named, *listed)), apart=apart)
+    names = dict.fromkeys((*named, *listed))
+    joined = join_names(names, apart=apart, size_of=lambda name: find(f"{prefix}{name}").size)
     best_of = {other.name: best for best, others in joined.beside.items() for other in others}
     # A text that was named without the picture that it stands beside was meant as a picture, and is told what it is.
     captions = join_names(named, apart=apart).captions
