@@ -214,7 +214,9 @@ def test_a_moment_is_cut_out_of_films_of_all_kinds(films: Path, tmp_path: Path, 
     for from_s, to_s in ((0.0, 1.0), (2.0, 4.0)):
         copy_moment(films / name, from_s, to_s, tmp_path / name)
         with av.open(str(tmp_path / name)) as cut:
-            numbers = [number_in(frame.to_ndarray(format="rgb24")) for frame in cut.decode(video=0)]
+            numbers = [
+                number_in(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in cut.decode(video=0)
+            ]
         first, last = round(from_s * 25), round(to_s * 25) - 1
         assert first - 40 <= numbers[0] <= first  # from the key frame before
         assert numbers[: last + 1 - numbers[0]] == list(range(numbers[0], last + 1))

@@ -46,8 +46,10 @@ def _read_pages(file: BinaryIO) -> _Pages:
     seen: set[int] = set()
     offset = int.from_bytes(head[4:], "little" if order == "<" else "big")
     while offset:
-        if offset in seen or len(seen) >= _MOST_DIRECTORIES:
-            return _Pages(offsets, f"its pages do not end, or are more than {_MOST_DIRECTORIES:,}")
+        if offset in seen:
+            return _Pages(offsets, "damaged TIFF: its pages follow each other in a circle")
+        if len(seen) >= _MOST_DIRECTORIES:
+            return _Pages(offsets, f"only its first {_MOST_DIRECTORIES:,} pages are read")
         seen.add(offset)
         try:
             tags, following = read_directory(file, offset, order)
