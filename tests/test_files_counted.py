@@ -1,23 +1,27 @@
-"""Corrections and chances count files, not frames, pages and tiles: a film of 1,000 frames is one answer."""
+"""Corrections, chances and counts go by files, not frames, pages and tiles: a film of 1,000 frames is one answer."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmsearch.albums.clustering import clusters
 from mmsearch.calibration import CalibrateOptions, calibrate
 from mmsearch.gallery import open_writer
 from mmsearch.items import CaptionRow, ImageRow
 from mmsearch.metrics import Relevance
 from mmsearch.scoring import ALPHAS, NO_CORRECTION, TableScores, bank_means, best_of_files, try_settings
 from mmsearch.search.answers import Answer
+from mmsearch.search.counting import count_facet, count_folders, make_timeline
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import Query, TextPart
+from mmsearch.upkeep.summary import info
 from tests import hubby
-from tests.films import frame, page, photo, tile
+from tests.films import DIM, frame, page, photo, tile, write_items
 from tests.hubby import World
 from tests.vectors import unit_vectors
 
@@ -196,3 +200,41 @@ def test_means_and_ranks_of_files_are_those_of_loops() -> None:
         reciprocal.append(np.mean(1 / np.array(ranks)))
     tried = [mrr for setting, mrr in trial.mrr.items() if setting != NO_CORRECTION]
     np.testing.assert_allclose(tried, reciprocal)
+
+
+def test_what_is_leafed_through_counts_files(tmp_path: Path) -> None:
+    """A film, a document and a picture with tiles are one entry each, also where a filter leaves some of them."""
+    day = datetime(2024, 5, 1)
+    items = [photo("a/1.jpg"), *(tile("a/1.jpg", [left, 0, left + 0.5, 1]) for left in (0.0, 0.5))]
+    items += [frame("a/trip.mp4", at) for at in range(50)] + [page("b.pdf", at) for at in (1, 2)] + [photo("2.jpg")]
+    rows = [replace(row, taken_at=day + timedelta(seconds=at)) for at, row in enumerate(items)]
+    vectors = unit_vectors(np.random.default_rng(0).normal(size=(len(rows), DIM))).astype(np.float32)
+    for some in (slice(20), slice(20, None)):  # the film lies in two shards
+        write_items(tmp_path / "g", [*zip(rows[some], vectors[some], strict=True)])
+    opened = open_gallery(tmp_path / "g")
+    ids = {name: row_id for row_id, _, name in opened.gallery.image_names()}
+    assert count_facet(opened, "suffix") == [("jpg", 2), ("mp4", 1), ("pdf", 1)]
+    assert count_facet(opened, "suffix", "start_s > 30") == [("mp4", 1)]
+    assert [(each.path, each.count) for each in count_folders(opened, 1)] == [("a", 2)]
+    shown = ["2.jpg", "b.pdf!/page=1", "a/trip.mp4!/t=0", "a/1.jpg"]
+    assert make_timeline(opened).row_ids.tolist() == [ids[name] for name in shown]
+    assert make_timeline(opened, "start_s > 30").row_ids.tolist() == [ids["a/trip.mp4!/t=31"]]
+    held = info(tmp_path / "g")
+    assert (held.images, held.files) == (56, 4)
+
+
+def test_a_film_is_one_picture_of_an_album(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(2, DIM))
+
+    def near(centre: int, count: int) -> NDArray[np.float32]:
+        return unit_vectors(centres[centre] + 0.25 * rng.normal(size=(count, DIM))).astype(np.float32)
+
+    items = [*zip((photo(f"{number}.jpg") for number in range(40)), [*near(0, 20), *near(1, 20)], strict=True)]
+    items += zip((frame("long.mp4", at) for at in range(30)), near(1, 30), strict=True)
+    report = clusters(write_items(tmp_path / "g", items), k=2)
+    names = {row_id: name for row_id, _, name in open_gallery(tmp_path / "g").gallery.image_names()}
+    assert sorted(album.pictures for album in report.albums) == [20, 21]
+    largest = [names[row_id].partition("!/")[0] for row_id in report.albums[0].row_ids.tolist()]
+    assert sorted(largest) == sorted([*(f"{number}.jpg" for number in range(20, 40)), "long.mp4"])
+    assert report.pictures == 41

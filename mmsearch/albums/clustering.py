@@ -30,7 +30,7 @@ from mmsearch.albums.vocabulary import general_words, read_words
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours, VectorBlock
-from mmsearch.gallery import Gallery, read_consistently, sample_rows
+from mmsearch.gallery import FileSpans, Gallery, read_consistently, sample_rows
 from mmsearch.items import IMAGES
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.chain import require_items
@@ -136,12 +136,13 @@ def _clusters(opened: OpenGallery, gallery: Gallery, wish: _Wish) -> ClustersRep
     least = least_silhouette(grouping.silhouettes) if k > 1 else -1.0
     placed = _place(gallery, admitted, sample, grouping, least, wish.progress)
     named, nameless = _name(gallery, sample, np.where(grouping.silhouettes < least, -1, grouping.labels), k, wish)
-    albums, other = _make_albums(opened, gallery, placed, named)
+    spans = opened.retriever.file_spans(IMAGES.name)
+    albums, other = _make_albums(opened, gallery, placed, named, spans)
     return ClustersReport(
         str(gallery.path),
         albums,
         other,
-        len(placed.row_ids),
+        len(placed.row_ids) if spans is None else spans.count_files(0, placed.row_ids),
         _why(grouping, len(sample.vectors), wish.k),
         grouping.tried,
         nameless,
@@ -268,15 +269,29 @@ def _numbered(number: int) -> str:
 
 
 def _make_albums(
-    opened: OpenGallery, gallery: Gallery, placed: _Placed, named: Sequence[tuple[AlbumWord, ...]]
+    opened: OpenGallery,
+    gallery: Gallery,
+    placed: _Placed,
+    named: Sequence[tuple[AlbumWord, ...]],
+    spans: FileSpans | None,
 ) -> tuple[tuple[Album, ...], Album | None]:
     taken = _taken_at(gallery, placed.row_ids)
-    sizes = np.bincount(placed.labels[placed.labels >= 0], minlength=len(named))
-    order = [label for label in np.argsort(-sizes, kind="stable").tolist() if sizes[label]]
 
-    def make(number: int, label: int, words: tuple[AlbumWord, ...], name: str) -> Album:
+    def members(label: int) -> NDArray[np.intp]:
+        """The places of an album's pictures, the most typical first, and of a film, document or tiled picture one."""
         (rows,) = np.nonzero(placed.labels == label)
         rows = rows[np.lexsort((placed.row_ids[rows], -placed.scores[rows]))]
+        if spans is None:
+            return rows
+        return rows[np.sort(np.unique(spans.files_of(placed.row_ids[rows]), return_index=True)[1])]
+
+    members_of = [members(label) for label in range(len(named))]
+    order = [
+        label for label in sorted(range(len(named)), key=lambda each: -len(members_of[each])) if len(members_of[label])
+    ]
+
+    def make(number: int, label: int, words: tuple[AlbumWord, ...], name: str) -> Album:
+        rows = members_of[label] if label >= 0 else members(label)
         row_ids, scores = placed.row_ids[rows], placed.scores[rows].astype(np.float64)
         days = taken[rows]
         days = days[~np.isnat(days)]

@@ -51,7 +51,8 @@ def _print(summary: "GalleryInfo") -> None:
     if summary.licence is not None:
         print(f"licence   of its weights: {printable(summary.licence)}")
     others = "".join(f", {rows:,} {kind}" for kind, rows in summary.others.items())
-    held = f"{summary.images:,} images, {summary.captions:,} captions{others}"
+    of_files = "" if summary.files == summary.images else f" of {summary.files:,} files"
+    held = f"{summary.images:,} images{of_files}, {summary.captions:,} captions{others}"
     print(f"holds     {held}; {summary.skipped:,} files skipped")
     if summary.damaged:
         print(f"damaged   {summary.damaged:,} of the images: their files end too early (query … --where damaged)")

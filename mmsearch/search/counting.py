@@ -1,5 +1,5 @@
 """What a gallery holds, to leaf through where nothing is asked: by month, by facet and by folder, over all pictures or
-over those that a filter admits."""
+over those that a filter admits. A file that holds several, as a film, counts once: its first stands for it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +36,8 @@ _DATE = "taken_at"
 _SUFFIX = r"\.(?P<suffix>[a-z0-9]{1,5})(?:!/[a-z_]+=[^/]*)?$"
 """Of a path in small letters: that of the file, also where the item is a piece of it, as in `trip.mp4!/t=12.48`."""
 _FIRST_FOLDER = "^(?P<folder>[^/]+)/"
+_SPAN = "!/[a-z_]+=[^/]*$"
+"""Of a path that is a piece of a file, what follows the file, which is no folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,8 @@ def count_folders(
             paths, inside = composed_column(rows.column("path")), f"{composed(path)}/" if path else ""
             below = pc.and_(pc.equal(rows.column("root_id"), root), pc.starts_with(paths, inside))
             rest = pc.utf8_slice_codeunits(paths.filter(below), start=len(inside))
-            names = pc.struct_field(pc.extract_regex(rest, _FIRST_FOLDER), "folder")
+            files = pc.replace_substring_regex(rest, _SPAN, "")
+            names = pc.struct_field(pc.extract_regex(files, _FIRST_FOLDER), "folder")
             for each in pc.value_counts(names.drop_null()).to_pylist():
                 counts[root, inside + each["values"]] += each["counts"]
         return counts
@@ -239,9 +242,17 @@ def count_places(opened: OpenGallery, box: WorldBox, across: int, down: int, whe
 
 
 def _admitted(opened: OpenGallery, now: Gallery, columns: Sequence[str], where: str | None) -> "Iterator[pa.Table]":
-    """The live pictures of a version that a filter admits, with `row_id` and these columns, piece by piece."""
+    """The live pictures of a version that a filter admits, with `row_id` and these columns, piece by piece: of
+    each file the first."""
     admitted = None if where is None else opened.retriever.admitted(now, IMAGES.name, where)
+    spans = opened.retriever.file_spans(IMAGES.name)
+    seen = np.empty(0, np.int64)
     for rows in now.scan(IMAGES.name, columns):
         if admitted is not None:
             rows = rows.filter(np.isin(rows.column("row_id").to_numpy(), admitted, assume_unique=True))
+        if spans is not None:
+            files = spans.files_of(rows.column("row_id").to_numpy())
+            names, firsts = np.unique(files, return_index=True)
+            rows = rows.take(np.sort(firsts[~np.isin(names, seen)]))
+            seen = np.concatenate([seen, names[names >= 0]])  # what shares no file is met once
         yield rows

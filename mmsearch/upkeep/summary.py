@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from mmsearch.ann import MeasuredRecall, open_index
 from mmsearch.encoders.weight_licences import licence_of
 from mmsearch.errors import AnnIndexError, GalleryError, StoreError
-from mmsearch.gallery import Gallery, read_consistently
+from mmsearch.gallery import Gallery, read_consistently, read_file_spans
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, SkippedRow, kind, kinds
 from mmsearch.locations import Location
@@ -65,6 +65,7 @@ class GalleryInfo:
 
     Attributes:
         licence: That of the model's weights, as its card says; None where nobody can say (`licence_of`).
+        files: The number of files, or members of archives, that the images are of: a film is one.
         damaged: The number of images of which a part is missing in the file.
         before_facts: The number of dated images of earlier releases, of which camera, lens and keywords were not kept.
         shards: The number of shards of images and captions.
@@ -80,6 +81,7 @@ class GalleryInfo:
     encoder: EncoderIdentity
     dtype: str
     images: int
+    files: int
     captions: int
     skipped: int
     damaged: int
@@ -110,6 +112,7 @@ def _describe_gallery(opened: Gallery) -> GalleryInfo:
         licence=licence_of(manifest.encoder.spec),
         dtype=manifest.dtype,
         images=opened.live_rows(IMAGES.name),
+        files=_count_files(opened),
         captions=opened.live_rows(CAPTIONS.name),
         skipped=opened.live_rows(SKIPPED.name),
         damaged=opened.damaged_images(),
@@ -126,6 +129,11 @@ def _describe_gallery(opened: Gallery) -> GalleryInfo:
         },
         scores=tuple(_read_scores(opened)),
     )
+
+
+def _count_files(gallery: Gallery) -> int:
+    rows, spans = gallery.live_rows(IMAGES.name), read_file_spans(gallery, IMAGES.name)
+    return rows if spans is None else spans.count_files(rows)
 
 
 def skipped(gallery: _Path | None = None) -> list[tuple[str, SkippedRow]]:
