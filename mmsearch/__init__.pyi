@@ -119,6 +119,7 @@ from .search.candidates import StageContext as StageContext
 from .search.chain import STAGES as STAGES
 from .search.hits import Hit as Hit
 from .search.kept_queries import KeptQuery as KeptQuery
+from .search.kept_queries import delete_kept_query as delete_kept_query
 from .search.kept_queries import keep_query as keep_query
 from .search.kept_queries import kept_queries as kept_queries
 from .search.kept_queries import kept_query as kept_query

@@ -7,7 +7,7 @@ import pytest
 
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
-from mmsearch.search.kept_queries import keep_query, kept_query
+from mmsearch.search.kept_queries import keep_query, kept_queries, kept_query
 from mmsearch.search.query import MarkPart, Query, TextPart
 from mmsearch.serve.running import ServeOptions
 from tests.fakes import FakeEncoder
@@ -74,6 +74,15 @@ def test_what_cannot_be_kept_or_asked_by_name_says_why(server: Running, gallery:
     assert "@many has 600 marks; one request has at most 512" in server.error({"parts": [{"kept": "many"}]})
 
 
+def test_what_is_kept_is_deleted(server: Running) -> None:
+    for name in ("one", "other"):
+        assert server.post("/api/kept", {"name": name, "parts": [{"text": "red"}]}).status_code == 200
+    assert server.client.delete("/api/kept/one").json() == {"names": ["other"]}
+    again = server.client.delete("/api/kept/one")
+    assert (again.status_code, "no query is kept as one; there is @other" in again.json()["error"]) == (422, True)
+    assert server.client.delete("/api/kept/other").json() == {"names": []}
+
+
 @pytest.mark.parametrize(
     "options", [ServeOptions(allow_hosts=["photos.local"]), ServeOptions(host="0.0.0.0", token="t" * 20)]
 )
@@ -87,9 +96,11 @@ def test_a_server_that_others_reach_keeps_nothing(gallery: Path, options: ServeO
             server.get("/api/kept", headers=headers),
             server.post("/api/kept", {"name": "x", "parts": [{"text": "a"}]}, headers=asked),
             server.post("/api/query", {"parts": [{"kept": "mine"}]}, headers=asked),
+            server.client.delete("/api/kept/mine", headers=headers),
         ):
             assert answer.status_code == 422
             assert "others reach it" in answer.json()["error"]
+    assert kept_queries() == ["mine"]
 
 
 def test_how_well_marks_agree_is_a_note_and_no_warning(server: Running, gallery: Path) -> None:

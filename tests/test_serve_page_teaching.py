@@ -141,6 +141,35 @@ def test_a_taught_query_is_kept_and_asked_by_its_name(visit: Visit) -> None:
 
 
 @pytest.mark.soak
+def test_what_is_kept_is_offered_at_once_and_deleted_by_a_second_press(visit: Visit) -> None:
+    page = visit.go("?q=green")
+    page.focus(".tile-open")
+    page.keyboard.press("y")
+    marked(visit, 1)
+    expect(page.locator("#keep-delete")).to_be_hidden()
+    page.fill("#keep-name", "passing")
+    page.press("#keep-name", "Enter")
+    expect(page.locator("#toast")).to_contain_text("@passing")
+    offered = page.locator("#kept button", has_text="@passing")
+    page.go_back()
+    page.go_back()
+    offered.click()
+    delete = page.locator("#keep-delete")
+    expect(delete).to_have_text("Delete")
+    delete.click()
+    expect(delete).to_have_text("Delete @passing")
+    page.focus("#keep-name")  # the second press did not come
+    expect(delete).to_have_text("Delete")
+    delete.click()
+    delete.click()
+    expect(page.locator("#toast")).to_have_text("@passing is deleted")
+    expect(page.locator("#start")).to_be_visible()
+    expect(offered).to_have_count(0)
+    visit.go("?q=%40passing")
+    expect(page.locator("body")).to_contain_text("no query is kept as passing")
+
+
+@pytest.mark.soak
 def test_thumbs_are_there_for_fingers(browser: Browser, site: str) -> None:
     with visiting(browser, site, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True) as visit:
         page = visit.go("?q=red")

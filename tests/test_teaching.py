@@ -14,7 +14,7 @@ from mmsearch.encoders.specs import CONFIG_NAME, demo_folder
 from mmsearch.errors import EncoderMismatch, MmsearchError, MmsearchNote, MmsearchWarning, QueryError
 from mmsearch.scoring import Examples, Moments, teach
 from mmsearch.scoring.teaching import _DEVIATION, _OFFSET, _PENALTY
-from mmsearch.search.kept_queries import keep_query, kept_queries, kept_query
+from mmsearch.search.kept_queries import delete_kept_query, keep_query, kept_queries, kept_query
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import ItemPart, MarkPart, Query, TextPart
 from scripts.postcards.dataset import load_test
@@ -273,6 +273,60 @@ def test_what_was_kept_for_another_model_or_is_damaged(
         file.write_text(content)
         with pytest.raises(MmsearchError, match="cannot be read"):
             kept_query("mine")
+
+
+def test_kept_queries_are_listed_and_deleted(
+    gallery: Path, opened: OpenGallery, config: Path, mmsearch: Command
+) -> None:
+    nothing = mmsearch("kept")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert "no query is kept; keep one" in nothing.err
+    model = opened.gallery.manifest.encoder.spec
+    doors = [TextPart("red door"), MarkPart("red0.png"), MarkPart("blue0.png", -1.0)]
+    keep_query("doors", Query(doors), opened.gallery)
+    keep_query("blue", Query([TextPart("blue")], templates=["a {} thing"]), opened.gallery)
+    assert mmsearch("kept").out.splitlines() == [
+        f"@blue\tblue  ({model})",
+        f"@doors\tred door + 1 right − 1 wrong  ({model})",
+    ]
+    told = json.loads(mmsearch("kept", "@blue", "--format", "jsonl").out)
+    assert told == {"name": "blue", "title": "blue", "model": model, "templates": ["a {} thing"]}
+    # One that cannot be read hides no other, and goes like any other.
+    (config / "queries" / "bad.json").write_text("{")
+    listed = mmsearch("kept")
+    assert (listed.code, len(listed.out.splitlines())) == (0, 2)
+    assert "kept as bad cannot be read" in listed.err
+    assert "mmsearch kept bad --delete drops it" in listed.err
+    assert mmsearch("kept", "bad").code == 1
+    assert mmsearch("kept", "@bad", "blue", "--delete").out == "deleted   @bad\ndeleted   @blue\n"
+    assert kept_queries() == ["doors"]
+    gone = mmsearch("kept", "door", "--delete")
+    assert gone.code == 1
+    assert "no query is kept as door; there is @doors" in gone.err
+    assert mmsearch("kept", "--delete").code == 2
+    assert kept_queries() == ["doors"]
+    for name in ("../queries/doors", "doors.json", ""):
+        with pytest.raises(QueryError):
+            delete_kept_query(name)
+    assert kept_queries() == ["doors"]
+
+
+def test_what_is_not_kept_of_a_query_is_said(gallery: Path, config: Path, mmsearch: Command) -> None:
+    plain = mmsearch("query", "red", "-g", gallery, "--keep", "reds", "--template", "a {} thing")
+    assert "is not kept" not in plain.err
+    limited = mmsearch("query", "red", "-g", gallery, "--keep", "reds", "--where", "width > 1", "--distinct")
+    assert "what limits the answer is not kept: where width > 1; near-duplicates left out" in limited.err
+
+
+def test_queries_that_were_kept_before_their_models_were_named_are_listed(
+    opened: OpenGallery, config: Path, mmsearch: Command
+) -> None:
+    keep_query("mine", Query([TextPart("red")]), opened.gallery)
+    file = config / "queries" / "mine.json"
+    document = json.loads(file.read_text())
+    del document["model"]
+    file.write_text(json.dumps(document))
+    assert mmsearch("kept").out == "@mine\tred\n"
 
 
 @pytest.fixture

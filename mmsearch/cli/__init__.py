@@ -30,6 +30,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "calibrate"),
     "finetune": ("finetune", "finetune"),
     "query": ("query", "query"),
+    "kept": ("kept", "kept"),
     "show": ("show", "show"),
     "explain": ("explain", "explain"),
     "describe": ("describe", "describe"),

@@ -1,6 +1,7 @@
 """`mmsearch query`"""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -419,6 +420,8 @@ def query(
         if keep is not None and answer.gallery is not None:
             keep_query(keep, asked, answer.gallery)
             say(f"kept; to ask it again: mmsearch query @{keep}")
+            if limits := replace(asked, templates=()).conditions():
+                say(f"what limits the answer is not kept: {'; '.join(limits)}")
         for line in answer.plan(asked) if plan and answer.plan is not None else ():
             say(f"plan: {line}")
     remember_answer(answered, server)

@@ -21,7 +21,7 @@ from mmsearch.search.own_items import row_named, vector_at
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
 from mmsearch.whole_files import whole_file
 
-__all__ = ["KEPT_NAME", "KeptQuery", "NameTaken", "keep_query", "kept_queries", "kept_query"]
+__all__ = ["KEPT_NAME", "KeptQuery", "NameTaken", "delete_kept_query", "keep_query", "kept_queries", "kept_query"]
 
 KEPT_NAME = re.compile(r"\w[\w.-]{0,99}")
 """What a query may be kept under: letters, digits, and - _ . between them."""
@@ -43,7 +43,8 @@ def keep_query(name: str, query: Query, gallery: Gallery, *, replace_old: bool =
         raise NameTaken(f"a query is kept as @{name} already: it would be replaced")
     parts = [_portable(part, gallery) for part in query.parts]
     asked = {key: value for key, value in Query(parts, templates=query.templates).to_json().items() if key != "k"}
-    document = {"encoder": gallery.manifest.encoder.fingerprint, "query": asked}
+    encoder = gallery.manifest.encoder
+    document = {"encoder": encoder.fingerprint, "model": encoder.spec, "query": asked}
     folder = config_dir() / _FOLDER
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what is looked for is nobody else's business
@@ -65,12 +66,19 @@ class KeptQuery:
         parts: what is asked with.
         templates: see `Query`.
         encoder: the fingerprint of the encoder that its vectors are of.
+        model: the spec of that encoder when it was kept; "" where that is not known.
     """
 
     name: str
     parts: Sequence[Part]
     templates: Sequence[str]
     encoder: str
+    model: str = ""
+
+    @property
+    def title(self) -> str:
+        """How people call what it asks."""
+        return Query(self.parts, templates=self.templates).title
 
     def parts_and(self, others: Sequence[Part], gallery: Gallery | None = None) -> list[Part]:
         """Its parts and others. An item that is marked anew has only the new mark; with a gallery that is so too where
@@ -105,11 +113,26 @@ def kept_query(name: str) -> KeptQuery:
             raise ValueError("it is too long")
         document = json.loads(file.read_text("ascii"))
         query = Query.from_json(document["query"])
-        return KeptQuery(name, query.parts, query.templates, str(document["encoder"]))
+        return KeptQuery(name, query.parts, query.templates, str(document["encoder"]), str(document.get("model") or ""))
     except FileNotFoundError:
         raise QueryError(f'{_nothing_kept(name)}. To look for the words: " @{name}"') from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError, QueryError) as error:
-        raise QueryError(f"the query that is kept as {name} cannot be read ({file}): {error}") from error
+        raise QueryError(
+            f"the query that is kept as {name} cannot be read ({file}): {error}. mmsearch kept {name} --delete drops it"
+        ) from error
+
+
+def delete_kept_query(name: str) -> None:
+    """Keep nothing under a name any more; what is kept under it need not be readable. Raises QueryError where nothing
+    is kept under it, or it cannot be deleted."""
+    _require_name(name)
+    file = config_dir() / _FOLDER / f"{name}.json"
+    try:
+        file.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        raise QueryError(_nothing_kept(name)) from None
+    except OSError as error:
+        raise QueryError(f"@{name} cannot be deleted ({file}): {(error.strerror or str(error)).lower()}") from error
 
 
 def kept_queries() -> list[str]:

@@ -195,6 +195,11 @@ export function keep(name, query, replace) {
   return json("POST /api/kept", { body, headers: { "Content-Type": "application/json" } });
 }
 
+/** Keeps nothing under a name any more.
+ * @param {string} name
+ */
+export const deleteKept = (name) => json("DELETE /api/kept/{name}", { named: { name } });
+
 /** @param {Blob} file */
 export function upload(file) {
   const headers = { "Content-Type": file.type || "application/octet-stream" };

@@ -15,7 +15,6 @@ import { Film } from "./film.js";
 import { Filters } from "./filters.js";
 import { factsOf, introduce } from "./gallery-facts.js";
 import { Grid } from "./grid.js";
-import { offerKept } from "./keep-form.js";
 import { Help, listen } from "./keys.js";
 import { ListEnd } from "./list-end.js";
 import { Connection, announce, complain, settle, toast } from "./notices.js";
@@ -338,7 +337,6 @@ function showGallery(known) {
   box.describe(known);
   filters.describe(known);
   teaching.about(known);
-  offerKept(known, (words) => void query.ask({ ...NOTHING, words })).catch(failed);
   query.nameGallery(shown(known.name));
 }
 

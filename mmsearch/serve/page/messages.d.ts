@@ -482,6 +482,7 @@ export interface Answers {
   "POST /api/images/{row_id}/regions": ExplanationBody;
   "GET /api/kept": KeptBody;
   "POST /api/kept": KeptBody;
+  "DELETE /api/kept/{name}": KeptBody;
   "POST /api/pictures": PictureBody;
   "GET /api/places": PlacesBody;
   "POST /api/queries": AnswersBody;

@@ -15,7 +15,7 @@ import * as api from "./api.js";
 import { byId, element, icon, say } from "./elements.js";
 import { KeepForm } from "./keep-form.js";
 import { toast } from "./notices.js";
-import { countMarks, isAsked, isTimeline, keptName, marksOf } from "./query.js";
+import { NOTHING, countMarks, isAsked, isTimeline, keptName, marksOf } from "./query.js";
 import { count } from "./text.js";
 import { isMarkable } from "./tile-marks.js";
 import { nameOf } from "./tile.js";
@@ -49,7 +49,7 @@ export class Teaching {
     this.query = query;
     this.list = list;
     this.view = view;
-    this.#form = new KeepForm(() => query.value, failed);
+    this.#form = new KeepForm(() => query.value, (words) => void query.ask({ ...NOTHING, words }), failed);
     this.#button.addEventListener("click", () => this.#setTeaching(!document.body.classList.contains("teaching")));
     byId("taught-undo", HTMLButtonElement).addEventListener("click", () => this.undo());
     byId("taught-forget", HTMLButtonElement).addEventListener("click", () => this.#forget());

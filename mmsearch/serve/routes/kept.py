@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from mmsearch.search.kept_queries import keep_query, kept_queries
+from mmsearch.search.kept_queries import delete_kept_query, keep_query, kept_queries
 from mmsearch.search.query import Query
 from mmsearch.serve.asked import asked_query, require_keeps
 from mmsearch.serve.failures import BAD_REQUEST
@@ -13,7 +13,7 @@ __all__ = ["kept_routes"]
 
 
 def kept_routes(service: Service) -> APIRouter:
-    """GET and POST /api/kept."""
+    """GET and POST /api/kept, DELETE /api/kept/{name}."""
     router = APIRouter(prefix="/api", tags=["queries"], responses=BAD_REQUEST)
 
     @router.get("/kept", response_model=KeptBody, summary="The names that queries are kept under")
@@ -26,6 +26,12 @@ def kept_routes(service: Service) -> APIRouter:
         require_keeps(service)
         query = await asked_query(service, body)
         await service.reading.run(_keep, service, body.name, query, body.replace)
+        return Response(await service.reading.run(_names), media_type="application/json")
+
+    @router.delete("/kept/{name}", response_model=KeptBody, summary="Keep nothing under a name any more")
+    async def delete(name: str) -> Response:
+        require_keeps(service)
+        await service.reading.run(delete_kept_query, name)
         return Response(await service.reading.run(_names), media_type="application/json")
 
     return router
