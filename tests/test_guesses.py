@@ -185,7 +185,7 @@ def test_the_command_line_describes_and_marks(
     monkeypatch.setattr("mmsearch.describing.opening.provider_of", lambda _: lambda request: Painter(request.spec))
     run = mmsearch("embed", photos, "--gallery", gallery, "--model", "fake", "--describe", "paint:1")
     assert run.code == 0, run.err
-    assert "guesses   12 pictures described by paint:1, 0 unchanged, 0 deleted" in run.out
+    assert "captions  12 in the gallery\nguesses   12 pictures described by paint:1, 0 unchanged, 0 deleted" in run.out
     told = mmsearch("query", "red", "--in", "captions", "-k", 1, "--gallery", gallery, "--format", "jsonl").out
     assert json.loads(told)["caption"] == "something red here"
     assert json.loads(told)["guessed_by"] == "paint:1"

@@ -383,9 +383,16 @@ def _print(report: "EmbedReport") -> None:
     if images.passed_over:
         print(f"passed    {images.passed_over:,} files and folders over, hidden or none of your pictures (--hidden)")
     if report.total_captions:
+        # Nothing is said of changes where no file of captions was read: what models wrote stands in the next line.
+        read = captions.added or captions.updated or captions.deleted or captions.unchanged
         print(
-            f"captions  {report.total_captions:,} in the gallery: {captions.added:,} added, "
-            f"{captions.updated:,} updated, {captions.deleted:,} deleted, {captions.unchanged:,} unchanged"
+            f"captions  {report.total_captions:,} in the gallery"
+            + (
+                f": {captions.added:,} added, {captions.updated:,} updated, {captions.deleted:,} deleted, "
+                f"{captions.unchanged:,} unchanged"
+                if read
+                else ""
+            )
         )
     if (guesses := report.guesses) is not None:
         print(
