@@ -210,5 +210,10 @@ def test_places_are_looked_at_before_what_takes_seconds(
         raise AssertionError("loaded before the places were looked at")
 
     monkeypatch.setattr("mmsearch.evaluation.linear.templates_named", load)
-    with pytest.raises(BenchmarkError, match="absent does not exist"):
+    with pytest.raises(BenchmarkError, match=r"^test: .*absent does not exist"):
         evaluate_linear(pictures, encoder=FakeEncoder(), options=LinearOptions(test=str(tmp_path / "absent")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchmarkError, match=r"^test: .*empty has 0 folders with pictures"):
+        evaluate_linear(pictures, encoder=FakeEncoder(), options=LinearOptions(test=str(tmp_path / "empty")))
+    with pytest.raises(BenchmarkError, match=r"^images: .*empty has 0 folders with pictures"):
+        evaluate_linear(tmp_path / "empty", encoder=FakeEncoder())

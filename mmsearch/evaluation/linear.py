@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -43,7 +44,13 @@ def evaluate_linear(
     options = options or LinearOptions()
     _check(options)
     task = _read_single(images, benchmark, options)
-    test = None if options.test is None else _read_single(options.test, benchmark, options)
+    test = None
+    if options.test is not None:
+        with _errors_of_test():
+            test = _read_single(options.test, benchmark, options)
+        of_task = {each.label for each in task.classes}
+        if unknown := [each.label for each in test.classes if each.label not in of_task]:
+            raise BenchmarkError(f"test: {shorten(unknown)}: no class of {task.folder}")
     task = _with_templates(task, options)  # takes seconds, where they come from open_clip: places are looked at before
     models = encoder if isinstance(encoder, Sequence) and not isinstance(encoder, str) else [encoder]
     systems: list[LinearSystem] = []
@@ -94,6 +101,18 @@ def _read_single(images: str | os.PathLike[str], benchmark: str, options: Linear
     return task
 
 
+@contextmanager
+def _errors_of_test() -> Iterator[None]:
+    """Errors begin with what was given: of pictures that `options.test` names not with "images", which are others."""
+    try:
+        yield
+    except BenchmarkError as error:
+        words = str(error)
+        if not words.startswith("images: "):
+            raise
+        raise type(error)(f"test: {words.removeprefix('images: ')}") from error
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Split:
     """What is learned from and what is asked.
@@ -124,11 +143,9 @@ def _split(
 ) -> _Split:
     vectors, classes, names = _encode(task, encoder, options, progress)
     if test is not None:
-        asked, asked_classes, asked_names = _encode(test, encoder, options, progress)
+        with _errors_of_test():
+            asked, asked_classes, asked_names = _encode(test, encoder, options, progress)
         of_label = {each.label: index for index, each in enumerate(task.classes)}
-        unknown = [each.label for each in test.classes if each.label not in of_label]
-        if unknown:
-            raise BenchmarkError(f"test: {shorten(unknown)}: no class of {task.folder}")
         mapped = np.array([of_label[each.label] for each in test.classes])[asked_classes]
         nobody = np.zeros(len(names), np.bool_)
         split = _Split(vectors, classes, asked, mapped, (*names, *asked_names), nobody, ())
