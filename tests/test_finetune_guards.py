@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from mmsearch.embedding import embed
 from mmsearch.errors import TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.training.guards import choose_alpha, compare, deciding_figure, judge, neighbours_kept, notice_problems
+from mmsearch.training.model_folder import new_folder
 from mmsearch.training.pairs import gallery_pairs
-from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
+from mmsearch.training.records import FinetuneOptions, LossLog, PairVectors, TrainingPairs
 from mmsearch.training.splitting import group_images, split_pairs
+from mmsearch.training.work_folder import held_work_folder
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.vectors import random_unit_vectors
 
@@ -187,3 +190,47 @@ def test_captions_of_no_picture_are_said_to_name_none(tmp_path: Path) -> None:
     embed([tmp_path / "pictures"], captions=[tmp_path / "captions.csv"], gallery=tmp_path / "g", encoder=FakeEncoder())
     with pytest.raises(TrainingError, match="1 captions, none of which names a picture"):
         gallery_pairs(Gallery.open(tmp_path / "g"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rate": 0.0}, "the learning rate is 0; it is a number above 0"),
+        ({"rate": float("nan")}, "the learning rate is nan"),
+        ({"rate": float("inf")}, "the learning rate is inf"),
+        ({"epochs": -1}, "epochs is -1, and must be at least 0"),
+        ({"method": "lora", "epochs": 0}, "epochs is 0, and must be at least 1"),
+        ({"batch": 1}, "batch is 1, and must be at least 2"),
+        ({"chunk": 0}, "chunk is 0, and must be at least 1"),
+        ({"hard_negatives": 9}, "hard_negatives is 9, and must be at most 8"),
+    ],
+)
+def test_numbers_with_which_nothing_is_trained_are_refused_and_not_replaced(options: Any, said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        FinetuneOptions(**options)
+
+
+@pytest.mark.parametrize("out", ["", " ", ".", "..", "../"])
+def test_the_model_gets_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    with pytest.raises(TrainingError, match="is no new folder"):
+        new_folder(out)
+
+
+def test_a_name_that_leads_back_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert new_folder("a/../taught/") == tmp_path / "taught"
+
+
+def test_two_runs_do_not_write_the_same_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "taught"
+    with held_work_folder(out) as folder:
+        with pytest.raises(TrainingError, match="another run is training"), held_work_folder(out):
+            raise AssertionError
+        (folder / "checkpoint").touch()
+    assert [each.name for each in folder.iterdir()] == ["checkpoint"]  # what a run goes on from
+    (folder / "checkpoint").unlink()
+    with held_work_folder(out):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -114,6 +114,7 @@ def finetune(
         int,
         typer.Option(
             min=0,
+            max=8,
             help="With --lora and --full: so many pictures that a caption nearly fits stand with it in a batch, looked "
             "for before each epoch.",
         ),
@@ -196,11 +197,9 @@ def _print(report: "FinetuneReport") -> None:
         if report.retention is not None:
             _print_change("kept", report.retention)
     else:
-        best = max(report.curve, key=lambda point: point.new)
-        print(
-            f"chosen by {report.held_out.decided_by} on validation pairs: {100 * report.curve[0].new:.1f} before, "
-            f"{100 * best.new:.1f} at best, which may be chance"
-        )
+        before, best = report.curve[0].new, max(point.new for point in report.curve)
+        after = f"{100 * best:.1f} at best, which may be chance" if best > before else "no more after"
+        print(f"chosen by {report.held_out.decided_by} on validation pairs: {100 * before:.1f} before, {after}")
     print(f"took      {report.seconds:.1f} s")
     if report.out is not None and not report.keeps_images:
         print(f"use it    mmsearch embed PICTURES --model {printable(f'local-dir:{report.out}')} --gallery NEW")

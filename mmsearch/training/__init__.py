@@ -21,6 +21,7 @@ checkpoints     where training stands, on the disk
 text_map        a linear map on the vectors of texts, as functions of arrays
 text_map_training  the same as a model that was trained
 text_training   the text tower alone, on vectors of pictures
+work_folder     where pixels and checkpoint lie until a run is done
 model_folder    a model as a folder, in open_clip's own layout
 model_card      what was trained and whether it helped, in words
 gallery_training   what is done with the pairs of a gallery: divided, trained, chosen, compared, written

@@ -3,16 +3,18 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmsearch.cache import writable_cache
 from mmsearch.errors import TrainingError
 from mmsearch.gallery import Gallery
-from mmsearch.locations import Location, expanded, located
+from mmsearch.locations import Location, located
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.training.class_folders import read_class_folders
-from mmsearch.training.model_folder import require_new_folder
+from mmsearch.training.model_folder import new_folder
 from mmsearch.training.records import FinetuneOptions, FinetuneReport
+from mmsearch.training.work_folder import held_work_folder
 
 __all__ = ["finetune"]
 
@@ -47,7 +49,7 @@ def finetune(
     model from now.
     Raises TrainingError, SourceError, EncoderError, EncoderMismatch, GalleryError, StoreError.
     """
-    require_new_folder(Path(expanded(os.fspath(out))))
+    folder = new_folder(out)
     options = options or FinetuneOptions()
     data, folders = None, None
     if images is None and (pairs or options.classes or options.templates):
@@ -67,17 +69,18 @@ def finetune(
         Gallery.open(retention)
     from mmsearch.training.gallery_training import train_on_gallery  # late: it loads torch, which takes seconds
 
-    return train_on_gallery(
-        out,
-        gallery=gallery,
-        retention=retention,
-        encoder=encoder,
-        folders=folders,
-        data=data,
-        options=options,
-        progress=progress,
-        announce=announce,
-    )
+    with nullcontext() if options.method == "text-only" else held_work_folder(folder):
+        return train_on_gallery(
+            folder,
+            gallery=gallery,
+            retention=retention,
+            encoder=encoder,
+            folders=folders,
+            data=data,
+            options=options,
+            progress=progress,
+            announce=announce,
+        )
 
 
 def _embed_pairs(

@@ -16,7 +16,6 @@ from mmsearch.encoders.providers import is_open_clip
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity, require_same_encoder
-from mmsearch.locations import expanded
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.general_captions import general_captions
 from mmsearch.training.class_folders import ClassFolders, class_pairs
@@ -30,7 +29,7 @@ from mmsearch.training.guards import (
     notice_problems,
 )
 from mmsearch.training.model_card import model_card
-from mmsearch.training.model_folder import require_new_folder, write_model
+from mmsearch.training.model_folder import new_folder, write_model
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.pixel_file import PixelFile, decode_pictures
 from mmsearch.training.records import (
@@ -47,6 +46,7 @@ from mmsearch.training.text_training import TextSettings, encode_texts, train_te
 from mmsearch.training.tower_training import TowerMethod, TowerSettings
 from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
 from mmsearch.training.tuned_towers import tune_towers
+from mmsearch.training.work_folder import work_folder
 
 __all__ = ["train_on_gallery"]
 
@@ -77,8 +77,7 @@ def train_on_gallery(
     """
     began = time.monotonic()
     options = options or FinetuneOptions()
-    folder = Path(expanded(os.fspath(out)))
-    require_new_folder(folder)
+    folder = new_folder(out)
     opened = Gallery.open(gallery)
     pairs = gallery_pairs(opened) if folders is None else class_pairs(opened, folders)
     if folders is not None and (absent := len(folders.class_of) - pairs.images):
@@ -125,13 +124,13 @@ def train_on_gallery(
         keeps_images=trained.keeps_images,
     )
     if not alpha:
-        shutil.rmtree(_work_folder(folder), ignore_errors=True)
+        shutil.rmtree(work_folder(folder), ignore_errors=True)
         return report
     data = data or f"captions of {opened.path} (version {opened.manifest.version})"
     record = _record(report, trainable, base, data)
     write_model(folder, trainable.source, trained.weights(alpha), card=model_card(report, data=data), record=record)
     identity = _open_written(folder, trained, alpha, split.held_out, base, announce)
-    shutil.rmtree(_work_folder(folder), ignore_errors=True)
+    shutil.rmtree(work_folder(folder), ignore_errors=True)
     return replace(report, encoder=identity, seconds=time.monotonic() - began)
 
 
@@ -286,14 +285,9 @@ def _train_towers(
         hard_negatives=options.hard_negatives,
         seed=options.seed,
     )
-    checkpoint = _work_folder(folder) / "checkpoint.safetensors"
+    checkpoint = work_folder(folder) / "checkpoint.safetensors"
     tuned = tune_towers(trainable, split.training, pictures, settings, checkpoint=checkpoint, progress=progress)
     return _choose(tuned, split.validation, known, progress)
-
-
-def _work_folder(folder: Path) -> Path:
-    """Where the pixels and the checkpoint of a run lie until it is done: beside the model that it makes."""
-    return folder.with_name(f".{folder.name}.training")
 
 
 def _decode(
@@ -307,7 +301,7 @@ def _decode(
     """The pictures of all pairs, decoded once. Raises StoreError, and TrainingError where most cannot be decoded."""
     parts = (split.training, split.validation, split.held_out, known.choosing, known.reporting)
     files = [file for part in parts if part is not None for file in part.files if file is not None]
-    work = _work_folder(folder)
+    work = work_folder(folder)
     try:
         work.mkdir(parents=True, exist_ok=True)
         pictures = decode_pictures(files, trainable.preprocessing, work / "pixels.npy", progress=progress)
@@ -316,7 +310,7 @@ def _decode(
     if pictures.skipped:
         file, reason = pictures.skipped[0]
         said = f"{len(pictures.skipped):,} of {len(files):,} pictures cannot be decoded, among them {file}: {reason}"
-        if len(pictures.rows) < len(files) / 2:
+        if len(pictures.rows) < len(set(files)) / 2:
             raise TrainingError(f"{said}. Is their disk connected? Where they moved, mmsearch relocate says so")
         announce(said)
     return pictures

@@ -11,19 +11,32 @@ from mmsearch.encoders.image_origin import RECORD_NAME
 from mmsearch.encoders.sources import ModelSource
 from mmsearch.encoders.specs import CONFIG_NAME
 from mmsearch.errors import StoreError, TrainingError
+from mmsearch.locations import expanded
 from mmsearch.names import random_name
 from mmsearch.whole_files import make_durable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CARD_NAME", "require_new_folder", "write_model"]
+__all__ = ["CARD_NAME", "new_folder", "require_new_folder", "write_model"]
 
 CARD_NAME = "README.md"
 _WEIGHTS_NAME = "open_clip_model.safetensors"
 _NOT_COPIED = (CONFIG_NAME, RECORD_NAME, CARD_NAME)
 _OF_TOKENIZERS = (".json", ".txt", ".model")
 _MOST_BYTES = 1 << 28
+
+
+def new_folder(out: str | os.PathLike[str]) -> Path:
+    """The folder of a new model, in full. Raises TrainingError unless a model can be written there."""
+    given = os.fspath(out)
+    folder = Path(os.path.abspath(expanded(given)))  # noqa: PTH100 - Path.resolve would follow links
+    if not given.strip() or folder == Path.cwd() or folder in Path.cwd().parents:
+        raise TrainingError(
+            f"{given!r} is no new folder, and the model gets one of its own: name it, as in --out taught"
+        )
+    require_new_folder(folder)
+    return folder
 
 
 def require_new_folder(out: Path) -> None:

@@ -1,5 +1,6 @@
 """What is learned from, what training gives, and what is said of it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,17 +9,31 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.errors import TrainingError
 from mmsearch.identity import EncoderIdentity
 from mmsearch.metrics import Difference
 
 __all__ = [
-    *("METHODS", "AlphaPoint", "Comparison", "FinetuneOptions", "FinetuneReport", "LossLog", "Method", "PairSplit"),
+    *(
+        "METHODS",
+        "MOST_HARD_NEGATIVES",
+        "AlphaPoint",
+        "Comparison",
+        "FinetuneOptions",
+        "FinetuneReport",
+        "LossLog",
+        "Method",
+        "PairSplit",
+    ),
     *("PairVectors", "Trained", "TrainingPairs", "Verdict"),
 ]
 
 Method: TypeAlias = Literal["text-only", "lora", "full"]
 """What is trained: the text side alone, or both sides, by low-rank additions to the weights or by all weights."""
 METHODS: tuple[Method, ...] = get_args(Method)
+
+MOST_HARD_NEGATIVES = 8
+"""So many are looked for of each caption: of more, most stand in another batch by the time it comes."""
 
 Verdict: TypeAlias = Literal["better", "not surely better", "worse"]
 """Of the tuned model on held-out pairs: the 95 % interval of the change of mean recall, of classes that of zero-shot
@@ -159,10 +174,13 @@ class FinetuneOptions:
         batch: pairs that are told apart at once; None likewise.
         rate: the highest learning rate; None likewise.
         chunk: of both towers, pairs that are held in memory at a time; None likewise.
-        hard_negatives: of both towers, how many pictures that a caption nearly fits stand with it in a batch.
+        hard_negatives: of both towers, how many pictures that a caption nearly fits stand with it in a batch; at most
+            `MOST_HARD_NEGATIVES`.
         device: auto, cpu, cuda, cuda:N or mps.
         classes: of folders of classes, a file of what they are called, as `ZeroShotOptions` has it.
         templates: likewise of what is said of a picture, with {} for the name; none: "a photo of a {}.".
+
+    Raises TrainingError for numbers with which nothing can be trained.
     """
 
     method: Method = "text-only"
@@ -175,6 +193,22 @@ class FinetuneOptions:
     device: str = "auto"
     classes: Path | None = None
     templates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        fewest_epochs = 0 if self.method == "text-only" else 1
+        for name, value, least in (
+            ("epochs", self.epochs, fewest_epochs),
+            ("batch", self.batch, 2),
+            ("chunk", self.chunk, 1),
+            ("hard_negatives", self.hard_negatives, 0),
+            ("seed", self.seed, 0),
+        ):
+            if value is not None and value < least:
+                raise TrainingError(f"{name} is {value:,}, and must be at least {least}")
+        if self.hard_negatives > MOST_HARD_NEGATIVES:
+            raise TrainingError(f"hard_negatives is {self.hard_negatives:,}, and must be at most {MOST_HARD_NEGATIVES}")
+        if self.rate is not None and not (math.isfinite(self.rate) and self.rate > 0):
+            raise TrainingError(f"the learning rate is {self.rate:g}; it is a number above 0, such as 1e-4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class _TextRun:
         others = [each for name, each in parts.items() if not _is_of_tokens(name)]
         # Weight decay would wear away the embeddings of all words that do not come up.
         width = int(trainable.source.model_cfg["text_cfg"].get("width", _WIDTH))
-        self.rate = settings.rate or usual_rate("full", width)
+        self.rate = usual_rate("full", width) if settings.rate is None else settings.rate
         groups = [
             {"params": tokens, "weight_decay": 0.0, "peak": settings.token_rate * self.rate},
             {

@@ -28,6 +28,7 @@ from mmsearch.training.gradient_cache import Chunk, backward_in_chunks
 from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
 from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.low_rank import Adapters, adapted_weights, token_table
+from mmsearch.training.records import MOST_HARD_NEGATIVES
 from mmsearch.training.schedule import learning_rate
 from mmsearch.training.trainable_model import TrainableModel
 
@@ -39,7 +40,6 @@ TowerPrecision: TypeAlias = Literal["auto", "fp32", "bf16"]
 _MEASURED_WIDTH = 128  # of the text tower of the model on which rates were measured
 _WEIGHT_DECAY = 0.05
 _MOST_GRADIENT = 1.0  # the norm to which a gradient is cut: one odd batch must not undo a hundred
-_HARD_LISTED = 8  # hard negatives kept of each text; some stand in another batch by the time it comes
 _ENCODE_CHUNK = 128
 
 
@@ -325,7 +325,10 @@ class TrainingRun:
         self._order = shuffled_rows(self._count, seed=settings.seed, epoch=epoch)
         if settings.hard_negatives:
             mined = mine_hard_negatives(
-                *self.encode_pairs(epoch), self._texts.contents, count=_HARD_LISTED, share=settings.negative_share
+                *self.encode_pairs(epoch),
+                self._texts.contents,
+                count=MOST_HARD_NEGATIVES,
+                share=settings.negative_share,
             )
             self._mined = float((mined[:, 0] >= 0).mean())
             self._order = order_with_hard_negatives(self._order, mined, each=settings.hard_negatives)
