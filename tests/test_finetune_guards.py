@@ -87,7 +87,7 @@ def test_too_few_pictures_are_an_error_that_says_how_many_are_needed(images: int
 
 
 def test_pictures_that_are_all_the_same_are_too_few() -> None:
-    with pytest.raises(TrainingError, match="1 of which differ"):
+    with pytest.raises(TrainingError, match="100, of which 1 differ"):
         split_pairs(make_pairs(100, groups=[0] * 100))
 
 
@@ -188,7 +188,7 @@ def test_captions_of_no_picture_are_said_to_name_none(tmp_path: Path) -> None:
     write_picture(tmp_path / "pictures" / "a.png")
     (tmp_path / "captions.csv").write_text("image,caption\nb.png,a red one\n")
     embed([tmp_path / "pictures"], captions=[tmp_path / "captions.csv"], gallery=tmp_path / "g", encoder=FakeEncoder())
-    with pytest.raises(TrainingError, match="1 captions, none of which names a picture"):
+    with pytest.raises(TrainingError, match="1 captions by people, none of which names a picture"):
         gallery_pairs(Gallery.open(tmp_path / "g"))
 
 

@@ -21,7 +21,7 @@ from mmsearch.search.open_gallery import open_gallery
 from mmsearch.training.finetune_run import finetune
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.records import FinetuneOptions, FinetuneReport, TrainingPairs
-from mmsearch.training.text_map import fit_text_map, mapped
+from mmsearch.training.text_map import STRENGTHS, fit_text_map, mapped
 from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
 from mmsearch.training.trainable_model import open_trainable_model
 from tests.conftest import Command
@@ -248,6 +248,15 @@ def test_a_map_of_nothing_is_the_identity() -> None:
     assert np.allclose(held, np.eye(8), atol=1e-6)
     unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     assert np.allclose(mapped(texts, held), unit, atol=1e-6)
+
+
+def test_a_map_of_texts_that_are_all_the_same_is_the_identity() -> None:
+    rng = np.random.default_rng(0)
+    texts = np.repeat(rng.normal(size=(1, 8)).astype(np.float32), 50, axis=0)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    images = rng.normal(size=(50, 8)).astype(np.float32)
+    for strength in STRENGTHS:
+        assert np.array_equal(fit_text_map(texts, images, strength=strength), np.eye(8))
 
 
 def test_the_same_seed_trains_the_same_tower_and_touches_neither_pictures_nor_words_that_do_not_come_up(

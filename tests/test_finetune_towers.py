@@ -1,16 +1,20 @@
 """`finetune --lora` and `--full`: on pictures of a gallery, to a model that is taken wherever a model is."""
 
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from mmsearch import encoders
 from mmsearch.cli import make_app
 from mmsearch.embedding import EmbedOptions, embed
-from mmsearch.errors import TrainingError
+from mmsearch.errors import StoreError, TrainingError
+from mmsearch.training.checkpoints import Checkpoint, write_checkpoint
 from mmsearch.training.finetune_run import finetune
 from mmsearch.training.guards import ALPHAS
 from mmsearch.training.pixel_file import decode_pictures
@@ -79,6 +83,29 @@ def test_pictures_that_cannot_be_decoded_are_left_out_and_named(tmp_path: Path) 
     assert decoded.skipped[1][1] == "No such file or directory"
     expected = fast.fit(Image.open(files[2]).convert("RGB"))
     np.testing.assert_array_equal(decoded.pixels[decoded.of([files[2]])[0]], expected)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond 4 KiB: a disk that is full, as a process sees it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_an_error_and_no_dead_process(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    fast = open_trainable_model("demo", device="cpu").preprocessing
+    with pytest.raises(OSError, match="File too large"):
+        decode_pictures([str(tmp_path / "red.png")], fast, tmp_path / "pixels", threads=1)
+    checkpoint = Checkpoint("run", 1, "{}", {"weight": torch.zeros(100_000)})
+    with pytest.raises(StoreError, match=r"cannot write the checkpoint .*the same command goes on from the one before"):
+        write_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
+    assert {each.name for each in tmp_path.iterdir()} == {"red.png", "pixels"}
 
 
 def test_a_gallery_whose_pictures_are_gone_teaches_no_towers(taught: Path, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from PIL import Image
 from mmsearch.calibration.pairs import read_pairs
 from mmsearch.describing import Describer, Said, said
 from mmsearch.embedding import EmbedReport, embed
-from mmsearch.errors import BenchmarkError, EncoderError, MmsearchWarning, SourceError
+from mmsearch.errors import BenchmarkError, EncoderError, MmsearchWarning, SourceError, TrainingError
 from mmsearch.evaluation import evaluate_galleries
 from mmsearch.gallery import Gallery
 from mmsearch.indexing.trial_queries import expected_queries
 from mmsearch.items import CaptionRow
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import Query, TextPart
+from mmsearch.training.pairs import gallery_pairs
 from mmsearch.upkeep.maintenance import forget
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
@@ -195,3 +196,9 @@ def test_the_command_line_describes_and_marks(
     assert "12 captions left" in gone.out
     for extra in ("--dry-run", "--watch", "--refresh"):
         assert mmsearch("embed", photos, "--gallery", gallery, "--describe", "paint:1", extra).code == 2
+
+
+def test_what_models_wrote_is_no_lesson(photos: Path, gallery: Path) -> None:
+    sync(photos, gallery, Painter())
+    with pytest.raises(TrainingError, match="has 12 captions, all guessed by models, of which none is taught"):
+        gallery_pairs(Gallery.open(gallery))

@@ -142,7 +142,10 @@ def test_a_taught_query_is_kept_and_asked_by_its_name(visit: Visit) -> None:
 
 @pytest.mark.soak
 def test_what_is_kept_is_offered_at_once_and_deleted_by_a_second_press(visit: Visit) -> None:
-    page = visit.go("?q=green")
+    page = visit.go()
+    visit.enter("green")
+    expect(page.locator("#asked")).to_be_visible()
+    visit.settled()
     page.focus(".tile-open")
     page.keyboard.press("y")
     marked(visit, 1)

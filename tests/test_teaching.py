@@ -16,7 +16,7 @@ from mmsearch.scoring import Examples, Moments, teach
 from mmsearch.scoring.teaching import _DEVIATION, _OFFSET, _PENALTY
 from mmsearch.search.kept_queries import delete_kept_query, keep_query, kept_queries, kept_query
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
-from mmsearch.search.query import ItemPart, MarkPart, Query, TextPart
+from mmsearch.search.query import ItemPart, MarkPart, Part, Query, TextPart
 from scripts.postcards.dataset import load_test
 from scripts.postcards.scene import Scene
 from scripts.teaching_protocol import teaching_figures
@@ -282,7 +282,7 @@ def test_kept_queries_are_listed_and_deleted(
     assert (nothing.code, nothing.out) == (0, "")
     assert "no query is kept; keep one" in nothing.err
     model = opened.gallery.manifest.encoder.spec
-    doors = [TextPart("red door"), MarkPart("red0.png"), MarkPart("blue0.png", -1.0)]
+    doors: list[Part] = [TextPart("red door"), MarkPart("red0.png"), MarkPart("blue0.png", -1.0)]
     keep_query("doors", Query(doors), opened.gallery)
     keep_query("blue", Query([TextPart("blue")], templates=["a {} thing"]), opened.gallery)
     assert mmsearch("kept").out.splitlines() == [

@@ -15,6 +15,7 @@ from mmsearch.strict_json import json_text, without_empty
 
 if TYPE_CHECKING:
     from mmsearch.embedding import EmbedOptions, EmbedReport, Estimate
+    from mmsearch.embedding.records import CaptionCounts, ImageCounts
 
 
 class Command(PlainCommand):
@@ -368,8 +369,7 @@ def _print(report: "EmbedReport") -> None:
     state = f"version {report.version}, {report.encoder.spec}" if report.version else "nothing in it yet"
     print(f"gallery   {printable(report.gallery)} ({state})")
     print(
-        f"pictures  {report.total_images:,} in the gallery: {images.added:,} added, {images.updated:,} updated, "
-        f"{images.deleted:,} deleted, {images.unchanged:,} unchanged"
+        f"pictures  {report.total_images:,} in the gallery{_changes(images)}"
         + (f", {images.moved:,} moved" if images.moved else "")
         + (f"; {images.reused:,} had known content" if images.reused else "")
     )
@@ -383,17 +383,7 @@ def _print(report: "EmbedReport") -> None:
     if images.passed_over:
         print(f"passed    {images.passed_over:,} files and folders over, hidden or none of your pictures (--hidden)")
     if report.total_captions:
-        # Nothing is said of changes where no file of captions was read: what models wrote stands in the next line.
-        read = captions.added or captions.updated or captions.deleted or captions.unchanged
-        print(
-            f"captions  {report.total_captions:,} in the gallery"
-            + (
-                f": {captions.added:,} added, {captions.updated:,} updated, {captions.deleted:,} deleted, "
-                f"{captions.unchanged:,} unchanged"
-                if read
-                else ""
-            )
-        )
+        print(f"captions  {report.total_captions:,} in the gallery{_changes(captions)}")
     if (guesses := report.guesses) is not None:
         print(
             f"guesses   {guesses.described:,} pictures described"
@@ -425,6 +415,16 @@ def _print(report: "EmbedReport") -> None:
         print(f"stages    {stages}; the bottleneck is {report.stages.bottleneck}")
     if report.stages.decoded_on_gpu:
         print(f"decoded   {report.stages.decoded_on_gpu:,} on the GPU, {report.stages.decoded_on_cpu:,} on processors")
+
+
+def _changes(counts: "ImageCounts | CaptionCounts") -> str:
+    """What became of the items of a run; nothing where it looked at none, as at pictures where captions were named."""
+    if not (counts.added or counts.updated or counts.deleted or counts.unchanged):
+        return ""
+    return (
+        f": {counts.added:,} added, {counts.updated:,} updated, {counts.deleted:,} deleted, "
+        f"{counts.unchanged:,} unchanged"
+    )
 
 
 def _print_estimate(estimate: "Estimate") -> None:

@@ -1,5 +1,6 @@
 """`mmsearch finetune`"""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -201,11 +202,12 @@ def _print(report: "FinetuneReport") -> None:
         after = f"{100 * best:.1f} at best, which may be chance" if best > before else "no more after"
         print(f"chosen by {report.held_out.decided_by} on validation pairs: {100 * before:.1f} before, {after}")
     print(f"took      {report.seconds:.1f} s")
+    model = printable(shlex.quote(f"local-dir:{report.out}"))  # to be copied into a shell
     if report.out is not None and not report.keeps_images:
-        print(f"use it    mmsearch embed PICTURES --model {printable(f'local-dir:{report.out}')} --gallery NEW")
+        print(f"use it    mmsearch embed PICTURES --model {model} --gallery NEW")
     if report.out is not None and report.keeps_images:
-        print(f"use it    mmsearch query 'words' --model {printable(f'local-dir:{report.out}')}")
-        print(f"for good  mmsearch embed --model {printable(f'local-dir:{report.out}')}")
+        print(f"use it    mmsearch query 'words' --model {model}")
+        print(f"for good  mmsearch embed --model {model}")
         print(f"both in a gallery whose pictures {printable(report.base.spec)} has embedded")
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmsearch.errors import TrainingError
+from mmsearch.errors import StoreError, TrainingError
 from mmsearch.whole_files import whole_file
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint"]
@@ -38,11 +38,18 @@ class Checkpoint:
 
 
 def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
-    """Write it in place of what was there; a kill at any moment leaves one of the two. Raises OSError."""
+    """Write it in place of what was there; a kill at any moment leaves one of the two. Raises StoreError."""
     about = {"format": _FORMAT, "run": checkpoint.run, "step": checkpoint.step, "log": checkpoint.log}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    with whole_file(file, synced=True) as partial:
-        save_file(tensors, partial, metadata={"checkpoint": json.dumps(about)})
+    try:
+        with whole_file(file, synced=True) as partial:
+            save_file(tensors, partial, metadata={"checkpoint": json.dumps(about)})
+    except (OSError, SafetensorError) as error:  # on a full disk it is either
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise StoreError(
+            f"cannot write the checkpoint {file}: {reason}. Once there is room the same command goes on from the one "
+            "before"
+        ) from error
 
 
 def read_checkpoint(file: Path, run: str) -> Checkpoint | None:

@@ -304,7 +304,7 @@ def _decode(
     work = work_folder(folder)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        pictures = decode_pictures(files, trainable.preprocessing, work / "pixels.npy", progress=progress)
+        pictures = decode_pictures(files, trainable.preprocessing, work / "pixels.rgb", progress=progress)
     except OSError as error:
         raise StoreError(f"cannot write decoded pictures to {work}: {error.strerror or error}") from error
     if pictures.skipped:

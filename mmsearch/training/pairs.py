@@ -49,11 +49,11 @@ def gallery_pairs(gallery: Gallery) -> TrainingPairs:
 
     Raises TrainingError where no caption names a picture.
     """
-    linked = read_pairs(gallery).linked()
+    pairs = read_pairs(gallery)
+    linked = pairs.linked()
     if not len(linked.captions):
-        has = f"{gallery.live_rows(CAPTIONS.name):,} captions, none of which names a picture"
         raise TrainingError(
-            f"{gallery.path} has {has if gallery.live_rows(CAPTIONS.name) else 'no captions'}: there is nothing to "
+            f"{gallery.path} has {_has(len(pairs.captions), gallery.live_rows(CAPTIONS.name))}: there is nothing to "
             "learn from. Add some: mmsearch embed --captions FILE"
         )
     image_rows, image_of_text = np.unique(linked.images, return_inverse=True)
@@ -68,6 +68,13 @@ def gallery_pairs(gallery: Gallery) -> TrainingPairs:
         image_vectors=pictures.vectors,
         text_vectors=_unit(gallery.vectors(CAPTIONS.name, caption_rows)),
     )
+
+
+def _has(by_people: int, captions: int) -> str:
+    """What there is, in the place of captions that name a picture."""
+    if by_people:
+        return f"{by_people:,} captions by people, none of which names a picture"
+    return f"{captions:,} captions, all guessed by models, of which none is taught" if captions else "no captions"
 
 
 def _unit(vectors: Vectors) -> NDArray[np.float32]:

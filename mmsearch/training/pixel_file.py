@@ -47,31 +47,35 @@ def decode_pictures(
     threads: int | None = None,
     progress: ProgressCallback = quiet,
 ) -> PixelFile:
-    """Decode pictures into the file `target` (.npy, H x W x 3 bytes a picture), a bounded number ahead.
+    """Decode pictures into the file `target` (H x W x 3 bytes a picture and nothing else), a bounded number ahead.
 
     files: paths, URLs or members of archives. threads: None for all cores. Raises OSError where the disk is full.
     """
     count = threads or os.cpu_count() or 1
-    pixels = np.lib.format.open_memmap(target, "w+", np.uint8, (max(1, len(files)), *fast.size, 3))
     rows: dict[str, int] = {}
     skipped: list[tuple[str, str]] = []
     pending: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
     waiting = deque(dict.fromkeys(files))
-    with Workers(count, "mmsearch-training") as workers:
+    total = len(waiting)
+    # Written and only then mapped: where the disk is full, a write is refused, and a mapped page ends the process.
+    with target.open("wb") as written, Workers(count, "mmsearch-training") as workers:
         while waiting or pending:
             while waiting and len(pending) < count * _AHEAD:
                 file = waiting.popleft()
                 pending.append((file, workers.submit(lambda file: load_pixels(read_picture(file), fast), file)))
             file, future = pending.popleft()
             try:
-                pixels[len(rows)] = workers.result(future, DECODE_SECONDS)
-                rows[file] = len(rows)
+                decoded = workers.result(future, DECODE_SECONDS)
             except (ImageError, StoreError, MemoryError) as error:
                 skipped.append((file, str(error) or "out of memory"))
             except Overdue:
                 skipped.append((file, f"not decoded within {DECODE_SECONDS:g} seconds"))
             except OSError as error:
                 skipped.append((file, error.strerror or str(error)))
-            progress(Progress("decoding", len(rows) + len(skipped), len(files), len(skipped)))
-    pixels.flush()
-    return PixelFile(pixels[: len(rows)], rows, tuple(skipped))
+            else:
+                written.write(np.ascontiguousarray(decoded, np.uint8).data)
+                rows[file] = len(rows)
+            progress(Progress("decoding", len(rows) + len(skipped), total, len(skipped)))
+    shape = (len(rows), *fast.size, 3)
+    pixels = np.memmap(target, np.uint8, "r", shape=shape) if rows else np.empty(shape, np.uint8)
+    return PixelFile(pixels, rows, tuple(skipped))

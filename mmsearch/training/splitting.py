@@ -52,8 +52,8 @@ def split_pairs(pairs: TrainingPairs, *, seed: int = 0) -> PairSplit:
     groups, sizes = np.unique(pairs.groups, return_counts=True)
     if len(groups) < FEWEST_IMAGES:
         raise TrainingError(
-            f"{pairs.images:,} pictures with captions, {len(groups):,} of which differ, are too few to learn from and "
-            f"to see whether it helped: at least {FEWEST_IMAGES} are needed"
+            f"pictures with captions: {pairs.images:,}, of which {len(groups):,} differ. That is too little to learn "
+            f"from and to see whether it helped: at least {FEWEST_IMAGES} that differ are needed"
         )
     order = np.random.default_rng(seed).permutation(len(groups))
     if pairs.classes is not None:

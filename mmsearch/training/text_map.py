@@ -12,6 +12,8 @@ __all__ = ["STRENGTHS", "fit_text_map", "mapped"]
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """How firmly the map is held to the identity, in shares of the mean variance of the texts."""
 
+_SAME = 1e-9  # the mean squared distance from their mean, at which texts of length 1 differ by rounding alone
+
 _Floats = NDArray[np.float32]
 
 
@@ -20,13 +22,16 @@ def fit_text_map(texts: _Floats, images: _Floats, *, strength: float) -> _Floats
     regression whose penalty is the squared distance from the identity (Hoerl and Kennard 1970).
 
     texts, images: (n, dim), row by row pairs; their means are subtracted, since texts and pictures of such models stand
-    apart as a whole (Liang et al. 2022), and that is not to be learnt. strength: at infinity the identity.
+    apart as a whole (Liang et al. 2022), and that is not to be learnt. strength: at infinity the identity, which it is
+    also where all texts are the same: then there is nothing to be learnt from.
 
     >>> texts = np.eye(3, dtype=np.float32)
     >>> np.allclose(fit_text_map(texts, texts, strength=1.0), np.eye(3), atol=1e-6)
     True
     """
     x, y = (each.astype(np.float64) - each.mean(axis=0, dtype=np.float64) for each in (texts, images))
+    if (x**2).sum() <= _SAME * len(x):
+        return np.eye(x.shape[1], dtype=np.float32)
     # Each picture is compared by its direction: of texts as long as pictures the identity is the right size.
     y *= np.linalg.norm(x) / max(np.linalg.norm(y), np.finfo(np.float64).tiny)
     dim = x.shape[1]
