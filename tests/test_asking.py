@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmsearch.describing import Describer, Said
+from mmsearch.describing import Describer, Said, said
 from mmsearch.embedding import embed
-from mmsearch.errors import EncoderError, MmsearchWarning, QueryError
+from mmsearch.errors import EncoderError, GalleryNotFound, MmsearchWarning, QueryError
+from mmsearch.gallery import Gallery
 from mmsearch.search.answers import Worth
 from mmsearch.search.asking import Asked, Guess, ask
+from mmsearch.search.kept_queries import keep_query
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import Query, TextPart
 from tests.conftest import Command
@@ -120,3 +122,54 @@ def test_the_command_names_and_marks_its_guesses(
     assert told["picture"].endswith("blue.png")
     assert "was not measured" in run.err
     assert mmsearch("ask", "which?", "--model", "paint:1").code == 1
+
+
+def test_a_kept_query_finds_what_is_asked_about(
+    mmsearch: Command, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMSEARCH_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr("mmsearch.describing.opening.provider_of", lambda _: lambda request: Painter(request.spec))
+    keep_query("mine", Query([TextPart("blue")]), Gallery.open(gallery))
+    asked = ("ask", "which?", "-k", 1, "-g", gallery, "--model", "paint:1", "--query")
+    assert mmsearch(*asked, "@mine").out.endswith("a machine's guess: blue\n")
+    assert "no query is kept as other; there is @mine" in mmsearch(*asked, "@other").err
+
+
+def test_a_gallery_that_is_not_there_is_told_before_a_model_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(GalleryNotFound):
+        ask("which?", query="blue", model="nobody:has-it", gallery=tmp_path / "nothing")
+
+
+def test_a_model_that_says_nothing_is_seen_to(mmsearch: Command, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute(Painter):
+        def describe(self, images: "Sequence[Image.Image]") -> list[Said]:
+            return [said("") for _ in images]
+
+        def answer(self, question: str, images: "Sequence[Image.Image]") -> list[Said]:
+            return self.describe(images)
+
+    monkeypatch.setattr("mmsearch.describing.opening.provider_of", lambda _: lambda request: Mute(request.spec))
+    red = photos / "red.png"
+    assert mmsearch("describe", red, "--model", "x:1").out == f"{red}\ta machine's guess: (nothing)\n"
+    assert mmsearch("ask", "what?", "--image", red, "--model", "x:1").out.endswith("a machine's guess: (nothing)\n")
+
+
+def test_one_picture_that_breaks_off_costs_no_other_its_description(
+    mmsearch: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.describing.opening.provider_of", lambda _: lambda request: Painter(request.spec))
+    red, blue, broken = photos / "red.png", photos / "blue.png", tmp_path / "broken.png"
+    whole = red.read_bytes()
+    start = whole.index(b"IDAT") + 4
+    broken.write_bytes(whole[:start] + b"\xff" * (len(whole) - start))
+    run = mmsearch("describe", red, broken, blue, "--model", "paint:1")
+    assert run.code == 1
+    said_of = dict(line.split("\t") for line in run.out.splitlines())
+    assert said_of == {
+        str(red): "a machine's guess: something red here",
+        str(blue): "a machine's guess: something blue here",
+    }
+    assert f"warning: {broken} is no picture that can be read" in run.err
+    assert "error: 1 of 3 pictures could not be read; the others are described" in run.err
+    lines = mmsearch("describe", red, broken, blue, "--model", "paint:1", "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["unread"] is None for line in lines] == [True, False, True]

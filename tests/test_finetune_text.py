@@ -171,6 +171,19 @@ def test_the_gallery_takes_the_text_side_and_gives_it_back(taught: Taught) -> No
     assert Gallery.open(gallery).manifest.encoder == Gallery.open(taught.gallery).manifest.encoder
 
 
+def test_a_model_whose_record_was_lost_is_still_the_gallerys_own(taught: Taught, tmp_path: Path) -> None:
+    gallery = taught.copy_of_gallery(taught.folder / "recordless")
+    embed(gallery=gallery, encoder=taught.spec)
+    before = Gallery.open(gallery).manifest.encoder
+    shutil.copytree(taught.model, tmp_path / "copy")
+    (tmp_path / "copy" / "mmsearch_finetune.json").unlink()
+    spec = f"local-dir:{tmp_path / 'copy'}"
+    assert open_gallery(gallery, encoder=spec).query("a red boat")
+    embed(gallery=gallery, encoder=spec)
+    now = Gallery.open(gallery).manifest.encoder
+    assert (now.fingerprint, now.image_of) == (before.fingerprint, before.image_of)
+
+
 def test_who_calibrates_or_compares_with_another_text_side_is_told(taught: Taught) -> None:
     with pytest.raises(EncoderMismatch, match=r"sees pictures alike and reads texts otherwise.*mmsearch embed --model"):
         encoders.open(taught.spec, ["text"], device="cpu", for_gallery=Gallery.open(taught.gallery))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mmsearch.cli.describe import NOTHING_SAID
+from mmsearch.cli.marks import kept_name
 from mmsearch.cli.options import Device, GalleryOption, say
 from mmsearch.cli.progress import display
 from mmsearch.items import GUESS
@@ -23,7 +25,10 @@ def ask(
     ],
     image: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Ask about this picture. Repeatable.")] = None,
     query: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Ask about the pictures of the gallery that fit this text best.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Ask about the pictures of the gallery that fit this text, or a kept @NAME, best."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=16, help="With --query: about how many of them.")] = 4,
     output: Annotated[
@@ -38,12 +43,21 @@ def ask(
     mean, and probably nothing fits the query, it says so and asks no model.
     """
     from mmsearch.search.asking import ask as run
+    from mmsearch.search.query import Query
 
+    asked_of: str | Query | None = query
+    if (name := kept_name(query)) is not None:
+        from mmsearch.gallery import Gallery
+        from mmsearch.search.kept_queries import kept_query
+
+        kept = kept_query(name)
+        kept.require_encoder_of(Gallery.open(gallery))
+        asked_of = Query(kept.parts, k=k, templates=kept.templates)
     with display(interrupted="nothing was written") as progress:
         asked = run(
             question,
             pictures=image or (),
-            query=query,
+            query=asked_of,
             model=model,
             k=k,
             gallery=gallery,
@@ -72,10 +86,10 @@ def _print(asked: "Asked") -> None:
         return
     if not sys.stdout.isatty():
         for each in asked.guesses:
-            print(each.number, printable(each.picture), f"{GUESS}{each.guess}", sep="\t")
+            print(each.number, printable(each.picture), f"{GUESS}{each.guess or NOTHING_SAID}", sep="\t")
         return
-    answers = "; ".join(f"{guess} ({', '.join(map(str, numbers))})" for guess, numbers in asked.agreed)
+    answers = "; ".join(f"{guess or NOTHING_SAID} ({', '.join(map(str, numbers))})" for guess, numbers in asked.agreed)
     print(f"{GUESS}{answers}")
     width = len(str(asked.guesses[-1].number))
     for each in asked.guesses:
-        print(f"  {each.number:{width}}  {each.guess:30}  {printable(each.picture)}")
+        print(f"  {each.number:{width}}  {each.guess or NOTHING_SAID:30}  {printable(each.picture)}")

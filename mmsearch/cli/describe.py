@@ -9,8 +9,12 @@ import typer
 
 from mmsearch.cli.options import Device, say
 from mmsearch.cli.progress import display
+from mmsearch.errors import QueryError
 from mmsearch.items import GUESS
 from mmsearch.names import printable
+
+NOTHING_SAID = "(nothing)"
+"""In the place of a guess, where a model says nothing of a picture."""
 
 
 def describe(
@@ -33,11 +37,17 @@ def describe(
 
     with display(interrupted="what was printed stays true") as shown:
         described = run(pictures, model=model, device=device, progress=shown.progress, announce=say)
+        unread = 0
         for each in described:
+            if each.unread is not None:
+                unread += 1
+                shown.announce(f"warning: {each.unread}")
             if output == "jsonl":
                 print(json.dumps(asdict(each), ensure_ascii=False))
-            elif sys.stdout.isatty():
-                print(f"{printable(each.picture)}\n    {GUESS}{each.guess}")
-            else:
-                print(printable(each.picture), f"{GUESS}{each.guess}", sep="\t")
+            elif each.unread is None and sys.stdout.isatty():
+                print(f"{printable(each.picture)}\n    {GUESS}{each.guess or NOTHING_SAID}")
+            elif each.unread is None:
+                print(printable(each.picture), f"{GUESS}{each.guess or NOTHING_SAID}", sep="\t")
             sys.stdout.flush()
+    if unread:
+        raise QueryError(f"{unread:,} of {len(pictures):,} pictures could not be read; the others are described")

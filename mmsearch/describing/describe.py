@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch import images
-from mmsearch.describing.describer import Describer
+from mmsearch.describing.describer import Describer, Said
 from mmsearch.describing.opening import open_describer
 from mmsearch.encoders import announce_on_stderr
 from mmsearch.errors import ImageError, QueryError
@@ -29,12 +29,14 @@ class Description:
         guess: In words.
         guessed_by: The model.
         cut: Whether the end of the guess is missing, since it is longer than it may be.
+        unread: Why there is no guess: the picture could not be read; None where it was.
     """
 
     picture: str
     guess: str
     guessed_by: str
     cut: bool
+    unread: str | None = None
 
 
 def describe(
@@ -49,7 +51,8 @@ def describe(
     soon as it is said.
 
     model: a spec (see `open_describer`), or a describer. device: auto, cpu, cuda, cuda:N or mps.
-    Raises QueryError for what is no picture, before a model is loaded, and EncoderError.
+    Raises QueryError for what is no picture by its header, before a model is loaded, and EncoderError. One that turns
+    out later to be none (a file that broke off, or went) is told in its place: `Description.unread`.
     """
     if not pictures:
         raise QueryError("no picture; name some, as in: mmsearch describe cat.jpg --model hf:org/name")
@@ -67,10 +70,20 @@ def _described(
     at_once = describer.pictures_at_once
     for start in range(0, len(pictures), at_once):
         some = pictures[start : start + at_once]
-        for picture, guess in zip(some, describer.describe([picture_named(each) for each in some]), strict=True):
-            yield Description(os.fspath(picture), guess.text, describer.name, guess.cut)
+        read: list[PIL.Image.Image] = []
+        unread: list[str | None] = []
+        for picture in some:
+            try:
+                read.append(picture_named(picture))
+                unread.append(None)
+            except QueryError as error:
+                unread.append(str(error))
+        guesses = iter(describer.describe(read) if read else [])
+        for picture, problem in zip(some, unread, strict=True):
+            guess = next(guesses) if problem is None else Said("")
+            yield Description(os.fspath(picture), guess.text, describer.name, guess.cut, problem)
         done += len(some)
-        progress(Progress("describing", done, len(pictures)))
+        progress(Progress("describing", done, len(pictures), sum(each is not None for each in unread)))
 
 
 def picture_named(picture: str | os.PathLike[str]) -> "PIL.Image.Image":

@@ -13,6 +13,7 @@ from mmsearch import images
 from mmsearch.describing import Describer, open_describer, picture_named, require_pictures
 from mmsearch.encoders import Encoder, announce_on_stderr
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.gallery import Gallery
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.answers import UNLIKELY, Answer
@@ -116,6 +117,8 @@ def ask(
     if (count := asked_of.k if asked_of else len(pictures)) > MOST_ASKED:
         raise QueryError(f"a question about {count:,} pictures; at most {MOST_ASKED} are looked at")
     require_pictures(pictures)
+    if asked_of is not None:
+        Gallery.open(gallery)  # a gallery that is not there is told before a model is fetched
     describer = open_describer(model, device=device, announce=announce)
     describer.require_answers()
     if asked_of is None:
