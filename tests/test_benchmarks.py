@@ -2,6 +2,7 @@
 elsewhere."""
 
 import doctest
+import gzip
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from mmsearch.benchmarks import Benchmark, ProblemKind, image_names, load_benchmark
 from mmsearch.errors import BenchmarkError
+from mmsearch.sources.caption_files import read_captions
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 KEPT = Path(__file__).parents[1] / "data" / "splits"
@@ -334,6 +336,28 @@ def test_coco_json_with_everything_that_can_be_wrong_with_it(photos: Photos, wri
     assert found.problem("missing_image").count == 0
 
 
+def test_a_table_keeps_its_kind_when_it_is_packed(photos: Photos, write: Write) -> None:
+    """Of a .csv columns may have any names; a .csv.gz is one."""
+    packed = write("mine.csv.gz", gzip.compress(b"image;caption\na.jpg;A cat\n"))
+    assert rows(load_benchmark("custom", images=photos("a.jpg"), annotations=packed)) == [("a.jpg", "A cat")]
+    with pytest.raises(BenchmarkError, match="is damaged"):
+        load_benchmark("custom", images=photos("a.jpg"), annotations=write("x.gz", packed.read_bytes()[:-9]))
+
+
+@pytest.mark.parametrize("wrap", [lambda n: (n, str(n)), lambda n: (str(n), n), lambda n: (str(n), str(n))])
+def test_coco_ids_may_be_texts(wrap: Callable[[int], tuple[Any, Any]], photos: Photos, write: Write) -> None:
+    data = {
+        "images": [{"id": wrap(n)[0], "file_name": f"{'ab'[n]}.jpg"} for n in range(2)],
+        "annotations": [{"image_id": wrap(n)[1], "caption": f"caption {n}"} for n in (1, 0)]
+        + [{"image_id": [0], "caption": "of no picture"}],
+    }
+    found = load_benchmark("custom", images=photos("a.jpg", "b.jpg"), annotations=write("c.json", data))
+    assert sorted(rows(found)) == [("a.jpg", "caption 0"), ("b.jpg", "caption 1")]
+    read = read_captions(write("c.json", data))
+    assert [(line.image, line.caption) for line in read.lines] == [("b.jpg", "caption 1"), ("a.jpg", "caption 0")]
+    assert len(read.problems) == 1
+
+
 def test_coco_boxes_are_not_captions(photos: Photos, write: Write) -> None:
     boxes = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}
     with pytest.raises(BenchmarkError, match=r"without captions.*captions_val2017\.json"):
@@ -373,7 +397,7 @@ SAME_FOUR = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("disguise", ["plain", "BOM", "CRLF", "blank lines", "UTF-16"])
+@pytest.mark.parametrize("disguise", ["plain", "BOM", "CRLF", "blank lines", "UTF-16", "gzip"])
 @pytest.mark.parametrize("form", SAME_FOUR)
 def test_every_form_of_the_same_captions_reads_the_same(form: str, disguise: str, photos: Photos, write: Write) -> None:
     """What a file is comes from its content: the name says nothing here, and Windows may have saved it."""
@@ -384,6 +408,7 @@ def test_every_form_of_the_same_captions_reads_the_same(form: str, disguise: str
         "CRLF": text.replace("\n", "\r\n").encode(),
         "blank lines": ("\n\n" + text.replace("\n", "\n\n") + "\n\n").encode(),
         "UTF-16": text.encode("utf-16"),
+        "gzip": gzip.compress(text.encode("utf-16")),
     }[disguise]
     found = load_benchmark("custom", images=photos("a.jpg", "b.jpg"), annotations=write("file.dat", content))
     assert rows(found) == [

@@ -1,5 +1,6 @@
 """Whether answers are skewed towards groups, and how far a gallery lies from another."""
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -57,6 +58,17 @@ def test_frechet_distance_by_another_way_to_the_root() -> None:
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
     few = random_unit_vectors(rng, 5, 40)  # fewer than dimensions
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(30, 8), (8, 30), (9, 9)])
+def test_frechet_distance_of_more_and_of_fewer_rows_than_dimensions(rows: int, dim: int) -> None:
+    rng = np.random.default_rng(4)
+    first, second = rng.normal(size=(rows, dim)), 1 + rng.normal(size=(rows + 2, dim))
+    covariances = [np.cov(each.T) for each in (first, second)]
+    root = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0)).sum()
+    apart = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()
+    expected = apart + sum(map(np.trace, covariances)) - 2 * root
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
 
 
 def test_mmd_pair_by_pair() -> None:
@@ -170,6 +182,34 @@ def test_corrected_answers_stand_beside_plain_ones(
     assert report.queries[0].corrected["MaxSkew@10"] == pytest.approx(math.log(1.5))
     assert report.differences["MaxSkew@10"].value == pytest.approx((math.log(1.5) - math.log(3)) / 2)
     assert [each.shown_corrected[10] for each in report.groups] == [0.0, 1.0]
+
+
+def test_one_query_proves_no_skew_by_its_own_interval(labelled: tuple[Path, Path, Path]) -> None:
+    """A bootstrap of one query has no width. Three answers of one colour come by lot too often to say anything; ten do
+    not."""
+    gallery, groups, _ = labelled
+    few = evaluate_bias(gallery, groups=groups, queries=["red"], options=BiasOptions(ks=(3,)))
+    assert few.means["MaxSkew@3"].value > few.by_lot["MaxSkew@3"]
+    assert few.verdict.startswith("No more skewed than by lot")
+    many = evaluate_bias(gallery, groups=groups, queries=["blue"], options=BiasOptions(ks=(10,)))
+    assert many.verdict.startswith("Skewed")
+
+
+@pytest.mark.parametrize("disguise", ["semicolons", "UTF-16", "gzip", "backslashes", "blank labels"])
+def test_labels_as_other_programs_write_them(labelled: tuple[Path, Path, Path], disguise: str) -> None:
+    gallery, groups, queries = labelled
+    expected = evaluate_bias(gallery, groups=groups, queries=queries)
+    text = groups.read_text()
+    content = {
+        "semicolons": text.replace(",", ";").encode(),
+        "UTF-16": text.replace("\n", "\r\n").encode("utf-16"),
+        "gzip": gzip.compress(text.encode()),
+        "backslashes": text.replace("red", "photos\\red").encode(),
+        "blank labels": f"{text}white_0.png,\nwhite_1.png,  \n".encode(),
+    }[disguise]
+    groups.write_bytes(content)
+    found = evaluate_bias(gallery, groups=groups, queries=queries)
+    assert (found.groups, found.means, found.problems) == (expected.groups, expected.means, expected.problems)
 
 
 def test_answers_by_lot_are_no_bias(labelled: tuple[Path, Path, Path], tmp_path: Path) -> None:

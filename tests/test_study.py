@@ -390,6 +390,9 @@ def test_a_study_that_is_wrong_is_told_with_its_line(
 
 
 def test_a_study_that_is_not_there_is_told(tmp_path: Path, mmsearch: Command) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    done = mmsearch("eval", "run", tmp_path / "x.json")
+    assert done.err.endswith("mmsearch guide studies shows what a study looks like\n")
     assert "cannot be read" in mmsearch("eval", "run", tmp_path / "none.toml").err
     assert mmsearch("eval", "run").code == 2
     done = mmsearch("eval", "run", "--model", "demo", "--benchmark", "coco", "--images", tmp_path)

@@ -8,7 +8,7 @@ from mmsearch.benchmarks.text_lines import decode, to_utf8
 from mmsearch.errors import BenchmarkError
 from mmsearch.locations import Location
 from mmsearch.sources.caption_tables import TABLE_SUFFIXES, ColumnNames, UnknownColumns
-from mmsearch.stores import MOST_TEXT_BYTES, is_folder, local_copy, read_whole
+from mmsearch.stores import MOST_TEXT_BYTES, is_folder, local_copy, read_whole, unpacked, without_gz
 
 __all__ = ["read_annotations", "read_bytes"]
 
@@ -36,7 +36,7 @@ def read_annotations(path: Location, names: ColumnNames) -> Draft:
     else:
         lines = [Line(n, text) for n, text in enumerate(decode(data, latin1_lines), 1) if text.strip()]
         try:
-            line_draft = read_lines(lines, names, table=path.suffix.lower() in TABLE_SUFFIXES)
+            line_draft = read_lines(lines, names, table=without_gz(path.name).lower().endswith(TABLE_SUFFIXES))
         except UnknownColumns as error:
             raise BenchmarkError(f"{path}: {error}") from None
         if line_draft is None:
@@ -58,7 +58,7 @@ def read_bytes(path: Location, noun: str) -> bytes:
     if is_folder(path):
         raise BenchmarkError(f"{noun}: {path} is a folder; give the file in it.")
     try:
-        return read_whole(local_copy(path), MOST_TEXT_BYTES)
+        return unpacked(read_whole(local_copy(path), MOST_TEXT_BYTES), str(path))
     except FileNotFoundError:
         raise BenchmarkError(f"{noun}: there is no file {path}") from None
     except OSError as error:

@@ -68,14 +68,14 @@ def _read_karpathy(images: list[Any]) -> Draft:
 
 def _read_coco(images: list[Any], annotations: list[Any], file: str) -> Draft:
     draft = Draft("COCO JSON")
-    positions: dict[Any, int] = {}
+    positions: dict[str, int] = {}  # by the id as a text: a number in one list may be a text in the other
     for where, entry in _number_entries(images, "images"):
         name = entry.get("file_name") if isinstance(entry, dict) else None
         number = entry.get("id") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name.strip() or not isinstance(number, int | str):
             draft.report("malformed_row", f"{where}: without id or file_name")
             continue
-        positions[number] = _add_image(draft, where, name, "", _text_value(entry, "split") or None)
+        positions[str(number)] = _add_image(draft, where, name, "", _text_value(entry, "split") or None)
     if annotations and not any(isinstance(a, dict) and "caption" in a for a in annotations):
         raise BenchmarkError(
             f"{file}: COCO annotations without captions (boxes or keypoints?). "
@@ -85,10 +85,10 @@ def _read_coco(images: list[Any], annotations: list[Any], file: str) -> Draft:
         number = entry.get("image_id") if isinstance(entry, dict) else None
         if not isinstance(number, int | str):
             draft.report("malformed_row", f"{where}: without image_id")
-        elif number not in positions:
+        elif str(number) not in positions:
             draft.report("unknown_image", f"{where}: image_id {number}")
         else:
-            _add_caption(draft, positions[number], entry.get("caption"), where, entry.get("id"))
+            _add_caption(draft, positions[str(number)], entry.get("caption"), where, entry.get("id"))
     return draft
 
 

@@ -31,7 +31,7 @@ from mmsearch.cli.evaluate_options import (
     SplitFile,
 )
 from mmsearch.cli.figures import print_evaluation
-from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, say
+from mmsearch.cli.options import CaptionColumns, Device, ImageColumn, Precision, location, path, require_option, say
 from mmsearch.cli.probe import app as probes
 from mmsearch.cli.progress import RESUMABLE, display
 from mmsearch.cli.shift import shift
@@ -123,6 +123,7 @@ def benchmark(
         fresh=fresh,
         columns=ColumnNames(image_column, tuple(caption_column or ())),
     )
+    require_option(context, "rerank", "rerank_by", "depth")
     for target in report or []:
         require_target(target)
     with display(interrupted=RESUMABLE) as shown:
@@ -213,6 +214,7 @@ def vectors(
 
 
 def galleries(
+    context: typer.Context,
     places: Annotated[
         list[str] | None,
         typer.Argument(
@@ -239,6 +241,7 @@ def galleries(
     from mmsearch.evaluation import evaluate_galleries as run
     from mmsearch.reports import require_target
 
+    require_option(context, "rerank", "rerank_by", "depth")
     for target in report or []:
         require_target(target)
     options = EvaluateOptions(

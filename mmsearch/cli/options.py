@@ -56,6 +56,19 @@ GalleryOption = Annotated[
 ]
 
 
+def require_option(context: typer.Context, needed: str, *dependent: str) -> None:
+    """Raise BadParameter for an option that was typed without the one that it belongs to: it would do nothing.
+
+    needed, dependent: names of parameters.
+    """
+    if context.params[needed] is None:
+        for name in dependent:
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                flag, other = (f"--{each.replace('_', '-')}" for each in (name, needed))
+                raise typer.BadParameter(f"goes with {other}, which is not given", param_hint=flag)
+
+
 def kind_name(text: str) -> str:
     """The name of a kind of item that was typed."""
     names = [kind.name for kind in kinds()]

@@ -14,7 +14,7 @@ from mmsearch.cli.from_file import BATCH_FORMATS
 from mmsearch.cli.hits import FORMATS, keep_files, keep_page, keep_sheet
 from mmsearch.cli.marks import kept_name, marked_files
 from mmsearch.cli.opening import open_page, open_pictures, require_few
-from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, say, seconds
+from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, path, require_option, say, seconds
 from mmsearch.cli.progress import display
 from mmsearch.cli.table import print_table
 from mmsearch.items import DEFAULT_KIND
@@ -322,6 +322,7 @@ def query(
             raise typer.BadParameter(
                 "a query is kept with the gallery's vectors, and those are the server's", param_hint="--keep"
             )
+    require_option(ctx, "rerank", "rerank_by", "depth", "within")
     for hint, looks in (("--explain", explain), ("--find", find)):
         if looks and output != "jsonl" and html is None:
             raise typer.BadParameter("is shown by --html FILE and by --format jsonl; name one", param_hint=hint)

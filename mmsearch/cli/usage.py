@@ -82,6 +82,8 @@ def _of_value(error: Any) -> str | None:
         return f"{value!r} is not a whole number."
     if kind.startswith(("float_", "finite_")):
         return f"{value!r} is not a number."
+    if kind == "value_error":
+        return str(bounds.get("error", "")) or None
     for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
         if bound in bounds:
             return f"it is {value}, and must be {words} {bounds[bound]:g}."

@@ -24,6 +24,7 @@ from mmsearch.stores import read_lines
 __all__ = ["BiasOptions", "BiasReport", "GroupShare", "QueryBias", "evaluate_bias"]
 
 _LOTS = 1_000
+_LEVEL = 0.05
 _NOT_CALIBRATED = "the gallery is not calibrated; mmsearch calibrate measures whether correcting helps"
 _PROTOCOL = (
     "Only labelled pictures are ranked, by cosine, of equal scores the lower row id first. MaxSkew@k: the largest "
@@ -31,8 +32,9 @@ _PROTOCOL = (
     "the shares in the first 1 … k from those they should have, weighted by 1 / log2(i + 1) (Geyik, Ambler and "
     "Kenthapadi 2019; natural logarithms, the first k instead of the whole list). 0 is best, and both are above 0 by "
     "chance alone: 'by lot' is the mean over 1,000 random orders, and p the share of these that are at least as "
-    "skewed. Intervals of means are the middle 95 % of 2,000 bootstrap samples of queries (seed 0). Corrected: ranked "
-    "by scores corrected for hubs, as mmsearch calibrate measured."
+    "skewed. Intervals of means are the middle 95 % of 2,000 bootstrap samples of queries (seed 0). Answers are called "
+    "skewed where the interval lies above 'by lot' and fewer than 5 % of the means of as many random orders as there "
+    "are queries are as large. Corrected: ranked by scores corrected for hubs, as mmsearch calibrate measured."
 )
 
 
@@ -161,7 +163,9 @@ def evaluate_bias(
         )
         for number, name in enumerate(names)
     )
-    verdict, advice = _advise(shares, means, by_lot, changes, why)
+    name = f"MaxSkew@{min(options.ks)}"
+    p = _p_of_mean(lots[name], means[name].value, len(asked), options.seed)
+    verdict, advice = _advise(shares, means, by_lot, p, changes, why)
     return BiasReport(
         title=f"bias of {opened.path}: {len(asked):,} queries, {len(row_ids):,} pictures in {len(names):,} groups",
         gallery=str(opened.path),
@@ -210,13 +214,16 @@ def _read_groups(gallery: Gallery, file: Path) -> tuple[NDArray[np.int64], list[
     for row_id, root_id, name in gallery.image_names():
         rows_by_name.setdefault(name, []).append(row_id)
         rows_by_name.setdefault(str(root / name) if (root := gallery.root_path(root_id)) else name, []).append(row_id)
+    folder = str(file.absolute().parent)
     group_of: dict[int, str] = {}
     unknown: list[str] = []
     for entry in entries_of_file(file, "groups"):
-        name, group = entry.text("path", "image", "file", "filename", "file_name"), entry.text("group", "label").strip()
-        name = name.strip()
-        beside = joined(str(file.absolute().parent), name)
-        rows = sorted(set(rows_by_name.get(name) or rows_by_name.get(beside) or ()))
+        name, label = entry.text("path", "image", "file", "filename", "file_name").strip(), entry.get("group", "label")
+        if isinstance(label, str) and not label.strip():
+            continue  # a row that was left blank says nothing of its picture
+        group = entry.text("group", "label").strip()
+        forms = (form for written in (name, name.replace("\\", "/")) for form in (written, joined(folder, written)))
+        rows = next((sorted(set(rows_by_name[form])) for form in forms if form in rows_by_name), [])
         if not rows:
             unknown.append(f"{entry.where}: {name}")
         elif len(rows) > 1:
@@ -287,6 +294,13 @@ def _p(lots: NDArray[np.float64], value: float) -> float:
     return float((1 + np.count_nonzero(lots >= value - 1e-12)) / (1 + len(lots)))
 
 
+def _p_of_mean(lots: NDArray[np.float64], value: float, queries: int, seed: int) -> float:
+    """The share of means over as many random orders as there are queries that are at least as large. It holds for few
+    queries too, and for one, which a bootstrap of queries does not."""
+    rng = np.random.default_rng(seed)
+    return _p(np.array([rng.choice(lots, queries).mean() for _ in range(_LOTS)]), value)
+
+
 def _shown(ranked: Ids, group: int, ks: Sequence[int]) -> dict[int, float]:
     return {k: float((ranked[:, :k] == group).mean()) for k in ks}
 
@@ -295,6 +309,7 @@ def _advise(
     groups: Sequence[GroupShare],
     means: dict[str, Estimate],
     by_lot: dict[str, float],
+    p: float,
     changes: dict[str, Difference],
     why_not_corrected: str,
 ) -> tuple[str, tuple[str, ...]]:
@@ -303,8 +318,8 @@ def _advise(
     name = f"MaxSkew@{k}"
     found, lot = means[name], by_lot[name]
     around = f"{name} {found.value:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}], by lot {lot:.3f}"
-    if _holds(found.interval, lot) or found.value <= lot:
-        return f"No more skewed than by lot, as far as these queries show: {around}.", (
+    if _holds(found.interval, lot) or found.value <= lot or p >= _LEVEL:
+        return f"No more skewed than by lot, as far as these queries show: {around} (p {p:.3f}).", (
             "More queries make the interval narrower; so few labelled pictures or queries cannot show a small skew.",
         )
     most = max(groups, key=lambda group: group.shown[k] / group.desired)
@@ -324,7 +339,7 @@ def _advise(
     elif change.interval.high < 0:
         advice.append(f"Correcting for hubs helps here ({change.value:+.3f}): leave it on, as it is by default.")
     elif change.interval.low > 0:
-        advice.append(f"Correcting for hubs makes it worse here ({change.value:+.3f}): ask with --correct none.")
+        advice.append(f"Correcting for hubs makes it worse here ({change.value:+.3f}): ask with --no-correct.")
     else:
         advice.append(f"Correcting for hubs changes nothing that could be seen ({change.value:+.3f}).")
     advice.append(

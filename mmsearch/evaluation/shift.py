@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.blas import one_thread
 from mmsearch.errors import BenchmarkError, EncoderMismatch
 from mmsearch.evaluation.measuring import describe_hardware, find_versions
 from mmsearch.gallery import Gallery
@@ -130,12 +131,12 @@ def evaluate_shift(
                 f"{each.gallery.path} holds {len(each.row_ids):,} pictures; at least {LEAST} are compared"
             )
     compared = min(_COMPARED, len(ours.row_ids), len(theirs.row_ids) // 2)
-    progress(Progress("distances", 0, None))
     sample = ours.vectors(rng.choice(len(ours.row_ids), compared, replace=False))
     drawn = rng.permutation(len(theirs.row_ids))[: max(compared, min(2 * _COMPARED, len(theirs.row_ids)))]
     of_reference = theirs.vectors(drawn)
-    frechet, within = _frechet(sample, of_reference, rng)
-    mmd, p = _mmd(sample, of_reference[:compared], rng)
+    with one_thread():  # hundreds of small products: threads that share one wait for each other
+        frechet, within = _frechet(sample, of_reference, rng, progress)
+        mmd, p = _mmd(sample, of_reference[:compared], rng)
     outliers, usual, threshold, looked_at, shown = _outliers(ours, theirs, rng, progress)
     return ShiftReport(
         title=f"shift of {own.path} from {other.path}: {len(ours.row_ids):,} and {len(theirs.row_ids):,} pictures",
@@ -199,17 +200,22 @@ def _around(value: float, draws: list[float]) -> Estimate:
 
 
 def _frechet(
-    sample: NDArray[np.float32], of_reference: NDArray[np.float32], rng: np.random.Generator
+    sample: NDArray[np.float32],
+    of_reference: NDArray[np.float32],
+    rng: np.random.Generator,
+    progress: ProgressCallback,
 ) -> tuple[Estimate, float]:
     """The distance with its interval, and the mean within the reference."""
     count = len(sample)
     value = frechet_distance(sample, of_reference[:count])
-    draws = [
-        frechet_distance(sample[rng.integers(count, size=count)], of_reference[rng.integers(count, size=count)])
-        for _ in range(_DRAWS)
-    ]
+    draws = []
+    for done in range(_DRAWS):
+        progress(Progress("distances", done, _DRAWS + _SPLITS))
+        ours, theirs = (each[rng.integers(count, size=count)] for each in (sample, of_reference[:count]))
+        draws.append(frechet_distance(ours, theirs))
     halves = []
-    for _ in range(_SPLITS):
+    for done in range(_SPLITS):
+        progress(Progress("distances", _DRAWS + done, _DRAWS + _SPLITS))
         order = rng.permutation(len(of_reference))
         halves.append(frechet_distance(of_reference[order[:count]], of_reference[order[count : 2 * count]]))
     estimate = _around(value, draws)

@@ -64,7 +64,7 @@ class Ranking:
 
     Attributes:
         bounds: The rank of the best relevant item of each query.
-        top: int64 (n_queries, depth) gallery positions, best first; -1 where the gallery has fewer.
+        top: int64 (n_queries, depth, or all of a smaller gallery) gallery positions, best first.
         relevant: The relevance that was ranked by.
     """
 
@@ -201,7 +201,6 @@ class _DirectionRanking:
         self._depth = min(depth, len(gallery))
         self._top = np.full((len(queries), self._depth), -1, np.int64)
         self._top_scores = np.full((len(queries), self._depth), -np.inf)
-        self._asked_depth = depth
 
     def set_margins(self, lengths: NDArray[np.float64], longest: float) -> None:
         """How far, at most, a float32 score lies from the score of record, for each query.
@@ -227,9 +226,8 @@ class _DirectionRanking:
 
     def ranking(self) -> Ranking:
         above, tied = 1 + self._above, self._tied
-        padding = np.full((len(self._top), self._asked_depth - self._depth), -1, np.int64)
         bounds = RankBounds(above + self._tied_before, above, above + tied)
-        return Ranking(bounds, np.hstack([self._top, padding]), self._relevant)
+        return Ranking(bounds, self._top, self._relevant)
 
     def _shape_for_block(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """A value a query, shaped to be compared with a block."""

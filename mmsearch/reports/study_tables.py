@@ -74,7 +74,7 @@ def warnings_of(report: StudyReport) -> list[str]:
             if system.cell.truncated
         ]
     for failure in report.failures:
-        reason = failure.reason.rstrip(".")
+        reason = failure.reason.rstrip(".?!")
         warnings.append(f"NOT MEASURED: {failure.model} ({failure.variant}) on {failure.benchmark}: {reason}")
     return warnings
 

@@ -26,7 +26,7 @@ from mmsearch.sources.caption_tables import (
     find_layout,
 )
 from mmsearch.sources.source_files import MEMBER
-from mmsearch.stores import MOST_TEXT_BYTES, absence, local_copy, read_whole
+from mmsearch.stores import MOST_TEXT_BYTES, absence, local_copy, read_whole, unpacked, without_gz
 
 __all__ = ["CaptionFile", "CaptionLine", "read_captions"]
 
@@ -85,7 +85,7 @@ def read_captions(file: Location, names: ColumnNames = USUAL_NAMES) -> CaptionFi
     if file.suffix.lower() == ".parquet":
         return _collect_lines(file, "a Parquet table", _from_parquet(file, names))
     try:
-        data = read_whole(local_copy(file), MOST_TEXT_BYTES)
+        data = unpacked(read_whole(local_copy(file), MOST_TEXT_BYTES), str(file))
     except FileNotFoundError:
         raise SourceError(absence(file)) from None
     except OSError as error:
@@ -145,7 +145,9 @@ def _parse(file: Location, text: str, names: ColumnNames) -> tuple[str, Iterator
     if first and _TOKEN.fullmatch(first[0]):
         return "a Flickr token file", _from_tokens(text)
     try:
-        layout = find_layout(first, names, table=file.suffix.lower() in TABLE_SUFFIXES) if first else None
+        layout = (
+            find_layout(first, names, table=without_gz(file.name).lower().endswith(TABLE_SUFFIXES)) if first else None
+        )
     except UnknownColumns as error:
         raise SourceError(f"{file}: {error}") from None
     if layout is not None:
@@ -211,10 +213,13 @@ def _data_set(text: str) -> tuple[str, Iterator[_Row]] | None:
 
 
 def _from_coco(images: list[Any], annotations: list[Any]) -> Iterator[_Row]:
-    names = {image.get("id"): image.get("file_name") for image in images if isinstance(image, dict)}
+    names = {str(image.get("id")): image.get("file_name") for image in images if isinstance(image, dict)}
     for number, annotation in enumerate(annotations, 1):
         fields = annotation if isinstance(annotation, dict) else {}
-        caption, name = fields.get("caption"), names.get(fields.get("image_id"))
+        caption, name = (
+            fields.get("caption"),
+            names.get(str(fields.get("image_id"))),
+        )  # a number here may be a text there
         if isinstance(caption, str) and isinstance(name, str):
             yield number, caption, name, ""
         else:

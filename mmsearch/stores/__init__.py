@@ -21,7 +21,9 @@ from mmsearch.stores.files import (
     real,
     require_file,
     special_file,
+    unpacked,
     utf8_name,
+    without_gz,
 )
 from mmsearch.stores.local import LocalStore
 from mmsearch.stores.ranged_file import RangedFile
@@ -53,5 +55,7 @@ __all__ = [
     "real",
     "special_file",
     "require_file",
+    "unpacked",
     "utf8_name",
+    "without_gz",
 ]

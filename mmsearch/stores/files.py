@@ -2,13 +2,16 @@
 
 import contextlib
 import errno
+import gzip
+import io
 import os
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mmsearch.errors import StoreError
 from mmsearch.locations import Location, Url
@@ -33,7 +36,9 @@ __all__ = [
     "real",
     "special_file",
     "require_file",
+    "unpacked",
     "utf8_name",
+    "without_gz",
 ]
 
 
@@ -106,6 +111,22 @@ def read_whole(file: Path | None, most: int) -> bytes:
         return _read_at_most(sys.stdin.buffer, most, "stdin")
     with open_file(file, most) as stream:
         return _read_at_most(stream, most, str(file))
+
+
+def unpacked(data: bytes, name: str, most: int = MOST_TEXT_BYTES) -> bytes:
+    """What gzip has packed, unpacked, where it is at most so many bytes; other data as they are. Raises OSError."""
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            return _read_at_most(cast(BinaryIO, stream), most, name)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise OSError(errno.EILSEQ, f"is damaged: {error}", name) from error
+
+
+def without_gz(name: str) -> str:
+    """The name of what a file holds: captions.csv.gz is a captions.csv."""
+    return name[: -len(".gz")] if name.lower().endswith(".gz") else name
 
 
 def read_lines(file: Path, most: int = MOST_TEXT_BYTES) -> list[str]:

@@ -13,9 +13,11 @@ from typing import Any
 
 from mmsearch.benchmarks.annotation_files import read_bytes
 from mmsearch.benchmarks.image_names import is_image_name
+from mmsearch.benchmarks.text_lines import to_utf8
 from mmsearch.errors import BenchmarkError
 from mmsearch.evaluation.probes.parquet_pictures import rows_without_pictures
 from mmsearch.names import printable
+from mmsearch.stores import without_gz
 
 __all__ = ["Entry", "entries_of_file", "picture_names", "probe_files"]
 
@@ -74,7 +76,9 @@ def probe_files(annotations: Path) -> list[Path]:
     if not annotations.is_dir():
         return [annotations]
     files = sorted(
-        annotations / name for name in os.listdir(annotations) if Path(name).suffix.lower() in ANNOTATION_ENDINGS
+        annotations / name
+        for name in os.listdir(annotations)
+        if Path(without_gz(name)).suffix.lower() in ANNOTATION_ENDINGS
     )
     if not files:
         raise BenchmarkError(
@@ -90,8 +94,9 @@ def entries_of_file(file: Path, noun: str = "annotations") -> Iterator[Entry]:
     if data.startswith(b"PAR1"):
         yield from _parquet_rows(file)
         return
+    data = to_utf8(data)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BenchmarkError(f"{file}, line {line:,}: not UTF-8") from None
@@ -194,7 +199,9 @@ def _json_lines(file: Path, text: str) -> Iterator[Entry]:
 
 def _table_rows(file: Path, text: str) -> Iterator[Entry]:
     header = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in header else ",", strict=True)
+    # Tabs, and semicolons where Excel writes those: whatever the names in the header stand most often between.
+    delimiter = "\t" if "\t" in header else ";" if header.count(";") > header.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader)]
         begun, number = reader.line_num + 1, 0

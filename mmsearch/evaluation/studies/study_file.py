@@ -20,8 +20,7 @@ __all__ = ["describe_study", "read_study"]
 
 _PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 _MOST_BYTES = 16 << 20  # of a file that people write
-_EXAMPLE = """models = ["demo", "ViT-B-32/laion2b_s34b_b79k"]
-benchmarks = [{ benchmark = "coco", images = "val2014", annotations = "captions_val2014.json" }]"""
+_SHOWN = "mmsearch guide studies shows what a study looks like"
 _Made = TypeVar("_Made")
 
 
@@ -40,7 +39,7 @@ def read_study(file: Path) -> Study:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BenchmarkError(f"{file} is not valid TOML: {error}. A study looks like this:\n{_EXAMPLE}") from None
+        raise BenchmarkError(f"{file} is not valid TOML: {error}. {_SHOWN}") from None
     return _Reader(file, text).study(document)
 
 
@@ -89,7 +88,7 @@ class _Reader:
         self._require_known(document, keys, "a study")
         for needed in ("models", "benchmarks"):
             if not document.get(needed):
-                raise BenchmarkError(f"{self.file} names no {needed}. A study looks like this:\n{_EXAMPLE}")
+                raise BenchmarkError(f"{self.file} names no {needed}. {_SHOWN}")
         models = self._tables(document, "models", self._model)
         benchmarks = self._tables(document, "benchmarks", self._benchmark)
         variants = self._tables(document, "options", self._variant) or (StudyVariant(),)
