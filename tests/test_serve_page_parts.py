@@ -41,8 +41,11 @@ def visit(browser: Browser, scenes: str) -> Iterator[Visit]:
 @pytest.mark.soak
 def test_a_tile_is_shown_as_a_box_in_its_picture_and_zoomed_into(visit: Visit) -> None:
     page = visit.go("?q=blue")
+    assert visit.names()[0] == "large.png part"
+    expect(page.locator(".tile-where")).to_have_text(["part"])  # whole pictures say nothing
     page.click(".tile-open >> nth=0")
     expect(page.locator("#viewer-tile")).to_be_visible()
+    expect(page.locator("#viewer-name")).to_have_text("large.png")
     picture, box = (page.locator(each).bounding_box() for each in ("#viewer-picture", ".tile-box"))
     assert picture is not None
     assert box is not None

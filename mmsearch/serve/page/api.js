@@ -13,7 +13,7 @@
  * @typedef {import("./messages.js").GalleryBody} Gallery
  * @typedef {Pick<import("./messages.js").HitBody | import("./messages.js").SampledBody, "rank" | "score" | "row_id" | "path"
  *   | "file" | "caption" | "guessed_by" | "image" | "width" | "height" | "taken_at" | "taken_from" | "camera" | "lens"
- *   | "city" | "country" | "title" | "gone" | "corrected" | "probability" | "z" | "rerank" | "table" | "start_s" | "page" | "from_s" | "to_s">} Hit  What the page reads of one.
+ *   | "city" | "country" | "title" | "gone" | "corrected" | "probability" | "z" | "rerank" | "table" | "start_s" | "page" | "box" | "from_s" | "to_s">} Hit  What the page reads of one.
  * @typedef {import("./messages.js").ImageBody} Item
  * @typedef {import("./messages.js").MonthBody} Month
  * @typedef {import("./messages.js").PlaceBody} Place

@@ -158,6 +158,8 @@ function facts(hit, name, reranked) {
   if (hit.caption) words.append(element("span", { class: "tile-words", dir: "auto" }, name));
   else words.append(element("span", { class: "tile-name", dir: "auto", "aria-hidden": "true" }, name));
   if (hit.caption && hit.path) words.append(element("span", { class: "tile-path", dir: "auto" }, split(hit.path)[0]));
+  const where = hit.caption ? "" : whereInFile(hit);
+  if (where) words.append(element("span", { class: "tile-where", "aria-hidden": "true" }, where)); // its name says it
   if (!hit.caption && hit.taken_at) words.append(element("span", { class: "tile-date" }, day(hit.taken_at)));
   if (reranked) words.append(secondLook(hit));
   if (hit.score !== null) words.append(element("span", { class: "tile-score" }, standing(hit)));
