@@ -8,6 +8,8 @@ postcards are held out; what is known is measured on 200 of data/postcards. Tria
 
     lora, full   the methods of `finetune`, and the weights between before and after
     hard         as lora, with hard negatives in the batches
+    text-few     as text, each text told apart from --told-apart pictures, not from all
+    text-hard    as text-few, where each text brings along three hard negatives
     text         the text side alone, on the vectors of pictures that a gallery holds; --words-only leaves the drawing
                  style as it is, so that only words are new
     classes      the text side by folders of postcards from data/postcards, up to --pictures, whose names are invented
@@ -89,10 +91,14 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--word-rate", type=float, default=10.0, help="times as fast as the rest are words trained")
     parser.add_argument(
-        "--trials", nargs="+", choices=("lora", "full", "hard", "text", "classes"), default=["lora", "full", "hard"]
+        "--trials",
+        nargs="+",
+        choices=("lora", "full", "hard", "text", "text-few", "text-hard", "classes"),
+        default=["lora", "full", "hard"],
     )
     parser.add_argument("--words-only", action="store_true", help="the drawing style is the known one")
     parser.add_argument("--least-crop", type=float, default=0.9, help="1: no picture is cropped")
+    parser.add_argument("--told-apart", type=int, default=256, help="pictures that a text of text-few is told from")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -116,10 +122,12 @@ def main() -> None:
         }  # fmt: skip
         print(found)
         for trial in trials:
-            if trial == "text":
+            if trial.startswith("text"):
                 settings_of_text = TextSettings(
-                    epochs=options.epochs, batch=options.batch, token_rate=options.word_rate, seed=options.seed
-                )
+                    epochs=options.epochs, batch=options.batch, token_rate=options.word_rate, seed=options.seed,
+                    told_apart=len(train.pairs.files) if trial == "text" else options.told_apart,
+                    hard_negatives=3 if trial == "text-hard" else 0,
+                )  # fmt: skip
                 found[trial] = text_trial(settings_of_text, train, new, old)
                 print(trial, json.dumps(found[trial]), flush=True)
                 continue

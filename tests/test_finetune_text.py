@@ -16,9 +16,11 @@ from mmsearch.embedding import embed
 from mmsearch.encoders.specs import demo_folder
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
+from mmsearch.indexing import IndexOptions, index
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.training.finetune_run import finetune
+from mmsearch.training.hard_negatives import Look
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.records import FinetuneOptions, FinetuneReport, TrainingPairs
 from mmsearch.training.text_map import STRENGTHS, fit_text_map, mapped
@@ -332,3 +334,48 @@ def test_the_text_side_learns_by_the_loss_that_its_model_was_trained_with(tmp_pa
     after = trained.weights(1.0)
     assert {"logit_scale", "logit_bias"} & {n for n in before if not torch.equal(before[n], after[n])} == set()
     assert any(not torch.equal(before[name], after[name]) for name in before if "token_embedding" in name)
+
+
+def test_where_not_all_pictures_are_told_apart_the_hardest_are(tmp_path: Path) -> None:
+    """One text at a time, its picture and one other: the best below 95 % of its own that is not nearly the same."""
+    trainable = open_trainable_model(f"local-dir:{write_tiny_model(tmp_path / 'model', model=SMALL)}", device="cpu")
+    texts = ("a cat", "one dog", "two boats", "red", "the sun at sea", "a big house")
+    before = encode_texts(trainable, texts)
+    images = before + 0.4 * random_unit_vectors(np.random.default_rng(1), 6, before.shape[1])
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    images[5] = images[4]  # copies
+    pairs = TrainingPairs(texts, np.arange(6), (None,) * 6, np.array([0, 1, 2, 3, 4, 4]), images, before)
+    scale, scores = float(trainable.scale()), before.astype(np.float64) @ images.T
+    expected = []
+    for text, row in enumerate(scores):
+        same = {4, 5} if text in (4, 5) else {text}
+        hard = [score for image, score in enumerate(row) if image not in same and score <= 0.95 * row[text]]
+        assert hard
+        expected.append(math.log1p(math.exp(scale * (max(hard) - row[text]))) / 2)
+    settings = TextSettings(epochs=1, batch=1, rate=1e-12, told_apart=2, hard_negatives=1)
+    trained = train_texts(trainable, pairs, settings)
+    assert trained.log.losses[0] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert trained.settings["hard_negatives"] == 1
+
+
+def test_hard_negatives_are_looked_for_in_the_index_among_what_is_learned_from(
+    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = taught.copy_of_gallery(taught.folder / "indexed")
+    index(gallery, options=IndexOptions(factory="HNSW32"))
+    seen: list[tuple[TrainingPairs, Look]] = []
+
+    def stop(_: object, pairs: TrainingPairs, __: object, *, look: Look, **___: object) -> None:
+        seen.append((pairs, look))
+        raise TrainingError("seen")
+
+    monkeypatch.setattr("mmsearch.training.gallery_training.train_texts", stop)
+    with pytest.raises(TrainingError, match="seen"):
+        finetune(tmp_path / "model", gallery=gallery, options=FinetuneOptions(hard_negatives=2))
+    (pairs, look) = seen[0]
+    found = look(pairs.text_vectors[:40], 60)
+    for text, rows in zip(pairs.text_vectors[:40], found, strict=True):
+        inside = rows[rows >= 0]
+        best = np.argsort(-(pairs.image_vectors @ text), kind="stable")[: len(inside)]
+        assert 15 < len(inside) < 60  # the others are held out, or chosen by
+        assert len(set(inside.tolist()) & set(best.tolist())) >= len(inside) - 1

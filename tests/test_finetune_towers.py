@@ -121,8 +121,7 @@ def test_a_gallery_whose_pictures_are_gone_teaches_no_towers(taught: Path, tmp_p
     ("given", "said"),
     [
         (["--lora", "--full"], "give one of them"),
-        (["--chunk", "8"], "are for --lora and --full"),
-        (["--text-only", "--hard-negatives", "2"], "are for --lora and --full"),
+        (["--chunk", "8"], "is for --lora and --full"),
         (["--lora", "--epochs", "0"], "is for --text-only"),
     ],
 )

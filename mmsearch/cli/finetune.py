@@ -116,8 +116,8 @@ def finetune(
         typer.Option(
             min=0,
             max=8,
-            help="With --lora and --full: so many pictures that a caption nearly fits stand with it in a batch, looked "
-            "for before each epoch.",
+            help="So many pictures that a caption nearly fits stand with it in a batch, looked for before each epoch. "
+            "Of the text side alone: where there are more pictures than it is told apart from at once, 8,192.",
         ),
     ] = 0,
     seed: Annotated[
@@ -138,8 +138,8 @@ def finetune(
 
     if text_only + lora + full > 1:
         raise typer.BadParameter("--text-only, --lora and --full say each what is trained: give one of them")
-    if not (lora or full) and (chunk is not None or hard_negatives):
-        raise typer.BadParameter("--chunk and --hard-negatives are for --lora and --full")
+    if not (lora or full) and chunk is not None:
+        raise typer.BadParameter("--chunk is for --lora and --full")
     if (lora or full) and epochs == 0:
         raise typer.BadParameter("--epochs 0 is for --text-only, which tries a linear map then")
     if pairs and images is None:

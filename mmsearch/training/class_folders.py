@@ -90,5 +90,6 @@ def class_pairs(gallery: Gallery, folders: ClassFolders) -> TrainingPairs:
         groups=pictures.groups,
         image_vectors=pictures.vectors,
         text_vectors=np.zeros((len(rows) * each, pictures.vectors.shape[1]), np.float32),
+        rows=rows,
         classes=classes,
     )

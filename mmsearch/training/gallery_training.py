@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch import encoders
 from mmsearch.encoders.open_clip_encoder import identify, identify_image_side
@@ -16,8 +17,10 @@ from mmsearch.encoders.providers import is_open_clip
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity, require_same_encoder
+from mmsearch.items import IMAGES
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.general_captions import general_captions
+from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.training.class_folders import ClassFolders, class_pairs
 from mmsearch.training.guards import (
     NOT_SURELY_BETTER,
@@ -28,6 +31,7 @@ from mmsearch.training.guards import (
     neighbours_kept,
     notice_problems,
 )
+from mmsearch.training.hard_negatives import Look
 from mmsearch.training.model_card import model_card
 from mmsearch.training.model_folder import new_folder, write_model
 from mmsearch.training.pairs import gallery_pairs
@@ -99,7 +103,7 @@ def train_on_gallery(
         f"{split.validation.images:,} choose, {split.held_out.images:,} are held out"
     )
     if pictures is None:
-        chosen = _train(trainable, split, known, options, progress, announce)
+        chosen = _train(trainable, split, known, options, opened, progress, announce)
     else:
         chosen = _train_towers(trainable, split, known, pictures, folder, options, progress)
     trained, alpha = chosen.trained, chosen.alpha
@@ -235,6 +239,7 @@ def _train(
     split: PairSplit,
     known: _Retention,
     options: FinetuneOptions,
+    gallery: Gallery,
     progress: ProgressCallback,
     announce: Callable[[str], None],
 ) -> _Chosen:
@@ -247,14 +252,17 @@ def _train(
         epochs=defaults.epochs if options.epochs is None else options.epochs,
         batch=options.batch or defaults.batch,
         rate=options.rate,
+        hard_negatives=options.hard_negatives,
         seed=options.seed,
     )
-    if settings.epochs:
-        tried.append(
-            _choose(
-                train_texts(trainable, split.training, settings, progress=progress), split.validation, known, progress
-            )
+    if settings.hard_negatives and split.training.images <= settings.told_apart:
+        announce(
+            f"hard negatives change nothing here: each text is told apart from all {split.training.images:,} pictures"
         )
+    if settings.epochs:
+        look = _look_in(gallery, split.training)
+        by_tower = train_texts(trainable, split.training, settings, look=look, progress=progress)
+        tried.append(_choose(by_tower, split.validation, known, progress))
     if not tried:
         raise TrainingError(
             f"of {trainable.source.spec} no last matrix is known that a linear map could be multiplied into: have its "
@@ -263,6 +271,25 @@ def _train(
     for each in tried:
         announce(f"{each.trained.name}: {100 * each.gain:+.1f} points of {each.decided_by} on validation pairs")
     return max(tried, key=lambda each: each.gain)
+
+
+def _look_in(gallery: Gallery, pairs: TrainingPairs) -> Look | None:
+    """Finds pictures of pairs through the gallery's index where it has one, which stays right: vectors of pictures do
+    not change when texts are trained."""
+    if pairs.rows is None:
+        return None
+    opened = OpenGallery(gallery)
+    order = np.argsort(pairs.rows)
+    ascending = pairs.rows[order]
+
+    def look(texts: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        row_ids = opened.search(texts, k=count, table=IMAGES.name).row_ids
+        nearest = np.minimum(np.searchsorted(ascending, row_ids), len(ascending) - 1)
+        # What is not in the pairs is held out, chosen by, or has no caption.
+        found: NDArray[np.int64] = np.where(ascending[nearest] == row_ids, order[nearest], -1)
+        return found
+
+    return look
 
 
 def _train_towers(

@@ -6,21 +6,24 @@ mistake is to call a picture wrong that the text describes too: what is near is 
 the same picture.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.exact import VectorBlock, exact_search
+from mmsearch.training.splitting import NEARLY_THE_SAME, centred
 
-__all__ = ["mine_hard_negatives", "order_with_hard_negatives"]
+__all__ = ["Look", "mine_hard_negatives", "order_with_hard_negatives"]
 
 SHARE_OF_POSITIVE = 0.95
-NEARLY_THE_SAME = 0.97
-"""The cosine from which two pictures are held for one: edits and bursts in CLIP's space; the vectors of different
-pictures of one subject stay below."""
+Look: TypeAlias = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
+"""(n, dim) texts and a count -> int64 (n, count or fewer), the rows of the nearest pictures, nearest first; -1 for
+none."""
+
 _LOOKED_AT = 64  # hits of each text: enough that some are left when those that may be right are gone
-_BLOCK = 8_192  # texts at a time: a bound on the memory
+_BLOCK = 512  # texts at a time: a bound on the memory
 
 
 def mine_hard_negatives(
@@ -29,36 +32,51 @@ def mine_hard_negatives(
     contents: NDArray[np.int64],
     *,
     count: int,
+    own: NDArray[np.int64] | None = None,
     share: float = SHARE_OF_POSITIVE,
-    threads: int = 1,
+    nearly_the_same: float = NEARLY_THE_SAME,
+    look: Look | None = None,
 ) -> NDArray[np.int64]:
     """The rows of the hardest pictures for each text, hardest first, (n, count); -1 where there are fewer.
 
-    images, texts: (n, dim), L2-normalised; text i belongs to image i. contents: (n,), equal for pictures of one
-    content. share: a picture is left out that scores more than so much of what the text's own does; where that is not
-    above 0, no picture is hard.
+    images: (m, dim), texts: (n, dim), L2-normalised. contents: (m,), equal for pictures of one content. own: (n,), the
+    row of each text's own picture; None: text i belongs to image i. share: a picture is left out that scores more than
+    so much of what the text's own does; where that is not above 0, no picture is hard. nearly_the_same: one whose
+    cosine with the text's own is so high, the mean of all subtracted, is left out too. look: what finds the nearest
+    pictures; by default exact search.
 
     >>> images = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], np.float32)
     >>> mine_hard_negatives(images, images, np.arange(4), count=2).tolist()
     [[1, 2], [0, 3], [3, 0], [2, 1]]
     """
+    own = np.arange(len(texts)) if own is None else own
+    look = look or _look_exactly(images)
+    directions = centred(images)
     mined = np.full((len(texts), count), -1, dtype=np.int64)
-    block = VectorBlock(np.arange(len(images), dtype=np.int64), images)
     for first in range(0, len(texts), _BLOCK):
         rows = np.arange(first, min(first + _BLOCK, len(texts)))
-        found = exact_search([block], texts[rows], min(_LOOKED_AT, len(images)), threads=threads)
-        own = np.einsum("ij,ij->i", images[rows], texts[rows])
-        near = np.einsum("ij,ikj->ik", images[rows], images[found.row_ids]) >= NEARLY_THE_SAME
+        pictures = own[rows]
+        found = look(texts[rows], _LOOKED_AT)
+        scores = np.einsum("ij,ikj->ik", texts[rows], images[found])
+        right = np.einsum("ij,ij->i", images[pictures], texts[rows])
+        near = np.einsum("ij,ikj->ik", directions[pictures], directions[found]) >= nearly_the_same
         hard = (
-            (found.scores <= (share * own)[:, None])
-            & (own > 0)[:, None]
-            & (contents[found.row_ids] != contents[rows, None])
+            (found >= 0)
+            & (scores <= (share * right)[:, None])
+            & (right > 0)[:, None]
+            & (contents[found] != contents[pictures, None])
+            & (found != pictures[:, None])
             & ~near
         )
-        for row, candidates, is_hard in zip(rows, found.row_ids, hard, strict=True):
+        for row, candidates, is_hard in zip(rows, found, hard, strict=True):
             kept = candidates[is_hard][:count]
             mined[row, : len(kept)] = kept
     return mined
+
+
+def _look_exactly(images: NDArray[np.float32]) -> Look:
+    block = VectorBlock(np.arange(len(images), dtype=np.int64), images)
+    return lambda texts, count: exact_search([block], texts, min(count, len(images)), threads=1).row_ids
 
 
 def order_with_hard_negatives(order: Sequence[int], mined: NDArray[np.int64], *, each: int) -> list[int]:

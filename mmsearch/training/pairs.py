@@ -67,6 +67,7 @@ def gallery_pairs(gallery: Gallery) -> TrainingPairs:
         groups=pictures.groups,
         image_vectors=pictures.vectors,
         text_vectors=_unit(gallery.vectors(CAPTIONS.name, caption_rows)),
+        rows=image_rows,
     )
 
 

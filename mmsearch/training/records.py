@@ -55,6 +55,7 @@ class TrainingPairs:
         groups: int64 (n_images,), of pictures that show the same the same number.
         image_vectors: float32 (n_images, dim), of length 1, as the gallery holds them.
         text_vectors: float32 (n_texts, dim), likewise, of the text side before training.
+        rows: int64 (n_images,), the row id of each in its gallery; None where they are of none.
         classes: int64 (n_images,), where texts are what the classes of pictures are called; pictures of one class have
             the same texts, as many as there are templates, and a text is right for all of them. None of captions.
     """
@@ -65,6 +66,7 @@ class TrainingPairs:
     groups: NDArray[np.int64]
     image_vectors: Vectors
     text_vectors: Vectors
+    rows: NDArray[np.int64] | None = None
     classes: NDArray[np.int64] | None = None
 
     @property
@@ -83,6 +85,7 @@ class TrainingPairs:
             groups=self.groups[chosen],
             image_vectors=self.image_vectors[chosen],
             text_vectors=self.text_vectors[rows],
+            rows=None if self.rows is None else self.rows[chosen],
             classes=None if self.classes is None else self.classes[chosen],
         )
 
@@ -174,8 +177,9 @@ class FinetuneOptions:
         batch: pairs that are told apart at once; None likewise.
         rate: the highest learning rate; None likewise.
         chunk: of both towers, pairs that are held in memory at a time; None likewise.
-        hard_negatives: of both towers, how many pictures that a caption nearly fits stand with it in a batch; at most
-            `MOST_HARD_NEGATIVES`.
+        hard_negatives: how many pictures that a caption nearly fits stand with it in a batch; of the text side alone,
+            are surely among those that it is told apart from, where these are not all (`TextSettings.told_apart`). At
+            most `MOST_HARD_NEGATIVES`.
         device: auto, cpu, cuda, cuda:N or mps.
         classes: of folders of classes, a file of what they are called, as `ZeroShotOptions` has it.
         templates: likewise of what is said of a picture, with {} for the name; none: "a photo of a {}.".

@@ -6,16 +6,27 @@ from numpy.typing import NDArray
 from mmsearch.errors import TrainingError
 from mmsearch.training.records import PairSplit, TrainingPairs
 
-__all__ = ["FEWEST_IMAGES", "group_images", "split_pairs"]
+__all__ = ["FEWEST_IMAGES", "NEARLY_THE_SAME", "centred", "group_images", "split_pairs"]
 
 FEWEST_IMAGES = 30
 """With fewer pictures nothing can be said of a model: each part needs some."""
 
 VALIDATION_SHARE, HELD_OUT_SHARE = 0.15, 0.25
 _FEWEST_IN_PART = 5
-_SAME = 0.97  # cosine of two vectors, the mean of all subtracted, from which on two pictures may be one
+NEARLY_THE_SAME = 0.93
+"""The cosine of two vectors, the mean of all subtracted, from which on two pictures may be one. On postcards it takes
+no two pictures for one, on 500 photos by CLIP neither (`scripts.negatives_protocol`)."""
+
 _LARGEST_SHARE = 0.1  # of all pictures, that a group may have
 _ROWS_AT_A_TIME = 1_024
+
+
+def centred(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, dim), the mean of all subtracted, each of length 1 again: vectors of models like CLIP lie in a narrow cone,
+    and what they share says nothing of two pictures."""
+    moved: NDArray[np.float32] = vectors - vectors.mean(axis=0)
+    moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return moved
 
 
 def group_images(vectors: NDArray[np.float32], contents: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -29,12 +40,11 @@ def group_images(vectors: NDArray[np.float32], contents: NDArray[np.int64]) -> N
     >>> len(set(same.tolist()))
     30
     """
-    centred = vectors - vectors.mean(axis=0)
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    directions = centred(vectors)
     _, by_content = np.unique(contents, return_inverse=True)
     pairs = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(centred), _ROWS_AT_A_TIME):
-        rows, columns = np.nonzero(centred[start : start + _ROWS_AT_A_TIME] @ centred.T >= _SAME)
+    for start in range(0, len(directions), _ROWS_AT_A_TIME):
+        rows, columns = np.nonzero(directions[start : start + _ROWS_AT_A_TIME] @ directions.T >= NEARLY_THE_SAME)
         near = np.stack([rows + start, columns], axis=1)
         pairs.append(near[near[:, 0] < near[:, 1]])
     groups = _joined(by_content.astype(np.int64), np.concatenate(pairs))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmsearch.errors import TrainingError
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.training.batches import RightGroups, split_evenly
+from mmsearch.training.hard_negatives import Look, mine_hard_negatives
 from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
 from mmsearch.training.schedule import learning_rate
@@ -27,7 +28,6 @@ __all__ = ["TextSettings", "TrainedTexts", "encode_texts", "train_texts"]
 _WIDTH = 512  # of text towers that do not say
 _WEIGHT_DECAY = 0.05
 _MOST_GRADIENT = 1.0
-_MOST_IMAGES = 8_192  # that a text is told apart from at once
 _ENCODE_CHUNK = 128
 
 
@@ -42,6 +42,10 @@ class TextSettings:
         token_rate: how many times as fast the embeddings of tokens are trained: a word that the model never saw has a
             long way to go.
         warm_up: the share of the steps in which the rates rise.
+        told_apart: pictures that a text is told apart from at once, where there are more: those of its batch, hard
+            negatives, and others at random.
+        hard_negatives: how many pictures that it nearly fits each text brings along where not all are told apart at
+            once; found anew before each epoch, by the texts as they are then.
         seed: of the order of texts.
     """
 
@@ -50,6 +54,8 @@ class TextSettings:
     rate: float | None = None
     token_rate: float = 10.0
     warm_up: float = 0.1
+    told_apart: int = 8_192
+    hard_negatives: int = 0
     seed: int = 0
 
 
@@ -92,22 +98,29 @@ class TrainedTexts:
 
 
 def train_texts(
-    trainable: TrainableModel, pairs: TrainingPairs, settings: TextSettings, *, progress: ProgressCallback = quiet
+    trainable: TrainableModel,
+    pairs: TrainingPairs,
+    settings: TextSettings,
+    *,
+    look: Look | None = None,
+    progress: ProgressCallback = quiet,
 ) -> TrainedTexts:
     """Train the text side of a model, which is changed in place, on pairs whose pictures keep their vectors.
 
     The loss is the one that the model was trained with, CLIP's or SigLIP's: each text against all pictures, each
     picture against the texts of the batch; pictures of which the same is said as of a text's own, and those that show
-    the same, are left out. What cosines are multiplied with, and SigLIP's bias, stay. Raises TrainingError where the
-    loss becomes no number.
+    the same, are left out. What cosines are multiplied with, and SigLIP's bias, stay. look: what
+    finds hard negatives, rows of `pairs`; as vectors of pictures stay, an index of them does. Raises TrainingError
+    where the loss becomes no number.
     """
     started = time.monotonic()
-    run = _TextRun(trainable, pairs, settings)
+    run = _TextRun(trainable, pairs, settings, look)
     steps = settings.epochs * len(run.batches(0))
     losses = []
     step = 0
     for epoch in range(settings.epochs):
         of_epoch = []
+        run.mine()
         for rows in run.batches(epoch):
             of_epoch.append(run.train_step(rows, learning_rate(step, steps, peak=1.0, warm_up=settings.warm_up)))
             step += 1
@@ -120,8 +133,11 @@ def train_texts(
 class _TextRun:
     """One run, a step at a time."""
 
-    def __init__(self, trainable: TrainableModel, pairs: TrainingPairs, settings: TextSettings) -> None:
-        self._trainable, self._settings = trainable, settings
+    def __init__(
+        self, trainable: TrainableModel, pairs: TrainingPairs, settings: TextSettings, look: Look | None
+    ) -> None:
+        self._trainable, self._settings, self._look = trainable, settings, look
+        self._hard: NDArray[np.int64] | None = None  # (n_texts, n), rows of pictures; -1 for none
         model = trainable.model
         model.requires_grad_(False)
         trainable.set_training(False)  # what is held still is not disturbed by dropout
@@ -200,7 +216,7 @@ class _TextRun:
     def _loss(self, texts: Tensor, rows: NDArray[np.int64]) -> Tensor:
         trainable, device = self._trainable, self._trainable.device
         own = self._pairs.image_of_text[rows]
-        images = np.concatenate([own, self._others(own)])
+        images = np.concatenate([own, self._others(own, rows)])
         alike = self._right.mask(rows, images).T
         np.fill_diagonal(alike, False)
         left_out = torch.from_numpy(alike.copy()).to(device)
@@ -215,13 +231,31 @@ class _TextRun:
         """Of a model that tells nothing apart; None of a sigmoid loss, where it is no fixed number."""
         return float(np.mean(self._untrained)) if self._untrained else None
 
-    def _others(self, own: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Pictures that are no picture of the batch: all, or so many as are told apart at once."""
+    def mine(self) -> None:
+        """Find the hard negatives of all texts, by these as they are now, where not all pictures are told apart."""
+        pairs, settings = self._pairs, self._settings
+        if not settings.hard_negatives or pairs.images <= settings.told_apart:
+            return
+        vectors = []
+        with torch.inference_mode():
+            for rows in torch.split(torch.arange(len(self._ids)), _ENCODE_CHUNK):
+                vectors.append(self._encode(rows).float().cpu())
+        self._hard = mine_hard_negatives(
+            *(pairs.image_vectors, torch.cat(vectors).numpy(), pairs.groups),
+            own=pairs.image_of_text, count=settings.hard_negatives, look=self._look,
+        )  # fmt: skip
+
+    def _others(self, own: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Pictures that are no picture of the batch: all, or so many as are told apart at once, hard negatives of its
+        texts first."""
         others = np.setdiff1d(np.arange(self._pairs.images), own)
-        room = max(0, _MOST_IMAGES - len(own))
+        room = max(0, self._settings.told_apart - len(own))
         if len(others) <= room:
             return others
-        return np.random.default_rng((self._settings.seed, int(own.sum()))).choice(others, room, replace=False)
+        random = np.random.default_rng((self._settings.seed, int(own.sum())))
+        hard = np.empty(0, np.int64) if self._hard is None else np.intersect1d(self._hard[rows], others)
+        hard = random.permutation(hard)[:room]
+        return np.concatenate([hard, random.choice(np.setdiff1d(others, hard), room - len(hard), replace=False)])
 
     def finish(self, log: LossLog) -> TrainedTexts:
         trainable, settings = self._trainable, self._settings
@@ -239,6 +273,7 @@ class _TextRun:
             "batch": settings.batch,
             "rate": self.rate,
             "token_rate": self.rate * settings.token_rate,
+            "hard_negatives": settings.hard_negatives if self._hard is not None else 0,
             "loss": "sigmoid" if trainable.has_sigmoid_loss else "softmax",
         }
         return TrainedTexts(trainable, self._before, after, log, **given)
