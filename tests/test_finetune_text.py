@@ -123,7 +123,7 @@ def test_pairs_come_from_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [len(gallery_pairs(each).texts) for each in (first, second)] == [20, 15]
     assert first.path == second.path
     assert not (tmp_path / "another").exists()
-    for wrong in (("--pairs", captions), ("--images", pictures), (*named, "--gallery", tmp_path / "g")):
+    for wrong in (("--pairs", captions), (*named, "--gallery", tmp_path / "g")):
         refused = command_line("finetune", "--out", tmp_path / "taught", *wrong)
         assert (refused.code, "--pairs" in refused.err) == (2, True)
     with pytest.raises(TrainingError, match="name one of them"):
