@@ -152,5 +152,5 @@ def test_pictures_that_cannot_be_read_are_left_out_and_said(tmp_path: Path, comm
     broken = next(folder.rglob("*.jpg"))
     broken.write_bytes(b"no picture")
     done = command_line("finetune", "--out", tmp_path / "taught", "--images", folder, "--model", "demo")
-    assert (done.code, "11 pictures with captions" in done.err) == (1, True)
+    assert (done.code, "pictures with captions: 11, of which 11 differ" in done.err) == (1, True)
     assert "1 of 12 pictures of the classes cannot be read" in done.err
