@@ -1,16 +1,24 @@
 """Seconds to take frames out of films: only what is needed decoded, against everything decoded.
 
-    python -m scripts.bench_films [--minutes 2] [--size 1280x720]
+    python -m scripts.bench_films [FILM …] [--minutes 2] [--size 1280x720]
 
-Films are rendered (H.264, B-frames, a moving pattern with grain, 24 frames a second) with a key frame every 1, 2, 5 and
-10 seconds. needed: as `mmsearch embed` does it, with starting the process that decodes. everything: each frame is
-decoded by as many threads, and those that are chosen are drawn. Both draw the same frames in one run: the ratio is what
-counts, seconds depend on the machine. keys: with --frames keys.
+Films that are named, or those that are rendered (H.264, B-frames, a moving pattern with grain, 24 frames a second)
+with a key frame every 1, 2, 5 and 10 seconds. needed: as `mmsearch embed` does it, pieces of 64 frames side by side in
+as many threads as there are cores, with starting the processes that decode. everything: each frame is decoded by as
+many threads, and those that are chosen are drawn. Both draw the same frames in one run: the ratio is what counts,
+seconds depend on the machine. work: the seconds of processors, those of all processes together, which other programs
+hardly change. keys: with --frames keys.
 """
 
 import argparse
+import os
+import resource
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,8 +26,10 @@ from typing import Any
 import av
 import numpy as np
 
+from mmsearch.cutting.film_frames import FILM_FRAMES
 from mmsearch.films import FilmLimits, choose_frames, open_film, read_table
 from mmsearch.films.picturing import Picturing
+from mmsearch.films.reading import film_processes
 from mmsearch.frame_choice import FrameChoice
 from scripts.measuring import circumstances
 
@@ -50,54 +60,97 @@ def render(path: Path, minutes: float, size: tuple[int, int], group: int) -> Non
         container.mux(stream.encode(None))
 
 
-def seconds_needed(path: Path, choice: FrameChoice) -> tuple[float, list[float]]:
-    """How long `embed` takes for the frames of a film, and when these are shown."""
-    started = time.perf_counter()
-    table = read_table(str(path))
-    times = table.times[choose_frames(table, choice)].tolist()
-    with open_film(str(path), times) as film:
-        taken = [frame.seconds for frame in film.frames]
-    assert len(taken) == len(times)
-    return time.perf_counter() - started, taken
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one way to take frames out of a film: seconds until it is done, and seconds of work of processors."""
+
+    seconds: float
+    work: float
+
+    def ratio(self, other: "Cost") -> str:
+        return f"{self.seconds / other.seconds:>7.1f}{self.work / other.work:>7.1f}"
 
 
-def seconds_of_everything(path: Path, times: list[float]) -> float:
-    """How long it takes to decode all frames of a film and to draw those that are shown at some times."""
+def cost_needed(path: Path, choice: FrameChoice) -> tuple[Cost, list[float]]:
+    """What `embed` does for the frames of a film, and when these are shown."""
+    film_processes.end()
+    with watched_cost() as cost:
+        table = read_table(str(path))
+        times = table.times[choose_frames(table, choice)].tolist()
+
+        def take(start: int) -> int:
+            with open_film(str(path), times[start : start + FILM_FRAMES.together]) as film:
+                return sum(1 for _ in film.frames)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            taken = sum(threads.map(take, range(0, len(times), FILM_FRAMES.together)))
+        film_processes.end()
+    assert taken == len(times)
+    return cost(), times
+
+
+def cost_of_everything(path: Path, times: list[float]) -> Cost:
+    """To decode all frames of a film and to draw those that are shown at some times."""
     wanted = {round(seconds * 1_000) for seconds in times}
-    started = time.perf_counter()
     drawn = 0
-    with av.open(str(path)) as container:
+    with watched_cost() as cost, av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        start = max(0.0, (container.start_time or 0) / 1_000_000)
         drawing = Picturing(FilmLimits().side, None)
         for frame in container.decode(stream):
-            if frame.time is not None and round(frame.time * 1_000) in wanted:
+            if frame.time is not None and round((frame.time - start) * 1_000) in wanted:
                 drawing.draw(frame)
                 drawn += 1
-    assert drawn == len(wanted)
-    return time.perf_counter() - started
+    assert drawn >= len(wanted) - 1  # what its last packets hold comes only to who asks for it
+    return cost()
+
+
+@contextmanager
+def watched_cost() -> Iterator[Callable[[], Cost]]:
+    """Gives what tells the cost of the block once it is left."""
+    started, before = time.perf_counter(), _work()
+    costs: list[Cost] = []
+    yield lambda: costs[0]
+    costs.append(Cost(time.perf_counter() - started, _work() - before))
+
+
+def _work() -> float:
+    """Seconds of processors of this process and of those that it started and that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def measure(name: str, path: Path) -> None:
+    """Measure a film, and print a line."""
+    needed, times = cost_needed(path, FrameChoice())
+    everything = cost_of_everything(path, times)
+    keys, _ = cost_needed(path, FrameChoice("keys"))
+    print(
+        f"{name:<22}{len(times):>7,}{needed.seconds:>9.2f}{everything.seconds:>12.2f}{everything.ratio(needed)}"
+        f"{keys.seconds:>8.2f}{everything.ratio(keys)}",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("films", nargs="*", type=Path)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--size", default="1280x720")
     options = parser.parse_args()
     width, _, height = options.size.partition("x")
     print(circumstances())
-    print(f"{'key frames':<14}{'frames':>8}{'needed':>9}{'everything':>12}{'ratio':>7}{'keys':>8}{'ratio':>7}")
-    for seconds in (1, 2, 5, 10):
+    print(
+        f"{'film':<22}{'frames':>7}{'needed':>9}{'everything':>12}{'ratio':>7}{'work':>7}{'keys':>8}{'ratio':>7}{'work':>7}"
+    )
+    for path in options.films:
+        measure(path.name, path)
+    for seconds in () if options.films else (1, 2, 5, 10):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "film.mp4"
             render(path, options.minutes, (int(width), int(height)), seconds * _RATE)
-            needed, times = seconds_needed(path, FrameChoice())
-            everything = seconds_of_everything(path, times)
-            keys, _ = seconds_needed(path, FrameChoice("keys"))
-            print(
-                f"every {seconds:>2} s    {len(times):>8,}{needed:>9.2f}{everything:>12.2f}{everything / needed:>7.1f}"
-                f"{keys:>8.2f}{everything / keys:>7.1f}",
-                flush=True,
-            )
+            measure(f"key frames each {seconds:>2} s", path)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 Three files are made: a scan (a JPEG of 1,654 x 2,339 pixels a page, as a scanner at 200 dots per inch gives), a text
 (40 lines a page), and a TIFF of the same scans, compressed by LZW. For each, in turn: the plain loop, which opens the
 file and makes each page in this process, one after the other; the cutter alone; and the loader of `mmsearch embed`,
-which also prepares each page for a model. Of the loader also the peak of its memory and of the largest process that it
+which also prepares each page for a model. Of each the pages a second, and the milliseconds of work of processors a
+page, which other programs hardly change. Of the loader also the peak of its memory and of the largest process that it
 started, and that for a file with a tenth of the pages.
 
 --seconds bounds it: each measurement ends after its share with the pages that it made by then, no further round begins
@@ -21,13 +22,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mmsearch.cutting import list_spans, make_pictures
+from mmsearch.cutting.pdf_pages import pdf_processes
 from mmsearch.images import MAX_PIXELS
 from scripts.measuring import circumstances
 
@@ -60,7 +62,7 @@ def main() -> None:
     options.add_argument("--load", help=argparse.SUPPRESS)
     asked = options.parse_args()
     if asked.load:
-        print(json.dumps(load_and_weigh(Path(asked.load), asked.threads, asked.seconds)))
+        print(json.dumps(asdict(load_and_weigh(Path(asked.load), asked.threads, asked.seconds))))
         return
     print(json.dumps({**circumstances(), "pages": asked.pages, "threads": asked.threads}), flush=True)
     files = (
@@ -81,45 +83,61 @@ def measure(
     file: Path, short: Path, plain: Callable[[Path], Iterator[None]], pages: int, limits: Limits
 ) -> dict[str, object]:
     """Pages a second of the plain loop, of making them one after the other, and of the loader; and memory in MB."""
-    plain_rates: list[float] = []
-    made_rates: list[float] = []
-    loader_rates: list[float] = []
-    most_pages = {"plain": 0, "made": 0, "loader": 0}
+    ways: dict[str, list[Made]] = {"plain": [], "made": [], "loader": []}
     until = time.perf_counter() + limits.seconds
-    while len(plain_rates) < limits.rounds and (not plain_rates or time.perf_counter() < until):
-        for name, rates, make in (("plain", plain_rates, plain), ("made", made_rates, make_all)):  # in turn, since
-            count, taken = pages_within(make(file), limits.seconds_a_way)  # what else the machine does changes
-            rates.append(count / taken)
-            most_pages[name] = max(most_pages[name], count)
+    rounds = 0
+    while rounds < limits.rounds and (not rounds or time.perf_counter() < until):
+        rounds += 1
+        ways["plain"].append(pages_within(plain(file), limits.seconds_a_way))  # in turn: what else the machine does
+        ways["made"].append(pages_within(make_all(file), limits.seconds_a_way))  # changes
         whole = weigh(file, limits)
-        loader_rates.append(whole["pages"] / whole["seconds"])
-        most_pages["loader"] = max(most_pages["loader"], round(whole["pages"]))
+        ways["loader"].append(whole.made)
     few = weigh(short, limits)
-    plain_rate, made_rate, rate = (float(np.median(each)) for each in (plain_rates, made_rates, loader_rates))
+    rates = {name: float(np.median([each.pages / each.seconds for each in made])) for name, made in ways.items()}
+    works = {name: float(np.median([each.work / each.pages for each in made])) for name, made in ways.items()}
+    most_pages = {name: max(each.pages for each in made) for name, made in ways.items()}
     left_out = {name: f"{count:,} of {pages:,} pages" for name, count in most_pages.items() if count < pages}
     return {
-        "plain_pages_a_second": round(plain_rate, 1),
-        "made_pages_a_second": round(made_rate, 1),
-        "loader_pages_a_second": round(rate, 1),
-        "loader_to_plain": round(rate / plain_rate, 2),
-        "made_to_plain": round(made_rate / plain_rate, 2),
-        "peak_mb": round(whole["peak_mb"]),
-        "peak_mb_of_a_tenth": round(few["peak_mb"]),
+        **{f"{name}_pages_a_second": round(rate, 1) for name, rate in rates.items()},
+        **{f"{name}_work_ms_a_page": round(1_000 * work, 1) for name, work in works.items()},
+        "loader_to_plain": round(rates["loader"] / rates["plain"], 2),
+        "made_to_plain": round(rates["made"] / rates["plain"], 2),
+        "peak_mb": round(whole.peak_mb),
+        "peak_mb_of_a_tenth": round(few.peak_mb),
         "file_mb": round(file.stat().st_size / 1e6, 1),
-        "rounds": f"{len(plain_rates)} of {limits.rounds}",
+        "rounds": f"{rounds} of {limits.rounds}",
         **({"time_was_over_after": left_out} if left_out else {}),
     }
 
 
-def pages_within(pages: Iterator[None], seconds: float) -> tuple[int, float]:
-    """How many pages are made until so many seconds are over, and how long that took."""
-    started = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Pages that were made, in how many seconds, and in how many seconds of work of processors."""
+
+    pages: int
+    seconds: float
+    work: float
+
+
+def pages_within(pages: Iterator[None], seconds: float) -> Made:
+    """Make pages until so many seconds are over."""
+    pdf_processes.end()
+    started, before = time.perf_counter(), _work()
     count = 0
     for _ in pages:
         count += 1
         if time.perf_counter() - started > seconds:
             break
-    return count, time.perf_counter() - started
+    taken = time.perf_counter() - started
+    del pages  # what it has open is closed
+    pdf_processes.end()
+    return Made(count, taken, _work() - before)
+
+
+def _work() -> float:
+    """Of this process and of those that it started and that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def plain_pdf(file: Path) -> Iterator[None]:
@@ -150,18 +168,25 @@ def make_all(file: Path) -> Iterator[None]:
             yield
 
 
-def weigh(file: Path, limits: Limits) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What the loader did, and its peak of memory, of its process and of the largest that it started."""
+
+    made: Made
+    peak_mb: float
+
+
+def weigh(file: Path, limits: Limits) -> Weighed:
     """`load_and_weigh` in a process of its own."""
     command = [sys.executable, "-m", "scripts.bench_parts", "--load", str(file)]
     command += ["--threads", str(limits.threads), "--seconds", str(limits.seconds_a_way)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    weighed: dict[str, float] = json.loads(done.stdout)
-    return weighed
+    said = json.loads(done.stdout)
+    return Weighed(Made(**said["made"]), said["peak_mb"])
 
 
-def load_and_weigh(file: Path, threads: int, seconds: float) -> dict[str, float]:
-    """Pages of the loader and the seconds that they took, and the peak of memory of this process and of the largest
-    that it started."""
+def load_and_weigh(file: Path, threads: int, seconds: float) -> Weighed:
+    """The loader, in this process."""
     from mmsearch.cutting import cutting_word
     from mmsearch.encoders import open as open_encoder
     from mmsearch.images import AS_USUAL
@@ -179,9 +204,9 @@ def load_and_weigh(file: Path, threads: int, seconds: float) -> dict[str, float]
             yield
 
     with Workers(threads, "load") as workers:
-        pages, taken = pages_within(loaded(workers), seconds)
+        made = pages_within(loaded(workers), seconds)
     kilobytes = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"pages": pages, "seconds": taken, "peak_mb": kilobytes / 1e3}
+    return Weighed(made, kilobytes / 1e3)
 
 
 def _scans(pages: int) -> list[Image.Image]:

@@ -23,8 +23,8 @@ from mmsearch.films import (
     open_film,
     read_mp4_table,
     read_table,
-    reading,
 )
+from mmsearch.films.reading import film_processes
 from mmsearch.frame_choice import AUTO_FRAMES, FrameChoice, parse_frames
 from tests.rendered_films import HEIGHT, WIDTH, box, number_in, packet_times, render, shown_number
 
@@ -106,26 +106,26 @@ def test_gaps_are_filled_with_as_little_as_needed(rate: float, group: int, chose
 
 
 def test_a_process_reads_one_film_after_the_other(films: Path) -> None:
-    reading._processes.end()
+    film_processes.end()
     with (
         open_film(str(films / "steady.mp4"), [0.0, 4.0]) as film,
         open_film(str(films / "old.avi"), [2.0]) as other,
     ):
         assert [number_in(frame.pixels) for frame in film.frames] == [0, 100]
         assert [number_in(frame.pixels) for frame in other.frames] == [50]
-    waiting = [*reading._processes._idle]
+    waiting = [*film_processes._idle]
     assert len(waiting) == 2
     with open_film(str(films / "web.webm"), [1.0]) as film:
         assert [number_in(frame.pixels) for frame in film.frames] == [25]
-    assert sorted(map(id, reading._processes._idle)) == sorted(map(id, waiting))
+    assert sorted(map(id, film_processes._idle)) == sorted(map(id, waiting))
 
 
 def test_a_process_that_was_not_heard_to_its_end_is_not_asked_again(films: Path) -> None:
-    reading._processes.end()
+    film_processes.end()
     with open_film(str(films / "steady.mp4"), [0.0, 1.0, 2.0, 3.0]) as film:
         assert number_in(next(film.frames).pixels) == 0
-    assert not reading._processes._idle
-    assert reading._processes.used == 0
+    assert not film_processes._idle
+    assert film_processes.used == 0
 
 
 def test_tables_of_mp4_say_what_its_packets_say(films: Path) -> None:
@@ -417,7 +417,7 @@ def test_tables_of_any_bytes_raise_nothing(films: Path, tmp_path: Path) -> None:
 
 
 def test_a_decoder_that_hangs_is_ended(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading._processes.end()  # those that wait are of the other command
+    film_processes.end()  # those that wait are of the other command
     monkeypatch.setattr("mmsearch.films.reading._COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
     started = time.monotonic()
     with (
@@ -429,7 +429,7 @@ def test_a_decoder_that_hangs_is_ended(films: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_decoder_that_breaks_down_is_told(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading._processes.end()
+    film_processes.end()
     monkeypatch.setattr("mmsearch.films.reading._COMMAND", [sys.executable, "-c", "import os; os.abort()"])
     with (
         pytest.raises(ImageError, match="its decoder broke down"),

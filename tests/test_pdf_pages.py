@@ -151,7 +151,7 @@ def pausing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Page 2 ends the process that renders, page 3 makes it wait."""
     (tmp_path / "pausing.py").write_text(PAUSES)
     readers = KeptProcesses(pdf_pages._Reader)
-    monkeypatch.setattr(pdf_pages, "_readers", readers)
+    monkeypatch.setattr(pdf_pages, "pdf_processes", readers)
     monkeypatch.setattr(pdf_pages, "_PROCESS", str(tmp_path / "pausing.py"))
     monkeypatch.setattr(pdf_pages, "_SECONDS", 8.0)
     yield

@@ -17,7 +17,7 @@ from mmsearch.images import CutOptions, Cutter, MadePicture, PhotoFacts, Picture
 from mmsearch.images.photo_facts import clean_text, parse_date
 from mmsearch.kept_processes import KeptProcesses
 
-__all__ = ["PDF_PAGES", "read_page_texts"]
+__all__ = ["PDF_PAGES", "pdf_processes", "read_page_texts"]
 
 _SIDE = 1600
 """Pixels of the longer side of a page: more than models take, and enough to read it on a screen."""
@@ -114,7 +114,8 @@ class _Reader:
                     continue
 
 
-_readers = KeptProcesses(_Reader)
+pdf_processes = KeptProcesses(_Reader)
+"""Those of this program."""
 
 
 def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:
@@ -122,7 +123,7 @@ def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:
         if not file.read(1):
             raise ImageError("identify", "empty file")
     try:
-        with _readers.one() as reader:
+        with pdf_processes.one() as reader:
             ((answer, _pixels),) = reader.ask(path, [])
     except (_Ended, _Unreadable) as error:
         raise ImageError("identify", error.reason) from error
@@ -153,7 +154,7 @@ def _ask_each(path: str, pages: Sequence[int], **how: Any) -> Iterator[tuple[dic
     done = 0
     while done < len(pages):
         try:
-            with _readers.one() as reader:
+            with pdf_processes.one() as reader:
                 for answer, pixels in reader.ask(path, pages[done:], **how):
                     done += 1
                     if "missing" in answer:

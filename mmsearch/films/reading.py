@@ -22,7 +22,7 @@ from mmsearch.films.frame_table import MOST_FRAMES, FrameTable, read_mp4_table
 from mmsearch.films.messages import FilmRequest, read_message
 from mmsearch.kept_processes import KeptProcesses
 
-__all__ = ["Film", "FilmFrame", "FilmLimits", "has_decoder", "open_film", "read_table"]
+__all__ = ["Film", "FilmFrame", "FilmLimits", "film_processes", "has_decoder", "open_film", "read_table"]
 
 _COMMAND = [sys.executable, "-P", "-m", "mmsearch.films.film_process"]
 _BYTES_A_FRAME = 9  # of a table
@@ -131,8 +131,8 @@ def _answers(path: str, times: Sequence[float] | None, limits: FilmLimits, secon
     Path(path).stat()
     if not has_decoder():
         raise ImageError("identify", NO_DECODER)
-    with _processes.one() as process:
-        threads = limits.threads or max(1, (os.cpu_count() or 1) // _processes.used)
+    with film_processes.one() as process:
+        threads = limits.threads or max(1, (os.cpu_count() or 1) // film_processes.used)
         process.ask(FilmRequest(path, times, limits.side, limits.max_pixels, threads))
         most_bytes = 3 * limits.side**2 * _MOST_RATIO if times is not None else _BYTES_A_FRAME * MOST_FRAMES
         yield _Answers(process, seconds, most_bytes)
@@ -183,7 +183,8 @@ class _FilmProcess:
                     pipe.close()
 
 
-_processes = KeptProcesses(_FilmProcess)
+film_processes = KeptProcesses(_FilmProcess)
+"""Those of this program."""
 
 
 class _Answers:
