@@ -15,7 +15,7 @@ class KeptProcess(Protocol):
 
     @property
     def is_free(self) -> bool:
-        """Whether it has answered all that it was asked, and may be asked again."""
+        """Whether it is there, has answered all that it was asked, and may be asked again."""
 
     def end(self) -> None:
         """End it."""
@@ -41,7 +41,7 @@ class KeptProcesses(Generic[_Process]):
         with self._lock:
             if self._owner != os.getpid():  # a fork: they are its parent's
                 self._idle, self._used, self._owner = [], 0, os.getpid()
-            process = self._idle.pop() if self._idle else None
+            process = self._take_idle()
             self._used += 1
         try:
             process = process or self._start()
@@ -54,6 +54,15 @@ class KeptProcesses(Generic[_Process]):
                     self._idle.append(process)
             if process is not None and not is_kept:
                 process.end()
+
+    def _take_idle(self) -> _Process | None:
+        """One that waits; those that something ended meanwhile are forgotten."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_free:
+                return process
+            process.end()
+        return None
 
     @property
     def used(self) -> int:

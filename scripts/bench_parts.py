@@ -94,8 +94,12 @@ def measure(
         ways["loader"].append(whole.made)
     few = weigh(short, limits)
     rates = {name: float(np.median([each.pages / each.seconds for each in made])) for name, made in ways.items()}
-    works = {name: float(np.median([each.work / each.pages for each in made])) for name, made in ways.items()}
     most_pages = {name: max(each.pages for each in made) for name, made in ways.items()}
+    works = {  # what a loader that was left early has begun is not counted
+        name: float(np.median([each.work / each.pages for each in made if each.pages == most_pages[name]]))
+        for name, made in ways.items()
+        if name != "loader" or most_pages[name] == pages
+    }
     left_out = {name: f"{count:,} of {pages:,} pages" for name, count in most_pages.items() if count < pages}
     return {
         **{f"{name}_pages_a_second": round(rate, 1) for name, rate in rates.items()},

@@ -120,6 +120,17 @@ def test_a_process_reads_one_film_after_the_other(films: Path) -> None:
     assert sorted(map(id, film_processes._idle)) == sorted(map(id, waiting))
 
 
+def test_a_film_is_read_where_the_process_that_waited_for_it_was_killed(films: Path) -> None:
+    film_processes.end()
+    with open_film(str(films / "steady.mp4"), [0.0]) as film:
+        assert len(list(film.frames)) == 1
+    (waiting,) = film_processes._idle
+    waiting.kill()
+    waiting._process.wait()
+    with open_film(str(films / "steady.mp4"), [4.0]) as film:
+        assert [number_in(frame.pixels) for frame in film.frames] == [100]
+
+
 def test_a_process_that_was_not_heard_to_its_end_is_not_asked_again(films: Path) -> None:
     film_processes.end()
     with open_film(str(films / "steady.mp4"), [0.0, 1.0, 2.0, 3.0]) as film:

@@ -47,6 +47,15 @@ def test_a_process_that_did_not_answer_to_the_end_is_ended(error: type[BaseExcep
         assert other is not process
 
 
+def test_a_process_that_ended_while_it_waited_is_not_asked() -> None:
+    processes = KeptProcesses(Process)
+    with processes.one() as killed:
+        pass
+    killed.is_free = False
+    with processes.one() as other:
+        assert other is not killed
+
+
 def test_no_more_wait_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     processes = KeptProcesses(Process)

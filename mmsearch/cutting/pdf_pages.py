@@ -60,13 +60,18 @@ class _Reader:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self.is_free = True
+        self._has_answered = True
+
+    @property
+    def is_free(self) -> bool:
+        """See `KeptProcess`."""
+        return self._has_answered and self._process.poll() is None
 
     def ask(self, path: str, pages: Sequence[int], **how: Any) -> Iterator[tuple[dict[str, Any], bytes]]:
         """The answers to a request, one a page or one, each with its pixels. Raises _Ended, _Unreadable."""
         request = json.dumps({"path": path, "pages": [*pages], **how}).encode() + b"\n"
         assert self._process.stdin is not None
-        self.is_free = False
+        self._has_answered = False
         try:
             self._process.stdin.write(request)
             self._process.stdin.flush()
@@ -75,7 +80,7 @@ class _Reader:
         for following in reversed(range(max(1, len(pages)))):
             answer, pixels = self._take_answer()
             failure = answer.get("failed")
-            self.is_free = following == 0 or failure is not None
+            self._has_answered = following == 0 or failure is not None
             if failure is not None:
                 raise _Unreadable(failure)
             yield answer, pixels

@@ -151,12 +151,17 @@ class _FilmProcess:
         self._process = subprocess.Popen(
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self.is_free = True
+        self._has_answered = True
+
+    @property
+    def is_free(self) -> bool:
+        """See `KeptProcess`."""
+        return self._has_answered and self._process.poll() is None
 
     def ask(self, request: FilmRequest) -> None:
         """Send a request. Raises ImageError."""
         assert self._process.stdin is not None
-        self.is_free = False
+        self._has_answered = False
         try:
             request.write(self._process.stdin)
         except OSError:
@@ -166,7 +171,7 @@ class _FilmProcess:
         """The next message; None where it ended."""
         assert self._process.stdout is not None
         message = read_message(self._process.stdout, most_bytes)
-        self.is_free = message is not None and message[0] in _LAST
+        self._has_answered = message is not None and message[0] in _LAST
         return message
 
     def kill(self) -> None:
