@@ -63,7 +63,7 @@ def test_qrels_with_several_relevant_and_none_agree_with_ir_measures_through_the
 ) -> None:
     """The run and the qrels that a report leaves give trec_eval's measures, ties and odd names and all."""
     systems, pairs = judged
-    report = evaluate_vectors(systems, qrels=tmp_path / "qrels")
+    report = evaluate_vectors(systems, qrels=str(tmp_path / "qrels"))
     assert report.problems == (
         "1 captions have nothing relevant: returned as hits, not asked as queries",
         "1 images have nothing relevant: returned as hits, not asked as queries",

@@ -208,6 +208,48 @@ def test_one_more_model_is_measured_alone(study_file: Path, watched: type[Watche
     assert [system.name for system in report.tables[0].systems] == ["hf-hub:fake/one", "hf-hub:fake/three", "two"]
 
 
+def test_a_name_that_changes_costs_nothing_and_goes_into_what_is_joined(
+    study_file: Path, watched: type[Watched], tmp_path: Path
+) -> None:
+    study = read_study(study_file)
+    first = run_study(study)
+    watched.opened.clear()
+    study_file.write_text(FILE.replace('name = "two"', 'name = "second"').replace('name = "half"', 'name = "few"'))
+    renamed = run_study(read_study(study_file))
+    assert (renamed.done, renamed.skipped, watched.opened) == (0, 4, [])
+    joined = merge_studies([study.out], tmp_path / "joined")
+    assert set(figures(joined)) == set(figures(renamed))
+    assert list(figures(joined).values()) == list(figures(first).values())
+    assert {system.name for table in joined.tables for system in table.systems} == {"hf-hub:fake/one", "second"}
+    assert [table.benchmark for table in joined.tables] == ["all", "few"]
+
+
+def test_one_model_under_two_names_is_joined_under_both(
+    study_file: Path, watched: type[Watched], tmp_path: Path
+) -> None:
+    study_file.write_text(
+        FILE.replace('  "hf-hub:fake/one",', '  "hf-hub:fake/one", { model = "hf-hub:fake/one", name = "again" },')
+    )
+    study = read_study(study_file)
+    report = run_study(study)
+    assert len(list((study.out / "cells").glob("*.json"))) == 6
+    assert figures(merge_studies([study.out], tmp_path / "joined")) == figures(report)
+
+
+def test_cells_of_the_release_before_are_found(study_file: Path, watched: type[Watched]) -> None:
+    """Their files were called by what was measured alone."""
+    study = read_study(study_file)
+    first = run_study(study)
+    for file in (study.out / "cells").glob("*.json"):
+        document = json.loads(file.read_text())
+        key = document["key"].partition("-")[0]
+        file.unlink()
+        (file.parent / f"{key}.json").write_text(json.dumps(document | {"key": key}))
+    assert [cell.state for cell in plan_study(study).cells] == ["done"] * 4
+    assert figures(run_study(study)) == figures(first)
+    assert len(list((study.out / "cells").glob("*.json"))) == 4
+
+
 def test_a_changed_picture_or_caption_is_measured_again(study_file: Path, watched: type[Watched]) -> None:
     study = read_study(study_file)
     run_study(study)

@@ -1,5 +1,6 @@
 """Evaluates vectors that somebody else made, by qrels: the same figures without an encoder."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,9 +33,9 @@ def evaluate_vectors(
     *,
     bank: str | None = None,
     image_bank: str | None = None,
-    qrels: Path | None = None,
-    image_ids: Path | None = None,
-    caption_ids: Path | None = None,
+    qrels: str | os.PathLike[str] | None = None,
+    image_ids: str | os.PathLike[str] | None = None,
+    caption_ids: str | os.PathLike[str] | None = None,
     ks: tuple[int, ...] = (1, 5, 10),
     correct: bool = True,
     progress: ProgressCallback = quiet,
@@ -155,11 +156,11 @@ def _read_parquet(file: Path) -> tuple[Vectors, tuple[str, ...] | None]:
     return numbers.reshape(len(table), -1), tuple(map(str, table.column(ids).to_pylist())) if ids else None
 
 
-def _read_ids(file: Path | None) -> tuple[str, ...] | None:
+def _read_ids(file: str | os.PathLike[str] | None) -> tuple[str, ...] | None:
     if file is None:
         return None
     try:
-        return tuple(line for line in read_lines(file) if line)
+        return tuple(line for line in read_lines(expanded(file)) if line)
     except OSError as error:
         raise BenchmarkError(f"ids: {file} cannot be read: {error.strerror or error}") from None
 
@@ -175,7 +176,7 @@ def _require_distinct(ids: Sequence[str], file: str) -> None:
         raise BenchmarkError(f"the id {repeated!r} stands twice among those of {file}; each image needs its own")
 
 
-def _pair_items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path | None) -> Items:
+def _pair_items(images: tuple[str, ...], captions: tuple[str, ...], qrels: str | os.PathLike[str] | None) -> Items:
     if qrels is None and len(images) != len(captions):
         raise BenchmarkError(
             f"{len(images):,} images and {len(captions):,} captions: say with --qrels which belong together"
@@ -185,7 +186,7 @@ def _pair_items(images: tuple[str, ...], captions: tuple[str, ...], qrels: Path 
     for row, name in enumerate(captions):
         rows_of_caption.setdefault(name, []).append(row)
     row_of_image = {name: row for row, name in enumerate(images)}
-    pairs = [] if qrels is None else read_qrels(qrels)
+    pairs = [] if qrels is None else read_qrels(expanded(qrels))
     if unknown := [pair for pair in pairs if pair[0] not in rows_of_caption or pair[1] not in row_of_image]:
         raise BenchmarkError(
             f"qrels: {len(unknown):,} of {len(pairs):,} lines name a caption or an image without a vector, "

@@ -15,7 +15,7 @@ from mmsearch.identity import EncoderIdentity
 from mmsearch.strict_json import json_text
 from mmsearch.whole_files import whole_file
 
-__all__ = ["FORMAT", "cell_file", "read_cell", "read_cells", "write_cell"]
+__all__ = ["FORMAT", "cell_file", "find_cell", "read_cell", "read_cells", "write_cell"]
 
 FORMAT = 1
 """Cells of another format are measured again."""
@@ -52,6 +52,13 @@ def read_cell(file: Path) -> CellResult | None:
         return _cell(document) if document["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def find_cell(out: Path, key: str, measured: str) -> str | None:
+    """The key of a whole cell: `key` where there is one, else any of the same measurement, whose names are others; None
+    where there is none. measured: what the keys of one measurement begin with."""
+    others = sorted(file.stem for file in (out / "cells").glob(f"{measured}*.json"))
+    return next((each for each in (key, *others) if read_cell(cell_file(out, each)) is not None), None)
 
 
 def read_cells(out: Path) -> list[CellResult]:

@@ -12,7 +12,7 @@ from mmsearch.benchmarks import Benchmark, load_benchmark
 from mmsearch.encoders import canonical_spec
 from mmsearch.encoders.specs import OWN_PREFIXES, CheckpointFile, LocalModel, parse_spec, require_files
 from mmsearch.errors import MmsearchError
-from mmsearch.evaluation.studies.cell_files import FORMAT, cell_file, read_cell
+from mmsearch.evaluation.studies.cell_files import FORMAT, find_cell
 from mmsearch.evaluation.studies.records import (
     CellState,
     PlannedCell,
@@ -58,10 +58,14 @@ def plan_study(study: Study, *, fresh: bool = False, announce: Callable[[str], N
                 if reason := why or unreadable.get(benchmark.name, ""):
                     cells.append(PlannedCell(model, variant, benchmark, "", "failed", reason))
                     continue
-                key = _key(identity, contents[benchmark.name], benchmark, variant, study.limit)
-                is_done = not fresh and read_cell(cell_file(study.out, key)) is not None
-                state: CellState = "done" if is_done else "to do"
-                cells.append(PlannedCell(model, variant, benchmark, key, state))
+                measured = _key(identity, contents[benchmark.name], benchmark, variant, study.limit)
+                # What was measured is one thing and what it is called another: a name that is changed costs nothing,
+                # and what stands in a study under two names has two files, so that each is there to be joined.
+                key = f"{measured}-{_digest([model.name, variant.name, benchmark.name])[:8]}"
+                kept = None if fresh else find_cell(study.out, key, measured)
+                state: CellState = "to do" if kept is None else "done"
+                kept_as = "" if kept in (None, key) else str(kept)
+                cells.append(PlannedCell(model, variant, benchmark, key, state, kept_as=kept_as))
     return StudyPlan(study, tuple(cells), loaded)
 
 

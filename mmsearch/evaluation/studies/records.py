@@ -122,7 +122,9 @@ class PlannedCell:
     """One model on one benchmark under some options.
 
     Attributes:
-        key: Of all that decides the figures; empty where that cannot be told, and the cell has failed.
+        key: Of all that decides the figures, and of the names; empty where that cannot be told, and the cell has
+            failed.
+        kept_as: The key under which the same was measured by other names; empty where it was by these, or was not.
         state: "failed": the benchmark cannot be read, or the model cannot be.
         reason: Why.
     """
@@ -133,6 +135,7 @@ class PlannedCell:
     key: str
     state: CellState
     reason: str = ""
+    kept_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -53,19 +53,30 @@ def run_study(
         plan = plan_study(study, fresh=fresh, announce=announce)
         counts = f"{plan.count('done')} done before, {plan.count('to do')} to do"
         announce(f"{study.name}: {len(plan.cells)} cells (models x benchmarks x options): {counts}")
+        _rename(plan)
         failures = [_failure(cell, cell.reason) for cell in plan.cells if cell.state == "failed"]
         run = _Run(plan, fresh, progress, announce)
         for _, cells in groupby(plan.cells, key=lambda cell: (cell.model.name, cell.variant.precision)):
             failures += run.measure([cell for cell in cells if cell.state == "to do"])
-        results = []
-        for cell in plan.cells:
-            result = read_cell(cell_file(study.out, cell.key)) if cell.key else None
-            if result is not None and cell.key not in run.failed:
-                model, benchmark, variant = cell.model.name, cell.benchmark.name, cell.variant.name
-                results.append(replace(result, model=model, benchmark=benchmark, variant=variant))
+        measured = [cell.key for cell in plan.cells if cell.key and cell.key not in run.failed]
+        results = [result for key in measured if (result := read_cell(cell_file(study.out, key))) is not None]
         report = tabulate(study.name, results, study.ks, study.limit)
     failures += report.failures
     return replace(report, failures=tuple(failures), done=run.done, skipped=plan.count("done"))
+
+
+def _rename(plan: StudyPlan) -> None:
+    """Give what was measured under other names its own. The old ones go, unless they are in use. Raises StoreError."""
+    for cell in plan.cells:
+        if cell.kept_as:
+            kept = read_cell(cell_file(plan.study.out, cell.kept_as))
+            if kept is not None:
+                model, variant, benchmark = cell.model.name, cell.variant.name, cell.benchmark.name
+                renamed = replace(kept, key=cell.key, model=model, variant=variant, benchmark=benchmark)
+                write_cell(renamed, plan.study.out)
+    for key in {cell.kept_as for cell in plan.cells} - {cell.key for cell in plan.cells} - {""}:
+        with suppress(OSError):
+            cell_file(plan.study.out, key).unlink()
 
 
 class _Run:
