@@ -65,6 +65,15 @@ def annotated(folder: Path, kind: str) -> Path:
     return file
 
 
+def test_films_of_one_name_are_told_where_they_are_asked_for(tmp_path: Path, fake: FakeEncoder) -> None:
+    captions = annotated(tmp_path, "csv")
+    folder = film_gallery(tmp_path / "g", {**FILMS, "one/clip": ["red"], "two/clip": ["red"]}, fake)
+    assert evaluate_films([folder], annotations=captions, encoder=fake).tables
+    folder = film_gallery(tmp_path / "other", {**FILMS, "again/video7020": ["red"]}, fake)
+    with pytest.raises(BenchmarkError, match="several films called video7020"):
+        evaluate_films([folder], annotations=captions, encoder=fake)
+
+
 @pytest.mark.parametrize("kind", ["csv", "list", "videodatainfo"])
 def test_films_are_found_as_loops_find_them(tmp_path: Path, fake: FakeEncoder, kind: str) -> None:
     """By hand: "red" is in one film; "blue" in two, of which the first comes first by max and the second by mean."""

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from mmsearch import cutting
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, preview
 from mmsearch.encoders import Pixels
-from mmsearch.errors import ImageError
+from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, MadePicture
 from mmsearch.items import IMAGES, SKIPPED, ImageRow
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.search.query import Query, TextPart
+from mmsearch.search.query import ImagePart, Query, TextPart
 from mmsearch.sources import Selection
 from tests.fakes import FakeEncoder, write_picture
 from tests.rendered_films import render, render_scenes
@@ -298,3 +298,11 @@ def test_a_film_with_its_cover_is_an_item_and_a_live_photo_is_none(
 def rows_after_sync(folder: Path) -> dict[str, ImageRow]:
     sync(folder)
     return rows(folder)
+
+
+def test_a_query_with_a_whole_film_is_told_how_to_ask_with_a_frame(videos: Path) -> None:
+    sync(videos)
+    opened = open_gallery(videos.parent / "g", encoder=FakeEncoder())
+    with pytest.raises(QueryError, match=r"not an image: a film .*\. Name a piece of it, as in .*trip\.mp4!/t=12\.48$"):
+        opened.ask(Query([ImagePart(videos / "trip.mp4")]))
+    assert opened.ask(Query([ImagePart(f"{videos / 'trip.mp4'}!/t=6")], k=1)).hits[0].score > 0.9

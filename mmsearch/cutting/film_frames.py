@@ -107,4 +107,5 @@ FILM_FRAMES = Cutter(
     together=_TOGETHER,
     as_before=_as_before,
     alike=_ALIKE.get,
+    example="t=12.48",
 )

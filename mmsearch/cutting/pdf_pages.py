@@ -209,4 +209,5 @@ PDF_PAGES = Cutter(
     make=_make,
     missing=_why_missing,
     fetches=True,
+    example="page=1",
 )

@@ -17,6 +17,7 @@ __all__ = [
     "as_before",
     "cutter_of",
     "cutting_word",
+    "example_span",
     "list_spans",
     "make_pictures",
     "why_missing",
@@ -106,6 +107,11 @@ def cutter_of(name: str, span: str) -> Cutter | None:
     """What makes the picture of a span of a file; None where nothing does. span: its name."""
     key, equals, _ = span.partition("=")
     return next((cutter for cutter in _cutters_of(_suffix(name)) if equals and cutter.key == key), None)
+
+
+def example_span(name: str) -> str:
+    """A span that one may ask with of a file that is no picture itself, as "page=1"; empty for others."""
+    return next((cutter.example for cutter in _cutters_of(_suffix(name)) if cutter.example), "")
 
 
 def make_pictures(path: str, name: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:

@@ -1,7 +1,7 @@
 """`evaluate_films`, `evaluate_moments`: films of galleries found by captions, and moments in them by queries."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -51,11 +51,13 @@ _OF_MOMENTS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _FilmsOf:
-    """The films of a gallery. frames: the name of a film's file, and that without its suffix -> its frames."""
+    """The films of a gallery. frames: the name of a film's file, and that without its suffix -> its frames.
+    ambiguous: those names that several have."""
 
     opened: OpenGallery
     name: str
     frames: Mapping[str, Frames]
+    ambiguous: Set[str]
 
     def vectors(self, film: str) -> NDArray[np.float64]:
         """(n_frames, dim), in the order of their times."""
@@ -145,22 +147,27 @@ def _open(
     opened = open_gallery(gallery, encoder=encoder, announce=announce)
     spans = opened.retriever.file_spans(IMAGES.name)
     frames: dict[str, Frames] = {}
+    ambiguous: set[str] = set()
     for film in [] if spans is None else spans.films():
         paths = opened.gallery.rows(IMAGES.name, film.row_ids[:1], ["path"]).column("path").to_pylist()
         name = PurePosixPath(paths[0].rpartition(MEMBER)[0]).name
         for each in {name, PurePosixPath(name).stem}:
             if each in frames:
-                raise BenchmarkError(f"{opened.gallery.path} holds several films called {each}")
+                ambiguous.add(each)
             frames[each] = film
     if not frames:
         raise BenchmarkError(f"{opened.gallery.path} holds no films. Add some: mmsearch embed FILMS")
-    return _FilmsOf(opened, "" if len(galleries) == 1 else str(gallery or opened.gallery.path), frames)
+    name = "" if len(galleries) == 1 else str(gallery or opened.gallery.path)
+    return _FilmsOf(opened, name, frames, ambiguous)
 
 
 def _present(
     named: Sequence[str], opened: Sequence[_FilmsOf], problems: Sequence[str], *, allow_missing: bool
 ) -> tuple[list[str], tuple[str, ...]]:
     """The films of the annotations that every gallery holds, and what is to be said. Raises BenchmarkError."""
+    for films in opened:
+        if (film := next((film for film in named if film in films.ambiguous), None)) is not None:
+            raise BenchmarkError(f"{films.opened.gallery.path} holds several films called {film}")
     missing = [film for film in named if not all(film in films.frames for films in opened)]
     there = [film for film in named if film not in set(missing)]
     if not missing:

@@ -106,6 +106,7 @@ class Cutter:
         together: how many spans of a file are made by one call of `make`, at most.
         as_before: told the words by which the files of a root were cut by now, gives the options of a run, where what
             it does not say stays as it was.
+        example: a span that one may ask with, where the file is no picture itself: "page=1".
         alike: told its word, the cosine from which a picture shows nothing new after the one before it in the file, and
             is left out; None where all are kept. Such a file is embedded as a whole.
     """
@@ -121,3 +122,4 @@ class Cutter:
     together: int = 8
     as_before: Callable[[Iterable[str], CutOptions], CutOptions] = _as_asked
     alike: Callable[[str], float | None] = _all_are_kept
+    example: str = ""

@@ -154,6 +154,7 @@ def part_vector(gallery: Gallery, row_id: int, box: Box, by: EncodesQueries) -> 
 def _encode_image(name: str, data: bytes, box: Box | None, by: EncodesQueries) -> NDArray[np.float32]:
     from mmsearch import images
     from mmsearch.loading import apply_transform, decode_to_ask
+    from mmsearch.sources import no_picture
 
     try:
         images.probe(io.BytesIO(data))  # of what is no picture it is said before a model is loaded
@@ -161,7 +162,7 @@ def _encode_image(name: str, data: bytes, box: Box | None, by: EncodesQueries) -
         image = decode_to_ask(data, side, box).image
         pixels = apply_transform(lambda: side.prepare(image))
     except ImageError as error:
-        raise QueryError(f"{name} is no picture that can be read: {error.reason}") from error
+        raise no_picture(name, error) from error
     vector: NDArray[np.float32] = side.encode(pixels[None])[0]
     return vector
 

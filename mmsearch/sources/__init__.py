@@ -17,7 +17,7 @@ from mmsearch.sources.facts_beside import merge_beside
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
 from mmsearch.sources.named_files import find_files, join_named, list_names
-from mmsearch.sources.named_pictures import read_named_picture
+from mmsearch.sources.named_pictures import no_picture, read_named_picture
 from mmsearch.sources.open_files import (
     MAX_FILE_BYTES,
     OpenFile,
@@ -101,6 +101,7 @@ __all__ = [
     "read_document_captions",
     "read_list",
     "read_location",
+    "no_picture",
     "read_named_picture",
     "read_picture",
     "read_sidecar_captions",

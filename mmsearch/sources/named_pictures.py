@@ -4,10 +4,12 @@ import io
 import os
 
 from mmsearch import images
+from mmsearch.cutting import example_span
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.items import MEMBER
 from mmsearch.sources.open_files import read_picture
 
-__all__ = ["read_named_picture"]
+__all__ = ["no_picture", "read_named_picture"]
 
 
 def read_named_picture(picture: str | os.PathLike[str]) -> bytes:
@@ -22,5 +24,12 @@ def read_named_picture(picture: str | os.PathLike[str]) -> bytes:
         reason = (error.strerror or str(error)).lower()
         raise QueryError(f"cannot read the picture {os.fspath(picture)}: {reason}") from error
     except ImageError as error:
-        raise QueryError(f"{os.fspath(picture)} is no picture that can be read: {error.reason}") from error
+        raise no_picture(os.fspath(picture), error) from error
     return data
+
+
+def no_picture(name: str, error: ImageError) -> QueryError:
+    """That a file is no picture that can be read, and what of it may be asked with."""
+    example = example_span(name)
+    piece = f". Name a piece of it, as in {name}{MEMBER}{example}" if example and MEMBER not in name else ""
+    return QueryError(f"{name} is no picture that can be read: {error.reason}{piece}")
