@@ -1,5 +1,6 @@
 """A server in a thread of this process, over a gallery of the fake encoder; asked over a real socket."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -47,17 +48,16 @@ class Running:
 
 
 def talk(server: Running, *sent: bytes, pause: float = 0.0) -> bytes:
-    """What comes back from a connection until it is closed."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        for data in sent:
-            connection.sendall(data)
-            time.sleep(pause)
+    """What comes back from a connection until it is closed, be it before all was sent."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         received = b""
-        try:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for data in sent:
+                connection.sendall(data)
+                time.sleep(pause)
+        with contextlib.suppress(ConnectionResetError):
             while data := connection.recv(1 << 16):
                 received += data
-        except ConnectionResetError:
-            pass
         return received
 
 

@@ -605,7 +605,7 @@ def test_stdout_carries_the_protocol_alone_and_the_end_is_clean(end: str, postca
         process.stdin.close()
     else:
         process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     lines += [json.loads(line) for line in process.stdout.read().splitlines()]
     process.stdout.close()
     assert process.stderr is not None
@@ -719,7 +719,7 @@ def test_the_command_serves_agents_and_ends_well(gallery: Path) -> None:
 
         over_http(f"{address}mcp", work)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in err
 

@@ -170,6 +170,6 @@ def test_the_order_of_the_names_does_not_matter() -> None:
 def test_a_folder_of_long_names_takes_no_square_of_time() -> None:
     names = [f"{'x' * 46}{number}.jpg" for number in range(3_000)]
     names += [f"{'x' * 46}({number}).json" for number in range(3_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     join_names(names)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -183,7 +183,7 @@ def test_a_newer_version_shares_no_index_whose_codes_are_being_moved(
     monkeypatch.setattr(AnnIndex, "lower", lower_meanwhile)
     alpha = record_of(folder).correction.alpha
     opened.retriever.search(world.said("5 said again")[None], k=10, table="images", alpha=alpha)
-    assert took.wait(10)
+    assert took.wait(60)
     (index,) = shared
     assert index is opened.retriever._index(opened.gallery, "images")
 

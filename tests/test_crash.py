@@ -387,7 +387,8 @@ def test_two_embeds_of_one_gallery_at_once(tmp_path: Path) -> None:
     """One writes, the other is told so and changes nothing."""
     many_photos(tmp_path / "photos")
     first = start(tmp_path / "photos", tmp_path / "g")
-    time.sleep(0.1)
+    while find_gallery(tmp_path / "g") is None and first.poll() is None:
+        time.sleep(0.005)
     second = start(tmp_path / "photos", tmp_path / "g")
     assert first.wait(60) == 0
     second.wait(60)

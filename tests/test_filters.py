@@ -436,7 +436,7 @@ def test_processes_end_with_who_started_them(processes: FilterProcesses) -> None
     (process,) = processes._running
     assert process._process.stdin is not None
     process._process.stdin.close()
-    assert process._process.wait(timeout=10) == 0
+    assert process._process.wait(timeout=60) == 0
 
 
 def test_what_a_filter_admits_is_asked_once_a_minute(opened: OpenGallery, monkeypatch: pytest.MonkeyPatch) -> None:

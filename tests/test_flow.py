@@ -24,12 +24,13 @@ from tests.fakes import FakeEncoder, write_picture
 class Lanes(FakeEncoder):
     """Two devices, each with a lane of its own; what they do is written down."""
 
-    def __init__(self, *, seconds: float = 0.0) -> None:
+    def __init__(self, *, seconds: float = 0.0, awaits_both: bool = False) -> None:
         super().__init__(device="cuda: 2 x Pretended")
-        self.seconds = seconds
+        self.seconds, self.awaits_both = seconds, awaits_both
         self.used: list[int] = []
         self.running = self.most_running = 0
         self._counting = threading.Lock()
+        self._both_run = threading.Event()
 
     @contextmanager
     def lanes(self, threads: int) -> Iterator[tuple[ImageLane, ...]]:
@@ -40,6 +41,10 @@ class Lanes(FakeEncoder):
             self.used.append(number)
             self.running += 1
             self.most_running = max(self.most_running, self.running)
+            if self.most_running == 2:
+                self._both_run.set()
+        if self.awaits_both:
+            self._both_run.wait(60)
         time.sleep(self.seconds * (1 + number))  # the second lane is slower: results come out of order
         with self._counting:
             self.running -= 1
@@ -63,7 +68,7 @@ def names(photos: Path) -> list[str]:
 
 def test_all_devices_work_at_once_and_rows_stay_in_order(photos: Path) -> None:
     """Row ids are those of the files' order, whichever lane was quicker."""
-    encoder = Lanes(seconds=0.03)
+    encoder = Lanes(seconds=0.03, awaits_both=True)
     report = run(photos, encoder, batch_size=4)
     assert report.images.added == 60
     assert set(encoder.used) == {0, 1}
@@ -87,7 +92,9 @@ def test_a_slow_writer_does_not_keep_the_encoder_waiting(photos: Path, monkeypat
     encoded_when_written: list[int] = []
 
     def slowly(self: GalleryWriter, *arguments: Any, **options: Any) -> Any:
-        time.sleep(0.2)
+        until = time.monotonic() + 60
+        while len(encoded_when_written) == 1 and encoder.images_encoded < 60 and time.monotonic() < until:
+            time.sleep(0.01)
         encoded_when_written.append(encoder.images_encoded)
         return append(self, *arguments, **options)
 
@@ -139,15 +146,15 @@ def test_a_decoder_that_hangs_costs_one_picture(photos: Path, monkeypatch: pytes
 
     def hanging(file: Any, *rest: Any) -> Any:
         if file.name == "07.png":
-            release.wait(60)
+            release.wait(120)
         return read(file, *rest)
 
     monkeypatch.setattr(image_loader, "read_file", hanging)
-    report = run(photos, FakeEncoder(), seconds=0.5, threads=2)
+    report = run(photos, FakeEncoder(), seconds=2, threads=2)
     assert (report.images.added, report.images.skipped) == (59, 1)
     ((_, row),) = skipped(photos.parent / "g")
-    assert (row.path, row.stage, row.reason) == ("07.png", "decode", "not decoded within 0.5 seconds")
-    again = run(photos, FakeEncoder(), seconds=0.5)
+    assert (row.path, row.stage, row.reason) == ("07.png", "decode", "not decoded within 2 seconds")
+    again = run(photos, FakeEncoder(), seconds=2)
     assert (again.images.unchanged, again.images.still_skipped) == (59, 1)
     release.set()
 

@@ -65,7 +65,7 @@ def test_every_awkward_file_gives_a_picture_or_a_reason(shared_data: Path) -> No
     assert len(files) > 50
     reasons, stages = {}, set()
     for file in files:
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             picture = decode(file.read_bytes())
             assert picture.image.mode == "RGB"
@@ -76,7 +76,7 @@ def test_every_awkward_file_gives_a_picture_or_a_reason(shared_data: Path) -> No
         except ImageError as error:
             reasons[file.name] = error.reason
             stages.add(error.stage)
-        assert time.perf_counter() - began < 5, file.name
+        assert time.process_time() - began < 5, file.name
     assert reasons["not-an-image.txt"] == "not an image"
     assert reasons["bmp__b__shortfile.bmp"] == "truncated BMP"
     assert "megapixels" in reasons["bmp__b__badwidth.bmp"]

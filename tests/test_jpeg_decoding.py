@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,14 +74,14 @@ def test_what_waits_is_decoded_together(preprocessing: Preprocessing) -> None:
 
     def decode(files: list[torch.Tensor]) -> list[torch.Tensor]:
         batches.append(len(files))
-        first.wait(10)
+        first.wait(120)
         return [decode_jpeg(file, mode=ImageReadMode.RGB) for file in files]
 
     data = jpeg((64, 64))
     with BatchJpegDecoder(CPU, preprocessing, decode) as decoder, ThreadPoolExecutor(100) as pool:
         work = [pool.submit(decoder.fit, data, (64, 64), 1) for _ in range(100)]
         while decoder._requests.qsize() < 90:
-            pass
+            time.sleep(0.001)
         first.set()
         assert all(each.result() is not None for each in work)
     assert sum(batches) == 100

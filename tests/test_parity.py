@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -528,11 +529,27 @@ def test_one_picture_that_does_not_agree_does_not_stop_the_run(
 def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
     with_odd_files: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measured as soon as there are enough samples, the rest of the kind is not encoded by the fast way first."""
+    """Measured as soon as there are enough samples, the rest of the kind is not encoded by the fast way first.
+
+    Nothing holds the encoder until the measurement is done: here the files that come after the samples wait for it."""
     encoder = encoders.open(model, device="cpu")
     odd_file(monkeypatch)
     monkeypatch.setattr(parity, "_MOST_SAMPLES", 4)
     again: list[int] = []
+    measured, later = threading.Event(), set[bytes]()
+    measure, decode_fast = ParityCheck.measure, turbo.decode
+
+    def measure_and_tell(check: ParityCheck, encoder: Encoder) -> None:
+        measure(check, encoder)
+        if check.has_disagreements:
+            measured.set()
+
+    def decode_after_it(data: bytes, *rest: Any) -> tuple[Pixels, int] | None:
+        assert data not in later or measured.wait(120)
+        return decode_fast(data, *rest)
+
+    monkeypatch.setattr(ParityCheck, "measure", measure_and_tell)
+    monkeypatch.setattr(turbo, "decode", decode_after_it)
 
     def counted(files: Sequence[Any], *rest: Any) -> Any:
         again.append(len(files))
@@ -540,11 +557,12 @@ def test_from_there_on_a_kind_goes_exactly_without_being_done_twice(
 
     monkeypatch.setattr(recording, "encode_exactly", counted)
     for seed in range(40):
+        later.add(jpeg(400 + seed, (120, 90), 6))
         (with_odd_files / f"odd_z{seed}.jpg").write_bytes(jpeg(400 + seed, (120, 90), 6))
     report = run(with_odd_files, tmp_path / "g", encoder, batch_size=2, threads=1)
     assert report.parity is not None
     assert [each.images for each in report.parity.disagreements] == [51]
-    assert 0 < sum(again) < 40
+    assert 0 < sum(again) <= 11 + 2  # those before, and the batch that was being made meanwhile
     require_exact(tmp_path / "g", with_odd_files, encoder, "odd_")
 
 

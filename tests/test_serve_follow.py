@@ -70,7 +70,7 @@ def test_a_version_is_followed_without_a_question(folder: Path) -> None:
     with running(folder / "g") as server:
         write_picture(folder / "photos" / "new.png", "red", seed=100)
         embed([folder / "photos"], gallery=folder / "g", encoder=FakeEncoder())
-        version, until = Gallery.open(folder / "g").manifest.version, time.monotonic() + 10
+        version, until = Gallery.open(folder / "g").manifest.version, time.monotonic() + 60
         while server.get("/health").json()["version"] != version:
             assert time.monotonic() < until
             time.sleep(0.1)
@@ -125,6 +125,9 @@ def asked_meanwhile(server: Running, gone: set[str], check: Callable[[list[Any],
         thread.start()
     try:
         yield
+        until = time.monotonic() + 60
+        while not all(count) and not wrong and time.monotonic() < until:
+            time.sleep(0.02)
     finally:
         stop.set()
         for thread in threads:

@@ -1,6 +1,5 @@
 """Who is let in, what is given out, and what a hostile client can cost."""
 
-import contextlib
 import hmac
 import io
 import os
@@ -229,7 +228,7 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(server: Running, monkeyp
     assert response.status_code == 500
     assert "secret" not in response.text
     assert list(response.json()) == ["error"]
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while "ZeroDivisionError: a secret" not in log.getvalue() and time.monotonic() < until:  # it comes after the answer
         time.sleep(0.01)
     assert "ZeroDivisionError: a secret" in log.getvalue()
@@ -417,13 +416,12 @@ def test_a_request_that_does_not_come_to_its_end_is_cut_off(server: Running, mon
         b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
     )
     assert b" 408 " in talk(server, head + b"{").splitlines()[0]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10  # seconds, which the first of them alone would have by default
     assert server.ask("red")["hits"]
 
 
 def test_a_head_without_an_end_is_cut_off(open_to_all: Running) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        assert b" 200 " not in talk(open_to_all, b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 1_000 + b"\r\n"] * 200)
+    assert b" 200 " not in talk(open_to_all, b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 1_000 + b"\r\n"] * 200)
     assert open_to_all.ask("red")["hits"]
 
 
@@ -445,22 +443,20 @@ def test_a_head_behind_a_request_that_is_being_answered_is_bounded(
 
     answers = QueryThreads._answers
 
+    may_answer = threading.Event()
+
     def late(*asked: Any) -> Any:
-        time.sleep(1.0)
+        may_answer.wait(60)
         return answers(*asked)
 
     monkeypatch.setattr(QueryThreads, "_answers", late)
     body = b'{"parts": [{"text": "red"}]}'
     head = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    started = time.monotonic()
-    received = b"?"
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        received = talk(
-            open_to_all, request, b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 50_000 + b"\r\n"] * 20, pause=0.01
-        )
+    more = [b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 50_000 + b"\r\n"] * 20]
+    received = talk(open_to_all, request, *more, pause=0.01)  # and is closed though nothing was answered
+    may_answer.set()
     assert b" 200 " not in received
-    assert time.monotonic() - started < 1.0
 
 
 @pytest.mark.parametrize("name", ["Host", "Content-Length", "Content-Type", "Authorization", "Origin"])
@@ -535,7 +531,7 @@ def test_threads_that_are_lost_make_the_server_unwell(gallery: Path, monkeypatch
     monkeypatch.setattr("mmsearch.serve.service._DRAW_SECONDS", 0.1)
     monkeypatch.setattr("mmsearch.serve.pools._MOST_LOST", 2)
     going_on = threading.Event()
-    monkeypatch.setattr("mmsearch.images.draw_jpeg", lambda *_: going_on.wait(20) and b"")
+    monkeypatch.setattr("mmsearch.images.draw_jpeg", lambda *_: going_on.wait(120) and b"")
     with running(gallery) as server:
         assert server.get("/health").status_code == 200
         for row_id, _, _ in [*Gallery.open(gallery).image_names()][:2]:
@@ -543,7 +539,7 @@ def test_threads_that_are_lost_make_the_server_unwell(gallery: Path, monkeypatch
         unwell = server.get("/health")
         assert (unwell.status_code, "all threads for thumbnails" in unwell.json()["error"]) == (503, True)
         going_on.set()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while server.get("/health").status_code != 200 and time.monotonic() < until:
             time.sleep(0.05)
         assert server.get("/health").json()["status"] == "ok"
@@ -558,12 +554,12 @@ def test_queries_that_are_never_done_make_the_server_unwell(gallery: Path, monke
     monkeypatch.setattr(
         query_threads,
         "answer_queries",
-        lambda asked, *_, **__: going_on.wait(20) and [MmsearchError("late")] * len(asked),
+        lambda asked, *_, **__: going_on.wait(120) and [MmsearchError("late")] * len(asked),
     )
     with running(gallery) as server:
         for _ in range(2):  # one a thread for filters
             assert "longer than 1 s" in server.error({"parts": [{"text": "red"}], "where": "width > 3"})
-        end = time.monotonic() + 10  # an answer may be sent a moment before its thread is given up
+        end = time.monotonic() + 60  # an answer may be sent a moment before its thread is given up
         while (unwell := server.get("/health")).status_code != 503 and time.monotonic() < end:
             time.sleep(0.05)
         assert (unwell.status_code, "no thread is left that answers filters" in unwell.json()["error"]) == (503, True)

@@ -45,7 +45,7 @@ def viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def read_soon(file: Path, lines: int) -> list[str]:
     """What a program that runs on its own has written by then."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         if file.exists() and len(found := file.read_text("utf-8").splitlines()) >= lines:
             return found

@@ -6,8 +6,9 @@ import os
 import re
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,17 +224,20 @@ def test_what_cannot_be_shown_leaves_its_place_empty(photos: Path, monkeypatch: 
 
 
 def test_pictures_that_take_too_long_are_not_waited_for(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = make_thumbnail
+    """The clock begins at 0; it has not moved when a red one is waited for, and is over when a blue one is."""
+    real, released = make_thumbnail, threading.Event()
 
     def slow(data: bytes, edge: int) -> Image.Image:
-        time.sleep(1.5 if data == slow_one else 0)
+        assert data != slow_one or released.wait(60)
         return real(data, edge)
 
     slow_one = (photos / "blue.png").read_bytes()
     monkeypatch.setattr("mmsearch.render.terminal.make_thumbnail", slow)
-    started = time.monotonic()
-    shown = thumbnails([str(photos / "red.png"), str(photos / "blue.png")] * 2, (20, 20), seconds=0.6)
-    assert time.monotonic() - started < 1.4
+    clock = SimpleNamespace(monotonic=iter([0, 0, 30, 0, 30]).__next__)
+    monkeypatch.setattr("mmsearch.render.terminal.time", clock)
+    shown = thumbnails([str(photos / "red.png"), str(photos / "blue.png")] * 2, (20, 20), seconds=30)
+    assert not released.is_set()
+    released.set()
     assert [image is not None for image in shown] == [True, False, True, False]
 
 

@@ -40,13 +40,13 @@ def test_a_task_that_hangs_is_given_up_and_its_thread_replaced() -> None:
     """Time counts from when it begins, not from when it was submitted."""
     forever = threading.Event()
     with Workers(1, "test") as workers:
+        started = time.monotonic()
         slow = workers.submit(time.sleep, 0.4)
         hung = workers.submit(forever.wait)
         behind = workers.submit(lambda: "done")
-        started = time.monotonic()
         with pytest.raises(Overdue):
             workers.result(hung, 0.3)
-        assert 0.6 < time.monotonic() - started < 5
+        assert time.monotonic() - started >= 0.7
         assert workers.result(behind, 10) == "done"
         assert slow.done()
     forever.set()
