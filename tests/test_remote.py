@@ -656,7 +656,7 @@ def test_latency_is_hidden_by_reading_many_at_a_time(
 ) -> None:
     for place in range(60):
         put(bucket / f"photos/{place}.png", picture("red", place, tmp_path))
-    with Proxy(server, seconds=0.2) as proxy, through(proxy.address, monkeypatch):
+    with Proxy(server, seconds=0.5) as proxy, through(proxy.address, monkeypatch):
         embed([bucket / "photos"], gallery=tmp_path / "g", encoder=FakeEncoder(), options=EmbedOptions(threads=2))
         assert proxy.most_at_once > 20
 

@@ -183,7 +183,7 @@ def test_what_has_just_changed_is_not_settled_whatever_its_time_says(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("mmsearch.upkeep.watching.time.monotonic", lambda: now[0])
     restless, status = watching._RestlessFiles(), (photos / "red.png").stat()
     file = SourceFile(str(photos), "red.png", status.st_size, status.st_mtime_ns)
     assert restless.is_settled(file)
