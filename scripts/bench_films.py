@@ -1,13 +1,13 @@
 """Seconds to take frames out of films: only what is needed decoded, against everything decoded.
 
-    python -m scripts.bench_films [FILM …] [--minutes 2] [--size 1280x720]
+    python -m scripts.bench_films [FILM … [--together]] [--minutes 2] [--size 1280x720]
 
 Films that are named, or those that are rendered (H.264, B-frames, a moving pattern with grain, 24 frames a second)
 with a key frame every 1, 2, 5 and 10 seconds. needed: as `mmsearch embed` does it, pieces of 64 frames side by side in
 as many threads as there are cores, with starting the processes that decode. everything: each frame is decoded by as
 many threads, and those that are chosen are drawn. Both draw the same frames in one run: the ratio is what counts,
 seconds depend on the machine. work: the seconds of processors, those of all processes together, which other programs
-hardly change. keys: with --frames keys.
+hardly change. keys: with --frames keys. --together: the films that are named are one measurement.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,29 +71,44 @@ class Cost:
         return f"{self.seconds / other.seconds:>7.1f}{self.work / other.work:>7.1f}"
 
 
-def cost_needed(path: Path, choice: FrameChoice) -> tuple[Cost, list[float]]:
-    """What `embed` does for the frames of a film, and when these are shown."""
+def cost_needed(paths: Sequence[Path], choice: FrameChoice) -> tuple[Cost, list[list[float]]]:
+    """What `embed` does for the frames of films, and when these are shown."""
     film_processes.end()
     with watched_cost() as cost:
-        table = read_table(str(path))
-        times = table.times[choose_frames(table, choice)].tolist()
+        times: list[list[float]] = []
+        for path in paths:
+            table = read_table(str(path))
+            times.append(table.times[choose_frames(table, choice)].tolist())
 
-        def take(start: int) -> int:
-            with open_film(str(path), times[start : start + FILM_FRAMES.together]) as film:
+        def take(path: Path, some: list[float]) -> int:
+            with open_film(str(path), some) as film:
                 return sum(1 for _ in film.frames)
 
+        most = FILM_FRAMES.together
+        pieces = [
+            (path, wanted[start : start + most])
+            for path, wanted in zip(paths, times, strict=True)
+            for start in range(0, len(wanted), most)
+        ]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            taken = sum(threads.map(take, range(0, len(times), FILM_FRAMES.together)))
+            taken = sum(threads.map(take, *zip(*pieces, strict=True)))
         film_processes.end()
-    assert taken == len(times)
+    assert taken == sum(map(len, times))
     return cost(), times
 
 
-def cost_of_everything(path: Path, times: list[float]) -> Cost:
-    """To decode all frames of a film and to draw those that are shown at some times."""
-    wanted = {round(seconds * 1_000) for seconds in times}
+def cost_of_everything(paths: Sequence[Path], times: Sequence[list[float]]) -> Cost:
+    """To decode all frames of films and to draw those that are shown at some times."""
+    with watched_cost() as cost:
+        for path, wanted in zip(paths, times, strict=True):
+            decode_everything(path, {round(seconds * 1_000) for seconds in wanted})
+    return cost()
+
+
+def decode_everything(path: Path, wanted: set[int]) -> None:
+    """Decode all frames of a film, and draw those that are shown at some milliseconds."""
     drawn = 0
-    with watched_cost() as cost, av.open(str(path)) as container:
+    with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         start = max(0.0, (container.start_time or 0) / 1_000_000)
@@ -103,7 +118,6 @@ def cost_of_everything(path: Path, times: list[float]) -> Cost:
                 drawing.draw(frame)
                 drawn += 1
     assert drawn >= len(wanted) - 1  # what its last packets hold comes only to who asks for it
-    return cost()
 
 
 @contextmanager
@@ -121,13 +135,14 @@ def _work() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def measure(name: str, path: Path) -> None:
-    """Measure a film, and print a line."""
-    needed, times = cost_needed(path, FrameChoice())
-    everything = cost_of_everything(path, times)
-    keys, _ = cost_needed(path, FrameChoice("keys"))
+def measure(name: str, *paths: Path) -> None:
+    """Measure films together, and print a line."""
+    needed, times = cost_needed(paths, FrameChoice())
+    everything = cost_of_everything(paths, times)
+    keys, _ = cost_needed(paths, FrameChoice("keys"))
+    count = sum(map(len, times))
     print(
-        f"{name:<22}{len(times):>7,}{needed.seconds:>9.2f}{everything.seconds:>12.2f}{everything.ratio(needed)}"
+        f"{name:<22}{count:>7,}{needed.seconds:>9.2f}{everything.seconds:>12.2f}{everything.ratio(needed)}"
         f"{keys.seconds:>8.2f}{everything.ratio(keys)}",
         flush=True,
     )
@@ -136,6 +151,7 @@ def measure(name: str, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("films", nargs="*", type=Path)
+    parser.add_argument("--together", action="store_true")
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--size", default="1280x720")
     options = parser.parse_args()
@@ -144,8 +160,8 @@ def main() -> None:
     print(
         f"{'film':<22}{'frames':>7}{'needed':>9}{'everything':>12}{'ratio':>7}{'work':>7}{'keys':>8}{'ratio':>7}{'work':>7}"
     )
-    for path in options.films:
-        measure(path.name, path)
+    for films in [options.films] if options.together else [[film] for film in options.films]:
+        measure(films[0].name if len(films) == 1 else f"{len(films):,} films", *films)
     for seconds in () if options.films else (1, 2, 5, 10):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "film.mp4"
