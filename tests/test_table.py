@@ -53,6 +53,12 @@ def test_dates_and_sizes_stand_where_there_is_room(columns: int, header: list[st
     assert ("2024-05-01" in dated, "16 × 12" in dated) == ("taken" in header, "size" in header)
 
 
+def test_what_was_found_comes_before_its_score_where_there_is_little_room(folder: Path) -> None:
+    lines = without_styles(in_a_terminal(folder, *ASKED, columns=20)).splitlines()
+    assert lines[0].split() == ["rank", "picture"]
+    assert [line.split()[0] for line in lines[1:] if line.strip()] == ["1", "2"]  # a line each
+
+
 @pytest.mark.parametrize(
     ("path", "columns", "shown"),
     [

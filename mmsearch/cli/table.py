@@ -158,10 +158,12 @@ def _table(
     table = Table(box=None, pad_edge=False, leading=0 if pictures is None else 1)
     if pictures is not None:
         table.add_column("", width=columns, no_wrap=True)
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    scores = _more_scores(answer.hits)
-    room = width - sum(len(name) + _BETWEEN for name in ("rank", "0.0000", *scores))
+    scores: dict[str, _Show] = {"score": lambda hit: f"{hit.score:.4f}"} | _more_scores(answer.hits)
+    room = width - sum(max(len(name), len("0.0000")) + _BETWEEN for name in ("rank", *scores))
+    while scores and room < _LEAST:  # what was found comes before how well it fits
+        name, _ = scores.popitem()
+        room += max(len(name), len("0.0000")) + _BETWEEN
+    table.add_column("rank", justify="right", no_wrap=True)
     facts, room = _facts(answer.hits, room if not in_words else 0)
     for name in (*scores, *facts):
         table.add_column(name, justify="right", no_wrap=True)
@@ -182,7 +184,7 @@ def _table(
             cells[0 if hit.text is None else 1].append(gone, style="bold red")
         known = [show(hit) for show in (*scores.values(), *facts.values())]
         before = [] if pictures is None else [pictures[index]]
-        table.add_row(*before, str(hit.rank), f"{hit.score:.4f}", *known, *cells)
+        table.add_row(*before, str(hit.rank), *known, *cells)
     return table
 
 
