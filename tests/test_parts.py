@@ -328,6 +328,23 @@ def test_a_file_whose_pieces_cannot_be_listed_costs_no_other(
     assert reason == "out of memory" if isinstance(fault, MemoryError) else reason.startswith("damaged: ")
 
 
+def test_a_file_whose_pieces_fail_after_long_is_given_up_and_tried_anew_when_it_changes(
+    photos: Path, halves: _Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.cutting.registry._LONG_SECONDS", 0.0)
+    monkeypatch.setattr("mmsearch.cutting.registry._MOST_LOST_SECONDS", 0.0)
+    monkeypatch.setattr("mmsearch.cutting.registry._lost_seconds", {})
+    names = ["half=0", "half=9", "half=1", "half=0"]  # half=9 fails
+    for _ in range(2):
+        first, *others = cutting.make_pictures(str(photos / "red.png"), "red.png", names, 10**8)
+        assert isinstance(first, MadePicture)
+        assert [str(other) for other in others] == ["damaged: it is torn"] * 3
+        others = list(cutting.make_pictures(str(photos / "red.png"), "red.png", ["half=0", "half=1"], 10**8))
+        assert all("took 0 seconds and gave nothing" in str(other) for other in others)
+        touch(photos / "red.png")
+    assert halves.made == ["half=0", "half=9"] * 2
+
+
 def test_what_is_not_installed_is_said_and_made_up_for_later(
     photos: Path, halves: _Halves, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """The cutters that there are: one is added by its file and its line here."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from mmsearch.cutting.animations import ANIMATIONS
 from mmsearch.cutting.film_frames import FILM_FRAMES
@@ -123,20 +125,61 @@ def make_pictures(path: str, name: str, spans: Sequence[str], max_pixels: int) -
     if cutter is None:
         yield from (ImageError("identify", "nothing here makes its picture") for _ in spans)
         return
-    made = 0
+    pictures = cutter.make(path, spans, max_pixels)
+    file = _file_of(path)
+    failure: ImageError | None = None
+    for _ in spans:
+        if failure is None and _lost_seconds.get(file, 0.0) > _MOST_LOST_SECONDS:
+            failure = ImageError("decode", f"others of its file took {_MOST_LOST_SECONDS:g} seconds and gave nothing")
+        if failure is not None:
+            yield failure
+            continue
+        began = time.monotonic()
+        picture, goes_on = _next_picture(pictures)
+        if isinstance(picture, ImageError):
+            _count_lost(file, time.monotonic() - began)
+            failure = None if goes_on else picture
+        yield picture
+
+
+def _next_picture(
+    pictures: Iterator[MadePicture | ImageError],
+) -> tuple[MadePicture | ImageError, bool]:
+    """The next picture, or why there is none, and whether more may follow."""
     try:
-        for picture in cutter.make(path, spans, max_pixels):
-            made += 1
-            yield picture
+        return next(pictures), True
+    except StopIteration:
+        return ImageError("decode", "its file gives no such picture"), False
     except OSError as error:
-        failure = ImageError("read", (error.strerror or str(error)).lower())
+        return ImageError("read", (error.strerror or str(error)).lower()), False
     except ImageError as error:
-        failure = error
+        return error, False
     except Exception as error:  # noqa: BLE001 - see _damage
-        failure = _damage(error)
-    else:
-        failure = ImageError("decode", "its file gives no such picture")
-    yield from (failure for _ in spans[made:])
+        return _damage(error), False
+
+
+_LONG_SECONDS, _MOST_LOST_SECONDS = 10.0, 300.0
+"""A file whose pieces fail after long, as those do that were made to hang a decoder, is given up: each of them is
+bounded, but there may be thousands."""
+_FILES_KNOWN = 64
+_lost_seconds: dict[tuple[str, int, int], float] = {}
+
+
+def _file_of(path: str) -> tuple[str, int, int]:
+    """A file as it is now; what is not there fails where it is opened."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return path, 0, 0
+    return path, state.st_size, state.st_mtime_ns
+
+
+def _count_lost(file: tuple[str, int, int], seconds: float) -> None:
+    if seconds < _LONG_SECONDS:
+        return
+    if file not in _lost_seconds and len(_lost_seconds) >= _FILES_KNOWN:
+        _lost_seconds.clear()
+    _lost_seconds[file] = _lost_seconds.get(file, 0.0) + seconds
 
 
 def _damage(error: Exception) -> ImageError:
