@@ -138,22 +138,33 @@ def test_neighbours_of_random_vectors_are_not_kept() -> None:
 def test_what_went_wrong_is_named(log: LossLog, name: str) -> None:
     rng = np.random.default_rng(0)
     sound = PairVectors(random_unit_vectors(rng, 20, 16), random_unit_vectors(rng, 20, 16))
-    (problem,) = notice_problems(log, sound)
+    (problem,) = notice_problems(log, sound, sound)
     assert problem.startswith(f"{name}:")
 
 
 def test_a_sigmoid_loss_is_not_judged_by_that_of_a_softmax() -> None:
     rng = np.random.default_rng(0)
     sound = PairVectors(random_unit_vectors(rng, 20, 16), random_unit_vectors(rng, 20, 16))
-    assert notice_problems(LossLog((9.7, 9.1), None, 10.0, 1.0), sound) == ()
+    assert notice_problems(LossLog((9.7, 9.1), None, 10.0, 1.0), sound, sound) == ()
 
 
 def test_collapse_is_named_with_its_side() -> None:
     rng = np.random.default_rng(0)
     sound, one = random_unit_vectors(rng, 20, 16), np.tile(random_unit_vectors(rng, 1, 16), (20, 1))
     good = LossLog((4.8, 0.5), math.log(128), 50.0, 1.0)
-    assert notice_problems(good, PairVectors(sound, sound)) == ()
-    (problem,) = notice_problems(good, PairVectors(sound, one))
+    assert notice_problems(good, PairVectors(sound, sound), PairVectors(sound, sound)) == ()
+    (problem,) = notice_problems(good, PairVectors(sound, sound), PairVectors(sound, one))
+    assert problem.startswith("collapse: the vectors of all texts")
+
+
+def test_names_that_are_alike_from_the_first_have_not_collapsed() -> None:
+    """ "a photo of a …" of six classes: near to each other before, and no nearer after."""
+    rng = np.random.default_rng(0)
+    sound, alike = random_unit_vectors(rng, 20, 16), 3 + random_unit_vectors(rng, 20, 16)
+    alike /= np.linalg.norm(alike, axis=1, keepdims=True)
+    good = LossLog((4.8, 0.5), math.log(128), 50.0, 1.0)
+    assert notice_problems(good, PairVectors(sound, alike), PairVectors(sound, alike)) == ()
+    (problem,) = notice_problems(good, PairVectors(sound, sound), PairVectors(sound, alike))
     assert problem.startswith("collapse: the vectors of all texts")
 
 

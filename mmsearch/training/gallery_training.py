@@ -357,7 +357,7 @@ def _of_readable(pairs: TrainingPairs, pictures: PixelFile) -> TrainingPairs:
 
 def _choose(trained: Trained, validation: TrainingPairs, known: _Retention, progress: ProgressCallback) -> _Chosen:
     before = trained.vectors(0.0, validation)
-    problems = notice_problems(trained.log, trained.vectors(1.0, validation))
+    problems = notice_problems(trained.log, before, trained.vectors(1.0, validation))
     done = 0
 
     def new(alpha: float) -> float:

@@ -113,10 +113,11 @@ def neighbours_kept_of_each(before: NDArray[np.float32], after: NDArray[np.float
     return shares
 
 
-def notice_problems(log: LossLog, after: PairVectors) -> tuple[str, ...]:
+def notice_problems(log: LossLog, before: PairVectors, after: PairVectors) -> tuple[str, ...]:
     """What went wrong in training, each by its name and in words.
 
-    after: the vectors of validation pairs by all of what was learnt.
+    before, after: the vectors of validation pairs by the model before, and by all of what was learnt. Names of classes
+    that are much alike begin near to each other: collapsed is a side whose vectors came closer.
     """
     problems = []
     if not all(map(math.isfinite, log.losses)):
@@ -131,8 +132,10 @@ def notice_problems(log: LossLog, after: PairVectors) -> tuple[str, ...]:
             f"runaway temperature: cosines are multiplied with {log.logit_scale:.0f}, the most that is allowed; too "
             "few pairs are learnt by heart"
         )
-    for side, vectors in (("pictures", after.images), ("texts", after.texts)):
-        if (alike := _mean_cosine(vectors)) > _ALIKE:
+    sides = (("pictures", before.images, after.images), ("texts", before.texts, after.texts))
+    for side, were, vectors in sides:
+        alike = _mean_cosine(vectors)
+        if alike > _ALIKE and 1 - alike < (1 - _mean_cosine(were)) / 2:
             problems.append(f"collapse: the vectors of all {side} are nearly one (mean cosine {alike:.3f})")
     return tuple(problems)
 
