@@ -239,7 +239,7 @@ def query(
         typer.Option(
             metavar="RERANKER",
             help="Take a second look at the best hits with a model that sees picture and text together: hf:org/name or "
-            "hf:FOLDER (BLIP, BLIP-2, ViLT), st:… (cross-encoders). See mmsearch guide reranking.",
+            "hf:FOLDER (BLIP, BLIP-2, ViLT), st:… (cross-encoders), demo. See mmsearch guide reranking.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,

@@ -9,6 +9,8 @@ the encoders that find candidates.
     blip2            BLIP-2 likewise
     vilt             ViLT
     cross_encoder    picture-capable cross-encoders of sentence-transformers
+    demo_reranker    the one that comes with mmsearch, for postcards
+    demo_network     its network
 
 Importing this package loads none of torch, transformers and sentence-transformers; opening a re-ranker does.
 """

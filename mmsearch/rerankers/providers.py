@@ -1,5 +1,5 @@
-"""Who makes re-rankers: mmsearch for `hf:` and `st:`, and whatever is installed with an entry point of the group
-`mmsearch.rerankers`.
+"""Who makes re-rankers: mmsearch for `hf:`, `st:` and `demo`, and whatever is installed with an entry point of the
+group `mmsearch.rerankers`.
 
 A plugin names a prefix and a function:
 
@@ -21,7 +21,7 @@ from mmsearch.rerankers.reranker import Provider, Reranker, RerankerRequest
 __all__ = ["GROUP", "provider_of"]
 
 GROUP = "mmsearch.rerankers"
-_KNOWN = "hf:org/name or hf:FOLDER (BLIP, BLIP-2, ViLT), st:org/name or st:FOLDER (sentence-transformers)"
+_KNOWN = "hf:org/name or hf:FOLDER (BLIP, BLIP-2, ViLT), st:org/name or st:FOLDER (sentence-transformers), demo"
 _KINDS = {"blip": "BLIP", "blip-2": "BLIP-2", "vilt": "ViLT"}
 
 
@@ -32,6 +32,8 @@ def provider_of(spec: str) -> Provider:
         return _open_of_transformers
     if colon and prefix == "st":
         return _open_cross_encoder
+    if spec == "demo":
+        return _open_demo
     unknown = f"no re-ranker is called {spec!r}; there is {_KNOWN}"
     return plugin_opener(GROUP, spec, "re-rankers", _is_reranker, "mmsearch.rerankers.Reranker", unknown)
 
@@ -71,3 +73,9 @@ def _open_cross_encoder(request: RerankerRequest) -> Reranker:
     from mmsearch.rerankers.cross_encoder import CrossEncoderReranker
 
     return CrossEncoderReranker(request)
+
+
+def _open_demo(request: RerankerRequest) -> Reranker:
+    from mmsearch.rerankers.demo_reranker import DemoReranker
+
+    return DemoReranker(request)
