@@ -16,6 +16,8 @@ For scenes of one to four things (four: two in the sky, two below), each describ
                  being the whole picture and 0 none of it; insertion: while it is shown from there on; both as medians
                  over pictures, and in random order
 
+    preview      pointing, and the phrases with a box, of what is there and of what is not, by the quick preview
+
 Then the same for a model of the same design with random weights, whose maps must point nowhere.
 """
 
@@ -36,10 +38,11 @@ from safetensors.torch import save_file
 
 from mmsearch import encoders
 from mmsearch.encoders import Encoder
+from mmsearch.encoders.image_side import side_that_hides
 from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.masking import fill_masked
 from mmsearch.explaining.records import STANDS_OUT, Region
-from mmsearch.explaining.regions import find_regions
+from mmsearch.explaining.regions import find_regions, preview_regions
 from scripts.postcards.captions import name_thing
 from scripts.postcards.render import PICTURE_SIZE, render
 from scripts.postcards.scene import KINDS, Scene, Thing, sample_scene_of
@@ -68,6 +71,9 @@ class Figures:
     falls: list[tuple[float, float]] = field(default_factory=list)
     single: list[bool] = field(default_factory=list)
     curves: list[tuple[float, float, float, float]] = field(default_factory=list)
+    preview_pointing: list[bool] = field(default_factory=list)
+    preview_pointed: list[bool] = field(default_factory=list)
+    preview_pointed_absent: list[bool] = field(default_factory=list)
 
 
 def measure(encoder: Encoder, things: int, scenes: int) -> Figures:
@@ -89,16 +95,18 @@ def _measure_scene(
     text = f"{', '.join(phrases[:-1])} and {phrases[-1]}" if len(phrases) > 1 else phrases[0]
     wanted = want_text(encoder.text, text, [*phrases, absent])
     score, regions, _ = find_regions(encoder.image, picture, wanted)
+    preview = preview_regions(side_that_hides(encoder), picture, wanted)[1]
+    figures.preview_pointed_absent.append(preview[-1].points)
     figures.pointed_absent.append(regions[-1].points)
     figures.stands_out_absent.append(regions[-1].stands_out >= STANDS_OUT and regions[-1].phrase_fall > 0)
     figures.fits_absent.append(regions[-1].fits or 0.0)
-    for number, (thing, region) in enumerate(zip(scene.things, regions, strict=False)):
+    for number, (thing, region, guess) in enumerate(zip(scene.things, regions, preview, strict=False)):
         without = render(scene, seed, frozenset({thing.kind}))
         differs = np.abs(np.asarray(picture, np.int16) - np.asarray(without, np.int16)).max(2) > _DIFFERS
         widened = _widened(differs)
-        height, width = differs.shape
-        x, y = min(int(region.peak[0] * width), width - 1), min(int(region.peak[1] * height), height - 1)
-        figures.pointing.append(bool(widened[y, x]))
+        figures.pointing.append(_lies_on(region, widened))
+        figures.preview_pointing.append(_lies_on(guess, widened))
+        figures.preview_pointed.append(guess.points)
         figures.chance.append(float(widened.mean()))
         figures.overlap.append(_overlap(region, differs))
         figures.pointed.append(region.points)
@@ -108,6 +116,12 @@ def _measure_scene(
         figures.falls.append((region.fall, score - float(wanted.whole.astype(np.float64) @ vector)))
         if number == 0:
             figures.curves.append(_curves(encoder, picture, region, wanted.vectors[number]))
+
+
+def _lies_on(region: Region, mask: NDArray[np.bool_]) -> bool:
+    height, width = mask.shape
+    x, y = min(int(region.peak[0] * width), width - 1), min(int(region.peak[1] * height), height - 1)
+    return bool(mask[y, x])
 
 
 def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -166,10 +180,22 @@ def random_encoder(folder: Path, seed: int = 0) -> Encoder:
 def _print_pointing(name: str, of_number: dict[int, Figures]) -> None:
     print(f"\n{name}\nthings  phrases  pointing  chance  box IoU  pointed  not there: pointed  before it fits")
     for number, each in of_number.items():
-        columns = each.pointing, each.chance, each.overlap, each.pointed, each.pointed_absent, each.stands_out_absent
+        columns: Sequence[Sequence[float]] = (
+            each.pointing,
+            each.chance,
+            each.overlap,
+            each.pointed,
+            each.pointed_absent,
+            each.stands_out_absent,
+        )
         pointing, chance, overlap, pointed, absent, before = (float(np.mean(values)) for values in columns)
         figures = f"{pointing:9.3f} {chance:7.3f} {overlap:8.3f} {pointed:8.3f} {absent:19.3f} {before:15.3f}"
         print(f"{number:6} {len(each.pointing):8,} {figures}")
+    print("preview: things  pointing  pointed  not there: pointed")
+    for number, each in of_number.items():
+        columns = each.preview_pointing, each.preview_pointed, each.preview_pointed_absent
+        pointing, pointed, absent = (float(np.mean(values)) for values in columns)
+        print(f"{number:15} {pointing:9.3f} {pointed:8.3f} {absent:19.3f}")
 
 
 def _print_fits(of_number: dict[int, Figures]) -> None:

@@ -1,13 +1,13 @@
 """An encoder that sees how much of a picture is red and how much blue, and a picture with a square of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.encoders import EncodedTexts, Encoder, ImageSide, Pixels
+from mmsearch.encoders import EncodedTexts, Encoder, HidesPlaces, Pixels
 from mmsearch.identity import EncoderIdentity
 
 SIDE = 32
@@ -22,7 +22,7 @@ class HueEncoder(Encoder):
         self.encoded = 0
 
 
-class _Hues(ImageSide):
+class _Hues(HidesPlaces):
     def __init__(self, encoder: HueEncoder) -> None:
         self._encoder = encoder
 
@@ -37,6 +37,16 @@ class _Hues(ImageSide):
         shares = (np.maximum(0, 1 - off)).mean((2, 3)) * 4
         vectors = np.hstack([shares, np.full((len(pixels), 1), 0.5)])
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+    def encode_hidden(
+        self, pixels: NDArray[np.float32], masks_of: Callable[[int, int], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """What is hidden has the mean of all colours."""
+        masks = masks_of(SIDE, SIDE)[:, None]
+        before = self._encoder.encoded
+        vectors = self.encode(pixels * (1 - masks) + pixels.mean((1, 2))[:, None, None] * masks)
+        self._encoder.encoded = before
+        return vectors
 
 
 class _HueTexts:

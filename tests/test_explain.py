@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import mmsearch as mm
-from mmsearch.errors import QueryError
+from mmsearch.encoders import Encoder, ImageSide
+from mmsearch.errors import EncoderError, QueryError
 from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
 from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
@@ -19,7 +20,7 @@ from mmsearch.explaining.view import view_of
 from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
 from tests.conftest import Command
 from tests.fakes import provide
-from tests.hues import SIDE, HueEncoder, two_squares
+from tests.hues import BLUE_SQUARE, RED_SQUARE, SIDE, HueEncoder, two_squares
 
 
 @pytest.fixture
@@ -158,6 +159,38 @@ def test_falls_are_those_of_the_picture_without_the_box(picture: Path) -> None:
     assert red.text_fall == pytest.approx(float((vectors[0] - vectors[2]) @ whole), abs=1e-6)
 
 
+def test_a_preview_says_where_by_a_guess_and_what_is_lost_by_measure(picture: Path) -> None:
+    encoder = HueEncoder()
+    text = "a red square and a blue square"
+    found = mm.explain(picture, text, encoder=encoder, quick=True)
+    assert encoder.encoded == found.encoded == 3  # the whole, and without the box of each phrase
+    with Image.open(picture) as image:
+        pixels = encoder.image.prepare(image)
+    whole = encoder.image.encode(pixels[None])[0]
+    for region, (left, top, right, bottom) in zip(found.regions, (RED_SQUARE, BLUE_SQUARE), strict=True):
+        assert region.preview
+        assert region.points
+        assert left < region.peak[0] < right
+        assert top < region.peak[1] < bottom
+        hidden = encoder.image.encode(fill_masked(pixels, box_masks([region.box], SIDE, SIDE)))[0]
+        vectors = encoder.text.encode([text, region.phrase]).vectors
+        assert (region.fall, region.phrase_fall) == pytest.approx([*(vectors @ (whole - hidden))], abs=0.02)
+    assert not any(region.preview for region in mm.explain(picture, text, encoder=encoder).regions)
+    assert not mm.explain(picture, "something else", encoder=encoder, quick=True).regions[0].points
+
+
+def test_a_model_without_a_quick_way_says_so(picture: Path) -> None:
+    hues = HueEncoder()
+
+    class Plain(ImageSide):
+        prepare, encode = hues.image.prepare, hues.image.encode
+
+    plain = Encoder(hues.identity, {"image": Plain(), "text": hues.text})
+    assert mm.explain(picture, "a red square", encoder=plain).regions[0].points
+    with pytest.raises(EncoderError, match="hues has no quick preview: "):
+        mm.explain(picture, "a red square", encoder=plain, quick=True)
+
+
 def test_hidden_pictures_serve_all_phrases(picture: Path) -> None:
     encoder = HueEncoder()
     one = mm.explain(picture, "a red square", encoder=encoder).encoded
@@ -200,6 +233,12 @@ def test_the_command_prints_and_draws(
     assert red["box"][0] < 0.2 < red["box"][2]
     assert red["fall"] > 0
     assert dog["box"] is None
+    assert not red["preview"]
+    done = mmsearch("explain", picture, "a red square", "--model", "hues", "--format", "jsonl", "--quick")
+    assert "a preview: where to look is guessed" in done.err
+    preview = json.loads(done.out)
+    assert preview["preview"]
+    assert preview["box"][0] < 0.2 < preview["box"][2]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +250,7 @@ def test_the_command_prints_and_draws(
         (["squares.png", "red", "-o", "squares.png"], 1, "is the picture itself"),
         (["squares.png", "red", "-o", "out.txt"], 1, "name a file that ends in"),
         (["-", "red", "-o", "out.png"], 2, "save it first"),
+        (["squares.png", "red", "--find", "hf:org/name", "--quick"], 2, "a detector has no preview"),
     ],
 )
 def test_bad_input_is_said_in_a_line(
@@ -224,7 +264,8 @@ def test_bad_input_is_said_in_a_line(
     provide(monkeypatch, HueEncoder)
     monkeypatch.chdir(picture.parent)
     Path("words.png").write_text("no picture")
-    done = mmsearch("explain", *arguments, "--model", "hues")
+    model = [] if "--find" in arguments else ["--model", "hues"]
+    done = mmsearch("explain", *arguments, *model)
     assert done.code == code
     assert said in " ".join(done.err.split()), done.err
     with Image.open(picture) as image:

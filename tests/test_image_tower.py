@@ -296,6 +296,47 @@ def test_the_config_of_a_residual_network_may_say_that_it_has_no_patches(tmp_pat
     assert image_side_of(encoder.identity, announce=pytest.fail) is not None
 
 
+@pytest.mark.parametrize(
+    ("vision", "sizes", "block"),
+    [
+        ({"layers": 5}, VIT, "transformer.resblocks.3"),
+        ({"layers": 4, "pool_type": "avg"}, VIT, "transformer.resblocks.3"),
+        ({}, RESNET, "layer3"),
+    ],
+)
+def test_what_is_hidden_from_the_last_blocks_is_hidden_from_torchs_too(
+    vision: dict[str, Any], sizes: dict[str, Any], block: str
+) -> None:
+    model = small_model(vision, sizes=sizes)
+    stored = laid_out(model)
+    pixels = np.random.default_rng(0).normal(size=(3, stored.input.height, stored.input.width)).astype(np.float32)
+    side = 8 if sizes is RESNET else 4
+    masks = np.zeros((3, side, side), np.float32)
+    masks[1, 1:3, :2] = masks[2, 0, 3] = 1
+
+    def hide(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = torch.from_numpy(mask) == 1
+        if sizes is RESNET:
+            return (torch.where(hidden, given[0].mean((2, 3), keepdim=True), given[0]),)
+        return (given[0][:, torch.cat([torch.tensor([True]), ~hidden.flatten()])], *given[1:])
+
+    model.visual.get_submodule(block).register_forward_pre_hook(hide)
+    expected = []
+    with torch.inference_mode():
+        for mask in masks:  # noqa: B007 (the hook reads it)
+            expected.append(model.encode_image(torch.from_numpy(pixels)[None])[0].numpy())
+    asked = []
+
+    def masks_of(rows: int, columns: int) -> Any:
+        asked.append((rows, columns))
+        return masks
+
+    found = ImageTower(stored.design, stored.weights).encode_hidden(pixels, masks_of)
+    assert asked == [(side, side)]
+    assert np.abs(found - np.stack(expected)).max() < 1e-5
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize("part", ["attnpool", "layer2"])
 def test_a_residual_network_of_another_kind_goes_through_torch(part: str) -> None:
     model = small_model({}, sizes=RESNET)

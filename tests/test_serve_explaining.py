@@ -63,6 +63,16 @@ def test_each_phrase_has_its_box_and_heat(server: Running) -> None:
         assert each["phrase_fall"] > 0
 
 
+def test_a_preview_is_asked_for_and_says_that_it_is_one(server: Running) -> None:
+    row = row_of(server, "squares.png")
+    asked = {"parts": [{"text": "a red square"}]}
+    (quick,) = server.post(f"/api/images/{row}/regions", asked | {"quick": True}).json()["regions"]
+    (measured,) = server.post(f"/api/images/{row}/regions", asked).json()["regions"]
+    assert (quick["preview"], measured["preview"]) == (True, False)
+    assert holds(quick["box"], RED_SQUARE)
+    assert quick["box"] != measured["box"]
+
+
 def test_what_cannot_be_explained_says_why(server: Running) -> None:
     squares, gone = row_of(server, "squares.png"), row_of(server, "gone.png")
     red = {"parts": [{"text": "red"}]}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from mmsearch.embedding import embed
 from tests.browsing import visiting
@@ -56,6 +56,24 @@ def test_where_it_is_seen_lies_over_the_picture(browser: Browser, tmp_path: Path
         expect(page.locator("#where-words")).to_have_text(
             "Nothing in the picture speaks for it more than the rest does."
         )
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route) if not route.request.post_data_json["quick"] else route.continue_()
+
+        page.route("**/regions", hold)
+        visit.go("?q=a+red+square+and+a+blue+square&path=squares")
+        page.locator(".tile-open").first.click()
+        page.click("#viewer-where")
+        expect(page.locator("#where-words")).to_have_text(re.compile("A preview"))
+        expect(boxes).to_have_count(2)
+        page.locator("#where-phrases button").nth(1).click()
+        of_preview = page.evaluate(heat)
+        held.pop().continue_()
+        expect(page.locator("#where-words")).to_have_text("")
+        expect(boxes.nth(1)).to_have_class(re.compile("looked-at"))  # as in the preview
+        assert page.evaluate(heat) != of_preview
+        page.unroute("**/regions")
         page.route("**/regions", lambda route: route.fulfill(status=409, json={"error": "the model is not here"}))
         visit.go("?q=red&path=squares")
         page.locator(".tile-open").first.click()

@@ -1,12 +1,15 @@
 """Pictures to vectors without torch: the image tower of an encoder as it lies in the cache."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.encoders.encoder import Encoder
 from mmsearch.encoders.laid_out import read_side, unit_vectors
-from mmsearch.encoders.protocols import ImageSide, Pixels
+from mmsearch.encoders.protocols import HidesPlaces, Pixels
+from mmsearch.errors import EncoderError
 from mmsearch.identity import EncoderIdentity
 from mmsearch.towers.image_pixels import ImagePixels
 from mmsearch.towers.image_tower import ImageTower
@@ -16,7 +19,7 @@ from mmsearch.towers.tower_files import NoTower
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["TowerImages", "open_image_side"]
+__all__ = ["TowerImages", "open_image_side", "side_that_hides"]
 
 
 def open_image_side(identity: EncoderIdentity) -> "TowerImages":
@@ -29,7 +32,19 @@ def open_image_side(identity: EncoderIdentity) -> "TowerImages":
     return TowerImages(identity, tower, pixels)
 
 
-class TowerImages(ImageSide):
+def side_that_hides(encoder: Encoder) -> HidesPlaces:
+    """The image side of an encoder as one that can hide places from its last blocks: its own, or that in the cache.
+    Raises EncoderError where neither can."""
+    side = encoder.image
+    if isinstance(side, HidesPlaces):
+        return side
+    try:
+        return open_image_side(encoder.identity)
+    except NoTower as error:
+        raise EncoderError(f"{encoder.identity.spec} has no quick preview: {error}") from error
+
+
+class TowerImages(HidesPlaces):
     """The image side of an encoder in numpy, for the few pictures that are asked for. It has no quick way to pixels."""
 
     def __init__(self, identity: EncoderIdentity, tower: ImageTower, pixels: ImagePixels) -> None:
@@ -48,3 +63,8 @@ class TowerImages(ImageSide):
         if pixels.dtype == np.uint8:
             pixels = self._pixels.normalise_array(pixels.astype(np.uint8, copy=False))
         return unit_vectors(self._tower.encode(pixels.astype(np.float32, copy=False)), self._identity)
+
+    def encode_hidden(
+        self, pixels: NDArray[np.float32], masks_of: Callable[[int, int], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        return unit_vectors(self._tower.encode_hidden(pixels, masks_of), self._identity)

@@ -21,6 +21,7 @@ __all__ = [
     "EncodedImages",
     "EncodedTexts",
     "FastPreprocessing",
+    "HidesPlaces",
     "ImageLane",
     "ImageSide",
     "JpegDecoder",
@@ -164,6 +165,21 @@ class JpegDecoder(Protocol):
         """A JPEG -> (H, W, 3), upright, as `FastPreprocessing.fit_array`; None where it does not take this one.
 
         size: (width, height), upright. orientation: EXIF, 1 to 8. Waits for its turn. Thread-safe.
+        """
+        ...
+
+
+@runtime_checkable
+class HidesPlaces(ImageSide, Protocol):
+    """An image side that can hide places of a picture from its last blocks alone, for a quick look. What an image side
+    need not have."""
+
+    def encode_hidden(
+        self, pixels: NDArray[np.float32], masks_of: Callable[[int, int], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """(3, H, W) from `prepare` -> float32 (n, dim), L2-normalised, one of each mask.
+
+        masks_of: rows and columns of places -> (n, rows, columns), 1 where a place is hidden. Raises EncoderError.
         """
         ...
 

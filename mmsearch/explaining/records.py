@@ -17,6 +17,9 @@ STANDS_OUT = 8.0
 """From how many of their usual deviations on a phrase's greatest fall is no accident; `scripts/explain_protocol.py`
 prints what a trained model and one of random weights reach."""
 
+STANDS_OUT_IN_PREVIEW = 6.0
+"""Likewise of a preview, whose maps are smoother."""
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -39,6 +42,8 @@ class Region:
         peak: x and y of the point that speaks most for it, likewise.
         heat: (rows, columns), over the upright picture: the fall of the phrase's score where its surroundings are
             hidden; 0 where the model sees nothing of the picture.
+        preview: Whether the place is that of a preview, in which surroundings are hidden from the last blocks of the
+            model alone; the falls are measured all the same.
     """
 
     phrase: str
@@ -53,12 +58,14 @@ class Region:
     box: Box
     peak: tuple[float, float]
     heat: "NDArray[np.float32]"
+    preview: bool = False
 
     @property
     def points(self) -> bool:
         """Whether one place speaks for the phrase more than others do by accident, hiding it costs score, and the
         phrase fits the picture better than everyday phrases do on average."""
-        return self.stands_out >= STANDS_OUT and self.phrase_fall > 0 and (self.fits is None or self.fits > 0)
+        stands_out = self.stands_out >= (STANDS_OUT_IN_PREVIEW if self.preview else STANDS_OUT)
+        return stands_out and self.phrase_fall > 0 and (self.fits is None or self.fits > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +97,5 @@ def region_record(region: Region) -> dict[str, object]:
         "text_fall": region.text_fall,
         "stands_out": round(region.stands_out, 2),
         "fits": None if region.fits is None else round(region.fits, 2),
+        "preview": region.preview,
     }

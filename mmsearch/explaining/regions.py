@@ -5,12 +5,14 @@ Each hidden picture serves all texts, so that m windows and n texts cost m + n e
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encoders import ImageSide
+from mmsearch.encoders import Encoder, HidesPlaces, ImageSide
+from mmsearch.encoders.image_side import side_that_hides
 from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
 from mmsearch.explaining.phrases import Phrase
 from mmsearch.explaining.records import Box, Region
@@ -20,11 +22,13 @@ from mmsearch.loading import apply_transform
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["Wanted", "find_regions"]
+__all__ = ["Wanted", "find_regions", "preview_regions", "regions_by"]
 
 _STEPS, _SHARE = 8, 0.22
 """Windows in each direction, and how much of the width and the height each hides: less hides no thing as a whole, more
 hides two (measured on postcards by scripts/explain_protocol.py)."""
+_QUICK_SHARE = 0.34
+"""Likewise of windows that are hidden from the last blocks alone, where a thing has spread to its surroundings."""
 _HEAT_SIDE = 32
 _SIDES = (0.22, 0.36, 0.5)
 """Of the boxes that are tried around the best window, in shares of the width and the height: all pairs of them."""
@@ -57,6 +61,21 @@ class Wanted:
     everyday: Floats | None = None
 
 
+def regions_by(
+    encoder: Encoder,
+    image: "PIL.Image.Image",
+    wanted: Wanted,
+    check: Callable[[], None] = lambda: None,
+    *,
+    quick: bool = False,
+) -> tuple[float, list[Region], int]:
+    """`find_regions` by an encoder, or `preview_regions` where it has to be quick. Raises EncoderError also where it
+    has no quick way."""
+    if quick:
+        return preview_regions(side_that_hides(encoder), image, wanted, check)
+    return find_regions(encoder.image, image, wanted, check)
+
+
 def find_regions(
     side: ImageSide,
     image: "PIL.Image.Image",
@@ -71,20 +90,66 @@ def find_regions(
     check()
     pixels = apply_transform(lambda: side.prepare(image))
     view = view_of(side, *image.size)  # whose transform has just taken a picture of this size
+    hidden = windows(_STEPS, _SHARE)
+    looked = _Looked(pixels, view, hidden, _SHARE, _encode_hidden(side, pixels, hidden, check), _boxes_around, False)
+    return _regions_of(side, looked, wanted, check)
+
+
+def preview_regions(
+    side: HidesPlaces, image: "PIL.Image.Image", wanted: Wanted, check: Callable[[], None] = lambda: None
+) -> tuple[float, list[Region], int]:
+    """As `find_regions`, in a hurry: windows are hidden from the last blocks of the model alone, each phrase's box is
+    the best of them, and only what is lost without that is measured."""
+    check()
+    pixels = apply_transform(lambda: side.prepare(image))
+    view = view_of(side, *image.size)
+    hidden = windows(_STEPS, _QUICK_SHARE)
+    vectors = side.encode_hidden(pixels, partial(box_masks, hidden)).astype(np.float64)
+    looked = _Looked(pixels, view, hidden, _QUICK_SHARE, vectors, lambda window: [window], True)
+    return _regions_of(side, looked, wanted, check)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A picture, and the vectors of it without each of some windows.
+
+    Attributes:
+        pixels: (3, H, W).
+        view: Where these lie in the picture.
+        hidden: The windows.
+        share: Of the width and the height that each hides.
+        vectors: (windows, dim).
+        boxes: Which boxes are tried for the best window of a phrase.
+        preview: Whether the windows were hidden from the last blocks alone.
+    """
+
+    pixels: Floats
+    view: View
+    hidden: Sequence[Box]
+    share: float
+    vectors: NDArray[np.float64]
+    boxes: Callable[[Box], list[Box]]
+    preview: bool
+
+
+def _regions_of(
+    side: ImageSide, looked: _Looked, wanted: Wanted, check: Callable[[], None]
+) -> tuple[float, list[Region], int]:
+    hidden, view = looked.hidden, looked.view
     texts = np.vstack([wanted.whole[None], wanted.vectors]).astype(np.float64)
-    whole_picture = side.encode(pixels[None])[0].astype(np.float64)
+    whole_picture = side.encode(looked.pixels[None])[0].astype(np.float64)
     scores = texts @ whole_picture
     fits = _fits(scores[1:], wanted.everyday, whole_picture)
-    hidden = windows(_STEPS, _SHARE)
-    falls = scores[:, None] - texts @ _encode_hidden(side, pixels, hidden, check).T
-    heats = heat_maps(falls[1:], _STEPS, _SHARE, _HEAT_SIDE)
-    tried = [box for each in falls[1:] for box in _boxes_around(hidden[int(each.argmax())])]
-    measured = scores[:, None] - texts @ _encode_hidden(side, pixels, tried, check).T
+    falls = scores[:, None] - texts @ looked.vectors.T
+    heats = heat_maps(falls[1:], _STEPS, looked.share, _HEAT_SIDE)
+    boxes = [looked.boxes(hidden[int(each.argmax())]) for each in falls[1:]]
+    tried = [box for some in boxes for box in some]
+    measured = scores[:, None] - texts @ _encode_hidden(side, looked.pixels, tried, check).T
     regions = []
     for number, phrase in enumerate(wanted.phrases):
         without = wanted.without[number]
-        own = range(number * len(_SIDES) ** 2, (number + 1) * len(_SIDES) ** 2)
-        chosen = _smallest_enough([tried[each] for each in own], measured[number + 1, own]) + own.start
+        own = range(number * len(boxes[number]), (number + 1) * len(boxes[number]))
+        chosen = _smallest_enough(boxes[number], measured[number + 1, own]) + own.start
         regions.append(
             Region(
                 phrase=phrase.text,
@@ -99,9 +164,10 @@ def find_regions(
                 box=view.box(tried[chosen]),
                 peak=_middle(view, hidden[int(falls[number + 1].argmax())]),
                 heat=view.over_picture(heats[number], _HEAT_SIDE),
+                preview=looked.preview,
             )
         )
-    return float(scores[0]), regions, 1 + len(hidden) + len(tried)
+    return float(scores[0]), regions, 1 + len(tried) + (0 if looked.preview else len(hidden))
 
 
 def _encode_hidden(

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from mmsearch import images
 from mmsearch.budget import REQUEST
 from mmsearch.detectors.opening import Detector
-from mmsearch.encoders import ImageSide
+from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.phrases import Phrase, phrases_in
 from mmsearch.explaining.records import Region
 from mmsearch.explaining.reference import EVERYDAY
-from mmsearch.explaining.regions import Wanted, find_regions
+from mmsearch.explaining.regions import Wanted, regions_by
 from mmsearch.gallery import Gallery
 from mmsearch.items import ImageRow
 from mmsearch.loading import least_raw_side
@@ -45,13 +45,19 @@ def wanted_of(query: Query, whole: NDArray[np.float32], encoders: EncodesQueries
 
 
 def regions_of(
-    gallery: Gallery, row: ImageRow, side: ImageSide, wanted: Wanted, check: Callable[[], None] = lambda: None
+    gallery: Gallery,
+    row: ImageRow,
+    encoder: Encoder,
+    wanted: Wanted,
+    check: Callable[[], None] = lambda: None,
+    *,
+    quick: bool = False,
 ) -> list[Region]:
-    """The regions of a picture of the gallery. check: as of `find_regions`. Raises FileGone, EncoderError, and
+    """The regions of a picture of the gallery. check, quick: as of `regions_by`. Raises FileGone, EncoderError, and
     ImageError where its file, the same as it was embedded, cannot be decoded any more."""
     data = read_content(gallery, row).data
-    image = images.decode(data, raw_side=least_raw_side(side)).image
-    return find_regions(side, image, wanted, check)[1]
+    image = images.decode(data, raw_side=least_raw_side(encoder.image)).image
+    return regions_by(encoder, image, wanted, check, quick=quick)[1]
 
 
 def regions_in(
@@ -61,6 +67,8 @@ def regions_in(
     whole: NDArray[np.float32],
     encoders: EncodesQueries,
     check: Callable[[], None],
+    *,
+    quick: bool = False,
 ) -> list[Region]:
     """The regions of one picture, by its row. Raises as `regions_of`, NoSuchImage, and QueryError for more phrases than
     are looked for in one picture."""
@@ -68,7 +76,7 @@ def regions_in(
     if (phrases := len(wanted.phrases)) > REQUEST.phrases:
         raise QueryError(f"{phrases} phrases; at most {REQUEST.phrases} are looked for in one picture")
     try:
-        return regions_of(gallery, row, encoders.encoder("image").image, wanted, check)
+        return regions_of(gallery, row, encoders.encoder("image"), wanted, check, quick=quick)
     except ImageError as error:
         raise FileGone(f"the file cannot be shown: {error.reason}") from error
 
@@ -84,10 +92,10 @@ def explain_answer(
     remark. Raises QueryError (no hit is a picture), EncoderError."""
     if not _has_pictures(answer, "explained"):
         return answer
-    wanted, side = wanted_of(answer.query, whole, encoders), encoders.encoder("image").image
+    wanted, encoder = wanted_of(answer.query, whole, encoders), encoders.encoder("image")
 
     def explain(hit: Hit) -> Hit:
-        return replace(hit, regions=regions_of(gallery, hit.row, side, wanted))
+        return replace(hit, regions=regions_of(gallery, hit.row, encoder, wanted))
 
     return _with_each_picture(answer, explain, ("explaining", "explained"), progress)
 

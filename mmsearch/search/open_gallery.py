@@ -169,14 +169,16 @@ class OpenGallery:
         opened = open_detector(detector, device=self.rerankers.device, announce=self.rerankers.announce)
         return _warned(answer, find_in_answer(answer, opened, self.gallery, progress))
 
-    def regions(self, query: Query, row_id: int, check: Callable[[], None] = lambda: None) -> list[Region]:
+    def regions(
+        self, query: Query, row_id: int, check: Callable[[], None] = lambda: None, *, quick: bool = False
+    ) -> list[Region]:
         """Where in a picture of the gallery the phrases of a query are seen, as in `explain`. check: called before
-        every few pictures that are encoded; what it raises ends the work. Raises QueryError, EncoderError, NoSuchImage,
-        FileGone."""
+        every few pictures that are encoded; what it raises ends the work. quick: a preview. Raises QueryError,
+        EncoderError, NoSuchImage, FileGone."""
         from mmsearch.search.explained import regions_in  # late: it decodes pictures
 
         whole = vector_of_query(query, self.gallery, self.encoders, self.retriever)
-        return regions_in(self.gallery, row_id, query, whole, self.encoders, check)
+        return regions_in(self.gallery, row_id, query, whole, self.encoders, check, quick=quick)
 
     def plan(self, query: Query, *, options: SearchOptions = DEFAULT) -> list[str]:
         """How a query is searched for, a line a table, for people. Raises FilterError."""

@@ -22,7 +22,7 @@ __all__ = ["asked_query", "require_keeps"]
 
 async def asked_query(service: Service, body: QueryBody | KeepBody | ExplainBody) -> Query:
     """What is asked. Raises QueryError, EncoderMismatch."""
-    given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"parts", "name", "replace"})
+    given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"parts", "name", "replace", "quick"})
     if isinstance(given.get("rerank"), bool):
         given["rerank"] = _own_reranker(service) if given["rerank"] else None
     names = [part.kept for part in body.parts if part.kept is not None]

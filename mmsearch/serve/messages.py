@@ -221,9 +221,10 @@ class ChosenBody(_Message):
 
 
 class ExplainBody(_Message):
-    """What is looked for in a picture: what a query asks with."""
+    """What is looked for in a picture: what a query asks with. quick: as a preview, several times as fast."""
 
     parts: list[PartBody] = Field(min_length=1, max_length=REQUEST.parts)
+    quick: bool = False
 
 
 class RegionBody(BaseModel):
@@ -231,7 +232,8 @@ class RegionBody(BaseModel):
     and y that speak most, heat by rows the fall of the phrase's score where its surroundings are hidden, over the whole
     picture; all null where no place stands out. score: of the phrase alone. fall, phrase_fall: by how much the scores
     of all that is asked and of the phrase fall where the box is hidden. text_fall: by how much the score falls where
-    the phrase is left out of the text; null where it is no piece of it."""
+    the phrase is left out of the text; null where it is no piece of it. preview: whether the place is that of a
+    preview."""
 
     phrase: str
     box: list[float] | None
@@ -242,6 +244,7 @@ class RegionBody(BaseModel):
     text_fall: float | None
     stands_out: float
     fits: float | None
+    preview: bool
     heat: list[list[float]] | None
 
 

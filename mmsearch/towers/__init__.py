@@ -11,6 +11,7 @@ and queries use these files:
     text_batches      what both have in common
     image_pixels      pictures -> pixels, as open_clip makes them
     image_tower       pixels -> vectors, by a vit_tower or a resnet_tower
+    inner_picture     a picture half way through one, where places can be hidden from what follows
     transformer       the blocks of texts' and of most images' towers
     sides             what a tower of each side can be made of
     tower_files       the files in the cache: written whole, checked before they are trusted, dropped when long unused

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmsearch.towers.inner_picture import InnerPicture
 from mmsearch.towers.transformer import Floats, attend, linear
 
 __all__ = ["ResNetDesign", "ResNetTower"]
 
 _STEM = ("stem.1", "stem.2", "stem.3")
+_LEAST_PLACES = 8
 _POOL = ("positions", "query.weight", "kv.weight", "pool.weight")
 
 
@@ -48,12 +50,35 @@ class ResNetTower:
 
     def __call__(self, pixels: Floats) -> Floats:
         """(n, 3, H, W), normalised -> (n, dim) vectors, not normalised."""
+        return self._finish(self._begin(pixels), 0)
+
+    def inner(self, pixels: Floats) -> InnerPicture:
+        """A picture (1, 3, H, W) as it is before the block that would leave fewer than 8 places in a direction."""
+        x, done = self._begin(pixels), 0
+        for number, stride in enumerate(self.design.strides):
+            if min(x.shape[1:3]) // stride < _LEAST_PLACES:
+                break
+            x, done = self._block(x, f"blocks.{number}", stride), number + 1
+        return InnerPicture(x, done, (x.shape[1], x.shape[2]))
+
+    def rest(self, inner: InnerPicture, mask: Floats) -> Floats:
+        """What `inner` gave and a mask (rows, columns), 1 where a place is hidden -> (1, dim), not normalised. Hidden
+        places get the mean of all."""
+        hidden, x = mask[None, :, :, None], inner.values
+        x = x * (np.float32(1) - hidden) + x.mean(axis=(1, 2), keepdims=True) * hidden
+        return self._finish(x, inner.blocks)
+
+    def _begin(self, pixels: Floats) -> Floats:
+        """(n, 3, H, W) -> (n, h, w, channels), before the blocks."""
         x = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         for name, stride in zip(_STEM, (2, 1, 1), strict=True):
             x = _rectified(linear(_windows(x, stride), self._weights, name))
-        x = _means(x, 2)
-        for number, stride in enumerate(self.design.strides):
-            x = self._block(x, f"blocks.{number}", stride)
+        return _means(x, 2)
+
+    def _finish(self, x: Floats, first: int) -> Floats:
+        """(n, h, w, channels), before a block -> (n, dim)."""
+        for number in range(first, len(self.design.strides)):
+            x = self._block(x, f"blocks.{number}", self.design.strides[number])
         return self._pool(x.reshape(len(x), -1, x.shape[-1]))
 
     def _block(self, x: Floats, name: str, stride: int) -> Floats:

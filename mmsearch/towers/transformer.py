@@ -17,6 +17,7 @@ __all__ += ["feed", "linear", "norm"]
 Floats = NDArray[np.float32]
 
 _TILE = 16
+_ALL = slice(None)
 
 
 class BlockDesign(Protocol):
@@ -53,9 +54,9 @@ class Transformer:
             raise ValueError(f"a tower without {missing[0]}")
         self._blocks = [{part: weights[name] for part, name in parts.items()} for parts in names]
 
-    def __call__(self, x: Floats, mask: Floats | None = None) -> Floats:
-        """(n, tokens, width) -> the same shape. mask: as of `attend`."""
-        for block in self._blocks:
+    def __call__(self, x: Floats, mask: Floats | None = None, blocks: slice = _ALL) -> Floats:
+        """(n, tokens, width) -> the same shape. mask: as of `attend`. blocks: only these of them."""
+        for block in self._blocks[blocks]:
             x = x + self._attend_to_itself(norm(x, block, "ln_1", self._eps), block, mask)
             x = x + feed(norm(x, block, "ln_2", self._eps), block, self._activate)
         return x
@@ -70,8 +71,8 @@ class Transformer:
 class PostNormTransformer(Transformer):
     """The same with the norms behind each layer (Vaswani et al. 2017)."""
 
-    def __call__(self, x: Floats, mask: Floats | None = None) -> Floats:
-        for block in self._blocks:
+    def __call__(self, x: Floats, mask: Floats | None = None, blocks: slice = _ALL) -> Floats:
+        for block in self._blocks[blocks]:
             x = norm(x + self._attend_to_itself(x, block, mask), block, "ln_1", self._eps)
             x = norm(x + feed(x, block, self._activate), block, "ln_2", self._eps)
         return x

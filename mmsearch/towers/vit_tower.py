@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmsearch.towers.inner_picture import InnerPicture
 from mmsearch.towers.transformer import ACTIVATIONS, Floats, Transformer, attend, feed, linear, norm
 
 __all__ = ["IMAGE_POOLS", "ViTDesign", "ViTTower"]
@@ -59,11 +60,37 @@ class ViTTower:
 
     def __call__(self, pixels: Floats) -> Floats:
         """(n, 3, H, W), normalised -> (n, dim) vectors, not normalised."""
+        return self._finish(self._transform(self._tokens(pixels)))
+
+    def inner(self, pixels: Floats) -> InnerPicture:
+        """A picture (1, 3, H, W) as it is before the last quarter of the blocks.
+
+        In CLIP's vision transformers it is the last layers that carry what patches say to the answer (Gandelsman et al.
+        2024, "Interpreting CLIP's Image Representation via Text-Based Decomposition").
+        """
+        done = self.design.layers * 3 // 4
+        grid = pixels.shape[2] // self.design.patch_height, pixels.shape[3] // self.design.patch_width
+        return InnerPicture(self._transform(self._tokens(pixels), blocks=slice(done)), done, grid)
+
+    def rest(self, inner: InnerPicture, mask: Floats) -> Floats:
+        """What `inner` gave and a mask (rows, columns), 1 where a place is hidden -> (1, dim), not normalised. The
+        tokens of hidden places are left out, unless there are no others."""
+        x = inner.values
+        seen = np.concatenate([np.ones(x.shape[1] - mask.size, bool), mask.ravel() == 0])
+        x = x[:, seen] if (mask == 0).any() else x
+        return self._finish(self._transform(x, blocks=slice(inner.blocks, None)))
+
+    def _tokens(self, pixels: Floats) -> Floats:
+        """(n, 3, H, W) -> (n, tokens, width), before the blocks."""
         x = linear(self._patches(pixels), self._weights, "patches") + self._weights["positions"]
         prefix = self._weights.get("prefix")
         if prefix is not None:
             x = np.concatenate([np.broadcast_to(prefix, (len(x), *prefix.shape)), x], axis=1)
-        x = self._transform(self._norm(x, "ln_pre"))
+        return self._norm(x, "ln_pre")
+
+    def _finish(self, x: Floats) -> Floats:
+        """(n, tokens, width), after the blocks -> (n, dim)."""
+        prefix = self._weights.get("prefix")
         return self._pool(self._norm(x, "ln_tokens"), 0 if prefix is None else len(prefix))
 
     def _patches(self, pixels: Floats) -> Floats:

@@ -176,10 +176,10 @@ export function ask(query, { k, offset, signal }) {
 
 /**
  * Where in a picture what is asked is seen.
- * @param {number} row @param {Query} query @param {AbortSignal} signal
+ * @param {number} row @param {Query} query @param {{quick?: boolean, signal: AbortSignal}} how quick: as a preview
  */
-export function regions(row, query, signal) {
-  const asked = { body: JSON.stringify({ parts: partBodies(query) }), headers: { "Content-Type": "application/json" } };
+export function regions(row, query, { quick = false, signal }) {
+  const asked = { body: JSON.stringify({ parts: partBodies(query), quick }), headers: { "Content-Type": "application/json" } };
   return json("POST /api/images/{row_id}/regions", { named: { row_id: row }, ...asked, signal });
 }
 

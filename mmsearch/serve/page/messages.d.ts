@@ -56,9 +56,10 @@ export interface ErrorBody {
   picture?: string | null;
 }
 
-/** What is looked for in a picture: what a query asks with. */
+/** What is looked for in a picture: what a query asks with. quick: as a preview, several times as fast. */
 export interface ExplainBody {
   parts: Array<PartBody>;
+  quick?: boolean;
 }
 
 /** A region a phrase, in their order. */
@@ -376,7 +377,8 @@ export interface QueryBody {
  * and y that speak most, heat by rows the fall of the phrase's score where its surroundings are hidden, over the whole
  * picture; all null where no place stands out. score: of the phrase alone. fall, phrase_fall: by how much the scores
  * of all that is asked and of the phrase fall where the box is hidden. text_fall: by how much the score falls where
- * the phrase is left out of the text; null where it is no piece of it.
+ * the phrase is left out of the text; null where it is no piece of it. preview: whether the place is that of a
+ * preview.
  */
 export interface RegionBody {
   phrase: string;
@@ -388,6 +390,7 @@ export interface RegionBody {
   text_fall: number | null;
   stands_out: number;
   fits: number | null;
+  preview: boolean;
   heat: Array<Array<number>> | null;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Where in a picture what is asked is seen: for each phrase its box over the picture in the large view, the heat of the
  * one that is looked at, and by how much the score falls without it. It takes the server some hundred encodings, and so is
- * only done where a person asks for it.
+ * only done where a person asks for it; a preview stands there meanwhile.
  *
  * @typedef {import("./api.js").Hit} Hit
  * @typedef {import("./api.js").Region} Region
@@ -90,7 +90,23 @@ export class Where {
   async #asked(row, query, signal) {
     this.#busy.hidden = false;
     this.#say("Looking: parts of the picture are hidden one after the other …");
-    return (await api.regions(row, query, signal)).regions;
+    await this.#preview(row, query, signal);
+    return (await api.regions(row, query, { signal })).regions;
+  }
+
+  /**
+   * Shows what a quick look finds, until it is measured. Models that have no quick way have none.
+   * @param {number} row @param {Query} query @param {AbortSignal} signal
+   */
+  async #preview(row, query, signal) {
+    try {
+      const { regions } = await api.regions(row, query, { quick: true, signal });
+      if (signal.aborted || !regions.some(({ box }) => box !== null)) return;
+      this.#draw(regions);
+      this.#say("A preview. Parts of the picture are being hidden one after the other …");
+    } catch (error) {
+      if (!(error instanceof api.ApiError) || error.unreachable || error.status === 401) throw error;
+    }
   }
 
   /** @param {Region[]} regions */
@@ -99,13 +115,24 @@ export class Where {
     const nothing = regions.length > 1 ? "Nothing in the picture speaks for any of it more than the rest does." : "Nothing in the picture speaks for it more than the rest does.";
     this.#say(found.length ? "" : nothing);
     announce(found.length ? `${counted(found.length, "phrase")} of ${regions.length} with a place in the picture` : nothing);
+    this.#draw(regions);
+  }
+
+  /**
+   * The phrases in the list and their boxes over the picture. The phrase that was looked at in a preview still is.
+   * @param {Region[]} regions
+   */
+  #draw(regions) {
+    const looked = [...this.#list.children].findIndex((entry) => entry.querySelector("[aria-pressed=true]"));
+    const focused = this.#list.contains(document.activeElement);
     const boxes = element("div");
     const heat = element("canvas", { "aria-hidden": "true" });
     this.#layer.replaceChildren(heat, boxes);
-    this.#layer.hidden = !found.length;
+    this.#layer.hidden = regions.every(({ box }) => box === null);
     this.#list.replaceChildren(...regions.map((region, number) => this.#entry(region, number, heat, boxes)));
-    const first = this.#list.querySelector("button");
-    if (first) first.click();
+    const current = this.#list.children[looked]?.querySelector("button") ?? this.#list.querySelector("button");
+    current?.click();
+    if (focused) current?.focus();
     this.#align();
   }
 

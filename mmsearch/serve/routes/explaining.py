@@ -41,7 +41,7 @@ def explaining_routes(service: Service) -> APIRouter:
                 if time.monotonic() > until:
                     raise TooSlow(f"it took longer than {REQUEST.explain_seconds} s")
 
-            answer = await service.explaining.run(_regions, service, query, row_id, check)
+            answer = await service.explaining.run(_regions, service, query, row_id, check, body.quick)
         return Response(answer, media_type="application/json")
 
     return router
@@ -64,9 +64,10 @@ async def _client_watched(request: Request) -> AsyncIterator[Event]:
         watching.cancel()
 
 
-def _regions(service: Service, query: Query, row_id: int, check: Callable[[], None]) -> bytes:
+def _regions(service: Service, query: Query, row_id: int, check: Callable[[], None], quick: bool) -> bytes:
     opened = service.followed.newest()
-    regions = [region_record(each) | {"heat": _heat(each)} for each in opened.regions(query, row_id, check)]
+    found = opened.regions(query, row_id, check, quick=quick)
+    regions = [region_record(each) | {"heat": _heat(each)} for each in found]
     return to_json({"regions": regions, "version": opened.gallery.manifest.version})
 
 
