@@ -12,8 +12,8 @@ def open_reranker(
     spec: str | Reranker, *, device: str = "cpu", announce: Callable[[str], None] = lambda _: None
 ) -> Reranker:
     """The re-ranker that a spec names: `hf:org/name` or `hf:FOLDER` (BLIP, BLIP-2, ViLT, with the package
-    transformers); `demo`; `st:org/name` or `st:FOLDER` (cross-encoders of sentence-transformers); `PREFIX:NAME` of a provider
-    that is installed. A re-ranker is taken as it is.
+    transformers); `demo`; `st:org/name` or `st:FOLDER` (cross-encoders of sentence-transformers); `PREFIX:NAME` of a
+    provider that is installed. A re-ranker is taken as it is.
 
     device: auto, cpu, cuda, cuda:N or mps. announce: gets a line before a download.
     Raises EncoderError where there is none, it takes no pictures, its weights cannot be had or its package is missing.
