@@ -65,8 +65,9 @@ class PictureReading:
     @classmethod
     def unpacked(cls, rows: Tensor) -> "PictureReading":
         """What `packed` gave."""
-        cells, time, land = rows.split([CELLS * sum(_CELL), _TIMES, _LANDS], dim=-1)
-        return cls(*cells.unflatten(-1, (CELLS, sum(_CELL))).split(_CELL, dim=-1), time, land)
+        cells, time, land = rows.split_with_sizes([CELLS * sum(_CELL), _TIMES, _LANDS], dim=-1)
+        kind, count, colour, size = cells.unflatten(-1, (CELLS, sum(_CELL))).split_with_sizes(_CELL, dim=-1)
+        return cls(kind, count, colour, size, time, land)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,10 @@ class TextReading:
         related, relations = _most(roles[..., 2], _RELATIONS)
         named = mentions[:, None].expand(-1, relations.shape[1], -1)
         left, right = (_at(each, relations).gather(2, named).softmax(-1) for each in (self.left, self.right))
-        things = tuple(_at(each.softmax(-1), mentions) for each in self.claims)
-        setting = self.time.softmax(-1), self.land.softmax(-1)
-        return Claims(mentioned, related, *things, left, right, *setting, self.breadth, self.bias)
+        kind, count, colour, size, place = (_at(each.softmax(-1), mentions) for each in self.claims)
+        time, land = self.time.softmax(-1), self.land.softmax(-1)
+        things = (kind, count, colour, size, place)
+        return Claims(mentioned, related, *things, left, right, time, land, self.breadth, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Claims:
     @classmethod
     def unpacked(cls, rows: Tensor) -> "Claims":
         """What `packed` gave."""
-        parts = rows.split([prod(shape) for shape in _CLAIMED], dim=1)
+        parts = rows.split_with_sizes([prod(shape) for shape in _CLAIMED], dim=1)
         return cls(*(part.reshape(len(rows), *shape) for part, shape in zip(parts, _CLAIMED, strict=True)))
 
 
@@ -173,8 +175,8 @@ class DemoNetwork(nn.Module):
     @staticmethod
     def reading(cells: Tensor, setting: Tensor) -> PictureReading:
         """What `eye` gives -> what is read."""
-        kind, count, colour, size = (each.log_softmax(-1) for each in cells.split(_CELL, dim=-1))
-        time, land = (each.log_softmax(-1) for each in setting.split([_TIMES, _LANDS], dim=-1))
+        kind, count, colour, size = (each.log_softmax(-1) for each in cells.split_with_sizes(_CELL, dim=-1))
+        time, land = (each.log_softmax(-1) for each in setting.split_with_sizes([_TIMES, _LANDS], dim=-1))
         return PictureReading(kind, count, colour, size, time, land)
 
     def read(self, words: Tensor) -> TextReading:
@@ -187,12 +189,12 @@ class DemoNetwork(nn.Module):
         states = self.norm(self.reader(states, src_key_padding_mask=words == 0))
         whole, each = states[:, 0], states[:, 1:]
         absent = words[:, 1:] == 0
-        roles, *claims = self.of_word(each).split([_ROLES, *_CLAIM], dim=-1)
+        roles, *claims = self.of_word(each).split_with_sizes([_ROLES, *_CLAIM], dim=-1)
         roles = roles - 20 * torch.stack([torch.zeros_like(absent), absent, absent], dim=-1).float()
-        names, lefts, rights = self.pointers(each).split(_WIDTH, dim=-1)
+        names, lefts, rights = self.pointers(each).chunk(3, dim=-1)
         masked = absent[:, None] * -1e4
         left, right = (asking @ names.transpose(1, 2) / _WIDTH**0.5 + masked for asking in (lefts, rights))
-        time, land, rest = self.of_text(whole).split([*_SETTING, 2], dim=-1)
+        time, land, rest = self.of_text(whole).split_with_sizes([*_SETTING, 2], dim=-1)
         return TextReading(roles, tuple(claims), left, right, time, land, softplus(rest[:, 0]), rest[:, 1])
 
     def score(self, claims: Claims, picture: PictureReading, *, pairs: bool) -> Tensor:
