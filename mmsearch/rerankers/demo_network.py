@@ -66,7 +66,7 @@ class PictureReading:
     def unpacked(cls, rows: Tensor) -> "PictureReading":
         """What `packed` gave."""
         cells, time, land = rows.split_with_sizes([CELLS * sum(_CELL), _TIMES, _LANDS], dim=-1)
-        kind, count, colour, size = cells.unflatten(-1, (CELLS, sum(_CELL))).split_with_sizes(_CELL, dim=-1)
+        kind, count, colour, size = cells.reshape(-1, CELLS, sum(_CELL)).split_with_sizes(_CELL, dim=-1)
         return cls(kind, count, colour, size, time, land)
 
 

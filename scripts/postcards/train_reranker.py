@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -57,6 +57,8 @@ _KIND_OF_WORD = {
     for word in tokens(form)
     if word not in ("tree", "trees", "camping", "woolly", "sailing", "hot", "air", "a", "flock", "of", "some")
 }
+Claim: TypeAlias = tuple[int, int, int, int, int]
+"""The numbers of kind, count, colour, size and place."""
 _NOT = -100  # cross_entropy passes it over
 
 
@@ -72,7 +74,7 @@ class Words:
     """
 
     words: list[str]
-    things: dict[int, tuple[int, int, int, int, int]]
+    things: dict[int, Claim]
     relations: dict[int, tuple[int, int]]
     time: int
     land: int
@@ -119,7 +121,7 @@ def claims_of_postcard(rng: Random, scene: Scene) -> Words:
     )
 
 
-def _claim(kind: str, count: int, colour: str | None, size: str | None, place: str | None) -> tuple[int, ...]:
+def _claim(kind: str, count: int, colour: str | None, size: str | None, place: str | None) -> Claim:
     return (
         _KINDS[kind],
         count,
@@ -200,7 +202,7 @@ def pixels_of(pictures: NDArray[np.uint8]) -> Tensor:
 
 def picture_loss(seen: PictureReading, cells: Tensor) -> Tensor:
     """How far what was read is from what there is: the sum of the losses of all that is to be read."""
-    of_cells = cells[:, :24].unflatten(1, (6, 4))
+    of_cells = cells[:, :24].reshape(-1, 6, 4)
     loss = sum(
         nll_loss(each.flatten(0, 1), of_cells[..., number].flatten(), ignore_index=_NOT)
         for number, each in enumerate((seen.kind, seen.count, seen.colour, seen.size))
@@ -236,7 +238,7 @@ class Validation:
         seen, read = network.look(self.pixels), network.read(self.batch["words"])
         scores = network.score(read.claims_made(), seen, pairs=False)
         network.train()
-        cells = self.cells[:, :24].unflatten(1, (6, 4))
+        cells = self.cells[:, :24].reshape(-1, 6, 4)
         there = cells[..., 1] != _NOT
         right = {
             name: float((each.argmax(-1) == cells[..., number])[there].float().mean())
@@ -256,12 +258,14 @@ class Validation:
 def smoothed(rng: np.random.Generator, cells: Tensor) -> PictureReading:
     """What somebody who is never quite sure, and errs now and then, would read in the pictures of which this is
     true: texts are taught to be compared with that, so that they need no pictures."""
-    of_cells = cells[:, :24].unflatten(1, (6, 4))
+    of_cells = cells[:, :24].reshape(-1, 6, 4)
     made = []
     widths = (len(KINDS) + 1, 4, len(COLOURS) + 1, len(SIZES) + 1)
     for number, values in enumerate(widths):
         made.append(_unsure(rng, of_cells[..., number], values))
-    return PictureReading(*made, _unsure(rng, cells[:, 24], len(TIMES)), _unsure(rng, cells[:, 25], len(LANDS)))
+    kind, count, colour, size = made
+    time_of_day, land = _unsure(rng, cells[:, 24], len(TIMES)), _unsure(rng, cells[:, 25], len(LANDS))
+    return PictureReading(kind, count, colour, size, time_of_day, land)
 
 
 def _unsure(rng: np.random.Generator, values: Tensor, count: int) -> Tensor:
@@ -305,7 +309,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * (spent / WARMUP if spent < WARMUP else 0.5 * (1 + math.cos(math.pi * spent)))
         self.optimizer.zero_grad()
-        torch.stack([*losses]).sum().backward()
+        torch.autograd.backward([torch.stack([*losses]).sum()])
         torch.nn.utils.clip_grad_norm_(self.parameters, 2.0)
         self.optimizer.step()
         self.step += 1
