@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch import encoders
-from mmsearch.embedding.thinning import choose_new
+from mmsearch.cutting import choose_new
 from mmsearch.encoders import Encoder
 from mmsearch.films import FrameTable, choose_frames, open_film, read_table
 from mmsearch.frame_choice import FrameChoice

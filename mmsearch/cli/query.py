@@ -37,8 +37,8 @@ def query(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Look for what is like this picture, or like a part of it: dog.jpg#box=0.25,0,0.5,0.5 (left, top, "
-            "right, bottom, in shares). Repeatable.",
+            help="Look for what is like this picture, film or PDF, or like a part of a picture: "
+            "dog.jpg#box=0.25,0,0.5,0.5 (left, top, right, bottom, in shares). Repeatable.",
             rich_help_panel=_ASK,
         ),
     ] = None,
@@ -46,8 +46,8 @@ def query(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Look for more like this picture of the gallery, without itself; needs no model, but for a part "
-            "(#box=…). Repeatable.",
+            help="Look for more like this picture, film or PDF of the gallery, without itself; needs no model, but for "
+            "a part (#box=…). Repeatable.",
             rich_help_panel=_ASK,
         ),
     ] = None,

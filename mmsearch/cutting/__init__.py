@@ -6,8 +6,10 @@ animations   frames of animated GIF, WebP and PNG
 pdf_pages    pages of a PDF, in processes of their own: pdf_process
 tiles        tiles of large pictures
 film_frames  frames of a film        film_facts  what it says beside them
+new_frames   which of them show something new
 """
 
+from mmsearch.cutting.new_frames import choose_new
 from mmsearch.cutting.pdf_pages import read_page_texts
 from mmsearch.cutting.registry import (
     CUTTERS,
@@ -25,6 +27,7 @@ __all__ = [
     "CUTTERS",
     "alike_from",
     "as_before",
+    "choose_new",
     "cutter_of",
     "cutting_word",
     "example_span",

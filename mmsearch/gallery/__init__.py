@@ -19,7 +19,7 @@ from mmsearch.gallery.additions import (
     new_index_folder,
 )
 from mmsearch.gallery.compacting import RemovedFiles, remove_unused, rewrite_wasteful
-from mmsearch.gallery.file_spans import FileSpans, Frames, read_file_spans
+from mmsearch.gallery.file_spans import FileSpans, Frames, read_file_spans, rows_of_file
 from mmsearch.gallery.gallery_in_use import gallery_in_use, use_gallery, use_no_gallery
 from mmsearch.gallery.gallery_paths import GALLERY_NAME, find_gallery, gallery_to_write
 from mmsearch.gallery.gallery_reader import CaptionOf, FileRows, Gallery, read_consistently
@@ -40,6 +40,7 @@ __all__ = [
     "RemovedFiles",
     "read_consistently",
     "read_file_spans",
+    "rows_of_file",
     "find_gallery",
     "gallery_in_use",
     "open_writer",

@@ -11,11 +11,13 @@ from mmsearch.exact import ascending
 from mmsearch.gallery import tables
 from mmsearch.gallery.gallery_reader import Gallery
 from mmsearch.items import MEMBER, NUMBERS
+from mmsearch.names import composed, composed_column
 from mmsearch.versions import Shard
 
-__all__ = ["FileSpans", "Frames", "read_file_spans"]
+__all__ = ["FileSpans", "Frames", "read_file_spans", "rows_of_file"]
 
 _TIMES, _BOX = ("start_s", "end_s"), "box"
+_ORDERED = ("start_s", "page")  # what items of a file that has none of its own are in the order of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +135,24 @@ def read_file_spans(gallery: Gallery, table: str) -> FileSpans | None:
     start_s, end_s = np.concatenate([piece[2] for piece in found]), np.concatenate([piece[3] for piece in found])
     order = np.argsort(row_ids)
     return FileSpans(row_ids[order], files[order], start_s[order], end_s[order])
+
+
+def rows_of_file(gallery: Gallery, table: str, path: str) -> list[tuple[int, int]]:
+    """(row id, root id) of the live rows that are pieces of a file with this path, below any root: frames by their
+    times, pages by their numbers. Forms of Unicode make no difference."""
+    import pyarrow.compute as pc
+
+    found: list[tuple[float, int, int]] = []
+    for shard in gallery.manifest.shards[table]:
+        for rows in _read_shard(gallery, table, shard) if shard.has_spans else ():
+            matching = rows.filter(pc.starts_with(composed_column(rows.column("path")), f"{composed(path)}{MEMBER}"))
+            numbers = [matching.column(name).to_pylist() for name in _ORDERED if name in matching.column_names]
+            for row_id, root_id, *places in zip(
+                tables.row_ids_of(matching).tolist(), matching.column("root_id").to_pylist(), *numbers, strict=True
+            ):
+                if (place := next((each for each in places if each is not None), None)) is not None:
+                    found.append((place, row_id, root_id))
+    return [(row_id, root_id) for _, row_id, root_id in sorted(found)]
 
 
 _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]

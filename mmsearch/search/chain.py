@@ -44,7 +44,7 @@ from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
 from mmsearch.search.marks import find_marked, teach_by_marks
 from mmsearch.search.mixed import by_table, merge_answers
 from mmsearch.search.near import NO_PLACES, knows_places, remark_on
-from mmsearch.search.own_items import row_named, vector_at, vector_of
+from mmsearch.search.own_items import row_named, rows_named, vector_at, vector_of, vector_of_all
 from mmsearch.search.probable import add_probabilities, chances_for
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, TextPart, VectorPart
 from mmsearch.search.rerank import Rerankers, rerank
@@ -178,7 +178,9 @@ class _PendingQuery:
     """A query to one table on its way to its answer.
 
     Attributes:
-        own: the row that each `ItemPart` names, and each `MarkPart` whose image the gallery holds.
+        own: the row that each `ItemPart` names, and each `MarkPart` whose image the gallery holds; of a film or
+            document one in its middle.
+        whole: all rows (n,) of each `ItemPart` that names a film or a document.
         scores: what makes those of the table comparable; None where that is not known.
         alpha: of the correction; 0 for none.
         chances: what its hits are worth, where that is known.
@@ -190,6 +192,7 @@ class _PendingQuery:
 
     query: Query
     own: dict[ItemPart | MarkPart, int] = field(default_factory=dict)
+    whole: dict[ItemPart, NDArray[np.int64]] = field(default_factory=dict)
     scores: "TableScores | None" = None
     alpha: float = 0.0
     chances: "Chances | None" = None
@@ -213,6 +216,7 @@ class _PendingQuery:
         if self.query.table != IMAGES.name:
             return np.zeros(0, np.int64)
         rows = {row for part, row in self.own.items() if isinstance(part, ItemPart) or part.weight < 0}
+        rows.update(*(each.tolist() for each in self.whole.values()))
         return np.array(sorted(rows), np.int64)
 
     @contextmanager
@@ -282,7 +286,11 @@ def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves, e
     asked.alpha = alpha_for(query, asked.scores)
     asked.chances = chances_for(query, asked.scores, asked.alpha)
     like = [part for part in query.parts if isinstance(part, ItemPart)]
-    asked.own.update((part, row_named(gallery, part.item)) for part in like)
+    for part in like:
+        if part.box is None and len(rows := rows_named(gallery, part.item)) > 1:
+            asked.whole[part], asked.own[part] = rows, int(rows[len(rows) // 2])
+        else:
+            asked.own[part] = row_named(gallery, part.item)
     asked.own.update(find_marked(query, gallery).items())
 
 
@@ -323,6 +331,8 @@ def _part_vector(
         if part.vector is not None:
             return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
         return part_vector(gallery, asked.own[part], part.box, encoders)
+    if isinstance(part, ItemPart) and part in asked.whole:
+        return vector_of_all(gallery, asked.whole[part])
     if isinstance(part, ItemPart | MarkPart):
         return vector_at(gallery, asked.own[part])
     if isinstance(part, VectorPart):

@@ -120,11 +120,16 @@ def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.
 
 
 def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries, box: Box | None = None) -> NDArray[np.float32]:
-    """The unit vector (dim,) of a picture in a file, or of a part of it. Raises QueryError, EncoderError."""
+    """The unit vector (dim,) of a picture in a file, or of a part of it; of a film or document see `file_vector`.
+
+    Raises QueryError, EncoderError."""
     # Late: a text needs neither files nor Pillow.
+    from mmsearch.search.asked_files import file_vector
     from mmsearch.sources import hash_location, read_picture
 
     file = os.fspath(file)
+    if box is None and (vector := file_vector(file, gallery, by)) is not None:
+        return vector
     try:
         data = read_picture(file)
     except OSError as error:

@@ -17,7 +17,7 @@ from mmsearch.gallery import Gallery
 from mmsearch.locations import located
 from mmsearch.names import shown
 from mmsearch.search.marks import row_of_mark
-from mmsearch.search.own_items import row_named, vector_at
+from mmsearch.search.own_items import row_named, rows_named, vector_at, vector_of_all
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
 from mmsearch.whole_files import whole_file
 
@@ -174,7 +174,7 @@ def _portable(part: Part, gallery: Gallery) -> Part:
             raise QueryError(f"{part.item}: its folder is no longer a part of the gallery, and a part of it is needed")
         return ImagePart(file, part.weight, part.box)
     if isinstance(part, ItemPart):
-        return VectorPart(vector_at(gallery, row_named(gallery, part.item)), str(_name_of(part)), part.weight)
+        return VectorPart(vector_of_all(gallery, rows_named(gallery, part.item)), str(_name_of(part)), part.weight)
     if isinstance(part, ImagePart) and not isinstance(part.image, bytes):
         return replace(part, image=str(located(part.image)))
     return part

@@ -1,18 +1,20 @@
 """Items of the gallery that a query names, and their vectors: asked with them, no model is needed."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
-from mmsearch.gallery import Gallery, read_consistently
+from mmsearch.exact import Vectors
+from mmsearch.gallery import Gallery, read_consistently, rows_of_file
 from mmsearch.items import IMAGES
 from mmsearch.locations import Location, located
 from mmsearch.names import composed, shown
 
-__all__ = ["row_named", "vector_at", "vector_of"]
+__all__ = ["mean_vector", "row_named", "rows_named", "vector_at", "vector_of", "vector_of_all"]
 
 
 def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
@@ -23,7 +25,23 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
     """
     if isinstance(named, int):
         return _live(gallery, named)
-    asked = os.fspath(named)
+    return _rows_named(gallery, os.fspath(named), (_rows_at,))[0]
+
+
+def rows_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> NDArray[np.int64]:
+    """The row of `row_named`, or of a film or document that is no picture itself all of its frames or pages, in their
+    order: int64 (n,). Raises QueryError where there is neither."""
+    if isinstance(named, int):
+        return np.array([_live(gallery, named)], np.int64)
+    return np.array(_rows_named(gallery, os.fspath(named), (_rows_at, _pieces_of)), np.int64)
+
+
+_Look = Callable[[Gallery, str], list[tuple[int, int]]]
+"""A path relative to a root -> (row id, root id) of what has it."""
+
+
+def _rows_named(gallery: Gallery, asked: str, looks: Sequence[_Look]) -> list[int]:
+    """The rows of the first look that finds some. Raises QueryError."""
     try:
         absolute = located(asked)
     except RuntimeError:  # the home of nobody
@@ -34,17 +52,21 @@ def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
         for root_id, folder in folders.items()
         if folder is not None and (path := _below(absolute, folder)) is not None
     ]
-    rows = [row for root_id, path in paths_below_roots for row in _rows_at(gallery, path) if row[1] == root_id]
-    rows = rows or _rows_at(gallery, asked)
-    if not rows:
+    for look in looks:
+        rows = [row for root_id, path in paths_below_roots for row in look(gallery, path) if row[1] == root_id]
+        rows = rows or look(gallery, asked)
+        if rows:
+            break
+    else:
         raise QueryError(
             f"the gallery {gallery.path} holds no picture {asked}. Name one as a query shows it, "
             "or ask with any file: --image FILE"
         )
-    if len(rows) > 1:
-        named_by = ", ".join(str((folders.get(root_id) or Path()) / asked) for _, root_id in rows)
-        raise QueryError(f"{asked} stands in the gallery {len(rows)} times; name one of them: {named_by}")
-    return rows[0][0]
+    roots = dict.fromkeys(root_id for _, root_id in rows)
+    if len(roots) > 1 or (look is _rows_at and len(rows) > 1):
+        named_by = ", ".join(str((folders.get(root_id) or Path()) / asked) for root_id in roots)
+        raise QueryError(f"{asked} stands in the gallery {len(roots)} times; name one of them: {named_by}")
+    return [row_id for row_id, _ in rows]
 
 
 def _below(path: Location, folder: Location) -> str | None:
@@ -58,6 +80,24 @@ def _below(path: Location, folder: Location) -> str | None:
 def vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
     """The stored vector (dim,) of a picture."""
     return read_consistently(gallery, lambda now: _vector(now, row_id))
+
+
+def vector_of_all(gallery: Gallery, row_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The mean vector (dim,) of some pictures, see `mean_vector`; of one its own."""
+    if len(row_ids) == 1:
+        return vector_at(gallery, int(row_ids[0]))
+    return mean_vector(read_consistently(gallery, lambda now: now.vectors(IMAGES.name, row_ids)))
+
+
+def mean_vector(vectors: Vectors) -> NDArray[np.float32]:
+    """What vectors (n, dim) have in common: their mean, as a unit vector (dim,).
+
+    >>> mean_vector(np.array([[1, 0], [0, 1]], np.float32)).round(2).tolist()
+    [0.7099999785423279, 0.7099999785423279]
+    """
+    mean = np.asarray(vectors, np.float64).mean(axis=0)
+    unit: NDArray[np.float32] = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return unit
 
 
 def vector_of(gallery: Gallery, content_hash: bytes) -> NDArray[np.float32] | None:
@@ -78,6 +118,10 @@ def _live(gallery: Gallery, row_id: int) -> int:
 
 def _rows_at(gallery: Gallery, path: str) -> list[tuple[int, int]]:
     return read_consistently(gallery, lambda now: now.rows_at(IMAGES.name, shown(path)) or now.rows_beside(shown(path)))
+
+
+def _pieces_of(gallery: Gallery, path: str) -> list[tuple[int, int]]:
+    return read_consistently(gallery, lambda now: rows_of_file(now, IMAGES.name, shown(path)))
 
 
 def _vector(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
