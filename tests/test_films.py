@@ -347,6 +347,13 @@ def test_what_is_no_film_is_told_in_a_line(tmp_path: Path, name: str, data: byte
         read_table(str(tmp_path / name))
 
 
+def test_a_film_that_begins_behind_its_only_key_frame_says_so(tmp_path: Path) -> None:
+    data = render(tmp_path / "a.ts", STEADY, group=250).read_bytes()
+    (tmp_path / "a.ts").write_bytes(data[188 * (len(data) // 188 // 2) :])
+    with pytest.raises(ImageError, match="a film without a key frame"):
+        read_table(str(tmp_path / "a.ts"))
+
+
 def test_covers_of_music_are_no_films(tmp_path: Path) -> None:
     sound_with_cover(tmp_path / "song.mp4")
     with pytest.raises(ImageError, match="sound without moving pictures"):

@@ -122,7 +122,8 @@ class FilmStream:
                 break
         shown, is_key = order_frames(np.array(times), np.array(keys, bool))
         if not len(shown):
-            raise NotAFilm(self.cut_short or "a film without frames")
+            none = "a film without a key frame, which all others need" if times else "a film without frames"
+            raise NotAFilm(self.cut_short or none)
         return FrameTable(shown, is_key, end, self._damage(end))
 
     def frames(self, times: Sequence[float]) -> Iterator[SeenFrame]:
