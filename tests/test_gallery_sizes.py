@@ -187,8 +187,11 @@ def test_the_command_measures_sizes_where_asked(
     assert "law, a = " in done.out
     few = tmp_path / "few.npy"
     np.save(few, np.eye(40, dtype=np.float32))
-    refused = mmsearch("eval", "vectors", "--images", few, "--captions", few, "--gallery-sizes")
-    assert (refused.code, "40 images are too few" in refused.err, refused.out) == (1, True, "")
+    of_few = "eval", "vectors", "--images", few, "--captions", few
+    plain = mmsearch(*of_few)
+    refused = mmsearch(*of_few, "--gallery-sizes", "--report", tmp_path / "few.json")
+    assert (refused.code, "40 images are too few" in refused.err) == (1, True)
+    assert (refused.out, (tmp_path / "few.json").exists()) == (plain.out, True)  # what was measured is not lost
 
 
 def test_more_than_is_there_is_not_told(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ from mmsearch.cli.study import merge, run
 from mmsearch.cli.zeroshot import linear, zeroshot
 
 if TYPE_CHECKING:
+    from mmsearch.errors import BenchmarkError
     from mmsearch.evaluation import BudgetReport, EvaluationReport
+    from mmsearch.progress import ProgressCallback
 
 __all__ = ["app"]
 
@@ -97,7 +99,7 @@ def benchmark(
 
     The benchmark's vectors are kept in the cache (mmsearch cache shows it), so a second run is quick.
     """
-    from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
+    from mmsearch.evaluation import EvaluateOptions
     from mmsearch.evaluation import evaluate as run
     from mmsearch.reports import require_target
     from mmsearch.sources import ColumnNames
@@ -136,10 +138,11 @@ def benchmark(
             progress=shown.progress,
             announce=shown.announce,
         )
-        if gallery_sizes:
-            evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
+        evaluation, failed = _with_sizes(evaluation, gallery_sizes, shown.progress)
     print_evaluation(evaluation, compare=compare or bool(compare_as))
     _write(evaluation, report, per_query)
+    if failed is not None:
+        raise failed
 
 
 def vectors(
@@ -186,7 +189,7 @@ def vectors(
     per_query: PerQuery = False,
 ) -> None:
     """Measure retrieval between vectors that exist already, of any model; no encoder is loaded."""
-    from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
+    from mmsearch.evaluation import EvaluateOptions
     from mmsearch.evaluation import evaluate_vectors as run
     from mmsearch.reports import require_target
 
@@ -207,10 +210,11 @@ def vectors(
             progress=shown.progress,
             announce=shown.announce,
         )
-        if gallery_sizes:
-            evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
+        evaluation, failed = _with_sizes(evaluation, gallery_sizes, shown.progress)
     print_evaluation(evaluation, compare=False)
     _write(evaluation, report, per_query)
+    if failed is not None:
+        raise failed
 
 
 def galleries(
@@ -237,7 +241,7 @@ def galleries(
 
     Captions that name a picture of the gallery count, and pictures that have one. A re-ranker reads the pictures again.
     """
-    from mmsearch.evaluation import EvaluateOptions, with_gallery_sizes
+    from mmsearch.evaluation import EvaluateOptions
     from mmsearch.evaluation import evaluate_galleries as run
     from mmsearch.reports import require_target
 
@@ -254,10 +258,11 @@ def galleries(
     )
     with display(interrupted="nothing was written") as shown:
         evaluation = run(places or [None], options=options, progress=shown.progress, announce=shown.announce)
-        if gallery_sizes:
-            evaluation = with_gallery_sizes(evaluation, progress=shown.progress)
+        evaluation, failed = _with_sizes(evaluation, gallery_sizes, shown.progress)
     print_evaluation(evaluation, compare=False)
     _write(evaluation, report, per_query)
+    if failed is not None:
+        raise failed
 
 
 def budget(
@@ -376,6 +381,19 @@ app.command("linear", short_help="The same beside what learns from a few picture
 app.command("bias", short_help="Whether answers are skewed towards groups.")(bias)
 app.command("shift", short_help="How far a gallery lies from a reference.")(shift)
 app.add_typer(probes, name="probe")
+
+
+def _with_sizes(
+    evaluation: "EvaluationReport", wanted: bool, progress: "ProgressCallback"
+) -> tuple["EvaluationReport", "BenchmarkError | None"]:
+    """With R@k against the size of the gallery; or without, and why: what was measured is shown before that is said."""
+    from mmsearch.errors import BenchmarkError
+    from mmsearch.evaluation import with_gallery_sizes
+
+    try:
+        return (with_gallery_sizes(evaluation, progress=progress) if wanted else evaluation), None
+    except BenchmarkError as error:
+        return evaluation, error
 
 
 def _write(evaluation: "EvaluationReport", targets: list[Path] | None, per_query: bool) -> None:
