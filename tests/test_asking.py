@@ -1,6 +1,8 @@
 """Questions about pictures: answered a picture at a time, named, marked as guesses, and not where nothing fits."""
 
 import json
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -173,3 +175,16 @@ def test_one_picture_that_breaks_off_costs_no_other_its_description(
     assert "error: 1 of 3 pictures could not be read; the others are described" in run.err
     lines = mmsearch("describe", red, broken, blue, "--model", "paint:1", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["unread"] is None for line in lines] == [True, False, True]
+
+
+def test_a_picture_that_is_too_large_is_told_without_an_option_that_is_not_there(
+    mmsearch: Command, photos: Path, tmp_path: Path
+) -> None:
+    small = (photos / "red.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", 20_000, 12_000) + small[24:29]
+    huge = tmp_path / "huge.png"
+    huge.write_bytes(small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:])
+    run = mmsearch("describe", huge, "--model", "paint:1")
+    assert run.code == 1
+    assert "240 megapixels, over the limit of 200. Make it smaller first" in run.err
+    assert "--max-pixels" not in run.err

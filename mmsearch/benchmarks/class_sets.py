@@ -66,7 +66,7 @@ def load_class_set(name: str) -> ClassSet:
     if wanted not in class_set_names():
         close = difflib.get_close_matches(wanted, class_set_names(), 1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise BenchmarkError(f"no data set {name}{hint} Known are: custom, {', '.join(class_set_names())}")
+        raise BenchmarkError(f"no data set {name}{hint or '.'} Known are: custom, {', '.join(class_set_names())}")
     document: dict[str, Any] = json.loads((_FOLDER / f"{wanted}.json").read_text("utf-8"))
     if "subset_of" in document:
         whole = load_class_set(document["subset_of"])

@@ -34,7 +34,7 @@ from mmsearch.images.decoding import (
     upright_size,
 )
 from mmsearch.images.directories import read_directory, values_of
-from mmsearch.images.image_files import FORMATS, MAX_PIXELS
+from mmsearch.images.image_files import FORMATS, MAX_PIXELS, RAISES_LIMIT
 from mmsearch.images.photo_facts import (
     DATE_SOURCES,
     NOTHING_SAID,
@@ -57,6 +57,7 @@ __all__ = [
     "FORMATS",
     "LEAST_RAW_SIDE",
     "MAX_PIXELS",
+    "RAISES_LIMIT",
     "NOTHING_SAID",
     "WHOLE",
     "CutOptions",

@@ -18,11 +18,23 @@ from mmsearch.images.reasons import header_reason
 from mmsearch.images.silence import silence_libtiff
 from mmsearch.images.svg import is_svg, open_svg
 
-__all__ = ["FORMATS", "MAX_PIXELS", "HeaderFile", "open_image", "reopen_mended", "visible_box", "stated_size"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "RAISES_LIMIT",
+    "HeaderFile",
+    "open_image",
+    "reopen_mended",
+    "visible_box",
+    "stated_size",
+]
 
 MAX_PIXELS = 200_000_000
 """Default limit on width x height. The largest phone sensors give 16320 x 12240 = 199.8 megapixels; a picture of
 that size takes up to 2.3 GB while it is decoded; such pictures are decoded one at a time."""
+
+RAISES_LIMIT = " (--max-pixels raises it)"
+"""In the reason of a picture that is larger: what to do. Where there is no such option it is left out."""
 
 FORMATS = frozenset(
     {
@@ -181,7 +193,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(
             "identify",
             f"{width} x {height} = {_format_megapixels(width * height)} megapixels, over the limit of "
-            f"{_format_megapixels(max_pixels)} (--max-pixels raises it)",
+            f"{_format_megapixels(max_pixels)}{RAISES_LIMIT}",
         )
 
 

@@ -100,16 +100,19 @@ def explain_answer(
     return _with_each_picture(answer, explain, ("explaining", "explained"), progress)
 
 
-def find_in_answer(answer: Answer, detector: Detector, gallery: Gallery, progress: ProgressCallback = quiet) -> Answer:
+def find_in_answer(
+    answer: Answer, open_detector: Callable[[], Detector], gallery: Gallery, progress: ProgressCallback = quiet
+) -> Answer:
     """An answer whose hits that are pictures have what a detector finds of the phrases of the texts that were asked
-    for; of files that are gone or changed it is said in a remark. Raises QueryError (no hit is a picture, no text was
-    asked for), EncoderError."""
+    for; of files that are gone or changed it is said in a remark. The detector is opened where there is something to
+    look for. Raises QueryError (no hit is a picture, no text was asked for), EncoderError."""
     texts = [part.text for part in answer.query.parts if isinstance(part, TextPart) and part.weight > 0]
     if not texts:
         raise QueryError("things are found by their names, and this query has no words")
     if not _has_pictures(answer, "looked through"):
         return answer
     phrases = list(dict.fromkeys(phrase.text for text in texts for phrase in phrases_in(text)))
+    detector = open_detector()
 
     def find(hit: Hit) -> Hit:
         image = images.decode(read_content(gallery, hit.row).data).image

@@ -166,7 +166,9 @@ class OpenGallery:
         """
         from mmsearch.search.explained import find_in_answer  # late: it decodes pictures
 
-        opened = open_detector(detector, device=self.rerankers.device, announce=self.rerankers.announce)
+        def opened() -> Detector:
+            return open_detector(detector, device=self.rerankers.device, announce=self.rerankers.announce)
+
         return _warned(answer, find_in_answer(answer, opened, self.gallery, progress))
 
     def regions(

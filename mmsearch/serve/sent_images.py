@@ -157,5 +157,5 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        reason = error.reason.replace(" (--max-pixels raises it)", "")  # there is no such option here
+        reason = error.reason.replace(images.RAISES_LIMIT, "")  # there is no such option here
         raise QueryError(f"this is no picture that can be read: {reason}") from error

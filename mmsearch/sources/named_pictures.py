@@ -32,4 +32,6 @@ def no_picture(name: str, error: ImageError) -> QueryError:
     """That a file is no picture that can be read, and what of it may be asked with."""
     example = example_span(name)
     piece = f". Name a piece of it, as in {name}{MEMBER}{example}" if example and MEMBER not in name else ""
-    return QueryError(f"{name} is no picture that can be read: {error.reason}{piece}")
+    # What is searched with, described or explained takes no option for it.
+    reason = error.reason.replace(images.RAISES_LIMIT, ". Make it smaller first")
+    return QueryError(f"{name} is no picture that can be read: {reason}{piece}")
