@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.fakes import COLOURS
 
-__all__ = ["number_in", "packet_times", "render", "render_scenes", "shown_number"]
+__all__ = ["number_in", "packet_times", "render", "render_packed", "render_scenes", "shown_number"]
 
 _BITS, _SQUARE = 10, 16
 WIDTH, HEIGHT = _BITS * _SQUARE, 96
@@ -77,6 +77,45 @@ def render_scenes(path: Path, scenes: Sequence[tuple[str, float]], **how: Any) -
         return np.clip(np.array(COLOURS[colours[number]]) + noise, 0, 255).astype(np.uint8)
 
     return render(path, [number / 12 for number in range(len(colours))], draw=draw, **how)
+
+
+def render_packed(path: Path, count: int = 40) -> Path:
+    """A film as DivX wrote them: a packet of two frames, one of the next, and one that only says that the second of the
+    two is due."""
+    encoder: Any = av.codec.CodecContext.create("mpeg4", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 12), Fraction(12)
+    encoder.gop_size, encoder.max_b_frames = 12, 2
+    encoder.options = {"sc_threshold": "1000000000", "b_strategy": "0"}
+    encoder.flags |= av.codec.context.Flags.global_header
+    encoded: list[bytes] = []
+    for number in range(count):
+        frame = av.VideoFrame.from_ndarray(shown_number(number), format="rgb24")
+        frame.pts, frame.time_base = number, Fraction(1, 12)
+        encoded += map(bytes, encoder.encode(frame))
+    encoded += map(bytes, encoder.encode(None))
+    start = b"\0\0\1\xb6"  # of a frame, whose kind comes next
+    kinds = ["IPBS"[each[each.index(start) + 4] >> 6] for each in encoded]
+    packets, at = [], 0
+    while at < len(encoded):
+        one = encoded[at]
+        if kinds[at + 1 : at + 3] == ["B", "B"]:
+            packets += [one + encoded[at + 1], encoded[at + 2], one[one.index(start) :][:6] + b"\x9f"]
+            at += 3
+        else:
+            packets.append(one)
+            at += 1
+    with av.open(str(path), "w", format="avi") as container:
+        stream: Any = container.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.extradata = bytes(encoder.extradata) + b"\0\0\1\xb2DivX503b1393p"
+        for number, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 12), stream
+            packet.is_keyframe = data[data.index(start) + 4] >> 6 == 0
+            container.mux(packet)
+    return path
 
 
 def packet_times(path: Path) -> list[float]:

@@ -26,7 +26,7 @@ from mmsearch.films import (
 )
 from mmsearch.films.reading import film_processes
 from mmsearch.frame_choice import AUTO_FRAMES, FrameChoice, parse_frames
-from tests.rendered_films import HEIGHT, WIDTH, box, number_in, packet_times, render, shown_number
+from tests.rendered_films import HEIGHT, WIDTH, box, number_in, packet_times, render, render_packed, shown_number
 
 STEADY = [number / 25 for number in range(150)]
 VARIABLE = np.cumsum([0.0, *np.tile([0.04, 0.1, 0.02, 0.5, 0.03, 3.2], 12)]).tolist()
@@ -166,6 +166,22 @@ def test_what_is_asked_for_is_what_is_seen_at_that_time(films: Path, name: str, 
     assert times == pytest.approx(seen, abs=1e-3)
     numbers = [number_in(frame.pixels) for frame in frames]
     assert numbers == [int(np.argmin(np.abs(np.array(shown) - at))) for at in seen]
+
+
+def test_of_two_frames_in_a_packet_each_is_seen(tmp_path: Path) -> None:
+    """A frame of them comes out with a later packet, which may not be left out."""
+    film = render_packed(tmp_path / "divx.avi")
+    times = read_table(str(film)).times.tolist()
+
+    def seen(asked: Sequence[float]) -> list[float]:
+        with open_film(str(film), asked) as opened:
+            return [frame.seconds for frame in opened.frames]
+
+    can_be_seen = seen(times)
+    assert len(can_be_seen) > 30
+    for first in range(3):
+        some = times[first::3]
+        assert seen(some) == [each for each in some if each in can_be_seen]
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3)])

@@ -32,8 +32,9 @@ _LEAP_SECONDS = 1.0
 """How far the next wanted frame is at least behind where a stretch ends, so that it is sought."""
 _TAG_LENGTH = 200
 _DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_SKIPPING = frozenset({"h264", "hevc", "vp9", "mpeg4", "mpeg1video", "mpeg2video"})
-"""Decoders that can be told with each packet to leave out what no other frame needs."""
+_SKIPPING = frozenset({"h264", "hevc", "vp9", "mpeg1video", "mpeg2video"})
+"""Decoders that can be told with each packet to leave out what no other frame needs. Not that of MPEG-4 part 2: of the
+two frames that DivX puts into one packet, the second comes out with a packet that is not its own."""
 _SOUGHT = "mov"  # FFmpeg knows where in them each frame stands
 _MARGIN_SECONDS = 8.0
 """In other containers it is guessed where a time stands: that much before it is sought, and a key frame waited for."""
