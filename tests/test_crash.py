@@ -94,6 +94,7 @@ def change(folder: Path) -> None:
     (folder / "3.png").write_text("no longer a picture")
 
 
+@pytest.mark.soak
 def test_a_crash_at_any_point_loses_nothing_and_the_same_call_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

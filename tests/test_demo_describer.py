@@ -64,6 +64,7 @@ def test_what_it_does_not_know_is_said_before() -> None:
     assert any("of other pictures what it says means nothing" in line for line in said)
 
 
+@pytest.mark.soak
 def test_the_demo_describer_says_the_same_in_any_batch() -> None:
     describer = open_describer("demo", device="cpu")
     files = sorted((PROJECT / "data" / "postcards" / "images").glob("*.jpg"))[:6]

@@ -69,6 +69,7 @@ def test_what_differs_in_one_respect_is_told_apart(reranker: Reranker, text: str
     assert right > wrong + 1
 
 
+@pytest.mark.soak
 def test_families_that_were_never_trained_on_are_ranked_well(reranker: Reranker) -> None:
     """All of them are measured by `mmsearch eval`; here nearly every caption finds a picture of which it is true."""
     rng = Random(77)

@@ -190,4 +190,5 @@ def test_the_command_marks_what_it_says(command_line: Command, written: Callable
         "guess": expected,
         "guessed_by": f"hf:{written('BLIP').name}",
         "cut": expected.endswith("…"),
+        "unread": None,
     }

@@ -81,6 +81,7 @@ def scores_of(opened: OpenGallery) -> TableScores:
     return scores
 
 
+@pytest.mark.soak
 def test_it_is_measured_among_files(opened: OpenGallery) -> None:
     record = scores_of(opened).record
     assert (record.by_file, record.correction.searched) == (True, PHOTOS + 1)
@@ -107,6 +108,7 @@ def test_all_items_of_a_file_are_lowered_by_what_its_best_scores(opened: OpenGal
     assert (bank.owners == first["8.jpg"]).any()
 
 
+@pytest.mark.soak
 def test_chances_come_true_whatever_a_film_adds_to_a_filter(opened: OpenGallery) -> None:
     """Of queries that were never seen, half of which ask for what is not there, among ten photos and the film."""
     rng = np.random.default_rng(5)
@@ -146,6 +148,7 @@ def best_of(opened: OpenGallery, query: Query) -> float:
     return answer.hits[0].ranking
 
 
+@pytest.mark.soak
 def test_pages_that_captions_name_are_found_by_their_document(tmp_path: Path) -> None:
     """Each page has a text of its own: what is asked for is the document, and no page's text lowers its siblings."""
     world = World(210, seed=1)

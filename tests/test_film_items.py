@@ -21,7 +21,7 @@ from mmsearch.images import CutOptions, MadePicture
 from mmsearch.items import IMAGES, SKIPPED, ImageRow
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.search.query import ImagePart, Query, TextPart
-from mmsearch.sources import Selection
+from mmsearch.sources import Selection, read_named_picture
 from tests.fakes import FakeEncoder, write_picture
 from tests.rendered_films import render, render_scenes
 from tests.worker_pools import PretendedWorkerPool, worker_pool
@@ -300,9 +300,9 @@ def rows_after_sync(folder: Path) -> dict[str, ImageRow]:
     return rows(folder)
 
 
-def test_a_query_with_a_whole_film_is_told_how_to_ask_with_a_frame(videos: Path) -> None:
+def test_who_wants_a_picture_and_names_a_film_is_told_how_to_name_a_frame(videos: Path) -> None:
     sync(videos)
-    opened = open_gallery(videos.parent / "g", encoder=FakeEncoder())
     with pytest.raises(QueryError, match=r"not an image: a film .*\. Name a piece of it, as in .*trip\.mp4!/t=12\.48$"):
-        opened.ask(Query([ImagePart(videos / "trip.mp4")]))
+        read_named_picture(videos / "trip.mp4")
+    opened = open_gallery(videos.parent / "g", encoder=FakeEncoder())
     assert opened.ask(Query([ImagePart(f"{videos / 'trip.mp4'}!/t=6")], k=1)).hits[0].score > 0.9

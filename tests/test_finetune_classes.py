@@ -96,6 +96,7 @@ def write_classes(folder: Path, count: int) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_a_model_learns_what_classes_are_called(tmp_path: Path, command_line: Command) -> None:
     spoilt = write_spoilt_model(tmp_path / "spoilt")
     folder = write_classes(tmp_path / "classes", 90)

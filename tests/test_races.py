@@ -147,6 +147,7 @@ def interrupted_at(point: int, work: Callable[[], Any]) -> BaseException | None:
     return None
 
 
+@pytest.mark.soak
 def test_ctrl_c_at_any_line_of_a_commit(tmp_path: Path) -> None:
     """Never a row twice, never a count that is off, and the same call finishes the job."""
     photos = tmp_path / "photos"

@@ -651,6 +651,7 @@ def test_what_was_read_ahead_is_not_kept(remote: Url) -> None:
     assert all(each.file.ahead is None for each in found)
 
 
+@pytest.mark.soak
 def test_latency_is_hidden_by_reading_many_at_a_time(
     bucket: Url, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

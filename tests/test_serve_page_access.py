@@ -151,6 +151,7 @@ def _stands_out(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.soak
 def test_text_stands_out_in_both_themes(browser: Browser, site: str, scheme: str) -> None:
     """WCAG AA by the colours that Chromium computes: 4.5:1, 3:1 for large text; what lies on pictures, as on white."""
     with visiting(browser, site, color_scheme=scheme) as visit:
