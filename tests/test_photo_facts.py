@@ -207,6 +207,15 @@ def test_a_date_has_its_source_and_its_offset() -> None:
     assert parse_date("Tue, 19 Jul 2011 11:36:38 -0130", "png") == (SaidDate((2011, 7, 19, 11, 36, 38), "png", -90),)
 
 
+def test_the_first_second_of_a_clock_is_no_date() -> None:
+    """Films of tools that know no date say 1904 or 1970: they stood at the end of the timeline."""
+    for unset in ("1970-01-01T00:00:00.000000Z", "1904-01-01 00:00:00", "1970:01:01 00:00:00"):
+        assert parse_date(unset, "created") == ()
+    assert date_of_timestamp(0, "takeout") == ()
+    assert [date.parts for date in parse_date("1970-01-01", "xmp")] == [(1970, 1, 1)]  # of a scan, by a person
+    assert parse_date("1970-01-01 00:00:01", "exif")[0].parts[0] == 1970
+
+
 def test_what_several_say_is_merged_by_the_order_of_sources() -> None:
     """Dates by their sources, wherever they stand; of all else what comes first, and all keywords."""
     for better, worse in itertools.pairwise(DATE_SOURCES):

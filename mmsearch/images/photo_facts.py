@@ -34,6 +34,8 @@ DATE_SOURCES: tuple[DateSource, ...] = get_args(DateSource)
 """The best first."""
 
 _FIRST_PHOTOGRAPH = 1826
+_UNSET = ((1904, 1, 1, 0, 0, 0), (1970, 1, 1, 0, 0, 0))
+"""The second with which clocks of films and of computers begin: nobody set them."""
 _DATE = re.compile(
     r"\s*(\d{4})(?!\d)(?:[:/.-](\d\d?)(?!\d)(?:[:/.-](\d\d?)(?!\d)(?:[ T]+(\d\d?):(\d\d?)(?::(\d\d?)(?:\.\d+)?)?"
     r"\s*(Z|[+-]\d\d:?\d\d)?)?)?)?"
@@ -174,7 +176,7 @@ def merge_facts(first: PhotoFacts, *others: PhotoFacts) -> PhotoFacts:
 
 def parse_date(text: Any, source: DateSource, offset: Any = None) -> tuple[SaidDate, ...]:
     """The date that a text says: 2011:07:19 11:36:38, 2011-07-19T11:36:38.5+02:00, 2011-07, or an e-mail's. None of it
-    where it is implausible: month 0, hour 25; cameras write them.
+    where it is implausible: month 0, hour 25, the first second of a clock that nobody set; cameras write them.
 
     offset: what another field says of the time zone, "+02:00"; it counts where the text says nothing.
     """
@@ -194,7 +196,7 @@ def parse_date(text: Any, source: DateSource, offset: Any = None) -> tuple[SaidD
         moment = datetime(*(*parts, 1, 1)[: max(3, len(parts))])  # type: ignore[arg-type]
     except (ValueError, TypeError):
         return ()
-    if not parts or moment.year < _FIRST_PHOTOGRAPH:
+    if not parts or moment.year < _FIRST_PHOTOGRAPH or parts in _UNSET:
         return ()
     minutes = _parse_offset(zone)
     minutes = _parse_offset(_to_text(offset)) if minutes is None else minutes
@@ -219,7 +221,8 @@ def date_of_timestamp(seconds: float, source: DateSource) -> tuple[SaidDate, ...
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         return ()
-    return (SaidDate(moment.timetuple()[:6], source, 0),) if moment.year >= _FIRST_PHOTOGRAPH else ()
+    parts = moment.timetuple()[:6]
+    return () if moment.year < _FIRST_PHOTOGRAPH or parts in _UNSET else (SaidDate(parts, source, 0),)
 
 
 def position_at(lat: float | None, lon: float | None) -> Position | None:
