@@ -8,56 +8,41 @@ encoded in one call, and queries that look for the same number of the same rows 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import EncoderError, EncoderMismatch, QueryError
+from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours, Vectors
 from mmsearch.gallery import Gallery, read_consistently
-from mmsearch.items import BOTH, CAPTIONS, IMAGES, kind, kinds
+from mmsearch.items import BOTH, IMAGES, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
 from mmsearch.search.by_date import sort_by_date
 from mmsearch.search.candidates import Candidates, MakeStage, SecondLook, Stage, StageContext
-from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of, side_by_side, why_gone
 from mmsearch.search.distinct import leave_out_near_duplicates
-from mmsearch.search.encoding import (
-    EncodesQueries,
-    combined,
-    image_vector,
-    part_vector,
-    text_vectors,
-    texts_of,
-    vector_of_length,
-)
+from mmsearch.search.encoding import EncodesQueries
 from mmsearch.search.group import group_by_file
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
-from mmsearch.search.marks import find_marked, teach_by_marks
-from mmsearch.search.mixed import by_table, merge_answers
-from mmsearch.search.near import NO_PLACES, knows_places, remark_on
-from mmsearch.search.own_items import row_named, rows_named, vector_at, vector_of, vector_of_all
-from mmsearch.search.probable import add_probabilities, chances_for
-from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, TextPart, VectorPart
+from mmsearch.search.mixed import merge_answers
+from mmsearch.search.near import NO_PLACES, knows_places
+from mmsearch.search.pending import PendingQuery, pending_queries, prepare, without_error
+from mmsearch.search.probable import add_probabilities
+from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart
 from mmsearch.search.rerank import Rerankers, rerank
 from mmsearch.search.retrieval import SearchOptions
+from mmsearch.search.retrieves import Retrieves
 
 if TYPE_CHECKING:
-    from mmsearch.gallery import FileSpans
-    from mmsearch.scoring import Moments
-    from mmsearch.scoring.presence import Chances
-    from mmsearch.scoring.stored import TableScores
     from mmsearch.search.film_moments import Films
 
-__all__ = ["STAGES", "Retrieves", "answer_queries", "require_items", "vector_of_query"]
+__all__ = ["STAGES", "answer_queries"]
 
 STAGES: tuple[MakeStage, ...] = (
     leave_out_own_rows,
@@ -77,47 +62,8 @@ _OF_A_FILE = {"max": 8, "mean": 512}
 """How many times as many rows are retrieved at first where several may be of one file, by what films are ranked by: the
 mean of a film is far below its best frame, so that many frames are above it."""
 
-_TEXT_SIDE = CAPTIONS.side
-
 _LOOK_FURTHER = 4
 """How many times as many rows are retrieved where the stages left too few of them."""
-
-
-class Retrieves(Protocol):
-    """The first stage, with all that it needs."""
-
-    def search(
-        self,
-        vectors: NDArray[np.float32],
-        *,
-        k: int,
-        table: str,
-        where: str | None,
-        options: SearchOptions,
-        alpha: float,
-    ) -> Neighbours:
-        """The k best live rows for each vector, corrected by alpha, and fewer only where there are no more."""
-        ...
-
-    def scores(self, table: str) -> "TableScores | None":
-        """What makes the scores of a table comparable."""
-        ...
-
-    def moments(self, table: str) -> "Moments":
-        """What makes the scores of a table comparable with those of another."""
-        ...
-
-    def check_filter(self, table: str, where: str) -> None:
-        """Raise FilterError where an expression is no filter of a table."""
-        ...
-
-    def admitted(self, gallery: Gallery, table: str, where: str) -> NDArray[np.int64]:
-        """The ids of the live rows that a filter admits, ascending."""
-        ...
-
-    def file_spans(self, table: str) -> "FileSpans | None":
-        """Which rows of a table share a file; None where none does."""
-        ...
 
 
 def answer_queries(
@@ -132,126 +78,19 @@ def answer_queries(
 ) -> list[Answer | QueryError | EncoderError]:
     """The answers to some queries, in their order. rerankers: which of them queries may name. Raises GalleryError where
     the gallery itself is damaged."""
-    groups = [_pending(query, gallery) for query in queries]
+    groups = [pending_queries(query, gallery) for query in queries]
     asked = [one for group in groups for one in group]
-    for one in asked:
-        with one.may_fail():
-            _check_query(one, gallery, retriever, encoders)
-    _encode(_without_error(asked), gallery, encoders)
-    for one in _without_error(asked):
-        with one.may_fail():
-            _teach(one, retriever)
-    ready = _without_error(asked)
+    ready = prepare(asked, gallery, encoders, retriever)
     chains = {one: _Chain(one, gallery, stages, retriever, rerankers) for one in ready}
     _find(chains, retriever, options)
     for query, group in zip(queries, groups, strict=True):
         if query.table == BOTH:
-            _add_standard_scores(_without_error(group), retriever)
-    _describe(_without_error(asked), gallery)
+            _add_standard_scores(without_error(group), retriever)
+    _describe(without_error(asked), gallery)
     return [_answer(query, group) for query, group in zip(queries, groups, strict=True)]
 
 
-def vector_of_query(
-    query: Query, gallery: Gallery, encoders: EncodesQueries, retriever: Retrieves
-) -> NDArray[np.float32]:
-    """The unit vector (dim,) that a query searches by, with what marks taught. Raises QueryError, EncoderError."""
-    pending = _pending(query, gallery)[0]
-    with pending.may_fail():
-        _check_query(pending, gallery, retriever, encoders)
-        _encode([pending], gallery, encoders)
-    with pending.may_fail():
-        if pending.error is None:
-            _teach(pending, retriever)
-    if pending.error is not None:
-        raise pending.error
-    return pending.vector()
-
-
-def require_items(gallery: Gallery, table: str) -> None:
-    """Raise QueryError where there is nothing to search."""
-    if not gallery.live_rows(table):
-        raise QueryError(f"{gallery.path} holds no {table}. Add some: {kind(table).how_to_add}")
-
-
-@dataclass(slots=True, eq=False)
-class _PendingQuery:
-    """A query to one table on its way to its answer.
-
-    Attributes:
-        own: the row that each `ItemPart` names, and each `MarkPart` whose image the gallery holds; of a film or
-            document one in its middle.
-        whole: all rows (n,) of each `ItemPart` that names a film or a document.
-        scores: what makes those of the table comparable; None where that is not known.
-        alpha: of the correction; 0 for none.
-        chances: what its hits are worth, where that is known.
-        vectors: of the parts.
-        taught: the vector that the marks made of them; None where there are no marks.
-        candidates: the candidates that there is use for, those that are passed over among them.
-        films: the rows that share a file with others, as the query sees them; None where none does.
-    """
-
-    query: Query
-    own: dict[ItemPart | MarkPart, int] = field(default_factory=dict)
-    whole: dict[ItemPart, NDArray[np.int64]] = field(default_factory=dict)
-    scores: "TableScores | None" = None
-    alpha: float = 0.0
-    chances: "Chances | None" = None
-    worth: Worth = NOTHING_KNOWN
-    vectors: dict[Part, NDArray[np.float32]] = field(default_factory=dict)
-    taught: NDArray[np.float32] | None = None
-    candidates: Candidates | None = None
-    more: bool = False
-    truncated: bool = False
-    hits: Sequence[Hit] = ()
-    pictures: Sequence[str] = ()
-    remarks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    second_look: SecondLook | None = None
-    films: "Films | None" = None
-    error: QueryError | EncoderError | None = None
-
-    @property
-    def own_rows(self) -> NDArray[np.int64]:
-        """Those of `own` that are no answer and stand in the searched table, ascending."""
-        if self.query.table != IMAGES.name:
-            return np.zeros(0, np.int64)
-        rows = {row for part, row in self.own.items() if isinstance(part, ItemPart) or part.weight < 0}
-        rows.update(*(each.tolist() for each in self.whole.values()))
-        return np.array(sorted(rows), np.int64)
-
-    @contextmanager
-    def may_fail(self) -> Iterator[None]:
-        try:
-            yield
-        except (QueryError, EncoderError) as error:
-            self.error = error
-
-    def vector(self) -> NDArray[np.float32]:
-        """All parts together. Raises QueryError."""
-        if self.taught is not None:
-            return self.taught
-        return self.untaught()
-
-    def untaught(self) -> NDArray[np.float32]:
-        """All parts that are no marks together. Raises QueryError."""
-        parts = [part for part in self.query.parts if not isinstance(part, MarkPart)]
-        return combined([self.vectors[part] for part in parts], [part.weight for part in parts])
-
-    def answer(self) -> Answer:
-        remarks, notes = tuple(self.remarks), tuple(self.notes)
-        looked_at = None if self.second_look is None or self.query.rerank is None else self.second_look.looked_at
-        return Answer(
-            self.query, self.hits, self.pictures, self.more, remarks, self.truncated, self.worth, notes, looked_at
-        )
-
-
-def _pending(query: Query, gallery: Gallery) -> list[_PendingQuery]:
-    """One for each table that a query looks through, which share what they ask with."""
-    vectors: dict[Part, NDArray[np.float32]] = {}
-    return [_PendingQuery(each, vectors=vectors) for each in by_table(query, gallery)]
-
-
-def _answer(query: Query, group: Sequence[_PendingQuery]) -> Answer | QueryError | EncoderError:
+def _answer(query: Query, group: Sequence[PendingQuery]) -> Answer | QueryError | EncoderError:
     for one in group:
         if one.error is not None:
             return one.error
@@ -260,110 +99,13 @@ def _answer(query: Query, group: Sequence[_PendingQuery]) -> Answer | QueryError
     return replace(answer, remarks=(*answer.remarks, *why_gone(answer.hits)))
 
 
-def _without_error(asked: Sequence[_PendingQuery]) -> list[_PendingQuery]:
-    return [one for one in asked if one.error is None]
-
-
-def _check_query(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves, encoders: EncodesQueries) -> None:
-    """Say what can be said before a model has to be loaded."""
-    query = asked.query
-    require_items(gallery, query.table)
-    if query.where is not None:
-        retriever.check_filter(query.table, query.where)
-    if query.near is not None and (remark := remark_on(query.near)) is not None:
-        asked.remarks.append(remark)
-    is_of_texts = kind(query.table).side == _TEXT_SIDE
-    with_texts = is_of_texts or any(isinstance(part, TextPart) for part in query.parts)
-    other_texts = with_texts and encoders.has_own_texts  # for which a model may have to be loaded
-    if other_texts and is_of_texts:
-        spec = encoders.encoder(_TEXT_SIDE).identity.spec
-        raise EncoderMismatch(
-            f"the vectors of {query.table} in {gallery.path} are of the text side of {gallery.manifest.encoder.spec}, "
-            f"and cannot be compared with those of {spec}. To have them encoded anew: mmsearch embed --model {spec} "
-            f"--gallery {gallery.path}"
-        )
-    asked.scores = None if other_texts else retriever.scores(query.table)
-    asked.alpha = alpha_for(query, asked.scores)
-    asked.chances = chances_for(query, asked.scores, asked.alpha)
-    like = [part for part in query.parts if isinstance(part, ItemPart)]
-    for part in like:
-        if part.box is None and len(rows := rows_named(gallery, part.item)) > 1:
-            asked.whole[part], asked.own[part] = rows, int(rows[len(rows) // 2])
-        else:
-            asked.own[part] = row_named(gallery, part.item)
-    asked.own.update(find_marked(query, gallery).items())
-
-
-def _encode(asked: Sequence[_PendingQuery], gallery: Gallery, encoders: EncodesQueries) -> None:
-    """Give each query the vectors of its parts. What the gallery holds needs no encoder."""
-    for one in asked:
-        with one.may_fail():
-            for part in one.query.parts:
-                if not isinstance(part, TextPart) and part not in one.vectors:
-                    one.vectors[part] = _part_vector(part, one, gallery, encoders)
-    texts = {one: texts_of(one.query) for one in _without_error(asked)}
-    texts = {one: own for one, own in texts.items() if own}
-    if not texts:
-        return
-    distinct = {text: row for row, text in enumerate(dict.fromkeys(chain.from_iterable(texts.values())))}
-    try:
-        encoded = encoders.encoder("text").text.encode([*distinct])
-    except EncoderError as error:
-        for one in texts:
-            one.error = error
-        return
-    for one, own in texts.items():
-        rows = [distinct[text] for text in own]
-        parts = (part for part in one.query.parts if isinstance(part, TextPart))
-        with one.may_fail():
-            one.vectors |= dict(zip(parts, text_vectors(one.query, encoded.vectors[rows]), strict=True))
-        if encoded.truncated[rows].any():
-            one.truncated = True
-            one.remarks.append("the query is longer than the model reads; its end was cut")
-
-
-def _part_vector(
-    part: ImagePart | ItemPart | VectorPart | MarkPart, asked: _PendingQuery, gallery: Gallery, encoders: EncodesQueries
-) -> NDArray[np.float32]:
-    if isinstance(part, MarkPart) and part.vector is not None:
-        return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
-    if isinstance(part, ItemPart) and part.box is not None:
-        if part.vector is not None:
-            return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
-        return part_vector(gallery, asked.own[part], part.box, encoders)
-    if isinstance(part, ItemPart) and part in asked.whole:
-        return vector_of_all(gallery, asked.whole[part])
-    if isinstance(part, ItemPart | MarkPart):
-        return vector_at(gallery, asked.own[part])
-    if isinstance(part, VectorPart):
-        return vector_of_length(part.vector, gallery.manifest.encoder.dim, part.name)
-    if not isinstance(part.image, bytes):
-        return image_vector(part.image, gallery, encoders, part.box)
-    held = vector_of(gallery, part.image)
-    if held is None:
-        raise QueryError(f"the gallery {gallery.path} holds no picture with the content hash {part.image.hex()}")
-    return held
-
-
-def _teach(asked: _PendingQuery, retriever: Retrieves) -> None:
-    """Have the marks of a query move its vector, and say how well they agree."""
-    marks = [part for part in asked.query.parts if isinstance(part, MarkPart)]
-    if not marks:
-        return
-    untaught = None if len(marks) == len(asked.query.parts) else asked.untaught()
-    taught = teach_by_marks(untaught, {mark: asked.vectors[mark] for mark in marks}, retriever.moments(IMAGES.name))
-    asked.taught = taught.vector
-    if (said := taught.in_words()) is not None:
-        asked.notes.append(said)
-
-
-def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, options: SearchOptions) -> None:
+def _find(chains: "Mapping[PendingQuery, _Chain]", retriever: Retrieves, options: SearchOptions) -> None:
     """Retrieve rows for each query until its stages leave enough, or no more can come.
 
     Queries that look as far among the same rows are searched in one call.
     """
-    vectors: dict[_PendingQuery, NDArray[np.float32]] = {}
-    for one in _without_error([*chains]):
+    vectors: dict[PendingQuery, NDArray[np.float32]] = {}
+    for one in without_error([*chains]):
         with one.may_fail():
             vectors[one] = one.vector()
     looking = {
@@ -371,7 +113,7 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
         for one in vectors
     }
     while looking:
-        alike: dict[tuple[str, str | None, int, float], list[_PendingQuery]] = {}
+        alike: dict[tuple[str, str | None, int, float], list[PendingQuery]] = {}
         for one, look in looking.items():
             alike.setdefault((one.query.table, one.query.filter, look, one.alpha), []).append(one)
         looking = {}
@@ -393,7 +135,7 @@ def _find(chains: "Mapping[_PendingQuery, _Chain]", retriever: Retrieves, option
                     looking[one] = look * _LOOK_FURTHER
 
 
-def _films(asked: _PendingQuery, gallery: Gallery, retriever: Retrieves) -> "Films | None":
+def _films(asked: PendingQuery, gallery: Gallery, retriever: Retrieves) -> "Films | None":
     """The rows of the searched table that share a file with others; None where none does. Raises QueryError."""
     query = asked.query
     spans = retriever.file_spans(query.table)
@@ -429,7 +171,7 @@ class _Chain:
 
     def __init__(
         self,
-        asked: _PendingQuery,
+        asked: PendingQuery,
         gallery: Gallery,
         stages: Sequence[MakeStage],
         retriever: Retrieves,
@@ -532,7 +274,7 @@ class _Chain:
         return why_nothing(query, best, chance=chance, left_out=len(own_rows), items=items)
 
 
-def _add_standard_scores(asked: Sequence[_PendingQuery], retriever: Retrieves) -> None:
+def _add_standard_scores(asked: Sequence[PendingQuery], retriever: Retrieves) -> None:
     """Make the candidates of several tables comparable."""
     for one in asked:
         if one.candidates is not None:
@@ -541,7 +283,7 @@ def _add_standard_scores(asked: Sequence[_PendingQuery], retriever: Retrieves) -
             one.candidates = one.candidates.with_scores("z", z)
 
 
-def _describe(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
+def _describe(asked: Sequence[PendingQuery], gallery: Gallery) -> None:
     """Turn candidates into hits: those of one table are read in one call."""
     for table in (each.name for each in kinds()):
         alike = [(one, one.candidates) for one in asked if one.query.table == table and one.candidates is not None]
@@ -579,7 +321,7 @@ def _as_neighbours(candidates: Candidates) -> Neighbours:
     return Neighbours(candidates.row_ids[None], score[None], None if corrected is None else corrected[None])
 
 
-def _name_pictures(asked: Sequence[_PendingQuery], gallery: Gallery) -> None:
+def _name_pictures(asked: Sequence[PendingQuery], gallery: Gallery) -> None:
     """Say which files the queries asked with."""
     with_items = [one for one in asked if one.own]
     rows = [np.array([list(one.own.values())], np.int64) for one in with_items]

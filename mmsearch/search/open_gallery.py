@@ -17,12 +17,13 @@ from mmsearch.items import DEFAULT_KIND
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.search.answers import Answer
 from mmsearch.search.candidates import MakeStage
-from mmsearch.search.chain import STAGES, answer_queries, vector_of_query
+from mmsearch.search.chain import STAGES, answer_queries
 from mmsearch.search.correct import alpha_for
 from mmsearch.search.describing import hits_of
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.hits import Hit
 from mmsearch.search.mixed import by_table
+from mmsearch.search.pending import vector_of_query
 from mmsearch.search.query import Part, Query, TextPart
 from mmsearch.search.rerank import Rerankers
 from mmsearch.search.retrieval import Retriever, SearchOptions

@@ -9,10 +9,10 @@ from mmsearch.budget import REQUEST
 from mmsearch.errors import MmsearchError, MmsearchWarning, QueryError
 from mmsearch.locations import expanded
 from mmsearch.search.answers import Answer
-from mmsearch.search.chain import require_items
 from mmsearch.search.encoding import texts_of
 from mmsearch.search.mixed import by_table
 from mmsearch.search.open_gallery import OpenGallery
+from mmsearch.search.pending import require_items
 from mmsearch.search.query import Query, TextPart
 from mmsearch.search.retrieval import SearchOptions
 from mmsearch.stores import read_whole
