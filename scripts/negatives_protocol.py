@@ -28,9 +28,9 @@ from mmsearch.training.hard_negatives import SHARE_OF_POSITIVE, mine_hard_negati
 from scripts.bench_duplicates import EDITS
 from scripts.measuring import circumstances
 from scripts.postcards.dataset import load_swaps, load_test
-from scripts.postcards.oracle import consistency
+from scripts.postcards.oracle import claim_rows, consistency
 from scripts.postcards.render import render
-from scripts.postcards.scene import FACTS, claims_to_bits, facts
+from scripts.postcards.scene import facts
 from scripts.postcards.shifted import POSTCARDS
 
 FORMS = ("coded anew (30)", "half as large", "cropped to 80 %", "brighter")
@@ -82,8 +82,10 @@ def main() -> None:
     own = np.repeat(np.arange(len(postcards)), [len(each.captions) for each in postcards])
     texts = encoder.text.encode([caption.text for caption in captions]).vectors
     all_vectors = np.concatenate([vectors, of_edited])
-    shown = bits([facts(each.scene) for each in postcards])
-    consistent = consistency(bits([caption.claims for caption in captions]), np.concatenate([shown, shown[edited]]))
+    shown = claim_rows([facts(each.scene) for each in postcards])
+    consistent = consistency(
+        claim_rows([caption.claims for caption in captions]), np.concatenate([shown, shown[edited]])
+    )
     print("\nof the three hardest negatives of each caption, per cent that are false; captions that have one")
     found["false"] = {}
     for rule, part in (("no rule", np.inf), ("95 % rule", SHARE_OF_POSITIVE)):
@@ -115,14 +117,6 @@ def share(cosines: NDArray[np.floating[Any]], bound: float) -> float:
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     scaled: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled
-
-
-def bits(rows: list[frozenset[str]]) -> NDArray[np.bool_]:
-    """(n, len(FACTS)), of each which facts or claims it has."""
-    out = np.zeros((len(rows), len(FACTS)), bool)
-    for number, row in enumerate(rows):
-        out[number, claims_to_bits(row)] = True
-    return out
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mmsearch import encoders
@@ -45,11 +44,12 @@ from scripts.postcards.captions import Caption
 from scripts.postcards.dataset import load_test
 from scripts.postcards.oracle import (
     ceiling_text_to_image,
+    claim_rows,
     consistency,
     recall_image_to_text,
     recall_text_to_image,
 )
-from scripts.postcards.scene import FACTS, Scene, claims_to_bits, facts
+from scripts.postcards.scene import Scene, facts
 from scripts.postcards.shifted import POSTCARDS, Shift, invent, shifted_postcards, write_shifted
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -64,7 +64,8 @@ class World:
         nothing = np.zeros((0, 0), np.float32)  # both sides are encoded anew
         self.pairs = TrainingPairs(texts, owner, tuple(files), np.arange(len(files)), nothing, nothing)
         self.consistent = consistency(
-            _bits([caption.claims for own in captions for caption in own]), _bits([facts(scene) for scene in scenes])
+            claim_rows([caption.claims for own in captions for caption in own]),
+            claim_rows([facts(scene) for scene in scenes]),
         )
 
     def recalls(self, vectors: PairVectors) -> tuple[float, float]:
@@ -209,13 +210,6 @@ def known(count: int) -> World:
     test = load_test(POSTCARDS)[:count]
     files = [str(POSTCARDS / "images" / each.filename) for each in test]
     return World(files, [each.captions for each in test], [each.scene for each in test])
-
-
-def _bits(rows: list[frozenset[str]]) -> NDArray[np.bool_]:
-    out = np.zeros((len(rows), len(FACTS)), bool)
-    for number, row in enumerate(rows):
-        out[number, claims_to_bits(row)] = True
-    return out
 
 
 if __name__ == "__main__":

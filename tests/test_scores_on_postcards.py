@@ -19,8 +19,8 @@ from mmsearch.scoring import bank_means, fit_chances, keep_threshold, sample_pre
 from mmsearch.search.general_captions import general_captions
 from scripts.postcards.captions import Caption, describe
 from scripts.postcards.dataset import load_test
-from scripts.postcards.oracle import consistency
-from scripts.postcards.scene import FACTS, claims_to_bits, facts, neighbour
+from scripts.postcards.oracle import claim_rows, consistency
+from scripts.postcards.scene import facts, neighbour
 
 POSTCARDS = Path(__file__).resolve().parents[1] / "data" / "postcards"
 FULLNESS = 0.4  # of a caption that leaves out some of what there is
@@ -48,13 +48,6 @@ class Postcards:
     far: NDArray[np.float32]
 
 
-def bits(rows: list[frozenset[str]]) -> NDArray[np.bool_]:
-    out = np.zeros((len(rows), len(FACTS)), bool)
-    for row, claims in enumerate(rows):
-        out[row, claims_to_bits(claims)] = True
-    return out
-
-
 @pytest.fixture(scope="module")
 def postcards(tmp_path_factory: pytest.TempPathFactory) -> Postcards:
     folder = tmp_path_factory.mktemp("postcards") / "g"
@@ -65,18 +58,18 @@ def postcards(tmp_path_factory: pytest.TempPathFactory) -> Postcards:
     test = load_test(POSTCARDS)
     row_ids = np.array([rows[postcard.filename] for postcard in test])
     images = np.asarray(gallery.vectors("images", row_ids), np.float32)
-    there = bits([frozenset(facts(postcard.scene)) for postcard in test])
+    there = claim_rows([frozenset(facts(postcard.scene)) for postcard in test])
     rng = Random(0)
     asked = [describe(rng, postcard.scene, FULLNESS) for postcard in test]
     near: list[Caption] = []
     for postcard in test:
         caption = describe(rng, neighbour(rng, postcard.scene), FULLNESS)
-        if not consistency(bits([caption.claims]), there).any():
+        if not consistency(claim_rows([caption.claims]), there).any():
             near.append(caption)
     text = encoders.open("demo", ["text"], device="cpu", precision="fp32").text
     vectors = text.encode([*(each.text for each in (*asked, *near)), *general_captions()]).vectors
     first, second = len(asked), len(asked) + len(near)
-    true_of = consistency(bits([each.claims for each in asked]), there)
+    true_of = consistency(claim_rows([each.claims for each in asked]), there)
     return Postcards(images, vectors[:first], true_of, vectors[first:second], vectors[second:])
 
 

@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.postcards.captions import LAND_PHRASE, TIME_PHRASE, Mention, finish, noun_phrase, tokens
-from scripts.postcards.oracle import chance_text_to_image, consistency
+from scripts.postcards.oracle import chance_text_to_image, claim_rows, consistency
 from scripts.postcards.render import jpeg, render
 from scripts.postcards.scene import (
     COLOURS,
-    FACTS,
     KINDS,
     LANDS,
     SIZES,
@@ -35,7 +34,6 @@ from scripts.postcards.scene import (
     Kind,
     Scene,
     Thing,
-    claims_to_bits,
     facts,
     things_that_swap,
 )
@@ -206,7 +204,7 @@ def holds(claims: Claims, scene: Scene) -> bool:
 
 def truth(claims: Sequence[Claims], scenes: Sequence[Scene]) -> NDArray[np.bool_]:
     """(captions, scenes): which captions are true of which scenes."""
-    possible = consistency(_bits(each.atoms() for each in claims), _bits(facts(scene) for scene in scenes))
+    possible = consistency(claim_rows(each.atoms() for each in claims), claim_rows(facts(scene) for scene in scenes))
     for caption, scene in np.argwhere(possible):
         possible[caption, scene] = holds(claims[caption], scenes[scene])
     return possible
@@ -364,14 +362,6 @@ def _centre(thing: Thing) -> float:
 
 def _key(thing: Thing) -> tuple[str, tuple[int, ...]]:
     return thing.kind, thing.slots
-
-
-def _bits(rows: Iterable[Iterable[str]]) -> NDArray[np.bool_]:
-    rows = list(rows)
-    out = np.zeros((len(rows), len(FACTS)), bool)
-    for i, row in enumerate(rows):
-        out[i, claims_to_bits(row)] = True
-    return out
 
 
 def main() -> None:

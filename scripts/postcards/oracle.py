@@ -6,16 +6,20 @@ woods at dusk" fits two dozen images), so no model can reach R@1 = 1; the ceilin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scripts.postcards.scene import FACTS, claims_to_bits
 
 __all__ = [
     "ceiling_image_to_text",
     "ceiling_text_to_image",
     "chance_image_to_text",
     "chance_text_to_image",
+    "claim_rows",
     "consistency",
     "informed_image_to_text",
     "recall_image_to_text",
@@ -25,6 +29,17 @@ __all__ = [
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
+
+
+def claim_rows(rows: Iterable[Iterable[str]]) -> Bools:
+    """The claims of n captions, or the facts of n scenes, as `consistency` takes them: (n, len(FACTS)).
+
+    Raises KeyError for a claim that no scene can have."""
+    bits = [claims_to_bits(row) for row in rows]
+    out = np.zeros((len(bits), len(FACTS)), bool)
+    for row, own in zip(out, bits, strict=True):
+        row[own] = True
+    return out
 
 
 def consistency(claims: Bools, facts: Bools) -> Bools:

@@ -27,6 +27,7 @@ from scripts.postcards.oracle import (
     ceiling_text_to_image,
     chance_image_to_text,
     chance_text_to_image,
+    claim_rows,
     consistency,
     informed_image_to_text,
     recall_image_to_text,
@@ -34,7 +35,7 @@ from scripts.postcards.oracle import (
 )
 from scripts.postcards.queries import QUERIES, matches
 from scripts.postcards.render import render
-from scripts.postcards.scene import FACTS, Scene, claims_to_bits, facts
+from scripts.postcards.scene import Scene, facts
 
 __all__ = ["Recall", "Scorer", "queries_right", "recalls", "swap_accuracy"]
 
@@ -77,21 +78,13 @@ class Scorer:
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def _bits(rows: Iterable[Iterable[str]]) -> NDArray[np.bool_]:
-    rows = list(rows)
-    out = np.zeros((len(rows), len(FACTS)), bool)
-    for i, row in enumerate(rows):
-        out[i, claims_to_bits(row)] = True
-    return out
-
-
 def recalls(
     images: Vectors, texts: Vectors, scenes: Sequence[Scene], captions: Sequence[Sequence[Caption]]
 ) -> list[Recall]:
     """R@k in both directions. texts has the captions of all scenes in order."""
     owner = np.repeat(np.arange(len(scenes)), [len(own) for own in captions])
     consistent = consistency(
-        _bits(caption.claims for own in captions for caption in own), _bits(facts(scene) for scene in scenes)
+        claim_rows(caption.claims for own in captions for caption in own), claim_rows(facts(scene) for scene in scenes)
     )
     scores = texts @ images.T
     found = []
