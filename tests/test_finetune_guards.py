@@ -1,6 +1,7 @@
 """Pairs are divided by picture before anything is learnt, and whether training helped is judged on what nobody saw."""
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from mmsearch.embedding import embed
 from mmsearch.errors import TrainingError
 from mmsearch.gallery import Gallery
+from mmsearch.training.finetune_run import finetune
 from mmsearch.training.guards import choose_alpha, compare, deciding_figure, judge, neighbours_kept, notice_problems
 from mmsearch.training.model_folder import new_folder
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.records import FinetuneOptions, LossLog, PairVectors, TrainingPairs
 from mmsearch.training.splitting import group_images, split_pairs
 from mmsearch.training.work_folder import held_work_folder
+from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.vectors import random_unit_vectors
 
@@ -232,6 +235,54 @@ def test_the_model_gets_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.
 def test_a_name_that_leads_back_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert new_folder("a/../taught/") == tmp_path / "taught"
+
+
+@pytest.fixture
+def small_gallery(tmp_path: Path) -> Path:
+    write_picture(tmp_path / "pictures" / "a.png")
+    embed([tmp_path / "pictures"], gallery=tmp_path / "g", encoder=FakeEncoder())
+    return tmp_path / "g"
+
+
+def test_two_runs_of_the_text_side_do_not_write_into_one_folder(
+    small_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(out: Path, **given: Any) -> None:
+        monkeypatch.setattr("mmsearch.training.gallery_training.train_on_gallery", lambda *_, **__: "trained")
+        finetune(out, gallery=given["gallery"])
+
+    monkeypatch.setattr("mmsearch.training.gallery_training.train_on_gallery", meanwhile)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(TrainingError, match="another run is training"):
+        finetune(tmp_path / "new" / "taught", gallery=small_gallery)
+    assert sorted(tmp_path.iterdir()) == before  # nor is the folder above it left
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "interrupted; no model was written; the same command begins the training anew"),
+        (["--lora"], "interrupted; no model was written yet, and the same command continues from the last epoch"),
+    ],
+)
+def test_who_ends_a_run_is_told_what_is_left_of_it(
+    small_gallery: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command_line: Command,
+    ending: signal.Signals,
+    given: list[str],
+    said: str,
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        assert signal.getsignal(ending) is signal.default_int_handler  # else this process would die now
+        signal.raise_signal(ending)
+
+    monkeypatch.setattr("mmsearch.training.gallery_training.train_on_gallery", ended)
+    done = command_line("finetune", "--out", tmp_path / "taught", "-g", small_gallery, *given)
+    assert (done.code, done.err) == (130, f"mmsearch: {said}\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_two_runs_do_not_write_the_same_checkpoint(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from mmsearch import encoders
 from mmsearch.embedding import embed
-from mmsearch.encoders.specs import demo_folder
+from mmsearch.encoders.model_folders import licence_in
+from mmsearch.encoders.sources import resolve
+from mmsearch.encoders.specs import demo_folder, parse_spec
+from mmsearch.encoders.weight_licences import licence_of_source
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.indexing import IndexOptions, index
@@ -21,6 +25,7 @@ from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.training.finetune_run import finetune
 from mmsearch.training.hard_negatives import Look
+from mmsearch.training.model_card import model_card
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.records import FinetuneOptions, FinetuneReport, TrainingPairs
 from mmsearch.training.text_map import STRENGTHS, fit_text_map, mapped
@@ -214,6 +219,37 @@ def test_the_folder_is_a_model_of_open_clip_with_a_card_and_a_record(taught: Tau
     record = json.loads((taught.model / "mmsearch_finetune.json").read_text())
     assert record["verdict"] == "better"
     assert record["image_side"]["of"] == Gallery.open(taught.gallery).manifest.encoder.fingerprint
+
+
+def test_the_card_carries_on_the_licence_that_the_card_of_the_base_model_states(taught: Taught, tmp_path: Path) -> None:
+    """And invents none: the spoilt model has no card."""
+    own = (taught.model / "README.md").read_text()
+    assert own.startswith("# A model")
+    assert "| licence | unknown; see the base model |" in own
+    shutil.copytree(demo_folder(), tmp_path / "base")
+    (tmp_path / "base" / "README.md").write_text("---\nlicense: other\nlicense_name: of ours\n---\n# A model\n")
+    source = resolve(parse_spec(f"local-dir:{tmp_path / 'base'}"), announce=print)
+    licence = licence_of_source(source)
+    (tmp_path / "README.md").write_text(model_card(taught.report, data="captions", licence=licence))
+    assert "| licence | other (of ours): that of the base model, by its card |" in (tmp_path / "README.md").read_text()
+    assert licence_in(tmp_path) == licence == "other (of ours)"
+    assert licence_of_source(replace(source, spec="ViT-B-32/openai")) == licence  # weights of a repository in the cache
+    assert licence_of_source(replace(source, spec=f"RN50/{source.weights}")) is None  # a file among others
+    assert licence_of_source(resolve(parse_spec("demo"), announce=print)) == "apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("alpha", "said"), [(1.0, "all of the training"), (0.4, "0.4 of the way from before to after")]
+)
+def test_how_much_of_the_training_is_kept_is_said_plainly(
+    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: Command, alpha: float, said: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    report = replace(taught.report, alpha=alpha, out=str(tmp_path / "out"))
+    monkeypatch.setattr("mmsearch.training.finetune_run.finetune", lambda *_, **__: report)
+    done = command_line("finetune", "--out", tmp_path / "out")
+    assert f"trained   a linear map on the text vectors; {said} kept\n" in done.out
+    assert f"| kept | {said}, chosen on" in model_card(report, data="captions", licence=None)
 
 
 def test_where_nothing_is_gained_nothing_is_written_and_the_exit_code_is_3(

@@ -269,8 +269,7 @@ def embed(
 
 
 def _watch(paths: list[str], *, output: Literal["text", "jsonl"], **how: Any) -> None:
-    """Show each sync: the first as that of a plain `embed`, later ones in a line. Ends by Ctrl-C, and by SIGTERM so."""
-    import signal
+    """Show each sync: the first as that of a plain `embed`, later ones in a line. Ends by Ctrl-C or SIGTERM."""
     import time
 
     from mmsearch.upkeep.watching import watch
@@ -279,7 +278,6 @@ def _watch(paths: list[str], *, output: Literal["text", "jsonl"], **how: Any) ->
     reports = watch(
         paths, progress=lambda state: shown.progress(state), announce=lambda line: shown.announce(line), **how
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with interruptible(RESUMABLE):
         with display(interrupted=RESUMABLE, output=output) as shown:
             first = next(reports)

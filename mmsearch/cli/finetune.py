@@ -161,7 +161,11 @@ def finetune(
         classes=classes,
         templates=tuple(template or ()),
     )
-    interrupted = "the same command continues from the last epoch" if lora or full else "nothing was written"
+    if lora or full:
+        interrupted = "no model was written yet, and the same command continues from the last epoch"
+    else:
+        kept = "" if images is None else "; pictures that were embedded are kept"
+        interrupted = f"no model was written{kept}; the same command begins the training anew"
     with display(interrupted=interrupted) as shown:
         report = run(
             out,
@@ -190,7 +194,7 @@ def _print(report: "FinetuneReport") -> None:
         print(f"model     not surely better: nothing was written; {printable(report.base.spec)} stays what it is")
     else:
         print(f"model     {printable(report.out)}: {report.verdict}")
-        print(f"trained   {report.method}; {report.alpha:g} of the way from before to after")
+        print(f"trained   {report.method}; {report.share_kept} kept")
     counts = (f"{images:,} pictures {name.replace('_', ' ')}" for name, (images, _) in report.counts.items())
     print(f"pairs     {', '.join(counts)}")
     if report.out is not None:

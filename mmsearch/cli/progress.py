@@ -35,8 +35,9 @@ class Display:
 def display(*, interrupted: str, output: Literal["text", "jsonl"] = "text") -> Iterator[Display]:
     """What shows long work while the block runs.
 
-    interrupted: what Ctrl-C means here; it is said, and the command exits with 130. output: "jsonl" for a line of JSON
-    on stdout twice a second, {"event": "progress", "task", "done", "total", "skipped", "per_second", "seconds_left"}.
+    interrupted: what Ctrl-C and SIGTERM mean here; it is said, and the command exits with 130. output: "jsonl" for a
+    line of JSON on stdout twice a second, {"event": "progress", "task", "done", "total", "skipped", "per_second",
+    "seconds_left"}.
     """
     with interruptible(interrupted), _shown(output) as shown:
         yield shown
@@ -44,12 +45,23 @@ def display(*, interrupted: str, output: Literal["text", "jsonl"] = "text") -> I
 
 @contextmanager
 def interruptible(interrupted: str) -> Iterator[None]:
-    """Where Ctrl-C ends the block, say what that means and exit with 130."""
+    """Where Ctrl-C or SIGTERM ends the block, say what that means and exit with 130."""
+    import signal
+    import threading
+
+    # Only the main thread may; who has other plans for SIGTERM, or takes none, keeps them.
+    in_charge = threading.current_thread() is threading.main_thread()
+    in_charge = in_charge and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if in_charge:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         say(f"interrupted; {interrupted}")
         raise typer.Exit(130) from None
+    finally:
+        if in_charge:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _shown(output: Literal["text", "jsonl"]) -> AbstractContextManager[Display]:

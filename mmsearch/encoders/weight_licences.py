@@ -4,10 +4,11 @@ from pathlib import Path
 
 from mmsearch.encoders.encoder import EncoderRequest
 from mmsearch.encoders.model_folders import licence_in, parse_model_name
-from mmsearch.encoders.specs import HubModel, LocalModel, parse_spec
+from mmsearch.encoders.sources import ModelSource
+from mmsearch.encoders.specs import HubModel, LocalModel, Tagged, parse_spec
 from mmsearch.errors import EncoderError
 
-__all__ = ["NOT_STATED", "announce_licence", "licence_of"]
+__all__ = ["NOT_STATED", "announce_licence", "licence_of", "licence_of_source"]
 
 NOT_STATED = "not stated"
 
@@ -35,6 +36,15 @@ def licence_of(spec: str) -> str | None:
         case HubModel(repo):
             return _stated(_cached(repo))
     return None
+
+
+def licence_of_source(source: ModelSource) -> str | None:
+    """The licence that the card of a model states: one in its folder, in the cache of the hub, or beside weights that
+    came from there. None where nobody says, and of a checkpoint file, whose neighbours may be about anything."""
+    if isinstance(parse_spec(source.spec), Tagged):
+        return licence_in(source.weights.parent)
+    licence = licence_of(source.spec)
+    return None if licence == NOT_STATED else licence
 
 
 def announce_licence(request: EncoderRequest, spec: str, folder: Path) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from mmsearch.cache import writable_cache
@@ -69,7 +68,7 @@ def finetune(
         Gallery.open(retention)
     from mmsearch.training.gallery_training import train_on_gallery  # late: it loads torch, which takes seconds
 
-    with nullcontext() if options.method == "text-only" else held_work_folder(folder):
+    with held_work_folder(folder):
         return train_on_gallery(
             folder,
             gallery=gallery,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmsearch import encoders
 from mmsearch.encoders.open_clip_encoder import identify, identify_image_side
 from mmsearch.encoders.providers import is_open_clip
+from mmsearch.encoders.weight_licences import licence_of_source
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity, require_same_encoder
@@ -132,7 +133,8 @@ def train_on_gallery(
         return report
     data = data or f"captions of {opened.path} (version {opened.manifest.version})"
     record = _record(report, trainable, base, data)
-    write_model(folder, trainable.source, trained.weights(alpha), card=model_card(report, data=data), record=record)
+    card = model_card(report, data=data, licence=licence_of_source(trainable.source))
+    write_model(folder, trainable.source, trained.weights(alpha), card=card, record=record)
     identity = _open_written(folder, trained, alpha, split.held_out, base, announce)
     shutil.rmtree(work_folder(folder), ignore_errors=True)
     return replace(report, encoder=identity, seconds=time.monotonic() - began)

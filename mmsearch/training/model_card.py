@@ -1,5 +1,6 @@
 """What was trained and whether it helped, in words: a model card in Markdown."""
 
+import json
 from collections.abc import Iterator
 
 from mmsearch.training.records import Comparison, FinetuneReport
@@ -8,12 +9,15 @@ from mmsearch.version import __version__
 __all__ = ["model_card"]
 
 
-def model_card(report: FinetuneReport, *, data: str) -> str:
-    """The card of a model. data: where its pairs come from, for people."""
-    return "\n".join(_lines(report, data)) + "\n"
+def model_card(report: FinetuneReport, *, data: str, licence: str | None) -> str:
+    """The card of a model. data: where its pairs come from, for people. licence: that of the model that it was made
+    from, as its card states it; None where that is not known. It goes on to models that are made of this one."""
+    return "\n".join(_lines(report, data, licence)) + "\n"
 
 
-def _lines(report: FinetuneReport, data: str) -> Iterator[str]:
+def _lines(report: FinetuneReport, data: str, licence: str | None) -> Iterator[str]:
+    if licence is not None:
+        yield from ("---", f"license: {json.dumps(licence)}", "---", "")  # YAML, which hubs read
     yield "# A model that was fine-tuned with mmsearch"
     yield ""
     yield f"Made from `{report.base.spec}` (`{report.base.fingerprint}`) by mmsearch {__version__}."
@@ -25,8 +29,10 @@ def _lines(report: FinetuneReport, data: str) -> Iterator[str]:
     yield "| | |"
     yield "|---|---|"
     yield f"| trained | {report.method} |"
-    yield f"| kept | {report.alpha:g} of the way from the weights before to those after, chosen on validation pairs |"
+    yield f"| kept | {report.share_kept}, chosen on validation pairs |"
     yield f"| data | {data} |"
+    stated = "unknown; see the base model" if licence is None else f"{licence}: that of the base model, by its card"
+    yield f"| licence | {stated} |"
     for name, (images, texts) in report.counts.items():
         yield f"| {name.replace('_', '-')} pairs | {images:,} pictures, {texts:,} texts |"
     for name, value in report.settings.items():

@@ -303,3 +303,8 @@ class FinetuneReport:
     seconds: float
     settings: Mapping[str, Any] = field(default_factory=dict)
     keeps_images: bool = False
+
+    @property
+    def share_kept(self) -> str:
+        """How much of the training the model has, for people."""
+        return "all of the training" if self.alpha == 1 else f"{self.alpha:g} of the way from before to after"

@@ -1,4 +1,4 @@
-"""Where a run that trains both towers keeps its pixels and its checkpoint until it is done."""
+"""Where a run keeps its lock, and one that trains both towers its pixels and its checkpoint, until it is done."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,12 +18,14 @@ def work_folder(out: Path) -> Path:
 
 @contextlib.contextmanager
 def held_work_folder(out: Path) -> Iterator[Path]:
-    """The work folder of a run, which no other run has during the block; afterwards it stays, unless it is empty.
+    """The work folder of a run, which no other run has during the block; afterwards it stays, unless it is empty, and
+    so do folders above it that were made for it.
 
     Raises TrainingError where another run has it now: both would write the same files. Raises StoreError."""
     import filelock
 
     folder = work_folder(out)
+    made = [above for above in folder.parents if not above.exists()]
     lock = filelock.FileLock(folder / _LOCK, blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,5 +42,6 @@ def held_work_folder(out: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             (folder / _LOCK).unlink(missing_ok=True)
-            folder.rmdir()
+            for each in (folder, *made):
+                each.rmdir()
         lock.release()
