@@ -147,7 +147,8 @@ def _plain_way(folder: Path, device: str, way: str, captions: list[str], chunk: 
 
 def _our_way(folder: Path, device: str, way: str, captions: list[str], chunk: int) -> tuple[_Step, tuple[int, int]]:
     from mmsearch.training.batches import PairTexts
-    from mmsearch.training.tower_training import TowerSettings, TrainingRun
+    from mmsearch.training.tower_settings import TowerSettings
+    from mmsearch.training.tower_training import TrainingRun
     from mmsearch.training.trainable_model import open_trainable_model
 
     trainable = open_trainable_model(f"local-dir:{folder}", device=device)

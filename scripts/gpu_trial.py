@@ -662,14 +662,17 @@ def embedded(trial: Trial, encoder: Any, files: list[Path], way: str) -> Found:
 
 
 def finetuning(trial: Trial, found: Found) -> None:
-    """Both towers trained: the gradient of chunks is that of the whole batch, a run that goes on from a checkpoint ends
-    near one that was never stopped, and how fast it goes in how much memory, against a plain loop of open_clip."""
+    """Both towers trained: the gradient of chunks, on all devices, is that of the whole batch on one, a run that goes on
+    from a checkpoint ends near one that was never stopped, and how fast it goes in how much memory, against a plain
+    loop of open_clip."""
     from scripts.bench_finetune import WAYS, a_model, train_one_way
 
     arch, batch, chunk = ("quick", 16, 6) if trial.quick else ("ViT-B-32", 1_024, 256)
     model = a_model(trial.scratch / "model-finetune", arch)
     found["gradient"] = gradient = gradient_of_chunks(trial.device, model)
-    say(f"gradient of chunks and of the whole batch, fp32: differ by {gradient:.1e} of the largest")
+    say(
+        f"gradient of chunks on all devices and of the whole batch on one, fp32: differ by {gradient:.1e} of the largest"
+    )
     found["resumed"] = resumed = resumed_training(trial, model)
     say(f"resumed and never stopped: weights differ by at most {resumed:.1e}")
     rows: dict[str, Any] = {}
@@ -691,7 +694,8 @@ def training_run(device: str, model: Path, **settings: Any) -> Any:
     import numpy as np
 
     from mmsearch.training.batches import PairTexts
-    from mmsearch.training.tower_training import TowerSettings, TrainingRun
+    from mmsearch.training.tower_settings import TowerSettings
+    from mmsearch.training.tower_training import TrainingRun
     from mmsearch.training.trainable_model import open_trainable_model
 
     trainable = open_trainable_model(f"local-dir:{model}", device=device)
@@ -703,10 +707,10 @@ def training_run(device: str, model: Path, **settings: Any) -> Any:
 
 
 def gradient_of_chunks(device: str, model: Path) -> float:
-    """How far the gradient of a batch in chunks is from that at once, by the largest of it."""
+    """How far the gradient of a batch in chunks, on all devices, is from that at once, on one; by the largest of it."""
     gradients = []
-    for chunk in (16, 5):
-        run, trainable = training_run(device, model, epochs=1, chunk=chunk)
+    for where, chunk in (("cuda:0" if device == "cuda" else device, 16), (device, 3)):
+        run, trainable = training_run(where, model, epochs=1, chunk=chunk)
         run.train_step()
         gradients.append([each.grad.flatten() for each in trainable.model.parameters() if each.grad is not None])
     worst = max(float((one - other).abs().max()) for one, other in zip(*gradients, strict=True))

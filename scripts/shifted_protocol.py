@@ -36,7 +36,7 @@ from mmsearch.training.hard_negatives import SHARE_OF_POSITIVE, mine_hard_negati
 from mmsearch.training.pixel_file import PixelFile, decode_pictures
 from mmsearch.training.records import PairVectors, TrainingPairs
 from mmsearch.training.text_training import TextSettings, train_texts
-from mmsearch.training.tower_training import TowerMethod, TowerSettings
+from mmsearch.training.tower_settings import TowerMethod, TowerSettings
 from mmsearch.training.trainable_model import open_trainable_model
 from mmsearch.training.tuned_towers import TunedTowers, tune_towers
 from scripts.measuring import circumstances

@@ -101,6 +101,9 @@ class SimulatedGpu:
             "device_count": lambda: count,
             "get_device_name": lambda _=0: "Simulated",
             "synchronize": lambda _=None: None,
+            "get_rng_state": lambda _: torch.get_rng_state(),
+            "set_rng_state": lambda _state, _device: None,
+            "is_current_stream_capturing": lambda: False,
             "empty_cache": self._release,
             "Stream": self._stream,
             "stream": self._inside,
@@ -108,6 +111,8 @@ class SimulatedGpu:
         }
         for name, played in cuda.items():
             patch.setattr(torch.cuda, name, played)
+        if hasattr(torch, "accelerator"):  # torch >= 2.6, whose optimisers ask it for a stream
+            patch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
         patch.setattr(torch.Tensor, "to", self._moving(torch.Tensor.to))
         patch.setattr(torch, "empty", _unpinned(torch.empty))
         patch.setattr(torch, "autocast", _on_processor(torch.autocast))

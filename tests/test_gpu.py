@@ -31,6 +31,11 @@ from mmsearch.encoders.preprocessing import Preprocessing
 from mmsearch.errors import EncoderError
 from mmsearch.gallery import Gallery
 from mmsearch.progress import Progress
+from mmsearch.training.batches import PairTexts
+from mmsearch.training.checkpoints import read_checkpoint, write_checkpoint
+from mmsearch.training.tower_settings import TowerMethod, TowerSettings
+from mmsearch.training.tower_training import TrainingRun
+from mmsearch.training.trainable_model import open_trainable_model
 from tests.conftest import Command
 from tests.fakes import jpeg
 from tests.galleries import contents, skipped
@@ -547,3 +552,65 @@ def test_of_several_gpus_one_decodes(gpus: Gpu, tiny: str, album: Path, tmp_path
     assert report.stages.decoded_on_gpu == ORDINARY
     if isinstance(gpus, SimulatedGpu):
         assert set(gpus.jpeg_devices) == {torch.device("cuda", 0)}
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def training_run(model: str, device: str, method: TowerMethod = "full", chunk: int = 2) -> TrainingRun:
+    """Of 14 pictures in one batch, each told apart from a hard negative."""
+    trainable = open_trainable_model(model, device=device)
+    texts = PairTexts.of([[f"number {number}"] for number in range(14)], np.arange(14))
+    settings = TowerSettings(method, epochs=4, chunk=chunk, peak_rate=1e-3, hard_negatives=1, precision="fp32")
+    return TrainingRun(trainable, small_pixels(14), texts, settings)
+
+
+def test_model_is_trained_on_all_devices_that_its_own_names(gpus: Gpu, tiny: str) -> None:
+    assert len(training_run(tiny, "cuda").replicas) == gpus.count
+    assert len(training_run(tiny, "cuda:1").replicas) == 1
+
+
+@pytest.mark.parametrize(("method", "chunk"), [("lora", 2), ("full", 2), ("full", 64)])
+def test_several_devices_give_the_gradient_of_one(gpus: Gpu, tiny: str, method: TowerMethod, chunk: int) -> None:
+    """In several chunks a device, and in one. Of the second step: what LoRA adds begins with nothing."""
+    alone, shared = training_run(tiny, "cuda:0", method, chunk), training_run(tiny, "cuda", method, chunk)
+    for _ in range(2):
+        assert shared.train_step() == pytest.approx(alone.train_step(), rel=1e-5)
+    for name, parameter in shared.replicas.first.parameters.items():
+        expected = alone.replicas.first.parameters[name].grad
+        assert parameter.grad is not None, name
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-3)
+        for other in shared.replicas.all[1:]:
+            assert other.parameters[name].grad is None, "left over, it would count twice"
+            assert torch.equal(other.parameters[name].cpu(), parameter.cpu()), "the weights of all are equal"
+
+
+def test_each_device_encodes_its_share(gpus: Gpu, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: dict[int, list[int]] = {}
+    run = training_run(tiny, "cuda", chunk=64)
+    for number, replica in enumerate(run.replicas.all):
+        encode, counts = replica.trainable.model.encode_image, encoded.setdefault(number, [])
+
+        def counted(pixels: Any, encode: Any = encode, counts: list[int] = counts) -> Any:
+            if torch.is_grad_enabled():
+                counts.append(len(pixels))
+            return encode(pixels)
+
+        monkeypatch.setattr(replica.trainable.model, "encode_image", counted)
+    run.train_step()
+    share = -(-14 // gpus.count)
+    assert [sum(counts) for counts in encoded.values()] == [share] * (gpus.count - 1) + [14 - share * (gpus.count - 1)]
+
+
+def test_run_that_goes_on_has_its_weights_on_all_devices(gpus: Gpu, tiny: str, tmp_path: Path) -> None:
+    first = training_run(tiny, "cuda")
+    first.train_step()
+    write_checkpoint(tmp_path / "checkpoint", first.checkpoint())
+    again = training_run(tiny, "cuda")
+    found = read_checkpoint(tmp_path / "checkpoint", again.digest)
+    assert found is not None
+    again.restore(found)
+    assert again.train_step() == pytest.approx(first.train_step(), rel=1e-5)
+    for name, parameter in again.replicas.first.parameters.items():
+        for other in again.replicas.all[1:]:
+            assert torch.equal(other.parameters[name].cpu(), parameter.cpu())

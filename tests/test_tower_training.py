@@ -31,7 +31,8 @@ from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_har
 from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.low_rank import Adapters, adapted_weights
 from mmsearch.training.schedule import learning_rate
-from mmsearch.training.tower_training import TowerMethod, TowerSettings, TrainedTowers, train_towers
+from mmsearch.training.tower_settings import TowerMethod, TowerSettings
+from mmsearch.training.tower_training import TrainedTowers, train_towers
 from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
 from tests.models import write_tiny_model
 
@@ -463,7 +464,7 @@ _RUN = """
 import sys
 from pathlib import Path
 from safetensors.torch import save_file
-from mmsearch.training.tower_training import TowerSettings
+from mmsearch.training.tower_settings import TowerSettings
 from tests.test_tower_training import trained
 model, checkpoint, target = map(Path, sys.argv[1:])
 settings = TowerSettings("lora", epochs=30, batch=4, chunk=3, peak_rate=1e-3, hard_negatives=1)

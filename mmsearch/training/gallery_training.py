@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch import encoders
+from mmsearch.encoders.devices import describe
 from mmsearch.encoders.open_clip_encoder import identify, identify_image_side
 from mmsearch.encoders.providers import is_open_clip
 from mmsearch.encoders.weight_licences import licence_of_source
@@ -48,7 +49,7 @@ from mmsearch.training.records import (
 from mmsearch.training.splitting import split_pairs
 from mmsearch.training.text_map_training import train_map
 from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
-from mmsearch.training.tower_training import TowerMethod, TowerSettings
+from mmsearch.training.tower_settings import TowerMethod, TowerSettings
 from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
 from mmsearch.training.tuned_towers import tune_towers
 from mmsearch.training.work_folder import work_folder
@@ -106,6 +107,7 @@ def train_on_gallery(
     if pictures is None:
         chosen = _train(trainable, split, known, options, opened, progress, announce)
     else:
+        announce(f"training both towers on {describe(trainable.device)}")
         chosen = _train_towers(trainable, split, known, pictures, folder, options, progress)
     trained, alpha = chosen.trained, chosen.alpha
     before = trained.vectors(0.0, split.held_out)

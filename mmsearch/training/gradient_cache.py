@@ -7,14 +7,18 @@ loss by the vectors of all chunks, then encode each chunk again and send its sha
 Memory is that of one chunk; time is a third more, for encoding once again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Chunk", "backward_in_chunks", "repeatable_randomness"]
+__all__ = ["Chunk", "backward_in_chunks", "in_turns", "repeatable_randomness"]
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +34,22 @@ class Chunk:
     encode: Callable[[], Tensor]
 
 
-def backward_in_chunks(loss: Callable[..., Tensor], sides: Sequence[Sequence[Chunk]], *, seed: int) -> Tensor:
+def backward_in_chunks(
+    loss: Callable[..., Tensor], sides: Sequence[Sequence[Chunk]], *, seed: int, at_once: int = 1
+) -> Tensor:
     """Add to the parameters' `grad` the gradient of a loss over whole batches. Returns the loss, detached.
 
     loss: called with the vectors of each side, (batch, dim); gradients of other parameters in it are added too.
     sides: of each the chunks, which together have each row once. seed: dropout and what else is random in a tower is
-    drawn from it, both times that a chunk is encoded the same; the random state outside stays as it was.
+    drawn from it, both times that a chunk is encoded the same; the random state outside stays as it was. at_once: how
+    many chunks of a side may be held in memory, one for each device that encodes them in turn.
     """
-    if all(len(chunks) == 1 for chunks in sides):  # what fits needs no second encoding
-        vectors = [_in_order(chunks, [_encoded(chunks[0], seed, side, 0)]) for side, chunks in enumerate(sides)]
-        value = loss(*vectors)
+    if all(len(chunks) <= at_once for chunks in sides):  # what fits needs no second encoding
+        value = loss(*(_encoded_in_order(chunks, seed, side) for side, chunks in enumerate(sides)))
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
     with torch.no_grad():
-        cached = [
-            _in_order(chunks, [_encoded(chunk, seed, side, number) for number, chunk in enumerate(chunks)])
-            for side, chunks in enumerate(sides)
-        ]
+        cached = [_encoded_in_order(chunks, seed, side) for side, chunks in enumerate(sides)]
     for each in cached:
         each.requires_grad_()
     value = loss(*cached)
@@ -54,9 +57,21 @@ def backward_in_chunks(loss: Callable[..., Tensor], sides: Sequence[Sequence[Chu
     for side, chunks in enumerate(sides):
         gradient = cached[side].grad
         assert gradient is not None, "the loss is one of all its vectors"
-        for number, chunk in enumerate(chunks):
-            _encoded(chunk, seed, side, number).backward(gradient[chunk.rows])  # type: ignore[no-untyped-call]
+        for turn in in_turns(enumerate(chunks), at_once):
+            encoded = [_encoded(chunk, seed, side, number) for number, chunk in turn]
+            torch.autograd.backward(encoded, [gradient[chunk.rows] for _, chunk in turn])
     return value.detach()
+
+
+def in_turns(items: Iterable[_Item], count: int) -> Iterator[list[_Item]]:
+    """The items in lists of `count`, the last of what is left.
+
+    >>> list(in_turns("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    waiting = iter(items)
+    while turn := list(itertools.islice(waiting, count)):
+        yield turn
 
 
 def _encoded(chunk: Chunk, seed: int, side: int, number: int) -> Tensor:
@@ -64,9 +79,10 @@ def _encoded(chunk: Chunk, seed: int, side: int, number: int) -> Tensor:
         return chunk.encode()
 
 
-def _in_order(chunks: Sequence[Chunk], encoded: Sequence[Tensor]) -> Tensor:
+def _encoded_in_order(chunks: Sequence[Chunk], seed: int, side: int) -> Tensor:
     """The vectors of all chunks, by the rows of the batch."""
-    return torch.cat(list(encoded))[torch.argsort(torch.cat([chunk.rows for chunk in chunks]))]
+    encoded = torch.cat([_encoded(chunk, seed, side, number) for number, chunk in enumerate(chunks)])
+    return encoded[torch.argsort(torch.cat([chunk.rows for chunk in chunks]))]
 
 
 @contextmanager
@@ -76,6 +92,7 @@ def repeatable_randomness(*numbers: int) -> Iterator[None]:
     for number in numbers:
         # Mixed so that neighbouring numbers share nothing: the constant of Knuth's multiplicative hashing, 2^64 / phi.
         seed = ((seed ^ number) * 0x9E3779B97F4A7C15 + 1) % 2**63
-    with torch.random.fork_rng():
+    # Named, as torch warns of who means all of several without saying so.
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

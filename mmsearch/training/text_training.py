@@ -20,7 +20,7 @@ from mmsearch.training.hard_negatives import Look, mine_hard_negatives
 from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
 from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
 from mmsearch.training.schedule import learning_rate
-from mmsearch.training.tower_training import usual_rate
+from mmsearch.training.tower_settings import usual_rate
 from mmsearch.training.trainable_model import TrainableModel
 
 __all__ = ["TextSettings", "TrainedTexts", "encode_texts", "train_texts"]

@@ -9,10 +9,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -24,72 +23,21 @@ from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.training.augmentation import crop, random_boxes
 from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows, split_evenly
 from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from mmsearch.training.gradient_cache import Chunk, backward_in_chunks
+from mmsearch.training.gradient_cache import Chunk, backward_in_chunks, in_turns
 from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
 from mmsearch.training.losses import sigmoid_loss, softmax_loss, untrained_softmax_loss
-from mmsearch.training.low_rank import Adapters, adapted_weights, token_table
+from mmsearch.training.low_rank import adapted_weights, token_table
 from mmsearch.training.records import MOST_HARD_NEGATIVES
+from mmsearch.training.replicas import Replicas
 from mmsearch.training.schedule import learning_rate
+from mmsearch.training.tower_settings import TowerSettings, usual_rate
 from mmsearch.training.trainable_model import TrainableModel
 
-__all__ = ["EpochFigures", "TowerMethod", "TowerSettings", "TrainedTowers", "TrainingRun", "train_towers", "usual_rate"]
+__all__ = ["EpochFigures", "TrainedTowers", "TrainingRun", "train_towers"]
 
-TowerMethod: TypeAlias = Literal["lora", "full"]
-TowerPrecision: TypeAlias = Literal["auto", "fp32", "bf16"]
-
-_MEASURED_WIDTH = 128  # of the text tower of the model on which rates were measured
 _WEIGHT_DECAY = 0.05
 _MOST_GRADIENT = 1.0  # the norm to which a gradient is cut: one odd batch must not undo a hundred
 _ENCODE_CHUNK = 128
-
-
-@dataclass(frozen=True, slots=True)
-class TowerSettings:
-    """How towers are trained.
-
-    Attributes:
-        method: "lora": narrow additions to the weights of both towers, see `low_rank`; "full": all weights.
-        epochs: How often each picture is seen, each time with the next of its captions.
-        batch: Pairs that are compared with each other at a time.
-        chunk: Pairs that are held in memory at a time; see `gradient_cache`.
-        peak_rate: The highest learning rate; None for `usual_rate`.
-        word_rate: How many times as fast the embeddings of words are trained: each is met in a few captions only, and a
-            word that the model never saw has a long way to go.
-        warm_up: The share of the steps in which it rises.
-        rank: Of LoRA's additions.
-        least_crop: Pictures are cropped at random to this share of their area at least; 1 for none.
-        hard_negatives: How many pictures that a caption nearly fits stand with it in a batch, found anew before each
-            epoch; 0 for random batches.
-        negative_share: A picture is no hard negative if it scores more than this share of the caption's own picture.
-        seed: Of all that is random.
-        precision: "bf16": towers compute in it, their weights and the loss stay fp32; "auto": where a GPU has it.
-    """
-
-    method: TowerMethod
-    epochs: int = 10
-    batch: int = 256
-    chunk: int = 64
-    peak_rate: float | None = None
-    word_rate: float = 10.0
-    warm_up: float = 0.1
-    rank: int = 16
-    least_crop: float = 0.9
-    hard_negatives: int = 0
-    negative_share: float = 0.95
-    seed: int = 0
-    precision: TowerPrecision = "auto"
-
-
-def usual_rate(method: TowerMethod, width: int) -> float:
-    """The highest learning rate for a model whose text tower has a width.
-
-    At the width of 128 it is what was best on postcards of a new world (`scripts.shifted_protocol`), of a few rates; at
-    512, that of ViT-B-32, what published recipes use: 2.5e-4 of LoRA (Zanella and Ben Ayed, CLIP-LoRA, 2024: 2e-4) and
-    6e-5 of all weights, where WiSE-FT has 3e-5. Between them it falls evenly, of LoRA as the width grows, whose
-    additions begin with nothing, of all weights as its square. Larger models than the demo model were not measured.
-    """
-    narrowed = _MEASURED_WIDTH / width
-    return 1e-3 * (narrowed if method == "lora" else narrowed**2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +142,8 @@ class TrainingRun:
         self._ids = trainable.tokens(texts.texts)
         self._lengths = trainable.lengths(self._ids)
         self.digest = _digest(trainable, texts, pixels[self._rows[[0, -1]]], settings)
-        self._adapters: Adapters | None = None
-        if settings.method == "lora":
-            tokens = torch.unique(self._ids.to(torch.int64))
-            self._adapters = Adapters(trainable.model, rank=settings.rank, tokens=tokens, seed=settings.seed)
-        else:
-            trainable.model.requires_grad_(True)
-        trainable.model.logit_scale.requires_grad_(True)
-        if trainable.has_sigmoid_loss:
-            trainable.model.logit_bias.requires_grad_(True)
-        self._parameters = {name: each for name, each in trainable.model.named_parameters() if each.requires_grad}
-        if self._adapters is not None and self._adapters.tokens is not None:
-            self._parameters["token_rows"] = self._adapters.tokens.rows
+        self.replicas = Replicas(trainable, settings, torch.unique(self._ids.to(torch.int64)))
+        self._adapters, self._parameters = self.replicas.first.adapters, self.replicas.first.parameters
         self._optimizer = self._make_optimizer()
         self.steps_an_epoch = -(-count // settings.batch)
         self.steps = self.steps_an_epoch * settings.epochs
@@ -249,14 +187,17 @@ class TrainingRun:
         rows = split_evenly(self._order, settings.batch)[within]
         captions = chosen_captions(self._texts.counts, seed=settings.seed, epoch=epoch)[rows]
         left_out = torch.from_numpy(self._texts.left_out(rows, captions)).to(trainable.device)
-        trainable.set_training(True)
+        self.replicas.set_training(True)
         rate = learning_rate(self.step, self.steps, peak=self._rate, warm_up=settings.warm_up)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["times"]
         self._optimizer.zero_grad(set_to_none=True)
         sides = [self._image_chunks(rows), self._text_chunks(rows, captions)]
         seed = settings.seed * 1_000_003 + self.step
-        loss = backward_in_chunks(lambda images, texts: self._loss(images, texts, left_out), sides, seed=seed)
+        loss = backward_in_chunks(
+            lambda images, texts: self._loss(images, texts, left_out), sides, seed=seed, at_once=len(self.replicas)
+        )
+        self.replicas.gather_gradients()
         gradient = nn.utils.clip_grad_norm_(self._parameters.values(), _MOST_GRADIENT)
         if not (torch.isfinite(loss) and torch.isfinite(gradient)):
             raise TrainingError(
@@ -265,6 +206,7 @@ class TrainingRun:
             )
         self._optimizer.step()
         trainable.clamp_scale()
+        self.replicas.share_weights()
         self._losses.append(float(loss))
         self._gradients.append(float(gradient))
         self.step += 1
@@ -283,11 +225,12 @@ class TrainingRun:
         cropping = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
         boxes = random_boxes(len(rows), self.settings.least_crop, cropping)
         chunks = []
-        for places in torch.split(torch.arange(len(rows)), self.settings.chunk):
-            pixels = self._prepared([rows[place] for place in places.tolist()])
+        for number, places in enumerate(torch.split(torch.arange(len(rows)), self._chunk_size(len(rows)))):
+            replica = self.replicas.of_chunk(number)
+            pixels = replica.prepare(self._pixels[self._rows[[rows[place] for place in places.tolist()]]])
             if self.settings.least_crop < 1:
                 pixels = crop(pixels, boxes[places])
-            chunks.append(Chunk(places, lambda pixels=pixels: self._encoded(self._trainable.encode_images, pixels)))  # type: ignore[misc]
+            chunks.append(Chunk(places, partial(self._on_first, replica.encode_images, pixels)))
         return chunks
 
     def _text_chunks(self, rows: Sequence[int], captions: NDArray[np.int64]) -> list[Chunk]:
@@ -295,28 +238,17 @@ class TrainingRun:
         texts = torch.from_numpy(self._texts.first[list(rows)] + captions)
         order = torch.argsort(self._lengths[texts], stable=True)
         chunks = []
-        for places in torch.split(order, self.settings.chunk):
+        for number, places in enumerate(torch.split(order, self._chunk_size(len(rows)))):
             ids = self._ids[texts[places], : int(self._lengths[texts[places]].max())]
-            chunks.append(Chunk(places, lambda ids=ids: self._encoded(self._trainable.encode_texts, ids)))  # type: ignore[misc]
+            chunks.append(Chunk(places, partial(self._on_first, self.replicas.of_chunk(number).encode_texts, ids)))
         return chunks
 
-    def _prepared(self, rows: Sequence[int]) -> Tensor:
-        """Pixels of some rows as the image tower takes them, on the device."""
-        pixels = torch.from_numpy(self._pixels[self._rows[list(rows)]])
-        prepared: Tensor = self._trainable.preprocessing.normalise(pixels.to(self._trainable.device))
-        return prepared
+    def _chunk_size(self, count: int) -> int:
+        """Of a batch that memory could hold at once, each device takes an equal share."""
+        return min(self.settings.chunk, -(-count // len(self.replicas)))
 
-    def _encoded(self, encode: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
-        with self._precision():
-            return encode(given)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        """bf16 needs no scaling of the loss, as fp16 does."""
-        device, wanted = self._trainable.device, self.settings.precision
-        has_units = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        if wanted == "bf16" or (wanted == "auto" and has_units):
-            return torch.autocast(device.type, dtype=torch.bfloat16)
-        return nullcontext()
+    def _on_first(self, encode: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        return encode(given).to(self._trainable.device)
 
     # --- an epoch ---
 
@@ -335,15 +267,21 @@ class TrainingRun:
 
     def encode_pairs(self, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors of all pictures and of the caption that speaks for each in an epoch, by the model as it is now."""
-        trainable, found_images, found_texts = self._trainable, [], []
-        trainable.set_training(False)
+        self.replicas.set_training(False)
         captions = chosen_captions(self._texts.counts, seed=self.settings.seed, epoch=epoch)
         texts = torch.from_numpy(self._texts.first[:-1] + captions)
+        chunks = enumerate(torch.split(torch.arange(self._count), _ENCODE_CHUNK))
+        found_images, found_texts = [], []
         with torch.inference_mode():
-            for rows in torch.split(torch.arange(self._count), _ENCODE_CHUNK):
-                ids = self._ids[texts[rows], : int(self._lengths[texts[rows]].max())]
-                found_images.append(self._encoded(trainable.encode_images, self._prepared(rows.tolist())).cpu())
-                found_texts.append(self._encoded(trainable.encode_texts, ids).cpu())
+            for turn in in_turns(chunks, len(self.replicas)):
+                encoded = []  # by all devices before the first is waited for
+                for number, rows in turn:
+                    replica = self.replicas.of_chunk(number)
+                    ids = self._ids[texts[rows], : int(self._lengths[texts[rows]].max())]
+                    pixels = replica.prepare(self._pixels[self._rows[rows.numpy()]])
+                    encoded.append((replica.encode_images(pixels), replica.encode_texts(ids)))
+                found_images += [images.cpu() for images, _ in encoded]
+                found_texts += [each.cpu() for _, each in encoded]
         return torch.cat(found_images).numpy(), torch.cat(found_texts).numpy()
 
     def _end_epoch(self, epoch: int) -> None:
@@ -390,6 +328,7 @@ class TrainingRun:
         self._epochs = [EpochFigures(**each) for each in log["epochs"]]
         self._losses, self._gradients, self._mined = log["losses"], log["gradients"], log["mined"]
         self._order, self.step = found.tensors["order"].tolist(), found.step
+        self.replicas.share_weights()
 
     def finish(self, seconds: float) -> TrainedTowers:
         """Merge what was learnt into the weights."""

@@ -1,7 +1,8 @@
 """A model of open_clip as it is trained: its towers, and what prepares their input."""
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -85,6 +86,11 @@ class TrainableModel:
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+
+    def copied_to(self, device: torch.device) -> "TrainableModel":
+        """The same on another device."""
+        model = copy.deepcopy(self.model).to(device)
+        return replace(self, model=model, device=device, short_texts=causal_text_tower(model))
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the weights, on the CPU."""

@@ -15,7 +15,8 @@ from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.training.pixel_file import PixelFile
 from mmsearch.training.records import LossLog, PairVectors, TrainingPairs
 from mmsearch.training.text_training import encode_texts
-from mmsearch.training.tower_training import EpochFigures, TowerMethod, TowerSettings, train_towers
+from mmsearch.training.tower_settings import TowerMethod, TowerSettings
+from mmsearch.training.tower_training import EpochFigures, train_towers
 from mmsearch.training.trainable_model import TrainableModel
 
 __all__ = ["TunedTowers", "tune_towers"]
