@@ -662,17 +662,15 @@ def embedded(trial: Trial, encoder: Any, files: list[Path], way: str) -> Found:
 
 
 def finetuning(trial: Trial, found: Found) -> None:
-    """Both towers trained: the gradient of chunks, on all devices, is that of the whole batch on one, a run that goes on
-    from a checkpoint ends near one that was never stopped, and how fast it goes in how much memory, against a plain
-    loop of open_clip."""
+    """Both towers trained: the gradient of chunks, on all devices, is that of the whole batch on one, a run that
+    goes on from a checkpoint ends near one that was never stopped, and how fast it goes in how much memory, against a
+    plain loop of open_clip."""
     from scripts.bench_finetune import WAYS, a_model, train_one_way
 
     arch, batch, chunk = ("quick", 16, 6) if trial.quick else ("ViT-B-32", 1_024, 256)
     model = a_model(trial.scratch / "model-finetune", arch)
     found["gradient"] = gradient = gradient_of_chunks(trial.device, model)
-    say(
-        f"gradient of chunks on all devices and of the whole batch on one, fp32: differ by {gradient:.1e} of the largest"
-    )
+    say(f"gradient in chunks on all devices and at once on one, fp32: differ by {gradient:.1e} of the largest")
     found["resumed"] = resumed = resumed_training(trial, model)
     say(f"resumed and never stopped: weights differ by at most {resumed:.1e}")
     rows: dict[str, Any] = {}
