@@ -22,8 +22,8 @@ from mmsearch.reports import write_report
 from mmsearch.reports.markdown import reranked_rows
 from mmsearch.rerankers import LookedAt, Reranker, RerankerRequest, open_reranker
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.opened_rerankers import Rerankers
 from mmsearch.search.query import ImagePart, Query, TextPart
-from mmsearch.search.rerank import Rerankers
 from mmsearch.serve.client import Server
 from mmsearch.serve.running import ServeOptions
 from mmsearch.strict_json import json_text

@@ -39,11 +39,12 @@ from mmsearch.agents.messages import (
 from mmsearch.agents.pictures import EDGE, PICTURE_BYTES, draw_answer, draw_strip, draw_within
 from mmsearch.errors import EncoderError, ImageError, MmsearchError, QueryError, StoreError
 from mmsearch.gallery import CaptionOf, Gallery, read_consistently
+from mmsearch.gallery.positions import knows_places
 from mmsearch.items import CAPTIONS, IMAGES, ImageRow, kinds
 from mmsearch.names import printable
 from mmsearch.search.counting import FACETS, count_facet, count_folders
 from mmsearch.search.gallery_files import FileGone, NoSuchImage, image_row, read_content
-from mmsearch.search.near import knows_places, remark_on
+from mmsearch.search.near import remark_on
 from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.search.query import ItemPart, Part, Query, TextPart
 

@@ -35,9 +35,9 @@ from mmsearch.items import IMAGES
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.hits import Hit
 from mmsearch.search.kept_texts import kept_text_vectors
-from mmsearch.search.near import filter_pictures
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.pending import require_items
+from mmsearch.search.picture_filter import filter_pictures
 from mmsearch.search.query import NEAR_DUPLICATE
 
 if TYPE_CHECKING:

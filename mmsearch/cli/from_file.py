@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.hits import print_run
-from mmsearch.search.hits import hit_records
+from mmsearch.search.answers import hit_records
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer

@@ -13,7 +13,8 @@ from mmsearch.cli.options import say
 from mmsearch.cli.table import from_here, print_table
 from mmsearch.items import BOTH, DEFAULT_KIND, kind
 from mmsearch.names import printable
-from mmsearch.search.hits import columns, hit_records, shown_file
+from mmsearch.search.answers import hit_records
+from mmsearch.search.hits import columns, shown_file
 
 if TYPE_CHECKING:
     from mmsearch.search.answers import Answer

@@ -1,10 +1,9 @@
 """The one door to detectors: from a spec to one that is ready."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
 
-from mmsearch.detectors.records import Found
+from mmsearch.detectors.detector import Detector
 from mmsearch.encoders.model_folders import (
     CONFIG,
     PROCESSOR,
@@ -16,26 +15,7 @@ from mmsearch.encoders.model_folders import (
 )
 from mmsearch.errors import EncoderError
 
-if TYPE_CHECKING:
-    import PIL.Image
-
-__all__ = ["Detector", "open_detector"]
-
-
-class Detector(Protocol):
-    """Finds things by their names.
-
-    Attributes:
-        spec: what named it, with its prefix.
-        device: where it runs, for people.
-    """
-
-    spec: str
-    device: str
-
-    def find(self, image: "PIL.Image.Image", phrases: Sequence[str]) -> list[Found]:
-        """An upright RGB image -> what each phrase names in it, in their order. Raises EncoderError."""
-        ...
+__all__ = ["open_detector"]
 
 
 def open_detector(

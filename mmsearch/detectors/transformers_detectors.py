@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmsearch.boxes import intersection_over_union
-from mmsearch.detectors.opening import Detector
+from mmsearch.detectors.detector import Detector
 from mmsearch.detectors.records import Found, FoundBox
 from mmsearch.encoders.devices import choose_device, describe
 from mmsearch.encoders.model_loading import first_words, load_model, load_part

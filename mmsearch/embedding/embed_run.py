@@ -26,11 +26,11 @@ from mmsearch.errors import (
     StoreError,
 )
 from mmsearch.gallery import GalleryWriter, gallery_to_write, open_writer
+from mmsearch.gallery.positions import knows_places
 from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
 from mmsearch.places import INSTALL, has_names
 from mmsearch.progress import ProgressCallback, quiet
-from mmsearch.search.near import knows_places
 from mmsearch.sources import (
     EVERYTHING,
     CaptionFile,

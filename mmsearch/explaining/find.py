@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 
 from mmsearch import encoders, images
-from mmsearch.detectors.opening import Detector, open_detector
+from mmsearch.detectors.detector import Detector
+from mmsearch.detectors.opening import open_detector
 from mmsearch.detectors.records import Found
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.explaining.explain import require_phrases

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmsearch.search.hits import Hit
+from mmsearch.search.hits import Hit, record
 from mmsearch.search.query import Query
 
-__all__ = ["NOTHING_KNOWN", "UNLIKELY", "Answer", "Worth", "why_nothing"]
+__all__ = ["NOTHING_KNOWN", "UNLIKELY", "Answer", "Worth", "hit_records", "why_nothing"]
 
 UNLIKELY = 0.25
 """With less of a chance that any hit is relevant, whoever asks is told: it is three to one that there is nothing."""
@@ -87,3 +87,10 @@ def why_nothing(query: Query, best: float | None, *, chance: float | None, left_
         asked = " and ".join(filter(None, [query.where, query.near and f"near {query.near}"]))
         return f"the filter admits none of the {items:,} {other}{query.nouns}: {asked}"
     return f"the gallery holds no other {query.nouns}"
+
+
+def hit_records(answer: Answer) -> list[dict[str, object]]:
+    """The hits of an answer as programs are given them, each with what is known of the answer as a whole."""
+    of_all = {"any_probability": answer.worth.probability, "above_general": answer.worth.above_general}
+    known = {name: value for name, value in of_all.items() if value is not None}
+    return [record(hit) | known for hit in answer.hits]

@@ -13,7 +13,7 @@ from mmsearch.search.query import Query
 if TYPE_CHECKING:
     from mmsearch.scoring import Chances
     from mmsearch.search.film_moments import Films
-    from mmsearch.search.rerank import Rerankers
+    from mmsearch.search.opened_rerankers import Rerankers
 
 __all__ = ["Candidates", "MakeStage", "SecondLook", "Stage", "StageContext"]
 

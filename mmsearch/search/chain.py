@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.exact import Neighbours, Vectors
 from mmsearch.gallery import Gallery, read_consistently
+from mmsearch.gallery.positions import NO_PLACES, knows_places
 from mmsearch.items import BOTH, IMAGES, kinds
 from mmsearch.locations import located
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth, why_nothing
@@ -31,11 +32,11 @@ from mmsearch.search.group import group_by_file
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows
 from mmsearch.search.mixed import merge_answers
-from mmsearch.search.near import NO_PLACES, knows_places
+from mmsearch.search.opened_rerankers import Rerankers
 from mmsearch.search.pending import PendingQuery, pending_queries, prepare, without_error
 from mmsearch.search.probable import add_probabilities
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart
-from mmsearch.search.rerank import Rerankers, rerank
+from mmsearch.search.rerank import rerank
 from mmsearch.search.retrieval import SearchOptions
 from mmsearch.search.retrieves import Retrieves
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch import images
 from mmsearch.budget import REQUEST
-from mmsearch.detectors.opening import Detector
+from mmsearch.detectors.detector import Detector
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.explaining.explain import want_text

@@ -5,17 +5,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmsearch.detectors.records import Found, found_record
 from mmsearch.explaining.records import Region, region_record
 from mmsearch.items import MEMBER, NUMBERS, AnyKind
 from mmsearch.names import shown
 
-if TYPE_CHECKING:
-    from mmsearch.search.answers import Answer
-
-__all__ = ["Hit", "base64_text", "clock", "columns", "hit_records", "record", "shown_file", "where_in_file"]
+__all__ = ["Hit", "base64_text", "clock", "columns", "record", "shown_file", "where_in_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +141,6 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     return base64_text(value) if isinstance(value, bytes) else value
-
-
-def hit_records(answer: "Answer") -> list[dict[str, object]]:
-    """The hits of an answer as programs are given them, each with what is known of the answer as a whole."""
-    of_all = {"any_probability": answer.worth.probability, "above_general": answer.worth.above_general}
-    known = {name: value for name, value in of_all.items() if value is not None}
-    return [record(hit) | known for hit in answer.hits]
 
 
 def shown_file(hit: Hit) -> str | None:

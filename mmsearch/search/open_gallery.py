@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.detectors.opening import Detector, open_detector
+from mmsearch.detectors.detector import Detector
+from mmsearch.detectors.opening import open_detector
 from mmsearch.encoders import Encoder
 from mmsearch.errors import EncoderError, MmsearchError, MmsearchNote, MmsearchWarning, QueryError
 from mmsearch.exact import Neighbours
@@ -23,9 +24,9 @@ from mmsearch.search.describing import hits_of
 from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.hits import Hit
 from mmsearch.search.mixed import by_table
+from mmsearch.search.opened_rerankers import Rerankers
 from mmsearch.search.pending import vector_of_query
 from mmsearch.search.query import Part, Query, TextPart
-from mmsearch.search.rerank import Rerankers
 from mmsearch.search.retrieval import Retriever, SearchOptions
 from mmsearch.search.typed_parts import image_part
 

@@ -1,54 +1,24 @@
 """The stage that takes a second look: the best candidates in the order of a re-ranker, which sees the picture of each
 and the words of the query together. What it does not look at keeps its order, and comes after them."""
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import ImageError, QueryError
+from mmsearch.errors import ImageError
 from mmsearch.gallery import Gallery
 from mmsearch.items import ImageRow
 from mmsearch.search.candidates import Candidates, Stage, StageContext
+from mmsearch.search.opened_rerankers import Rerankers
 from mmsearch.search.query import PLUS_SCORE, TextPart
 
 if TYPE_CHECKING:
     from mmsearch.rerankers import LookedAt, Reranker
 
-__all__ = ["Rerankers", "rerank"]
-
-
-@dataclass(slots=True)
-class Rerankers:
-    """The re-rankers of a gallery that is open, each opened when a query first names it, for any number of threads.
-
-    Attributes:
-        device: where they run.
-        only: the one that may be named, "" for none; None: any. A server opens nothing that strangers name.
-        announce: gets a line before a download.
-    """
-
-    device: str = "cpu"
-    only: str | None = None
-    announce: Callable[[str], None] = lambda _: None
-    _opened: "dict[str, LookedAt]" = field(default_factory=dict)
-    _opening: Any = field(default_factory=threading.RLock)
-
-    def reranker(self, name: str) -> "LookedAt":
-        """What a name stands for, with what it has seen. Raises EncoderError, or QueryError where it is not allowed."""
-        if self.only is not None and name != self.only:
-            has = f"with {self.only}" if self.only else "with nothing (mmsearch serve --rerank MODEL)"
-            raise QueryError(f"this server does not re-rank with {name!r}, but {has}")
-        from mmsearch.rerankers import LookedAt, open_reranker  # late: few queries are re-ranked
-
-        with self._opening:
-            if name not in self._opened:
-                self._opened[name] = LookedAt(open_reranker(name, device=self.device, announce=self.announce))
-            return self._opened[name]
+__all__ = ["rerank"]
 
 
 def rerank(context: StageContext) -> Stage | None:

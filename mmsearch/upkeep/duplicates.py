@@ -25,8 +25,8 @@ from mmsearch.images.likeness import Likeness, alike_pairs, same_picture, sharpn
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.names import real_name
 from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.search.near import filter_pictures
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
+from mmsearch.search.picture_filter import filter_pictures
 from mmsearch.sources import read_location
 from mmsearch.workers import Overdue, Workers
 
