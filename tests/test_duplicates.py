@@ -144,11 +144,44 @@ def test_some_kinds_a_filter_and_no_bursts(library: Path) -> None:
     gallery = library.parent / "g"
     assert {group.kind for group in duplicates(gallery, burst_seconds=0.5).groups} == {"identical", "same_picture"}
     assert found(duplicates(gallery, where="path like 'a%' and width > 200")) == {"a.jpg": {"a poor.jpg"}}
-    assert [group.kind for group in duplicates(gallery).only(["burst"]).groups] == ["burst"]
+    assert [group.kind for group in duplicates(gallery, kinds=["burst"]).groups] == ["burst"]
     with pytest.raises(FilterError):
         duplicates(gallery, where="nonsense")
     with pytest.raises(GalleryError):
         duplicates(library)
+
+
+def test_identical_files_alone_are_known_without_reading_any(library: Path) -> None:
+    (library / "a turned too.jpg").write_bytes((library / "a turned.jpg").read_bytes())
+    embed([library], gallery=library.parent / "g", encoder=FakeEncoder())
+    report = duplicates(library.parent / "g", kinds=["identical"])
+    assert report.looked_at == 0
+    assert found(report) == {"b copy 2.jpg": {"b.jpg", "b copy 1.jpg"}, "a turned.jpg": {"a turned too.jpg"}}
+
+
+def test_a_link_is_no_copy_of_what_it_leads_to(tmp_path: Path) -> None:
+    """All but the best of a group may be deleted: then no picture must be gone."""
+    folder, elsewhere = tmp_path / "p", tmp_path / "elsewhere"
+    for each in (folder, elsewhere):
+        each.mkdir()
+    scene(1).save(folder / "the picture itself.png")
+    (folder / "a.png").symlink_to("the picture itself.png")  # shorter, and as old
+    scene(2).save(folder / "hard.png")
+    os.link(folder / "hard.png", folder / "linked.png")
+    scene(3).save(folder / "small.png")
+    scene(3, 480, 360).save(folder / "large.png")
+    (folder / "l.png").symlink_to("large.png")
+    scene(4).save(elsewhere / "outside.png")
+    for name in ("one.png", "two.png"):
+        (folder / name).symlink_to(elsewhere / "outside.png")
+    embed([folder], gallery=tmp_path / "g", encoder=FakeEncoder())
+    report = duplicates(tmp_path / "g")
+    assert found(report) == {"large.png": {"small.png"}}
+    assert report.pictures == 5
+    for group in report.groups:
+        for file in group.others:
+            Path(file.path).unlink()
+    assert all(file.exists() for file in folder.iterdir())
 
 
 def test_a_file_that_cannot_be_read_is_said_and_costs_nothing_else(library: Path, mmsearch: Command) -> None:

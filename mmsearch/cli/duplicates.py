@@ -65,7 +65,8 @@ def duplicates(
     """List pictures that show the same: the same file, the same picture in other forms, bursts. Nothing is deleted.
 
     In each group the best comes first, with what speaks for it: it is whole, has the most pixels, the most bytes, is
-    the oldest; of a burst it is the sharpest. Every picture is read, and compared in small with every other.
+    the oldest; of a burst it is the sharpest. Every picture is read, and compared in small with every other; with
+    --kind identical alone none is.
     """
     from mmsearch.upkeep.duplicates import duplicates as run
 
@@ -73,13 +74,13 @@ def duplicates(
         from mmsearch.render import require_outputs
 
         require_outputs(page=html, sheet=None)
-    wanted = kind or [*_WORDS]
     with display(interrupted="nothing was changed") as shown:
         report = run(
             gallery,
             where=where,
             near=near,
-            burst_seconds=seconds if "burst" in wanted else 0.0,
+            kinds=kind or [*_WORDS],
+            burst_seconds=seconds,
             quick=quick,
             progress=shown.progress,
         )
@@ -87,7 +88,6 @@ def duplicates(
         say(f"{file} was not looked at: {reason}")
     if len(report.unread) > _NAMED:
         say(f"nor were {len(report.unread) - _NAMED:,} more")
-    report = report.only(wanted)
     if html is not None:
         from mmsearch.render import duplicates_page
 

@@ -1,6 +1,7 @@
 """`duplicates`: groups of files that show the same, with the best of each. Nothing is deleted.
 
-Files with the same content are known by its hash. Whether two files show the same picture is seen in the pictures
+Files with the same content are known by its hash, unless they are one file under several names: who deletes what a link
+leads to loses the picture. Whether two files show the same picture is seen in the pictures
 themselves, since embeddings call many things alike that are not one picture: those are compared that look alike in
 small, and for parts of each other those whose vectors are near. Bursts are pictures of one folder that were taken
 within seconds and are near to each other.
@@ -11,8 +12,9 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
@@ -92,10 +94,6 @@ class DuplicatesReport:
     looked_at: int
     unread: tuple[tuple[str, str], ...]
 
-    def only(self, kinds: Container[str]) -> "DuplicatesReport":
-        """The same, with the groups of some kinds."""
-        return replace(self, groups=tuple(group for group in self.groups if group.kind in kinds))
-
     @property
     def spare_bytes(self) -> int:
         """What the files take that show the same picture as the best of their group; bursts are not counted."""
@@ -108,6 +106,7 @@ def duplicates(
     *,
     where: str | None = None,
     near: str | None = None,
+    kinds: Container[str] = DUPLICATE_KINDS,
     burst_seconds: float = 3.0,
     quick: bool = False,
     progress: ProgressCallback = quiet,
@@ -115,8 +114,10 @@ def duplicates(
     """Group the pictures of a gallery that show the same. Files are read, and none is touched.
 
     where: an SQL expression; then only pictures that it admits. near: only those taken near a place, as "Lisbon 20km".
-    burst_seconds: at most between two pictures of a burst; 0 for no bursts. quick: read only pictures whose vectors are
-    near to those of others; what the model sees otherwise when it is turned or in other colours may be missed.
+    kinds: of the groups; where only identical files are asked for, no picture is read, and files that the gallery holds
+    in other forms too are among them. burst_seconds: at most between two pictures of a burst; 0 for no bursts. quick:
+    read only pictures whose vectors are near to those of others; what the model sees otherwise when it is turned or in
+    other colours may be missed.
 
     Raises GalleryError, QueryError, StoreError.
     """
@@ -125,17 +126,19 @@ def duplicates(
     pictures = read_consistently(opened.gallery, lambda now: _pictures(opened, now, where))
     threshold = _near(opened.gallery) if len(pictures) > _FEW else -1.0
     reader = _Reader(pictures, progress)
-    identical = _identical(pictures)
-    pairs = _near_pairs(opened, where, pictures, identical.firsts(), threshold, progress)
-    same = _same(reader, identical, pairs, progress, quick=quick)
+    same = identical = _identical(pictures)
+    if "same_picture" in kinds or "burst" in kinds:
+        pairs = _near_pairs(opened, where, pictures, identical.firsts(), threshold, progress)
+        same = _same(reader, identical, pairs, progress, quick=quick)
     groups = []
     for members in same.groups():
         is_one_file = len({identical.first(member) for member in members}) == 1
         groups.append(_best_of("identical" if is_one_file else "same_picture", [pictures[each] for each in members]))
-    if burst_seconds > 0:
+    if burst_seconds > 0 and "burst" in kinds:
         bursts = [*_bursts(opened.gallery, pictures, same.firsts(), timedelta(seconds=burst_seconds), threshold)]
         sharp = reader.read("looking at bursts", sorted(itertools.chain.from_iterable(bursts)), _sharpness)
         groups += [_sharpest_of([(pictures[each].file, sharp.get(each)) for each in burst]) for burst in bursts]
+    groups = [group for group in groups if group.kind in kinds]
     groups.sort(key=lambda group: (DUPLICATE_KINDS.index(group.kind), group.best.path))
     return DuplicatesReport(
         str(opened.gallery.path), tuple(groups), len(pictures), reader.files, tuple(dict(reader.unread).items())
@@ -165,7 +168,36 @@ def _pictures(opened: OpenGallery, gallery: Gallery, where: str | None) -> list[
         if folder is not None and not is_part:
             path = str(folder / real_name(row.path, row.path_bytes))
             found.append(_Picture(row_id, DuplicateFile(path, row)))
-    return sorted(found, key=lambda picture: picture.row_id)
+    return _each_file_once(sorted(found, key=lambda picture: picture.row_id))
+
+
+def _each_file_once(pictures: Sequence[_Picture]) -> list[_Picture]:
+    """The same, without further names of a file that is among them: links of both sorts. Its own name stays before that
+    of a symbolic link to it."""
+    by_content: defaultdict[bytes | None, list[_Picture]] = defaultdict(list)
+    for picture in pictures:
+        by_content[picture.row.content_hash].append(picture)
+    further: set[int] = set()
+    for (
+        copies
+    ) in by_content.values():  # a file has one content: where there is a single copy, nothing is asked of the disk
+        names: defaultdict[tuple[int, int], list[_Picture]] = defaultdict(list)
+        for picture in copies if len(copies) > 1 else ():
+            if (file := _file_on_disk(picture.file.path)) is not None:
+                names[file].append(picture)
+        for several in names.values():
+            own = min(several, key=lambda picture: Path(picture.file.path).is_symlink())
+            further.update(picture.row_id for picture in several if picture is not own)
+    return [picture for picture in pictures if picture.row_id not in further]
+
+
+def _file_on_disk(path: str) -> tuple[int, int] | None:
+    """Which file a path opens; None for members of archives, objects of stores, and what is gone."""
+    try:
+        state = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _identical(pictures: Sequence[_Picture]) -> "_Sets":
