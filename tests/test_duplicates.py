@@ -184,6 +184,14 @@ def test_a_link_is_no_copy_of_what_it_leads_to(tmp_path: Path) -> None:
     assert all(file.exists() for file in folder.iterdir())
 
 
+def test_small_files_are_told_in_bytes(tmp_path: Path) -> None:
+    for name in ("one.gif", "two.gif"):
+        Image.new("RGB", (4, 3), "red").save(tmp_path / name)
+    embed([tmp_path], gallery=tmp_path / "g", encoder=FakeEncoder())
+    (group,) = duplicates(tmp_path / "g", kinds=["identical"]).groups
+    assert group.best.facts[1] == f"{(tmp_path / 'one.gif').stat().st_size} bytes"
+
+
 def test_a_file_that_cannot_be_read_is_said_and_costs_nothing_else(library: Path, mmsearch: Command) -> None:
     (library / "a poor.jpg").unlink()
     (library / "c.jpg").write_text("no picture")

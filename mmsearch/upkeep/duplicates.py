@@ -330,6 +330,8 @@ class _Reader:
 
 
 def _size(size: int) -> str:
+    if size < 1_000:
+        return f"{size} bytes"
     return f"{size / 1e3:,.0f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB"
 
 
