@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mmsearch.errors import EncoderMismatch
+from mmsearch.names import shell_quoted
 
 __all__ = ["EncoderIdentity", "require_same_encoder", "require_same_images"]
 
@@ -42,7 +43,8 @@ def require_same_encoder(gallery: EncoderIdentity, other: EncoderIdentity, place
         raise EncoderMismatch(
             f"{place} has the text side of {gallery.spec} ({gallery.fingerprint[:19]}…), not that of {other.spec} "
             f"({other.fingerprint[:19]}…), which sees pictures alike and reads texts otherwise. Use --model "
-            f"{gallery.spec}, or give the gallery that text side: mmsearch embed --model {other.spec} --gallery {place}"
+            f"{shell_quoted(gallery.spec)}, or give the gallery that text side: mmsearch embed --model "
+            f"{shell_quoted(other.spec)} --gallery {shell_quoted(place)}"
         )
     raise EncoderMismatch(_mismatch(gallery, other, place))
 
@@ -59,5 +61,5 @@ def _mismatch(gallery: EncoderIdentity, other: EncoderIdentity, place: object) -
     return (
         f"{place} holds vectors of {gallery.spec} ({gallery.fingerprint[:19]}…), not of {other.spec} "
         f"({other.fingerprint[:19]}…); vectors of two models cannot be compared. "
-        f"Use --model {gallery.spec}, or another gallery with --gallery."
+        f"Use --model {shell_quoted(gallery.spec)}, or another gallery with --gallery."
     )

@@ -19,6 +19,7 @@ __all__ = [
     "printable_column",
     "random_name",
     "real_name",
+    "shell_quoted",
     "shown",
     "stored_name",
 ]
@@ -70,6 +71,17 @@ def printable(text: str | os.PathLike[str]) -> str:
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode()
         for char in shown(os.fspath(text))
     )
+
+
+def shell_quoted(value: object) -> str:
+    """A place, or another value, as it stands in a command that a message tells people to type.
+
+    >>> f"mmsearch embed {shell_quoted('My Pictures')}"
+    "mmsearch embed 'My Pictures'"
+    """
+    import shlex  # late: few messages need it
+
+    return shlex.quote(str(value))
 
 
 def composed(name: str) -> str:

@@ -1,10 +1,12 @@
 """What is typed wrongly, and what is said to be typed instead."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from mmsearch.cli import COMMANDS
 from tests.conftest import Command
 
 
@@ -96,3 +98,40 @@ def test_the_tag_that_is_named_first_is_the_one_to_take() -> None:
     for arch, tag in (("ViT-B-32", "laion2b_s34b_b79k"), ("ViT-L-14", "datacomp_xl_s13b_b90k")):
         with pytest.raises(EncoderError, match=f"There is {arch}/{tag}, "):
             resolve_tagged(arch, "")
+
+
+_COMMAND = re.compile(rf"mmsearch (?:{'|'.join(COMMANDS)})\b.*?(?=[.;:,)](?:\s|$)| \(|\n|$)")
+_PLACES = r"gallery|model|image|captions|include|exclude|local-dir|out"
+_HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+def unquoted(source: str) -> list[str]:
+    """What Python source puts into a command to be typed, as it is."""
+    found: list[str] = []
+    if re.search(rf"mmsearch |--(?:{_PLACES}) ", source) is None:
+        return found  # most files are not worth a parse
+    for text in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr)):
+        pieces = [each.value if isinstance(each, ast.Constant) else _HOLE for each in text.values]
+        told = "".join(map(str, pieces))
+        with_places = re.finditer(rf"(?:--(?:{_PLACES})|-g) {_HOLE}", told)
+        typed = [range(*match.span()) for each in (_COMMAND.finditer(told), with_places) for match in each]
+        places = [match.start() for match in re.finditer(_HOLE, told)]
+        values = [each.value for each in text.values if isinstance(each, ast.FormattedValue)]
+        for place, value in zip(places, values, strict=True):
+            is_argument = told[place - 1 : place] == " " and any(place in one for one in typed)
+            if is_argument and "quoted" not in ast.unparse(value):
+                found.append(f"{ast.unparse(value)} in {told.replace(_HOLE, '…')}")
+    return found
+
+
+def test_a_command_that_a_message_tells_to_type_can_be_typed_whatever_its_places_are_called() -> None:
+    assert unquoted('f"To drop it: mmsearch " f"forget {folder}"') == ["folder in To drop it: mmsearch forget …"]
+    assert unquoted('f"Use --model {spec}, or {other}"') == ["spec in Use --model …, or …"]
+    assert unquoted('f"{folder} is gone: mmsearch forget {shell_quoted(folder)}; {why}"') == []
+    package = Path(__file__).resolve().parents[1] / "mmsearch"
+    assert {str(file): found for file in package.rglob("*.py") if (found := unquoted(file.read_text("utf-8")))} == {}
+
+
+def test_a_folder_with_a_space_is_quoted_in_what_is_to_be_typed(tmp_path: Path, mmsearch: Command) -> None:
+    refused = mmsearch("query", "dog", "-g", tmp_path / "my gallery")
+    assert f"mmsearch embed PICTURES --gallery '{tmp_path / 'my gallery'}'" in refused.err

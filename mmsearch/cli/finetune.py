@@ -1,6 +1,5 @@
 """`mmsearch finetune`"""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from mmsearch.cli.options import Device, GalleryOption, location, path, say
 from mmsearch.cli.progress import display
-from mmsearch.names import printable
+from mmsearch.names import printable, shell_quoted
 
 if TYPE_CHECKING:
     from mmsearch.training.records import Comparison, FinetuneReport
@@ -206,12 +205,12 @@ def _print(report: "FinetuneReport") -> None:
         after = f"{100 * best:.1f} at best, which may be chance" if best > before else "no more after"
         print(f"chosen by {report.held_out.decided_by} on validation pairs: {100 * before:.1f} before, {after}")
     print(f"took      {report.seconds:.1f} s")
-    model = printable(shlex.quote(f"local-dir:{report.out}"))  # to be copied into a shell
+    quoted = printable(shell_quoted(f"local-dir:{report.out}"))
     if report.out is not None and not report.keeps_images:
-        print(f"use it    mmsearch embed PICTURES --model {model} --gallery NEW")
+        print(f"use it    mmsearch embed PICTURES --model {quoted} --gallery NEW")
     if report.out is not None and report.keeps_images:
-        print(f"use it    mmsearch query 'words' --model {model}")
-        print(f"for good  mmsearch embed --model {model}")
+        print(f"use it    mmsearch query 'words' --model {quoted}")
+        print(f"for good  mmsearch embed --model {quoted}")
         print(f"both in a gallery whose pictures {printable(report.base.spec)} has embedded")
 
 

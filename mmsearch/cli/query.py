@@ -18,6 +18,7 @@ from mmsearch.cli.options import NEAR, NEAR_HELP, AmongOption, GalleryOption, pa
 from mmsearch.cli.progress import display
 from mmsearch.cli.table import print_table
 from mmsearch.items import DEFAULT_KIND
+from mmsearch.names import shell_quoted
 
 _ASK, _ANSWER, _SEARCH = "What is asked", "How it is answered", "How it is searched"
 
@@ -420,7 +421,7 @@ def query(
                 answered = answer.find(answered, find, shown.progress)
         if keep is not None and answer.gallery is not None:
             keep_query(keep, asked, answer.gallery)
-            say(f"kept; to ask it again: mmsearch query @{keep}")
+            say(f"kept; to ask it again: mmsearch query {shell_quoted(f'@{keep}')}")
             if limits := replace(asked, templates=()).conditions():
                 say(f"what limits the answer is not kept: {'; '.join(limits)}")
         for line in answer.plan(asked) if plan and answer.plan is not None else ():

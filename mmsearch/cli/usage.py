@@ -1,6 +1,5 @@
 """What was typed wrongly, said so that the next try is right."""
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import typer
 
 from mmsearch.cli.plain_values import PlainGroup
+from mmsearch.names import shell_quoted
 
 __all__ = ["Program"]
 
@@ -95,13 +95,13 @@ def _of_words(error: Any, typed: list[str]) -> str | None:
     option = getattr(error, "option_name", "")
     if "unexpected extra argument" in error.message:
         words = " ".join(_words(error.ctx.command, typed[1:]))
-        return f"A text of several words takes quotes: mmsearch query {shlex.quote(words)}"
+        return f"A text of several words takes quotes: mmsearch query {shell_quoted(words)}"
     if option.startswith("--") and len(option) == len("--k"):
         error.possibilities = []
         return f"No such option: {option}. One letter takes one dash: {option[1:]}"
     odd = next((arg for arg in typed[1:] if arg.startswith(option) and not arg.startswith("--")), "")
     if option and len(odd) > len("-k"):
-        ending = f"a text that begins with a dash comes last, after --: mmsearch query -- {shlex.quote(odd)}"
+        ending = f"a text that begins with a dash comes last, after --: mmsearch query -- {shell_quoted(odd)}"
         return f"No such option: {option}; {ending}"
     return None
 

@@ -11,6 +11,7 @@ from mmsearch.describing.describer import Describer, Said
 from mmsearch.describing.opening import open_describer
 from mmsearch.encoders import announce_on_stderr
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.names import shell_quoted
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.sources import read_named_picture
 
@@ -102,6 +103,6 @@ def require_pictures(pictures: Sequence[str | os.PathLike[str]]) -> None:
         if Path(picture).is_dir():
             raise QueryError(
                 f"{os.fspath(picture)} is a folder; to describe its pictures, and search what is said of them: "
-                f"mmsearch embed {os.fspath(picture)} --describe MODEL"
+                f"mmsearch embed {shell_quoted(picture)} --describe MODEL"
             )
         read_named_picture(picture)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mmsearch.encoders.plugins import PluginRequest
 from mmsearch.errors import EncoderError
+from mmsearch.names import shell_quoted
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -82,14 +83,17 @@ class Describer(Protocol):
     def require_describes(self) -> None:
         """Raise EncoderError for one that only answers questions."""
         if not self.describes:
-            raise EncoderError(f"{self.spec} answers questions and describes nothing: mmsearch ask --model {self.spec}")
+            raise EncoderError(
+                f"{self.spec} answers questions and describes nothing: mmsearch ask --model {shell_quoted(self.spec)}"
+            )
 
     def require_answers(self) -> None:
         """Raise EncoderError for one that only describes."""
         if not self.answers:
             raise EncoderError(
-                f"{self.spec} describes pictures and takes no questions: mmsearch describe --model {self.spec}. Models "
-                "that take questions are BLIP's for visual question answering, BLIP-2, and those with a chat template"
+                f"{self.spec} describes pictures and takes no questions: mmsearch describe --model "
+                f"{shell_quoted(self.spec)}. Models that take questions are "
+                "BLIP's for visual question answering, BLIP-2, and those with a chat template"
             )
 
 

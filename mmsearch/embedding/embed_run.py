@@ -29,6 +29,7 @@ from mmsearch.gallery import GalleryWriter, gallery_to_write, open_writer
 from mmsearch.gallery.positions import knows_places
 from mmsearch.items import CAPTIONS, DEFAULT_KIND, kinds
 from mmsearch.locations import Location, located
+from mmsearch.names import shell_quoted
 from mmsearch.places import INSTALL, has_names
 from mmsearch.progress import ProgressCallback, quiet
 from mmsearch.sources import (
@@ -277,8 +278,9 @@ def _require_not_moved(writer: GalleryWriter, plan: Plan) -> None:
             if held_names and 2 * len(names.intersection(held_names)) >= len(held_names):
                 raise SourceError(
                     f"{new_root.folder} holds the pictures that the gallery knows below {folder}, where they are not: "
-                    f"they, or the gallery, were moved. To go on with them: mmsearch relocate {folder} "
-                    f"{new_root.folder}. To have them as others: mmsearch forget {folder}"
+                    f"they, or the gallery, were moved. To go on with them: mmsearch relocate "
+                    f"{shell_quoted(folder)} {shell_quoted(new_root.folder)}. To have them as others: mmsearch forget "
+                    f"{shell_quoted(folder)}"
                 )
 
 

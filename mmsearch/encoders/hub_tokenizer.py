@@ -19,6 +19,7 @@ from typing import Any
 
 from mmsearch.encoders.hub import hub_file_if_any
 from mmsearch.errors import EncoderError
+from mmsearch.names import shell_quoted
 from mmsearch.towers.text_tokens import CLEANERS, HubTokens
 
 __all__ = ["read_hub_tokenizer"]
@@ -289,7 +290,7 @@ def _converted(name: str, folder: Path | None, asked: Mapping[str, Any]) -> _Rea
         raise EncoderError(
             f"the tokenizer in {place} has no {_TABLES}, and {reason}. "
             + (
-                f"Fetch it: hf download {name} {_TABLES} tokenizer_config.json --local-dir {folder}"
+                f"Fetch it: hf download {name} {_TABLES} tokenizer_config.json --local-dir {shell_quoted(folder)}"
                 if folder is not None
                 else 'Install what converts it: pip install "mmsearch[transformers]"'
             )

@@ -16,6 +16,7 @@ from mmsearch.evaluation.measuring import describe_hardware, find_versions
 from mmsearch.evaluation.records import EvaluateOptions
 from mmsearch.locations import Location, located
 from mmsearch.metrics import Ids, Vectors
+from mmsearch.names import shell_quoted
 from mmsearch.progress import ProgressCallback
 
 __all__ = ["EncodedPairs", "encode_pairs", "load_options", "load_single", "tables_of", "title_of"]
@@ -79,7 +80,9 @@ def encode_pairs(
 def load_single(benchmark: str, images: Location, annotations: _Path | None, options: EvaluateOptions) -> Benchmark:
     """A benchmark with captions in one language. Raises BenchmarkError."""
     if data_set(benchmark).languages:
-        raise BenchmarkError(f"{benchmark} has captions in several languages: mmsearch eval languages {benchmark}")
+        raise BenchmarkError(
+            f"{benchmark} has captions in several languages: mmsearch eval languages {shell_quoted(benchmark)}"
+        )
     return load_options(benchmark, images, None if annotations is None else located(annotations), options, None)
 
 

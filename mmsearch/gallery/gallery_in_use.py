@@ -10,6 +10,7 @@ from mmsearch.config import config_dir
 from mmsearch.errors import GalleryNotFound, MmsearchNote, StoreError
 from mmsearch.gallery import manifests
 from mmsearch.locations import Location, located
+from mmsearch.names import shell_quoted
 from mmsearch.stores import Store, open_store
 from mmsearch.whole_files import whole_file
 
@@ -56,7 +57,9 @@ def use_gallery(gallery: str | os.PathLike[str]) -> Location:
     store = open_store(place)
     if not manifests.list_versions(store):
         store.require_reachable()
-        raise GalleryNotFound(f"no gallery at {place}. Make one with: mmsearch embed PICTURES --gallery {place}")
+        raise GalleryNotFound(
+            f"no gallery at {place}. Make one with: mmsearch embed PICTURES --gallery {shell_quoted(place)}"
+        )
     file = _file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

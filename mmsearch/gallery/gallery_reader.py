@@ -20,7 +20,7 @@ from mmsearch.gallery.gallery_in_use import store_in_use
 from mmsearch.gallery.gallery_paths import candidate_paths, root_path
 from mmsearch.items import CAPTIONS, IMAGES, SKIPPED, CaptionRow, ImageRow, SkippedRow, Table
 from mmsearch.locations import Location
-from mmsearch.names import composed, composed_column, printable_column, real_name
+from mmsearch.names import composed, composed_column, printable_column, real_name, shell_quoted
 from mmsearch.stores import Store, open_store
 from mmsearch.versions import Coverage, IndexEntry, Manifest, ScoresEntry, Shard
 
@@ -85,7 +85,9 @@ class Gallery:
             store.require_reachable()
         named = gallery or os.environ.get("MMSEARCH_GALLERY")
         if named:
-            raise GalleryNotFound(f"no gallery at {path}. Make one with: mmsearch embed PICTURES --gallery {named}")
+            raise GalleryNotFound(
+                f"no gallery at {path}. Make one with: mmsearch embed PICTURES --gallery {shell_quoted(named)}"
+            )
         if (in_use := store_in_use()) is not None and (manifest := manifests.read_newest(in_use)) is not None:
             return cls(in_use, manifest)
         raise GalleryNotFound(

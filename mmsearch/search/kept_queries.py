@@ -15,7 +15,7 @@ from mmsearch.config import config_dir
 from mmsearch.errors import EncoderMismatch, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.locations import located
-from mmsearch.names import shown
+from mmsearch.names import shell_quoted, shown
 from mmsearch.search.marks import row_of_mark
 from mmsearch.search.own_items import row_named, rows_named, vector_at, vector_of_all
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
@@ -118,7 +118,8 @@ def kept_query(name: str) -> KeptQuery:
         raise QueryError(f'{_nothing_kept(name)}. To look for the words: " @{name}"') from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError, QueryError) as error:
         raise QueryError(
-            f"the query that is kept as {name} cannot be read ({file}): {error}. mmsearch kept {name} --delete drops it"
+            f"the query that is kept as {name} cannot be read ({file}): {error}. mmsearch kept {shell_quoted(name)} "
+            "--delete drops it"
         ) from error
 
 
@@ -152,7 +153,10 @@ def _require_name(name: str) -> None:
 def _nothing_kept(name: str) -> str:
     kept = kept_queries()
     if not kept:
-        return f'no query is kept as {name}; none is at all. Keep one: mmsearch query "red door" --yes 1 --keep {name}'
+        return (
+            f"no query is kept as {name}; none is at all. Keep one: "
+            f'mmsearch query "red door" --yes 1 --keep {shell_quoted(name)}'
+        )
     near = get_close_matches(name, kept, n=3, cutoff=0.6) or kept[:10]
     return f"no query is kept as {name}; there is {', '.join(f'@{each}' for each in near)}"
 

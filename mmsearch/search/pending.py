@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import EncoderError, EncoderMismatch, QueryError
 from mmsearch.gallery import Gallery
 from mmsearch.items import CAPTIONS, IMAGES, kind
+from mmsearch.names import shell_quoted
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth
 from mmsearch.search.candidates import Candidates, SecondLook
 from mmsearch.search.correct import alpha_for
@@ -172,8 +173,8 @@ def _check(asked: PendingQuery, gallery: Gallery, retriever: Retrieves, encoders
         spec = encoders.encoder(_TEXT_SIDE).identity.spec
         raise EncoderMismatch(
             f"the vectors of {query.table} in {gallery.path} are of the text side of {gallery.manifest.encoder.spec}, "
-            f"and cannot be compared with those of {spec}. To have them encoded anew: mmsearch embed --model {spec} "
-            f"--gallery {gallery.path}"
+            f"and cannot be compared with those of {spec}. To have them encoded anew: mmsearch embed --model "
+            f"{shell_quoted(spec)} --gallery {shell_quoted(gallery.path)}"
         )
     asked.scores = None if other_texts else retriever.scores(query.table)
     asked.alpha = alpha_for(query, asked.scores)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmsearch.boxes import Box
 from mmsearch.errors import MmsearchWarning
 from mmsearch.locations import expanded
-from mmsearch.names import on_disk
+from mmsearch.names import on_disk, shell_quoted
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, TextPart
 
 __all__ = ["image_part", "item_part", "typed_parts", "weighted"]
@@ -42,7 +42,8 @@ def typed_parts(
     words = [*([] if text is None else [text]), *also]
     for word in words:
         if _is_file(word):
-            asked = f"{word} is a file, and was asked for by its name; to ask with the picture: --image {word}"
+            instead = f"--image {shell_quoted(word)}"
+            asked = f"{word} is a file, and was asked for by its name; to ask with the picture: {instead}"
             warnings.warn(asked, MmsearchWarning, stacklevel=2)
     return [
         *(TextPart(*weighted(word)) for word in words),

@@ -10,6 +10,7 @@ from mmsearch.errors import SourceError
 from mmsearch.gallery import Gallery
 from mmsearch.items import DEFAULT_KIND, SKIPPED, AnyKind, Side, kind_of_file, kinds
 from mmsearch.locations import Location, url_of
+from mmsearch.names import shell_quoted
 from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import (
     EVERYTHING,
@@ -474,8 +475,8 @@ class _RootPlanner:
 def _refuse_empty(folder: Location, walk: FolderWalk, live: int, selection: Selection) -> None:
     hints = []
     if selection.include or selection.exclude:
-        options = [f"--include {pattern!r}" for pattern in selection.include]
-        options += [f"--exclude {pattern!r}" for pattern in selection.exclude]
+        options = [f"--include {shell_quoted(pattern)}" for pattern in selection.include]
+        options += [f"--exclude {shell_quoted(pattern)}" for pattern in selection.exclude]
         raise SourceError(
             f"no file in {folder} is selected by {' '.join(options)}. "
             "Patterns are those of .gitignore: '*.jpg' at any depth, '/2019' at the top, 'raw/' a folder."

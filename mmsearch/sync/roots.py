@@ -8,6 +8,7 @@ from functools import lru_cache
 from mmsearch.errors import SourceError
 from mmsearch.gallery import GalleryWriter
 from mmsearch.locations import Location, Url, located
+from mmsearch.names import shell_quoted
 from mmsearch.sources import FileList, is_list, read_list
 from mmsearch.stores import absence, exists, is_folder, real
 from mmsearch.versions import Root
@@ -78,7 +79,7 @@ def _announce_list(file: Location, listed: FileList, announce: Callable[[str], N
     for problem in listed.problems[:3]:
         announce(f"{file.name}: {problem}")
     if listed.captions:
-        announce(f"{file.name} holds captions too; to embed them: --captions {file}")
+        announce(f"{file.name} holds captions too; to embed them: --captions {shell_quoted(file)}")
     return listed
 
 
@@ -109,8 +110,8 @@ class _NamedFiles:
             if root.id not in self.before and self._real(other).is_relative_to(self._real(folder)):
                 raise SourceError(
                     f"{file} and the folder {other} were named together, and a picture belongs to one root. Embed the "
-                    f"folder that holds both: mmsearch embed {folder} (--include and --exclude choose from it); or "
-                    "name folders alone"
+                    f"folder that holds both: mmsearch embed {shell_quoted(folder)} (--include and --exclude choose "
+                    "from it); or name folders alone"
                 )
 
     def add_list(self, file: Location, listed: FileList) -> None:
@@ -188,8 +189,8 @@ def _hint(folder: Location) -> str:
 def _require_folder(folder: Location) -> Location:
     if not is_folder(folder):
         raise SourceError(
-            f"the root {folder} is not there. {_hint(folder)} If it was moved: mmsearch relocate {folder} NEW; "
-            f"if it is gone for good: mmsearch forget {folder}"
+            f"the root {folder} is not there. {_hint(folder)} If it was moved: mmsearch relocate "
+            f"{shell_quoted(folder)} NEW; if it is gone for good: mmsearch forget {shell_quoted(folder)}"
         )
     return folder
 
@@ -220,17 +221,18 @@ def require_apart(writer: GalleryWriter, folder: Location, *, but: Root | None =
         other = writer.root_path(root)
         if root == but:
             continue
+        quoted = shell_quoted(other)
         if real_folder == real(other):
-            raise SourceError(f"{folder} is a root of this gallery already; drop it first: mmsearch forget {other}")
+            raise SourceError(f"{folder} is a root of this gallery already; drop it first: mmsearch forget {quoted}")
         if real_folder.is_relative_to(real(other)):
             if root.whole:
-                raise SourceError(f"{folder} lies inside the root {other}. Embed that one: mmsearch embed {other}")
+                raise SourceError(f"{folder} lies inside the root {other}. Embed that one: mmsearch embed {quoted}")
             raise SourceError(
                 f"{folder} lies inside the root {other}, of which single files were named. Embed that one: mmsearch "
-                f"embed {other}; or drop it first: mmsearch forget {other}"
+                f"embed {quoted}; or drop it first: mmsearch forget {quoted}"
             )
         if real(other).is_relative_to(real_folder):
             raise SourceError(
                 f"the root {other} lies inside {folder}; a picture belongs to one root. "
-                f"Drop the inner one first: mmsearch forget {other}"
+                f"Drop the inner one first: mmsearch forget {quoted}"
             )
