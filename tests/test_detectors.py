@@ -264,6 +264,9 @@ def test_the_command_draws_and_tells(
     both = mmsearch("explain", str(picture), "a red dog", "--find", spec, "--model", "fake")
     assert both.code == 2
     assert "--model" in both.err
+    both = mmsearch("explain", str(picture), "a red dog", "--find", spec, "--gallery", "g")
+    assert both.code == 2
+    assert "--gallery" in both.err
 
 
 def test_a_record_is_plain_json() -> None:

@@ -14,7 +14,7 @@ from mmsearch.errors import EncoderError, QueryError
 from mmsearch.explaining.explain import want_text
 from mmsearch.explaining.masking import box_masks, fill_masked, heat_maps, windows
 from mmsearch.explaining.phrases import Phrase, phrases_in, text_without
-from mmsearch.explaining.records import region_record
+from mmsearch.explaining.records import Region, region_record
 from mmsearch.explaining.regions import find_regions
 from mmsearch.explaining.view import view_of
 from mmsearch.towers.image_pixels import ImagePixels, PixelsRecord
@@ -298,6 +298,20 @@ def test_hits_are_told_with_their_regions(squares: Path, mmsearch: Command) -> N
     assert "regions" not in plain.out
 
 
+def test_hits_are_looked_at_quickly_where_a_preview_is_enough(
+    squares: Path, mmsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def regions(*_: object, quick: bool) -> tuple[float, list[Region], int]:
+        asked.append(quick)
+        return 0.0, [], 0
+
+    monkeypatch.setattr("mmsearch.search.explained.regions_by", regions)
+    done = mmsearch("query", "a red square", "--explain", "--quick", "--format", "jsonl", "-g", squares)
+    assert (done.code, "a preview" in done.err, asked) == (0, True, [True, True])
+
+
 def test_a_page_shows_boxes_and_falls(squares: Path, mmsearch: Command, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = mmsearch("query", "a red square", "--explain", "--html", page, "-g", squares)
@@ -332,6 +346,7 @@ def test_a_hit_whose_file_changed_is_told_as_that(squares: Path) -> None:
     [
         (["--explain"], "name one"),
         (["--explain", "--format", "csv"], "name one"),
+        (["--quick", "--format", "jsonl"], "says how --explain looks"),
         (["--explain", "--format", "jsonl", "--server", "http://127.0.0.1:1"], "not by a server"),
     ],
 )

@@ -134,6 +134,12 @@ def test_a_probability_is_told_only_where_it_was_measured(opened: OpenGallery, t
         assert {hit.probability for hit in answer.hits} == {None}
     with pytest.raises(QueryError, match="nothing else among images"):
         opened.ask(Query([TextPart("7 a"), TextPart("8 a")], min_probability=0.5))
+    with pytest.raises(
+        QueryError, match=r"measured for queries of a picture .*; ask with a picture alone, or .*--min-sc"
+    ):
+        opened.ask(Query([TextPart("7 a")], table="captions", min_probability=0.5))
+    with pytest.raises(QueryError, match=r"for each kind by itself.*look among one kind \(--in images\)"):
+        Query([TextPart("7 a")], table="both", min_probability=0.5)
     with pytest.raises(QueryError, match="between 0 and 1"):
         Query([TextPart("7")], min_probability=50)
     hubby.write(tmp_path / "g", world, pictures=range(20))

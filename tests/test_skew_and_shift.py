@@ -230,7 +230,11 @@ def test_answers_by_lot_are_no_bias(labelled: tuple[Path, Path, Path], tmp_path:
         ("path,group\nred_0.png\n", r"groups.csv, line 2: 1 cells under 2 names"),
         ("path,side\nred_0.png,a\n", r"groups.csv, line 2: no 'group' or 'label'; there is 'path', 'side'"),
         ("path,group\nred_0.png,a\nred_1.png,a\n", r"2 pictures of .* in 1 groups; there have to be two"),
-        ("path,group\nnone.png,a\n", r"1 rows name no picture of it, such as line 2: none.png"),
+        ("path,group\nnone.png,a\n", r"1 rows name no picture of it, such as line 2: none.png\."),
+        (
+            "path,group\nC:\\a\\red_0.png,a\n",
+            r"such as line 2: C:\\a\\red_0.png, a path of Windows",
+        ),
     ],
 )
 def test_labels_that_are_wrong_name_their_line(labelled: tuple[Path, Path, Path], text: str, message: str) -> None:

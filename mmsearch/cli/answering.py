@@ -24,14 +24,14 @@ __all__ = ["Answering", "answering", "require_nothing_else"]
 @dataclass(frozen=True, slots=True)
 class Answering:
     """one: answers a query. many: answers some, in their order. plan: lines that say how a query is searched for.
-    gallery: that answers. explain: adds the regions of its pictures to an answer. find: adds what a detector finds in
-    them. All four are None where a server decides."""
+    gallery: that answers. explain: adds the regions of its pictures to an answer, as a preview or not. find: adds what
+    a detector finds in them. All four are None where a server decides."""
 
     one: "Callable[[Query], Answer]"
     many: "Callable[[Sequence[Query]], Iterator[Answer]]"
     plan: "Callable[[Query], Sequence[str]] | None" = None
     gallery: "Gallery | None" = None
-    explain: "Callable[[Answer, ProgressCallback], Answer] | None" = None
+    explain: "Callable[[Answer, ProgressCallback, bool], Answer] | None" = None
     find: "Callable[[Answer, str, ProgressCallback], Answer] | None" = None
 
 
@@ -57,7 +57,7 @@ def answering(
         partial(answer_in_batches, opened, options=options),
         partial(opened.plan, options=options),
         opened.gallery,
-        opened.explain,
+        lambda answer, progress, quick: opened.explain(answer, progress, quick=quick),
         opened.find,
     )
 

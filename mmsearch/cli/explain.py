@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def explain(
+    ctx: typer.Context,
     picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A picture file; - is stdin.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for in it, in words.")],
     out: Annotated[
@@ -78,6 +79,12 @@ def explain(
             raise typer.BadParameter("the detector finds it alone; leave one of them out", param_hint="--model")
         if quick:
             raise typer.BadParameter("a detector has no preview; leave one of them out", param_hint="--quick")
+        named = ctx.get_parameter_source("gallery")
+        if named is not None and named.name == "COMMANDLINE":  # and not in the environment
+            raise typer.BadParameter(
+                "the detector looks at the picture alone, whatever a gallery holds; leave one of them out",
+                param_hint="--gallery",
+            )
         _find(picture, text, find, phrase or (), out, output, device)
         return
     found = run(

@@ -1,9 +1,9 @@
 """Whether answers hold groups, which the user labels, in other shares than there are."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,10 +222,11 @@ def _read_groups(gallery: Gallery, file: Path) -> tuple[NDArray[np.int64], list[
         if isinstance(label, str) and not label.strip():
             continue  # a row that was left blank says nothing of its picture
         group = entry.text("group", "label").strip()
-        forms = (form for written in (name, name.replace("\\", "/")) for form in (written, joined(folder, written)))
-        rows = next((sorted(set(rows_by_name[form])) for form in forms if form in rows_by_name), [])
+        rows = next((sorted(set(rows_by_name[form])) for form in _forms(name, folder) if form in rows_by_name), [])
         if not rows:
-            unknown.append(f"{entry.where}: {name}")
+            is_of_windows = PureWindowsPath(name).is_absolute() and not Path(name).is_absolute()
+            remark = ", a path of Windows, which leads nowhere here" if is_of_windows else ""
+            unknown.append(f"{entry.where}: {name}{remark}")
         elif len(rows) > 1:
             raise entry.fail(f"{name} is in several folders of the gallery; write its whole path")
         elif group_of.setdefault(rows[0], group) != group:
@@ -243,6 +244,15 @@ def _read_groups(gallery: Gallery, file: Path) -> tuple[NDArray[np.int64], list[
     if unlabelled := gallery.live_rows(IMAGES.name) - len(row_ids):
         problems.append(f"{unlabelled:,} pictures of the gallery have no label and are not ranked")
     return row_ids, names, np.array([numbers[group_of[row]] for row in row_ids.tolist()]), problems
+
+
+def _forms(name: str, folder: str) -> Iterator[str]:
+    """What a picture that is named so in a file of a folder may be called in the gallery, as it stands first."""
+    if (of_windows := PureWindowsPath(name)).is_absolute():  # a drive is no folder beside the file, on any system
+        yield from (name, str(of_windows), of_windows.as_posix())
+        return
+    for written in (name, name.replace("\\", "/")):
+        yield from (written, joined(folder, written))
 
 
 def _lowered(

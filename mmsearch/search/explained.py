@@ -87,15 +87,17 @@ def explain_answer(
     gallery: Gallery,
     encoders: EncodesQueries,
     progress: ProgressCallback = quiet,
+    *,
+    quick: bool = False,
 ) -> Answer:
     """An answer whose hits that are pictures have their regions; of files that are gone or changed it is said in a
-    remark. Raises QueryError (no hit is a picture), EncoderError."""
+    remark. quick: as of `regions_by`. Raises QueryError (no hit is a picture), EncoderError."""
     if not _has_pictures(answer, "explained"):
         return answer
     wanted, encoder = wanted_of(answer.query, whole, encoders), encoders.encoder("image")
 
     def explain(hit: Hit) -> Hit:
-        return replace(hit, regions=regions_of(gallery, hit.row, encoder, wanted))
+        return replace(hit, regions=regions_of(gallery, hit.row, encoder, wanted, quick=quick))
 
     return _with_each_picture(answer, explain, ("explaining", "explained"), progress)
 

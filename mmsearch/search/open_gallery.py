@@ -148,16 +148,16 @@ class OpenGallery:
             rerankers=self.rerankers,
         )
 
-    def explain(self, answer: Answer, progress: ProgressCallback = quiet) -> Answer:
+    def explain(self, answer: Answer, progress: ProgressCallback = quiet, *, quick: bool = False) -> Answer:
         """The answer, each of whose pictures has its `regions`: where in it the phrases of what was asked are seen.
 
-        A picture costs some hundred encodings. Of one whose file is gone or was changed it is said in a remark, and
-        warned. Raises QueryError where no hit is a picture, EncoderError.
+        A picture costs some hundred encodings; quick: a preview, several times as fast. Of one whose file is gone or was
+        changed it is said in a remark, and warned. Raises QueryError where no hit is a picture, EncoderError.
         """
         from mmsearch.search.explained import explain_answer  # late: it decodes pictures
 
         whole = vector_of_query(answer.query, self.gallery, self.encoders, self.retriever)
-        return _warned(answer, explain_answer(answer, whole, self.gallery, self.encoders, progress))
+        return _warned(answer, explain_answer(answer, whole, self.gallery, self.encoders, progress, quick=quick))
 
     def find(self, answer: Answer, detector: str | Detector, progress: ProgressCallback = quiet) -> Answer:
         """The answer, each of whose pictures has what is `found` in it: boxes around the things that the phrases of the

@@ -23,11 +23,13 @@ def chances_for(query: Query, scores: "TableScores | None", alpha: float) -> "Ch
         assert scores is not None
         return scores.record.chances
     if query.min_probability is not None or query.sort == "date":
-        raise QueryError(f"the probability of hits is not known: {why}")
+        otherwise = "order hits by rank (--sort)" if query.sort == "date" else "leave hits out by score (--min-score)"
+        raise QueryError(f"the probability of hits is not known: {why}, or {otherwise}")
     return None
 
 
 def _why_unknown(query: Query, scores: "TableScores | None", alpha: float) -> str | None:
+    """Why, and what to do."""
     if scores is None:
         return f"these {query.table} were not calibrated; run mmsearch calibrate"
     record = scores.record
@@ -37,9 +39,9 @@ def _why_unknown(query: Query, scores: "TableScores | None", alpha: float) -> st
     is_text = isinstance(part, TextPart)
     if others or query.templates or part.weight < 0 or is_text != (record.asks == "text"):
         what = "a text" if record.asks == "text" else "a picture"
-        return f"it was measured for queries of {what} and nothing else among {query.table}"
+        return f"it was measured for queries of {what} and nothing else among {query.table}; ask with {what} alone"
     if alpha != record.correction.alpha:
-        return "it was measured for corrected scores"
+        return "it was measured for corrected scores; leave --no-correct and --correct out"
     return None
 
 

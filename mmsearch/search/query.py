@@ -219,6 +219,11 @@ class Query:
             require_positions(self.table)
         if self.table != IMAGES.name and any(isinstance(part, MarkPart) for part in self.parts):
             raise QueryError(f"marks teach which pictures are right, not which {self.nouns}: ask with --in images")
+        if self.table == BOTH and self.min_probability is not None:
+            raise QueryError(
+                "the probability of hits was measured for each kind by itself, and items of several kinds are not left "
+                "out by it; look among one kind (--in images), or leave them out by their score (--min-score)"
+            )
         if self.table == BOTH and self.sort != "rank":
             raise QueryError(f"items of several kinds are not sorted by {self.sort}; look among one kind: --in images")
         if self.each and self.per_video != "max":
