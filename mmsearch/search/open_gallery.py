@@ -151,8 +151,8 @@ class OpenGallery:
     def explain(self, answer: Answer, progress: ProgressCallback = quiet, *, quick: bool = False) -> Answer:
         """The answer, each of whose pictures has its `regions`: where in it the phrases of what was asked are seen.
 
-        A picture costs some hundred encodings; quick: a preview, several times as fast. Of one whose file is gone or was
-        changed it is said in a remark, and warned. Raises QueryError where no hit is a picture, EncoderError.
+        A picture costs some hundred encodings; quick: a preview, several times as fast. Of one whose file is gone or
+        was changed it is said in a remark, and warned. Raises QueryError where no hit is a picture, EncoderError.
         """
         from mmsearch.search.explained import explain_answer  # late: it decodes pictures
 
