@@ -36,6 +36,7 @@ from mmsearch.images import (
     probe,
 )
 from mmsearch.images.colours import to_rgb
+from mmsearch.images.reasons import header_reason, words_for_people
 from mmsearch.images.silence import quietly
 from mmsearch.loading import LoadOptions, load
 from mmsearch.sources import SourceFile
@@ -57,6 +58,34 @@ def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
     """A picture without symmetry, smooth enough to survive a lossy codec."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    """An error as it is when it was raised, and for which reason."""
+    try:
+        raise error from cause
+    except Exception as caught:  # noqa: BLE001
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SyntaxError("unknown pixel mode"), ": unknown pixel mode"),
+        (raised(SyntaxError("Missing dimensions"), TypeError("Missing dimensions")), ": Missing dimensions"),
+        # What plugins pass on of their own mistakes.
+        (raised(SyntaxError(IndexError("string index out of range")), IndexError("string index out of range")), ""),
+        (raised(SyntaxError(KeyError(257)), KeyError(257)), ""),
+        (AttributeError("'NoneType' object has no attribute 'read'"), ""),
+        (ValueError("invalid literal for int() with base 10: b'x'"), ""),
+        (TypeError("unsupported operand type(s) for +: 'int' and 'bytes'"), ""),
+        (OSError("decoder error -2"), ""),
+        (OSError(""), ""),
+    ],
+)
+def test_what_a_library_stumbled_over_is_no_reason_for_people(error: Exception, words: str) -> None:
+    assert header_reason(error, "TIFF") == f"damaged TIFF header{words}"
+    assert words_for_people(error) == words.removeprefix(": ")
 
 
 def test_every_awkward_file_gives_a_picture_or_a_reason(shared_data: Path) -> None:
@@ -902,7 +931,7 @@ def test_raw_data_that_are_cut_short_are_no_picture(monkeypatch: pytest.MonkeyPa
         noise[: begin + 300 * 1280] + bytes(180 * 1280) + noise[begin + 480 * 1280 :],
     ):
         # Older releases of rawpy read all of it to tell its size.
-        with pytest.raises(ImageError, match=r"^(truncated RAW|RAW \(DNG\) that LibRaw cannot read: LibRawIOError)$"):
+        with pytest.raises(ImageError, match=r"^(truncated RAW|RAW \(DNG\) that LibRaw cannot read)$"):
             decode(data)
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(ImageError, match=r"^RAW \(DNG\), read through: pip install 'mmsearch\[raw\]'$"):

@@ -166,8 +166,8 @@ def test_limits_hold_in_each_table_and_what_does_not_fit_is_an_error(opened: Ope
         opened.ask(mixed("17 said again", where="width > 0"))
     with pytest.raises(QueryError, match="not sorted by date"):
         mixed("17 said again", sort="date")
-    with pytest.raises(QueryError, match="captions"):
-        opened.ask(mixed("17 said again", min_probability=0.5))
+    with pytest.raises(QueryError, match="for each kind by itself"):
+        mixed("17 said again", min_probability=0.5)
 
 
 def test_a_text_is_encoded_once(folder: Path) -> None:

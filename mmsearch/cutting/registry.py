@@ -12,6 +12,7 @@ from mmsearch.cutting.tiff_pages import TIFF_PAGES
 from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError
 from mmsearch.images import AS_USUAL, CutOptions, Cutter, MadePicture, PictureSpan
+from mmsearch.images.reasons import words_for_people
 
 __all__ = [
     "CUTTERS",
@@ -186,4 +187,4 @@ def _damage(error: Exception) -> ImageError:
     """What was raised over a file, which costs that file alone: libraries raise anything on damaged ones."""
     if isinstance(error, MemoryError):
         return ImageError("decode", "out of memory")
-    return ImageError("decode", f"damaged: {' '.join(str(error).split())[:100] or type(error).__name__}")
+    return ImageError("decode", f"damaged: {words_for_people(error) or 'it is not built as its format asks'}")

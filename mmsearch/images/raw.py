@@ -93,7 +93,7 @@ class RawImage(LazyImage):
         except rawpy.LibRawIOError as error:
             raise EOFError from error
         except rawpy.LibRawError as error:
-            raise OSError(f"LibRaw cannot develop it: {type(error).__name__}") from error
+            raise OSError("LibRaw cannot develop it") from error
         return Image.fromarray(pixels)
 
 
@@ -129,7 +129,7 @@ def open_raw(file: BinaryIO, kind: str) -> RawImage:
             except (rawpy.LibRawError, ValueError):
                 thumb = None
     except (rawpy.LibRawError, ValueError, MemoryError) as error:
-        raise ImageError("identify", f"RAW ({kind}) that LibRaw cannot read: {type(error).__name__}") from error
+        raise ImageError("identify", f"RAW ({kind}) that LibRaw cannot read") from error
     across, down = sizes.width or sizes.raw_width, sizes.height or sizes.raw_height
     preview = None if thumb is None else _open_preview(thumb.data, thumb.format == rawpy.ThumbFormat.JPEG)
     return RawImage(data, preview, (across, down), _choose_tags(data, preview, sizes.flip))
