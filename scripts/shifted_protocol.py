@@ -157,13 +157,6 @@ def one_trial(settings: TowerSettings, pictures: PixelFile, train: World, new: W
 
 
 def text_trial(settings: TextSettings, train: World, new: World, old: World) -> dict[str, Any]:
-    encoder = encoders.open("demo", device="cpu", precision="fp32")
-
-    def with_vectors(world: World) -> TrainingPairs:
-        prepared = [encoder.image.prepare(Image.open(file).convert("RGB")) for file in world.pairs.files if file]
-        vectors = encoder.image.encode(np.stack(prepared))
-        return replace(world.pairs, image_vectors=vectors, text_vectors=encoder.text.encode(world.pairs.texts).vectors)
-
     pairs = {world: with_vectors(world) for world in (train, new, old)}
     trained = train_texts(open_trainable_model("demo"), pairs[train], settings)
     row: dict[str, Any] = {
@@ -175,6 +168,14 @@ def text_trial(settings: TextSettings, train: World, new: World, old: World) -> 
         for alpha in ALPHAS
     }
     return row
+
+
+def with_vectors(world: World) -> TrainingPairs:
+    """The pairs of a world with their vectors by the demo model."""
+    encoder = encoders.open("demo", device="cpu", precision="fp32")
+    prepared = [encoder.image.prepare(Image.open(file).convert("RGB")) for file in world.pairs.files if file]
+    vectors = encoder.image.encode(np.stack(prepared))
+    return replace(world.pairs, image_vectors=vectors, text_vectors=encoder.text.encode(world.pairs.texts).vectors)
 
 
 def class_trial(folder: Path, count: int) -> dict[str, Any]:

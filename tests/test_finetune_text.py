@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from mmsearch import encoders
@@ -23,14 +24,16 @@ from mmsearch.gallery import Gallery
 from mmsearch.indexing import IndexOptions, index
 from mmsearch.items import CAPTIONS, IMAGES
 from mmsearch.search.open_gallery import open_gallery
+from mmsearch.training.batches import RightGroups
 from mmsearch.training.finetune_run import finetune
-from mmsearch.training.hard_negatives import Look
+from mmsearch.training.hard_negatives import Look, mine_hard_negatives
+from mmsearch.training.looking import look_in_gallery
 from mmsearch.training.model_card import model_card
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.records import FinetuneOptions, FinetuneReport, TrainingPairs
 from mmsearch.training.text_map import STRENGTHS, fit_text_map, mapped
 from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
-from mmsearch.training.trainable_model import open_trainable_model
+from mmsearch.training.trainable_model import TrainableModel, open_trainable_model
 from tests.conftest import Command
 from tests.models import write_tiny_model
 from tests.test_tower_training import SMALL
@@ -394,6 +397,70 @@ def test_where_not_all_pictures_are_told_apart_the_hardest_are(tmp_path: Path) -
     assert trained.settings["hard_negatives"] == 1
 
 
+def small_pairs(folder: Path, texts: tuple[str, ...]) -> tuple[TrainableModel, TrainingPairs]:
+    """A tiny model, and a picture for each text that lies near to it."""
+    trainable = open_trainable_model(f"local-dir:{write_tiny_model(folder, model=SMALL)}", device="cpu")
+    before = encode_texts(trainable, texts)
+    images = before + 0.4 * random_unit_vectors(np.random.default_rng(1), *before.shape)
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    count = len(texts)
+    return trainable, TrainingPairs(texts, np.arange(count), (None,) * count, np.arange(count), images, before)
+
+
+def test_hard_negatives_are_looked_for_before_each_epoch_by_the_texts_as_they_are_then(tmp_path: Path) -> None:
+    trainable, pairs = small_pairs(tmp_path / "model", ("a cat", "one dog", "two boats", "red", "the sun", "a house"))
+    asked: list[NDArray[np.float32]] = []
+
+    def look(texts: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        asked.append(texts)
+        return np.argsort(-texts @ pairs.image_vectors.T, axis=1)[:, :count]
+
+    told: list[str] = []
+    settings = TextSettings(epochs=3, batch=2, rate=1e-3, told_apart=4, hard_negatives=2)
+    train_texts(trainable, pairs, settings, look=look, progress=lambda state: told.append(state.task))
+    assert len(asked) == 3
+    assert np.allclose(asked[0], pairs.text_vectors, atol=1e-6)
+    assert not np.allclose(asked[1], asked[0], atol=1e-4)
+    assert not np.allclose(asked[2], asked[1], atol=1e-4)
+    assert list(dict.fromkeys(told)) == ["reading the texts", "looking for hard negatives", "training the text side"]
+
+
+def test_pictures_of_which_the_same_is_said_take_no_place_of_hard_negatives() -> None:
+    """Picture 1 has the caption of picture 0, and 2 shows the same as 1: what is said of 1 is true of it."""
+    images = np.array([[1, 0], [0.9, 0.44], [0.8, 0.6], [0.6, 0.8], [0, 1]], np.float32)
+    groups = np.array([0, 1, 1, 2, 3])
+    texts = ("a dog", "A  dog", "two dogs", "a cat", "a boat")
+    right = RightGroups.of(texts, np.arange(5), groups)
+    mined = mine_hard_negatives(images, images, groups, count=2, nearly_the_same=2, right=right)
+    assert mined[:3].tolist() == [[3, 4], [3, 4], [0, 4]]
+    assert mine_hard_negatives(images, images, groups, count=2, nearly_the_same=2)[0].tolist() == [1, 2]
+
+
+def test_each_text_is_told_apart_from_as_many_as_was_said_none_of_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable, pairs = small_pairs(tmp_path / "model", tuple(f"{number} boats" for number in range(12)))
+    steps: list[tuple[list[int], list[int]]] = []
+    mask = RightGroups.mask
+
+    def record(right: RightGroups, texts: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        steps.append((texts.tolist(), images.tolist()))
+        return mask(right, texts, images)
+
+    def look(texts: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        return np.tile(np.array([3, 8, 11]), (len(texts), 1))
+
+    monkeypatch.setattr(RightGroups, "mask", record)
+    train_texts(trainable, pairs, TextSettings(epochs=5, batch=4, told_apart=8, hard_negatives=2), look=look)
+    drawn = set[int]()
+    for texts, images in steps:
+        assert images[:4] == texts
+        assert len(images) == len(set(images)) == 8
+        drawn |= set(images[4:])
+    assert len(steps) == 15
+    assert drawn == set(range(12))
+
+
 def test_hard_negatives_are_looked_for_in_the_index_among_what_is_learned_from(
     taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,9 +476,19 @@ def test_hard_negatives_are_looked_for_in_the_index_among_what_is_learned_from(
     with pytest.raises(TrainingError, match="seen"):
         finetune(tmp_path / "model", gallery=gallery, options=FinetuneOptions(hard_negatives=2))
     (pairs, look) = seen[0]
-    found = look(pairs.text_vectors[:40], 60)
+    found = look(pairs.text_vectors[:40], 36)
     for text, rows in zip(pairs.text_vectors[:40], found, strict=True):
         inside = rows[rows >= 0]
         best = np.argsort(-(pairs.image_vectors @ text), kind="stable")[: len(inside)]
-        assert 15 < len(inside) < 60  # the others are held out, or chosen by
+        assert 24 < len(inside) < 60 == len(rows)  # the others are held out, or chosen by
         assert len(set(inside.tolist()) & set(best.tolist())) >= len(inside) - 1
+
+
+def test_hard_negatives_are_looked_for_exactly_where_the_index_finds_few_that_are_learned_from(taught: Taught) -> None:
+    gallery = taught.copy_of_gallery(taught.folder / "few")
+    pairs = gallery_pairs(Gallery.open(gallery))
+    assert look_in_gallery(Gallery.open(gallery), pairs) is None
+    index(gallery, options=IndexOptions(factory="Flat"))
+    assert look_in_gallery(Gallery.open(gallery), pairs.of_images(np.arange(29))) is None
+    assert look_in_gallery(Gallery.open(gallery), pairs.of_images(np.arange(30))) is not None
+    assert look_in_gallery(Gallery.open(gallery), replace(pairs, rows=None)) is None

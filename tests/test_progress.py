@@ -1,5 +1,6 @@
 """What a run says while it works and before it does: for people on a terminal, for programs, and as a dry run."""
 
+import io
 import json
 import os
 import pty
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmsearch.cli.progress import display
 from mmsearch.embedding import Selection, embed, preview
 from mmsearch.encoders import Pixels
 from mmsearch.errors import PruneRefused
 from mmsearch.gallery import find_gallery
+from mmsearch.progress import Progress
 from tests.conftest import Command
 from tests.fakes import FakeEncoder, provide, write_picture
 
@@ -76,6 +79,24 @@ def test_a_bar_on_a_terminal(photos: Path, tmp_path: Path) -> None:
     text = shown.decode()
     for part in ("embedding", "100%", "313/313", "images/s", "1 skipped", "0:00:0"):
         assert part in text, part
+
+
+def test_work_that_comes_again_is_shown_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two kinds of work that take turns the bar is that of the one that goes on; what begins anew counts anew."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    for last, left in ((("training", 3, 4), "3/4"), (("mining", 0, 9), "0/9")):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stderr", terminal := Terminal())
+            with display(interrupted="") as shown:
+                for task, done, total in (("training", 1, 4), ("mining", 8, 9), ("training", 2, 4), last):
+                    shown.progress(Progress(task, done, total))
+        frame = terminal.getvalue().rsplit("\r", 1)[0].rsplit("\r", 1)[-1]
+        assert (last[0] in frame, left in frame) == (True, True), frame
 
 
 def _read(screen: int) -> bytes:

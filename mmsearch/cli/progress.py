@@ -123,15 +123,19 @@ def _bars() -> Iterator[Display]:
         TextColumn("{task.fields[skipped]}"),
     ]
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        shown: dict[str, TaskID] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(state: Progress) -> None:
-            if state.task not in shown:
-                for done in shown.values():  # one bar at a time: what is over is no news
-                    bars.update(done, visible=False)
-                shown[state.task] = bars.add_task(state.task, total=state.total, rate="", skipped="")
-            task = shown[state.task]
-            speed = next((entry.speed for entry in bars.tasks if entry.id == task), None)
+            if state.task not in tasks:
+                tasks[state.task] = bars.add_task(state.task, total=state.total, rate="", skipped="", visible=False)
+            task = tasks[state.task]
+            bar = next(each for each in bars.tasks if each.id == task)
+            if not bar.visible:  # one bar at a time: what is over, or waits, is no news
+                for each in tasks.values():
+                    bars.update(each, visible=each == task)
+            if state.done < bar.completed:
+                bars.reset(task)  # the same work, begun anew
+            speed = bar.speed
             bars.update(
                 task,
                 completed=state.done,

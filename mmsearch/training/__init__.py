@@ -13,6 +13,7 @@ losses          the losses of CLIP and SigLIP
 gradient_cache  batches larger than the memory
 low_rank        narrow additions to the weights, merged in the end (LoRA)
 hard_negatives  pictures that a text nearly fits
+looking         where these are looked for: in the index of a gallery
 batches         which pairs stand in which batch
 schedule        how fast training goes at each step
 augmentation    pictures cropped at random

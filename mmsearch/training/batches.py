@@ -122,10 +122,25 @@ class RightGroups:
         >>> right.mask(np.array([0, 2]), np.arange(3)).astype(int).tolist()
         [[1, 1, 1], [0, 1, 1]]
         """
-        of_groups = np.zeros((len(texts), int(self.group_of_image.max()) + 1), np.bool_)
+        present, columns = np.unique(self.group_of_image[images], return_inverse=True)
+        of_groups = np.zeros((len(texts), len(present)), np.bool_)
         for row, number in enumerate(self.numbers[texts].tolist()):
-            of_groups[row, self.groups[self.first[number] : self.first[number + 1]]] = True
-        return of_groups[:, self.group_of_image[images]]
+            right = self.groups[self.first[number] : self.first[number + 1]]
+            of_groups[row] = np.isin(present, right, assume_unique=True)
+        return of_groups[:, columns]
+
+    def each(self, texts: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether text i is right for its images: rows of texts (n,) and of images (n, k) -> bool (n, k).
+
+        >>> right = RightGroups.of(["a dog", "A  dog", "a cat"], np.array([0, 1, 2]), np.array([5, 6, 6]))
+        >>> right.each(np.array([0, 2]), np.array([[1, 2], [0, 1]])).astype(int).tolist()
+        [[1, 1], [0, 1]]
+        """
+        is_right = np.zeros(images.shape, np.bool_)
+        for row, number in enumerate(self.numbers[texts].tolist()):
+            right = self.groups[self.first[number] : self.first[number + 1]]
+            is_right[row] = np.isin(self.group_of_image[images[row]], right)
+        return is_right
 
 
 def number_texts(texts: Sequence[str]) -> NDArray[np.int64]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch import encoders
 from mmsearch.encoders.devices import describe
@@ -19,10 +18,8 @@ from mmsearch.encoders.weight_licences import licence_of_source
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity, require_same_encoder
-from mmsearch.items import IMAGES
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.general_captions import general_captions
-from mmsearch.search.open_gallery import OpenGallery
 from mmsearch.training.class_folders import ClassFolders, class_pairs
 from mmsearch.training.guards import (
     NOT_SURELY_BETTER,
@@ -33,7 +30,7 @@ from mmsearch.training.guards import (
     neighbours_kept,
     notice_problems,
 )
-from mmsearch.training.hard_negatives import Look
+from mmsearch.training.looking import look_in_gallery
 from mmsearch.training.model_card import model_card
 from mmsearch.training.model_folder import new_folder, write_model
 from mmsearch.training.pairs import gallery_pairs
@@ -264,7 +261,7 @@ def _train(
             f"hard negatives change nothing here: each text is told apart from all {split.training.images:,} pictures"
         )
     if settings.epochs:
-        look = _look_in(gallery, split.training)
+        look = look_in_gallery(gallery, split.training)
         by_tower = train_texts(trainable, split.training, settings, look=look, progress=progress)
         tried.append(_choose(by_tower, split.validation, known, progress))
     if not tried:
@@ -275,25 +272,6 @@ def _train(
     for each in tried:
         announce(f"{each.trained.name}: {100 * each.gain:+.1f} points of {each.decided_by} on validation pairs")
     return max(tried, key=lambda each: each.gain)
-
-
-def _look_in(gallery: Gallery, pairs: TrainingPairs) -> Look | None:
-    """Finds pictures of pairs through the gallery's index where it has one, which stays right: vectors of pictures do
-    not change when texts are trained."""
-    if pairs.rows is None:
-        return None
-    opened = OpenGallery(gallery)
-    order = np.argsort(pairs.rows)
-    ascending = pairs.rows[order]
-
-    def look(texts: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        row_ids = opened.search(texts, k=count, table=IMAGES.name).row_ids
-        nearest = np.minimum(np.searchsorted(ascending, row_ids), len(ascending) - 1)
-        # What is not in the pairs is held out, chosen by, or has no caption.
-        found: NDArray[np.int64] = np.where(ascending[nearest] == row_ids, order[nearest], -1)
-        return found
-
-    return look
 
 
 def _train_towers(

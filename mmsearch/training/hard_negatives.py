@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.exact import VectorBlock, exact_search
-from mmsearch.training.splitting import NEARLY_THE_SAME, centred
+from mmsearch.progress import Progress, ProgressCallback, quiet
+from mmsearch.training.batches import RightGroups
+from mmsearch.training.splitting import NEARLY_THE_SAME, away_from
 
 __all__ = ["Look", "mine_hard_negatives", "order_with_hard_negatives"]
 
 SHARE_OF_POSITIVE = 0.95
 Look: TypeAlias = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
-"""(n, dim) texts and a count -> int64 (n, count or fewer), the rows of the nearest pictures, nearest first; -1 for
-none."""
+"""(n, dim) texts and a count -> int64 (n, columns), the rows of the nearest pictures, nearest first, about so many of
+each text; -1 for none."""
 
 _LOOKED_AT = 64  # hits of each text: enough that some are left when those that may be right are gone
-_BLOCK = 512  # texts at a time: a bound on the memory
+_BLOCK = 256  # texts at a time: a bound on the memory
 
 
 def mine_hard_negatives(
@@ -35,15 +37,18 @@ def mine_hard_negatives(
     own: NDArray[np.int64] | None = None,
     share: float = SHARE_OF_POSITIVE,
     nearly_the_same: float = NEARLY_THE_SAME,
+    right: RightGroups | None = None,
     look: Look | None = None,
+    progress: ProgressCallback = quiet,
 ) -> NDArray[np.int64]:
     """The rows of the hardest pictures for each text, hardest first, (n, count); -1 where there are fewer.
 
     images: (m, dim), texts: (n, dim), L2-normalised. contents: (m,), equal for pictures of one content. own: (n,), the
     row of each text's own picture; None: text i belongs to image i. share: a picture is left out that scores more than
     so much of what the text's own does; where that is not above 0, no picture is hard. nearly_the_same: one whose
-    cosine with the text's own is so high, the mean of all subtracted, is left out too. look: what finds the nearest
-    pictures; by default exact search.
+    cosine with the text's own is so high, the mean of all subtracted, is left out too. right: of the texts and images,
+    which say the same; pictures of which the same is said are left out. look: what finds the nearest pictures; by
+    default exact search.
 
     >>> images = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], np.float32)
     >>> mine_hard_negatives(images, images, np.arange(4), count=2).tolist()
@@ -51,23 +56,27 @@ def mine_hard_negatives(
     """
     own = np.arange(len(texts)) if own is None else own
     look = look or _look_exactly(images)
-    directions = centred(images)
+    mean = images.mean(axis=0, dtype=np.float64).astype(np.float32)
     mined = np.full((len(texts), count), -1, dtype=np.int64)
     for first in range(0, len(texts), _BLOCK):
+        progress(Progress("looking for hard negatives", first, len(texts)))
         rows = np.arange(first, min(first + _BLOCK, len(texts)))
         pictures = own[rows]
         found = look(texts[rows], _LOOKED_AT)
-        scores = np.einsum("ij,ikj->ik", texts[rows], images[found])
-        right = np.einsum("ij,ij->i", images[pictures], texts[rows])
-        near = np.einsum("ij,ikj->ik", directions[pictures], directions[found]) >= nearly_the_same
+        vectors = images[found]
+        scores = np.einsum("ij,ikj->ik", texts[rows], vectors)
+        of_own = np.einsum("ij,ij->i", images[pictures], texts[rows])
+        near = np.einsum("ij,ikj->ik", away_from(mean, images[pictures]), away_from(mean, vectors)) >= nearly_the_same
         hard = (
             (found >= 0)
-            & (scores <= (share * right)[:, None])
-            & (right > 0)[:, None]
+            & (scores <= (share * of_own)[:, None])
+            & (of_own > 0)[:, None]
             & (contents[found] != contents[pictures, None])
             & (found != pictures[:, None])
             & ~near
         )
+        if right is not None:
+            hard &= ~right.each(rows, found)
         for row, candidates, is_hard in zip(rows, found, hard, strict=True):
             kept = candidates[is_hard][:count]
             mined[row, : len(kept)] = kept

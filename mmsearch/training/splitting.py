@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import TrainingError
 from mmsearch.training.records import PairSplit, TrainingPairs
 
-__all__ = ["FEWEST_IMAGES", "NEARLY_THE_SAME", "centred", "group_images", "split_pairs"]
+__all__ = ["FEWEST_IMAGES", "NEARLY_THE_SAME", "away_from", "centred", "group_images", "split_pairs"]
 
 FEWEST_IMAGES = 30
 """With fewer pictures nothing can be said of a model: each part needs some."""
@@ -24,8 +24,13 @@ _ROWS_AT_A_TIME = 1_024
 def centred(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, dim), the mean of all subtracted, each of length 1 again: vectors of models like CLIP lie in a narrow cone,
     and what they share says nothing of two pictures."""
-    moved: NDArray[np.float32] = vectors - vectors.mean(axis=0)
-    moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return away_from(vectors.mean(axis=0), vectors)
+
+
+def away_from(mean: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(…, dim), likewise of vectors whose mean, (dim,), is known."""
+    moved: NDArray[np.float32] = vectors - mean
+    moved /= np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
     return moved
 
 
