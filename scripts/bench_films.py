@@ -1,13 +1,14 @@
 """Seconds to take frames out of films: only what is needed decoded, against everything decoded.
 
-    python -m scripts.bench_films [FILM … [--together]] [--minutes 2] [--size 1280x720]
+    python -m scripts.bench_films [FILM … [--together | --archived]] [--minutes 2] [--size 1280x720]
 
 Films that are named, or those that are rendered (H.264, B-frames, a moving pattern with grain, 24 frames a second)
 with a key frame every 1, 2, 5 and 10 seconds. needed: as `mmsearch embed` does it, pieces of 64 frames side by side in
 as many threads as there are cores, with starting the processes that decode. everything: each frame is decoded by as
 many threads, and those that are chosen are drawn. Both draw the same frames in one run: the ratio is what counts,
 seconds depend on the machine. work: the seconds of processors, those of all processes together, which other programs
-hardly change. keys: with --frames keys. --together: the films that are named are one measurement.
+hardly change. keys: with --frames keys. --together: the films that are named are one measurement. --archived: they
+are, and beside them an archive that holds them, of each sort; ratios are to the plain files.
 """
 
 import argparse
@@ -15,23 +16,29 @@ import os
 import resource
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
 
 from mmsearch.cutting.film_frames import FILM_FRAMES
+from mmsearch.file_ranges import FileRange
 from mmsearch.films import FilmLimits, choose_frames, open_film, read_table
 from mmsearch.films.picturing import Picturing
 from mmsearch.films.reading import film_processes
 from mmsearch.frame_choice import FrameChoice
+from mmsearch.sources import file_in, list_container
+from mmsearch.sources.member_bytes import bytes_of_member
 from scripts.measuring import circumstances
+from tests.archives import make_tar, make_zip
 
 _RATE = 24
 _PATTERNS = 48  # frames until it begins again
@@ -71,23 +78,40 @@ class Cost:
         return f"{self.seconds / other.seconds:>7.1f}{self.work / other.work:>7.1f}"
 
 
-def cost_needed(paths: Sequence[Path], choice: FrameChoice) -> tuple[Cost, list[list[float]]]:
+Found: TypeAlias = Callable[[], AbstractContextManager[FileRange]]
+"""Gives where the bytes of a film stand, for a block."""
+
+
+def plain_films(paths: Sequence[Path]) -> list[Found]:
+    """Films that are files of their own."""
+    return [lambda path=path: nullcontext(FileRange(str(path))) for path in paths]  # type: ignore[misc]
+
+
+def archived_films(archive: Path) -> list[Found]:
+    """Films that are members of an archive."""
+    listing = list_container(file_in(archive.parent, archive))
+    return [partial(bytes_of_member, member) for member in listing.members]
+
+
+def cost_needed(find_films: Callable[[], list[Found]], choice: FrameChoice) -> tuple[Cost, list[list[float]]]:
     """What `embed` does for the frames of films, and when these are shown."""
     film_processes.end()
     with watched_cost() as cost:
         times: list[list[float]] = []
-        for path in paths:
-            table = read_table(str(path))
+        films = find_films()
+        for find in films:
+            with find() as file:
+                table = read_table(file)
             times.append(table.times[choose_frames(table, choice)].tolist())
 
-        def take(path: Path, some: list[float]) -> int:
-            with open_film(str(path), some) as film:
+        def take(find: Found, some: list[float]) -> int:
+            with find() as file, open_film(file, some) as film:
                 return sum(1 for _ in film.frames)
 
         most = FILM_FRAMES.together
         pieces = [
-            (path, wanted[start : start + most])
-            for path, wanted in zip(paths, times, strict=True)
+            (find, wanted[start : start + most])
+            for find, wanted in zip(films, times, strict=True)
             for start in range(0, len(wanted), most)
         ]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -137,9 +161,9 @@ def _work() -> float:
 
 def measure(name: str, *paths: Path) -> None:
     """Measure films together, and print a line."""
-    needed, times = cost_needed(paths, FrameChoice())
+    needed, times = cost_needed(partial(plain_films, paths), FrameChoice())
     everything = cost_of_everything(paths, times)
-    keys, _ = cost_needed(paths, FrameChoice("keys"))
+    keys, _ = cost_needed(partial(plain_films, paths), FrameChoice("keys"))
     count = sum(map(len, times))
     print(
         f"{name:<22}{count:>7,}{needed.seconds:>9.2f}{everything.seconds:>12.2f}{everything.ratio(needed)}"
@@ -148,15 +172,40 @@ def measure(name: str, *paths: Path) -> None:
     )
 
 
+def measure_archives(paths: Sequence[Path]) -> None:
+    """Measure films as files and in an archive of each sort, and print a line each."""
+    print(f"{'films':<22}{'frames':>7}{'seconds':>9}{'work':>9}{'ratio':>7}{'work':>7}")
+    plain, times = cost_needed(partial(plain_films, paths), FrameChoice())
+    with tempfile.TemporaryDirectory() as folder:
+        members = [(f"{number}{path.suffix}", path.read_bytes()) for number, path in enumerate(paths)]
+        archives = {
+            "tar": make_tar(Path(folder) / "films.tar", members),
+            "zip, stored": make_zip(Path(folder) / "stored.zip", members, zipfile.ZIP_STORED),
+            "zip, compressed": make_zip(Path(folder) / "compressed.zip", members),
+        }
+        costs = {"plain files": plain}
+        for name, archive in archives.items():
+            costs[name], found = cost_needed(partial(archived_films, archive), FrameChoice())
+            assert found == times
+    for name, cost in costs.items():
+        print(
+            f"{name:<22}{sum(map(len, times)):>7,}{cost.seconds:>9.2f}{cost.work:>9.2f}{cost.ratio(plain)}", flush=True
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("films", nargs="*", type=Path)
     parser.add_argument("--together", action="store_true")
+    parser.add_argument("--archived", action="store_true")
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--size", default="1280x720")
     options = parser.parse_args()
     width, _, height = options.size.partition("x")
     print(circumstances())
+    if options.archived:
+        measure_archives(options.films)
+        return
     print(
         f"{'film':<22}{'frames':>7}{'needed':>9}{'everything':>12}{'ratio':>7}{'work':>7}{'keys':>8}{'ratio':>7}{'work':>7}"
     )

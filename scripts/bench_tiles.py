@@ -19,6 +19,7 @@ from PIL import Image
 
 from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.images import MAX_PIXELS, CutOptions, DecodedImage, decode_fast
 
 _SIZE = (4000, 3000)
@@ -35,7 +36,7 @@ def _write(file: Path, size: tuple[int, int], seed: int) -> Path:
 def _make(file: Path, spans: Sequence[str], fit: Callable[[Image.Image], object]) -> int:
     """Make the tiles of a picture; returns how many."""
     count = 0
-    for made in TILES.make(str(file), spans, MAX_PIXELS):
+    for made in TILES.make(FileRange(str(file)), spans, MAX_PIXELS):
         if isinstance(made, ImageError):
             raise made
         fit(made.image)
@@ -67,9 +68,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = [_write(Path(folder) / f"{seed}.jpg", _SIZE, seed) for seed in range(arguments.pictures)]
         options = CutOptions(tiles=arguments.tiles, input_side=lambda: side)
-        spans = [span.name for span in TILES.list_spans(str(files[0]), options)][1:]
+        spans = [span.name for span in TILES.list_spans(FileRange(str(files[0])), options)][1:]
         ways: dict[str, Callable[[Path], object]] = {
-            "list": lambda file: list(TILES.list_spans(str(file), options)),
+            "list": lambda file: list(TILES.list_spans(FileRange(str(file)), options)),
             "whole alone": whole,
             "tiles, decoded once": lambda file: _make(file, spans, fit),
             "tiles, decoded each": lambda file: [_make(file, [span], fit) for span in spans],
@@ -84,7 +85,7 @@ def main() -> None:
         print(json.dumps({"each / once": round(each / once, 1)}), flush=True)
         largest = _write(Path(folder) / "largest.jpg", _LARGEST, 0)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _make(largest, [span.name for span in TILES.list_spans(str(largest), options)][1:], fit)
+        _make(largest, [span.name for span in TILES.list_spans(FileRange(str(largest)), options)][1:], fit)
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps({"megapixels": _LARGEST[0] * _LARGEST[1] // 10**6, "MiB more": (after - before) >> 10}))
 

@@ -11,6 +11,7 @@ from PIL import Image
 from mmsearch import cutting
 from mmsearch.cutting.animations import frame_times
 from mmsearch.embedding import EmbedReport, Selection, embed
+from mmsearch.file_ranges import FileRange
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, MadePicture
 from mmsearch.items import IMAGES, ImageRow
@@ -40,10 +41,10 @@ def rows(folder: Path) -> dict[str, ImageRow]:
 @pytest.mark.parametrize("name", NAMES)
 def test_frames_begin_when_the_file_says(tmp_path: Path, name: str) -> None:
     file = write_animation(tmp_path / name)
-    assert frame_times(str(file)) == pytest.approx([0, 0.4, 1.5, 1.75, 1.8])
+    assert frame_times(FileRange(str(file))) == pytest.approx([0, 0.4, 1.5, 1.75, 1.8])
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
-    assert frame_times(str(file))[0] == 0
+    assert frame_times(FileRange(str(file)))[0] == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +89,7 @@ def test_an_animated_png_whose_still_picture_stands_before_it(tmp_path: Path) ->
     with Image.open(file) as reference:
         for at, row in enumerate(range(reference.n_frames)):  # type: ignore[attr-defined]
             reference.seek(row)
-            start = frame_times(str(file))[at]
+            start = frame_times(FileRange(str(file)))[at]
             (picture,) = cutting.make_pictures(str(file), "a.png", [f"t={start:.3f}"], 10**6)
             assert isinstance(picture, MadePicture)
             assert np.array_equal(np.asarray(picture.image), np.asarray(reference.convert("RGB")))

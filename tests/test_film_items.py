@@ -16,6 +16,7 @@ from mmsearch import cutting
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, preview
 from mmsearch.encoders import Pixels
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.file_ranges import FileRange
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, MadePicture
 from mmsearch.items import IMAGES, SKIPPED, ImageRow
@@ -148,10 +149,10 @@ def test_a_film_that_is_replaced_while_it_is_read_is_noticed(videos: Path, monke
     cutter = cutting.cutter_of("trip.mp4", "t=0")
     assert cutter is not None
 
-    def make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
-        for number, picture in enumerate(cutter.make(path, spans, max_pixels)):
+    def make(file: FileRange, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+        for number, picture in enumerate(cutter.make(file, spans, max_pixels)):
             if number == 2:
-                render_scenes(Path(path), [("white", 3.0), ("black", 2.0)])
+                render_scenes(Path(file.path), [("white", 3.0), ("black", 2.0)])
             yield picture
 
     with monkeypatch.context() as meanwhile:

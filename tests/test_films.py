@@ -239,7 +239,7 @@ def test_a_moment_is_cut_out_of_films_of_all_kinds(films: Path, tmp_path: Path, 
     import av
 
     for from_s, to_s in ((0.0, 1.0), (2.0, 4.0)):
-        copy_moment(films / name, from_s, to_s, tmp_path / name)
+        copy_moment(str(films / name), from_s, to_s, tmp_path / name)
         with av.open(str(tmp_path / name)) as cut:
             numbers = [
                 number_in(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in cut.decode(video=0)

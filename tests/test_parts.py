@@ -15,6 +15,7 @@ from PIL import Image
 from mmsearch import cutting
 from mmsearch.embedding import EmbedOptions, EmbedReport, embed, preview, refresh
 from mmsearch.errors import ImageError, MmsearchError
+from mmsearch.file_ranges import FileRange
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, Cutter, MadePicture, PictureSpan
 from mmsearch.items import IMAGES, ImageRow
@@ -249,13 +250,13 @@ class _Halves:
         self.hang = ""
         self.released = threading.Event()
 
-    def list_spans(self, _: str, options: CutOptions) -> Iterator[PictureSpan]:
+    def list_spans(self, _: FileRange, options: CutOptions) -> Iterator[PictureSpan]:
         yield PictureSpan("")
         for half in range(int(options.tiles or 0)):
             yield PictureSpan(f"half={half}", {"box": [half / 2, 0.0, half / 2 + 0.5, 1.0]})
 
-    def make(self, path: str, spans: Sequence[str], _: int) -> Iterator[MadePicture | ImageError]:
-        with Image.open(path) as image:
+    def make(self, file: FileRange, spans: Sequence[str], _: int) -> Iterator[MadePicture | ImageError]:
+        with file.open() as stream, Image.open(stream) as image:
             for span in spans:
                 self.made.append(span)
                 if span == self.hang:
@@ -314,10 +315,10 @@ def test_pieces_of_a_file_are_bounded_in_time_each_and_one_that_fails_costs_no_o
 def test_a_file_whose_pieces_cannot_be_listed_costs_no_other(
     photos: Path, halves: _Halves, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    def list_spans(path: str, options: CutOptions) -> Iterator[PictureSpan]:
-        if "red" in path:
+    def list_spans(file: FileRange, options: CutOptions) -> Iterator[PictureSpan]:
+        if "red" in file.path:
             raise fault
-        yield from halves.list_spans(path, options)
+        yield from halves.list_spans(file, options)
 
     broken = replace(halves.cutter(), list_spans=list_spans)
     monkeypatch.setattr("mmsearch.cutting.registry.CUTTERS", (broken,))

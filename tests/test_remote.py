@@ -40,16 +40,19 @@ from mmsearch.identity import EncoderIdentity
 from mmsearch.items import IMAGES, ImageRow
 from mmsearch.loading import load
 from mmsearch.locations import Location, Url, joined, located, redacted
+from mmsearch.render.collecting import collect
 from mmsearch.search.open_gallery import open_gallery
-from mmsearch.sources import FolderWalk
+from mmsearch.sources import FolderWalk, read_location
 from mmsearch.stores import RangedFile, local_copies, objects, open_store
 from mmsearch.stores.local_copies import LocalCopies
 from mmsearch.upkeep.maintenance import relocate
 from mmsearch.workers import Workers
 from scripts.s3_server import CREDENTIALS, Proxy
+from tests.archives import make_tar
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 from tests.galleries import contents
+from tests.rendered_films import render_scenes
 from tests.s3 import bucket, files_of, server, through
 from tests.test_import import vectors, write_output
 
@@ -325,6 +328,19 @@ def test_a_changed_archive_is_read_again(bucket: Url, tmp_path: Path) -> None:
     counts = embed([], gallery=bucket / "g", encoder=fake).images
     assert (counts.added, counts.updated, counts.reused, fake.images_encoded) == (1, 2, 2, 1)
     assert sorted(remote_contents(bucket / "g")) == ["a.zip!/x.png", "a.zip!/y.png", "a.zip!/z.png"]
+
+
+def test_a_film_in_an_archive(bucket: Url, tmp_path: Path) -> None:
+    film = render_scenes(tmp_path / "clip.mp4", [("red", 2.0), ("blue", 2.0)])
+    put(bucket / "packed/a.tar", make_tar(tmp_path / "a.tar", [("clip.mp4", film.read_bytes())]).read_bytes())
+    gallery = bucket / "g"
+    assert embed([bucket / "packed"], gallery=gallery, encoder=FakeEncoder()).images.added == 2
+    assert embed([bucket / "packed"], gallery=gallery, encoder=FakeEncoder()).images.unchanged == 2
+    hit = open_gallery(gallery, encoder=FakeEncoder()).query("blue", k=1)[0]
+    assert hit.file == f"{bucket}/packed/a.tar!/clip.mp4!/t=2"
+    assert read_location(hit.file).startswith(b"\x89PNG")
+    copied = collect([hit], tmp_path / "to").copied[0]
+    assert copied.read_bytes() == film.read_bytes()
 
 
 def test_the_guard_against_deletes_holds(bucket: Url, tmp_path: Path) -> None:

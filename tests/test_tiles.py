@@ -16,6 +16,7 @@ from mmsearch.boxes import Box
 from mmsearch.cutting.tiles import TILES
 from mmsearch.embedding import EmbedOptions, Selection, embed, preview
 from mmsearch.errors import ImageError, SourceError
+from mmsearch.file_ranges import FileRange
 from mmsearch.gallery import Gallery
 from mmsearch.images import CutOptions, MadePicture
 from mmsearch.render import contact_sheet, html_page
@@ -224,13 +225,13 @@ def test_large_pictures_are_held_one_at_a_time(tmp_path: Path, monkeypatch: pyte
     scope = TILES.make.__globals__
     monkeypatch.setitem(scope, "_LARGE_PIXELS", 1000)
     file = write_scene(tmp_path / "a.png", "red", (0, 0, 10, 10))
-    first = TILES.make(str(file), ["box=0,0,1,1", "box=0,0,0.5,0.5"], 10**9)
+    first = TILES.make(FileRange(str(file)), ["box=0,0,1,1", "box=0,0,0.5,0.5"], 10**9)
     assert isinstance(next(first), MadePicture)
     assert scope["_large"].locked()
     assert isinstance(next(first), MadePicture)
     assert next(first, None) is None
     assert not scope["_large"].locked()
-    started = TILES.make(str(file), ["box=0,0,1,1"], 10**9)
+    started = TILES.make(FileRange(str(file)), ["box=0,0,1,1"], 10**9)
     assert isinstance(started, Generator)
     next(started)
     started.close()  # whoever asks no more lets go
@@ -239,17 +240,17 @@ def test_large_pictures_are_held_one_at_a_time(tmp_path: Path, monkeypatch: pyte
 
 def test_what_people_type_for_a_span_is_a_picture_or_a_reason(photos: Path) -> None:
     spans = ["box=0,0,2,2", "box=", "box=a", "box=0.5,0.5,1,1"]
-    made = list(TILES.make(str(photos / "red.jpg"), spans, 10**9))
+    made = list(TILES.make(FileRange(str(photos / "red.jpg")), spans, 10**9))
     assert [isinstance(each, ImageError) for each in made] == [True, True, True, False]
     with pytest.raises(ImageError, match="pixels"):
-        list(TILES.make(str(photos / "red.jpg"), spans, 1000))
+        list(TILES.make(FileRange(str(photos / "red.jpg")), spans, 1000))
 
 
 def test_only_what_is_larger_than_the_models_input_is_cut(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = CutOptions(tiles="auto", input_side=lambda: 700)
-    assert [span.name for span in TILES.list_spans(str(photos / "red.jpg"), options)] == [""]
+    assert [span.name for span in TILES.list_spans(FileRange(str(photos / "red.jpg")), options)] == [""]
     options = CutOptions(tiles="auto", input_side=lambda: 64)
-    names = [span.name for span in TILES.list_spans(str(photos / "red.jpg"), options)]
+    names = [span.name for span in TILES.list_spans(FileRange(str(photos / "red.jpg")), options)]
     assert names == ["", *(f"box={box}" for box in Tiling().boxes(*SIZE, 64))]
     with pytest.raises(SourceError, match="no tiles 'x'"):
         run(photos, Selection(cuts=CutOptions(tiles="x")))

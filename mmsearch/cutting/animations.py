@@ -5,12 +5,12 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.films import FrameTable, choose_frames
 from mmsearch.frame_choice import parse_frames
 from mmsearch.images import WHOLE, CutOptions, Cutter, MadePicture, PictureSpan
@@ -36,8 +36,8 @@ def _as_before(words: Iterable[str], options: CutOptions) -> CutOptions:
     return replace(options, animations=said.pop()) if options.animations is None and len(said) == 1 else options
 
 
-def _list_spans(path: str, options: CutOptions) -> Iterator[PictureSpan]:
-    times = frame_times(path)
+def _list_spans(file: FileRange, options: CutOptions) -> Iterator[PictureSpan]:
+    times = frame_times(file)
     if len(times) < 3 or options.animations is None:  # one frame, and the end of it
         yield PictureSpan(WHOLE)
         return
@@ -51,15 +51,15 @@ def _list_spans(path: str, options: CutOptions) -> Iterator[PictureSpan]:
         yield PictureSpan(name, {"start_s": round(start, 3), "end_s": round(end, 3)})
 
 
-def frame_times(path: str) -> list[float]:
+def frame_times(file: FileRange) -> list[float]:
     """When each frame of an animation begins, in seconds, and when the last one ends; two numbers where it does not
     move, or is another file. Nothing is decoded. Of a truncated file those that are there. Raises OSError."""
-    with Path(path).open("rb") as file:
-        head = file.read(12)
+    with file.open() as stream:
+        head = stream.read(12)
         read = next((read for is_one, read in _FORMATS if is_one(head)), None)
-        file.seek(0)
+        stream.seek(0)
         times = [0.0]
-        for seconds in read(file) if read is not None else ():
+        for seconds in read(stream) if read is not None else ():
             times.append(times[-1] + (seconds if seconds >= _SHORTEST else _AS_BROWSERS))
             if len(times) > _MOST_FRAMES:
                 break
@@ -141,10 +141,10 @@ _FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO], Iterator[flo
 )
 
 
-def _make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
-    starts = np.array(frame_times(path)[:-1])
-    with Path(path).open("rb") as file:
-        image = open_image(file, max_pixels)
+def _make(file: FileRange, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+    starts = np.array(frame_times(file)[:-1])
+    with file.open() as stream:
+        image = open_image(stream, max_pixels)
         for span in spans:
             match = _TIME.match(span)
             row = -1 if match is None else int(np.searchsorted(starts, float(match[1]) + 0.0005, side="right")) - 1
@@ -152,8 +152,8 @@ def _make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePict
                 yield ImageError("identify", "no time in an animation; they are written as t=1.2, in seconds")
                 continue
             if row < image.tell():
-                file.seek(0)
-                image = open_image(file, max_pixels)  # an animated PNG is not rewound without faults
+                stream.seek(0)
+                image = open_image(stream, max_pixels)  # an animated PNG is not rewound without faults
             try:
                 image.seek(row)  # frames build upon each other: what is asked for in order is decoded once
                 frame = to_rgb(image.convert("RGBA") if image.mode == "P" else image.copy())

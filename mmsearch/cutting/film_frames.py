@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmsearch.cutting.film_facts import facts_at, film_facts
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.films import (
     NO_DECODER,
     FilmLimits,
@@ -44,11 +45,11 @@ def _as_before(words: Iterable[str], options: CutOptions) -> CutOptions:
     return replace(options, frames=said.pop()) if options.frames is None and len(said) == 1 else options
 
 
-def _list_spans(path: str, options: CutOptions) -> Iterator[PictureSpan]:
-    with open(path, "rb") as file:  # noqa: PTH123 - the path may hold surrogates; Path adds nothing
-        if not may_be_film(file.read(_HEAD_BYTES)):
+def _list_spans(file: FileRange, options: CutOptions) -> Iterator[PictureSpan]:
+    with file.open() as stream:
+        if not may_be_film(stream.read(_HEAD_BYTES)):
             raise ImageError("identify", "not a film")
-    table = read_table(path)
+    table = read_table(file)
     starts = table.times[choose_frames(table, _choice(options))].tolist()
     for start, end in zip(starts, [*starts[1:], max(table.end, starts[-1])], strict=True):
         yield PictureSpan(_name(start), {"start_s": round(start, 3), "end_s": round(end, 3)})
@@ -61,22 +62,22 @@ def _name(seconds: float) -> str:
     return f"t={f'{seconds:.3f}'.rstrip('0').rstrip('.')}"
 
 
-def _make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+def _make(file: FileRange, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
     said = [_TIME.match(span) for span in spans]
     times = [float(match[1]) for match in said if match is not None]
     if len(times) == len(spans) and times == sorted(times):  # as they are listed: each is given when it is decoded
-        yield from _pictures(path, times, max_pixels)
+        yield from _pictures(file, times, max_pixels)
         return
     ascending = sorted(set(times))
-    pictures = dict(zip(ascending, _pictures(path, ascending, max_pixels), strict=True)) if ascending else {}
+    pictures = dict(zip(ascending, _pictures(file, ascending, max_pixels), strict=True)) if ascending else {}
     for match in said:
         yield _NO_TIME if match is None else pictures[float(match[1])]
 
 
-def _pictures(path: str, times: Sequence[float], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+def _pictures(file: FileRange, times: Sequence[float], max_pixels: int) -> Iterator[MadePicture | ImageError]:
     """What is seen at some times, ascending; for each a picture, or why there is none."""
     given = 0
-    with open_film(path, times, FilmLimits(max_pixels=max_pixels)) as film:
+    with open_film(file, times, FilmLimits(max_pixels=max_pixels)) as film:
         facts = film_facts(film.tags)
         for frame in film.frames:
             for index in frame.seen_at:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.images import CutOptions, Cutter, MadePicture, PhotoFacts, PictureSpan
 from mmsearch.images.photo_facts import clean_text, parse_date
 from mmsearch.kept_processes import KeptProcesses
@@ -67,9 +69,9 @@ class _Reader:
         """See `KeptProcess`."""
         return self._has_answered and self._process.poll() is None
 
-    def ask(self, path: str, pages: Sequence[int], **how: Any) -> Iterator[tuple[dict[str, Any], bytes]]:
+    def ask(self, file: FileRange, pages: Sequence[int], **how: Any) -> Iterator[tuple[dict[str, Any], bytes]]:
         """The answers to a request, one a page or one, each with its pixels. Raises _Ended, _Unreadable."""
-        request = json.dumps({"path": path, "pages": [*pages], **how}).encode() + b"\n"
+        request = json.dumps(asdict(file) | {"pages": [*pages], **how}).encode() + b"\n"
         assert self._process.stdin is not None
         self._has_answered = False
         try:
@@ -123,13 +125,13 @@ pdf_processes = KeptProcesses(_Reader)
 """Those of this program."""
 
 
-def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:
-    with Path(path).open("rb") as file:  # an OSError says more than what pdfium says
-        if not file.read(1):
+def _list_spans(file: FileRange, _: CutOptions) -> Iterator[PictureSpan]:
+    with file.open() as stream:  # an OSError says more than what pdfium says
+        if not stream.read(1):
             raise ImageError("identify", "empty file")
     try:
         with pdf_processes.one() as reader:
-            ((answer, _pixels),) = reader.ask(path, [])
+            ((answer, _pixels),) = reader.ask(file, [])
     except (_Ended, _Unreadable) as error:
         raise ImageError("identify", error.reason) from error
     if not answer["pages"]:
@@ -145,8 +147,8 @@ def _damaged(error: str) -> str:
     return f"damaged PDF: {' '.join(error.split())[:100]}"
 
 
-def _make(path: str, spans: Sequence[str], _: int) -> Iterator[MadePicture | ImageError]:
-    for answer, pixels in _ask_each(path, [_page_number(span) for span in spans], side=_SIDE):
+def _make(file: FileRange, spans: Sequence[str], _: int) -> Iterator[MadePicture | ImageError]:
+    for answer, pixels in _ask_each(file, [_page_number(span) for span in spans], side=_SIDE):
         if isinstance(answer, ImageError):
             yield answer
         else:
@@ -154,13 +156,13 @@ def _make(path: str, spans: Sequence[str], _: int) -> Iterator[MadePicture | Ima
             yield MadePicture(Image.frombytes("RGB", size, pixels), facts=_facts(answer["facts"]))
 
 
-def _ask_each(path: str, pages: Sequence[int], **how: Any) -> Iterator[tuple[dict[str, Any] | ImageError, bytes]]:
+def _ask_each(file: FileRange, pages: Sequence[int], **how: Any) -> Iterator[tuple[dict[str, Any] | ImageError, bytes]]:
     """An answer a page, or why there is none. A page that ends the process costs no other."""
     done = 0
     while done < len(pages):
         try:
             with pdf_processes.one() as reader:
-                for answer, pixels in reader.ask(path, pages[done:], **how):
+                for answer, pixels in reader.ask(file, pages[done:], **how):
                     done += 1
                     if "missing" in answer:
                         yield ImageError("identify", answer["missing"]), b""
@@ -182,10 +184,10 @@ def _page_number(span: str) -> int:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 
-def read_page_texts(path: str) -> Iterator[tuple[int, str]]:
+def read_page_texts(file: FileRange) -> Iterator[tuple[int, str]]:
     """The number and the text of each page that has one; at most 4,000 characters. Raises ImageError, OSError."""
-    pages = [span.numbers["page"] for span in _list_spans(path, CutOptions()) if span.refused is None]
-    for page, (answer, _) in zip(pages, _ask_each(path, pages, text=True), strict=True):
+    pages = [span.numbers["page"] for span in _list_spans(file, CutOptions()) if span.refused is None]
+    for page, (answer, _) in zip(pages, _ask_each(file, pages, text=True), strict=True):
         if not isinstance(answer, ImageError) and (text := " ".join(answer["text"].split())):
             yield page, text
 

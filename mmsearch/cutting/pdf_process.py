@@ -1,10 +1,11 @@
 """Reads PDFs through pypdfium2, as it is asked on stdin, within limits: the process that `mmsearch.cutting.pdf_pages`
 starts. It ends when stdin does.
 
-A request is a line of JSON, {"path": ..., "pages": [1, ...], "side": 1600}; with no pages, how many there are. The
-answers are lines of JSON, one a page; behind one with "bytes" stand so many bytes of pixels. One with "failed" is the
-only one, since the document cannot be read. pdfium knows one thread at a time, and hostile documents end or stop it.
-Nothing of mmsearch is imported, so that it is quick to start.
+A request is a line of JSON, {"path": ..., "start": 0, "size": null, "pages": [1, ...], "side": 1600}; with no pages,
+how many there are. Where size is a number, the document is that many bytes of the file, from start on. The answers are
+lines of JSON, one a page; behind one with "bytes" stand so many bytes of pixels. One with "failed" is the only one,
+since the document cannot be read. pdfium knows one thread at a time, and hostile documents end or stop it. Nothing of
+mmsearch is imported, so that it is quick to start.
 """
 
 import contextlib
@@ -28,14 +29,15 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    path, document = None, None
+    place, document = None, None
     for line in requests:
         request = json.loads(line)
+        asked = request["path"], request["start"], request["size"]
         try:
-            if request["path"] != path or document is None:
-                path, document = None, None
-                document = pdfium.PdfDocument(os.fsencode(request["path"]).decode("utf-8", "surrogateescape"))
-                path = request["path"]
+            if asked != place or document is None:
+                place, document = None, None
+                document = _open(*asked)
+                place = asked
             _answer(answers, request, document)
         except pdfium.PdfiumError as error:
             _say(answers, {"failed": str(error)})
@@ -43,6 +45,14 @@ def main() -> None:
             _say(answers, {"failed": "it cannot be opened"})
         except MemoryError:
             sys.exit(_RESTART)
+
+
+def _open(path: str, start: int, size: int | None) -> pdfium.PdfDocument:
+    if size is None:
+        return pdfium.PdfDocument(os.fsencode(path).decode("utf-8", "surrogateescape"))
+    with open(path, "rb") as file:  # noqa: PTH123 - the path may hold surrogates; Path adds nothing
+        file.seek(start)
+        return pdfium.PdfDocument(file.read(size))
 
 
 def _own_stdout() -> BinaryIO:

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from mmsearch.cutting.animations import ANIMATIONS
 from mmsearch.cutting.film_frames import FILM_FRAMES
@@ -11,6 +10,7 @@ from mmsearch.cutting.pdf_pages import PDF_PAGES
 from mmsearch.cutting.tiff_pages import TIFF_PAGES
 from mmsearch.cutting.tiles import TILES
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import AnyFile, FileRange, as_range
 from mmsearch.images import AS_USUAL, CutOptions, Cutter, MadePicture, PictureSpan
 from mmsearch.images.reasons import words_for_people
 
@@ -87,16 +87,18 @@ def why_missing(name: str, options: CutOptions = AS_USUAL) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def list_spans(path: str, name: str, options: CutOptions = AS_USUAL, *, remote: bool = False) -> Iterator[PictureSpan]:
+def list_spans(
+    file: AnyFile, name: str, options: CutOptions = AS_USUAL, *, remote: bool = False
+) -> Iterator[PictureSpan]:
     """The spans of a file, those of all its cutters, each once.
 
-    path: of its bytes on this machine. name: by which its cutters are chosen. Raises ImageError where one finds fault
+    file: its bytes on this machine. name: by which its cutters are chosen. Raises ImageError where one finds fault
     with the file, after the spans that it gave; OSError.
     """
     given: set[str] = set()
     for cutter, _ in _at_work(name, options, remote=remote):
         try:
-            for span in cutter.list_spans(path, options):
+            for span in cutter.list_spans(as_range(file), options):
                 if span.name not in given:
                     given.add(span.name)
                     yield span
@@ -117,20 +119,22 @@ def example_span(name: str) -> str:
     return next((cutter.example for cutter in _cutters_of(_suffix(name)) if cutter.example), "")
 
 
-def make_pictures(path: str, name: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+def make_pictures(
+    file: AnyFile, name: str, spans: Sequence[str], max_pixels: int
+) -> Iterator[MadePicture | ImageError]:
     """The pictures of spans of a file, in their order, or why there is none.
 
-    path, name: see `list_spans`. spans: their names; all of one cutter. max_pixels: those with more are refused.
+    file, name: see `list_spans`. spans: their names; all of one cutter. max_pixels: those with more are refused.
     """
     cutter = cutter_of(name, spans[0]) if spans else None
     if cutter is None:
         yield from (ImageError("identify", "nothing here makes its picture") for _ in spans)
         return
-    pictures = cutter.make(path, spans, max_pixels)
-    file = _file_of(path)
+    pictures = cutter.make(as_range(file), spans, max_pixels)
+    state = _state_of(as_range(file))
     failure: ImageError | None = None
     for _ in spans:
-        if failure is None and _lost_seconds.get(file, 0.0) > _MOST_LOST_SECONDS:
+        if failure is None and _lost_seconds.get(state, 0.0) > _MOST_LOST_SECONDS:
             failure = ImageError("decode", f"others of its file took {_MOST_LOST_SECONDS:g} seconds and gave nothing")
         if failure is not None:
             yield failure
@@ -138,7 +142,7 @@ def make_pictures(path: str, name: str, spans: Sequence[str], max_pixels: int) -
         began = time.monotonic()
         picture, goes_on = _next_picture(pictures)
         if isinstance(picture, ImageError):
-            _count_lost(file, time.monotonic() - began)
+            _count_lost(state, time.monotonic() - began)
             failure = None if goes_on else picture
         yield picture
 
@@ -163,24 +167,23 @@ _LONG_SECONDS, _MOST_LOST_SECONDS = 10.0, 300.0
 """A file whose pieces fail after long, as those do that were made to hang a decoder, is given up: each of them is
 bounded, but there may be thousands."""
 _FILES_KNOWN = 64
-_lost_seconds: dict[tuple[str, int, int], float] = {}
+_lost_seconds: dict[tuple[str, int, int, int], float] = {}
 
 
-def _file_of(path: str) -> tuple[str, int, int]:
+def _state_of(file: FileRange) -> tuple[str, int, int, int]:
     """A file as it is now; what is not there fails where it is opened."""
     try:
-        state = Path(path).stat()
+        return file.state()
     except OSError:
-        return path, 0, 0
-    return path, state.st_size, state.st_mtime_ns
+        return file.path, file.start, 0, 0
 
 
-def _count_lost(file: tuple[str, int, int], seconds: float) -> None:
+def _count_lost(state: tuple[str, int, int, int], seconds: float) -> None:
     if seconds < _LONG_SECONDS:
         return
-    if file not in _lost_seconds and len(_lost_seconds) >= _FILES_KNOWN:
+    if state not in _lost_seconds and len(_lost_seconds) >= _FILES_KNOWN:
         _lost_seconds.clear()
-    _lost_seconds[file] = _lost_seconds.get(file, 0.0) + seconds
+    _lost_seconds[state] = _lost_seconds.get(state, 0.0) + seconds
 
 
 def _damage(error: Exception) -> ImageError:

@@ -1,13 +1,12 @@
 """Pages of a TIFF: the first is the file itself, as before; the others are `scan.tif!/page=2` and so on."""
 
 import io
-import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.images import (
     WHOLE,
     CutOptions,
@@ -65,9 +64,9 @@ def _read_pages(file: BinaryIO) -> _Pages:
     return _Pages(offsets, None)
 
 
-def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:
-    with Path(path).open("rb") as file:
-        pages = _read_pages(file)
+def _list_spans(file: FileRange, _: CutOptions) -> Iterator[PictureSpan]:
+    with file.open() as stream:
+        pages = _read_pages(stream)
     count = len(pages.offsets)
     several = count > 1 or pages.damaged is not None
     yield PictureSpan(WHOLE, {"page": 1} if several else {})
@@ -78,9 +77,9 @@ def _list_spans(path: str, _: CutOptions) -> Iterator[PictureSpan]:
 
 
 @lru_cache(maxsize=8)
-def _pages_of(path: str, size: int, mtime_ns: int) -> _Pages:
-    with Path(path).open("rb") as file:
-        return _read_pages(file)
+def _pages_of(file: FileRange, _state: tuple[str, int, int, int]) -> _Pages:
+    with file.open() as stream:
+        return _read_pages(stream)
 
 
 class _AtPage(io.RawIOBase, BinaryIO):
@@ -118,11 +117,10 @@ class _AtPage(io.RawIOBase, BinaryIO):
         """Leaves the file open: other pages are to be read."""
 
 
-def _make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
-    with Path(path).open("rb") as file:
-        state = os.fstat(file.fileno())
-        pages = _pages_of(path, state.st_size, state.st_mtime_ns)
-        mark = file.read(4)
+def _make(file: FileRange, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+    with file.open() as stream:
+        pages = _pages_of(file, file.state())
+        mark = stream.read(4)
         for span in spans:
             try:
                 offset = pages.offsets[_page_number(span) - 1]
@@ -131,7 +129,7 @@ def _make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePict
                 continue
             header = mark + offset.to_bytes(4, "little" if mark[:2] == b"II" else "big")
             try:
-                decoded = decode_stream(_AtPage(file, header), max_pixels=max_pixels)
+                decoded = decode_stream(_AtPage(stream, header), max_pixels=max_pixels)
             except ImageError as error:
                 yield error
                 continue

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from mmsearch.boxes import Box
 from mmsearch.errors import ImageError, QueryError
+from mmsearch.file_ranges import FileRange
 from mmsearch.images import (
     WHOLE,
     CutOptions,
@@ -51,23 +51,23 @@ def _as_before(words: Iterable[str], options: CutOptions) -> CutOptions:
     return replace(options, tiles=tilings[0]) if tilings else options
 
 
-def _list_spans(path: str, options: CutOptions) -> Iterator[PictureSpan]:
+def _list_spans(file: FileRange, options: CutOptions) -> Iterator[PictureSpan]:
     yield PictureSpan(WHOLE)
     try:
-        with Path(path).open("rb") as file:
-            width, height = upright_size(file)
+        with file.open() as stream:
+            width, height = upright_size(stream)
     except ImageError:
         return  # why, is said of the file itself
     for box in Tiling.read(options.tiles or "").boxes(width, height, options.input_side()):
         yield PictureSpan(f"{_KEY}={box}", {"box": [box.left, box.top, box.right, box.bottom]})
 
 
-def _make(path: str, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
-    file = Path(path)
-    if file.stat().st_size > _MOST_BYTES:
+def _make(file: FileRange, spans: Sequence[str], max_pixels: int) -> Iterator[MadePicture | ImageError]:
+    if file.length() > _MOST_BYTES:
         raise ImageError("read", f"over the limit of {_MOST_BYTES:,} bytes")
-    data = file.read_bytes()
-    with file.open("rb") as stream:
+    with file.open() as stream:
+        data = stream.read()
+        stream.seek(0)
         width, height = upright_size(stream, max_pixels=max_pixels)
     with _turn_of(width * height):
         decoded = decode_fast(data, _ALL_PIXELS, max_pixels=max_pixels, raw_side=_RAW_SIDE, places=True)
@@ -105,4 +105,4 @@ TILES = Cutter(
     together=64,
     as_before=_as_before,
 )
-"""What is cut here are files on this machine; those in object stores and in archives stay whole."""
+"""What is cut here are files on this machine, and members of archives; those in object stores stay whole."""

@@ -5,7 +5,6 @@ decoders are run on what strangers made, so that they have processes of their ow
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ import av
 import av.logging
 from av.error import FFmpegError
 
+from mmsearch.file_ranges import FileRange
 from mmsearch.films.film_stream import FilmStream
 from mmsearch.films.messages import FilmRequest, NotAFilm, write_message
 from mmsearch.films.picturing import Picturing
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _answer(request: FilmRequest, answer: BinaryIO) -> None:
     try:
-        with open_container(request.path) as container:
+        with open_container(FileRange(request.path, request.start, request.size)) as container:
             film = FilmStream(container, request.max_pixels, request.threads)
             write_message(answer, "header", **film.header())
             if request.times is None:
@@ -63,14 +63,15 @@ def limit_memory() -> None:
 
 
 @contextlib.contextmanager
-def open_container(path: str) -> Iterator[Any]:
-    """The container at a path. FFmpeg gets an open file, and may open nothing else. Raises NotAFilm, FFmpegError."""
-    with open(path, "rb") as file:  # noqa: PTH123 - the path may hold surrogates; Path adds nothing
-        if not os.fstat(file.fileno()).st_size:
+def open_container(film: FileRange) -> Iterator[Any]:
+    """The container of a film. FFmpeg gets an open file, and may open nothing else. Raises NotAFilm, FFmpegError."""
+    with open(film.path, "rb") as file:  # noqa: PTH123 - the path may hold surrogates; Path adds nothing
+        if not film.length():
             raise NotAFilm("empty file")
-        options = {"fd": str(file.fileno()), "protocol_whitelist": "fd", "format_whitelist": ",".join(_FORMATS)}
+        opened = "fd:" if film.size is None else f"subfile,,start,{film.start},end,{film.start + film.size},,:fd:"
+        options = {"fd": str(file.fileno()), "protocol_whitelist": "fd,subfile", "format_whitelist": ",".join(_FORMATS)}
         try:
-            container = av.open("fd:", options=options, metadata_errors="replace")
+            container = av.open(opened, options=options, metadata_errors="replace")
         except FFmpegError as error:
             raise NotAFilm(_why_notopen_container(error)) from error
         with container:

@@ -32,6 +32,7 @@ class FilmRequest:
 
     Attributes:
         path: where it stands.
+        start, size: of its bytes in the file at that path; None for all of it.
         times: the frames that are wanted: those that are seen at these seconds, ascending; None where its table is.
         side: pixels of the shorter side of what is given, where the film has more.
         max_pixels: a film with larger frames is not decoded.
@@ -43,6 +44,8 @@ class FilmRequest:
     side: int
     max_pixels: int
     threads: int = 1
+    start: int = 0
+    size: int | None = None
 
     def write(self, stream: IO[bytes]) -> None:
         """Write it, as a message."""

@@ -13,6 +13,7 @@ import av
 import av.logging
 from av.error import FFmpegError
 
+from mmsearch.file_ranges import FileRange
 from mmsearch.films.film_process import limit_memory, one_line, open_container
 from mmsearch.films.film_stream import choose_stream
 from mmsearch.films.messages import NotAFilm
@@ -41,21 +42,23 @@ _FORMATS = {
     }.items()
     for suffix in suffixes
 }
-"""FFmpeg's names of the files that are written, by the suffix of the film; MP4 for others."""
+"""FFmpeg's names of the files that are written, by their suffix, which is that of the film; MP4 for others."""
 _MARGINS = (0.0, 8.0, 32.0)
 """Seconds before a moment that are sought: in many containers it is guessed where a time stands."""
 _SAME_SECONDS = 0.0006  # times are written in milliseconds
 
 
 def main() -> None:
-    """`moment_process FILM FROM TO TARGET`, in seconds; what goes wrong is a line on stdout, with exit code 1."""
+    """`moment_process FILM FROM TO TARGET [START SIZE]`, in seconds, and where the film stands in its file; what goes
+    wrong is a line on stdout, with exit code 1."""
     path, from_s, to_s, target = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+    file = FileRange(path, *map(int, sys.argv[5:7]))
     limit_memory()
     av.logging.set_level(None)
     for copied in _COPIED:
         try:
-            with open_container(path) as film:
-                _copy(film, copied, from_s, to_s, target, _FORMATS.get(Path(path).suffix.lower(), "mp4"))
+            with open_container(file) as film:
+                _copy(film, copied, from_s, to_s, target, _FORMATS.get(Path(target).suffix.lower(), "mp4"))
             return
         except NotAFilm as error:
             reason = str(error)

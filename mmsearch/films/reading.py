@@ -11,13 +11,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import AnyFile, as_range
 from mmsearch.films.frame_table import MOST_FRAMES, FrameTable, read_mp4_table
 from mmsearch.films.messages import FilmRequest, read_message
 from mmsearch.kept_processes import KeptProcesses
@@ -90,16 +90,16 @@ class Film:
     frames: Iterator[FilmFrame]
 
 
-def read_table(path: str, limits: FilmLimits = _USUAL) -> FrameTable:
+def read_table(film: AnyFile, limits: FilmLimits = _USUAL) -> FrameTable:
     """When the frames of a film are shown. Raises ImageError, OSError.
 
     Of most MP4 and QuickTime files this takes a moment; others are read to their end, and nothing of them is decoded.
     """
-    with Path(path).open("rb") as file:
+    with as_range(film).open() as file:
         table = read_mp4_table(file)
     if table is not None:
         return table
-    with _answers(path, None, limits, limits.table_seconds) as answers:
+    with _answers(film, None, limits, limits.table_seconds) as answers:
         answers.next("header")
         _, said, data = answers.next("table")
     count = said["frames"]
@@ -108,9 +108,9 @@ def read_table(path: str, limits: FilmLimits = _USUAL) -> FrameTable:
 
 
 @contextmanager
-def open_film(path: str, times: Sequence[float], limits: FilmLimits = _USUAL) -> Iterator[Film]:
+def open_film(film: AnyFile, times: Sequence[float], limits: FilmLimits = _USUAL) -> Iterator[Film]:
     """Open a film for the frames that are seen at some seconds, ascending. Raises ImageError, OSError."""
-    with _answers(path, times, limits, limits.seconds) as answers:
+    with _answers(film, times, limits, limits.seconds) as answers:
         _, said, _ = answers.next("header")
         with closing(_frames(answers)) as frames:
             yield Film(said["width"], said["height"], said["tags"], frames)
@@ -126,14 +126,15 @@ def _frames(answers: "_Answers") -> Generator[FilmFrame]:
 
 
 @contextmanager
-def _answers(path: str, times: Sequence[float] | None, limits: FilmLimits, seconds: float) -> Iterator["_Answers"]:
+def _answers(film: AnyFile, times: Sequence[float] | None, limits: FilmLimits, seconds: float) -> Iterator["_Answers"]:
     """Ask a process. Raises ImageError where there is none, OSError where the file is not there."""
-    Path(path).stat()
+    file = as_range(film)
+    file.state()
     if not has_decoder():
         raise ImageError("identify", NO_DECODER)
     with film_processes.one() as process:
         threads = limits.threads or max(1, (os.cpu_count() or 1) // film_processes.used)
-        process.ask(FilmRequest(path, times, limits.side, limits.max_pixels, threads))
+        process.ask(FilmRequest(file.path, times, limits.side, limits.max_pixels, threads, file.start, file.size))
         most_bytes = 3 * limits.side**2 * _MOST_RATIO if times is not None else _BYTES_A_FRAME * MOST_FRAMES
         yield _Answers(process, seconds, most_bytes)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmsearch.exact import ascending
 from mmsearch.gallery import tables
 from mmsearch.gallery.gallery_reader import Gallery
-from mmsearch.items import MEMBER, NUMBERS
+from mmsearch.items import MEMBER, NUMBERS, without_span
 from mmsearch.names import composed, composed_column
 from mmsearch.versions import Shard
 
@@ -147,10 +147,15 @@ def rows_of_file(gallery: Gallery, table: str, path: str) -> list[tuple[int, int
         for rows in _read_shard(gallery, table, shard) if shard.has_spans else ():
             matching = rows.filter(pc.starts_with(composed_column(rows.column("path")), f"{composed(path)}{MEMBER}"))
             numbers = [matching.column(name).to_pylist() for name in _ORDERED if name in matching.column_names]
-            for row_id, root_id, *places in zip(
-                tables.row_ids_of(matching).tolist(), matching.column("root_id").to_pylist(), *numbers, strict=True
+            for row_id, root_id, name, *places in zip(
+                tables.row_ids_of(matching).tolist(),
+                matching.column("root_id").to_pylist(),
+                matching.column("path").to_pylist(),
+                *numbers,
+                strict=True,
             ):
-                if (place := next((each for each in places if each is not None), None)) is not None:
+                is_piece = composed(without_span(name)) == composed(path)  # and not one of a member of this archive
+                if is_piece and (place := next((each for each in places if each is not None), None)) is not None:
                     found.append((place, row_id, root_id))
     return [(row_id, root_id) for _, row_id, root_id in sorted(found)]
 
@@ -182,9 +187,9 @@ def _spans(rows: pa.Table, numbers: dict[tuple[int, str], int]) -> Iterator[_Fou
     ):
         same_file = root_id == last_root and last_prefix and path.startswith(last_prefix)
         if not same_file or MEMBER in path[len(last_prefix) :]:
-            file, mark, _ = path.rpartition(MEMBER)
-            last_root, last_prefix = root_id, file + mark
-            last_number = numbers.setdefault((root_id, file if mark else path), len(numbers))
+            file = without_span(path)
+            last_root, last_prefix = root_id, f"{file}{MEMBER}" if file != path else ""
+            last_number = numbers.setdefault((root_id, file), len(numbers))
         files[place] = last_number
     nan = np.full(len(spans), np.nan)
     start_s, end_s = (_numbers(kept.column(name)) if name in kept.column_names else nan for name in _TIMES)

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.images.photo_facts import NOTHING_SAID, PhotoFacts
 from mmsearch.tiles import USUAL_SIDE
 
@@ -97,9 +98,9 @@ class Cutter:
         format: what its pictures are a group of when the fast way to pixels is compared with the exact one: "PDF".
         word: how it cuts under these options, in a word without ":" and "+"; None where it does not. It is stored with
             each row: where it differs, the file is cut anew.
-        list_spans: told the path of a file on this machine, gives its spans in order; only what is cheap is read.
+        list_spans: told where a file stands on this machine, gives its spans in order; only what is cheap is read.
             Raises ImageError for a file that holds none, OSError where it cannot be read.
-        make: told the path, names of some spans, in order, and the most pixels that a picture may have; gives for each
+        make: told the same, names of some spans, in order, and the most pixels that a picture may have; gives for each
             span its picture, or why it has none. Opens the file once. May be called in several threads.
         missing: why no file can be cut here, and the line that installs what is missing; None where nothing is.
         fetches: whether objects in a store are fetched whole to be cut; else they stay whole.
@@ -115,8 +116,8 @@ class Cutter:
     suffixes: tuple[str, ...]
     format: str
     word: Callable[[CutOptions], str | None]
-    list_spans: Callable[[str, CutOptions], Iterable[PictureSpan]]
-    make: Callable[[str, Sequence[str], int], Iterator[MadePicture | ImageError]]
+    list_spans: Callable[[FileRange, CutOptions], Iterable[PictureSpan]]
+    make: Callable[[FileRange, Sequence[str], int], Iterator[MadePicture | ImageError]]
     missing: Callable[[], str | None] = _nothing_missing
     fetches: bool = False
     together: int = 8

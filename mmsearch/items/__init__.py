@@ -22,6 +22,7 @@ from mmsearch.items.registry import (
     table,
     table_names,
     unregister,
+    without_span,
 )
 from mmsearch.items.rows import FileRow, ItemRow, SkippedRow
 
@@ -56,4 +57,5 @@ __all__ = [
     "table",
     "table_names",
     "unregister",
+    "without_span",
 ]

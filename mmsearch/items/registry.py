@@ -1,6 +1,7 @@
 """The kinds that there are, by name and by the suffixes of their files."""
 
 import os
+import re
 
 from mmsearch.errors import MmsearchError
 from mmsearch.items.captions import CAPTIONS
@@ -20,10 +21,13 @@ __all__ = [
     "table",
     "table_names",
     "unregister",
+    "without_span",
 ]
 
 MEMBER = "!/"
 """Between a file and a piece of it: `a.tar!/x.jpg`, `notes.md!/heading=2`."""
+
+_SPAN = re.compile(rf"{MEMBER}[a-z]+=-?[0-9.,]+\Z")
 
 DEFAULT_KIND = IMAGES
 """What is searched, indexed and exported unless another kind is named; and what a file is that no other kind takes."""
@@ -34,6 +38,15 @@ BOTH = "both"
 _TAKEN = frozenset({BOTH, "manifests", "deletes", "index", "scores", "lock", SKIPPED.name})
 _KINDS: dict[str, AnyKind] = {each.name: each for each in (IMAGES, CAPTIONS)}
 _BY_SUFFIX: dict[str, AnyKind] = {}
+
+
+def without_span(name: str) -> str:
+    """The name of the file that a piece is of; of what is no piece its own.
+
+    >>> without_span("a.zip!/trip.mp4!/t=12.48"), without_span("a.zip!/scan.tif")
+    ('a.zip!/trip.mp4', 'a.zip!/scan.tif')
+    """
+    return _SPAN.sub("", name)
 
 
 def kinds() -> tuple[AnyKind, ...]:

@@ -4,7 +4,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,12 +13,13 @@ from mmsearch.content_hashes import content_hasher
 from mmsearch.cutting import cutter_of, make_pictures
 from mmsearch.encoders import ImageSide
 from mmsearch.errors import ImageError
+from mmsearch.file_ranges import FileRange
 from mmsearch.loading.columns import columns_of_facts, read_header_columns
 from mmsearch.loading.in_order import load_in_order
 from mmsearch.loading.preparing import MARGIN, apply_transform, group_of, least_raw_side, make_reference, resize
 from mmsearch.loading.reading import CHANGED, describe_error, read_file
 from mmsearch.loading.records import NVJPEG, DecodeGroup, GpuDecoding, LoadedFile, LoadOptions, LoadSeconds
-from mmsearch.sources import MEMBER, Member, SourceFile, hash_span, path_of_container
+from mmsearch.sources import Container, Member, SourceFile, bytes_of_container, check_as_listed, hash_span
 from mmsearch.workers import Workers
 
 if TYPE_CHECKING:
@@ -96,13 +97,19 @@ class _ImageLoader:
 
     def load_pictures(self, members: Sequence[Member]) -> Generator[LoadedFile, None, None]:
         """Load pictures that are made of one file, in their order."""
-        try:
-            path = path_of_container(members[0])
-            hashes = [hash_span(path, member.span, self._options.hash_name) for member in members]
-        except (OSError, ImageError) as error:
-            reason = error if isinstance(error, ImageError) else ImageError("read", describe_error(error))
-            yield from (LoadedFile(member, error=reason) for member in members)
-            return
+        with ExitStack() as held:
+            try:
+                file = held.enter_context(bytes_of_container(_container_of(members[0])))
+                hashes = [hash_span(file, member.span, self._options.hash_name) for member in members]
+            except (OSError, ImageError) as error:
+                reason = error if isinstance(error, ImageError) else ImageError("read", describe_error(error))
+                yield from (LoadedFile(member, error=reason) for member in members)
+                return
+            yield from self._make_pictures(file, members, hashes)
+
+    def _make_pictures(
+        self, file: FileRange, members: Sequence[Member], hashes: Sequence[bytes]
+    ) -> Iterator[LoadedFile]:
         asked = {
             member.span
             for member, content_hash in zip(members, hashes, strict=True)
@@ -110,7 +117,7 @@ class _ImageLoader:
         }
         image_side = self._image_side() if asked else None
         spans = [member.span for member in members if member.span in asked]
-        pictures = make_pictures(path, _file_of(members[0]), spans, self._options.max_pixels)
+        pictures = make_pictures(file, _container_of(members[0]).location, spans, self._options.max_pixels)
         for member, content_hash in zip(members, hashes, strict=True):
             if member.refused is not None:
                 yield LoadedFile(member, error=ImageError("identify", member.refused))
@@ -270,16 +277,17 @@ class _ImageLoader:
 def _is_as_listed(member: Member) -> bool:
     """Whether the file that a picture was made of is still the one that was listed: reading a film takes minutes."""
     try:
-        path_of_container(member)
+        check_as_listed(_container_of(member))
     except (OSError, ImageError):
         return False
     return True
 
 
 def _format_of(member: Member) -> str:
-    cutter = cutter_of(_file_of(member), member.span)
+    cutter = cutter_of(_container_of(member).location, member.span)
     return "" if cutter is None else cutter.format
 
 
-def _file_of(member: Member) -> str:
-    return member.location.partition(MEMBER)[0]
+def _container_of(member: Member) -> Container:
+    assert member.container is not None
+    return member.container

@@ -2,7 +2,6 @@
 
 import contextlib
 import filecmp
-import io
 import os
 import shutil
 import tempfile
@@ -10,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
 
 from mmsearch.errors import ImageError, StoreError
 from mmsearch.films import copy_moment
 from mmsearch.locations import Location, expanded, url_of
 from mmsearch.search.hits import Hit
-from mmsearch.sources import container_of, read_location
+from mmsearch.sources import container_of, local_bytes, open_location
 
 __all__ = ["CollectReport", "collect"]
 
 _LONGEST = 200  # bytes of a name; file systems end at 255, some at 143 less what they add
+_PIECE = 1 << 20
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 
@@ -67,7 +66,7 @@ def collect(hits: Sequence[Hit], folder: str | os.PathLike[str], *, cut: bool = 
     for file, rank in sorted(first_ranks.items(), key=lambda pair: pair[1]):
         try:
             source = url_of(file) or Path(file)
-            with _open_source(source):
+            with open_location(source):
                 pass
         except ImageError as error:  # an archive that is damaged by now
             failed.append((file, error.reason))
@@ -109,7 +108,12 @@ def _cut_moments(
             try:
                 if not isinstance(source, Path):
                     raise ImageError("read", "it lies in an object store")
-                copy_moment(source, hit.from_s, hit.to_s, made)
+                with local_bytes(file) as film:
+                    copy_moment(film, hit.from_s, hit.to_s, made)
+            except OSError as error:
+                whole.append((file, (error.strerror or str(error)).lower()))
+                others.append(hit)
+                continue
             except ImageError as error:
                 whole.append((file, error.reason))
                 others.append(hit)
@@ -127,17 +131,14 @@ def _shortened(stem: str) -> str:
     return os.fsdecode(os.fsencode(stem)[:_LONGEST])
 
 
-def _open_source(source: Location) -> BinaryIO:
-    """A file, an object, or a member of an archive. Raises OSError, ImageError."""
-    if isinstance(source, Path) and container_of(source) is None:
-        return source.open("rb")
-    return io.BytesIO(read_location(source))
-
-
 def _is_same(source: Location, copy: Path) -> bool:
     if isinstance(source, Path) and container_of(source) is None:
         return filecmp.cmp(source, copy, shallow=False)
-    return read_location(source) == copy.read_bytes()
+    with open_location(source) as original, copy.open("rb") as copied:
+        while piece := original.read(_PIECE):
+            if copied.read(len(piece)) != piece:
+                return False
+        return not copied.read(1)
 
 
 def _copy(source: Location, folder: Path, prefix: str, stem: str | None = None) -> tuple[Path, bool]:
@@ -146,7 +147,7 @@ def _copy(source: Location, folder: Path, prefix: str, stem: str | None = None) 
     for number in count(1):
         target = folder / f"{prefix}{stem}{f'-{number}' if number > 1 else ''}{source.suffix}"
         try:
-            with _open_source(source) as original, target.open("xb") as copy:
+            with open_location(source) as original, target.open("xb") as copy:
                 try:
                     shutil.copyfileobj(original, copy)
                 except BaseException:

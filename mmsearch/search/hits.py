@@ -9,7 +9,7 @@ from typing import Any
 
 from mmsearch.detectors.records import Found, found_record
 from mmsearch.explaining.records import Region, region_record
-from mmsearch.items import MEMBER, NUMBERS, AnyKind
+from mmsearch.items import NUMBERS, AnyKind, without_span
 from mmsearch.names import shown
 
 __all__ = ["Hit", "base64_text", "clock", "columns", "record", "shown_file", "where_in_file"]
@@ -91,8 +91,7 @@ class Hit:
         is_span = any(getattr(self.row, number, None) is not None for number in NUMBERS)
         if name is None or not is_span or self.kind.text is not None:
             return name
-        whole, mark, _ = name.rpartition(MEMBER)
-        return whole if mark else name
+        return without_span(name)
 
     @property
     def text(self) -> str | None:

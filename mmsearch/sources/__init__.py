@@ -16,14 +16,17 @@ from mmsearch.sources.companions import Role, join_names
 from mmsearch.sources.facts_beside import merge_beside
 from mmsearch.sources.folders import FolderWalk
 from mmsearch.sources.lists import FileList, is_list, read_list
+from mmsearch.sources.member_bytes import bytes_of_container, check_as_listed
 from mmsearch.sources.named_files import find_files, join_named, list_names
 from mmsearch.sources.named_pictures import no_picture, read_named_picture
 from mmsearch.sources.open_files import (
     MAX_FILE_BYTES,
     OpenFile,
     container_of,
+    hash_location,
+    local_bytes,
+    open_location,
     open_source_file,
-    path_of_container,
     read_location,
     read_picture,
 )
@@ -45,7 +48,6 @@ from mmsearch.sources.source_files import (
 )
 from mmsearch.sources.spans import (
     SpanLocation,
-    hash_location,
     hash_span,
     list_pictures,
     local_path,
@@ -74,6 +76,8 @@ __all__ = [
     "Selection",
     "SourceFile",
     "SpanLocation",
+    "bytes_of_container",
+    "check_as_listed",
     "container_form",
     "container_of",
     "cutting_of",
@@ -92,11 +96,12 @@ __all__ = [
     "is_list",
     "list_container",
     "list_pictures",
+    "local_bytes",
     "local_path",
     "member_names",
     "numbered_captions",
     "open_source_file",
-    "path_of_container",
+    "open_location",
     "read_captions",
     "read_document_captions",
     "read_list",

@@ -31,6 +31,7 @@ from mmsearch.sources.source_files import (
     join_files,
     shown,
 )
+from mmsearch.sources.spans import spanned
 from mmsearch.stores import local_copy, require_file
 
 __all__ = [
@@ -59,6 +60,7 @@ class ArchiveListing:
     repeated: how many names stood in it more than once. hidden, clutter, captions: how many members were passed over,
     see `FolderWalk`.
     backslashed: how many were written as Windows writes paths, with backslashes; they are addressed with slashes.
+    ambiguous: how many were left out since their names are those of pictures made of other members.
     """
 
     container: Container
@@ -69,6 +71,7 @@ class ArchiveListing:
     clutter: int
     captions: int
     backslashed: int
+    ambiguous: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def list_container(file: SourceFile, *, hidden: bool = False, apart: bool = Fals
     """
     list_entries = _lister(file)
     entries_by_name: dict[str, _ArchiveEntry] = {}
-    repeated = passed_over = clutter = 0
+    repeated = passed_over = clutter = ambiguous = 0
     damaged = None
     local_path = _local_path(file)
     try:
@@ -126,6 +129,9 @@ def list_container(file: SourceFile, *, hidden: bool = False, apart: bool = Fals
                 continue
             if not hidden and is_clutter(entry.name):
                 clutter += 1
+                continue
+            if MEMBER in entry.name and spanned(entry.name) is not None:
+                ambiguous += 1
                 continue
             repeated += entry.name in entries_by_name
             entries_by_name[entry.name] = entry
@@ -149,7 +155,7 @@ def list_container(file: SourceFile, *, hidden: bool = False, apart: bool = Fals
     )
     backslashed = sum(entry.backslashed for entry in entries)
     captions = len(joined.captions)
-    return ArchiveListing(container, members, damaged, repeated, passed_over, clutter, captions, backslashed)
+    return ArchiveListing(container, members, damaged, repeated, passed_over, clutter, captions, backslashed, ambiguous)
 
 
 def _join_names(names: Iterable[str], *, apart: bool) -> Joined:

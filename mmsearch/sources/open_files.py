@@ -3,8 +3,6 @@
 import errno
 import io
 import os
-import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,20 +11,32 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmsearch.cache import file_identity
+from mmsearch.content_hashes import content_hasher
 from mmsearch.errors import ImageError, SourceError
+from mmsearch.file_ranges import FileRange
 from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import container_form, member_names
+from mmsearch.sources.member_bytes import (
+    archive_path,
+    bytes_of_container,
+    bytes_of_member,
+    check_state,
+    find_once,
+    zip_directory,
+)
 from mmsearch.sources.source_files import MEMBER, READ_WHOLE, Container, Member, SourceFile
-from mmsearch.sources.spans import local_path, picture_as_file, spanned
-from mmsearch.stores import RangedFile, exists, file_state, local_copy, open_file, read_bytes, read_whole, special_file
+from mmsearch.sources.spans import hash_span, local_path, picture_as_file, spanned
+from mmsearch.stores import RangedFile, exists, file_state, open_file, read_bytes, read_whole, special_file
 
 __all__ = [
     "MAX_FILE_BYTES",
     "OpenFile",
     "container_of",
+    "hash_location",
+    "local_bytes",
+    "open_location",
     "open_source_file",
-    "path_of_container",
     "read_location",
     "read_picture",
 ]
@@ -93,11 +103,15 @@ def _current_state(file: SourceFile, stream: BinaryIO) -> SourceFile:
 
 @contextmanager
 def _open_member(file: Member, archive: Container) -> Iterator[OpenFile]:
-    with open_file(Path(_archive_path(archive))) as whole:
+    if archive.within is not None:
+        with _open_in_member(file, archive, archive.within) as stream:
+            yield OpenFile(stream, lambda: file)
+        return
+    with open_file(Path(archive_path(archive))) as whole:
 
         def state() -> SourceFile:
             if archive.copy is None:
-                _check_unchanged(archive, os.fstat(whole.fileno()))
+                check_state(archive, os.fstat(whole.fileno()))
             return file
 
         state()
@@ -115,31 +129,15 @@ def _open_member(file: Member, archive: Container) -> Iterator[OpenFile]:
             raise ImageError("identify", f"damaged in its archive: {' '.join(str(error).split())[:100]}") from error
 
 
-def _check_unchanged(archive: Container, status: os.stat_result) -> None:
-    now = SourceFile("", "", status.st_size, status.st_mtime_ns)
-    if (now.size, now.mtime_ns) != (archive.size, archive.mtime_ns):
-        what = "it" if archive.form == "pictures" else "its archive"
-        raise ImageError("read", f"{what} changed since it was listed")
-
-
-def path_of_container(member: Member) -> str:
-    """The path, on this machine, of the bytes of the container of a member. Raises ImageError where it has changed
-    since it was listed, OSError."""
-    if member.container is None:
-        raise ImageError("read", "it is in no container")
-    path = _archive_path(member.container)
-    if member.container.copy is None:
-        _check_unchanged(member.container, Path(path).stat())
-    return path
-
-
-def _archive_path(archive: Container) -> str:
-    """The path of an archive's bytes on this machine."""
-    if archive.copy is None:
-        return archive.location
-    if Path(archive.copy).exists():
-        return archive.copy
-    return str(local_copy(Url(archive.location)))  # the copy was removed to make room for others
+@contextmanager
+def _open_in_member(file: Member, container: Container, within: Member) -> Iterator[BinaryIO]:
+    """A picture that is made of a member of an archive, or that member."""
+    if not file.span:
+        with open_source_file(within) as whole:
+            yield whole.stream
+    else:
+        with bytes_of_container(container) as found:
+            yield io.BytesIO(picture_as_file(found, container.location, file.span))
 
 
 def _range_of_bytes(file: Member, _: Container, whole: BinaryIO) -> BinaryIO:
@@ -151,12 +149,12 @@ def _range_of_bytes(file: Member, _: Container, whole: BinaryIO) -> BinaryIO:
 
 
 def _zip_member(file: Member, archive: Container, _: BinaryIO) -> Any:
-    directory = _find_once(_zip_of, archive)
+    directory = find_once(zip_directory, archive)
     return directory.open(directory.infolist()[file.position])
 
 
 def _parquet_member(file: Member, archive: Container, _: BinaryIO) -> BinaryIO:
-    data = _find_once(_rows_of, archive).read(file.position)
+    data = find_once(_rows_of, archive).read(file.position)
     if data is None:
         raise ImageError("identify", "no image in this row, or only a path to one")
     return io.BytesIO(data)
@@ -165,7 +163,7 @@ def _parquet_member(file: Member, archive: Container, _: BinaryIO) -> BinaryIO:
 def _picture_in_file(file: Member, archive: Container, whole: BinaryIO) -> BinaryIO:
     if not file.span:
         return _range_of_bytes(file, archive, whole)
-    return io.BytesIO(picture_as_file(_archive_path(archive), archive.location, file.span))
+    return io.BytesIO(picture_as_file(FileRange(archive_path(archive)), archive.location, file.span))
 
 
 _MEMBERS: dict[str, Callable[[Member, Container, BinaryIO], Any]] = {
@@ -176,16 +174,8 @@ _MEMBERS: dict[str, Callable[[Member, Container, BinaryIO], Any]] = {
     "pictures": _picture_in_file,
 }
 
-# The directory of a zip and the position in a table are expensive to find: they are kept while they are used, and close
-# themselves when the last user is done.
-_opening = threading.Lock()
-_zip_of = lru_cache(_OPEN_ARCHIVES)(lambda archive: zipfile.ZipFile(_archive_path(archive)))
-_rows_of = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.ImageRows(_archive_path(archive)))
-
-
-def _find_once(find: Callable[[Container], Any], archive: Container) -> Any:
-    with _opening:
-        return find(archive)
+# The position in a table is expensive to find: it is kept while it is used.
+_rows_of = lru_cache(_OPEN_ARCHIVES)(lambda archive: parquet.ImageRows(archive_path(archive)))
 
 
 def container_of(location: str | os.PathLike[str]) -> str | None:
@@ -211,30 +201,68 @@ def read_location(location: str | os.PathLike[str], *, most: int | None = None) 
     """
     limit = None if most is None else most + 1
     name = os.fspath(location)
-    path, inner = container_of(name), name.partition(MEMBER)[2]
-    if path is None:
+    if container_of(name) is None:
         return read_bytes(_to_location(name), 0, limit)
-    if (cut_file := spanned(name)) is not None and cut_file.path == path:
-        return _read_picture_in(cut_file.path, cut_file.span)
-    if Path(path).exists() and not Path(path).is_file():
+    if (cut_file := spanned(name)) is not None:
+        with local_bytes(cut_file.path) as file:
+            return picture_as_file(file, cut_file.path, cut_file.span)
+    with open_location(name) as stream:
+        return stream.read(-1 if limit is None else limit)
+
+
+@contextmanager
+def open_location(location: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream of a file, an object, or a member of an archive. Raises OSError, ImageError."""
+    name = os.fspath(location)
+    archive = container_of(name)
+    if archive is not None:
+        with open_source_file(_find_member(archive, name)) as file:
+            yield file.stream
+    elif (url := url_of(name)) is not None:
+        yield io.BytesIO(read_bytes(url))
+    else:
+        with Path(name).open("rb") as stream:
+            yield stream
+
+
+@contextmanager
+def local_bytes(location: str) -> Iterator[FileRange]:
+    """Where the bytes of a file, or of a member of an archive, stand on this machine, for the block; an object is
+    fetched. Raises OSError, ImageError."""
+    archive = container_of(location)
+    if archive is None:
+        try:
+            yield FileRange(local_path(location))
+        except SourceError as error:
+            raise ImageError("read", str(error)) from error
+    else:
+        with bytes_of_member(_find_member(archive, location)) as file:
+            yield file
+
+
+def _find_member(archive: str, name: str) -> Member:
+    """A member of an archive as it is now. Raises OSError, ImageError."""
+    if url_of(archive) is None and Path(archive).exists() and not Path(archive).is_file():
         raise ImageError("read", "its archive is no file any more")
-    state = file_state(_to_location(path))
-    archive = SourceFile("", path, state.size, state.mtime_ns, version=state.etag)
+    state = file_state(_to_location(archive))
     try:
-        member = _directory(archive).get(inner)
+        members = _directory(SourceFile("", archive, state.size, state.mtime_ns, version=state.etag))
     except SourceError as error:
         raise ImageError("read", str(error)) from error
+    member = members.get(name.removeprefix(f"{archive}{MEMBER}"))
     if member is None:
         raise FileNotFoundError(2, "no such member", name)
-    with open_source_file(member) as file:
-        return file.stream.read(-1 if limit is None else limit)
+    return member
 
 
-def _read_picture_in(file: str, span: str) -> bytes:
-    try:
-        return picture_as_file(local_path(file), file, span)
-    except SourceError as error:
-        raise ImageError("read", str(error)) from error
+def hash_location(location: str, data: bytes, hash_name: str) -> bytes:
+    """The content hash of what stands at a location, whose bytes were read already: as its row holds it. 16 bytes.
+
+    hash_name: see `mmsearch.content_hashes`."""
+    if (cut_file := spanned(location)) is None:
+        return content_hasher(hash_name)(data)
+    with local_bytes(cut_file.path) as file:
+        return hash_span(file, cut_file.span, hash_name)
 
 
 def read_picture(name: str | os.PathLike[str]) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from mmsearch.cutting import read_page_texts, why_missing
 from mmsearch.errors import ImageError, SourceError
+from mmsearch.file_ranges import FileRange
 from mmsearch.locations import Location
 from mmsearch.sources.caption_files import CaptionFile, CaptionLine
 from mmsearch.sources.source_files import MEMBER
@@ -40,7 +41,7 @@ def read_page_captions(file: Location, prefix: str, problems: list[str]) -> Iter
     try:
         if (missing := why_missing(file.name)) is not None:
             raise ImageError("identify", missing)
-        for page, text in read_page_texts(local_path(str(file))):
+        for page, text in read_page_texts(FileRange(local_path(str(file)))):
             name = f"{prefix}page={page}"
             for ordinal, passage in enumerate(passages(text)):
                 yield CaptionLine(ordinal, passage, name, name, stem=True)

@@ -162,6 +162,7 @@ class Container:
         copy: the path of its bytes on this machine, if that is not its location.
         cutting: how its kind cuts it, see `mmsearch.items.Files`; or how pictures are made of it, see
             `mmsearch.images.Cutter`.
+        within: the member of an archive that it is, if it is one; size and mtime_ns are those of the archive.
     """
 
     location: str
@@ -172,33 +173,42 @@ class Container:
     complete: bool
     copy: str | None = None
     cutting: str = ""
+    within: "Member | None" = None
 
     @property
     def etag(self) -> str:
-        """Stored in the row of each of its items. It holds the number of items, so missing rows can be noticed."""
+        """Stored in the row of each of its items. It holds the number of items, so missing rows can be noticed; of a
+        member of an archive that of the archive too."""
         parts = [str(self.size), str(self.members), *([self.cutting] if self.cutting else [])]
+        if self.within is not None and self.within.container is not None:
+            parts.append(f"{_WITHIN}{self.within.container.members}")
         return ":".join([*parts, *([] if self.complete else [_CUT_SHORT])])
 
 
 _CUT_SHORT = "cut"
+_WITHIN = "of="
 JOINED = "joined"
 """`Container.cutting` of archives in which files of one picture were joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """The parts of `Container.etag`, as the row of an item stores it."""
+    """The parts of `Container.etag`, as the row of an item stores it. within: how many members the archive has that it
+    is a member of; empty where it is none."""
 
     size: str
     members: str
     cutting: str
     complete: bool
+    within: str = ""
 
     @classmethod
     def of(cls, etag: str | None) -> "ContainerState":
         """Parse the etag of any row. That of an item in no container gives a state that no container has."""
         size, members, *parts = [*(etag or "").split(":"), "", ""]
-        return cls(size, members, next((part for part in parts if part != _CUT_SHORT), ""), _CUT_SHORT not in parts)
+        within = next((part for part in parts if part.startswith(_WITHIN)), "")
+        cutting = next((part for part in parts if part not in (_CUT_SHORT, within)), "")
+        return cls(size, members, cutting, _CUT_SHORT not in parts, within.removeprefix(_WITHIN))
 
     def is_of(self, size: int | None, cuttings: Collection[str]) -> bool:
         """Whether the container had this size, and was cut in one of these ways."""

@@ -25,6 +25,7 @@ from mmsearch.stores.files import (
     utf8_name,
     without_gz,
 )
+from mmsearch.stores.folder_locks import fill_folder, list_unfinished
 from mmsearch.stores.local import LocalStore
 from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store import ReadableFile, Store, open_store
@@ -43,9 +44,11 @@ __all__ = [
     "Store",
     "absence",
     "exists",
+    "fill_folder",
     "file_state",
     "is_folder",
     "list_folder",
+    "list_unfinished",
     "local_copy",
     "open_file",
     "open_store",

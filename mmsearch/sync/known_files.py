@@ -1,7 +1,8 @@
 """The rows that a gallery holds of the files below one root."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from mmsearch.sources import (
     JOINED,
     MEMBER,
     ContainerState,
+    Member,
     SourceFile,
     cutting_of,
     is_clutter,
     is_hidden,
+    spanned,
 )
 
 __all__ = ["KnownFiles"]
@@ -30,6 +33,7 @@ class KnownFiles:
         self._index_of = {name: index for index, name in enumerate(rows.names)}
         self._seen = np.zeros(len(rows.row_ids), bool)
         self._members: dict[str, list[int]] | None = None
+        self._pieces: dict[str, list[int]] | None = None
         self._beside_counts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -63,14 +67,14 @@ class KnownFiles:
             file.mtime_ns
         )
         if same and file.etag is not None:
-            stored_state, state = ContainerState.of(self._rows.etags[index]), ContainerState.of(file.etag)
+            stored_state, state = _state_of(self._rows.etags[index]), _state_of(file.etag)
             same = (stored_state.size, stored_state.cutting) == (state.size, state.cutting)
         return bool(same)
 
     def cuttings(self) -> set[str]:
         """The words by which files were cut of which pictures were made, see `mmsearch.cutting.cutting_word`."""
         etags = zip(self._rows.names, self._rows.etags, strict=True)
-        return {ContainerState.of(etag).cutting for name, etag in etags if etag is not None and MEMBER in name}
+        return {_state_of(etag).cutting for name, etag in etags if etag is not None and MEMBER in name}
 
     def beside_names(self) -> list[str]:
         """The paths of all files that stand beside others."""
@@ -103,13 +107,33 @@ class KnownFiles:
     def count_etags(self, container: SourceFile, cutting: str | None = None) -> Counter[str]:
         """Count the rows of a container's items that were made of its present state, by etag.
 
-        cutting: of a file of which pictures are made, in which way; its own row counts too, if it has one."""
+        cutting: of a file of which pictures are made, in which way; its own row counts too, if it has one. Of an
+        archive, what is made of its members is left out, see `count_pieces`."""
         own = self._index_of.get(container.name) if cutting is not None else None
         return Counter(
             etag
             for index in (*self._member_indices(container), *([] if own is None else [own]))
-            if (etag := self._rows.etags[index]) is not None and self._is_current(container, index, cutting)
+            if (etag := self._rows.etags[index]) is not None
+            and self._is_current(container, index, cutting)
+            and (cutting is not None or not _state_of(etag).within)
         )
+
+    def names_uncut(self, archive: SourceFile) -> Iterator[str]:
+        """The names of the members of an archive in its present state of which no pictures were made."""
+        for index in self._member_indices(archive):
+            etag = self._rows.etags[index]
+            if etag is not None and not _state_of(etag).within and self._is_current(archive, index, None):
+                yield self._rows.names[index]
+
+    def count_pieces(self, archive: SourceFile) -> Counter[tuple[str, str]]:
+        """Count the rows of pictures that were made of members of an archive in its present state, by the name of the
+        member and the etag."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for index in self._member_indices(archive):
+            etag = self._rows.etags[index]
+            if etag is not None and _state_of(etag).within and self._is_current(archive, index, None):
+                counts[_file_of(self._rows.names[index]), etag] += 1
+        return counts
 
     def mark_members_seen(self, container: SourceFile, *, former: bool, cutting: str | None = None) -> int:
         """Mark the items of an unchanged container as seen, those of its former states too where `former`.
@@ -147,19 +171,39 @@ class KnownFiles:
         return [int(row_id) for row_id in self._rows.row_ids[~self._seen]]
 
     def _member_indices(self, container: SourceFile) -> list[int]:
-        if self._members is None:
-            self._members = {}
+        if self._members is None or self._pieces is None:
+            self._members, self._pieces = {}, {}
             for name, index in self._index_of.items():
-                if MEMBER in name:
-                    self._members.setdefault(name.partition(MEMBER)[0], []).append(index)
-        return self._members.get(container.name, [])
+                if MEMBER not in name:
+                    continue
+                file = name.partition(MEMBER)[0]
+                self._members.setdefault(file, []).append(index)
+                if (member := _file_of(name)) not in (file, name):
+                    self._pieces.setdefault(member, []).append(index)
+        return (self._pieces if isinstance(container, Member) else self._members).get(container.name, [])
 
     def _is_current(self, container: SourceFile, index: int, cutting: str | None) -> bool:
-        cuttings = (cutting_of(container.name), *self._joined) if cutting is None else (cutting,)
-        return bool(
-            self._rows.times[index] == _or_minus_one(container.mtime_ns)
-            and ContainerState.of(self._rows.etags[index]).is_of(container.size, cuttings)
-        )
+        if self._rows.times[index] != _or_minus_one(container.mtime_ns):
+            return False
+        state = _state_of(self._rows.etags[index])
+        if cutting is not None:
+            return state.is_of(_state_size(container), (cutting,))
+        cuttings = (cutting_of(container.name), *self._joined)
+        return state.is_of(_state_size(container), (state.cutting,) if state.within else cuttings)
+
+
+_state_of = lru_cache(4096)(ContainerState.of)  # thousands of items have the same
+
+
+def _file_of(name: str) -> str:
+    """The file that a picture was made of, by its name; that name itself where it is made of none."""
+    cut_file = spanned(name)
+    return name if cut_file is None else cut_file.path
+
+
+def _state_size(file: SourceFile) -> int | None:
+    """The size by which it is told whether a file changed: of a member that of its archive."""
+    return file.container.size if isinstance(file, Member) and file.container is not None else file.size
 
 
 def _or_minus_one(value: int | None) -> int:

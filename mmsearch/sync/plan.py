@@ -1,5 +1,6 @@
 """Compares the files below a root with the gallery's rows: which are to be embedded, and which rows have vanished."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from mmsearch.sources import (
     ArchiveListing,
     ContainerState,
     FolderWalk,
+    Member,
     Selection,
     SourceFile,
     container_form,
@@ -204,6 +206,7 @@ class _RootPlanner:
             name: [] for name in self._tables
         }  # no longer in their containers
         self._uncut: dict[str, list[int]] = {name: [] for name in self._tables}
+        self._cutting_of_suffix: dict[str, str] = {}
 
     def plan_everything(self) -> None:
         for file in self._files():
@@ -284,13 +287,15 @@ class _RootPlanner:
         return replace(chosen, beside=tuple(each for each in chosen.beside if each.file.name not in unreadable))
 
     def _plan_chosen(self, file: SourceFile) -> None:
-        reason = refused_archive(file.name)
-        if reason is None and self._cutting(file) and file.size is not None and file.refused is None:
+        reason = None if isinstance(file, Member) else refused_archive(file.name)
+        # Why a member is refused, is said of it as of what is cut: so the next run knows that there is no more of it.
+        is_there = isinstance(file, Member) or (file.size is not None and file.refused is None)
+        if reason is None and is_there and self._cutting(file):
             reason = why_missing(file.name, self._selection.cuts)
             if reason is None:
                 self._plan_cut_file(file, self._cutting(file))
                 return
-        self._plan_file(file if reason is None else replace(file, refused=reason))
+        self._plan_file(file if reason is None else replace(file, refused=file.refused or reason))
         if file.size is not None:
             for name, known in self._tables.items():  # what was made of it when it was cut
                 self._uncut[name] += known.find_unseen_pieces(file)
@@ -299,7 +304,17 @@ class _RootPlanner:
         """The word for how pictures are made of a file; empty where it is what it is."""
         if self._root.identified or kind_of_file(file.name) is not DEFAULT_KIND:
             return ""
-        return cutting_word(file.name, self._selection.cuts, remote=url_of(file.location) is not None)
+        is_remote = not isinstance(file, Member) and url_of(file.location) is not None
+        return cutting_word(file.name, self._selection.cuts, remote=is_remote)
+
+    def _member_cutting(self, name: str) -> str:
+        """The word for how pictures are made of a member of an archive, by its name; empty where none can be."""
+        suffix = os.path.splitext(name)[1]  # noqa: PTH122 - asked of every member of every archive
+        if suffix not in self._cutting_of_suffix:
+            is_cut = not self._root.identified and kind_of_file(name) is DEFAULT_KIND
+            word = cutting_word(name, self._selection.cuts) if is_cut else ""
+            self._cutting_of_suffix[suffix] = "" if why_missing(name, self._selection.cuts) is not None else word
+        return self._cutting_of_suffix[suffix]
 
     def _plan_cut_file(self, file: SourceFile, cutting: str) -> None:
         """Plan the pictures of a file that holds several, and that file itself, where it is one of them."""
@@ -310,6 +325,9 @@ class _RootPlanner:
             self._mark_members_seen(file)
             for known in self._tables.values():
                 known.find(file, alone=True)  # which marks it as seen
+            return
+        if members is None and isinstance(file, Member) and self._has_enough:  # an archive may hold thousands
+            self._mark_members_seen(file)
             return
         if members is None:
             try:
@@ -418,6 +436,10 @@ class _RootPlanner:
             self._plan.notes.append(
                 f"{file.location} holds {listing.backslashed} names with backslashes; they stand here with slashes"
             )
+        if listing.ambiguous:
+            self._plan.notes.append(
+                f"{file.location} holds {listing.ambiguous} names that read as pieces of other members; left out"
+            )
         self.walk.hidden += listing.hidden
         self.walk.clutter += listing.clutter
         self.walk.captions += listing.captions
@@ -430,7 +452,7 @@ class _RootPlanner:
                 if self._wants(file.name):
                     self._plan_file(member)
             elif (chosen := self._choose(member)) is not None:
-                self._plan_file(chosen)
+                self._plan_chosen(chosen)
         if listing.damaged is not None:
             # Items that it held before and that cannot be read now are unknown, not vanished.
             self._mark_members_seen(file)
@@ -440,11 +462,11 @@ class _RootPlanner:
         """None: the container has to be listed. Else it is unchanged since all its items were embedded.
 
         True: rows of its former states are kept, since it is damaged and may still hold these items."""
-        if self._selection.hidden or (self._selection.retry_skipped and self.skipped.count_etags(file)):
+        if self._selection.hidden:
             return None
-        rows = sum((known.count_etags(file) for known in self._tables.values()), Counter[str]())
-        states = ((ContainerState.of(etag), count) for etag, count in rows.items())
-        whole = next((state for state, count in states if state.members == str(count)), None)
+        if self._selection.retry_skipped and (self.skipped.count_etags(file) or self.skipped.count_pieces(file)):
+            return None
+        whole = self._whole_state(file)
         if whole is None:
             return None
         if not self._selection.apart and whole.cutting == "" and self._holds_joined(file):
@@ -457,6 +479,38 @@ class _RootPlanner:
         self._plan.still_skipped += 1
         self._plan.candidates += 1
         return True
+
+    def _whole_state(self, file: SourceFile) -> ContainerState | None:
+        """The state in which all items of a container were embedded, which it still has; None where there is none.
+
+        A member of an archive that is cut counts where all of its pictures are there, and it is cut as it would be now.
+        """
+        rows = sum((known.count_etags(file) for known in self._tables.values()), Counter[str]())
+        pieces = sum((known.count_pieces(file) for known in self._tables.values()), Counter[tuple[str, str]]())
+        is_archive = container_form(file.name) in ("tar", "zip")
+        if is_archive and any(self._is_uncut(file, known) for known in self._tables.values()):
+            return None
+        counts = {state: count for etag, count in rows.items() if not (state := ContainerState.of(etag)).within}
+        cut: Counter[tuple[str, bool]] = Counter()
+        for (name, etag), count in pieces.items():
+            state = ContainerState.of(etag)
+            if state.members == str(count) and state.cutting == self._member_cutting(name):
+                cut[state.within, state.complete] += 1
+        for members, complete in cut:
+            if not any((state.members, state.complete) == (members, complete) for state in counts):
+                counts[ContainerState(str(file.size), members, "", complete)] = 0  # all of its members are cut
+        return next(
+            (
+                state
+                for state, count in counts.items()
+                if state.members == str(count + cut[state.members, state.complete])
+            ),
+            None,
+        )
+
+    def _is_uncut(self, file: SourceFile, known: KnownFiles) -> bool:
+        """Whether a member of an archive was taken as it is, of which pictures would be made now."""
+        return any(self._member_cutting(name) for name in known.names_uncut(file))
 
     def _holds_joined(self, file: SourceFile) -> bool:
         if container_form(file.name) not in ("tar", "zip"):

@@ -3,7 +3,7 @@
  *
  * @typedef {import("./api.js").Hit} Hit
  */
-const MEMBER = "!/";
+const SPAN = /!\/[a-z]+=-?[0-9.,]+$/;
 
 /** @param {Pick<Hit, "start_s" | "page">} hit */
 export const isFrame = (hit) => typeof hit.start_s === "number";
@@ -17,8 +17,8 @@ export const isPart = (hit) => Array.isArray(hit.box);
  * @param {string | null} [path] another one that ends like it
  */
 export function wholePath(hit, path = hit.path) {
-  const cut = isFrame(hit) || isPart(hit) || typeof hit.page === "number" ? (path ?? "").lastIndexOf(MEMBER) : -1;
-  return cut < 0 ? (path ?? "") : (path ?? "").slice(0, cut);
+  const isPiece = isFrame(hit) || isPart(hit) || typeof hit.page === "number";
+  return isPiece ? (path ?? "").replace(SPAN, "") : (path ?? "");
 }
 
 /**
