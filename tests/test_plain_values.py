@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
 import mmsearch.cli
+import mmsearch.cli.evaluate
 from mmsearch.cli.options import path
 from mmsearch.cli.plain_values import PlainCommand, PlainGroup
 
@@ -72,6 +73,20 @@ def test_every_value_is_what_typer_makes_of_it(arguments: list[str]) -> None:
     )
     assert (own.exit_code, own.output, own.stderr) == (typers.exit_code, typers.output, typers.stderr)
     assert own.exit_code in (0, 2)
+
+
+@pytest.mark.parametrize("words", [(), ("zeroshot",), ("probe",), ("probe", "gallery"), ("no-such",)])
+def test_of_a_group_only_what_is_named_is_built(words: tuple[str, ...]) -> None:
+    """Its help, and that of the group, is what it is beside all others."""
+    quick, whole = (mmsearch.cli.make_app(["eval"], named) for named in (words, None))
+    for asked in {("eval", *words, "--help"), ("eval", "--help")}:
+        shown, expected = (CliRunner().invoke(app, asked, prog_name="mmsearch") for app in (quick, whole))
+        assert (shown.exit_code, shown.output) == (expected.exit_code, expected.output)
+    group: Any = typer.main.get_command(quick)
+    commands = group.commands["eval"].commands
+    built = {name for name, each in commands.items() if name != "probe" and len(each.params) > 0}
+    assert built == {*words[:1]} & commands.keys() - {"probe"}
+    assert all(command.name for command in mmsearch.cli.evaluate.app.registered_commands)  # by which it is known
 
 
 def test_what_is_plain_needs_no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ stdout carries results; progress, warnings and errors go to stderr. Exit codes: 
 usage, 3 `finetune` whose model is not surely better, 130 interrupted. Anything else is a bug and keeps its traceback.
 """
 
+import copy
 import errno
 import importlib
 import io
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.models import CommandInfo
 
 from mmsearch.cli.plain_values import PlainCommand
 from mmsearch.cli.usage import Program
@@ -53,8 +55,12 @@ COMMANDS = {
 """Name -> the module of this package that holds the command, and what it is called there."""
 
 
-def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
-    """The program, with these of its commands: the modules of others are not loaded."""
+def make_app(names: Iterable[str] = COMMANDS, words: Sequence[str] | None = None) -> typer.Typer:
+    """The program, with these of its commands: the modules of others are not loaded.
+
+    words: what is typed after the command; in a group of commands (eval) only the one that they name has its parameters
+    then, which take a millisecond a command to build. None: all have.
+    """
     app = typer.Typer(
         name="mmsearch",
         cls=Program,
@@ -72,10 +78,35 @@ def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         module = importlib.import_module(f"mmsearch.cli.{place}")
         command = getattr(module, called)
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
+            app.add_typer(command if words is None else _with_parameters_of(words, command), name=name)
         else:
             app.command(name, cls=getattr(module, "Command", PlainCommand))(command)
     return app
+
+
+def _with_parameters_of(words: Sequence[str], group: typer.Typer) -> typer.Typer:
+    """A group whose commands have no parameters, but for the one that is named: all that its help shows."""
+    named = next((word for word in words if not word.startswith("-")), None)
+    shown = copy.copy(group)
+    shown.registered_commands = [
+        command if command.name == named else _without_parameters(command) for command in group.registered_commands
+    ]
+    shown.registered_groups = [copy.copy(inner) for inner in group.registered_groups]
+    for inner in shown.registered_groups:
+        if inner.typer_instance is not None:
+            rest = words[words.index(named) + 1 :] if named is not None and inner.name == named else ()
+            inner.typer_instance = _with_parameters_of(rest, inner.typer_instance)
+    return shown
+
+
+def _without_parameters(command: CommandInfo) -> CommandInfo:
+    def unnamed() -> None:
+        pass
+
+    bare = copy.copy(command)
+    unnamed.__doc__ = command.callback.__doc__ if command.callback is not None else None
+    bare.callback = unnamed
+    return bare
 
 
 def _named(arguments: Sequence[str]) -> Sequence[str]:
@@ -107,7 +138,9 @@ def main() -> None:
     try:
         _require_current_folder()
         try:
-            make_app(_named(sys.argv[1:]))(prog_name="mmsearch")
+            # A shell that completes words passes them another way.
+            words = None if "_MMSEARCH_COMPLETE" in os.environ else sys.argv[2:]
+            make_app(_named(sys.argv[1:]), words)(prog_name="mmsearch")
         finally:
             sys.stdout.flush()
     except MmsearchError as error:
