@@ -1,7 +1,9 @@
 """What many tests share: a clean home and cache, pictures, and the real data where it stands beside the project."""
 
+import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+# Tests run beside each other. Threads of OpenMP (FAISS, torch) and of OpenBLAS (numpy) spin while they wait for more,
+# and take the processor from the other worker: building a small index took two to four times as long. Both read this
+# when they are loaded, so it stands before what brings numpy.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tests.fakes import COLOURS, FakeEncoder, provide, write_picture
 
@@ -20,14 +28,23 @@ if TYPE_CHECKING:
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the cache or the galleries of whoever runs it, or reaches for a network."""
-    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setenv("MMSEARCH_CONFIG", str(tmp_path_factory.mktemp("config")))
+    # Not three folders by `tmp_path_factory`, which numbers a folder by listing all that were made before.
+    home = Path(tempfile.mkdtemp(dir=_homes))
+    for name in ("cache", "config", "cwd"):
+        (home / name).mkdir()
+    monkeypatch.setenv("MMSEARCH_CACHE", str(home / "cache"))
+    monkeypatch.setenv("MMSEARCH_CONFIG", str(home / "config"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MMSEARCH_GALLERY", raising=False)
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.chdir(home / "cwd")
 
 
 @pytest.fixture

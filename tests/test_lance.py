@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import lancedb
 import numpy as np
 import pytest
 
@@ -10,7 +9,6 @@ import mmsearch
 from mmsearch.embedding import embed
 from mmsearch.gallery import Gallery
 from mmsearch.search.retrieval import EXACT
-from scripts.lance_table import Copied, ask, copy
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
 
@@ -26,6 +24,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def assert_same_hits(folder: Path, k: int = 25) -> None:
+    import lancedb
+
+    from scripts.lance_table import ask
+
     ours = mmsearch.open_gallery(folder / "g", encoder=FakeEncoder())
     table = lancedb.connect(folder / "lance").open_table("images")
     for text in ("red", "a blue thing", "two dogs"):
@@ -39,6 +41,11 @@ def assert_same_hits(folder: Path, k: int = 25) -> None:
 
 def test_it_gives_the_same_hits_and_follows_a_sync(folder: Path) -> None:
     """Rows that were deleted are not in it, nor are those that a sync deletes or replaces later."""
+    # Imported here: it takes seconds, which every other worker would wait as well.
+    import lancedb
+
+    from scripts.lance_table import Copied, copy
+
     assert copy(Gallery.open(folder / "g"), folder / "lance") == Copied(540, 540, 0)
     assert_same_hits(folder)
     for place in range(1, 600, 20):
