@@ -63,13 +63,14 @@ def test_what_was_found_comes_before_its_score_where_there_is_little_room(folder
     ("path", "columns", "shown"),
     [
         ("a/b/c.jpg", 40, "a/b/c.jpg"),
-        ("/home/anna/Pictures/2024/Lisbon/IMG_0042.jpg", 30, "/home/anna/Pictu…/IMG_0042.jpg"),
+        ("/home/anna/Pictures/2024/Lisbon/IMG_0042.jpg", 30, "…/2024/Lisbon/IMG_0042.jpg"),
+        ("/home/anna/Pictures/2024/Lisbon/IMG_0042.jpg", 15, "…/IMG_0042.jpg"),
         ("one very long name without a folder.jpg", 20, "one very…folder.jpg"),
         ("写真/二千二十四年/リスボンの海岸と夕日.jpg", 24, None),
         ("abc/def", 5, "abc/def"),
     ],
 )
-def test_a_path_is_shortened_in_its_middle(path: str, columns: int, shown: str | None) -> None:
+def test_of_a_long_path_what_is_next_to_the_file_stays(path: str, columns: int, shown: str | None) -> None:
     from rich.cells import cell_len
 
     short = shortened(path, columns)
@@ -86,8 +87,17 @@ def test_a_long_path_takes_one_line_and_stays_a_link(photos: Path, fake: FakeEnc
     lines = without_styles(shown).splitlines()
     assert len(lines) == 3
     (long,) = [line for line in lines if "…" in line]
-    assert re.search(r"photos/a folder.*…/red\.png$", long)
+    assert re.search(r" …/another one/red\.png$", long)
     assert (deep / "red.png").as_uri() in shown
+
+
+def test_copies_among_the_hits_are_said_with_what_leaves_them_out(photos: Path, fake: FakeEncoder) -> None:
+    for name in ("red copy.png", "red again.png"):
+        (photos / name).write_bytes((photos / "red.png").read_bytes())
+    embed([photos], gallery=photos.parent / "g", encoder=fake)
+    asked = ("query", "--image", str(photos / "red.png"), "-k", "4", "-g", "g")
+    assert "2 of these are copies of another: --distinct leaves copies out" in in_a_terminal(photos.parent, *asked)
+    assert "leaves copies out" not in in_a_terminal(photos.parent, *asked, "--distinct")
 
 
 @pytest.mark.parametrize(

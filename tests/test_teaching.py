@@ -161,6 +161,15 @@ def test_the_ranks_of_the_last_answer_are_marks(gallery: Path, mmsearch: Command
     assert names(taught.out)[5] not in names(more.out)
 
 
+def test_more_like_a_hit_is_asked_for_by_its_rank(gallery: Path, mmsearch: Command) -> None:
+    order = names(mmsearch("query", "a thing", "-g", gallery, "-k", 4, "--format", "jsonl").out)
+    by_name = mmsearch("query", "--like", order[2], "-g", gallery, "--format", "jsonl")
+    mmsearch("query", "a thing", "-g", gallery, "-k", 4)
+    by_rank = mmsearch("query", "--like", "3", "-g", gallery, "--format", "jsonl")
+    assert by_rank.out == by_name.out != ""
+    assert "there is no hit 99" in mmsearch("query", "--like", "99", "-g", gallery).err
+
+
 def test_it_says_how_well_the_marks_agree(opened: OpenGallery) -> None:
     marked = [MarkPart(f"blue{n}.png") for n in range(3)] + [MarkPart(f"red{n}.png", -1.0) for n in range(3)]
     with pytest.warns(MmsearchNote, match="taught by 6 marks: each left out in turn, 6 fall on their side"):

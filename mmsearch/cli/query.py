@@ -46,9 +46,9 @@ def query(
     like: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH",
-            help="Look for more like this picture, film or PDF of the gallery, without itself; needs no model, but for "
-            "a part (#box=…). Repeatable.",
+            metavar="RANKS|PATH",
+            help="Look for more like this picture, film or PDF of the gallery, or like hits of the last answer (3, or "
+            "1,4), without itself; needs no model, but for a part (#box=…). Repeatable.",
             rich_help_panel=_ASK,
         ),
     ] = None,
@@ -396,7 +396,7 @@ def query(
         also=also or (),
         away=away or (),
         pictures=image or (),
-        like=like or (),
+        like=marked_files(like or (), "--like"),
         right=marked_files(yes or (), "--yes"),
         wrong=marked_files(no or (), "--no"),
     )

@@ -86,14 +86,22 @@ def print_table(answer: "Answer", *, preview: bool | None = None) -> None:
     wanted = protocol is not None if preview is None else preview
     if not wanted or console.width < columns + _ROOM:
         console.print(_table(answer, console.width))
-        return
-    from mmsearch.render.terminal import Box  # late: it loads what reads pictures
-
-    if protocol is not None:
+    elif protocol is not None:
         _print_with_pictures(answer, protocol)
     else:
+        from mmsearch.render.terminal import Box  # late: it loads what reads pictures
+
         shown = [_in_halves(image) for image in _thumbnails(answer, Box(*_HALVES))]
         console.print(_table(answer, console.width - columns - _BETWEEN, shown))
+    if copies := _copies(answer.hits):
+        of_these = "one of these is a copy" if copies == 1 else f"{copies} of these are copies"
+        console.print(Text(f"{of_these} of another: --distinct leaves copies out", style="dim"))
+
+
+def _copies(hits: "Sequence[Hit]") -> int:
+    """How many hits have the content of a better one: copies, and links."""
+    contents = [content for hit in hits if (content := getattr(hit.row, "content_hash", None)) is not None]
+    return len(contents) - len({*contents})
 
 
 def _thumbnails(answer: "Answer", box: "Box") -> "list[Image.Image | None]":
@@ -228,18 +236,23 @@ def _facts(hits: "Sequence[Hit]", room: int) -> tuple[dict[str, _Show], int]:
 
 
 def shortened(path: str, columns: int) -> str:
-    """A path that takes no more than so many columns: its middle is left out, the name of the file as long as may be.
+    """A path that takes no more than so many columns: the folders next to the file stay, which tell most of it; of a
+    name that is too long itself the middle is left out.
 
     >>> shortened("/home/anna/Pictures/2024/Lisbon/IMG_0042.jpg", 30)
-    '/home/anna/Pictu…/IMG_0042.jpg'
+    '…/2024/Lisbon/IMG_0042.jpg'
     """
     from rich.cells import cell_len, set_cell_size
 
     if columns < _LEAST or cell_len(path) <= columns:
         return path
-    folder, slash, name = path.rpartition("/")
-    if slash and cell_len(name) + 8 <= columns:
-        return f"{set_cell_size(folder, columns - cell_len(name) - 2).rstrip()}…/{name}"
+    folder, slash, kept = path.rpartition("/")
+    if slash and cell_len(f"…/{kept}") <= columns:
+        for name in reversed(folder.split("/")):
+            if cell_len(f"…/{name}/{kept}") > columns:
+                break
+            kept = f"{name}/{kept}"
+        return f"…/{kept}"
     ending = columns // 2
     while cell_len(path[-ending:]) > columns // 2:
         ending -= 1

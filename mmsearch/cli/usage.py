@@ -68,7 +68,7 @@ def _plain_words(typed: list[str]) -> Iterator[None]:
         yield
     except _UsageError as error:
         of_words = typed[:1] == ["query"] and error.ctx is not None and _of_words(error, typed)
-        error.message = _of_value(error) or of_words or error.message
+        error.message = _of_value(error) or of_words or _of_missing(error) or error.message
         raise
 
 
@@ -88,6 +88,11 @@ def _of_value(error: Any) -> str | None:
         if bound in bounds:
             return f"it is {value}, and must be {words} {bounds[bound]:g}."
     return None
+
+
+def _of_missing(error: Any) -> str | None:
+    """What belongs into an option or an argument that has to be given and was not: what its help says."""
+    return getattr(error.param, "help", None) if hasattr(error, "param_type") else None
 
 
 def _of_words(error: Any, typed: list[str]) -> str | None:
