@@ -1,6 +1,7 @@
 """Files of captions as people have them: read as what they are, or refused; never embedded as junk."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,6 +149,9 @@ def test_the_options_reach_both_commands(tmp_path: Path, photos: Path, mmsearch:
     done = mmsearch("embed", photos, "--model", "fake", "-g", tmp_path / "g", "--captions", tmp_path / "t.csv", *named)
     assert done.code == 0, done.err
     assert "captions  2 in the gallery" in done.out
+    # The stages are those of pictures: what captions took beside them is said, and only where there were any.
+    assert re.search(r"^took      [0-9.]+ s on cpu, fp32; [0-9.]+ s of them captions$", done.out, re.MULTILINE)
+    assert "of them captions" not in mmsearch("embed", photos, "--model", "fake", "-g", tmp_path / "g").out
     done = mmsearch("eval", "custom", "--images", photos, "--annotations", tmp_path / "t.csv", *named)
     assert done.code == 0, done.err
     assert "2 images, 2 captions" in done.out

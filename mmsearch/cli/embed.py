@@ -407,7 +407,9 @@ def _print(report: "EmbedReport") -> None:
         print(f"agrees    {agreement(report.parity)}")
         for line in disagreements(report.parity):
             print(f"exact     {line}")
-    print(f"took      {report.seconds:.1f} s" + (f" on {report.device}, {report.precision}" if report.device else ""))
+    where = f" on {report.device}, {report.precision}" if report.device else ""
+    of_captions = f"; {report.caption_seconds:.1f} s of them captions" if report.caption_seconds else ""
+    print(f"took      {report.seconds:.1f} s{where}{of_captions}")
     if report.stages.bottleneck is not None:
         stages = ", ".join(f"{each.name} {each.seconds:.1f} s ({each.share:.0%})" for each in report.stages.stages)
         print(f"stages    {stages}; the bottleneck is {report.stages.bottleneck}")

@@ -148,9 +148,11 @@ def embed_again(
                 _require_pictures(plan, file_run.images)
                 deleted = follow_pictures(writer)
                 guesses = GuessCounts(deleted=deleted) if deleted else None
+            captions_from = time.monotonic()
             for file, lines in files:
                 caption_counts += embed_captions(writer, source.load, file, lines, progress)
                 writer.commit()
+            caption_seconds = time.monotonic() - captions_from
             if opened is not None:
                 writer.commit()  # it describes what is committed
                 announce(f"describing with {opened.name} on {opened.device}")
@@ -169,7 +171,8 @@ def embed_again(
         others = _drop_empty_kinds(file_run.others, writer)
         report = _report(writer, source, file_run.images, caption_counts, time.monotonic() - started)
         tiles = _count_tiles(writer) if selection.cuts.tiles is not None else None
-        return replace(report, stages=file_run.stages, parity=parity, others=others, tiles=tiles, guesses=guesses)
+        report = replace(report, stages=file_run.stages, parity=parity, others=others, tiles=tiles, guesses=guesses)
+        return replace(report, caption_seconds=caption_seconds) if files else report
 
 
 def preview(

@@ -166,6 +166,7 @@ class EmbedReport:
     encoded in the fast way. others: what happened to the items of further kinds, by kind, where there were any.
     tiles: how many of the pictures are tiles of others; None where the run was not told to cut any.
     guesses: what happened to captions that models write; None where there were none, and none was asked.
+    caption_seconds: of `seconds`, what captions took that people have written; `stages` are those of pictures.
     """
 
     gallery: Location
@@ -183,3 +184,4 @@ class EmbedReport:
     others: Mapping[str, ItemCounts] = field(default_factory=dict)
     tiles: int | None = None
     guesses: GuessCounts | None = None
+    caption_seconds: float = 0.0
