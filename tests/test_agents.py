@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 pytest.importorskip("mcp", reason="the SDK of agents is not installed: pip install 'mmsearch[mcp]'")
 
@@ -27,7 +27,7 @@ from mmsearch.agents.conditions import Conditions
 from mmsearch.agents.gallery_tools import ANSWER_BYTES, GalleryTools, ToolAnswer
 from mmsearch.agents.http import HttpDoor
 from mmsearch.agents.messages import describe_answer, describe_details
-from mmsearch.agents.pictures import PICTURE_BYTES, draw_within
+from mmsearch.agents.pictures import PICTURE_BYTES, draw_strip, draw_within
 from mmsearch.agents.protocol import make_server
 from mmsearch.agents.tools import TOOLS
 from mmsearch.embedding import embed
@@ -271,6 +271,7 @@ def test_a_frame_of_a_film_is_looked_at_with_its_neighbours(tmp_path: Path, fake
         strip, alone = looked.pictures
         of_frame, of_photo = looked.fields["pictures"]
         assert of_frame["strip_s"] == [start for start, _ in frames[:5]]
+        assert (of_frame["start_s"], of_photo["start_s"]) == (frames[2][0], None)  # which of the strip it is
         assert of_photo["strip_s"] is None
         for place, start in enumerate(of_frame["strip_s"]):
             shown = pixel(strip, int((place + 0.5) * strip.width / 5), 20)
@@ -278,6 +279,16 @@ def test_a_frame_of_a_film_is_looked_at_with_its_neighbours(tmp_path: Path, fake
         assert np.abs(np.subtract(pixel(alone, 5, 5), COLOURS["red"])).max() < 30
 
     in_memory(opened, work)
+
+
+def test_frames_within_a_second_have_times_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _self, _place, text, *_: written.append(text))
+    data = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(data, "PNG")
+    for seconds in ((1.0, 1.5, 2.0), (61.2, 62.0)):
+        draw_strip([(each, data.getvalue()) for each in seconds], PICTURE_BYTES)
+    assert written == ["0:01.0", "0:01.5", "0:02.0", "1:01", "1:02"]
 
 
 def test_captions_are_told_as_what_strangers_wrote(tmp_path: Path, fake: FakeEncoder) -> None:

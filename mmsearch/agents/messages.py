@@ -93,12 +93,13 @@ class AnswerBody(BaseModel):
 class LookedAtBody(BaseModel):
     """A picture that was to be looked at.
 
-    problem: why it is not shown; null where it is. strip_s: of a frame of a film, whose neighbours are shown with it,
-    the second of each, from left to right.
+    problem: why it is not shown; null where it is. start_s: of a frame of a film, its second. strip_s: the neighbours
+    of a frame are shown with it: the second of each, from left to right.
     """
 
     row_id: int
     problem: str | None
+    start_s: float | None = None
     strip_s: list[float] | None = None
     width: int | None = None
     height: int | None = None
@@ -241,6 +242,7 @@ def describe_details(row: ImageRow, captions: Sequence[CaptionOf], *, paths: boo
     )
     taken_at = row.taken_at.isoformat() if row.taken_at else None
     return {
+        "start_s": row.start_s,
         "width": row.width,
         "height": row.height,
         "taken_at": taken_at,

@@ -34,14 +34,20 @@ def draw_within(data: bytes, most_bytes: int) -> bytes:
 
 
 def draw_strip(frames: Sequence[tuple[float, bytes]], most_bytes: int) -> bytes:
-    """Frames of a film, each with its second, side by side in one JPEG of at most so many bytes. Raises ImageError."""
+    """Frames of a film, each with its second, side by side in one JPEG of at most so many bytes. Raises ImageError.
+
+    Seconds have a tenth where else two frames would have the same.
+    """
+    times = [clock(int(seconds)) for seconds, _ in frames]
+    if len(set(times)) < len(times):
+        times = [f"{clock(int(seconds))}.{int(10 * seconds) % 10}" for seconds, _ in frames]
     edge = EDGE // len(frames)
     small = [images.make_thumbnail(data, edge) for _, data in frames]
     strip = Image.new("RGB", (edge * len(frames), max(image.height for image in small) + _LINE), _PAPER)
     pen, font = ImageDraw.Draw(strip), ImageFont.load_default(_LINE - 4)
-    for place, ((seconds, _), image) in enumerate(zip(frames, small, strict=True)):
+    for place, (time, image) in enumerate(zip(times, small, strict=True)):
         strip.paste(image, (place * edge, 0))
-        pen.text((place * edge + 2, strip.height - _LINE), clock(int(seconds)), _INK, font)
+        pen.text((place * edge + 2, strip.height - _LINE), time, _INK, font)
     return _jpeg_within(strip, most_bytes)
 
 

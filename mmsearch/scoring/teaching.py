@@ -82,10 +82,13 @@ class Taught:
 
         >>> Taught(np.ones(1, np.float32), told_apart=9, marks=10).in_words()
         'taught by 10 marks: each left out in turn, 9 fall on their side'
+        >>> Taught(np.ones(1, np.float32), told_apart=1, marks=4).in_words()
+        'taught by 4 marks: each left out in turn, 1 falls on its side'
         """
         if self.told_apart is None:
             return None
-        return f"taught by {self.marks} marks: each left out in turn, {self.told_apart} fall on their side"
+        fall = "falls on its side" if self.told_apart == 1 else "fall on their side"
+        return f"taught by {self.marks} marks: each left out in turn, {self.told_apart} {fall}"
 
 
 def teach(asked: NDArray[np.float32] | None, examples: Examples, moments: Moments) -> Taught:
