@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.gallery import FileRows
+from mmsearch.items import without_span
 from mmsearch.sources import (
     JOINED,
     MEMBER,
@@ -17,7 +18,6 @@ from mmsearch.sources import (
     cutting_of,
     is_clutter,
     is_hidden,
-    spanned,
 )
 
 __all__ = ["KnownFiles"]
@@ -132,7 +132,7 @@ class KnownFiles:
         for index in self._member_indices(archive):
             etag = self._rows.etags[index]
             if etag is not None and _state_of(etag).within and self._is_current(archive, index, None):
-                counts[_file_of(self._rows.names[index]), etag] += 1
+                counts[without_span(self._rows.names[index]), etag] += 1
         return counts
 
     def mark_members_seen(self, container: SourceFile, *, former: bool, cutting: str | None = None) -> int:
@@ -178,7 +178,7 @@ class KnownFiles:
                     continue
                 file = name.partition(MEMBER)[0]
                 self._members.setdefault(file, []).append(index)
-                if (member := _file_of(name)) not in (file, name):
+                if (member := without_span(name)) not in (file, name):
                     self._pieces.setdefault(member, []).append(index)
         return (self._pieces if isinstance(container, Member) else self._members).get(container.name, [])
 
@@ -193,12 +193,6 @@ class KnownFiles:
 
 
 _state_of = lru_cache(4096)(ContainerState.of)  # thousands of items have the same
-
-
-def _file_of(name: str) -> str:
-    """The file that a picture was made of, by its name; that name itself where it is made of none."""
-    cut_file = spanned(name)
-    return name if cut_file is None else cut_file.path
 
 
 def _state_size(file: SourceFile) -> int | None:
