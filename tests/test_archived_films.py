@@ -141,6 +141,8 @@ def test_each_picture_is_found_shown_and_asked_with_where_it_stands(shelf: Path,
     assert {hit.whole_path for hit in answer.hits} == {f"a.zip!/{name}" for name in files if name != "photo.png"} - {
         "a.zip!/moving.gif"
     }
+    red_ones = gallery.ask(Query((TextPart("red"),), k=5))  # the first page of a scan is the member itself
+    assert {hit.whole_path for hit in red_ones.hits} == {f"a.zip!/{name}" for name in files if name != "photo.png"}
     film = next(hit for hit in answer.hits if hit.whole_path == "a.zip!/clip.mp4")
     assert (film.from_s, film.gone, film.whole_file) == (2.0, False, f"{place}/clip.mp4")
     whole = gallery.ask(Query((ItemPart(f"{place}/clip.mp4"),), k=1)).hits[0]
