@@ -38,6 +38,10 @@ def gallery(photos: Path, mmsearch: Command) -> Path:
         (["ask", "what colour?", "--query", "a car"], "Missing option '--model'. The model that answers: hf:org/name"),
         (["describe", "a.jpg"], "Missing option '--model'. The model that looks: hf:org/name"),
         (["ask", "--model", "hf:x/y"], "Missing argument 'QUESTION'. What to ask, in words."),
+        (
+            ["eval", "gallery", "-g", "x"],
+            "No such option: -g; galleries are named without it: mmsearch eval gallery GALLERY",
+        ),
         (["query", "-k", "five", "dog"], "'five' is not a"),
         (["query", "--min-score", "much", "dog"], "'much' is not a"),
         (["serve", "--port", "x"], "'x' is not a"),

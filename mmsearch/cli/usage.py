@@ -68,7 +68,7 @@ def _plain_words(typed: list[str]) -> Iterator[None]:
         yield
     except _UsageError as error:
         of_words = typed[:1] == ["query"] and error.ctx is not None and _of_words(error, typed)
-        error.message = _of_value(error) or of_words or _of_missing(error) or error.message
+        error.message = _of_value(error) or of_words or _of_missing(error) or _of_gallery(error) or error.message
         raise
 
 
@@ -93,6 +93,18 @@ def _of_value(error: Any) -> str | None:
 def _of_missing(error: Any) -> str | None:
     """What belongs into an option or an argument that has to be given and was not: what its help says."""
     return getattr(error.param, "help", None) if hasattr(error, "param_type") else None
+
+
+def _of_gallery(error: Any) -> str | None:
+    """About a gallery that is named by an option where a command takes it, or several, without one."""
+    if getattr(error, "option_name", "") not in ("-g", "--gallery") or error.ctx is None:
+        return None
+    if not any(
+        "GALLERY" in (each.metavar or "") for each in error.ctx.command.params if each.param_type_name == "argument"
+    ):
+        return None
+    error.possibilities = []
+    return f"No such option: {error.option_name}; galleries are named without it: {error.ctx.command_path} GALLERY"
 
 
 def _of_words(error: Any, typed: list[str]) -> str | None:
