@@ -29,7 +29,7 @@ test: $(READY) lint ## lint, then the tests: no network, no GPU, no downloads, u
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
 soak: $(READY) ## slow trials: kills, faults, a browser, a cluster, the oldest libraries; under 30 minutes on two cores
-	$(BIN)/python -m pytest -n 2 -m soak
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 	$(BIN)/python scripts/lowest_versions.py
 
 lint: $(READY) ## style, types (of the page's scripts too) and the rule of who imports whom

@@ -574,6 +574,7 @@ def chunk(name: bytes, body: bytes, wrong: int = 0) -> bytes:
 
 
 _MUCH = zlib.compress(bytes(70_000_000))
+_A_MILLION_ZEROS = zlib.compress(bytes(1_000_000))
 _METADATA = {
     "zTXt": chunk(b"zTXt", b"comment\0\0" + _MUCH),
     "iTXt": chunk(b"iTXt", b"comment\0\1\0\0\0" + _MUCH),
@@ -586,7 +587,7 @@ _METADATA = {
     "tEXt, checksum": chunk(b"tEXt", b"comment\0text", wrong=1),
     "cHRM, short": chunk(b"cHRM", b"abc"),
     "gAMA, short": chunk(b"gAMA", b""),
-    "many texts": b"".join(chunk(b"zTXt", b"c%d\0\0" % each + zlib.compress(bytes(1_000_000))) for each in range(70)),
+    "many texts": b"".join(chunk(b"zTXt", b"c%d\0\0" % each + _A_MILLION_ZEROS) for each in range(70)),
 }
 
 

@@ -245,15 +245,31 @@ def test_indexing_again_does_nothing_until_something_changed(folder: Path) -> No
 LISTS = "IVF16,PQ8x4fsr"
 
 
-def test_new_rows_are_added_while_the_recall_holds(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def with_lists(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, IndexReport]:
+    """A gallery like `folder` with such an index, made once: tests that change it take a copy, see `listed`."""
+    gallery = tmp_path_factory.mktemp("lists") / "g"
+    add(gallery, images=2000, captions=200)
+    return gallery, indexed(gallery, factory=LISTS)
+
+
+@pytest.fixture
+def listed(with_lists: tuple[Path, IndexReport], folder: Path) -> IndexReport:
+    """Gives that index to `folder`, whose rows are the same. What its indexing reported."""
+    gallery, report = with_lists
+    shutil.rmtree(folder)
+    shutil.copytree(gallery, folder)
+    return report
+
+
+def test_new_rows_are_added_while_the_recall_holds(folder: Path, listed: IndexReport) -> None:
     """By the lists and codes that are there: not trained again, and what was found before is found still."""
-    first = indexed(folder, factory=LISTS)
     add(folder, images=400, seed=5, delete=(3, 5, 7))
     second = indexed(folder, factory=LISTS)
     assert (second.outcome, second.rows) == ("added", 2400)
     assert "400 rows came" in second.why
     assert second.reached
-    assert first.reached
+    assert listed.reached
     answers = OpenGallery(Gallery.open(folder))
     assert overlap(answers, clustered(200, 77, away=1.0)).mean() > 0.93
     found = answers.search(answers.gallery.vectors("images", np.arange(10)).astype(np.float32), k=20).row_ids
@@ -284,9 +300,8 @@ def test_pictures_of_a_new_kind_are_noticed_by_measuring(folder: Path) -> None:
     ],
 )
 def test_an_index_that_no_longer_suits_is_built_anew(
-    folder: Path, change: dict[str, Any], options: dict[str, Any], why: str
+    folder: Path, listed: IndexReport, change: dict[str, Any], options: dict[str, Any], why: str
 ) -> None:
-    indexed(folder, factory=LISTS)
     if change:
         add(folder, **change)
     report = indexed(folder, **{"factory": LISTS, **options})
@@ -310,9 +325,8 @@ def test_another_target_only_tunes_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "vectors.npy", "row_ids.npy"])
-def test_damage_is_mended_by_indexing_again(folder: Path, name: str) -> None:
-    first = indexed(folder, factory=LISTS)
-    file = folder / "index" / first.name / name
+def test_damage_is_mended_by_indexing_again(folder: Path, listed: IndexReport, name: str) -> None:
+    file = folder / "index" / listed.name / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
@@ -321,11 +335,11 @@ def test_damage_is_mended_by_indexing_again(folder: Path, name: str) -> None:
     assert name in report.why
 
 
-def test_an_index_of_another_gallery_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_an_index_of_another_gallery_is_refused(folder: Path, listed: IndexReport, tmp_path: Path) -> None:
     """Same encoder, same kind, same number of rows: only the name tells that it answers for other pictures."""
     add(tmp_path / "other", images=2000, captions=200, seed=3)
-    own, foreign = indexed(folder, factory=LISTS), indexed(tmp_path / "other", factory=LISTS)
-    place = folder / "index" / own.name
+    foreign = indexed(tmp_path / "other", factory=LISTS)
+    place = folder / "index" / listed.name
     shutil.rmtree(place)
     shutil.copytree(tmp_path / "other" / "index" / foreign.name, place)
     answers = OpenGallery(Gallery.open(folder))
@@ -335,9 +349,9 @@ def test_an_index_of_another_gallery_is_refused(folder: Path, tmp_path: Path) ->
     assert found.row_ids.tolist() == answers.search(query, k=5, options=EXACT).row_ids.tolist()
 
 
+@pytest.mark.usefixtures("listed")
 def test_readers_keep_the_index_that_they_have_open(folder: Path) -> None:
     """Replaced and cleaned away under a reader, it answers on; and the gallery may be moved as a whole."""
-    indexed(folder, factory=LISTS)
     reader = OpenGallery(Gallery.open(folder))
     queries = clustered(5, 3)
     before = reader.search(queries, k=5).row_ids.tolist()
@@ -352,8 +366,8 @@ def test_readers_keep_the_index_that_they_have_open(folder: Path) -> None:
     assert found.row_ids.shape == (5, 5)
 
 
+@pytest.mark.usefixtures("listed")
 def test_k_beyond_the_gallery_returns_every_live_row_once(folder: Path) -> None:
-    indexed(folder, factory=LISTS)
     add(folder, images=20, seed=9, delete=(1, 2, 3))
     answers = OpenGallery(Gallery.open(folder))
     found = answers.search(clustered(3, 3), k=5000, options=SearchOptions(nprobe=1)).row_ids

@@ -212,8 +212,10 @@ def test_plain_open_clip_loads_the_model_and_it_knows_postcards() -> None:
     assert swap_accuracy(scorer, load_swaps(DATA)[:50]) >= 0.85
 
 
+@pytest.mark.soak
 @needs_model
 def test_sunset_over_mountains_finds_sunsets_over_mountains() -> None:
+    """Every fixed query, by plain open_clip. That mmsearch's own route brings them too is tried in test_demo."""
     from scripts.postcards.score import Scorer, queries_right
 
     scorer, test = Scorer(MODEL), load_test(DATA)
