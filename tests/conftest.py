@@ -47,6 +47,17 @@ def _own_home(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home / "cwd")
 
 
+@pytest.fixture(autouse=True)
+def _no_wait_for_disks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails here, and a commit waits for its disk eight times. Slow trials, which kill, wait as users do."""
+
+    def look_only(descriptor: int) -> None:
+        os.fstat(descriptor)  # what is no open file is refused as ever
+
+    if request.node.get_closest_marker("soak") is None:
+        monkeypatch.setattr(os, "fsync", look_only)
+
+
 @pytest.fixture
 def fake() -> FakeEncoder:
     return FakeEncoder()
