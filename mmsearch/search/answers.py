@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmsearch.search.hits import Hit, record
-from mmsearch.search.query import Query
+
+if TYPE_CHECKING:  # it brings numpy, and every `--help` this module
+    from mmsearch.search.query import Query
 
 __all__ = ["NOTHING_KNOWN", "UNLIKELY", "Answer", "Worth", "hit_records", "why_nothing"]
 
@@ -63,7 +66,7 @@ class Answer:
         reranked: how many of the best were re-ranked; None where the query asks for no re-ranker.
     """
 
-    query: Query
+    query: "Query"
     hits: Sequence[Hit]
     pictures: Sequence[str] = ()
     more: bool = False
@@ -74,7 +77,7 @@ class Answer:
     reranked: int | None = None
 
 
-def why_nothing(query: Query, best: float | None, *, chance: float | None, left_out: int, items: int) -> str:
+def why_nothing(query: "Query", best: float | None, *, chance: float | None, left_out: int, items: int) -> str:
     """A line that says why there is no hit. best: the highest score that was seen; chance: that it is relevant, where
     that is known. left_out: hits asked with."""
     if best is not None and query.min_score is not None and best < query.min_score:
