@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Neighbours", "VectorBlock", "Vectors", "ascending", "exact_search", "merge", "rescore", "scores_of_record"]
+__all__ = [
+    "Neighbours",
+    "VectorBlock",
+    "Vectors",
+    "ascending",
+    "best_of_queries",
+    "exact_search",
+    "highest_scores",
+    "merge",
+    "rescore",
+    "scores_of_record",
+]
 
 Vectors = NDArray[np.float16] | NDArray[np.float32]
 """(n, dim) embeddings as a gallery stores them."""
@@ -154,6 +165,40 @@ def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
     _check_k(k)
     best = _best(len(parts[0].row_ids), k, [_pairs(part) for part in parts])
     return replace(best, searched=sum(part.searched for part in parts))
+
+
+def best_of_queries(found: Neighbours, k: int) -> Neighbours:
+    """The k best rows (1, k) by the highest of their scores with any of the queries.
+
+    Where `found` has the k best rows of each query, it is exact: what stands before a row in the list of the query that
+    likes it best stands before it by the highest score too.
+
+    >>> found = Neighbours(np.array([[4, 7], [9, 4]]), np.array([[0.8, 0.6], [0.9, 0.5]]))
+    >>> best = best_of_queries(found, 2)
+    >>> best.row_ids.tolist(), best.scores.tolist()
+    ([[9, 4]], [[0.9, 0.8]])
+    """
+    _check_k(k)
+    pairs = _pairs(found)
+    ranking = pairs.scores if pairs.corrected is None else pairs.corrected
+    order = np.lexsort((-ranking, pairs.row_ids))
+    row_ids = pairs.row_ids[order]
+    order = order[np.concatenate([[True], row_ids[1:] != row_ids[:-1]])[: len(order)]]
+    corrected = None if pairs.corrected is None else pairs.corrected[order]
+    highest = _Pairs(np.zeros(len(order), np.intp), pairs.row_ids[order], pairs.scores[order], corrected)
+    return replace(_best(1, k, [highest]), searched=found.searched)
+
+
+def highest_scores(queries: NDArray[np.float32], vectors: Vectors) -> NDArray[np.float64]:
+    """The highest score of record (n,) of each of some vectors (n, dim) with any of the queries (m, dim)."""
+    scores = vectors.astype(np.float64) @ queries.astype(np.float64).T
+    row, of_query = np.nonzero(scores >= scores.max(axis=1, keepdims=True) - _ROUNDING)
+    highest = np.full(len(vectors), -np.inf)
+    np.maximum.at(highest, row, scores_of_record(queries, of_query, vectors, row))
+    return highest
+
+
+_ROUNDING = 1e-9  # far more than what a float64 product of unit vectors rounds
 
 
 def ascending(row_ids: NDArray[np.int64]) -> NDArray[np.int64]:

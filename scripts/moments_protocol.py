@@ -71,14 +71,14 @@ def sample_film(rng: Random) -> list[Shot]:
     return shots
 
 
-def render_film(file: Path, shots: list[Shot], seed: int) -> list[tuple[float, float]]:
+def render_film(file: Path, shots: list[Shot], seed: int, quality: int = 23) -> list[tuple[float, float]]:
     """Write a film as cameras and editors do (H.264, key frames where the encoder wants them), with noise as of a
-    sensor. Returns when each scene is seen."""
+    sensor. quality: the CRF of x264. Returns when each scene is seen."""
     noise = np.random.default_rng(seed)
     height, width, _ = shots[0].frame.shape
     ends = np.cumsum([shot.seconds for shot in shots])
     with av.open(str(file), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=_RATE, options={"preset": "veryfast", "crf": "23"})
+        stream: Any = container.add_stream("libx264", rate=_RATE, options={"preset": "veryfast", "crf": str(quality)})
         stream.width, stream.height, stream.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
         for number in range(round(float(ends[-1]) * _RATE)):
             pixels = _seen(shots, ends, number / _RATE) + noise.normal(0, 2, (height, width, 1))

@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmsearch import exact
-from mmsearch.exact import Neighbours, VectorBlock, Vectors, exact_search, merge, rescore
-from tests.vectors import random_unit_vectors
+from mmsearch.exact import (
+    Neighbours,
+    VectorBlock,
+    Vectors,
+    best_of_queries,
+    exact_search,
+    highest_scores,
+    merge,
+    rescore,
+)
+from tests.vectors import random_unit_vectors, unit_vectors
 
 
 def blocks_of(row_ids: NDArray[np.int64], vectors: Vectors, sizes: list[int]) -> list[VectorBlock]:
@@ -185,6 +194,36 @@ def test_searching_in_parts_and_merging_changes_nothing(
     merged = merge(parts, k)
     assert np.array_equal(merged.row_ids, whole.row_ids)
     assert np.array_equal(merged.scores, whole.scores)
+
+
+@pytest.mark.parametrize("lowers", [False, True])
+def test_the_best_by_any_of_several_queries_are_those_of_all_scores(lowers: bool) -> None:
+    """Rows that several of them like, equal scores, and padded lists make no difference, at any depth."""
+    rng = np.random.default_rng(4)
+    vectors = rng.integers(-2, 3, (60, 3)).astype(np.float16)
+    queries = rng.integers(-2, 3, (5, 3)).astype(np.float32)
+    lowered = rng.integers(0, 3, 60).astype(np.float64) if lowers else None
+    every = vectors.astype(np.float64) @ queries.astype(np.float64).T
+    ranking = every.max(axis=1) - (0 if lowered is None else lowered)
+    for k in (1, 7, 60, 99):
+        best = best_of_queries(exact_search([VectorBlock(np.arange(60), vectors, None, lowered)], queries, k), k)
+        order = np.lexsort((np.arange(60), -ranking))[:k]
+        assert best.row_ids.tolist() == [order.tolist()]
+        assert best.ranking[0].tolist() == ranking[order].tolist()
+        assert best.scores[0].tolist() == every.max(axis=1)[order].tolist()
+    assert highest_scores(queries, vectors).tolist() == every.max(axis=1).tolist()
+    padded = Neighbours(np.array([[3, -1], [-1, -1]]), np.array([[0.5, -np.inf], [-np.inf, -np.inf]]))
+    assert best_of_queries(padded, 5).row_ids.tolist() == [[3]]
+    assert best_of_queries(Neighbours(np.full((2, 0), -1), np.empty((2, 0))), 5).row_ids.shape == (1, 0)
+
+
+def test_the_highest_score_is_a_score_of_record() -> None:
+    """To the last bit that which exact search gives, which a product of matrices is not."""
+    rng = np.random.default_rng(5)
+    vectors = unit_vectors(rng.standard_normal((500, 64))).astype(np.float16)
+    queries = unit_vectors(rng.standard_normal((9, 64))).astype(np.float32)
+    found = best_of_queries(exact_search([VectorBlock(np.arange(500), vectors)], queries, 500), 500)
+    assert np.array_equal(highest_scores(queries, vectors)[found.row_ids[0]], found.scores[0])
 
 
 @pytest.mark.parametrize("at_once", [3, 1 << 16])

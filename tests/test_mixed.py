@@ -50,18 +50,21 @@ def mixed(text: str, k: int = 10, **more: object) -> Query:
     return Query([TextPart(text)], k=k, table=BOTH, **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("alpha", [0.0, 0.75])
-def test_standard_scores_are_those_of_the_definition(alpha: float) -> None:
+def test_standard_scores_are_those_of_the_definition(alpha: float, count: int) -> None:
+    """Of a film, which asks by several vectors, those of all scores that it has with the rows."""
     rng = np.random.default_rng(0)
     vectors = unit_vectors(rng.normal(size=(500, 12)) + 1).astype(np.float32)
     means = rng.random(500).astype(np.float32)
-    query = unit_vectors(rng.normal(size=(1, 12))).astype(np.float32)[0]
+    asked = unit_vectors(rng.normal(size=(count, 12))).astype(np.float32)
     total = MomentsSum(12)
     for block in (slice(0, 200), slice(200, 500)):
         total.add(vectors[block], means[block])
-    scores = vectors.astype(np.float64) @ query - alpha * means
-    z = total.moments().standard_scores(query, scores, alpha=alpha)
-    assert z == pytest.approx((scores - scores.mean()) / scores.std(), abs=1e-4)
+    scores = vectors.astype(np.float64) @ asked.T - alpha * means[:, None]
+    highest = scores.max(axis=1)
+    z = total.moments().standard_scores(asked if count > 1 else asked[0], highest, alpha=alpha)
+    assert z == pytest.approx((highest - scores.mean()) / scores.std(), abs=1e-4)
 
 
 def test_the_list_is_that_of_both_tables_by_their_standard_scores(

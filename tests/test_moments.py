@@ -68,8 +68,10 @@ def answering(scores: Sequence[float]) -> list[list[int]]:
 def told(
     items: Sequence[Item], query: NDArray[np.float32], *, each: bool = False, mean: bool = False
 ) -> list[tuple[Any, ...]]:
-    """The whole answer, by loops: (path, from, to, what ranks) of each hit, best first."""
-    scored = [(row, float(vector.astype(np.float64) @ query.astype(np.float64))) for row, vector in items]
+    """The whole answer, by loops: (path, from, to, what ranks) of each hit, best first. query: (dim,), or (n, dim) of
+    which the one counts that a row is most like."""
+    asked = np.atleast_2d(query).astype(np.float64)
+    scored = [(row, max(float(vector.astype(np.float64) @ one) for one in asked)) for row, vector in items]
     films: dict[str, list[tuple[ImageRow, float]]] = {}
     for row, score in scored:
         if row.start_s is not None:
@@ -117,9 +119,10 @@ def ask(opened: OpenGallery, vector: NDArray[np.float32], k: int = 10, **options
 
 @pytest.mark.parametrize("options", [{}, {"each": True}, {"per_video": "mean"}])
 def test_hits_are_those_of_loops_over_all_rows(opened: OpenGallery, items: list[Item], options: dict[str, Any]) -> None:
-    """At every depth and on every page; a query of which few frames answer, and one of which many do."""
+    """At every depth and on every page; a query of which few frames answer, one of which many do, and a film that asks
+    by six frames."""
     rng = np.random.default_rng(5)
-    for vector in (*random_unit_vectors(rng, 4, DIM), items[40][1]):
+    for vector in (*random_unit_vectors(rng, 4, DIM), items[40][1], random_unit_vectors(rng, 6, DIM)):
         right = told(items, vector, each="each" in options, mean="per_video" in options)
         for k in (1, 3, 10, 46, 500):
             assert shown(ask(opened, vector, k, **options)) == right[:k]
@@ -143,25 +146,28 @@ def test_through_an_index_hits_are_the_same(opened: OpenGallery, items: list[Ite
     folder = write_items(tmp_path / "g", items)
     index(folder, options=IndexOptions(factory="IVF8,Flat"))
     indexed = open_gallery(folder)
-    for vector in random_unit_vectors(np.random.default_rng(6), 3, DIM):
+    rng = np.random.default_rng(6)
+    for vector in (*random_unit_vectors(rng, 3, DIM), random_unit_vectors(rng, 5, DIM)):
         right = told(items, vector)
         for options in (SearchOptions(nprobe=8), EXACT):
             answer = indexed.ask(Query([VectorPart(vector, "x")], k=12), options=options)
             assert shown(answer.hits) == right[:12]
 
 
-def test_a_filter_limits_the_frames_that_answer(opened: OpenGallery, items: list[Item]) -> None:
+@pytest.mark.parametrize("rows", [20, slice(20, 24)])
+def test_a_filter_limits_the_frames_that_answer(opened: OpenGallery, items: list[Item], rows: int | slice) -> None:
     """A moment has no frame that the filter does not admit, and the number of files is that of those admitted."""
     pytest.importorskip("duckdb")
-    vector = items[20][1]
+    vector = np.stack([each for _, each in items])[rows]
     admitted = [one for one in items if one[0].start_s is not None and one[0].start_s >= 5]
     right = told(admitted, vector)
     assert shown(ask(opened, vector, 50, where="start_s >= 5")) == right
     assert not opened.ask(Query([VectorPart(vector, "x")], k=50, where="start_s >= 5")).more
 
 
-def test_low_scores_distinct_and_own_items(opened: OpenGallery, items: list[Item]) -> None:
-    vector = items[20][1]
+@pytest.mark.parametrize("rows", [20, slice(20, 60, 10)])
+def test_low_scores_and_distinct(opened: OpenGallery, items: list[Item], rows: int | slice) -> None:
+    vector = np.stack([each for _, each in items])[rows]
     right = told(items, vector)
     lowest = 0.25
     low = ask(opened, vector, 50, min_score=lowest)
@@ -173,6 +179,11 @@ def test_low_scores_distinct_and_own_items(opened: OpenGallery, items: list[Item
         if all(vectors[path] @ vectors[other] < 0.3 for other in kept):
             kept.append(path)
     assert [hit.path for hit in distinct] == kept
+
+
+def test_own_items_are_no_answer(opened: OpenGallery, items: list[Item]) -> None:
+    vector = items[20][1]
+    right = told(items, vector)
     own = items[20][0].path
     like = opened.ask(Query([ItemPart(own)], k=50)).hits
     assert own.partition("!/")[0] not in {file_of(hit.row) for hit in like}
@@ -195,10 +206,10 @@ def test_what_died_and_what_was_compacted_answers_no_more(items: list[Item], tmp
     assert shown(ask(open_gallery(folder), vector, 50)) == told(left, vector)
 
 
-def _first_row(folder: Path) -> int:
+def _first_row(folder: Path, table: str = "images") -> int:
     from mmsearch.gallery import Gallery
 
-    return Gallery.open(folder).shards("images")[0].min_row_id
+    return Gallery.open(folder).shards(table)[0].min_row_id
 
 
 def test_whole_files_alone_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +323,22 @@ def test_corrected_hits_are_grouped_by_what_ranks_them(tmp_path: Path) -> None:
         order = np.argsort(-ranking)[:15]
         assert [hit.path for hit in grouped] == [rows[10 * film + by_film[film].argmax()].path for film in order]
         np.testing.assert_allclose([hit.ranking for hit in grouped], ranking[order], atol=1e-6)
+    _check_captions_for_a_film(opened, tmp_path / "g")
+
+
+def _check_captions_for_a_film(opened: OpenGallery, folder: Path) -> None:
+    """A film asks for captions; what the best pair is worth was not measured."""
+    captions = np.arange(300) + _first_row(folder, "captions")
+    vectors = np.asarray(opened.gallery.vectors("captions", captions), np.float64)
+    rows = np.arange(10) + _first_row(folder)
+    frames = np.asarray(opened.gallery.vectors("images", rows), np.float64)
+    ranking = (vectors @ frames.T).max(axis=1)
+    hits = opened.ask(Query([ItemPart("0.mp4")], k=20, table="captions")).hits
+    assert [hit.row_id for hit in hits] == captions[np.argsort(-ranking, kind="stable")[:20]].tolist()
+    assert all(hit.probability is None for hit in hits)
+    np.testing.assert_allclose([hit.ranking for hit in hits], np.sort(ranking)[::-1][:20], atol=1e-6)
+    with pytest.raises(QueryError, match="it was measured for queries of a picture and nothing else"):
+        opened.ask(Query([ItemPart("0.mp4")], table="captions", min_probability=0.1))
 
 
 def frame_row(number: int) -> ImageRow:

@@ -153,6 +153,10 @@ def test_a_vector_goes_along() -> None:
     (part,) = Query.from_json(Query([VectorPart(vector, "a sound", -1.0)]).to_json()).parts
     assert isinstance(part, VectorPart)
     assert (part.vector.tolist(), part.name, part.weight) == (vector.tolist(), "a sound", -1.0)
+    film = np.array([[0.6, 0.8], [1, 0]], np.float32)
+    (part,) = Query.from_json(Query([VectorPart(film, "a film")]).to_json()).parts
+    assert isinstance(part, VectorPart)
+    assert part.vector.tolist() == film.tolist()
 
 
 @pytest.mark.parametrize(
@@ -170,6 +174,8 @@ def test_a_vector_goes_along() -> None:
         ({"parts": [{"like": True}]}, "the like of a part is True"),
         ({"parts": [{"picture": "xyz"}]}, "no content hash: 32 hexadecimal digits"),
         ({"parts": [{"vector": ["1"]}]}, "a number of a vector is '1'"),
+        ({"parts": [{"vector": [[1.0, 0.0], [1.0]]}]}, "the vectors of a part differ in length"),
+        ({"parts": [{"vector": [[1.0], 1.0]}]}, r"a number of a vector is \[1.0\]"),
         ({"parts": [{"text": "a"}], "k": 2.5}, "k of a query is 2.5; it is a whole number"),
         ({"parts": [{"text": "a"}], "k": 0}, "ask for at least one hit"),
         ({"parts": [{"text": "a"}], "table": "films"}, "table of a query is 'films'; it is one of images, captions"),

@@ -34,15 +34,20 @@ class Moments:
     def standard_scores(
         self, query: NDArray[np.float32], scores: NDArray[np.float64], *, alpha: float = 0.0
     ) -> NDArray[np.float64]:
-        """Scores of one query (dim,), which are corrected by alpha, as standard scores, (n,) each.
+        """Scores of one query, which are corrected by alpha, as standard scores, (n,) each.
+
+        query: (dim,); or (m, dim) where the scores are the highest with any of so many vectors: mean and deviation are
+        then those of the scores with all of them.
 
         >>> moments = Moments(np.array([0.2, 0.0]), np.array([[0.04, 0.0], [0.0, 0.0]]))
         >>> moments.standard_scores(np.array([1.0], np.float32), np.array([0.2, 0.6])).tolist()
         [0.0, 2.0]
         """
-        asked = np.append(query.astype(np.float64), -alpha)
-        deviation = np.sqrt(max(0.0, float(asked @ self.covariance @ asked)))
-        standard: NDArray[np.float64] = (scores - asked @ self.mean) / max(deviation, _LEAST_DEVIATION)
+        vectors = np.atleast_2d(query).astype(np.float64)
+        asked = np.column_stack([vectors, np.full(len(vectors), -alpha)])
+        means, variances = asked @ self.mean, ((asked @ self.covariance) * asked).sum(axis=1)
+        deviation = np.sqrt(max(0.0, float(variances.mean() + means.var())))
+        standard: NDArray[np.float64] = (scores - means.mean()) / max(deviation, _LEAST_DEVIATION)
         return standard
 
 

@@ -39,6 +39,7 @@ from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart
 from mmsearch.search.rerank import rerank
 from mmsearch.search.retrieval import SearchOptions
 from mmsearch.search.retrieves import Retrieves
+from mmsearch.search.several_vectors import best_rows, of_vectors
 
 if TYPE_CHECKING:
     from mmsearch.search.film_moments import Films
@@ -108,7 +109,7 @@ def _find(chains: "Mapping[PendingQuery, _Chain]", retriever: Retrieves, options
     vectors: dict[PendingQuery, NDArray[np.float32]] = {}
     for one in without_error([*chains]):
         with one.may_fail():
-            vectors[one] = one.vector()
+            vectors[one] = one.asked_vectors()
     looking = {
         one: one.query.looked_at * (1 if one.films is None else _OF_A_FILE[one.query.per_video]) + len(one.own_rows)
         for one in vectors
@@ -119,7 +120,7 @@ def _find(chains: "Mapping[PendingQuery, _Chain]", retriever: Retrieves, options
             alike.setdefault((one.query.table, one.query.filter, look, one.alpha), []).append(one)
         looking = {}
         for (table, where, look, alpha), group in alike.items():
-            asked_vectors = np.stack([vectors[one] for one in group])
+            asked_vectors = np.concatenate([vectors[one] for one in group])
             try:
                 neighbours = retriever.search(
                     asked_vectors, k=look, table=table, where=where, options=options, alpha=alpha
@@ -128,10 +129,11 @@ def _find(chains: "Mapping[PendingQuery, _Chain]", retriever: Retrieves, options
                 for one in group:
                     one.error = error
                 continue
-            for number, one in enumerate(group):
+            past = np.cumsum([len(vectors[one]) for one in group]).tolist()
+            for one, first, end in zip(group, [0, *past], past, strict=False):
                 settled = True
                 with one.may_fail():
-                    settled = chains[one].settle(_only(neighbours, number), look)
+                    settled = chains[one].settle(of_vectors(neighbours, slice(first, end)), look)
                 if not settled:
                     looking[one] = look * _LOOK_FURTHER
 
@@ -148,7 +150,7 @@ def _films(asked: PendingQuery, gallery: Gallery, retriever: Retrieves) -> "Film
     return Films(
         spans,
         partial(_vectors, gallery, query.table),
-        asked.vector(),
+        asked.asked_vectors(),
         live_rows=gallery.live_rows(query.table),
         lowest=-np.inf if query.min_score is None else query.min_score,
         admitted=None if where is None else lambda: retriever.admitted(gallery, query.table, where),
@@ -157,14 +159,6 @@ def _films(asked: PendingQuery, gallery: Gallery, retriever: Retrieves) -> "Film
 
 def _vectors(gallery: Gallery, table: str, row_ids: NDArray[np.int64]) -> Vectors:
     return read_consistently(gallery, lambda now: now.vectors(table, row_ids))
-
-
-def _only(neighbours: Neighbours, query: int) -> Neighbours:
-    """Those of one query, without padding."""
-    there = neighbours.row_ids[query] >= 0
-    corrected = None if neighbours.corrected is None else neighbours.corrected[query][there]
-    row_ids, scores = neighbours.row_ids[query][there], neighbours.scores[query][there]
-    return Neighbours(row_ids, scores, corrected, neighbours.searched)
 
 
 class _Chain:
@@ -181,6 +175,7 @@ class _Chain:
         query = asked.query
         table_scores = asked.scores
         self._asked, self._gallery, self._table_scores = asked, gallery, table_scores
+        self._fetch = partial(_vectors, gallery, query.table)
         with asked.may_fail():
             asked.films = _films(asked, gallery, retriever)
         # What is to be sorted anew is wanted as a whole.
@@ -204,10 +199,13 @@ class _Chain:
             made = (make(context) for make in stages)
             self._stages = [stage for stage in made if stage is not None]
 
-    def settle(self, neighbours: Neighbours, look: int) -> bool:
-        """Answer from what was retrieved, (n,) each; False where more is needed. look: so many rows were asked for."""
+    def settle(self, found: Neighbours, look: int) -> bool:
+        """Answer from what was retrieved by each of the query's vectors; False where more is needed. look: so many rows
+        were asked for."""
         asked, wanted = self._asked, self._asked.query.wanted
-        retrieved = candidates = self._as_candidates(neighbours, look)
+        indexed = self._gallery.index_for(asked.query.table) is not None
+        best = best_rows(found, look, asked.asked_vectors(), self._fetch if indexed else None)
+        retrieved = candidates = self._as_candidates(best, look)
         for stage in self._stages:
             candidates = stage(candidates)
         if len(candidates) < asked.query.looked_at and candidates.bound > -np.inf:
@@ -244,8 +242,7 @@ class _Chain:
     def _lowered(self, row_ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """What the score of each row loses."""
         assert self._table_scores is not None
-        fetch = partial(_vectors, self._gallery, self._asked.query.table)
-        return self._table_scores.lowered(row_ids, lambda chosen: fetch(row_ids[chosen]), alpha=self._asked.alpha)
+        return self._table_scores.lowered(row_ids, lambda chosen: self._fetch(row_ids[chosen]), alpha=self._asked.alpha)
 
     def _worth(self, retrieved: Candidates) -> Worth:
         """What the best of all that was searched is worth."""
@@ -280,7 +277,7 @@ def _add_standard_scores(asked: Sequence[PendingQuery], retriever: Retrieves) ->
     for one in asked:
         if one.candidates is not None:
             moments, ranking = retriever.moments(one.query.table), one.candidates.ranking
-            z = moments.standard_scores(one.vector(), ranking, alpha=one.alpha)
+            z = moments.standard_scores(one.asked_vectors(), ranking, alpha=one.alpha)
             one.candidates = one.candidates.with_scores("z", z)
 
 

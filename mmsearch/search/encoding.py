@@ -1,9 +1,13 @@
-"""From what is asked to one vector a query: texts and pictures are encoded, items of the gallery have theirs."""
+"""From what is asked to the vectors of a query: texts and pictures are encoded, items of the gallery have theirs.
+
+A query has one vector, or several where a film or document asks: a row's score is then the highest with any of them.
+"""
 
 import io
 import os
 import threading
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -14,18 +18,19 @@ from mmsearch.boxes import Box
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
-from mmsearch.search.own_items import vector_of
+from mmsearch.search.own_items import MOST_VECTORS, mean_vector, vector_of
 from mmsearch.search.query import SLOT, Query, TextPart
 
 __all__ = [
     "EncodesQueries",
     "QueryEncoders",
+    "combinations",
     "combined",
-    "image_vector",
+    "image_vectors",
     "part_vector",
     "text_vectors",
     "texts_of",
-    "vector_of_length",
+    "vectors_of_length",
 ]
 
 _Path = str | os.PathLike[str]
@@ -119,17 +124,17 @@ def text_vectors(query: Query, vectors: NDArray[np.float32]) -> list[NDArray[np.
     return [some[0] if forms == 1 else combined([*some], [1 / forms] * forms) for some in per_part]
 
 
-def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries, box: Box | None = None) -> NDArray[np.float32]:
-    """The unit vector (dim,) of a picture in a file, or of a part of it; of a film or document see `file_vector`.
+def image_vectors(file: _Path, gallery: Gallery, by: EncodesQueries, box: Box | None = None) -> NDArray[np.float32]:
+    """The unit vector (1, dim) of a picture in a file, or of a part of it; of a film or document see `file_vectors`.
 
     Raises QueryError, EncoderError."""
     # Late: a text needs neither files nor Pillow.
-    from mmsearch.search.asked_files import file_vector
+    from mmsearch.search.asked_files import file_vectors
     from mmsearch.sources import hash_location, read_picture
 
     file = os.fspath(file)
-    if box is None and (vector := file_vector(file, gallery, by)) is not None:
-        return vector
+    if box is None and (vectors := file_vectors(file, gallery, by)) is not None:
+        return vectors
     try:
         data = read_picture(file)
     except OSError as error:
@@ -140,8 +145,8 @@ def image_vector(file: _Path, gallery: Gallery, by: EncodesQueries, box: Box | N
         # A picture that the gallery holds has its vector there: no model has to be loaded for it.
         held = vector_of(gallery, hash_location(file, data, gallery.manifest.content_hash))
         if held is not None and not by.chosen:
-            return held
-    return _encode_image(file, data, box, by)
+            return held[None]
+    return _encode_image(file, data, box, by)[None]
 
 
 def part_vector(gallery: Gallery, row_id: int, box: Box, by: EncodesQueries) -> NDArray[np.float32]:
@@ -172,11 +177,32 @@ def _encode_image(name: str, data: bytes, box: Box | None, by: EncodesQueries) -
     return vector
 
 
-def vector_of_length(vector: NDArray[np.float32], dim: int, name: str) -> NDArray[np.float32]:
-    """A vector that a query brings. name: what it is of. Raises QueryError unless it has `dim` values."""
-    if vector.shape != (dim,):
-        raise QueryError(f"{name} has a vector of shape {vector.shape}; those of the gallery have {dim} values")
-    return vector
+def vectors_of_length(vectors: NDArray[np.float32], dim: int, name: str) -> NDArray[np.float32]:
+    """A vector (dim,) that a query brings, or those of a film (n, dim), as (n, dim). name: what they are of. Raises
+    QueryError unless they have `dim` values."""
+    if vectors.ndim not in (1, 2) or vectors.shape[-1] != dim or not vectors.size:
+        raise QueryError(f"{name} has a vector of shape {vectors.shape}; those of the gallery have {dim} values")
+    return vectors.reshape(-1, dim)
+
+
+def combinations(parts: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:
+    """The vectors (m, dim) of a query, `MOST_VECTORS` at most: each choice of one vector of each part, combined.
+
+    parts: the vectors (n, dim) of each. Of a part that leads away the mean counts: what is least like one frame of a
+    film may well be like another. Where several parts have several vectors, as many of each are taken, the first ones.
+
+    >>> two = np.array([[1, 0], [0, 1]], np.float32)
+    >>> combinations([two, two[:1]], [1, 1]).round(1).tolist()
+    [[1.0, 0.0], [0.699999988079071, 0.699999988079071]]
+    """
+    single = [
+        mean_vector(vectors)[None] if weight < 0 and len(vectors) > 1 else vectors
+        for vectors, weight in zip(parts, weights, strict=True)
+    ]
+    several = sum(len(vectors) > 1 for vectors in single)
+    most = int(MOST_VECTORS ** (1 / several) + 1e-9) if several else 1
+    chosen = product(*(vectors[:most] for vectors in single))
+    return np.stack([combined(vectors, weights) for vectors in chosen])
 
 
 def combined(vectors: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:

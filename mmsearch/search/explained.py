@@ -24,6 +24,7 @@ from mmsearch.search.answers import Answer
 from mmsearch.search.encoding import EncodesQueries
 from mmsearch.search.gallery_files import FileGone, image_row, read_content
 from mmsearch.search.hits import Hit
+from mmsearch.search.own_items import vector_at
 from mmsearch.search.query import Query, TextPart
 
 __all__ = ["explain_answer", "find_in_answer", "regions_of", "wanted_of"]
@@ -64,15 +65,16 @@ def regions_in(
     gallery: Gallery,
     row_id: int,
     query: Query,
-    whole: NDArray[np.float32],
+    asked: NDArray[np.float32],
     encoders: EncodesQueries,
     check: Callable[[], None],
     *,
     quick: bool = False,
 ) -> list[Region]:
-    """The regions of one picture, by its row. Raises as `regions_of`, NoSuchImage, and QueryError for more phrases than
-    are looked for in one picture."""
-    row, wanted = image_row(gallery, row_id), wanted_of(query, whole, encoders)
+    """The regions of one picture, by its row. asked: the vectors (n, dim) that the query searches by. Raises as
+    `regions_of`, NoSuchImage, and QueryError for more phrases than are looked for in one picture."""
+    row = image_row(gallery, row_id)
+    wanted = _wanted_in(row_id, wanted_of(query, asked[0], encoders), asked, gallery)
     if (phrases := len(wanted.phrases)) > REQUEST.phrases:
         raise QueryError(f"{phrases} phrases; at most {REQUEST.phrases} are looked for in one picture")
     try:
@@ -83,7 +85,7 @@ def regions_in(
 
 def explain_answer(
     answer: Answer,
-    whole: NDArray[np.float32],
+    asked: NDArray[np.float32],
     gallery: Gallery,
     encoders: EncodesQueries,
     progress: ProgressCallback = quiet,
@@ -91,15 +93,26 @@ def explain_answer(
     quick: bool = False,
 ) -> Answer:
     """An answer whose hits that are pictures have their regions; of files that are gone or changed it is said in a
-    remark. quick: as of `regions_by`. Raises QueryError (no hit is a picture), EncoderError."""
+    remark. asked: the vectors (n, dim) that its query searches by. quick: as of `regions_by`. Raises QueryError (no
+    hit is a picture), EncoderError."""
     if not _has_pictures(answer, "explained"):
         return answer
-    wanted, encoder = wanted_of(answer.query, whole, encoders), encoders.encoder("image")
+    wanted, encoder = wanted_of(answer.query, asked[0], encoders), encoders.encoder("image")
 
     def explain(hit: Hit) -> Hit:
-        return replace(hit, regions=regions_of(gallery, hit.row, encoder, wanted, quick=quick))
+        wanted_in_it = _wanted_in(hit.row_id, wanted, asked, gallery)
+        return replace(hit, regions=regions_of(gallery, hit.row, encoder, wanted_in_it, quick=quick))
 
     return _with_each_picture(answer, explain, ("explaining", "explained"), progress)
+
+
+def _wanted_in(row_id: int, wanted: Wanted, asked: NDArray[np.float32], gallery: Gallery) -> Wanted:
+    """What is looked for in one picture of the gallery: of the vectors (n, dim) that a film asks by, the one that the
+    picture was found by is the whole. Without words it is all that is looked for."""
+    if len(asked) == 1:
+        return wanted
+    whole = asked[int(np.argmax(asked @ vector_at(gallery, row_id)))]
+    return replace(wanted, whole=whole, vectors=whole[None] if wanted.everyday is None else wanted.vectors)
 
 
 def find_in_answer(

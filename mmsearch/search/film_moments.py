@@ -59,22 +59,23 @@ class _ScoredFilm:
 class Films:
     """The films of a table as one query sees them.
 
-    spans: of the table. fetch: row ids -> their vectors. vector: (dim,), of the query. live_rows: of the table. lowest:
-    frames that score less do not answer. admitted: gives the rows that may answer, ascending; None for all.
+    spans: of the table. fetch: row ids -> their vectors. vectors: (n, dim), of the query: the score of a frame is the
+    highest with any of them. live_rows: of the table. lowest: frames that score less do not answer. admitted: gives the
+    rows that may answer, ascending; None for all.
     """
 
     def __init__(
         self,
         spans: FileSpans,
         fetch: Callable[[NDArray[np.int64]], Vectors],
-        vector: NDArray[np.float32],
+        vectors: NDArray[np.float32],
         *,
         live_rows: int,
         lowest: float = -np.inf,
         admitted: Callable[[], NDArray[np.int64]] | None = None,
     ) -> None:
         self.spans = spans
-        self._fetch, self._vector, self._lowest = fetch, vector, lowest
+        self._fetch, self._vectors, self._lowest = fetch, vectors.astype(np.float64), lowest
         self._live_rows, self._admitted = live_rows, admitted
         self._scored: dict[int, _ScoredFilm] = {}
 
@@ -116,22 +117,25 @@ class Films:
         row_ids = self.spans.frame_rows()
         if self._admitted is not None:
             row_ids = row_ids[np.isin(row_ids, self._admitted())]
-        vector = self._vector.astype(np.float64)
         scores = [np.empty(0)]
         for start in range(0, len(row_ids), _ROWS_AT_A_TIME):
             some = row_ids[start : start + _ROWS_AT_A_TIME]
             lost = 0.0 if lowered is None else lowered(some)
-            scores.append(np.asarray(self._fetch(some), np.float64) @ vector - lost)
+            scores.append(self._score(some) - lost)
         files = self.spans.files_of(row_ids)
         sums = np.bincount(files, np.concatenate(scores))
         counts = np.bincount(files)
         means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(sums), -np.inf), where=counts > 0)
         return means
 
+    def _score(self, row_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        scores: NDArray[np.float64] = (np.asarray(self._fetch(row_ids), np.float64) @ self._vectors.T).max(axis=1)
+        return scores
+
     def _film(self, file: int) -> _ScoredFilm:
         if file not in self._scored:
             frames = self.spans.frames_of(file)
-            scores = np.asarray(self._fetch(frames.row_ids), np.float64) @ self._vector.astype(np.float64)
+            scores = self._score(frames.row_ids)
             if self._admitted is not None:
                 scores[~np.isin(frames.row_ids, self._admitted())] = -np.inf
             self._scored[file] = _ScoredFilm(frames, scores, moment_numbers(scores, self._lowest))

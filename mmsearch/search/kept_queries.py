@@ -17,7 +17,7 @@ from mmsearch.gallery import Gallery
 from mmsearch.locations import located
 from mmsearch.names import shell_quoted, shown
 from mmsearch.search.marks import row_of_mark
-from mmsearch.search.own_items import row_named, rows_named, vector_at, vector_of_all
+from mmsearch.search.own_items import row_named, rows_named, vector_at
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, VectorPart
 from mmsearch.whole_files import whole_file
 
@@ -163,6 +163,7 @@ def _nothing_kept(name: str) -> str:
 
 def _portable(part: Part, gallery: Gallery) -> Part:
     """A part as it is kept: what names an item of the gallery has its vector, and files are named in full."""
+    from mmsearch.search.asked_files import held_vectors
     from mmsearch.search.gallery_files import file_of, image_row  # late: it loads what decodes pictures
 
     if isinstance(part, MarkPart) and part.vector is None:
@@ -178,7 +179,9 @@ def _portable(part: Part, gallery: Gallery) -> Part:
             raise QueryError(f"{part.item}: its folder is no longer a part of the gallery, and a part of it is needed")
         return ImagePart(file, part.weight, part.box)
     if isinstance(part, ItemPart):
-        return VectorPart(vector_of_all(gallery, rows_named(gallery, part.item)), str(_name_of(part)), part.weight)
+        rows = rows_named(gallery, part.item)
+        vectors = vector_at(gallery, int(rows[0]))[None] if len(rows) == 1 else held_vectors(gallery, rows)
+        return VectorPart(vectors[0] if len(vectors) == 1 else vectors, str(_name_of(part)), part.weight)
     if isinstance(part, ImagePart) and not isinstance(part.image, bytes):
         return replace(part, image=str(located(part.image)))
     return part

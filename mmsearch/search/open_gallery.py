@@ -25,7 +25,7 @@ from mmsearch.search.encoding import QueryEncoders
 from mmsearch.search.hits import Hit
 from mmsearch.search.mixed import by_table
 from mmsearch.search.opened_rerankers import Rerankers
-from mmsearch.search.pending import vector_of_query
+from mmsearch.search.pending import vectors_of_query
 from mmsearch.search.query import Part, Query, TextPart
 from mmsearch.search.retrieval import Retriever, SearchOptions
 from mmsearch.search.typed_parts import image_part
@@ -156,8 +156,8 @@ class OpenGallery:
         """
         from mmsearch.search.explained import explain_answer  # late: it decodes pictures
 
-        whole = vector_of_query(answer.query, self.gallery, self.encoders, self.retriever)
-        return _warned(answer, explain_answer(answer, whole, self.gallery, self.encoders, progress, quick=quick))
+        vectors = vectors_of_query(answer.query, self.gallery, self.encoders, self.retriever)
+        return _warned(answer, explain_answer(answer, vectors, self.gallery, self.encoders, progress, quick=quick))
 
     def find(self, answer: Answer, detector: str | Detector, progress: ProgressCallback = quiet) -> Answer:
         """The answer, each of whose pictures has what is `found` in it: boxes around the things that the phrases of the
@@ -181,8 +181,8 @@ class OpenGallery:
         EncoderError, NoSuchImage, FileGone."""
         from mmsearch.search.explained import regions_in  # late: it decodes pictures
 
-        whole = vector_of_query(query, self.gallery, self.encoders, self.retriever)
-        return regions_in(self.gallery, row_id, query, whole, self.encoders, check, quick=quick)
+        vectors = vectors_of_query(query, self.gallery, self.encoders, self.retriever)
+        return regions_in(self.gallery, row_id, query, vectors, self.encoders, check, quick=quick)
 
     def plan(self, query: Query, *, options: SearchOptions = DEFAULT) -> list[str]:
         """How a query is searched for, a line a table, for people. Raises FilterError."""

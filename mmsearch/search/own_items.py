@@ -13,8 +13,21 @@ from mmsearch.gallery import Gallery, read_consistently, rows_of_file
 from mmsearch.items import IMAGES
 from mmsearch.locations import Location, located
 from mmsearch.names import composed, shown
+from mmsearch.search.query import NEAR_DUPLICATE
 
-__all__ = ["mean_vector", "row_named", "rows_named", "vector_at", "vector_of", "vector_of_all"]
+__all__ = [
+    "MOST_VECTORS",
+    "different_places",
+    "mean_vector",
+    "row_named",
+    "rows_named",
+    "vector_at",
+    "vector_of",
+]
+
+
+MOST_VECTORS = 64
+"""So many vectors a query has at most: each is searched by."""
 
 
 def row_named(gallery: Gallery, named: str | os.PathLike[str] | int) -> int:
@@ -82,11 +95,22 @@ def vector_at(gallery: Gallery, row_id: int) -> NDArray[np.float32]:
     return read_consistently(gallery, lambda now: _vector(now, row_id))
 
 
-def vector_of_all(gallery: Gallery, row_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The mean vector (dim,) of some pictures, see `mean_vector`; of one its own."""
-    if len(row_ids) == 1:
-        return vector_at(gallery, int(row_ids[0]))
-    return mean_vector(read_consistently(gallery, lambda now: now.vectors(IMAGES.name, row_ids)))
+def different_places(vectors: Vectors) -> list[int]:
+    """The places of those of some vectors (n, dim) that are no near-duplicates of each other, `MOST_VECTORS` at most.
+
+    The first is what most of them are like; each further one is the least like all before it, until all that are left
+    are near-duplicates of some of them. So the first few are as far spread as so many can be.
+
+    >>> different_places(np.array([[1, 0], [1, 0], [0, 1], [0.6, 0.8]], np.float32))
+    [3, 0, 2]
+    """
+    wide = np.asarray(vectors, np.float32)
+    chosen = [int(np.argmax(wide @ mean_vector(wide)))]
+    nearest = wide @ wide[chosen[0]]
+    while len(chosen) < MOST_VECTORS and nearest.min() < NEAR_DUPLICATE:
+        chosen.append(int(np.argmin(nearest)))
+        nearest = np.maximum(nearest, wide @ wide[chosen[-1]])
+    return chosen
 
 
 def mean_vector(vectors: Vectors) -> NDArray[np.float32]:

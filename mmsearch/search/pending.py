@@ -18,18 +18,18 @@ from mmsearch.search.candidates import Candidates, SecondLook
 from mmsearch.search.correct import alpha_for
 from mmsearch.search.encoding import (
     EncodesQueries,
-    combined,
-    image_vector,
+    combinations,
+    image_vectors,
     part_vector,
     text_vectors,
     texts_of,
-    vector_of_length,
+    vectors_of_length,
 )
 from mmsearch.search.hits import Hit
 from mmsearch.search.marks import find_marked, teach_by_marks
 from mmsearch.search.mixed import by_table
 from mmsearch.search.near import remark_on
-from mmsearch.search.own_items import row_named, rows_named, vector_at, vector_of, vector_of_all
+from mmsearch.search.own_items import mean_vector, row_named, rows_named, vector_at, vector_of
 from mmsearch.search.probable import chances_for
 from mmsearch.search.query import ImagePart, ItemPart, MarkPart, Part, Query, TextPart, VectorPart
 from mmsearch.search.retrieves import Retrieves
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mmsearch.scoring.stored import TableScores
     from mmsearch.search.film_moments import Films
 
-__all__ = ["PendingQuery", "pending_queries", "prepare", "require_items", "vector_of_query", "without_error"]
+__all__ = ["PendingQuery", "pending_queries", "prepare", "require_items", "vectors_of_query", "without_error"]
 
 _TEXT_SIDE = CAPTIONS.side
 
@@ -55,8 +55,8 @@ class PendingQuery:
         scores: what makes those of the table comparable; None where that is not known.
         alpha: of the correction; 0 for none.
         chances: what its hits are worth, where that is known.
-        vectors: of the parts.
-        taught: the vector that the marks made of them; None where there are no marks.
+        vectors: (n, dim) of each part: several of a film or document, one of all others.
+        taught: the vector (dim,) that the marks made of them; None where there are no marks.
         candidates: the candidates that there is use for, those that are passed over among them.
         films: the rows that share a file with others, as the query sees them; None where none does.
     """
@@ -97,16 +97,16 @@ class PendingQuery:
         except (QueryError, EncoderError) as error:
             self.error = error
 
-    def vector(self) -> NDArray[np.float32]:
-        """All parts together. Raises QueryError."""
+    def asked_vectors(self) -> NDArray[np.float32]:
+        """All parts together: (n, dim), of which the one that a row is most like counts. Raises QueryError."""
         if self.taught is not None:
-            return self.taught
+            return self.taught[None]
         return self.untaught()
 
     def untaught(self) -> NDArray[np.float32]:
-        """All parts that are no marks together. Raises QueryError."""
+        """All parts that are no marks together: (n, dim). Raises QueryError."""
         parts = [part for part in self.query.parts if not isinstance(part, MarkPart)]
-        return combined([self.vectors[part] for part in parts], [part.weight for part in parts])
+        return combinations([self.vectors[part] for part in parts], [part.weight for part in parts])
 
     def answer(self) -> Answer:
         remarks, notes = tuple(self.remarks), tuple(self.notes)
@@ -138,18 +138,20 @@ def prepare(
     for one in without_error(asked):
         with one.may_fail():
             _teach(one, retriever)
+            if (vectors := len(one.asked_vectors())) > 1:
+                one.chances = chances_for(one.query, one.scores, one.alpha, vectors)
     return without_error(asked)
 
 
-def vector_of_query(
+def vectors_of_query(
     query: Query, gallery: Gallery, encoders: EncodesQueries, retriever: Retrieves
 ) -> NDArray[np.float32]:
-    """The unit vector (dim,) that a query searches by, with what marks taught. Raises QueryError, EncoderError."""
+    """The unit vectors (n, dim) that a query searches by, with what marks taught. Raises QueryError, EncoderError."""
     asked = pending_queries(query, gallery)[0]
     prepare([asked], gallery, encoders, retriever)
     if asked.error is not None:
         raise asked.error
-    return asked.vector()
+    return asked.asked_vectors()
 
 
 def require_items(gallery: Gallery, table: str) -> None:
@@ -194,7 +196,7 @@ def _encode(asked: Sequence[PendingQuery], gallery: Gallery, encoders: EncodesQu
         with one.may_fail():
             for part in one.query.parts:
                 if not isinstance(part, TextPart) and part not in one.vectors:
-                    one.vectors[part] = _part_vector(part, one, gallery, encoders)
+                    one.vectors[part] = _part_vectors(part, one, gallery, encoders)
     texts = {one: texts_of(one.query) for one in without_error(asked)}
     texts = {one: own for one, own in texts.items() if own}
     if not texts:
@@ -210,42 +212,46 @@ def _encode(asked: Sequence[PendingQuery], gallery: Gallery, encoders: EncodesQu
         rows = [distinct[text] for text in own]
         parts = (part for part in one.query.parts if isinstance(part, TextPart))
         with one.may_fail():
-            one.vectors |= dict(zip(parts, text_vectors(one.query, encoded.vectors[rows]), strict=True))
+            of_texts = (vector[None] for vector in text_vectors(one.query, encoded.vectors[rows]))
+            one.vectors |= dict(zip(parts, of_texts, strict=True))
         if encoded.truncated[rows].any():
             one.truncated = True
             one.remarks.append("the query is longer than the model reads; its end was cut")
 
 
-def _part_vector(
+def _part_vectors(
     part: ImagePart | ItemPart | VectorPart | MarkPart, asked: PendingQuery, gallery: Gallery, encoders: EncodesQueries
 ) -> NDArray[np.float32]:
     if isinstance(part, MarkPart) and part.vector is not None:
-        return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
+        return vectors_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
     if isinstance(part, ItemPart) and part.box is not None:
         if part.vector is not None:
-            return vector_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
-        return part_vector(gallery, asked.own[part], part.box, encoders)
+            return vectors_of_length(part.vector, gallery.manifest.encoder.dim, str(part.item))
+        return part_vector(gallery, asked.own[part], part.box, encoders)[None]
     if isinstance(part, ItemPart) and part in asked.whole:
-        return vector_of_all(gallery, asked.whole[part])
+        from mmsearch.search.asked_files import held_vectors  # late: most ask with whole pictures
+
+        return held_vectors(gallery, asked.whole[part])
     if isinstance(part, ItemPart | MarkPart):
-        return vector_at(gallery, asked.own[part])
+        return vector_at(gallery, asked.own[part])[None]
     if isinstance(part, VectorPart):
-        return vector_of_length(part.vector, gallery.manifest.encoder.dim, part.name)
+        return vectors_of_length(part.vector, gallery.manifest.encoder.dim, part.name)
     if not isinstance(part.image, bytes):
-        return image_vector(part.image, gallery, encoders, part.box)
+        return image_vectors(part.image, gallery, encoders, part.box)
     held = vector_of(gallery, part.image)
     if held is None:
         raise QueryError(f"the gallery {gallery.path} holds no picture with the content hash {part.image.hex()}")
-    return held
+    return held[None]
 
 
 def _teach(asked: PendingQuery, retriever: Retrieves) -> None:
-    """Have the marks of a query move its vector, and say how well they agree."""
+    """Have the marks of a query move its vector, and say how well they agree. Of a film or document the mean is
+    moved: marks teach one vector."""
     marks = [part for part in asked.query.parts if isinstance(part, MarkPart)]
     if not marks:
         return
-    untaught = None if len(marks) == len(asked.query.parts) else asked.untaught()
-    taught = teach_by_marks(untaught, {mark: asked.vectors[mark] for mark in marks}, retriever.moments(IMAGES.name))
+    untaught = None if len(marks) == len(asked.query.parts) else mean_vector(asked.untaught())
+    taught = teach_by_marks(untaught, {mark: asked.vectors[mark][0] for mark in marks}, retriever.moments(IMAGES.name))
     asked.taught = taught.vector
     if (said := taught.in_words()) is not None:
         asked.notes.append(said)

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["add_probabilities", "chances_for"]
 
 
-def chances_for(query: Query, scores: "TableScores | None", alpha: float) -> "Chances | None":
+def chances_for(query: Query, scores: "TableScores | None", alpha: float, vectors: int = 1) -> "Chances | None":
     """What the hits of a query are worth, where that was measured of queries like it: of one thing, corrected as those
-    were. Raises QueryError where the query goes by probabilities that are not known."""
-    why = _why_unknown(query, scores, alpha)
+    were. vectors: how many it searches by. Raises QueryError where the query goes by probabilities that are not known.
+    """
+    why = _why_unknown(query, scores, alpha, vectors)
     if why is None:
         assert scores is not None
         return scores.record.chances
@@ -28,7 +29,7 @@ def chances_for(query: Query, scores: "TableScores | None", alpha: float) -> "Ch
     return None
 
 
-def _why_unknown(query: Query, scores: "TableScores | None", alpha: float) -> str | None:
+def _why_unknown(query: Query, scores: "TableScores | None", alpha: float, vectors: int) -> str | None:
     """Why, and what to do."""
     if scores is None:
         return f"these {query.table} were not calibrated; run mmsearch calibrate"
@@ -37,7 +38,7 @@ def _why_unknown(query: Query, scores: "TableScores | None", alpha: float) -> st
         return f"{record.correction.why}; add captions that name pictures, and run mmsearch calibrate"
     (part, *others) = query.parts
     is_text = isinstance(part, TextPart)
-    if others or query.templates or part.weight < 0 or is_text != (record.asks == "text"):
+    if others or vectors > 1 or query.templates or part.weight < 0 or is_text != (record.asks == "text"):
         what = "a text" if record.asks == "text" else "a picture"
         return f"it was measured for queries of {what} and nothing else among {query.table}; ask with {what} alone"
     if alpha != record.correction.alpha:

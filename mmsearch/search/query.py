@@ -100,7 +100,8 @@ class ItemPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorPart:
-    """Ask with a vector that is there already: float32 (dim,), L2-normalised, of the gallery's encoder.
+    """Ask with a vector that is there already: float32 (dim,), L2-normalised, of the gallery's encoder; or with those
+    of a film or document, (n, dim), of which the one that an item is most like counts.
 
     name: how people call what it is of.
     """
@@ -301,8 +302,9 @@ class Query:
 
         A part is an object of its weight and one of "text", "file" (an image), "picture" (the content hash of one, in
         hexadecimal digits), "like" (an item: its path or row id), "mark" (likewise; a negative weight says that it is
-        wrong; with its "vector", where that is kept) and "vector" (numbers, with a "name"). Of "file" and "like" a
-        "box" is the part that is asked with: left, top, right and bottom, in shares of the upright picture.
+        wrong; with its "vector", where that is kept) and "vector" (numbers, or of a film a list of them for each of its
+        vectors; with a "name"). Of "file" and "like" a "box" is the part that is asked with: left, top, right and
+        bottom, in shares of the upright picture.
 
         >>> Query([TextPart("beach"), ItemPart(7, weight=-1.0)], k=3).to_json()
         {'parts': [{'text': 'beach'}, {'like': 7, 'weight': -1.0}], 'k': 3}
@@ -394,7 +396,7 @@ def _part_from_json(value: object) -> Part:
     weight = given.pop("weight", 1.0)
     _require(weight, (float, int), "the weight of a part")
     if "mark" in given:
-        vector = _read_vector(given.pop("vector")) if "vector" in given else None
+        vector = _read_vectors([given.pop("vector")])[0] if "vector" in given else None
     name = given.pop("name", "a vector") if "vector" in given else ""
     box = _read_box(given.pop("box")) if {"box"} < given.keys() and given.keys() & {"file", "like"} else None
     if len(given) != 1 or next(iter(given)) not in ("text", "file", "picture", "like", "mark", "vector"):
@@ -405,7 +407,8 @@ def _part_from_json(value: object) -> Part:
     ((key, what),) = given.items()
     if key == "vector":
         _require(name, (str,), "the name of a vector")
-        return VectorPart(_read_vector(what), name, weight)
+        several = isinstance(what, list) and what and all(isinstance(each, list) for each in what)
+        return VectorPart(_read_vectors(what) if several else _read_vectors([what])[0], name, weight)
     _require(what, (str, int) if key in ("like", "mark") else (str,), f"the {key} of a part")
     if key == "mark":
         return MarkPart(what, weight, vector)
@@ -420,12 +423,16 @@ def _part_from_json(value: object) -> Part:
     return ImagePart(bytes.fromhex(what), weight)
 
 
-def _read_vector(value: object) -> NDArray[np.float32]:
-    _require(value, (list,), "the vector of a part")
-    assert isinstance(value, list)
-    for number in value:
-        _require(number, (float, int), "a number of a vector")
-    return np.array(value, np.float32)
+def _read_vectors(values: Sequence[object]) -> NDArray[np.float32]:
+    """(n, dim)"""
+    for value in values:
+        _require(value, (list,), "the vector of a part")
+        assert isinstance(value, list)
+        for number in value:
+            _require(number, (float, int), "a number of a vector")
+        if len(value) != len(values[0]):  # type: ignore[arg-type]
+            raise QueryError("the vectors of a part differ in length")
+    return np.array(values, np.float32)
 
 
 def _read_box(value: object) -> Box:
