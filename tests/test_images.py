@@ -357,6 +357,18 @@ def test_probe_reads_a_header() -> None:
         assert caught.value.stage == "identify"
 
 
+def test_programs_and_style_sheets_are_no_damaged_pictures() -> None:
+    """Pillow tries whatever begins with a comment or a definition of C as an XBM picture."""
+    for text in (
+        b"/* reset */\nbody { margin: 0 }",
+        b"#define PY_SSIZE_T_CLEAN\n#include <Python.h>",
+        b"\n#define X 1\n",
+    ):
+        with pytest.raises(ImageError, match=r"^not an image$"):
+            probe(io.BytesIO(text))
+    assert probe(io.BytesIO(encoded(Image.new("1", (9, 4)), "XBM"))) == Header("XBM", 9, 4)
+
+
 def test_the_pixel_limit_names_the_option() -> None:
     """The message must say the size, the limit and what raises it; at the limit itself a picture passes."""
     data = encoded(Image.new("1", (18000, 20000)))

@@ -16,10 +16,12 @@ from PIL import Image
 
 from mmsearch.embedding import embed
 from mmsearch.errors import MmsearchWarning, QueryError, StoreError
+from mmsearch.explaining.records import Region
 from mmsearch.render import html_page
 from mmsearch.search.answers import Answer
 from mmsearch.search.open_gallery import OpenGallery, open_gallery
 from mmsearch.search.query import ImagePart, ItemPart, Part, Query, TextPart
+from tests.browsing import browsing, visiting
 from tests.conftest import Command
 from tests.fakes import COLOURS, FakeEncoder, write_picture
 
@@ -247,3 +249,27 @@ def test_a_browser_shows_the_page_as_it_is_meant(opened: OpenGallery, tmp_path: 
             assert pixels > 30_000, (name, colour, pixels)
         # The margins are empty: nothing sticks out at the side.
         assert np.abs(shot[:, -8:] - shot[2, 2]).max() < 3, name
+
+
+@pytest.mark.soak
+def test_phrases_stay_words_on_a_phone(opened: OpenGallery, tmp_path: Path, chromium: str) -> None:
+    """Beside "no place stands out" there is little room: a phrase stood a letter a line, and the end was cut off."""
+    nowhere = Region(
+        "two tents", 0, 9, 0.1, 0.0, 0.0, None, 0.0, None, (0, 0, 0, 0), (0, 0), np.zeros((1, 1), np.float32)
+    )
+    answer = opened.ask(Query([TextPart("red")], k=2))
+    file, _ = page_of(tmp_path, replace(answer, hits=[replace(hit, regions=[nowhere]) for hit in answer.hits]))
+    with (
+        browsing(chromium) as browser,
+        visiting(browser, file.as_uri(), viewport={"width": 390, "height": 844}) as visit,
+    ):
+        visit.page.goto(file.as_uri())
+        height, inside = visit.page.eval_on_selector(
+            ".explained li",
+            """(row) => {
+              const [words, fall] = [".phrase", ".fall"].map((name) => row.querySelector(name).getBoundingClientRect());
+              return [words.height, fall.right <= row.getBoundingClientRect().right + 1];
+            }""",
+        )
+        assert inside
+        assert height < 30

@@ -226,6 +226,13 @@ def test_what_is_likely_relevant_is_sorted_by_date(opened: OpenGallery) -> None:
     assert {hit.row_id for hit in few} < {hit.row_id for hit in likely} or len(few) == len(likely)
 
 
+def test_where_nothing_is_likely_relevant_it_is_said_why_nothing_is_sorted(opened: OpenGallery) -> None:
+    worst = opened.ask(Query([TextPart("7 said later")], k=PICTURES)).hits[-1]
+    with pytest.warns(MmsearchWarning, match="no hit is likely relevant, and only such are sorted by date"):
+        answer = opened.ask(Query([TextPart("7 said later")], where=f"path = '{worst.path}'", sort="date"))
+    assert not answer.hits
+
+
 def test_nine_in_ten_of_what_is_relevant_are_likely(opened: OpenGallery) -> None:
     asked = [Query([TextPart(f"{n} said later")], k=PICTURES, sort="date") for n in range(PICTURES)]
     kept = [any(hit.path == f"{n}.jpg" for hit in answer.hits) for n, answer in enumerate(answers(opened, asked))]

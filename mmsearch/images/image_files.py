@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -74,6 +75,10 @@ _APERTURE = "mmsearch:clean_aperture"  # among what Pillow keeps of a file
 
 _SIGNATURE_BYTES = 16  # what Pillow's own `open` gives to the plugins
 
+_XBM = re.compile(rb"#define[ \t]+\S*_width[ \t]+\d")
+"""What an XBM picture begins with. Pillow tries whatever begins with a comment or a definition of C: style sheets and
+scripts would be called damaged pictures."""
+
 # A program without logging set up would see the error lines of Pillow's TIFF reader on stderr, through
 # logging's last resort; a null handler stops only that. What is wrong with a file is in the ImageError.
 for _name in ("PIL", "tifffile", "psd_tools"):
@@ -129,6 +134,8 @@ def _open_with_plugin(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
         for name in _order_formats(names, head):
             factory, accept = Image.OPEN.get(name, (None, None))
             if factory is None or (accept is not None and not _accepts(accept, head[:_SIGNATURE_BYTES])):
+                continue
+            if name == "XBM" and not _XBM.search(head):
                 continue
             try:
                 return _open_or_mend(factory, name, file)

@@ -85,6 +85,8 @@ def why_nothing(query: "Query", best: float | None, *, chance: float | None, lef
     if chance is not None and query.min_probability is not None:
         least = f"{query.min_probability:g}"
         return f"no hit is relevant with a chance of {least} or more; the best has {chance:.2g}"
+    if best is not None and query.sort == "date":
+        return "no hit is likely relevant, and only such are sorted by date; without that there are hits"
     if query.where is not None or query.near is not None:
         other = "other " if left_out else ""
         asked = " and ".join(filter(None, [query.where, query.near and f"near {query.near}"]))
