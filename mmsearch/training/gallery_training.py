@@ -3,8 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,13 @@ from mmsearch.encoders.weight_licences import licence_of_source
 from mmsearch.errors import EncoderMismatch, StoreError, TrainingError
 from mmsearch.gallery import Gallery
 from mmsearch.identity import EncoderIdentity, require_same_encoder
-from mmsearch.progress import Progress, ProgressCallback, quiet
-from mmsearch.search.general_captions import general_captions
+from mmsearch.progress import ProgressCallback, quiet
+from mmsearch.training.choosing import Chosen, choose
 from mmsearch.training.class_folders import ClassFolders, class_pairs
 from mmsearch.training.guards import (
     NOT_SURELY_BETTER,
-    choose_alpha,
     compare,
-    deciding_figure,
     judge,
-    neighbours_kept,
-    notice_problems,
 )
 from mmsearch.training.looking import look_in_gallery
 from mmsearch.training.model_card import model_card
@@ -36,13 +32,13 @@ from mmsearch.training.model_folder import new_folder, write_model
 from mmsearch.training.pairs import gallery_pairs
 from mmsearch.training.pixel_file import PixelFile, decode_pictures
 from mmsearch.training.records import (
-    AlphaPoint,
     FinetuneOptions,
     FinetuneReport,
     PairSplit,
     Trained,
     TrainingPairs,
 )
+from mmsearch.training.retention import Retention
 from mmsearch.training.splitting import split_pairs
 from mmsearch.training.text_map_training import train_map
 from mmsearch.training.text_training import TextSettings, encode_texts, train_texts
@@ -53,8 +49,6 @@ from mmsearch.training.work_folder import work_folder
 
 __all__ = ["train_on_gallery"]
 
-_GENERAL = 128  # captions whose neighbours are looked at where there is nothing else to see what is kept
-_MOST_LOST, _MOST_NEIGHBOURS_LOST = 0.02, 0.5
 _CHECKED = 8  # texts, of which the model that was written has to give the vectors that it had in training
 _AGREES = 0.999
 
@@ -86,11 +80,11 @@ def train_on_gallery(
     if folders is not None and (absent := len(folders.class_of) - pairs.images):
         announce(f"{absent:,} of {len(folders.class_of):,} pictures of the classes cannot be read, and are left out")
     split = split_pairs(pairs, seed=options.seed)
-    known = _Retention.of_gallery(retention, opened, options.seed) if retention is not None else None
+    known = Retention.of_gallery(retention, opened, options.seed) if retention is not None else None
     trainable, base = _open_model(opened, encoder, options, announce)
     if folders is not None:
         split = _with_text_vectors(split, trainable)
-    known = known or _Retention.of_general(trainable)
+    known = known or Retention.of_general(trainable)
     pictures = None
     if options.method != "text-only":
         pictures = _decode(folder, split, known, trainable, progress, announce)
@@ -148,58 +142,6 @@ def _with_text_vectors(split: PairSplit, trainable: TrainableModel) -> PairSplit
     return PairSplit(training, validation, held_out)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Retention:
-    """What a model knew, and how much of it is left.
-
-    Attributes:
-        choosing, reporting: pairs of another gallery; None where there is none.
-        texts, vectors: general captions, whose neighbours are looked at instead, and their vectors before training.
-    """
-
-    choosing: TrainingPairs | None = None
-    reporting: TrainingPairs | None = None
-    texts: Sequence[str] = ()
-    vectors: Any = None
-
-    @classmethod
-    def of_gallery(cls, path: _Path, own: Gallery, seed: int) -> "_Retention":
-        other = Gallery.open(path)
-        if other.path == own.path:
-            raise TrainingError(f"{own.path} is what is learned from: what should be kept is another gallery")
-        require_same_encoder(own.manifest.encoder, other.manifest.encoder, other.path)
-        split = split_pairs(gallery_pairs(other), seed=seed)
-        return cls(choosing=split.validation, reporting=split.held_out)
-
-    @classmethod
-    def of_general(cls, trainable: TrainableModel) -> "_Retention":
-        captions = general_captions()
-        texts = captions[:: max(1, len(captions) // _GENERAL)]
-        return cls(texts=texts, vectors=encode_texts(trainable, texts))
-
-    def readable(self, pictures: PixelFile) -> "_Retention":
-        """Without pairs whose pictures cannot be decoded."""
-        if self.choosing is None or self.reporting is None:
-            return self
-        choosing, reporting = (_of_readable(pairs, pictures) for pairs in (self.choosing, self.reporting))
-        return replace(self, choosing=choosing, reporting=reporting)
-
-    @property
-    def most_lost(self) -> float:
-        return _MOST_LOST if self.choosing is not None else _MOST_NEIGHBOURS_LOST
-
-    def kept(self, trained: Trained, alpha: float) -> float:
-        if self.choosing is not None:
-            return deciding_figure(trained.vectors(alpha, self.choosing), self.choosing)
-        return neighbours_kept(self.vectors, trained.text_vectors(alpha, self.texts))
-
-    def compare(self, trained: Trained, alpha: float) -> Any:
-        if self.reporting is None:
-            return None
-        before = trained.vectors(0.0, self.reporting)
-        return compare("what should be kept", before, trained.vectors(alpha, self.reporting), self.reporting)
-
-
 def _open_model(
     gallery: Gallery, encoder: str | None, options: FinetuneOptions, announce: Callable[[str], None]
 ) -> tuple[TrainableModel, EncoderIdentity]:
@@ -220,34 +162,19 @@ def _open_model(
     return trainable, base
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chosen:
-    trained: Trained
-    alpha: float
-    curve: tuple[AlphaPoint, ...]
-    problems: tuple[str, ...]
-    decided_by: str
-
-    @property
-    def gain(self) -> float:
-        """On validation pairs."""
-        of_alpha = {point.alpha: point.new for point in self.curve}
-        return of_alpha[self.alpha] - of_alpha[0.0]
-
-
 def _train(
     trainable: TrainableModel,
     split: PairSplit,
-    known: _Retention,
+    known: Retention,
     options: FinetuneOptions,
     gallery: Gallery,
     progress: ProgressCallback,
     announce: Callable[[str], None],
-) -> _Chosen:
+) -> Chosen:
     """What validation pairs choose among all that was trained; at alpha 0 where none of it surely gains."""
     tried = []
     if (by_map := train_map(trainable, split)) is not None:
-        tried.append(_choose(by_map, split.validation, known, progress))
+        tried.append(choose(by_map, split.validation, known, progress))
     defaults = TextSettings()
     settings = TextSettings(
         epochs=defaults.epochs if options.epochs is None else options.epochs,
@@ -263,7 +190,7 @@ def _train(
     if settings.epochs:
         look = look_in_gallery(gallery, split.training)
         by_tower = train_texts(trainable, split.training, settings, look=look, progress=progress)
-        tried.append(_choose(by_tower, split.validation, known, progress))
+        tried.append(choose(by_tower, split.validation, known, progress))
     if not tried:
         raise TrainingError(
             f"of {trainable.source.spec} no last matrix is known that a linear map could be multiplied into: have its "
@@ -277,12 +204,12 @@ def _train(
 def _train_towers(
     trainable: TrainableModel,
     split: PairSplit,
-    known: _Retention,
+    known: Retention,
     pictures: PixelFile,
     folder: Path,
     options: FinetuneOptions,
     progress: ProgressCallback,
-) -> _Chosen:
+) -> Chosen:
     method: TowerMethod = "full" if options.method == "full" else "lora"
     usual = TowerSettings(method)
     settings = replace(
@@ -296,13 +223,13 @@ def _train_towers(
     )
     checkpoint = work_folder(folder) / "checkpoint.safetensors"
     tuned = tune_towers(trainable, split.training, pictures, settings, checkpoint=checkpoint, progress=progress)
-    return _choose(tuned, split.validation, known, progress)
+    return choose(tuned, split.validation, known, progress)
 
 
 def _decode(
     folder: Path,
     split: PairSplit,
-    known: _Retention,
+    known: Retention,
     trainable: TrainableModel,
     progress: ProgressCallback,
     announce: Callable[[str], None],
@@ -327,32 +254,9 @@ def _decode(
 
 def _readable(split: PairSplit, pictures: PixelFile) -> PairSplit:
     training, validation, held_out = (
-        _of_readable(pairs, pictures) for pairs in (split.training, split.validation, split.held_out)
+        pictures.decoded(pairs) for pairs in (split.training, split.validation, split.held_out)
     )
     return PairSplit(training, validation, held_out)
-
-
-def _of_readable(pairs: TrainingPairs, pictures: PixelFile) -> TrainingPairs:
-    kept = [number for number, file in enumerate(pairs.files) if file in pictures.rows]
-    return pairs.of_images(np.array(kept, dtype=np.int64))
-
-
-def _choose(trained: Trained, validation: TrainingPairs, known: _Retention, progress: ProgressCallback) -> _Chosen:
-    before = trained.vectors(0.0, validation)
-    problems = notice_problems(trained.log, before, trained.vectors(1.0, validation))
-    done = 0
-
-    def new(alpha: float) -> float:
-        nonlocal done
-        progress(Progress("between before and after", done, None))
-        done += 1
-        return deciding_figure(trained.vectors(alpha, validation), validation)
-
-    alpha, curve = choose_alpha(new, lambda alpha: known.kept(trained, alpha), most_lost=known.most_lost)
-    change = compare("validation pairs", before, trained.vectors(alpha, validation), validation)
-    if judge(change) != "better":
-        alpha = 0.0
-    return _Chosen(trained, alpha, curve, problems, change.decided_by)
 
 
 def _record(report: FinetuneReport, trainable: TrainableModel, base: EncoderIdentity, data: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mmsearch.errors import ImageError, StoreError
 from mmsearch.loading import DECODE_SECONDS, load_pixels
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.sources import read_picture
+from mmsearch.training.records import TrainingPairs
 from mmsearch.workers import Overdue, Workers
 
 __all__ = ["PixelFile", "decode_pictures"]
@@ -37,6 +38,11 @@ class PixelFile:
     def of(self, files: Sequence[str | None]) -> NDArray[np.int64]:
         """The rows of some pictures, int64 (n,). All of them have to be there."""
         return np.array([self.rows[file] for file in files if file is not None], dtype=np.int64)
+
+    def decoded(self, pairs: TrainingPairs) -> TrainingPairs:
+        """Those pairs whose pictures are there."""
+        kept = [number for number, file in enumerate(pairs.files) if file in self.rows]
+        return pairs.of_images(np.array(kept, dtype=np.int64))
 
 
 def decode_pictures(
