@@ -270,6 +270,14 @@ def test_nothing_sticks_out_at_any_width_or_size_of_letters(browser: Browser, si
         page.click("#filters-button")
         drawn(page)
         assert page.evaluate(SIDEWAYS) == 0
+        page.evaluate("document.documentElement.style.fontSize = '100%'")
+        page.keyboard.press("Escape")
+        page.click("#help-button")
+        drawn(page)
+        over = page.eval_on_selector_all(
+            ".keys dt", "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1)"
+        )
+        assert over == []  # keys lie on no words
 
 
 def test_who_wants_no_motion_gets_none(browser: Browser, site: str) -> None:
