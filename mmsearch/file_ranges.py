@@ -1,12 +1,15 @@
 """Where the bytes of a file stand on this machine: in a file of their own, or in a stretch of another one, as those of
-a member of an archive do that is not compressed."""
+a member of an archive do that is not compressed; and what is read from any place by a function, as an object is."""
 
 import io
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
 
-__all__ = ["AnyFile", "FileRange", "as_range"]
+__all__ = ["AnyFile", "FileRange", "RangedFile", "as_range"]
+
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,19 @@ def as_range(file: AnyFile) -> FileRange:
     return FileRange(file) if isinstance(file, str) else file
 
 
-class _Stretch(io.RawIOBase):
-    """Some bytes of an open file, which it closes."""
+class RangedFile(io.RawIOBase, BinaryIO):
+    """A file of `size` bytes, read by `read_range(start, end)`. `fetch` helps only where that caches."""
 
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._position = file, start, size, 0
+    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
+        self._size, self._read_range, self._position = size, read_range, 0
+
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Have these pieces, which will be read one after the other, fetched at the same time."""
+        if len(ranges) > 1:
+            from concurrent.futures import ThreadPoolExecutor  # late: what lies on a disk is not fetched
+
+            with ThreadPoolExecutor(_AT_ONCE) as readers:
+                list(readers.map(lambda piece: self._read_range(*piece), ranges))
 
     def readable(self) -> bool:
         return True
@@ -69,13 +80,31 @@ class _Stretch(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: Any, /) -> int:
-        self._file.seek(self._start + self._position)
-        wanted = max(0, min(len(buffer), self._size - self._position))
-        data = self._file.read(wanted)
-        buffer[: len(data)] = data
+    def read(self, size: int | None = -1, /) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        data = self._read_range(self._position, end) if end > self._position else b""
         self._position += len(data)
+        return data
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
+
+
+class _Stretch(RangedFile):
+    """Some bytes of an open file, which it closes."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        super().__init__(size, self._read_stretch)
+        self._file, self._start = file, start
+
+    def _read_stretch(self, start: int, end: int) -> bytes:
+        self._file.seek(self._start + start)
+        return self._file.read(end - start)
 
     def close(self) -> None:
         if not self.closed:

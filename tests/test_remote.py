@@ -35,6 +35,7 @@ from mmsearch.errors import (
     PruneRefused,
     StoreError,
 )
+from mmsearch.file_ranges import RangedFile
 from mmsearch.gallery import Gallery, open_writer, update_rows
 from mmsearch.identity import EncoderIdentity
 from mmsearch.items import IMAGES, ImageRow
@@ -43,7 +44,7 @@ from mmsearch.locations import Location, Url, joined, located, redacted
 from mmsearch.render.collecting import collect
 from mmsearch.search.open_gallery import open_gallery
 from mmsearch.sources import FolderWalk, read_location
-from mmsearch.stores import RangedFile, local_copies, objects, open_store
+from mmsearch.stores import local_copies, objects, open_store
 from mmsearch.stores.local_copies import LocalCopies
 from mmsearch.upkeep.maintenance import relocate
 from mmsearch.workers import Workers

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from mmsearch import items
 from mmsearch.errors import GalleryError
 from mmsearch.exact import Vectors, ascending
+from mmsearch.file_ranges import RangedFile
 from mmsearch.gallery.mapped_vectors import map_vectors
 from mmsearch.locations import Location
 from mmsearch.names import random_name
-from mmsearch.stores import RangedFile, ReadableFile, Store, open_store
+from mmsearch.stores import ReadableFile, Store, open_store
 from mmsearch.versions import Provenance, RowIdFile, Shard
 
 __all__ = [

@@ -7,7 +7,6 @@ frames that are alike, while the means of their frames may be far apart (`script
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,8 @@ from mmsearch.file_ranges import FileRange
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.images import MAX_PIXELS, WHOLE, PictureSpan
 from mmsearch.items import IMAGES, MEMBER, ImageRow
+from mmsearch.search.encodes_queries import EncodesQueries
 from mmsearch.search.own_items import different_places, rows_named
-
-if TYPE_CHECKING:
-    from mmsearch.search.encoding import EncodesQueries
 
 __all__ = ["file_vectors", "held_vectors", "is_plain"]
 
@@ -38,7 +35,7 @@ _SMALL = 64, 64
 _ONE_COLOUR, _PLAIN_SHARE = 12, 0.9
 
 
-def file_vectors(file: str, gallery: Gallery, by: "EncodesQueries") -> NDArray[np.float32] | None:
+def file_vectors(file: str, gallery: Gallery, by: EncodesQueries) -> NDArray[np.float32] | None:
     """What a film or document on this machine asks with, unit vectors (n, dim); None for what is a picture, or not
     there.
 
@@ -60,7 +57,7 @@ def file_vectors(file: str, gallery: Gallery, by: "EncodesQueries") -> NDArray[n
         raise QueryError(f"cannot ask with {file}: {error.reason}") from error
 
 
-def _vectors_of(found: FileRange, file: str, gallery: Gallery, by: "EncodesQueries") -> NDArray[np.float32] | None:
+def _vectors_of(found: FileRange, file: str, gallery: Gallery, by: EncodesQueries) -> NDArray[np.float32] | None:
     """The vectors of a file whose bytes were found. Raises ImageError, OSError, QueryError, EncoderError."""
     from mmsearch.cutting import list_spans
 
@@ -149,7 +146,7 @@ def _held_rows(found: FileRange, file: str, gallery: Gallery) -> NDArray[np.int6
     return rows if held == row.content_hash else None
 
 
-def _encode(found: FileRange, file: str, spans: Sequence[PictureSpan], by: "EncodesQueries") -> NDArray[np.float32]:
+def _encode(found: FileRange, file: str, spans: Sequence[PictureSpan], by: EncodesQueries) -> NDArray[np.float32]:
     """The vectors (n, dim) of what some of the spans of a file show, as far as they differ."""
     from mmsearch.cutting import make_pictures
     from mmsearch.loading import apply_transform

@@ -27,7 +27,7 @@ from mmsearch.search.by_date import sort_by_date
 from mmsearch.search.candidates import Candidates, MakeStage, SecondLook, Stage, StageContext
 from mmsearch.search.describing import hits_of, side_by_side, why_gone
 from mmsearch.search.distinct import leave_out_near_duplicates
-from mmsearch.search.encoding import EncodesQueries
+from mmsearch.search.encodes_queries import EncodesQueries
 from mmsearch.search.group import group_by_file
 from mmsearch.search.hits import Hit
 from mmsearch.search.leave_out import leave_out_low_scores, leave_out_own_rows

@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,11 @@ from mmsearch.boxes import Box
 from mmsearch.encoders import Encoder
 from mmsearch.errors import ImageError, QueryError
 from mmsearch.gallery import Gallery
+from mmsearch.search.encodes_queries import EncodesQueries
 from mmsearch.search.own_items import MOST_VECTORS, mean_vector, vector_of
 from mmsearch.search.query import SLOT, Query, TextPart
 
 __all__ = [
-    "EncodesQueries",
     "QueryEncoders",
     "combinations",
     "combined",
@@ -34,25 +33,6 @@ __all__ = [
 ]
 
 _Path = str | os.PathLike[str]
-
-
-class EncodesQueries(Protocol):
-    """What encodes the queries to a gallery, loaded when it is first needed."""
-
-    @property
-    def chosen(self) -> bool:
-        """Whether whoever asks chose another encoder than the one that the gallery names."""
-        ...
-
-    def encoder(self, side: str) -> Encoder:
-        """An encoder with this side. Raises EncoderError, EncoderMismatch unless its image side is the gallery's."""
-        ...
-
-    @property
-    def has_own_texts(self) -> bool:
-        """Whether texts are read by another text side than the gallery's: what was measured with that one, and vectors
-        that it made, say nothing then. Raises as `encoder`."""
-        ...
 
 
 class QueryEncoders:

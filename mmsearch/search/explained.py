@@ -21,7 +21,7 @@ from mmsearch.items import ImageRow
 from mmsearch.loading import least_raw_side
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.search.answers import Answer
-from mmsearch.search.encoding import EncodesQueries
+from mmsearch.search.encodes_queries import EncodesQueries
 from mmsearch.search.gallery_files import FileGone, image_row, read_content
 from mmsearch.search.hits import Hit
 from mmsearch.search.own_items import vector_at

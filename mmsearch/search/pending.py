@@ -16,8 +16,8 @@ from mmsearch.names import shell_quoted
 from mmsearch.search.answers import NOTHING_KNOWN, Answer, Worth
 from mmsearch.search.candidates import Candidates, SecondLook
 from mmsearch.search.correct import alpha_for
+from mmsearch.search.encodes_queries import EncodesQueries
 from mmsearch.search.encoding import (
-    EncodesQueries,
     combinations,
     image_vectors,
     part_vector,

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from mmsearch.cache import file_identity
 from mmsearch.content_hashes import content_hasher
 from mmsearch.errors import ImageError, SourceError
-from mmsearch.file_ranges import FileRange
+from mmsearch.file_ranges import FileRange, RangedFile
 from mmsearch.locations import Location, Url, located, url_of
 from mmsearch.sources import parquet
 from mmsearch.sources.archives import container_form, member_names
@@ -27,7 +27,7 @@ from mmsearch.sources.member_bytes import (
 )
 from mmsearch.sources.source_files import MEMBER, READ_WHOLE, Container, Member, SourceFile
 from mmsearch.sources.spans import hash_span, local_path, picture_as_file, spanned
-from mmsearch.stores import RangedFile, exists, file_state, open_file, read_bytes, read_whole, special_file
+from mmsearch.stores import exists, file_state, open_file, read_bytes, read_whole, special_file
 
 __all__ = [
     "MAX_FILE_BYTES",

@@ -27,7 +27,6 @@ from mmsearch.stores.files import (
 )
 from mmsearch.stores.folder_locks import fill_folder, list_unfinished
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store import ReadableFile, Store, open_store
 from mmsearch.stores.store_entries import FolderEntry, NameTaken, ObjectListing, StoredObject
 
@@ -39,7 +38,6 @@ __all__ = [
     "ObjectListing",
     "LocalStore",
     "NameTaken",
-    "RangedFile",
     "ReadableFile",
     "Store",
     "absence",

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmsearch.errors import StoreError
+from mmsearch.file_ranges import RangedFile
 from mmsearch.locations import Url
 from mmsearch.names import random_name
 from mmsearch.stores.files import exists
 from mmsearch.stores.folder_locks import fill_folder
 from mmsearch.stores.local_copies import LocalCopies
 from mmsearch.stores.objects import Objects, TornObject, objects_of
-from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store_entries import FolderEntry, NameTaken, ObjectListing, StoredObject
 
 __all__ = ["ObjectStore"]

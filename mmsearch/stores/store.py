@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
+from mmsearch.file_ranges import RangedFile
 from mmsearch.locations import Location
 from mmsearch.stores.local import LocalStore
-from mmsearch.stores.ranged_file import RangedFile
 from mmsearch.stores.store_entries import FolderEntry
 
 __all__ = ["ReadableFile", "Store", "open_store"]
