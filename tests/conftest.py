@@ -1,5 +1,6 @@
 """What many tests share: a clean home and cache, pictures, and the real data where it stands beside the project."""
 
+import gc
 import os
 import shutil
 import sys
@@ -31,6 +32,20 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="session")
+def _frozen() -> Iterator[None]:
+    yield
+    gc.unfreeze()  # what ends with the process is freed in order
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_old_to_collect(_frozen: None) -> None:
+    """Libraries and what whole sessions share are a million objects, which the garbage collector would look through
+    again and again: a tenth of the time of all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -511,7 +511,7 @@ def test_what_is_a_bug_keeps_its_traceback(
     def fail(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "make_app", lambda _: fail)
+    monkeypatch.setattr(cli, "make_app", lambda *_: fail)
     monkeypatch.setattr(os, "dup2", lambda *_: 0)
     with pytest.raises(type(error) if message is None else SystemExit):
         cli.main()
