@@ -195,6 +195,8 @@ def make_gallery(
         tasks = ((images, start, scenes[start : start + AT_ONCE]) for start in starts)
         for number, _ in enumerate(pool.imap_unordered(draw, tasks), 1):
             progress(Progress("drawing", min(len(scenes), number * AT_ONCE), len(scenes)))
+        pool.close()
+        pool.join()  # before it is ended by signals, which those who show progress answer
     with captions.open("w", newline="") as file:
         csv.writer(file).writerows([("image", "caption"), *((name_of(row), text) for row, text in enumerate(texts))])
     embed([images], captions=[captions], gallery=gallery, encoder="demo", progress=progress)
