@@ -322,6 +322,33 @@ def test_what_may_be_right_is_no_hard_negative() -> None:
     assert mined[5].tolist() == [-1, -1]
 
 
+def test_pictures_of_which_the_same_is_said_are_no_hard_negatives_of_towers(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever caption speaks for a picture: those of rows 0 and 3 share their second one."""
+    from mmsearch.training import tower_training
+
+    mined: list[NDArray[np.int64]] = []
+
+    def mine(images: Any, texts: Any, contents: Any, **options: Any) -> NDArray[np.int64]:
+        everything = np.tile(np.arange(len(images)), (len(texts), 1))
+        texts = images  # each picture's own text is the most like it, all others come near
+        found = mine_hard_negatives(images, texts, contents, **{**options, "share": 2.0, "nearly_the_same": 2.0},
+                                    look=lambda texts, _: everything[: len(texts)])  # fmt: skip
+        mined.append(found)
+        return found
+
+    monkeypatch.setattr(tower_training, "mine_hard_negatives", mine)
+    pixels, captions, contents = a_task(8)
+    captions[0][1] = captions[3][1] = "both of them"
+    settings = TowerSettings("full", epochs=2, batch=8, chunk=8, hard_negatives=1)
+    train_towers(fresh(tiny), pixels, captions, contents, settings)
+    told = [chosen_captions(np.full(8, 2), seed=0, epoch=epoch) for epoch in range(2)]
+    for found, captions_chosen in zip(mined, told, strict=True):
+        for row, other in ((0, 3), (3, 0)):
+            assert (other in found[row]) == (captions_chosen[row] == 0), "right for the shared caption alone"
+
+
 def test_hard_negatives_stand_beside_their_row_and_all_come_once() -> None:
     rng = np.random.default_rng(0)
     mined = rng.integers(-1, 50, (50, 4))

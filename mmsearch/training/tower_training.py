@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mmsearch.errors import TrainingError
 from mmsearch.progress import Progress, ProgressCallback, quiet
 from mmsearch.training.augmentation import crop, random_boxes
-from mmsearch.training.batches import PairTexts, chosen_captions, shuffled_rows, split_evenly
+from mmsearch.training.batches import PairTexts, RightGroups, chosen_captions, shuffled_rows, split_evenly
 from mmsearch.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from mmsearch.training.gradient_cache import Chunk, backward_in_chunks, in_turns
 from mmsearch.training.hard_negatives import mine_hard_negatives, order_with_hard_negatives
@@ -261,9 +261,18 @@ class TrainingRun:
                 self._texts.contents,
                 count=MOST_HARD_NEGATIVES,
                 share=settings.negative_share,
+                right=self._right_groups(epoch),
             )
             self._mined = float((mined[:, 0] >= 0).mean())
             self._order = order_with_hard_negatives(self._order, mined, each=settings.hard_negatives)
+
+    def _right_groups(self, epoch: int) -> RightGroups:
+        """Of the caption that speaks for each picture in an epoch."""
+        texts = self._texts
+        image_of_text = np.repeat(np.arange(self._count), texts.counts)
+        of_all = RightGroups.of(texts.texts, image_of_text, texts.contents)
+        chosen = texts.first[:-1] + chosen_captions(texts.counts, seed=self.settings.seed, epoch=epoch)
+        return replace(of_all, numbers=of_all.numbers[chosen])
 
     def encode_pairs(self, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors of all pictures and of the caption that speaks for each in an epoch, by the model as it is now."""
