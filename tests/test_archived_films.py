@@ -192,7 +192,7 @@ def test_what_an_earlier_release_skipped_is_taken(
     write_archive(shelf, "deflated", [*files.items()])
     with monkeypatch.context() as before:
         before.setattr("mmsearch.sync.plan._RootPlanner._cutting", lambda *_: "")
-        before.setattr("mmsearch.sync.plan._RootPlanner._member_cutting", lambda *_: "")
+        before.setattr("mmsearch.sync.whole_containers.WholeContainers._member_cutting", lambda *_: "")
         assert counts(sync(shelf)) == {"added": 3, "skipped": 3}
         assert counts(sync(shelf)) == {"unchanged": 3, "still_skipped": 3}
     report = sync(shelf)

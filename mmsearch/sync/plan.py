@@ -1,6 +1,5 @@
 """Compares the files below a root with the gallery's rows: which are to be embedded, and which rows have vanished."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,6 @@ from mmsearch.progress import Progress, ProgressCallback
 from mmsearch.sources import (
     EVERYTHING,
     ArchiveListing,
-    ContainerState,
     FolderWalk,
     Member,
     Selection,
@@ -34,6 +32,7 @@ from mmsearch.sources import (
 from mmsearch.sync.known_files import KnownFiles
 from mmsearch.sync.prune_guard import check_prune, count_lost, needs_prune
 from mmsearch.sync.roots import RootPlan
+from mmsearch.sync.whole_containers import WholeContainers
 
 __all__ = ["IsSettled", "Plan", "RootState", "Task", "plan_root"]
 
@@ -192,6 +191,7 @@ class _RootPlanner:
         self._tables = {**self.items, SKIPPED.name: self.skipped}
         cuttings = {word for known in self._tables.values() for word in known.cuttings()}
         self._selection = replace(selection, cuts=as_before(cuttings, selection.cuts))
+        self._whole = WholeContainers(self._tables.values(), self._selection.cuts, identified=root.identified)
         self._wants, self._excludes = selection.wants(), selection.excludes()
         self.walk = FolderWalk(
             root.folder,
@@ -206,7 +206,6 @@ class _RootPlanner:
             name: [] for name in self._tables
         }  # no longer in their containers
         self._uncut: dict[str, list[int]] = {name: [] for name in self._tables}
-        self._cutting_of_suffix: dict[str, str] = {}
 
     def plan_everything(self) -> None:
         for file in self._files():
@@ -307,15 +306,6 @@ class _RootPlanner:
         is_remote = not isinstance(file, Member) and url_of(file.location) is not None
         return cutting_word(file.name, self._selection.cuts, remote=is_remote)
 
-    def _member_cutting(self, name: str) -> str:
-        """The word for how pictures are made of a member of an archive, by its name; empty where none can be."""
-        suffix = os.path.splitext(name)[1]  # noqa: PTH122 - asked of every member of every archive
-        if suffix not in self._cutting_of_suffix:
-            is_cut = not self._root.identified and kind_of_file(name) is DEFAULT_KIND
-            word = cutting_word(name, self._selection.cuts) if is_cut else ""
-            self._cutting_of_suffix[suffix] = "" if why_missing(name, self._selection.cuts) is not None else word
-        return self._cutting_of_suffix[suffix]
-
     def _plan_cut_file(self, file: SourceFile, cutting: str) -> None:
         """Plan the pictures of a file that holds several, and that file itself, where it is one of them."""
         members = self._count_pictures(file, cutting)
@@ -355,9 +345,7 @@ class _RootPlanner:
         """How many pictures the file was cut into, where it is unchanged since and all were embedded; else None."""
         if self._selection.retry_skipped and self.skipped.count_etags(file, cutting):
             return None
-        rows = sum((known.count_etags(file, cutting) for known in self._tables.values()), Counter[str]())
-        states = ((ContainerState.of(etag), count) for etag, count in rows.items())
-        return next((count for state, count in states if state.members == str(count)), None)
+        return self._whole.count_pictures(file, cutting)
 
     def _is_unreadable(self, file: SourceFile) -> bool:
         """Whether a file was read and holds no picture, or is a link to nothing that never held one."""
@@ -466,7 +454,7 @@ class _RootPlanner:
             return None
         if self._selection.retry_skipped and (self.skipped.count_etags(file) or self.skipped.count_pieces(file)):
             return None
-        whole = self._whole_state(file)
+        whole = self._whole.state_of(file)
         if whole is None:
             return None
         if not self._selection.apart and whole.cutting == "" and self._holds_joined(file):
@@ -479,38 +467,6 @@ class _RootPlanner:
         self._plan.still_skipped += 1
         self._plan.candidates += 1
         return True
-
-    def _whole_state(self, file: SourceFile) -> ContainerState | None:
-        """The state in which all items of a container were embedded, which it still has; None where there is none.
-
-        A member of an archive that is cut counts where all of its pictures are there, and it is cut as it would be now.
-        """
-        rows = sum((known.count_etags(file) for known in self._tables.values()), Counter[str]())
-        pieces = sum((known.count_pieces(file) for known in self._tables.values()), Counter[tuple[str, str]]())
-        is_archive = container_form(file.name) in ("tar", "zip")
-        if is_archive and any(self._is_uncut(file, known) for known in self._tables.values()):
-            return None
-        counts = {state: count for etag, count in rows.items() if not (state := ContainerState.of(etag)).within}
-        cut: Counter[tuple[str, bool]] = Counter()
-        for (name, etag), count in pieces.items():
-            state = ContainerState.of(etag)
-            if state.members == str(count) and state.cutting == self._member_cutting(name):
-                cut[state.within, state.complete] += 1
-        for members, complete in cut:
-            if not any((state.members, state.complete) == (members, complete) for state in counts):
-                counts[ContainerState(str(file.size), members, "", complete)] = 0  # all of its members are cut
-        return next(
-            (
-                state
-                for state, count in counts.items()
-                if state.members == str(count + cut[state.members, state.complete])
-            ),
-            None,
-        )
-
-    def _is_uncut(self, file: SourceFile, known: KnownFiles) -> bool:
-        """Whether a member of an archive was taken as it is, of which pictures would be made now."""
-        return any(self._member_cutting(name) for name in known.names_uncut(file))
 
     def _holds_joined(self, file: SourceFile) -> bool:
         if container_form(file.name) not in ("tar", "zip"):

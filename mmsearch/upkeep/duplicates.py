@@ -178,9 +178,7 @@ def _each_file_once(pictures: Sequence[_Picture]) -> list[_Picture]:
     for picture in pictures:
         by_content[picture.row.content_hash].append(picture)
     further: set[int] = set()
-    for (
-        copies
-    ) in by_content.values():  # a file has one content: where there is a single copy, nothing is asked of the disk
+    for copies in by_content.values():  # of a single copy nothing is asked of the disk: a file has one content
         names: defaultdict[tuple[int, int], list[_Picture]] = defaultdict(list)
         for picture in copies if len(copies) > 1 else ():
             if (file := _file_on_disk(picture.file.path)) is not None:
