@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -255,6 +256,12 @@ def test_what_is_black_or_a_title_in_every_film_does_not_ask(tmp_path: Path) -> 
     found = open_gallery(tmp_path / "g", encoder=encoder).ask(Query([ImagePart(new)], k=3)).hits
     assert found[2].path.startswith("blue.mp4!/")  # type: ignore[union-attr]
     assert found[2].score < 0.9
+    with ZipFile(tmp_path / "films.zip", "w", ZIP_DEFLATED) as archive:  # where it is unpacked to be seen
+        for film in folder.iterdir():
+            archive.write(film, film.name)
+    embed([tmp_path / "films.zip"], gallery=tmp_path / "zipped", encoder=encoder)
+    zipped = open_gallery(tmp_path / "zipped", encoder=None).ask(Query([ItemPart("films.zip!/red.mp4")], k=3)).hits
+    assert max(hit.score for hit in zipped if "blue.mp4" in str(hit.path)) < 0.9
     (folder / "red.mp4").unlink()
     blue = next(hit for hit in asked.ask(Query([ItemPart("red.mp4")], k=2)).hits if "blue.mp4" in str(hit.path))
     assert blue.score > 0.99

@@ -17,6 +17,7 @@ from mmsearch.file_ranges import FileRange
 from mmsearch.gallery import Gallery, read_consistently
 from mmsearch.images import MAX_PIXELS, WHOLE, PictureSpan
 from mmsearch.items import IMAGES, MEMBER, ImageRow
+from mmsearch.locations import url_of
 from mmsearch.search.encodes_queries import EncodesQueries
 from mmsearch.search.own_items import different_places, rows_named
 
@@ -102,30 +103,29 @@ def _plain_rows(gallery: Gallery, rows: Sequence[ImageRow]) -> Sequence[bool]:
     """Which rows of one file are plain frames of a film, as far as that can be seen."""
     from mmsearch.cutting import why_missing
     from mmsearch.search.gallery_files import file_of
-    from mmsearch.sources import hash_span
+    from mmsearch.sources import hash_span, local_bytes, spanned
 
     unknown = [False] * len(rows)
     address = file_of(gallery, rows[0])
-    if address is None or any(row.start_s is None for row in rows):
+    cut_file = None if address is None or url_of(address) is not None else spanned(address)
+    if cut_file is None or any(row.start_s is None for row in rows) or why_missing(cut_file.path) is not None:
         return unknown
-    file, _, span = address.rpartition(MEMBER)
+    names = tuple(row.path.rpartition(MEMBER)[2] for row in rows)
     try:
-        if not Path(file).is_file() or why_missing(file) is not None:
-            return unknown
-        if hash_span(file, span, gallery.manifest.content_hash) != rows[0].content_hash:
-            return unknown
-        names = tuple(row.path.rpartition(MEMBER)[2] for row in rows)
-        return _plain_spans(file, FileRange(file).state(), names)
-    except OSError:
+        with local_bytes(cut_file.path) as found:
+            if hash_span(found, cut_file.span, gallery.manifest.content_hash) != rows[0].content_hash:
+                return unknown
+            return _plain_spans(found, cut_file.path, found.state(), names)
+    except (OSError, ImageError):
         return unknown
 
 
 @lru_cache(_FILES_KNOWN)  # a query is asked again for its next page
-def _plain_spans(file: str, _: tuple[str, int, int, int], spans: tuple[str, ...]) -> tuple[bool, ...]:
+def _plain_spans(found: FileRange, file: str, _: tuple[str, int, int, int], spans: tuple[str, ...]) -> tuple[bool, ...]:
     from mmsearch.cutting import make_pictures
 
     order = sorted(range(len(spans)), key=lambda place: float(spans[place].partition("=")[2]))  # as a film is read
-    pictures = make_pictures(file, file, [spans[place] for place in order], MAX_PIXELS)
+    pictures = make_pictures(found, file, [spans[place] for place in order], MAX_PIXELS)
     plain = {
         place: not isinstance(picture, ImageError) and is_plain(picture.image)
         for place, picture in zip(order, pictures, strict=True)
